@@ -1,0 +1,1 @@
+"""The domain: pure state machines, and the Ray shells that run them."""

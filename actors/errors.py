@@ -1,0 +1,346 @@
+"""The one error tree of the server.
+
+    CoditectError
+    ├── InvalidArgument        a value the caller sent is wrong
+    ├── Unauthenticated        no or bad credentials
+    ├── PermissionDenied       known caller, not allowed
+    ├── NotFound               no such thing, or not the caller's
+    ├── AlreadyExists
+    ├── PreconditionFailed     If-Match or an expected state did not hold
+    ├── PayloadTooLarge
+    ├── TooManyRequests        retryable; the caller sent too much
+    ├── Busy                   retryable; the server has too much to do
+    ├── Unavailable            retryable; a component does not answer
+    ├── DeadlineExceeded       retryable; it did not answer in time
+    ├── LaunchFailed           retryable; a container did not become ready
+    ├── Fenced                 an owner with an older epoch was refused
+    ├── NotBound               the actor does not hold that session
+    ├── SlotGone               retryable; a warm slot was taken by another claim
+    ├── SessionEnded
+    ├── IllegalTransition      a bug: a machine was driven out of its table
+    └── StoreError
+        ├── CommitConflict     retryable (FoundationDB 1020)
+        ├── TransactionTooOld  retryable (1007)
+        ├── CommitUnknown      retryable with the same idempotency key (1021)
+        ├── TransactionTooLarge, KeyTooLarge, ValueTooLarge   (2101, 2102, 2103)
+        ├── StoreFull          the disk is full; nothing was written
+        └── StoreFailed        the store stopped after an I/O error
+
+Errors carry data and make their text in ``__str__``; raw arguments go to
+``super().__init__`` so that each survives pickling across processes.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class CoditectError(Exception):
+    """Root of the tree. ``code`` is stable and public; ``retryable`` means the same call may work later."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+
+class InvalidArgument(CoditectError):
+    """A value the caller sent is wrong: ``field`` names it, ``reason`` says what is allowed."""
+
+    code = "invalid_argument"
+
+    def __init__(self, field: str, reason: str) -> None:
+        super().__init__(field, reason)
+        self.field = field
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.reason}"
+
+
+class Unauthenticated(CoditectError):
+    """The caller did not prove who they are."""
+
+    code = "unauthenticated"
+
+    def __init__(self, reason: str = "sign in first") -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class PermissionDenied(CoditectError):
+    """The caller is known and may not do this."""
+
+    code = "permission_denied"
+
+    def __init__(self, action: str) -> None:
+        super().__init__(action)
+        self.action = action
+
+    def __str__(self) -> str:
+        return f"not allowed: {self.action}"
+
+
+class NotFound(CoditectError):
+    """There is no such thing, or it is not the caller's; the two are not told apart."""
+
+    code = "not_found"
+
+    def __init__(self, kind: str, identity: str) -> None:
+        super().__init__(kind, identity)
+        self.kind = kind
+        self.identity = identity
+
+    def __str__(self) -> str:
+        return f"no {self.kind} {self.identity!r}"
+
+
+class AlreadyExists(CoditectError):
+    """A thing of that name is there already."""
+
+    code = "already_exists"
+
+    def __init__(self, kind: str, identity: str) -> None:
+        super().__init__(kind, identity)
+        self.kind = kind
+        self.identity = identity
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.identity!r} exists already"
+
+
+class PreconditionFailed(CoditectError):
+    """An ``If-Match`` or an expected state did not hold; nothing was changed."""
+
+    code = "precondition_failed"
+
+    def __init__(self, what: str, expected: str, actual: str) -> None:
+        super().__init__(what, expected, actual)
+        self.what = what
+        self.expected = expected
+        self.actual = actual
+
+    def __str__(self) -> str:
+        return f"{self.what} is {self.actual}, expected {self.expected}"
+
+
+class PayloadTooLarge(CoditectError):
+    """More bytes than ``limit_bytes`` were sent."""
+
+    code = "payload_too_large"
+
+    def __init__(self, what: str, limit_bytes: int) -> None:
+        super().__init__(what, limit_bytes)
+        self.what = what
+        self.limit_bytes = limit_bytes
+
+    def __str__(self) -> str:
+        return f"{self.what} is larger than {self.limit_bytes} bytes"
+
+
+class TooManyRequests(CoditectError):
+    """The caller sent too much; wait ``retry_after_seconds``."""
+
+    code = "too_many_requests"
+    retryable = True
+
+    def __init__(self, what: str, retry_after_seconds: float) -> None:
+        super().__init__(what, retry_after_seconds)
+        self.what = what
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return f"too many {self.what}; try again in {self.retry_after_seconds:.0f} s"
+
+
+class Busy(CoditectError):
+    """The server has as much under way as it accepts; wait ``retry_after_seconds``."""
+
+    code = "busy"
+    retryable = True
+
+    def __init__(self, what: str, retry_after_seconds: float) -> None:
+        super().__init__(what, retry_after_seconds)
+        self.what = what
+        self.retry_after_seconds = retry_after_seconds
+
+    def __str__(self) -> str:
+        return f"{self.what}: the server is busy; try again in {self.retry_after_seconds:.0f} s"
+
+
+class Unavailable(CoditectError):
+    """A component does not answer."""
+
+    code = "unavailable"
+    retryable = True
+
+    def __init__(self, component: str, reason: str) -> None:
+        super().__init__(component, reason)
+        self.component = component
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.component} is unavailable: {self.reason}"
+
+
+class DeadlineExceeded(CoditectError):
+    """``what`` did not finish within ``seconds``."""
+
+    code = "deadline_exceeded"
+    retryable = True
+
+    def __init__(self, what: str, seconds: float) -> None:
+        super().__init__(what, seconds)
+        self.what = what
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        return f"{self.what} did not finish within {self.seconds:g} s"
+
+
+class LaunchFailed(CoditectError):
+    """A container did not become ready."""
+
+    code = "launch_failed"
+    retryable = True
+
+    def __init__(self, container_id: str, reason: str) -> None:
+        super().__init__(container_id, reason)
+        self.container_id = container_id
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"container {self.container_id} did not start: {self.reason}"
+
+
+class Fenced(CoditectError):
+    """An owner acted with ``epoch`` after ``current`` had been given out; it must end itself."""
+
+    code = "fenced"
+
+    def __init__(self, session_id: str, epoch: int, current: int) -> None:
+        super().__init__(session_id, epoch, current)
+        self.session_id = session_id
+        self.epoch = epoch
+        self.current = current
+
+    def __str__(self) -> str:
+        return f"session {self.session_id}: epoch {self.epoch} is over, {self.current} rules"
+
+
+class NotBound(CoditectError):
+    """The actor that was asked does not hold that session; look the owner up again."""
+
+    code = "not_bound"
+    retryable = True
+
+    def __init__(self, actor_id: str, session_id: str) -> None:
+        super().__init__(actor_id, session_id)
+        self.actor_id = actor_id
+        self.session_id = session_id
+
+    def __str__(self) -> str:
+        return f"actor {self.actor_id} does not hold session {self.session_id}"
+
+
+class SlotGone(CoditectError):
+    """The warm container that was picked is no longer warm; pick another."""
+
+    code = "slot_gone"
+    retryable = True
+
+    def __init__(self, container_id: str, status: str) -> None:
+        super().__init__(container_id, status)
+        self.container_id = container_id
+        self.status = status
+
+    def __str__(self) -> str:
+        return f"container {self.container_id} is {self.status}, not warm"
+
+
+class SessionEnded(CoditectError):
+    """The session was ended; open a new one."""
+
+    code = "session_ended"
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__(session_id)
+        self.session_id = session_id
+
+    def __str__(self) -> str:
+        return f"session {self.session_id} has ended"
+
+
+class IllegalTransition(CoditectError):
+    """A machine was given an event that its table does not allow: a bug, told with its history."""
+
+    code = "illegal_transition"
+
+    def __init__(self, machine: str, phase: str, event: str, history: tuple[str, ...]) -> None:
+        super().__init__(machine, phase, event, history)
+        self.machine = machine
+        self.phase = phase
+        self.event = event
+        self.history = history
+
+    def __str__(self) -> str:
+        trail = " → ".join(self.history) or "nothing before"
+        return f"{self.machine}: {self.event} is not allowed in {self.phase} (history: {trail})"
+
+
+class StoreError(CoditectError):
+    """Root of what the store can answer."""
+
+    code = "store_error"
+
+
+class CommitConflict(StoreError):
+    """Another transaction wrote what this one had read (FoundationDB 1020)."""
+
+    code = "commit_conflict"
+    retryable = True
+
+
+class TransactionTooOld(StoreError):
+    """The read version is older than the conflict window (FoundationDB 1007)."""
+
+    code = "transaction_too_old"
+    retryable = True
+
+
+class CommitUnknown(StoreError):
+    """The commit may or may not have happened (FoundationDB 1021); retry with the same key only."""
+
+    code = "commit_unknown"
+    retryable = True
+
+
+class TransactionTooLarge(StoreError):
+    """More than 10 MB in one transaction (FoundationDB 2101)."""
+
+    code = "transaction_too_large"
+
+
+class KeyTooLarge(StoreError):
+    """A key longer than 10,000 bytes (FoundationDB 2102)."""
+
+    code = "key_too_large"
+
+
+class ValueTooLarge(StoreError):
+    """A value longer than 100,000 bytes (FoundationDB 2103)."""
+
+    code = "value_too_large"
+
+
+class StoreFull(StoreError):
+    """The disk is full; nothing was written and reads go on."""
+
+    code = "store_full"
+
+
+class StoreFailed(StoreError):
+    """The store met an I/O error and stopped rather than pretend (see fsync errors)."""
+
+    code = "store_failed"

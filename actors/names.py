@@ -1,0 +1,26 @@
+"""Names of the actors: one place, so that whoever looks an actor up spells it like its maker."""
+
+from __future__ import annotations
+
+NAMESPACE = "coditect"
+SUPERVISOR = "supervisor"
+
+
+def store_actor(node_id: str) -> str:
+    """Return the name of a node's StoreActor."""
+    return f"store-{node_id}"
+
+
+def pool_actor(node_id: str) -> str:
+    """Return the name of a node's PoolActor."""
+    return f"pool-{node_id}"
+
+
+def health_checker_actor(node_id: str) -> str:
+    """Return the name of a node's HealthCheckerActor."""
+    return f"health-{node_id}"
+
+
+def session_actor(actor_id: str) -> str:
+    """Return the name of a SessionActor; it is the actor's, not the session's: actors are re-bound."""
+    return f"session-{actor_id}"

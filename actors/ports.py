@@ -1,0 +1,235 @@
+"""What the actors need from outside, as protocols: the layers above implement them.
+
+``Services`` is handed to each actor as a picklable function that makes it
+(``cluster.wiring.services``), so that nothing here imports a layer above.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from actors.records import (
+    Claim,
+    ContainerHandle,
+    ContainerRecord,
+    ContainerSpec,
+    ContainerStatus,
+    Health,
+    SessionRecord,
+)
+
+
+class Clock(Protocol):
+    """Time. ``now`` is the Unix time in seconds; ``monotonic`` never jumps."""
+
+    def now(self) -> float:
+        """Return seconds since the Unix epoch."""
+        ...
+
+    def monotonic(self) -> float:
+        """Return seconds of a clock that only goes forward."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+        ...
+
+
+class ContainerRuntime(Protocol):
+    """What starts containers. All methods may be called from any process of the node."""
+
+    name: str
+
+    async def launch(self, spec: ContainerSpec) -> ContainerHandle:
+        """Start a container and return when CODI answers.
+
+        The container outlives the calling process. Raises LaunchFailed with nothing left
+        behind but the workspace directory.
+        """
+        ...
+
+    async def probe(self, handle: ContainerHandle) -> Health:
+        """Say how it is: DEAD when the process is gone, UNHEALTHY when CODI does not answer."""
+        ...
+
+    async def wait_exit(self, handle: ContainerHandle) -> str:
+        """Return the reason when the container's process has ended (at once if it already has).
+
+        Works for containers that another process started. Cancellable, holds no thread.
+        """
+        ...
+
+    async def stop(self, handle: ContainerHandle, grace_seconds: float) -> None:
+        """Ask it to end, kill it after the grace time, remove what it held. Idempotent."""
+        ...
+
+    async def list(self) -> Sequence[ContainerHandle]:
+        """Return every container of this server on this node that is running, known or not."""
+        ...
+
+    async def delete_workspace(self, workspace_id: str) -> None:
+        """Remove a workspace directory whose session has ended. Idempotent."""
+        ...
+
+
+class CodiClient(Protocol):
+    """The control calls an actor makes to CODI. Errors: Unavailable, DeadlineExceeded, Fenced."""
+
+    async def raise_epoch(self, handle: ContainerHandle, session_id: str, epoch: int) -> None:
+        """Make CODI refuse every request of an older epoch."""
+        ...
+
+    async def create_terminal(
+        self,
+        handle: ContainerHandle,
+        epoch: int,
+        name: str,
+        *,
+        cwd: str | None,
+        base_offset: int,
+        restarted: bool,
+        session_id: str,
+    ) -> None:
+        """Start a shell whose output is numbered from ``base_offset``. Idempotent by name."""
+        ...
+
+
+class Ledger(Protocol):
+    """What the actors ask of the store. Every method is one transaction, retried on conflict.
+
+    Every write of a session checks its epoch and raises Fenced when a newer one rules.
+    ``key`` arguments are idempotency keys: the same call again answers the same.
+    """
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        """Return a session's record."""
+        ...
+
+    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
+        """Return the live (not ended) session of that name."""
+        ...
+
+    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
+        """Return a page of all sessions that have not ended, ordered by id, after ``after``."""
+        ...
+
+    async def bound_session(self, actor_id: str) -> SessionRecord | None:
+        """Return the session that the store says this actor owns."""
+        ...
+
+    async def claim(
+        self,
+        *,
+        key: str,
+        user_id: str,
+        name: str,
+        new_session_id: str,
+        new_workspace_id: str,
+        actor_id: str,
+        node_id: str,
+        container_id: str | None,
+        now: float,
+        dead_actor_id: str | None = None,
+    ) -> Claim:
+        """Bind an actor, and for a new session a warm container, to a user's session.
+
+        One transaction: an existing session that an actor other than ``dead_actor_id`` owns is
+        returned as it is (``won=False``); a passive one gets the owner and a raised epoch; a
+        missing one is created, taking over the container and its workspace. Raises SlotGone when
+        the container is no longer warm.
+        """
+        ...
+
+    async def activate(
+        self, session_id: str, *, actor_id: str, node_id: str, now: float, dead_actor_id: str | None
+    ) -> SessionRecord:
+        """Make the actor the owner and raise the epoch. Raises Fenced if another live actor owns it.
+
+        ``dead_actor_id`` is the owner that the caller knows to be dead, or the actor itself after
+        its restart.
+        """
+        ...
+
+    async def passivate(self, record: SessionRecord) -> None:
+        """Give ownership back; the record is saved without an owner. Raises Fenced."""
+        ...
+
+    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
+        """Write the record if its epoch still rules and its owner is unchanged. Raises Fenced."""
+        ...
+
+    async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
+        """Raise the epoch by one for a new container of the session. Raises Fenced."""
+        ...
+
+    async def end_session(self, record: SessionRecord) -> None:
+        """Mark it ended, free its name and its owner. Idempotent. Raises Fenced."""
+        ...
+
+    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
+        """Return all container records that are not stopped, of one node or of all."""
+        ...
+
+    async def put_container(self, record: ContainerRecord) -> None:
+        """Write a container record and, when it has a user, its ``user_containers`` entry."""
+        ...
+
+    async def set_container_status(
+        self,
+        container_id: str,
+        status: ContainerStatus,
+        *,
+        expected: Sequence[ContainerStatus],
+        health: Health | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Change the status if it is one of ``expected``; false if it was not. Cannot race a claim."""
+        ...
+
+    async def remove_container(self, container_id: str) -> None:
+        """Forget a container that is gone. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ActorSettings:
+    """The numbers the actors work with; ``cluster.settings`` fills them. Seconds unless named."""
+
+    tenant_id: str
+    node_id: str
+    runtime: str
+    warm_actors: int
+    warm_containers: int
+    max_pending_launches: int
+    launch_timeout: float
+    stop_grace: float
+    passivate_after: float
+    attach_ttl: float
+    probe_interval: float
+    probe_timeout: float
+    probe_failures: int
+    reconcile_interval: float
+    orphan_lease: float
+    container_cpu: float
+    container_memory_bytes: int
+    container_pids: int
+    container_image: str
+    egress: str
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """Everything an actor shell works with."""
+
+    settings: ActorSettings
+    ledger: Ledger
+    runtime: ContainerRuntime
+    codi: CodiClient
+    clock: Clock
+    new_id: Callable[[str], str]
+    new_secret: Callable[[], str]
+
+
+ServicesFactory = Callable[[], Awaitable[Services]]

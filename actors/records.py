@@ -1,0 +1,260 @@
+"""What the store keeps and the actors hand round: frozen pydantic models with a schema version.
+
+Times are seconds since the Unix epoch (float, UTC). Identifiers are opaque strings
+such as ``s-…`` (session), ``c-…`` (container), ``u-…`` (user), ``a-…`` (actor).
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Frozen(BaseModel):
+    """An immutable value; unknown fields are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Record(BaseModel):
+    """A stored value. Unknown fields of a newer schema are kept out, not refused: old code reads on."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+    SCHEMA_VERSION: ClassVar[int] = 1
+    schema_version: int = 1
+
+
+class SessionPhase(StrEnum):
+    """Where a session is in its life. ``session.py`` holds the table of moves between them."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RECOVERING = "recovering"
+    HIBERNATING = "hibernating"
+    HIBERNATED = "hibernated"
+    ENDING = "ending"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class ContainerStatus(StrEnum):
+    """Where a container is in its life. ``WARM`` is ready without a user; ``READY`` has one."""
+
+    PENDING = "pending"
+    STARTING = "starting"
+    WARM = "warm"
+    READY = "ready"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+    LOST = "lost"
+    FAILED = "failed"
+
+
+class Health(StrEnum):
+    """What probes say of a container."""
+
+    UNKNOWN = "unknown"
+    HEALTHY = "healthy"
+    UNHEALTHY = "unhealthy"
+    DEAD = "dead"
+
+
+class Role(StrEnum):
+    """What a user may do. ``ADMIN`` includes everything ``USER`` may."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+class ContainerSpec(Frozen):
+    """What to launch. ``workspace_id`` names the lasting directory that is mounted at /workspace."""
+
+    container_id: str
+    tenant_id: str
+    workspace_id: str
+    secret: str
+    epoch: int = 0
+    image: str = "coditect/workspace:latest"
+    cpu: float = 2.0
+    memory_bytes: int = 4 << 30
+    pids: int = 512
+    egress: str = "none"
+    env: dict[str, str] = {}
+
+
+class ContainerHandle(Frozen):
+    """How to find a running container again, from any process of its node, after any restart.
+
+    ``address`` is ``host:port`` of CODI. ``data`` is the runtime's own (for the sandbox: pid,
+    the process's start time in clock ticks, cgroup paths); nobody else reads it.
+    """
+
+    container_id: str
+    tenant_id: str
+    node_id: str
+    workspace_id: str
+    runtime: str
+    address: str
+    secret: str
+    data: dict[str, Any] = {}
+
+
+class ContainerRecord(Record):
+    """``(tenant, "containers", container_id)``. ``session_id`` is empty while the container is warm."""
+
+    container_id: str
+    tenant_id: str
+    node_id: str
+    workspace_id: str
+    runtime: str
+    status: ContainerStatus
+    health: Health = Health.UNKNOWN
+    session_id: str | None = None
+    user_id: str | None = None
+    handle: ContainerHandle | None = None
+    cloud_run_url: str | None = None
+    created_at: float
+    ready_at: float | None = None
+    assigned_at: float | None = None
+    reason: str | None = None
+
+
+class SessionRecord(Record):
+    """``(tenant, "sessions", session_id)``: the lasting thing.
+
+    ``epoch`` is the fencing number: raised by each activation and each new container.
+    ``owner_actor_id`` is empty while the session is passive. ``workspace_state`` is JSON that a
+    client may patch (open files, layout) beside what the server keeps there
+    (``terminals: {name: {"cwd": str, "end_offset": int}}``).
+    """
+
+    session_id: str
+    tenant_id: str
+    user_id: str
+    name: str
+    phase: SessionPhase
+    epoch: int
+    workspace_id: str
+    owner_actor_id: str | None = None
+    owner_node_id: str | None = None
+    container_id: str | None = None
+    container_url: str | None = None
+    container_status: ContainerStatus = ContainerStatus.PENDING
+    workspace_state: dict[str, Any] = {}
+    save_version: int = 0
+    restarts: int = 0
+    failure: str | None = None
+    created_at: float
+    updated_at: float
+    last_activity: float
+
+
+class UserRecord(Record):
+    """A person or service account. ``password_hash`` is argon2id in PHC form."""
+
+    user_id: str
+    tenant_id: str
+    email: str
+    role: Role = Role.USER
+    password_hash: str
+    created_at: float
+    disabled: bool = False
+
+
+class RefreshTokenRecord(Record):
+    """One refresh token, by hash. A family is all the successors of one login.
+
+    ``successor`` is the id of the token that replaced it, ``replaced_at`` when: a second use
+    within the overlap returns the same successor, one after it revokes the family.
+    ``successor_secret`` is the successor's secret, encrypted with the presented token as key, so
+    that only whoever holds the old token can be given the same successor again.
+    """
+
+    token_id: str
+    tenant_id: str
+    family_id: str
+    user_id: str
+    secret_hash: str
+    created_at: float
+    expires_at: float
+    replaced_at: float | None = None
+    successor_id: str | None = None
+    successor_secret: str | None = None
+    revoked: bool = False
+
+
+class AuditEntry(Record):
+    """One line of the audit trail (ADR 10.4)."""
+
+    at: float
+    tenant_id: str
+    user_id: str | None
+    action: str
+    resource: str
+    ip_address: str | None = None
+    user_agent: str | None = None
+    result: str = "ok"
+
+
+class Claim(Frozen):
+    """The outcome of a claim: the session, whether this claim made it, and whether it now owns it.
+
+    ``won`` is false when a live actor owned the session already; ``session.owner_actor_id`` is
+    then that actor.
+    """
+
+    session: SessionRecord
+    created: bool
+    won: bool
+
+
+class Opened(Frozen):
+    """What PoolActor.open_session answers: who holds the session now."""
+
+    session_id: str
+    actor_id: str
+    created: bool
+    warm_actor: bool
+    warm_container: bool
+
+
+class Route(Frozen):
+    """Where the bytes of a session go: CODI's address, its secret, and the epoch to speak with."""
+
+    session_id: str
+    container_id: str
+    epoch: int
+    address: str
+    secret: str
+
+
+class TerminalMark(Frozen):
+    """What an ingress replica has seen of a terminal: the offset after its last byte, its directory."""
+
+    end_offset: int
+    cwd: str | None = None
+
+
+class SessionEvent(Frozen):
+    """One thing that happened to a session. ``seq`` grows by one per event of one activation;
+
+    ``activation`` is the epoch at which the numbering began (a reader that sees it change starts over).
+    """
+
+    activation: int
+    seq: int
+    at: float
+    type: str
+    data: dict[str, Any] = {}
+
+
+class Receipt(Frozen):
+    """The proof that a save is durable: given after commit and never before."""
+
+    path: str
+    size: int
+    version: int
+    etag: str
+    durable: bool = True

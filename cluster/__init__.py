@@ -1,0 +1,1 @@
+"""What the actors stand on: settings, store, runtimes, CODI, bring-up, telemetry."""
