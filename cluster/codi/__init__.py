@@ -1,0 +1,1 @@
+"""CODI: the agent inside a container, and the server's client of it."""
