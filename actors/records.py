@@ -238,9 +238,9 @@ class TerminalMark(Frozen):
 
 
 class SessionEvent(Frozen):
-    """One thing that happened to a session. ``seq`` grows by one per event of one activation;
+    """One thing that happened to a session; ``seq`` grows by one per event of one activation.
 
-    ``activation`` is the epoch at which the numbering began (a reader that sees it change starts over).
+    ``activation`` is the epoch at which the numbering began: a reader that sees it change starts over.
     """
 
     activation: int

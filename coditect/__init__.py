@@ -1,0 +1,54 @@
+"""Python client and command line of CODITECT Server.
+
+>>> from coditect import Client
+>>> with Client("http://127.0.0.1:8080") as client:           # doctest: +SKIP
+...     session = client.login("me@example.com", "secret")
+...     print(client.exec(session.session_id, ["uname", "-a"]).stdout)
+"""
+
+from coditect.client import AsyncClient
+from coditect.errors import (
+    ApiError,
+    Conflict,
+    ConnectionFailed,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    PreconditionFailed,
+    ServerBusy,
+    ServerError,
+    TerminalClosed,
+    TooLarge,
+    TooManyRequests,
+    Unauthorized,
+)
+from coditect.models import ExecResult, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.sync import Client, Terminal
+from coditect.terminal import AsyncTerminal
+
+__all__ = [
+    "ApiError",
+    "AsyncClient",
+    "AsyncTerminal",
+    "Client",
+    "Conflict",
+    "ConnectionFailed",
+    "ExecResult",
+    "Forbidden",
+    "InvalidRequest",
+    "Login",
+    "NotFound",
+    "PreconditionFailed",
+    "Receipt",
+    "ServerBusy",
+    "ServerError",
+    "Session",
+    "Terminal",
+    "TerminalClosed",
+    "TerminalInfo",
+    "TooLarge",
+    "TooManyRequests",
+    "TreeEntry",
+    "Unauthorized",
+    "User",
+]

@@ -1,0 +1,303 @@
+"""Asynchronous client of the HTTP API."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Self
+from urllib.parse import quote
+
+import httpx
+
+from coditect.errors import ConnectionFailed, Unauthorized, from_problem
+from coditect.models import ExecResult, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.terminal import AsyncTerminal
+
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+
+class AsyncClient:
+    """One signed-in user of one server.
+
+    Not tied to a session: calls name the session they mean. An expired access token is refreshed
+    once by itself. Raises the errors of ``coditect.errors``; a ``ConnectionFailed`` on a mutating
+    call is safe to repeat with the same ``key`` (sent as ``Idempotency-Key``).
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        access_token: str | None = None,
+        refresh_token: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> None:
+        self.url = url.rstrip("/")
+        self.access_token = access_token
+        self.refresh_token = refresh_token
+        self.timeout_seconds = timeout_seconds
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            timeout=httpx.Timeout(timeout_seconds, pool=timeout_seconds),
+            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections; sessions go on."""
+        await self._http.aclose()
+
+    # Identity
+
+    async def login(self, email: str, password: str) -> Login:
+        """Sign in and open the user's session."""
+        answer = await self._request(
+            "POST", "/api/v1/auth/login", json={"email": email, "password": password}, signed=False
+        )
+        login = Login.from_json(answer.json())
+        self.access_token, self.refresh_token = login.access_token, login.refresh_token
+        return login
+
+    async def refresh(self) -> None:
+        """Trade the refresh token for a new pair."""
+        if self.refresh_token is None:
+            raise Unauthorized(401, "unauthenticated", "sign in first")
+        answer = await self._request(
+            "POST", "/api/v1/auth/refresh", json={"refresh_token": self.refresh_token}, signed=False
+        )
+        body = answer.json()
+        self.access_token, self.refresh_token = body["access_token"], body["refresh_token"]
+
+    async def logout(self) -> None:
+        """Revoke this login's tokens; the session goes on."""
+        body = {"refresh_token": self.refresh_token} if self.refresh_token else {}
+        await self._request("POST", "/api/v1/auth/logout", json=body)
+        self.access_token = self.refresh_token = None
+
+    async def me(self) -> User:
+        """Return who is signed in."""
+        return User.from_json((await self._request("GET", "/api/v1/auth/me")).json())
+
+    async def create_user(self, email: str, password: str, role: str = "user") -> User:
+        """Create a user (administrators only)."""
+        body = {"email": email, "password": password, "role": role}
+        return User.from_json((await self._request("POST", "/api/admin/users", json=body)).json())
+
+    # Sessions
+
+    async def sessions(self) -> list[Session]:
+        """List the user's live sessions."""
+        body = (await self._request("GET", "/api/v1/sessions")).json()
+        return [Session.from_json(item) for item in body["sessions"]]
+
+    async def open_session(self, name: str = "default", *, key: str | None = None) -> Session:
+        """Open the session of that name: attach, resume or create."""
+        answer = await self._request(
+            "POST", "/api/v1/sessions", json={"name": name}, key=key or _new_key()
+        )
+        return Session.from_json(answer.json())
+
+    async def session(self, session_id: str) -> Session:
+        """Return a session's details."""
+        return Session.from_json(
+            (await self._request("GET", f"/api/v1/sessions/{session_id}")).json()
+        )
+
+    async def end_session(self, session_id: str) -> None:
+        """End the session and delete its workspace."""
+        await self._request("DELETE", f"/api/v1/sessions/{session_id}", key=_new_key())
+
+    async def hibernate(self, session_id: str) -> Session:
+        """Stop the container and keep the session."""
+        answer = await self._request(
+            "POST", f"/api/v1/sessions/{session_id}/hibernate", key=_new_key()
+        )
+        return Session.from_json(answer.json())
+
+    async def resume(self, session_id: str) -> Session:
+        """Bring a hibernated session back."""
+        answer = await self._request(
+            "POST", f"/api/v1/sessions/{session_id}/resume", key=_new_key()
+        )
+        return Session.from_json(answer.json())
+
+    async def patch_workspace_state(self, session_id: str, patch: Mapping[str, Any]) -> Session:
+        """Merge into the session's ``workspace_state`` (RFC 7396)."""
+        answer = await self._request(
+            "PATCH",
+            f"/api/v1/sessions/{session_id}",
+            json={"workspace_state": dict(patch)},
+            key=_new_key(),
+        )
+        return Session.from_json(answer.json())
+
+    # Work
+
+    async def exec(
+        self,
+        session_id: str,
+        argv: Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> ExecResult:
+        """Run a command in the workspace and wait for it; killed after ``timeout_seconds``."""
+        body: dict[str, Any] = {"argv": list(argv), "timeout_seconds": timeout_seconds}
+        if cwd is not None:
+            body["cwd"] = cwd
+        if env is not None:
+            body["env"] = dict(env)
+        answer = await self._request(
+            "POST",
+            f"/api/v1/sessions/{session_id}/exec",
+            json=body,
+            timeout=timeout_seconds + self.timeout_seconds,
+        )
+        return ExecResult.from_json(answer.json())
+
+    async def tree(self, session_id: str, path: str = "") -> list[TreeEntry]:
+        """List a directory."""
+        answer = await self._request("GET", f"/api/v1/sessions/{session_id}/tree/{quote(path)}")
+        return [TreeEntry.from_json(item) for item in answer.json()["entries"]]
+
+    async def read_file(self, session_id: str, path: str) -> bytes:
+        """Return a whole file."""
+        return (await self._request("GET", self._file(session_id, path))).content
+
+    async def stream_file(self, session_id: str, path: str) -> AsyncIterator[bytes]:
+        """Yield a file's bytes piece by piece."""
+        async with self._http.stream(
+            "GET", self._file(session_id, path), headers=self._headers()
+        ) as answer:
+            if answer.status_code >= 400:
+                await answer.aread()
+                raise _error(answer)
+            async for piece in answer.aiter_bytes():
+                yield piece
+
+    async def write_file(
+        self,
+        session_id: str,
+        path: str,
+        data: bytes | AsyncIterator[bytes],
+        *,
+        if_match: str | None = None,
+        key: str | None = None,
+    ) -> Receipt:
+        """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``."""
+        headers = {"if-match": if_match} if if_match else {}
+        answer = await self._request(
+            "PUT",
+            self._file(session_id, path),
+            content=data,
+            headers=headers,
+            key=key or _new_key(),
+        )
+        return Receipt.from_json(answer.json())
+
+    async def delete_file(self, session_id: str, path: str, *, recursive: bool = False) -> None:
+        """Remove a file, a link or, with ``recursive``, a directory."""
+        parameters = {"recursive": "1"} if recursive else {}
+        await self._request(
+            "DELETE", self._file(session_id, path), params=parameters, key=_new_key()
+        )
+
+    # Terminals
+
+    async def terminals(self, session_id: str) -> list[TerminalInfo]:
+        """List the session's terminals."""
+        body = (await self._request("GET", f"/api/v1/sessions/{session_id}/terminals")).json()
+        return [TerminalInfo.from_json(item) for item in body["terminals"]]
+
+    async def terminal(
+        self,
+        session_id: str,
+        name: str = "main",
+        *,
+        cols: int = 80,
+        rows: int = 24,
+        offset: int | None = None,
+        client_id: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+    ) -> AsyncTerminal:
+        """Attach to a terminal, starting its shell if there is none; it resumes by itself."""
+        terminal = AsyncTerminal(
+            self._socket_url(f"/api/v1/sessions/{session_id}/terminals/{quote(name, safe='')}/ws"),
+            headers=self._headers,
+            renew=self.refresh,
+            client_id=client_id or f"py-{secrets.token_hex(8)}",
+            cols=cols,
+            rows=rows,
+            offset=offset,
+        )
+        await terminal.connect(timeout_seconds)
+        return terminal
+
+    # Plumbing
+
+    def _file(self, session_id: str, path: str) -> str:
+        return f"/api/v1/sessions/{session_id}/files/{quote(path)}"
+
+    def _socket_url(self, path: str) -> str:
+        return "ws" + self.url.removeprefix("http") + path
+
+    def _headers(self) -> dict[str, str]:
+        return {"authorization": f"Bearer {self.access_token}"} if self.access_token else {}
+
+    async def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        key: str | None = None,
+        signed: bool = True,
+        timeout: float | None = None,
+        headers: Mapping[str, str] | None = None,
+        **arguments: Any,
+    ) -> httpx.Response:
+        sent = dict(headers or {})
+        if key is not None:
+            sent["idempotency-key"] = key
+        if timeout is not None:
+            arguments["timeout"] = timeout
+        for last in (False, True):
+            if signed:
+                sent |= self._headers()
+            try:
+                answer = await self._http.request(method, path, headers=sent, **arguments)
+            except httpx.TransportError as error:
+                raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
+            repeatable = not isinstance(arguments.get("content"), AsyncIterator)
+            if (
+                answer.status_code == 401
+                and signed
+                and not last
+                and self.refresh_token
+                and repeatable
+            ):
+                await self.refresh()
+                continue
+            if answer.status_code >= 400:
+                raise _error(answer)
+            return answer
+        raise AssertionError("unreachable")
+
+
+def _error(answer: httpx.Response) -> Exception:
+    try:
+        problem = answer.json()
+    except ValueError:
+        problem = {"detail": answer.text[:500]}
+    if not isinstance(problem, dict):
+        problem = {"detail": str(problem)[:500]}
+    return from_problem(answer.status_code, problem, answer.headers.get("retry-after"))
+
+
+def _new_key() -> str:
+    return secrets.token_hex(16)

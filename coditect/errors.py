@@ -1,0 +1,139 @@
+"""Errors of the client.
+
+ClientError
+├── ConnectionFailed       the server cannot be reached, or the connection broke
+├── TerminalClosed         the terminal ended or the server refused it
+└── ApiError               the server answered with a problem document (RFC 9457)
+    ├── InvalidRequest     400, 422
+    ├── Unauthorized       401
+    ├── Forbidden          403
+    ├── NotFound           404
+    ├── Conflict           409
+    ├── PreconditionFailed 412
+    ├── TooLarge           413
+    ├── TooManyRequests    429, ``retry_after`` says when to try again
+    ├── ServerBusy         503, likewise
+    └── ServerError        any other 5xx
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class ClientError(Exception):
+    """Root of the client's errors."""
+
+
+class ConnectionFailed(ClientError):
+    """The server cannot be reached, or the connection broke; the request may have been carried out."""
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"cannot reach {self.url}: {self.reason}"
+
+
+class TerminalClosed(ClientError):
+    """The terminal is over: its shell exited (``exit_code``), or the server refused (``close_code``)."""
+
+    def __init__(
+        self, reason: str, exit_code: int | None = None, close_code: int | None = None
+    ) -> None:
+        super().__init__(reason, exit_code, close_code)
+        self.reason = reason
+        self.exit_code = exit_code
+        self.close_code = close_code
+
+    def __str__(self) -> str:
+        return self.reason
+
+
+class ApiError(ClientError):
+    """The server refused. ``code`` is stable; ``problem`` is the whole problem document."""
+
+    def __init__(
+        self, status: int, code: str, detail: str, problem: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__(status, code, detail, dict(problem or {}))
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.problem: dict[str, Any] = dict(problem or {})
+
+    def __str__(self) -> str:
+        return f"{self.detail} ({self.status} {self.code})"
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds after which the same request may work, when the server said so."""
+        value = self.problem.get("retry_after")
+        return float(value) if value is not None else None
+
+
+class InvalidRequest(ApiError):
+    """A value in the request is wrong."""
+
+
+class Unauthorized(ApiError):
+    """Not signed in, or the credentials are wrong."""
+
+
+class Forbidden(ApiError):
+    """Signed in, and not allowed."""
+
+
+class NotFound(ApiError):
+    """There is no such thing, or it is somebody else's."""
+
+
+class Conflict(ApiError):
+    """It exists already, or its state does not allow this now."""
+
+
+class PreconditionFailed(ApiError):
+    """The file was changed by somebody else since it was read."""
+
+
+class TooLarge(ApiError):
+    """More than the server takes."""
+
+
+class TooManyRequests(ApiError):
+    """Slow down; see ``retry_after``."""
+
+
+class ServerBusy(ApiError):
+    """The server has as much to do as it accepts; see ``retry_after``."""
+
+
+class ServerError(ApiError):
+    """The server failed."""
+
+
+_BY_STATUS: dict[int, type[ApiError]] = {
+    400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    409: Conflict,
+    412: PreconditionFailed,
+    413: TooLarge,
+    422: InvalidRequest,
+    429: TooManyRequests,
+    503: ServerBusy,
+}
+
+
+def from_problem(status: int, problem: Mapping[str, Any], retry_after: str | None) -> ApiError:
+    """Return the typed error for an answer with that status and problem document."""
+    document = dict(problem)
+    if retry_after is not None and "retry_after" not in document and retry_after.isdigit():
+        document["retry_after"] = int(retry_after)
+    kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
+    detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
+    return kind(status, str(document.get("code", "unknown")), detail, document)

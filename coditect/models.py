@@ -1,0 +1,109 @@
+"""What the client answers with: frozen dataclasses; fields the server adds later are ignored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+
+
+class FromJson:
+    """Makes a dataclass out of a JSON object, ignoring what it does not know."""
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Build from the server's JSON."""
+        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
+        return cls(**{name: item for name, item in value.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class Login(FromJson):
+    """A successful login: the session is opened and on its way or there already."""
+
+    session_id: str
+    workspace_url: str
+    container_status: str
+    access_token: str = field(repr=False)
+    refresh_token: str = field(repr=False)
+    expires_in: float
+    token_type: str = "Bearer"  # noqa: S105 - a scheme, not a secret
+
+
+@dataclass(frozen=True, slots=True)
+class Session(FromJson):
+    """Details of a session. ``workspace_state`` is JSON."""
+
+    session_id: str
+    status: str
+    container_status: str
+    epoch: int
+    name: str = "default"
+    user_id: str | None = None
+    container_id: str | None = None
+    workspace_state: dict[str, Any] = field(default_factory=dict)
+    save_version: int = 0
+    restarts: int = 0
+    failure: str | None = None
+    created_at: str | float | None = None
+    last_activity: str | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ExecResult(FromJson):
+    """What a command did. ``exit_code`` is negative when a signal ended it, as in subprocess."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    timed_out: bool = False
+    truncated: bool = False
+    duration_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class TreeEntry(FromJson):
+    """One line of a directory: ``type`` is file, directory, link or other; ``size`` bytes."""
+
+    name: str
+    type: str
+    size: int
+    mtime: float
+    mode: int = 0
+    target: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt(FromJson):
+    """The proof that a save is durable."""
+
+    path: str
+    size: int
+    version: int
+    durable: bool = True
+    etag: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalInfo(FromJson):
+    """A terminal of a session. Offsets are bytes of output since the terminal began."""
+
+    name: str
+    cols: int = 80
+    rows: int = 24
+    start_offset: int = 0
+    end_offset: int = 0
+    cwd: str | None = None
+    clients: int = 0
+    exited: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class User(FromJson):
+    """A user account."""
+
+    user_id: str
+    email: str
+    role: str = "user"
+    disabled: bool = False
+    created_at: str | float | None = None

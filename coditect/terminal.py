@@ -1,0 +1,274 @@
+"""An attached terminal that resumes by itself after any disconnect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Self
+from urllib.parse import urlencode
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from coditect.errors import ConnectionFailed, TerminalClosed, from_problem
+from coditect.terminal_state import MAX_UNACKNOWLEDGED, Gap, TerminalState
+
+_MAX_BUFFER = 4 << 20
+_FIRST_BACKOFF_SECONDS = 0.05
+_MAX_BACKOFF_SECONDS = 3.0
+# Close codes after which another try cannot help: bad frame, ended, not found, forbidden.
+_FINAL_CLOSE_CODES = frozenset({4400, 4403, 4404, 4410})
+
+
+class AsyncTerminal:
+    """A terminal of a session: bytes out, bytes in, each exactly once.
+
+    ``read`` returns output as it comes; ``send`` keeps input until the server has acknowledged it.
+    Lost connections are made again with growing pauses until ``give_up_seconds`` have passed
+    without one. ``events`` holds the last control frames and gaps, newest last.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        headers: Callable[[], Mapping[str, str]],
+        renew: Callable[[], Awaitable[None]],
+        client_id: str,
+        cols: int,
+        rows: int,
+        offset: int | None,
+        give_up_seconds: float = 60.0,
+    ) -> None:
+        self.cols, self.rows = cols, rows
+        self.status = "connecting"
+        self.reconnects = 0
+        self.events: deque[dict[str, Any]] = deque(maxlen=1000)
+        self._url = url
+        self._headers = headers
+        self._renew = renew
+        self._give_up_seconds = give_up_seconds
+        self._state = TerminalState(client_id, offset=offset)
+        self._socket: ClientConnection | None = None
+        self._buffer: deque[bytes] = deque()
+        self._buffered = 0
+        self._changed = asyncio.Condition()
+        self._ended: Exception | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    async def connect(self, timeout_seconds: float) -> None:
+        """Attach; raises ConnectionFailed or the server's ApiError when it cannot be done in time."""
+        self._task = asyncio.create_task(self._run(), name="terminal")
+        try:
+            async with asyncio.timeout(timeout_seconds), self._changed:
+                await self._changed.wait_for(
+                    lambda: self._state.attached or self._ended is not None
+                )
+        except TimeoutError:
+            await self.close()
+            raise ConnectionFailed(
+                self._url, f"not attached within {timeout_seconds:g} s"
+            ) from None
+        if self._ended is not None and not self._state.attached:
+            await self.close()
+            raise self._ended
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    @property
+    def offset(self) -> int:
+        """The number of the next output byte."""
+        return self._state.offset or 0
+
+    @property
+    def client_id(self) -> str:
+        """The id under which the server counts this client's input."""
+        return self._state.client_id
+
+    async def read(self, timeout_seconds: float = 30.0) -> bytes:
+        """Return the next output; raises TerminalClosed at the end, TimeoutError when none comes."""
+        async with asyncio.timeout(timeout_seconds), self._changed:
+            await self._changed.wait_for(lambda: self._buffer or self._ended is not None)
+            if not self._buffer:
+                assert self._ended is not None
+                raise self._ended
+            data = b"".join(self._buffer)
+            self._buffer.clear()
+            self._buffered = 0
+            self._changed.notify_all()
+            return data
+
+    async def read_until(self, pattern: bytes, timeout_seconds: float = 30.0) -> bytes:
+        """Return output up to and including ``pattern``; what follows stays for the next read."""
+        seen = bytearray()
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                while (found := seen.find(pattern)) < 0:
+                    seen += await self.read(timeout_seconds)
+        except BaseException:
+            self._push_back(bytes(seen))
+            raise
+        end = found + len(pattern)
+        self._push_back(bytes(seen[end:]))
+        return bytes(seen[:end])
+
+    async def send(self, data: bytes | str) -> None:
+        """Type; waits while more than 1 MiB of input is unacknowledged."""
+        raw = data.encode() if isinstance(data, str) else data
+        async with self._changed:
+            await self._changed.wait_for(
+                lambda: self._ended is not None or self._state.unacknowledged <= MAX_UNACKNOWLEDGED
+            )
+        if self._ended is not None:
+            raise self._ended
+        now = self._state.send(raw)
+        if now and self._socket is not None:
+            # When the connection is gone the input is kept, and sent again after the next attach.
+            with contextlib.suppress(ConnectionClosed):
+                await self._socket.send(now)
+
+    async def resize(self, cols: int, rows: int) -> None:
+        """Tell the shell its new size in characters."""
+        self.cols, self.rows = cols, rows
+        if self._socket is not None and self._state.attached:
+            with contextlib.suppress(ConnectionClosed):
+                await self._socket.send(json.dumps({"type": "resize", "cols": cols, "rows": rows}))
+
+    async def drop_connection(self) -> None:
+        """Break the connection as a failing network would; the terminal resumes by itself."""
+        if self._socket is not None:
+            self._socket.transport.abort()
+
+    async def close(self) -> None:
+        """Detach; the shell goes on."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._finish(TerminalClosed("detached"))
+
+    async def _run(self) -> None:
+        pause = _FIRST_BACKOFF_SECONDS
+        loop = asyncio.get_running_loop()
+        lost_at = loop.time()
+        while self._ended is None:
+            try:
+                await self._serve_once()
+            except InvalidStatus as refused:
+                if not await self._after_refusal(refused):
+                    return
+            except ConnectionClosed as closed:
+                code = closed.rcvd.code if closed.rcvd else None
+                if code in _FINAL_CLOSE_CODES:
+                    reason = closed.rcvd.reason if closed.rcvd else ""
+                    await self._finish(
+                        TerminalClosed(reason or f"closed with {code}", close_code=code)
+                    )
+                    return
+            except (OSError, TimeoutError) as error:
+                if loop.time() - lost_at > self._give_up_seconds:
+                    await self._finish(
+                        ConnectionFailed(self._url, str(error) or type(error).__name__)
+                    )
+                    return
+            if self._state.attached:
+                lost_at, pause = loop.time(), _FIRST_BACKOFF_SECONDS
+            self._state.detach()
+            self._socket = None
+            self.status = "reconnecting"
+            self.reconnects += 1
+            if loop.time() - lost_at > self._give_up_seconds:
+                await self._finish(ConnectionFailed(self._url, "the server does not come back"))
+                return
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects
+            pause = min(pause * 2, _MAX_BACKOFF_SECONDS)
+
+    async def _after_refusal(self, refused: InvalidStatus) -> bool:
+        response = refused.response
+        if response.status_code == 401:
+            try:
+                await self._renew()
+            except Exception as error:  # noqa: BLE001 - handed to whoever reads or sends next
+                await self._finish(error)
+                return False
+            return True
+        if response.status_code in {502, 503, 504, 500}:
+            return True
+        try:
+            problem = json.loads(response.body or b"{}")
+        except ValueError:
+            problem = {}
+        retry_after = response.headers.get("retry-after")
+        await self._finish(from_problem(response.status_code, problem, retry_after))
+        return False
+
+    async def _serve_once(self) -> None:
+        query = self._state.query() | {"cols": str(self.cols), "rows": str(self.rows)}
+        async with connect(
+            f"{self._url}?{urlencode(query)}",
+            additional_headers=dict(self._headers()),
+            max_size=4 << 20,
+            compression=None,
+            open_timeout=20,
+            ping_interval=20,
+            ping_timeout=20,
+            close_timeout=1,
+        ) as socket:
+            self._socket = socket
+            async for message in socket:
+                if isinstance(message, bytes):
+                    await self._take_output(message)
+                else:
+                    await self._take_control(socket, json.loads(message))
+        raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+
+    async def _take_output(self, data: bytes) -> None:
+        fresh = self._state.receive_output(data)
+        if not fresh:
+            return
+        async with self._changed:
+            # A reader that is slower than the shell slows the socket, not the memory.
+            await self._changed.wait_for(lambda: self._buffered < _MAX_BUFFER)
+            self._buffer.append(fresh)
+            self._buffered += len(fresh)
+            self._changed.notify_all()
+
+    async def _take_control(self, socket: ClientConnection, frame: dict[str, Any]) -> None:
+        self.events.append(frame)
+        kind = frame.get("type")
+        if kind == "attached":
+            gap, resend = self._state.receive_attached(frame)
+            if isinstance(gap, Gap):
+                self.events.append({"type": "gap", "start": gap.start, "end": gap.end})
+            if resend:
+                await socket.send(resend)
+            self.status = "ready"
+        elif kind == "input_ack":
+            self._state.receive_ack(int(frame["offset"]))
+        elif kind == "status":
+            self.status = str(frame.get("status", self.status))
+        elif kind == "exit":
+            code = frame.get("code")
+            await self._finish(TerminalClosed(f"the shell exited with {code}", exit_code=code))
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def _finish(self, error: Exception) -> None:
+        async with self._changed:
+            if self._ended is None:
+                self._ended = error
+                self.status = "closed"
+            self._changed.notify_all()
+
+    def _push_back(self, data: bytes) -> None:
+        if data:
+            self._buffer.appendleft(data)
+            self._buffered += len(data)
