@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, ParamSpec, Self, TypeVar
+from typing import Any, BinaryIO, ParamSpec, Self, TypeVar
 
+from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from coditect.client import DEFAULT_TIMEOUT_SECONDS, AsyncClient
@@ -139,7 +140,7 @@ class Client:
         self,
         session_id: str,
         path: str,
-        data: bytes,
+        data: bytes | BinaryIO,
         *,
         if_match: str | None = None,
         key: str | None = None,
@@ -243,3 +244,8 @@ def _run(
 
 async def _next(pieces: Any) -> bytes | None:
     return await anext(pieces, None)
+
+
+async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
+    while piece := await to_thread.run_sync(file.read, 1 << 18):
+        yield piece

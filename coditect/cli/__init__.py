@@ -1,0 +1,1 @@
+"""The `coditect` command line."""

@@ -1,0 +1,255 @@
+"""Commands for people: login, logout, ps, shell, exec, cp, user add."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, BinaryIO, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from coditect.cli import credentials as stored
+from coditect.cli.shell import run_shell
+from coditect.errors import ClientError, NotFound, Unauthorized
+from coditect.models import Session
+from coditect.sync import Client
+
+DEFAULT_URL = "http://127.0.0.1:8080"
+
+app = typer.Typer(no_args_is_help=True)
+user_app = typer.Typer(no_args_is_help=True, help="Accounts (administrators only).")
+app.add_typer(user_app, name="user")
+
+ServerOption = Annotated[
+    str | None, typer.Option("--server", envvar="CODITECT_URL", help="Address of the server.")
+]
+SessionOption = Annotated[
+    str | None, typer.Option("--session", "-s", help="Session id or name; yours when left out.")
+]
+
+
+@app.command()
+def login(
+    email: Annotated[str | None, typer.Option(help="Account; asked for when left out.")] = None,
+    server: ServerOption = None,
+    password_stdin: Annotated[
+        bool, typer.Option(help="Read the password from standard input.")
+    ] = False,
+) -> None:
+    """Sign in and open your workspace; the login is kept for the other commands."""
+    url = server or DEFAULT_URL
+    email = email or typer.prompt("Email")
+    password = _read_password(password_stdin)
+    with _errors(), Client(url) as client:
+        answer = client.login(email, password)
+        stored.save(
+            stored.default_path(),
+            stored.Credentials(
+                url, email, answer.session_id, answer.access_token, answer.refresh_token
+            ),
+        )
+    typer.echo(f"signed in as {email}; session {answer.session_id} ({answer.container_status})")
+
+
+@app.command()
+def logout() -> None:
+    """Revoke the kept login; sessions go on."""
+    with _signed_in(None) as client:
+        client.logout()
+    stored.default_path().unlink(missing_ok=True)
+
+
+@app.command()
+def ps(server: ServerOption = None) -> None:
+    """List your sessions."""
+    with _signed_in(server) as client:
+        sessions = client.sessions()
+    table = Table("session", "name", "status", "container", "epoch", "restarts", box=None)
+    for session in sessions:
+        table.add_row(
+            session.session_id,
+            session.name,
+            session.status,
+            session.container_status,
+            str(session.epoch),
+            str(session.restarts),
+        )
+    Console().print(table)
+
+
+@app.command()
+def shell(
+    terminal: Annotated[str, typer.Argument(help="Terminal to attach to.")] = "main",
+    session: SessionOption = None,
+    server: ServerOption = None,
+) -> None:
+    """Attach this terminal to a shell of your workspace. Ctrl-] detaches; the shell goes on."""
+    with _signed_in(server) as client:
+        chosen = _pick(client, session)
+        raise typer.Exit(run_shell(client, chosen.session_id, terminal))
+
+
+@app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+def exec(  # noqa: A001 - the command's name
+    argv: Annotated[list[str], typer.Argument(help="Command and its arguments.")],
+    session: SessionOption = None,
+    cwd: Annotated[str | None, typer.Option(help="Directory, relative to the workspace.")] = None,
+    timeout: Annotated[float, typer.Option(help="Limit in seconds.")] = 30.0,
+    server: ServerOption = None,
+) -> None:
+    """Run a command in your workspace; its exit code is this command's."""
+    with _signed_in(server) as client:
+        chosen = _pick(client, session)
+        result = client.exec(chosen.session_id, argv, cwd=cwd, timeout_seconds=timeout)
+    sys.stdout.write(result.stdout)
+    sys.stderr.write(result.stderr)
+    if result.timed_out:
+        _fail(f"killed after {timeout:g} s", 124)
+    # A signal's number comes as a negative code; shells say 128 + number.
+    raise typer.Exit(result.exit_code if result.exit_code >= 0 else 128 - result.exit_code)
+
+
+@app.command()
+def cp(
+    source: Annotated[
+        str, typer.Argument(help="File; `:path` or `session:path` is in a workspace.")
+    ],
+    target: Annotated[str, typer.Argument(help="Likewise; `-` is standard output.")],
+    server: ServerOption = None,
+) -> None:
+    """Copy a file to or from a workspace."""
+    far_source, far_target = _far(source), _far(target)
+    if (far_source is None) == (far_target is None):
+        _fail(
+            "one side must be in a workspace (`:path` or `session:path`), the other on this machine"
+        )
+    with _signed_in(server) as client:
+        if far_source is not None:
+            chosen = _pick(client, far_source[0])
+            _download(client, chosen.session_id, far_source[1], target)
+        elif far_target is not None:
+            chosen = _pick(client, far_target[0])
+            path = far_target[1] or Path(source).name
+            path = path + Path(source).name if path.endswith("/") else path
+            with _open_local(source) as file:
+                receipt = client.write_file(chosen.session_id, path, file)
+            typer.echo(f"saved {receipt.path}, {receipt.size} bytes, version {receipt.version}")
+
+
+@user_app.command("add")
+def user_add(
+    email: Annotated[str, typer.Argument(help="Account to create.")],
+    role: Annotated[str, typer.Option(help="user or admin")] = "user",
+    password_stdin: Annotated[
+        bool, typer.Option(help="Read the password from standard input.")
+    ] = False,
+    server: ServerOption = None,
+) -> None:
+    """Create an account.
+
+    Uses the kept login, else CODITECT_ADMIN_EMAIL and CODITECT_ADMIN_PASSWORD.
+    """
+    password = _read_password(password_stdin, confirm=True)
+    with _administrator(server) as client:
+        user = client.create_user(email, password, role)
+    typer.echo(f"created {user.email} ({user.role}), {user.user_id}")
+
+
+@contextmanager
+def _errors() -> Iterator[None]:
+    try:
+        yield
+    except ClientError as error:
+        _fail(str(error))
+    except OSError as error:
+        _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+
+
+@contextmanager
+def _signed_in(server: str | None) -> Iterator[Client]:
+    path = stored.default_path()
+    login = stored.load(path)
+    if login is None or (server is not None and server.rstrip("/") != login.url.rstrip("/")):
+        _fail("not signed in" + (f" at {server}" if server else "") + "; run `coditect login`")
+    client = Client(login.url, access_token=login.access_token, refresh_token=login.refresh_token)
+    with _errors(), client:
+        try:
+            yield client
+        except Unauthorized as error:
+            _fail(f"the login has ended ({error.detail}); run `coditect login`")
+        finally:
+            tokens = client.access_token, client.refresh_token
+            if tokens[0] and tokens[1] and tokens[0] != login.access_token:
+                stored.save(path, replace(login, access_token=tokens[0], refresh_token=tokens[1]))
+
+
+@contextmanager
+def _administrator(server: str | None) -> Iterator[Client]:
+    email = os.environ.get("CODITECT_ADMIN_EMAIL")
+    password = os.environ.get("CODITECT_ADMIN_PASSWORD")
+    if stored.load(stored.default_path()) is not None or not (email and password):
+        with _signed_in(server) as client:
+            yield client
+        return
+    with _errors(), Client(server or DEFAULT_URL) as client:
+        client.login(email, password)
+        yield client
+
+
+def _pick(client: Client, wanted: str | None) -> Session:
+    sessions = client.sessions()
+    for session in sessions:
+        if wanted in {None, "", session.session_id, session.name}:
+            return client.resume(session.session_id) if session.status == "hibernated" else session
+    if wanted:
+        raise NotFound(404, "not_found", f"no session {wanted!r}")
+    return client.open_session()
+
+
+def _far(argument: str) -> tuple[str, str] | None:
+    name, colon, path = argument.partition(":")
+    if not colon or "/" in name:
+        return None
+    return name, path.lstrip("/")
+
+
+def _download(client: Client, session_id: str, path: str, target: str) -> None:
+    pieces = client.stream_file(session_id, path)
+    if target == "-":
+        for piece in pieces:
+            sys.stdout.buffer.write(piece)
+        return
+    place = Path(target)
+    if place.is_dir():
+        place = place / Path(path).name
+    partial = place.with_name(place.name + ".partial")
+    try:
+        with partial.open("wb") as file:
+            for piece in pieces:
+                file.write(piece)
+        partial.replace(place)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _open_local(source: str) -> AbstractContextManager[BinaryIO]:
+    return nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb")
+
+
+def _read_password(from_stdin: bool, *, confirm: bool = False) -> str:
+    if from_stdin:
+        return sys.stdin.readline().rstrip("\r\n")
+    if not sys.stdin.isatty():
+        _fail("no terminal to ask for the password; use --password-stdin")
+    return str(typer.prompt("Password", hide_input=True, confirmation_prompt=confirm))
+
+
+def _fail(message: str, code: int = 1) -> NoReturn:
+    typer.echo(f"coditect: {message}", err=True)
+    raise typer.Exit(code)
