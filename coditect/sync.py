@@ -145,9 +145,13 @@ class Client:
         if_match: str | None = None,
         key: str | None = None,
     ) -> Receipt:
-        """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``."""
+        """Save a file (an open one is streamed); the receipt comes when it is durable.
+
+        ``if_match`` is an etag, or ``*``.
+        """
+        content = data if isinstance(data, bytes) else _pieces(data)
         return self._call(
-            self._client.write_file, session_id, path, data, if_match=if_match, key=key
+            self._client.write_file, session_id, path, content, if_match=if_match, key=key
         )
 
     def delete_file(self, session_id: str, path: str, *, recursive: bool = False) -> None:
