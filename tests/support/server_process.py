@@ -1,0 +1,123 @@
+"""A real server in a process of its own, for tests and benchmarks: started, watched, killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any, Self
+
+import httpx
+
+ROOT = Path(__file__).resolve().parents[2]
+ADMIN_EMAIL = "admin@example.com"
+ADMIN_PASSWORD = "correct horse battery staple"
+
+
+def free_port() -> int:
+    """Return a TCP port of the loopback that nobody listens on at this moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class ServerProcess:
+    """`coditect up` in the foreground, with a data directory of its own."""
+
+    def __init__(self, data_dir: Path | None = None, *, pool_size: int = 2, **settings: Any) -> None:
+        self._own_dir = data_dir is None
+        self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="coditect-test-"))
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.output = self.data_dir / "up.out"
+        self.started_seconds = 0.0
+        self._environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("CODITECT_")},
+            "CODITECT_ADMIN_EMAIL": ADMIN_EMAIL,
+            "CODITECT_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "CODITECT_POOL_SIZE": str(pool_size),
+            **{f"CODITECT_{name.upper()}": str(value) for name, value in settings.items()},
+        }
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the argument list of a coditect command for this server."""
+        return [sys.executable, "-m", "coditect.cli.main", *arguments]
+
+    def start(self, timeout_seconds: float = 120.0) -> Self:
+        """Start it and return when its health is good."""
+        began = time.monotonic()
+        with self.output.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command("up", "--port", str(self.port), "--data-dir", str(self.data_dir)),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                cwd=ROOT,
+                env=self._environment,
+                start_new_session=True,
+            )
+        self.wait_healthy(timeout_seconds)
+        self.started_seconds = time.monotonic() - began
+        return self
+
+    def wait_healthy(self, timeout_seconds: float) -> None:
+        """Wait until the server says it is ready; its output is in the error when it is not."""
+        deadline = time.monotonic() + timeout_seconds
+        while time.monotonic() < deadline:
+            assert self.process is not None
+            if self.process.poll() is not None:
+                raise AssertionError(f"up ended with {self.process.returncode}:\n{self.tail()}")
+            if "ready" in self.tail().lower() and self.is_healthy():
+                return
+            time.sleep(0.1)
+        raise AssertionError(f"not ready within {timeout_seconds:g} s:\n{self.tail()}")
+
+    def is_healthy(self) -> bool:
+        """Ask the health page."""
+        try:
+            return httpx.get(f"{self.url}/api/admin/health", timeout=5).status_code == 200
+        except httpx.TransportError:
+            return False
+
+    def tail(self, count: int = 8000) -> str:
+        """Return the end of what `up` printed."""
+        return self.output.read_text(errors="replace")[-count:] if self.output.exists() else ""
+
+    def containers(self) -> dict[str, dict[str, Any]]:
+        """Return the sandbox's own registry: container id to handle."""
+        found = {}
+        for path in (self.data_dir / "runtime" / "containers").glob("*.json"):
+            try:
+                handle = json.loads(path.read_text())
+            except (FileNotFoundError, ValueError):
+                continue
+            found[handle["container_id"]] = handle
+        return found
+
+    def stop(self, timeout_seconds: float = 60.0) -> int:
+        """End it with SIGTERM and return its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout_seconds)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop()
+        if self._own_dir and exc[0] is None:
+            shutil.rmtree(self.data_dir, ignore_errors=True)
