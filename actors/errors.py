@@ -11,6 +11,7 @@
     ├── TooManyRequests        retryable; the caller sent too much
     ├── Busy                   retryable; the server has too much to do
     ├── Unavailable            retryable; a component does not answer
+    │   └── ActorGone          the actor is dead for good, or was never made
     ├── DeadlineExceeded       retryable; it did not answer in time
     ├── LaunchFailed           retryable; a container did not become ready
     ├── Fenced                 an owner with an older epoch was refused
@@ -182,6 +183,13 @@ class Unavailable(CoditectError):
 
     def __str__(self) -> str:
         return f"{self.component} is unavailable: {self.reason}"
+
+
+class ActorGone(Unavailable):
+    """No actor of that name lives, and nothing restarts one: look the owner up again."""
+
+    def __init__(self, component: str, reason: str = "no such actor") -> None:
+        super().__init__(component, reason)
 
 
 class DeadlineExceeded(CoditectError):
