@@ -31,7 +31,9 @@ def free_port() -> int:
 class ServerProcess:
     """`coditect up` in the foreground, with a data directory of its own."""
 
-    def __init__(self, data_dir: Path | None = None, *, pool_size: int = 2, **settings: Any) -> None:
+    def __init__(
+        self, data_dir: Path | None = None, *, pool_size: int = 2, **settings: Any
+    ) -> None:
         self._own_dir = data_dir is None
         self.data_dir = data_dir or Path(tempfile.mkdtemp(prefix="coditect-test-"))
         self.port = free_port()
@@ -39,7 +41,11 @@ class ServerProcess:
         self.output = self.data_dir / "up.out"
         self.started_seconds = 0.0
         self._environment = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("CODITECT_")},
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not name.startswith("CODITECT_")
+            },
             "CODITECT_ADMIN_EMAIL": ADMIN_EMAIL,
             "CODITECT_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "CODITECT_POOL_SIZE": str(pool_size),

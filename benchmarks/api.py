@@ -1,0 +1,59 @@
+"""How long does an API call take at 100 requests a second, arrivals not waiting for answers?"""
+
+from __future__ import annotations
+
+import asyncio
+
+from benchmarks.harness import Report
+from benchmarks.people import PASSWORD, make_users
+from coditect import AsyncClient
+from tests.support.server_process import ServerProcess
+
+RATE = 100
+SECONDS = 20
+
+
+def main() -> None:
+    """Measure session details and a directory listing."""
+    report = Report("api")
+    with ServerProcess(pool_size=2) as server:
+        asyncio.run(_measure(server, report))
+    report.finish()
+
+
+async def _measure(server: ServerProcess, report: Report) -> None:
+    [email] = await make_users(server, "api", 1)
+    async with AsyncClient(server.url, timeout_seconds=60) as client:
+        session_id = (await client.login(email, PASSWORD)).session_id
+        await client.write_file(session_id, "one.txt", b"1")
+        calls = {
+            "GET session": lambda: client.session(session_id),
+            "GET tree": lambda: client.tree(session_id),
+            "GET me": client.me,
+        }
+        for name, call in calls.items():
+            for _ in range(50):
+                await call()
+            report.add_quantiles(f"{name} at {RATE}/s", await _open_loop(call), p99=25)
+
+
+async def _open_loop(call) -> list[float]:
+    loop = asyncio.get_running_loop()
+    times: list[float] = []
+
+    async def one(due: float) -> None:
+        await call()
+        # From when it was due, so that a stalled server cannot hide behind a stalled sender.
+        times.append(loop.time() - due)
+
+    begin = loop.time() + 0.1
+    async with asyncio.TaskGroup() as group:
+        for number in range(RATE * SECONDS):
+            due = begin + number / RATE
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            group.create_task(one(due))
+    return times
+
+
+if __name__ == "__main__":
+    main()

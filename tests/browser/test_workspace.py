@@ -1,0 +1,106 @@
+"""The person's whole way, in Chromium: log in, type, save, lose the container, come back."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+
+import pytest
+from playwright.async_api import Page, expect
+
+from tests.integration.conftest import PASSWORD
+from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD
+
+pytestmark = [pytest.mark.ray, pytest.mark.browser]
+
+
+async def sign_in(page: Page, url: str, email: str) -> None:
+    await page.goto(url)
+    await page.get_by_test_id("login-email").fill(email)
+    await page.get_by_test_id("login-password").fill(PASSWORD)
+    await page.get_by_test_id("login-submit").click()
+    await page.wait_for_url(re.compile(r"/workspaces/"))
+    await terminal_ready(page)
+
+
+async def terminal_ready(page: Page) -> None:
+    await page.wait_for_function(
+        "window.coditect && window.coditect.terminalText().trim().length > 0"
+    )
+
+
+async def type_line(page: Page, line: str) -> None:
+    await page.get_by_test_id("terminal").first.click()
+    await page.keyboard.type(line)
+    await page.keyboard.press("Enter")
+
+
+async def see(page: Page, text: str) -> None:
+    await page.wait_for_function(
+        "text => window.coditect.terminalText().split('\\n').some(line => line.trim() === text)",
+        arg=text,
+    )
+
+
+async def test_a_person_works_loses_the_container_and_comes_back(page, context, person, server):
+    await sign_in(page, server.url, person.email)
+    await type_line(page, "echo he''llo; echo from-shell > made.txt")
+    await see(page, "hello")
+
+    details = await person.client.session(person.session_id)
+    os.kill(server.containers()[details.container_id]["data"]["pid"], signal.SIGKILL)
+    await type_line(page, "cat made.txt")
+    await see(page, "from-shell")
+    assert "hello" in await page.evaluate("window.coditect.terminalText()")
+    assert page.url.endswith(f"/workspaces/{person.session_id}")
+
+    await page.close()
+    again = await context.new_page()
+    await again.goto(f"{server.url}/workspaces/{person.session_id}")
+    await terminal_ready(again)
+    await type_line(again, "echo ba''ck")
+    await see(again, "back")
+
+
+async def test_a_file_edited_in_the_page_is_read_by_the_shell(page, person, server):
+    await person.client.write_file(person.session_id, "notes.txt", b"first\n")
+    await sign_in(page, server.url, person.email)
+    await page.get_by_test_id("tree").get_by_text("notes.txt").click()
+    editor = page.get_by_test_id("editor").locator(".cm-content")
+    await expect(editor).to_contain_text("first")
+    await editor.click()
+    await page.keyboard.press("Control+End")
+    await page.keyboard.type("second")
+    await page.keyboard.press("Control+s")
+    await expect(page.get_by_test_id("receipt")).to_contain_text(re.compile(r"v\d+"))
+    await type_line(page, "cat notes.txt; echo")
+    await see(page, "second")
+
+
+async def test_a_wrong_password_is_said(page, person, server):
+    await page.goto(server.url)
+    await page.get_by_test_id("login-email").fill(person.email)
+    await page.get_by_test_id("login-password").fill("not it")
+    await page.get_by_test_id("login-submit").click()
+    await expect(page.get_by_role("alert")).to_be_visible()
+
+
+async def test_a_stranger_is_sent_to_the_login_page_and_back(page, person, server):
+    await page.goto(f"{server.url}/workspaces/{person.session_id}")
+    await page.get_by_test_id("login-email").fill(person.email)
+    await page.get_by_test_id("login-password").fill(PASSWORD)
+    await page.get_by_test_id("login-submit").click()
+    await page.wait_for_url(re.compile(f"/workspaces/{person.session_id}"))
+    await terminal_ready(page)
+
+
+async def test_the_operators_page_shows_sessions_pool_and_health(page, server, person):
+    await page.goto(server.url)
+    await page.get_by_test_id("login-email").fill(ADMIN_EMAIL)
+    await page.get_by_test_id("login-password").fill(ADMIN_PASSWORD)
+    await page.get_by_test_id("login-submit").click()
+    await page.wait_for_url(re.compile(r"/workspaces/"))
+    await page.goto(f"{server.url}/admin")
+    await expect(page.get_by_text(person.email).first).to_be_visible()
+    await expect(page.get_by_text("store").first).to_be_visible()

@@ -1,0 +1,64 @@
+"""One real server for the tests of this folder, and people to use it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from coditect import AsyncClient, Login
+from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
+
+PASSWORD = "a password of some length"
+_numbers = itertools.count()
+
+
+@dataclass
+class Person:
+    """Somebody with an account, signed in."""
+
+    email: str
+    client: AsyncClient
+    login: Login
+
+    @property
+    def session_id(self) -> str:
+        return self.login.session_id
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[ServerProcess]:
+    with ServerProcess(pool_size=3, passivate_after=5) as running:
+        yield running
+
+
+@pytest.fixture
+async def admin(server: ServerProcess) -> AsyncIterator[AsyncClient]:
+    async with AsyncClient(server.url, timeout_seconds=60) as client:
+        await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        yield client
+
+
+@pytest.fixture
+async def new_person(server: ServerProcess, admin: AsyncClient) -> AsyncIterator[Callable]:
+    people: list[Person] = []
+
+    async def make() -> Person:
+        email = f"person{next(_numbers)}@example.com"
+        await admin.create_user(email, PASSWORD)
+        client = AsyncClient(server.url, timeout_seconds=60)
+        person = Person(email, client, await client.login(email, PASSWORD))
+        people.append(person)
+        return person
+
+    yield make
+    for person in people:
+        await person.client.end_session(person.session_id)
+        await person.client.close()
+
+
+@pytest.fixture
+async def person(new_person: Callable) -> Person:
+    return await new_person()

@@ -1,0 +1,150 @@
+"""What a hostile or unlucky person does inside a workspace; the server stays responsive."""
+
+from __future__ import annotations
+
+import asyncio
+
+import httpx
+import pytest
+
+from coditect import ApiError, ConnectionFailed, TerminalClosed
+from tests.support.waiting import wait_until
+
+pytestmark = pytest.mark.ray
+
+
+async def responsive(person, server) -> None:
+    """Somebody else's calls answer while the abuse goes on."""
+    async with asyncio.timeout(10), httpx.AsyncClient() as client:
+        assert (await client.get(f"{server.url}/api/admin/health")).status_code == 200
+        await person.client.session(person.session_id)
+
+
+async def test_yes_in_a_terminal_leaves_the_server_responsive(person, server):
+    async with await person.client.terminal(person.session_id) as terminal:
+        await terminal.send("yes\r")
+        await terminal.read_until(b"y\r\ny\r\ny\r\n")
+        await responsive(person, server)
+        await terminal.send("\x03")
+        await terminal.send("echo stop''ped\r")
+        await terminal.read_until(b"stopped\r\n", 60)
+
+
+async def test_a_client_that_stops_reading_does_not_hold_up_another(person, server):
+    slow = await person.client.terminal(person.session_id, "shared")
+    async with slow, await person.client.terminal(person.session_id, "shared") as quick:
+        await quick.send("head -c 12000000 /dev/zero | tr '\\0' x; echo; echo fin''ished\r")
+        # The slow one reads nothing at all; its socket fills and it is cut off.
+        await quick.read_until(b"finished\r\n", 60)
+        await responsive(person, server)
+
+
+async def test_a_fork_bomb_is_contained(person, server):
+    async with await person.client.terminal(person.session_id, "bomb") as terminal:
+        await terminal.send("bomb() { bomb | bomb & }; bomb\r")
+        await asyncio.sleep(2)  # the bomb needs time to grow to its limit
+        await responsive(person, server)
+    await person.client.hibernate(person.session_id)
+    await wait_until(
+        lambda: person.client.session(person.session_id), lambda s: s.status == "hibernated"
+    )
+    await person.client.resume(person.session_id)
+    result = await person.client.exec(person.session_id, ["echo", "alive"])
+    assert result.stdout == "alive\n"
+
+
+async def test_exec_is_killed_at_its_limit_and_says_so(person):
+    result = await person.client.exec(person.session_id, ["sleep", "60"], timeout_seconds=0.5)
+    assert result.timed_out
+
+
+async def test_exec_output_is_bounded(person):
+    result = await person.client.exec(
+        person.session_id, ["sh", "-c", "head -c 20000000 /dev/zero | tr '\\0' x"]
+    )
+    assert result.truncated
+    assert 0 < len(result.stdout) <= 1 << 20
+
+
+async def test_workspaces_reach_neither_network_nor_host(person):
+    script = (
+        "import socket\n"
+        "for where in (('127.0.0.1', 22), ('10.0.0.1', 80), ('1.1.1.1', 53)):\n"
+        "    s = socket.socket(); s.settimeout(2)\n"
+        "    try: s.connect(where); print('reached', where)\n"
+        "    except OSError as e: print('refused')\n"
+    )
+    await person.client.write_file(person.session_id, "probe.py", script.encode())
+    result = await person.client.exec(
+        person.session_id,
+        ["sh", "-c", "command -v python3 >/dev/null && python3 probe.py || echo refused"],
+    )
+    assert "reached" not in result.stdout
+    assert "refused" in result.stdout
+    host = await person.client.exec(
+        person.session_id,
+        ["sh", "-c", "ls /root /home /work 2>&1; id -u; grep CapEff /proc/self/status"],
+    )
+    assert "0000000000000000" in host.stdout
+
+
+async def raw(person, server, method: str, path: str, **arguments) -> httpx.Response:
+    headers = {"authorization": f"Bearer {person.client.access_token}"}
+    async with httpx.AsyncClient(base_url=server.url, headers=headers, timeout=30) as client:
+        return await client.request(method, path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"{not json", 400),
+        (b'"a string"', 422),
+        (b"\xff\xfe\xfa", 400),
+        (b'{"email": 1, "password": []}', 422),
+        (b'{"email": "a@b.c", "password": "' + b"x" * (2 << 20) + b'"}', 413),
+    ],
+)
+async def test_bad_bodies_get_a_problem_document(person, server, body, status):
+    answer = await raw(
+        person,
+        server,
+        "POST",
+        "/api/v1/auth/login",
+        content=body,
+        headers={"content-type": "application/json"},
+    )
+    assert answer.status_code in {status, 400, 422} if status != 413 else answer.status_code == 413
+    assert answer.headers["content-type"].startswith("application/problem+json")
+    assert answer.json()["code"]
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/v1/sessions/s-unknown", "/api/v1/nothing", "/api/v1/sessions/%00"]
+)
+async def test_unknown_things_are_404_problem_documents(person, server, path):
+    answer = await raw(person, server, "GET", path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("application/problem+json")
+
+
+@pytest.mark.parametrize("token", ["", "nonsense", "a.b.c"])
+async def test_bad_tokens_are_401(server, token):
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        answer = await client.get("/api/v1/auth/me", headers={"authorization": f"Bearer {token}"})
+    assert answer.status_code == 401
+    assert answer.headers["content-type"].startswith("application/problem+json")
+
+
+@pytest.mark.parametrize(("cols", "rows"), [(0, 24), (-1, 24), (100_000, 24), (80, 10**9)])
+async def test_absurd_terminal_sizes_are_refused_and_the_shell_goes_on(person, cols, rows):
+    with pytest.raises((TerminalClosed, ApiError, ConnectionFailed)):
+        await person.client.terminal(person.session_id, cols=cols, rows=rows)
+    assert (await person.client.exec(person.session_id, ["echo", "ok"])).stdout == "ok\n"
+
+
+@pytest.mark.parametrize("name", ["with space", "new\nline", "ünïcode", "-dash", "*", "a" * 255])
+async def test_odd_file_names_work(person, name):
+    await person.client.write_file(person.session_id, name, b"odd")
+    assert await person.client.read_file(person.session_id, name) == b"odd"
+    assert name in {entry.name for entry in await person.client.tree(person.session_id)}
+    await person.client.delete_file(person.session_id, name)
