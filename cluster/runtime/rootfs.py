@@ -1,0 +1,165 @@
+"""What a container sees of the machine: the mounts, as bubblewrap's options (bwrap(1)).
+
+Only ``/usr`` and copies of the harmless part of ``/etc`` come from the machine, read-only.
+``/etc/passwd`` and its like are our own. What can be written is either the workspace or memory
+with a limit. This file decides; it looks at the machine through the functions that it is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+
+WORKSPACE = "/workspace"
+USER_ID = 1000
+USER_NAME = "user"
+HOST_NAME = "workspace"
+
+ETC_FILES: Mapping[str, str] = {
+    "passwd": (
+        "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n"
+        f"{USER_NAME}:x:{USER_ID}:{USER_ID}:{USER_NAME}:{WORKSPACE}:/bin/bash\n"
+        "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
+    ),
+    "group": f"root:x:0:\ntty:x:5:\n{USER_NAME}:x:{USER_ID}:\nnogroup:x:65534:\n",
+    "hosts": f"127.0.0.1 localhost {HOST_NAME}\n::1 localhost ip6-localhost {HOST_NAME}\n",
+    "host.conf": "multi on\n",
+    "hostname": f"{HOST_NAME}\n",
+    "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+    "resolv.conf": "",
+    "shells": "/bin/sh\n/bin/bash\n",
+}
+"""Files of ``/etc`` that every container gets instead of the machine's."""
+
+ETC_FROM_MACHINE = (
+    "alternatives",
+    "bash.bashrc",
+    "bash_completion.d",
+    "ca-certificates.conf",
+    "inputrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "localtime",
+    "magic",
+    "mime.types",
+    "nanorc",
+    "pki/tls/certs",
+    "profile",
+    "protocols",
+    "services",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "vim",
+)
+"""What programs need of the machine's ``/etc`` and what holds no secret (``ssl/private`` does)."""
+
+# The container's own, made anew for each: nothing here is a file of the machine.
+_TMP, _VAR_TMP, _SHM = "/tmp", "/var/tmp", "/dev/shm"  # noqa: S108
+
+_USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+
+# The container's user is never the machine's root, so permissions already guard most of /proc.
+# /proc/sys is guarded twice: a process whose user is the machine's root may write there without
+# any capability, and /proc/sys/kernel/core_pattern would hand it the machine.
+_PROC_READ_ONLY = ("sys", "sysrq-trigger")
+_PROC_MASKED_FILES = (
+    "kallsyms",
+    "kcore",
+    "key-users",
+    "keys",
+    "latency_stats",
+    "sched_debug",
+    "timer_list",
+)
+_PROC_MASKED_DIRECTORIES = ("acpi", "scsi")
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """What differs from container to container. Sizes are bytes of memory-backed file systems."""
+
+    workspace: str
+    etc: str
+    read_only: Sequence[str] = ()
+    tmp_bytes: int = 512 << 20
+    shm_bytes: int = 64 << 20
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def mounts(
+    layout: Layout, *, exists: Callable[[str], bool], read_link: Callable[[str], str | None]
+) -> list[str]:
+    """Return bubblewrap's options for everything that is mounted, in order.
+
+    ``exists`` and ``read_link`` tell of the machine's paths (``read_link`` answers None for what
+    is no link). ``layout.read_only`` paths appear under their own names.
+    """
+    options = ["--ro-bind", "/usr", "/usr"]
+    for name in _USR_LINKS:
+        target = read_link(f"/{name}")
+        if target is not None:
+            options += ["--symlink", target, f"/{name}"]
+        elif exists(f"/{name}"):
+            options += ["--ro-bind", f"/{name}", f"/{name}"]
+    options += ["--ro-bind", layout.etc, "/etc"]
+    options += ["--proc", "/proc", *_proc_masks(exists)]
+    options += ["--dev", "/dev", *_tmpfs(_SHM, layout.shm_bytes), "--remount-ro", "/dev"]
+    options += _tmpfs(_TMP, layout.tmp_bytes)
+    options += _directories("/run", "/var/lib")
+    options += ["--symlink", "../tmp", _VAR_TMP, "--symlink", "../run", "/var/run"]
+    for path in layout.read_only:
+        if not path.startswith("/usr/"):
+            options += _directories(*_parents(path))
+            options += ["--ro-bind", path, path]
+    options += ["--bind", layout.workspace, WORKSPACE, "--remount-ro", "/"]
+    return options
+
+
+def environment(extra: Mapping[str, str]) -> list[str]:
+    """Return bubblewrap's options for a clean environment; ``extra`` wins over what is usual."""
+    variables = {
+        "HOME": WORKSPACE,
+        "LANG": "C.UTF-8",
+        "LOGNAME": USER_NAME,
+        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
+        "SHELL": "/bin/bash",
+        "TERM": "xterm-256color",
+        "USER": USER_NAME,
+    } | dict(extra)
+    options = ["--clearenv"]
+    for name, value in variables.items():
+        options += ["--setenv", name, value]
+    return options
+
+
+def _proc_masks(exists: Callable[[str], bool]) -> list[str]:
+    options: list[str] = []
+    for name in _PROC_READ_ONLY:
+        if exists(f"/proc/{name}"):
+            options += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
+    for name in _PROC_MASKED_FILES:
+        if exists(f"/proc/{name}"):
+            options += ["--ro-bind", "/dev/null", f"/proc/{name}"]
+    for name in _PROC_MASKED_DIRECTORIES:
+        if exists(f"/proc/{name}"):
+            options += ["--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
+    return options
+
+
+def _tmpfs(path: str, size: int) -> list[str]:
+    return ["--perms", "1777", "--size", str(size), "--tmpfs", path]
+
+
+def _directories(*paths: str) -> list[str]:
+    options: list[str] = []
+    for path in paths:
+        for parent in (*_parents(path), path):
+            options += ["--perms", "0755", "--dir", parent]
+    return options
+
+
+def _parents(path: str) -> list[str]:
+    return [str(parent) for parent in reversed(PurePosixPath(path).parents) if str(parent) != "/"]

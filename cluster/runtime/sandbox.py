@@ -1,0 +1,260 @@
+"""Containers of this machine: bubblewrap sandboxes with CODI inside.
+
+Nothing but files and processes: any process of the node that has the data directory finds,
+watches and stops every container, whoever launched it. See ``docs/design/sandbox.md``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Coroutine, Sequence
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from actors.errors import CoditectError, InvalidArgument, LaunchFailed
+from actors.ports import Clock
+from actors.records import ContainerHandle, ContainerSpec, Health
+from cluster.runtime import cgroups, etc, identity, userns
+from cluster.runtime.cgroups import Cgroups, Limits
+from cluster.runtime.ending import end, reason
+from cluster.runtime.health import is_healthy
+from cluster.runtime.launch import AgentProgram, Launch, Prepared
+from cluster.runtime.registry import Entry, Processes, Registry
+from cluster.runtime.workspaces import Workspaces, check_id
+
+_MONITOR_SECONDS = 1.0
+_SAME_MOMENT_SECONDS = 3.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+class SandboxRuntime:
+    """A ContainerRuntime on bubblewrap. Cheap to make; makes no file before the first launch.
+
+    ``data_dir`` is the server's, ``host`` the address on which CODI is reached (a numeric address
+    of this machine). Times are seconds. ``keep_dead_seconds`` is how long what is left of a dead
+    container stays for its owner to ask why it died, before ``list`` sweeps it up.
+    """
+
+    name = "sandbox"
+
+    def __init__(
+        self,
+        data_dir: Path,
+        node_id: str,
+        *,
+        agent: AgentProgram,
+        clock: Clock,
+        host: str = "127.0.0.1",
+        launch_timeout: float = 20.0,
+        probe_timeout: float = 2.0,
+        keep_dead_seconds: float = 60.0,
+    ) -> None:
+        data_dir = data_dir.resolve()
+        self._runtime_dir = data_dir / "runtime"
+        self._registry = Registry(self._runtime_dir / "containers")
+        owner = userns.HOST_ID if os.geteuid() == 0 else None
+        self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owner)
+        self._group_name = f"coditect-{blake2b(os.fsencode(data_dir), digest_size=6).hexdigest()}"
+        self._node_id = node_id
+        self._agent = agent
+        self._clock = clock
+        self._host = host
+        self._launch_timeout = launch_timeout
+        self._probe_timeout = probe_timeout
+        self._keep_dead_seconds = keep_dead_seconds
+        self._cgroups: Cgroups | None = None
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    async def launch(self, spec: ContainerSpec) -> ContainerHandle:
+        """Start a container and return when CODI answers. Idempotent by the container's id.
+
+        ``spec.image`` has no meaning here. Raises InvalidArgument; LaunchFailed with nothing left
+        behind but the workspace directory.
+        """
+        check_id("container_id", spec.container_id)
+        check_id("workspace_id", spec.workspace_id)
+        if spec.egress != "none":
+            raise InvalidArgument("egress", "the sandbox offers none")
+        async with self._locks.setdefault(spec.container_id, asyncio.Lock()):
+            running = await self._settle_former(spec)
+            return running or await self._launch(spec)
+
+    async def _settle_former(self, spec: ContainerSpec) -> ContainerHandle | None:
+        """Return the container if it runs already; remove what an attempt that died has left."""
+        entry = self._registry.read(spec.container_id)
+        if entry is None:
+            return None
+        handle = self._complete(entry)
+        if entry.ready and _is_running(handle) and entry.handle.secret == spec.secret:
+            return handle
+        if not entry.ready and entry.launcher != _myself() and identity.is_alive(entry.launcher):
+            raise LaunchFailed(spec.container_id, f"process {entry.launcher.pid} is launching it")
+        await self._discard(handle)
+        return None
+
+    async def _launch(self, spec: ContainerSpec) -> ContainerHandle:
+        attempt: Launch | None = None
+        try:
+            async with asyncio.timeout(self._launch_timeout):
+                attempt = Launch(self._prepare(spec), self._registry)
+                return await attempt.run()
+        except BaseException as error:
+            words = self._registry.last_words(spec.container_id)
+            processes = attempt.processes if attempt else Processes()
+            await _finish(self._end(spec.container_id, processes, 0))
+            if isinstance(error, TimeoutError):
+                error = TimeoutError(f"no answer from CODI within {self._launch_timeout:g} s")
+            if isinstance(error, (OSError, CoditectError)):
+                reason_ = f"{error} ({words})" if words else str(error)
+                raise LaunchFailed(spec.container_id, reason_) from error
+            raise
+
+    def _prepare(self, spec: ContainerSpec) -> Prepared:
+        self._registry.prepare()
+        if self._cgroups is None:
+            self._cgroups = Cgroups.detect(self._group_name)
+        return Prepared(
+            spec=spec,
+            node_id=self._node_id,
+            host=self._host,
+            workspace=self._workspaces.ensure(spec.workspace_id),
+            etc=etc.prepare(self._runtime_dir),
+            group=self._cgroups.create(
+                spec.container_id, Limits(spec.cpu, spec.memory_bytes, spec.pids)
+            ),
+            agent=self._agent,
+            launcher=_myself(),
+            now=self._clock.now(),
+        )
+
+    async def probe(self, handle: ContainerHandle) -> Health:
+        """Say how it is: DEAD when its first process is gone, UNHEALTHY when CODI does not answer."""
+        if not _is_running(handle):
+            return Health.DEAD
+        self._registry.bound_log(handle.container_id)
+        try:
+            async with asyncio.timeout(self._probe_timeout):
+                healthy = await is_healthy(handle.address, handle.secret)
+        except (OSError, TimeoutError):
+            healthy = False
+        if healthy:
+            return Health.HEALTHY
+        return Health.UNHEALTHY if _is_running(handle) else Health.DEAD
+
+    async def wait_exit(self, handle: ContainerHandle) -> str:
+        """Return the reason when the container has ended, at once if it already has."""
+        processes = Processes.of(handle)
+        if processes.init is not None:
+            await identity.wait_end(processes.init)
+        if processes.monitor is not None:  # it writes the exit code down when the child has ended
+            await identity.ends_within(processes.monitor, _MONITOR_SECONDS)
+        status = self._registry.status(handle.container_id)
+        words = self._registry.last_words(handle.container_id)
+        oom = processes.group is not None and cgroups.out_of_memory(processes.group)
+        return reason(status, words, out_of_memory=oom)
+
+    async def stop(self, handle: ContainerHandle, grace_seconds: float) -> None:
+        """Ask it to end, kill it after the grace time, remove what it held. Idempotent.
+
+        Raises DeadlineExceeded when the kernel does not let go of a process.
+        """
+        async with self._locks.setdefault(handle.container_id, asyncio.Lock()):
+            await self._end(handle.container_id, Processes.of(handle), grace_seconds)
+
+    async def list(self) -> Sequence[ContainerHandle]:
+        """Return every container of this data directory that is running, known or not.
+
+        Also those that are being launched, and those whose launch was cut short. What is left of
+        containers that ended long ago is removed on the way.
+        """
+        running = []
+        for container_id in self._registry.ids():
+            entry = self._registry.read(container_id)
+            if entry is None:
+                continue
+            handle = self._complete(entry)
+            if _is_running(handle):
+                running.append(handle)
+            elif self._is_stale(entry):
+                await self._discard(handle)
+        return running
+
+    async def delete_workspace(self, workspace_id: str) -> None:
+        """Remove a workspace directory whose session has ended. Idempotent."""
+        await self._workspaces.delete(workspace_id)
+
+    def workspace_path(self, workspace_id: str) -> Path:
+        """Return where a workspace lies on this machine."""
+        return self._workspaces.path(workspace_id)
+
+    async def stats(self, handle: ContainerHandle) -> dict[str, float]:
+        """Return ``cpu_seconds`` (since its start), ``memory_bytes`` and ``pids`` (both now).
+
+        From its control group; what no group counts is added up over its processes.
+        """
+        processes = Processes.of(handle)
+        found = cgroups.usage(processes.group) if processes.group else {}
+        if len(found) < 3 and processes.init is not None and identity.is_alive(processes.init):
+            stats = identity.descendants(processes.init.pid).values()
+            counted = {
+                "cpu_seconds": sum(stat.cpu_ticks for stat in stats) / _TICKS,
+                "memory_bytes": float(sum(stat.resident_pages for stat in stats) * _PAGE),
+                "pids": float(len(stats)),
+            }
+            found = counted | found
+        return found
+
+    def _complete(self, entry: Entry) -> ContainerHandle:
+        """Return the handle with the first process, also when its launcher died before noting it.
+
+        bubblewrap's own file has the pid then; the process is ours if it is as old as that file.
+        """
+        processes = Processes.of(entry.handle)
+        status = self._registry.status(entry.handle.container_id)
+        same_boot = entry.launcher.boot_id == identity.boot_id()
+        if processes.init is None and status.child_pid and status.written_at and same_boot:
+            found = identity.identify(status.child_pid)
+            file_age = self._clock.now() - status.written_at
+            if found and abs(identity.age_seconds(found) - file_age) < _SAME_MOMENT_SECONDS:
+                agent = identity.identify(next(iter(identity.children(found.pid)), 0))
+                processes = processes.model_copy(update={"init": found, "agent": agent})
+        return entry.handle.model_copy(update={"data": processes.model_dump(mode="json")})
+
+    def _is_stale(self, entry: Entry) -> bool:
+        """Say whether what is left of a dead container may be swept up."""
+        if not entry.ready and identity.is_alive(entry.launcher):
+            return False
+        ended_at = self._registry.status(entry.handle.container_id).written_at or entry.started_at
+        return self._clock.now() - ended_at > self._keep_dead_seconds
+
+    async def _discard(self, handle: ContainerHandle) -> None:
+        await self._end(handle.container_id, Processes.of(handle), 0)
+
+    async def _end(self, container_id: str, processes: Processes, grace_seconds: float) -> None:
+        await end(processes, grace_seconds)
+        self._registry.remove(container_id)
+
+
+def _is_running(handle: ContainerHandle) -> bool:
+    init = Processes.of(handle).init
+    return init is not None and identity.is_alive(init)
+
+
+def _myself() -> identity.ProcessIdentity:
+    found = identity.identify(os.getpid())
+    assert found is not None, "this process runs"
+    return found
+
+
+async def _finish(cleanup: Coroutine[Any, Any, None]) -> None:
+    """Run a clean-up to its end, also when the caller is cancelled meanwhile."""
+    task = asyncio.ensure_future(cleanup)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise

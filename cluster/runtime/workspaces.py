@@ -1,0 +1,122 @@
+"""The lasting directories of workspaces, and removing them whatever is in them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import stat
+from pathlib import Path
+
+from actors.errors import InvalidArgument
+
+_SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+
+def check_id(field: str, value: str) -> str:
+    """Return an id that is safe as a file name. Raises InvalidArgument."""
+    if not _SAFE_ID.fullmatch(value):
+        raise InvalidArgument(field, "1 to 128 letters, digits, '.', '_' or '-', no leading sign")
+    return value
+
+
+class Workspaces:
+    """The directories under ``root``; ``owner`` is who they belong to, when root makes them."""
+
+    def __init__(self, root: Path, trash: Path, owner: int | None) -> None:
+        self._root = root
+        self._trash = trash
+        self._owner = owner
+
+    def path(self, workspace_id: str) -> Path:
+        """Return where a workspace lies. Raises InvalidArgument for an id that is no file name."""
+        return self._root / check_id("workspace_id", workspace_id)
+
+    def ensure(self, workspace_id: str) -> Path:
+        """Make the directory when missing, mode 0700, and its contents the container's own.
+
+        Contents change hands only when the directory itself had another owner: when it was
+        restored by root, or when root starts a server that an ordinary user ran before.
+        """
+        path = self.path(workspace_id)
+        self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            path.mkdir(mode=0o700)
+        if self._owner is not None and path.stat().st_uid != self._owner:
+            for _, directories, files, fd in os.fwalk(path, follow_symlinks=False):
+                for name in (*directories, *files):
+                    os.chown(name, self._owner, self._owner, dir_fd=fd, follow_symlinks=False)
+            os.chown(path, self._owner, self._owner)  # last, so that an interruption is made good
+        return path
+
+    async def delete(self, workspace_id: str) -> None:
+        """Remove a workspace and everything in it. Idempotent.
+
+        It is out of the way at once, by a rename; the rest is done in a thread, and again by the
+        next call if this one is cut short.
+        """
+        path = self.path(workspace_id)
+        bin_ = self._trash / os.urandom(6).hex()
+        bin_.mkdir(mode=0o700, parents=True)
+        with contextlib.suppress(FileNotFoundError):
+            path.rename(bin_ / path.name)
+        await asyncio.to_thread(self._empty_trash, bin_)
+
+    def _empty_trash(self, mine: Path) -> None:
+        for bin_ in self._trash.iterdir():
+            try:
+                empty(bin_)
+                bin_.rmdir()
+            except OSError:  # what another call left and cannot be removed is not this call's error
+                if bin_ == mine and bin_.exists():
+                    raise
+
+
+def empty(directory: Path) -> None:
+    """Remove everything in a directory, never following a link, however deep and whatever its modes.
+
+    A tree of any depth takes two descriptors and no recursion: directories found below are moved
+    up here and emptied in their turn. Several may do this to the same directory at once.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        here = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            while names := os.listdir(here):
+                for name in names:
+                    _remove(here, name)
+        finally:
+            os.close(here)
+
+
+def _remove(here: int, name: str) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
+            os.unlink(name, dir_fd=here)
+            return
+        _open_up(here, name)
+        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+        try:
+            for entry in os.listdir(directory):
+                _take_out(directory, entry, here)
+        finally:
+            os.close(directory)
+        os.rmdir(name, dir_fd=here)
+
+
+def _take_out(directory: int, name: str, here: int) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
+            _open_up(directory, name)  # a directory that moves has its ".." rewritten
+            os.rename(name, os.urandom(12).hex(), src_dir_fd=directory, dst_dir_fd=here)
+        else:
+            os.unlink(name, dir_fd=directory)
+
+
+def _open_up(directory: int, name: str) -> None:
+    """Let its owner into a directory. An O_PATH descriptor cannot be swapped for a link."""
+    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
+    try:
+        os.chmod(f"/proc/self/fd/{fd}", 0o700)
+    finally:
+        os.close(fd)
