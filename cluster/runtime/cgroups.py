@@ -168,6 +168,12 @@ class Cgroups:
             return frozenset(_read(f"{parent}/cgroup.subtree_control").split())
         return frozenset()
 
+    def withdraw(self) -> None:
+        """Remove the parents, where no container is in them."""
+        for parent in self._parents.values():
+            with contextlib.suppress(OSError):
+                os.rmdir(parent)
+
     def create(self, container_id: str, limits: Limits) -> Group | None:
         """Make a container's groups, or return None where the machine allows none. Idempotent.
 

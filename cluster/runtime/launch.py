@@ -148,7 +148,7 @@ class Launch:
         told = bwrap.Descriptors(info, status, rules)
         options = bwrap.isolation(told, rootfs.HOST_NAME, as_root=self._as_root)
         options += rootfs.environment({**prepared.agent.env, **prepared.spec.env})
-        options += rootfs.mounts(self._layout(), exists=os.path.exists, read_link=_read_link)
+        options += rootfs.mounts(self._layout(), exists=os.path.exists, read_link=rootfs.read_link)
         args = _own(theirs, _in_memory("args", bwrap.encode(options)))
         descriptors.append(args)
         argv = [bwrap.find().path, "--args", str(args), "--"]
@@ -254,10 +254,3 @@ def _in_memory(name: str, content: bytes) -> int:
 def _own(stack: contextlib.ExitStack, fd: int) -> int:
     stack.callback(os.close, fd)
     return fd
-
-
-def _read_link(path: str) -> str | None:
-    try:
-        return os.readlink(path)
-    except OSError:
-        return None

@@ -2,11 +2,12 @@
 
 Only ``/usr`` and copies of the harmless part of ``/etc`` come from the machine, read-only.
 ``/etc/passwd`` and its like are our own. What can be written is either the workspace or memory
-with a limit. This file decides; it looks at the machine through the functions that it is given.
+with a limit. ``mounts`` looks at the machine only through the functions that it is given.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
@@ -116,6 +117,14 @@ def mounts(
             options += ["--ro-bind", path, path]
     options += ["--bind", layout.workspace, WORKSPACE, "--remount-ro", "/"]
     return options
+
+
+def read_link(path: str) -> str | None:
+    """Return where a link of this machine points, or None for what is no link."""
+    try:
+        return os.readlink(path)
+    except OSError:
+        return None
 
 
 def environment(extra: Mapping[str, str]) -> list[str]:

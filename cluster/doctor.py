@@ -1,0 +1,170 @@
+"""Looking at the machine before a server is started on it, for ``coditect doctor`` and ``up``.
+
+``checks.py`` judges; this file looks. Nothing that it does stays behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import platform
+import resource
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import psutil
+
+from actors.errors import Unavailable
+from cluster import checks
+from cluster.checks import Check, Verdict
+from cluster.runtime import bwrap, trial
+from cluster.runtime import seccomp as filters
+from cluster.runtime.cgroups import Cgroups
+from cluster.settings import RuntimeName, Settings
+
+_UNLIMITED = 1 << 62
+
+
+def run_checks(settings: Settings) -> list[Check]:
+    """Look at everything, and judge it. Takes about 100 ms. A look that fails is an error itself."""
+    found = [
+        _safely("python", lambda: checks.python_version(sys.version_info[:2])),
+        _safely("kernel", lambda: checks.kernel(platform.system(), platform.release())),
+        _safely("user", lambda: checks.user(is_root=os.geteuid() == 0)),
+        _safely("port", lambda: checks.port(port_facts(settings.host, settings.port))),
+        _safely("data directory", lambda: _data_directory(settings.data_dir)),
+        _safely("disk", lambda: checks.disk(_free_bytes(settings.data_dir))),
+        _safely("memory", lambda: checks.memory(available_memory())),
+        _safely("shared memory", lambda: _shared_memory(settings.object_store_memory)),
+        _safely("open files", lambda: checks.open_files(_open_files())),
+    ]
+    if settings.runtime is RuntimeName.SANDBOX:
+        found += _container_checks()
+    return found
+
+
+def fatal(found: Iterable[Check]) -> list[Check]:
+    """Return the checks without which a server cannot run."""
+    return [check for check in found if check.verdict is Verdict.ERROR]
+
+
+def _container_checks() -> list[Check]:
+    machine = os.uname().machine
+    known = filters.program(machine) is not None
+    return [
+        _safely("bubblewrap", _bubblewrap),
+        _safely("user namespaces", lambda: checks.user_namespaces(namespace_facts())),
+        _safely("tools", lambda: checks.tools(_missing_tools())),
+        _safely("sandbox", lambda: checks.sandbox(trial.failure())),
+        _safely("seccomp", lambda: checks.seccomp(machine, known=known)),
+        _safely("cgroups", lambda: checks.cgroups(_controllers())),
+    ]
+
+
+def _safely(name: str, look: Callable[[], Check]) -> Check:
+    try:
+        return look()
+    except OSError as error:
+        return Check(name, Verdict.ERROR, f"could not be looked at: {error}")
+
+
+def port_facts(host: str, port: int) -> checks.PortFacts:
+    """Try to have the port, as the ingress will."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        )[0]
+        with socket.socket(family, kind, protocol) as trial_socket:
+            trial_socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial_socket.bind(address)
+            trial_socket.listen(1)
+    except OSError as error:
+        return checks.PortFacts(host, port, error.strerror or str(error))
+    return checks.PortFacts(host, port, None)
+
+
+def namespace_facts() -> checks.NamespaceFacts:
+    """Read the kernel's switches."""
+    return checks.NamespaceFacts(
+        is_root=os.geteuid() == 0,
+        maximum=_number("/proc/sys/user/max_user_namespaces"),
+        unprivileged_clone=_number("/proc/sys/kernel/unprivileged_userns_clone"),
+        apparmor_restricts=_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+    )
+
+
+def available_memory() -> int:
+    """Return the bytes that can still be had: of the machine, or of this process's control group."""
+    available: int = psutil.virtual_memory().available
+    for limit, used in (
+        ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory.current"),
+        (
+            "/sys/fs/cgroup/memory/memory.limit_in_bytes",
+            "/sys/fs/cgroup/memory/memory.usage_in_bytes",
+        ),
+    ):
+        most, now = _number(limit), _number(used)
+        if most is not None and now is not None and most < _UNLIMITED:
+            available = min(available, most - now)
+    return available
+
+
+def _bubblewrap() -> Check:
+    try:
+        found = bwrap.find()
+    except Unavailable:
+        return checks.bubblewrap(None, None, safe=False)
+    return checks.bubblewrap(
+        found.version_text, found.path, safe=found.version >= bwrap.SAFE_VERSION
+    )
+
+
+def _missing_tools() -> list[str]:
+    needed = ["nsenter", "setpriv", "unshare"] if os.geteuid() == 0 else []
+    return [name for name in needed if shutil.which(name) is None]
+
+
+def _controllers() -> frozenset[str]:
+    found = Cgroups.detect(f"coditect-doctor-{os.getpid()}")
+    try:
+        return found.available
+    finally:
+        found.withdraw()
+
+
+def _data_directory(path: Path) -> Check:
+    """Try to write where the data will be; a directory that is not there yet is not made."""
+    try:
+        with tempfile.TemporaryFile(dir=_nearest(path)):
+            return checks.data_directory(str(path), None)
+    except OSError as error:
+        return checks.data_directory(str(path), error.strerror or errno.errorcode[error.errno or 0])
+
+
+def _free_bytes(path: Path) -> int:
+    return shutil.disk_usage(_nearest(path)).free
+
+
+def _nearest(path: Path) -> Path:
+    path = path.absolute()
+    return next((p for p in (path, *path.parents) if p.exists()), Path("/"))
+
+
+def _shared_memory(object_store_bytes: int) -> Check:
+    return checks.shared_memory(shutil.disk_usage("/dev/shm").free, object_store_bytes)  # noqa: S108 - Ray's place
+
+
+def _open_files() -> int:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return _UNLIMITED if hard == resource.RLIM_INFINITY else hard
+
+
+def _number(path: str) -> int | None:
+    try:
+        return int(Path(path).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,68 @@
+"""Whether containers work on this machine, found out by running one for a moment."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from actors.errors import CoditectError
+from cluster.runtime import bwrap, etc, rootfs, seccomp, userns
+
+_SECONDS = 20.0
+_SMALL = 1 << 20
+
+
+def failure() -> str | None:
+    """Run ``true`` as containers are run; return None when it works, else what went wrong."""
+    try:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coditect-")))
+            return _run(directory, stack)
+    except subprocess.TimeoutExpired:
+        return f"it did not end within {_SECONDS:g} s"
+    except (OSError, CoditectError) as error:
+        return str(error)
+
+
+def _run(directory: Path, stack: ExitStack) -> str | None:
+    as_root = os.geteuid() == 0
+    info, status = (stack.enter_context(_temporary(b"")) for _ in range(2))
+    rules = None
+    if code := seccomp.program(os.uname().machine):
+        rules = stack.enter_context(_temporary(code))
+    workspace = directory / "workspace"
+    workspace.mkdir()
+    layout = rootfs.Layout(str(workspace), str(etc.prepare(directory)), (), _SMALL, _SMALL)
+    told = bwrap.Descriptors(info, status, rules)
+    command = [bwrap.find().path, *bwrap.isolation(told, rootfs.HOST_NAME, as_root=as_root)]
+    command += rootfs.environment({})
+    command += rootfs.mounts(layout, exists=os.path.exists, read_link=rootfs.read_link)
+    command.append("--")
+    if as_root:
+        namespace = stack.enter_context(userns.user_namespace())
+        command = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *command]
+        command += bwrap.as_user(["true"])
+    else:
+        command.append("true")
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=_SECONDS,
+        pass_fds=[info, status] if rules is None else [info, status, rules],
+    )
+    return None if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
+
+
+@contextmanager
+def _temporary(content: bytes) -> Iterator[int]:
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.seek(0)
+        yield file.fileno()
