@@ -1,0 +1,226 @@
+"""How a session is opened: a warm actor, a warm container, one transaction, one call.
+
+The store decides. What is picked here is only a proposal: the transaction refuses a container that
+is no longer warm (``SlotGone``: the next one is tried), and answers with the owner when somebody
+else has the session (it is returned if it lives, and taken over if it does not; the raised epoch
+keeps a takeover safe even when the old owner lives after all).
+
+Every attempt has an idempotency key of its own, made from the caller's: the same call again finds
+what its first run had committed, and whatever owner that was is checked like any other.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+
+from actors.errors import (
+    Busy,
+    CoditectError,
+    CommitUnknown,
+    DeadlineExceeded,
+    Fenced,
+    NotBound,
+    PreconditionFailed,
+    SlotGone,
+    Unavailable,
+)
+from actors.pool_slots import Slot
+from actors.pool_warm import SessionActors, WarmPools
+from actors.ports import Services
+from actors.records import Claim, ContainerHandle, Opened, SessionRecord
+from actors.statistics import Histogram
+from actors.tasks import Tasks
+
+MAX_ATTEMPTS = 5
+PING_SECONDS = 2.0
+BIND_SECONDS = 5.0
+UNCERTAIN = (CommitUnknown, Unavailable, DeadlineExceeded)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRequest:
+    """Who wants which session; see ``Claims.open_session``."""
+
+    user_id: str
+    name: str
+    key: str
+
+
+class Claims:
+    """Opens sessions from the warm pools. Claims with the same key under way are one claim."""
+
+    def __init__(
+        self, services: Services, actors: SessionActors, pools: WarmPools, tasks: Tasks
+    ) -> None:
+        self._services = services
+        self._actors = actors
+        self._pools = pools
+        self._tasks = tasks
+        self._opening: dict[str, asyncio.Task[Opened]] = {}
+        self.touched: set[str] = set()
+        self.seconds = Histogram()
+        self.total = 0
+        self.failures = 0
+        self.slots_gone = 0
+        self.takeovers = 0
+
+    async def open_session(self, request: OpenRequest, dead_actor_id: str | None) -> Opened:
+        """Return who holds the session; opens, activates or takes it over as needed.
+
+        ``dead_actor_id`` is an owner that did not answer the caller; it is asked again before
+        anything is taken from it. Raises Busy, Unavailable, DeadlineExceeded, and the store's errors.
+        """
+        task = self._opening.get(request.key)
+        if task is None:
+            if self._tasks.full:
+                raise Busy("session starts", self._pools.retry_after())
+            task = self._tasks.spawn(f"open {request.key}", self._measured(request, dead_actor_id))
+            self._opening[request.key] = task
+            task.add_done_callback(lambda _: self._opening.pop(request.key, None))
+        return await asyncio.shield(task)
+
+    async def _measured(self, request: OpenRequest, dead_actor_id: str | None) -> Opened:
+        clock = self._services.clock
+        began = clock.monotonic()
+        self._pools.note_claim()
+        try:
+            opened = await self._open(request, dead_actor_id)
+        except CoditectError:
+            self.failures += 1
+            raise
+        finally:
+            self._pools.note_claim()
+        self.total += 1
+        self.seconds.observe(clock.monotonic() - began)
+        return opened
+
+    async def _open(self, request: OpenRequest, suspect: str | None) -> Opened:
+        dead = suspect if suspect is not None and not await self._answers(suspect) else None
+        created = warm_container = False
+        for attempt in range(MAX_ATTEMPTS):
+            actor, warm_actor = self._pools.actors.reserve(), True
+            if actor is None:
+                held = await self._held(request, dead)
+                if held is not None:
+                    return held
+                warm_actor = False
+                actor = await self._pools.wait_for_actor(self._services.settings.launch_timeout)
+            container = self._pools.containers.reserve()
+            claim = await self._claim(request, attempt, actor, container, dead)
+            if claim is None:
+                continue
+            session = claim.session
+            created |= claim.created
+            used = container is not None and session.container_id == container.slot_id
+            warm_container |= used
+            owner = session.owner_actor_id
+            if owner != actor.slot_id:
+                if owner is not None and await self._answers(owner):
+                    return _opened(session, owner, created, warm_container=warm_container)
+            elif await self._bind(
+                request, attempt, session, container.payload if container and used else None
+            ):
+                return Opened(
+                    session_id=session.session_id,
+                    actor_id=actor.slot_id,
+                    created=created,
+                    warm_actor=warm_actor,
+                    warm_container=warm_container,
+                )
+            dead = owner
+            self.takeovers += owner is not None
+        raise Unavailable("pool", f"no slot held in {MAX_ATTEMPTS} attempts")
+
+    async def _held(self, request: OpenRequest, dead: str | None) -> Opened | None:
+        """Return the session if a live actor holds it already, without waiting for a new one."""
+        session = await self._services.ledger.session_of_user(request.user_id, request.name)
+        owner = session.owner_actor_id if session else None
+        if session is None or owner is None or owner == dead or not await self._answers(owner):
+            return None
+        return _opened(session, owner, created=False, warm_container=False)
+
+    async def _claim(
+        self,
+        request: OpenRequest,
+        attempt: int,
+        actor: Slot,
+        container: Slot | None,
+        dead: str | None,
+    ) -> Claim | None:
+        """Commit the claim and settle both reservations; None if the container was gone."""
+        services, pools = self._services, self._pools
+        if container is not None:
+            self.touched.add(container.slot_id)
+        try:
+            claim = await services.ledger.claim(
+                key=f"{request.key}/{attempt}",
+                user_id=request.user_id,
+                name=request.name,
+                new_session_id=services.new_id("s"),
+                new_workspace_id=services.new_id("w"),
+                actor_id=actor.slot_id,
+                node_id=services.settings.node_id,
+                container_id=container.slot_id if container else None,
+                now=services.clock.now(),
+                dead_actor_id=dead,
+            )
+        except SlotGone as gone:
+            self.slots_gone += 1
+            pools.containers.drop(gone.container_id)
+            pools.put_back(container)
+            pools.put_back(actor)
+            return None
+        except BaseException as error:
+            if isinstance(error, CoditectError) and not isinstance(error, UNCERTAIN):
+                pools.put_back(container)
+                pools.put_back(actor)
+            else:  # it may have been committed: the sweep finds out, and adopts what is free
+                pools.actors.drop(actor.slot_id)
+                if container is not None:
+                    pools.containers.drop(container.slot_id)
+            raise
+        if container is not None:
+            if claim.session.container_id == container.slot_id:
+                pools.containers.take(container.slot_id)
+            else:
+                pools.put_back(container)
+        if claim.session.owner_actor_id == actor.slot_id:
+            pools.actors.take(actor.slot_id)
+        else:
+            pools.put_back(actor)
+        return claim
+
+    async def _bind(
+        self,
+        request: OpenRequest,
+        attempt: int,
+        session: SessionRecord,
+        handle: ContainerHandle | None,
+    ) -> bool:
+        owner = session.owner_actor_id
+        assert owner is not None
+        try:
+            await self._actors.bind(
+                owner, session, handle, f"{request.key}/{attempt}", BIND_SECONDS
+            )
+        except (Unavailable, DeadlineExceeded, NotBound, PreconditionFailed, Fenced):
+            return False
+        return True
+
+    async def _answers(self, actor_id: str) -> bool:
+        try:
+            await self._actors.ping(actor_id, PING_SECONDS)
+        except (Unavailable, DeadlineExceeded):
+            return False
+        return True
+
+
+def _opened(session: SessionRecord, owner: str, created: bool, *, warm_container: bool) -> Opened:
+    return Opened(
+        session_id=session.session_id,
+        actor_id=owner,
+        created=created,
+        warm_actor=False,
+        warm_container=warm_container,
+    )

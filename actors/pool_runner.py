@@ -1,0 +1,306 @@
+"""Carries the warm pool's plans out: takes the facts, asks for a plan, acts, and feeds results back.
+
+Nothing of Ray here: session actors come as ``SessionActors``, so that the whole runs in tests. Two
+loops: the refill, woken by every change, and the sweep, every few seconds and when asked for
+(``resync``). The first sweep comes before the first refill: after a restart of this process what it
+had started before is found again and adopted instead of being started twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from actors.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.pool import (
+    Action,
+    AdoptContainer,
+    DropSlot,
+    ForgetContainer,
+    LaunchContainer,
+    PoolRules,
+    RetireActor,
+    RetireReason,
+    StartActor,
+    StopContainer,
+    plan_refill,
+    strays,
+)
+from actors.pool_claims import Claims, OpenRequest
+from actors.pool_launcher import Launcher
+from actors.pool_slots import SlotState
+from actors.pool_sweep import Facts, plan_sweep
+from actors.pool_warm import SessionActors, WarmPools
+from actors.ports import Services
+from actors.records import Opened, SessionRecord
+from actors.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+PING_SECONDS = 2.0
+PINGS_AT_ONCE = 8
+STRAYS_AT_ONCE = 64
+PAGE = 1000
+MAX_PAGES = 1000
+SWEEP_SECONDS = 5.0
+SWEEP_DUTY = 0.05
+
+
+class PoolRunner:
+    """The warm pools of one node. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
+
+    def __init__(
+        self,
+        services: Services,
+        actors: SessionActors,
+        *,
+        pool_name: str,
+        max_starting: int = 2,
+        rules: PoolRules | None = None,
+    ) -> None:
+        settings = services.settings
+        self._services = services
+        self._actors = actors
+        self._pool_name = pool_name
+        self.rules = rules or PoolRules(settings.orphan_lease, settings.launch_timeout)
+        self.pools = WarmPools(settings, self.rules, services.clock, max_starting=max_starting)
+        self._tasks = Tasks()
+        self.claims = Claims(services, actors, self.pools, self._tasks)
+        self.launcher = Launcher(services, actors, self.pools, self.claims.touched)
+        self._resync = asyncio.Event()
+        self._swept = asyncio.Event()
+        self._suspects: dict[str, float] = {}
+        self._silent: dict[str, float] = {}
+        self._elsewhere: set[str] = set()
+        self._sweep_seconds = 0.0
+        self._sweep_failures = 0
+        self._adopted = 0
+
+    async def open_session(
+        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
+    ) -> Opened:
+        """Return who holds the user's session of that name; see ``Claims.open_session``."""
+        return await self.claims.open_session(OpenRequest(user_id, name, key), dead_actor_id)
+
+    async def actor_released(self, actor_id: str) -> None:
+        """Take an actor back whose session went passive; ignored unless it says so when asked."""
+        await self._adopt_if_free(actor_id)
+
+    def resync(self) -> None:
+        """Look at everything soon: somebody changed a warm container's record."""
+        self._resync.set()
+
+    async def run(self) -> None:
+        """Keep both pools filled and the node's containers explained. Runs until cancelled.
+
+        An error that is not of this server or its disk ends it with an ExceptionGroup: the process
+        should then end too, and start again from the store.
+        """
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._sweep_forever(), name="pool sweep")
+            group.create_task(self._refill_forever(), name="pool refill")
+
+    async def close(self) -> None:
+        """End every task and send waiting claims away; containers and actors live on."""
+        self.pools.close()
+        await self._tasks.close()
+
+    def refill(self) -> None:
+        """Begin what the refill plan asks for at this moment."""
+        now = self._services.clock.monotonic()
+        demand = self.pools.demand(now)
+        actions = plan_refill(self.pools.actors, self.pools.containers, demand, self.rules, now)
+        for action in actions:
+            if self._tasks.full:
+                return
+            match action:
+                case StartActor():
+                    actor_id = self._services.new_id("a")
+                    self.pools.actors.start(actor_id, now)
+                    self._tasks.spawn(f"start {actor_id}", self.launcher.start_actor(actor_id))
+                case LaunchContainer():
+                    container_id = self._services.new_id("c")
+                    self.pools.containers.start(container_id, now)
+                    self._tasks.spawn(
+                        f"launch {container_id}", self.launcher.launch_container(container_id)
+                    )
+                case RetireActor(actor_id, reason):
+                    self.pools.actors.drop(actor_id)
+                    self._tasks.spawn(
+                        f"retire {actor_id}", self.launcher.retire_actor(actor_id, reason)
+                    )
+                case _:
+                    raise AssertionError(action)
+
+    async def sweep(self) -> None:
+        """Take the facts of this node, carry out what they ask for, and look after the actors."""
+        clock = self._services.clock
+        began = clock.monotonic()
+        touched = self.claims.touched
+        touched.clear()
+        touched.update(s.slot_id for s in self.pools.containers if s.state is not SlotState.READY)
+        listed = await self._actors.listed()
+        records = await self._services.ledger.containers(self._services.settings.node_id)
+        running = await self._services.runtime.list()
+        sessions = await self._all_sessions()
+        facts = Facts(began, records, running, sessions, touched, self._suspects)
+        sweep = plan_sweep(facts, self.pools.containers, self.rules)
+        self._suspects = sweep.suspects
+        await asyncio.gather(*(self._settle(action) for action in sweep.actions))
+        owners = {s.owner_actor_id for s in sessions.values() if s.owner_actor_id is not None}
+        await self._look_after_actors(listed, owners)
+        self._sweep_seconds = clock.monotonic() - began
+
+    def stats(self) -> dict[str, object]:
+        """Return counters, gauges and distributions of this pool; see ``actors.statistics``."""
+        pools, claims, launcher = self.pools, self.claims, self.launcher
+        ready = pools.containers.count(SlotState.READY)
+        target = pools.containers.target
+        return {
+            "claims_total": claims.total,
+            "claim_failures_total": claims.failures,
+            "claim_seconds": claims.seconds.snapshot(),
+            "claims_waiting": pools.waiting,
+            "claims_busy_total": pools.busy_total,
+            "slots_gone_total": claims.slots_gone,
+            "takeovers_total": claims.takeovers,
+            "warm_actors_ready": pools.actors.count(SlotState.READY),
+            "warm_actors_starting": pools.actors.count(SlotState.STARTING),
+            "warm_actors_target": pools.actors.target,
+            "warm_containers_ready": ready,
+            "warm_containers_starting": pools.containers.count(SlotState.STARTING),
+            "warm_containers_target": target,
+            "pool_utilization": max(0.0, 1.0 - ready / target) if target else 0.0,
+            "actor_start_seconds": pools.start_seconds.snapshot(),
+            "container_launch_seconds": launcher.launch_seconds.snapshot(),
+            "launch_failures_total": launcher.launch_failures,
+            "actor_start_failures_total": launcher.start_failures,
+            "actors_retired_total": launcher.actors_retired,
+            "containers_stopped_total": launcher.containers_stopped,
+            "adoptions_total": self._adopted,
+            "sweep_failures_total": self._sweep_failures,
+            "orphans": len(self._suspects),
+            "sweep_duration": self._sweep_seconds,
+            "task_failures_total": self._tasks.failures,
+        }
+
+    # ---- settling and adopting --------------------------------------------------------------
+
+    async def _settle(self, action: Action) -> None:
+        """Carry out one action of a sweep. What fails comes again with the next sweep."""
+        containers = self.pools.containers
+        try:
+            match action:
+                case AdoptContainer(handle):
+                    now = self._services.clock.monotonic()
+                    if containers.adopt(handle.container_id, now, handle):
+                        self._adopted += 1
+                case DropSlot(container_id):
+                    slot = containers.get(container_id)
+                    if slot is not None and slot.state is SlotState.READY:
+                        containers.drop(container_id)
+                case StopContainer() | ForgetContainer():
+                    await self.launcher.end_container(action)
+                case _:
+                    raise AssertionError(action)
+        except (CoditectError, OSError) as error:
+            self._sweep_failures += 1
+            logger.warning("%s has to wait: %s", action, error)
+
+    async def _look_after_actors(self, listed: list[str], owners: set[str]) -> None:
+        """Drop slots of actors that do not answer; adopt, or in the end kill, those without a slot."""
+        self._elsewhere.intersection_update(listed)
+        alone = strays(listed, owners, self.pools.actors, self._elsewhere)[:STRAYS_AT_ONCE]
+        ready = [s.slot_id for s in self.pools.actors if s.state is SlotState.READY]
+        gate = asyncio.Semaphore(PINGS_AT_ONCE)
+
+        async def bounded(actor_id: str, *, stray: bool) -> None:
+            async with gate:
+                await (self._look_after_stray(actor_id) if stray else self._check_ready(actor_id))
+
+        await asyncio.gather(
+            *(bounded(actor_id, stray=False) for actor_id in ready),
+            *(bounded(actor_id, stray=True) for actor_id in alone),
+        )
+        self._silent = {a: since for a, since in self._silent.items() if a in alone}
+
+    async def _check_ready(self, actor_id: str) -> None:
+        try:
+            await self._actors.ping(actor_id, PING_SECONDS)
+        except (Unavailable, DeadlineExceeded):
+            slot = self.pools.actors.get(actor_id)
+            if slot is not None and slot.state is SlotState.READY:
+                self.pools.actors.drop(actor_id)
+                self.pools.changed.set()
+
+    async def _look_after_stray(self, actor_id: str) -> None:
+        try:
+            await self._adopt_if_free(actor_id)
+            self._silent.pop(actor_id, None)
+        except ActorGone:
+            self._silent.pop(actor_id, None)
+        except (Unavailable, DeadlineExceeded):
+            now = self._services.clock.monotonic()
+            since = self._silent.setdefault(actor_id, now)
+            if now - since >= self.rules.orphan_lease:
+                await self.launcher.retire_actor(actor_id, RetireReason.UNRESPONSIVE)
+
+    async def _adopt_if_free(self, actor_id: str) -> None:
+        said = await self._actors.ping(actor_id, PING_SECONDS)
+        if said.get("pool") != self._pool_name:
+            self._elsewhere.add(actor_id)
+            return
+        if said.get("session_id") is not None:
+            return
+        if await self._services.ledger.bound_session(actor_id) is not None:
+            return
+        if self.pools.actors.adopt(actor_id, self._services.clock.monotonic()):
+            self._adopted += 1
+            self.pools.offer()
+            self.pools.changed.set()
+
+    # ---- the two loops ----------------------------------------------------------------------
+
+    async def _refill_forever(self) -> None:
+        await self._swept.wait()
+        while True:
+            self.refill()
+            self.pools.changed.clear()
+            now = self._services.clock.monotonic()
+            pause = self.pools.rest(now, self._services.settings.reconcile_interval)
+            try:
+                async with asyncio.timeout(pause):
+                    await self.pools.changed.wait()
+            except TimeoutError:
+                continue
+
+    async def _sweep_forever(self) -> None:
+        while True:
+            try:
+                await self.sweep()
+                self._swept.set()
+                self.pools.changed.set()
+            except (CoditectError, OSError) as error:
+                self._sweep_failures += 1
+                logger.warning("the sweep has to wait: %s", error)
+            pause = max(SWEEP_SECONDS, self._sweep_seconds / SWEEP_DUTY)
+            if not self._swept.is_set():
+                pause = 0.5
+            try:
+                async with asyncio.timeout(pause):
+                    await self._resync.wait()
+                await asyncio.sleep(0.2)  # several changes at once ask for one sweep
+            except TimeoutError:
+                pass
+            self._resync.clear()
+
+    async def _all_sessions(self) -> dict[str, SessionRecord]:
+        sessions: dict[str, SessionRecord] = {}
+        after: str | None = None
+        for _ in range(MAX_PAGES):
+            page = await self._services.ledger.sessions(after=after, limit=PAGE)
+            sessions.update((session.session_id, session) for session in page)
+            if len(page) < PAGE:
+                return sessions
+            after = page[-1].session_id
+        raise Unavailable("pool", f"more than {PAGE * MAX_PAGES} sessions")
