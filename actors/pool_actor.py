@@ -1,0 +1,160 @@
+"""The PoolActor: one per node, made by the Supervisor. A shell round ``pool_runner``.
+
+It makes the session actors, and nobody else does. Its own end loses nothing: reservations and
+queues are worth only their moment, and the next process finds the warm actors by their names and the
+warm containers in the store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors import names
+from actors.directory import ActorDirectory
+from actors.errors import InvalidArgument
+from actors.pool_runner import PoolRunner
+from actors.ports import ServicesFactory
+from actors.process import Life
+from actors.records import ContainerHandle, Opened, SessionRecord
+from actors.session_actor import SessionActor
+
+logger = logging.getLogger(__name__)
+
+SESSION_CONCURRENCY = 1000
+POOL_CONCURRENCY = 2000
+PREFIX = names.session_actor("")
+
+
+class RaySessionActors:
+    """Implements ``actors.pool_warm.SessionActors`` with detached Ray actors of this node."""
+
+    def __init__(
+        self, directory: ActorDirectory, services_factory: ServicesFactory, pool_name: str
+    ) -> None:
+        self._directory = directory
+        self._services_factory = services_factory
+        self._pool_name = pool_name
+        # A container lives on one node and its actor with it: elsewhere it could not watch it.
+        self._strategy = NodeAffinitySchedulingStrategy(
+            ray.get_runtime_context().get_node_id(), soft=False
+        )
+        self._class = ray.remote(SessionActor)
+
+    async def start(self, actor_id: str, timeout_seconds: float) -> None:
+        """Make an actor and return when it answers."""
+        await self._directory.create(names.session_actor(actor_id), lambda: self._make(actor_id))
+        await self.ping(actor_id, timeout_seconds)
+
+    async def ping(self, actor_id: str, timeout_seconds: float) -> dict[str, Any]:
+        """Return what the actor says of itself."""
+        answer: dict[str, Any] = await self._directory.call(
+            names.session_actor(actor_id), "ping", timeout_seconds=timeout_seconds
+        )
+        return answer
+
+    async def bind(
+        self,
+        actor_id: str,
+        record: SessionRecord,
+        handle: ContainerHandle | None,
+        key: str,
+        timeout_seconds: float,
+    ) -> None:
+        """Give the actor the session that the store says it owns."""
+        await self._directory.call(
+            names.session_actor(actor_id),
+            "bind",
+            record,
+            handle,
+            key,
+            timeout_seconds=timeout_seconds,
+        )
+
+    async def kill(self, actor_id: str) -> None:
+        """End its process for good."""
+        await self._directory.kill(names.session_actor(actor_id))
+
+    async def listed(self) -> list[str]:
+        """Return the ids of all session actors that live or are being restarted."""
+        every = await self._directory.names()
+        return [name.removeprefix(PREFIX) for name in every if name.startswith(PREFIX)]
+
+    def _make(self, actor_id: str) -> Any:
+        options = self._class.options(
+            name=names.session_actor(actor_id),
+            namespace=names.NAMESPACE,
+            lifetime="detached",
+            max_restarts=-1,
+            max_task_retries=0,  # a call runs at most once; who repeats it does so by its key
+            max_concurrency=SESSION_CONCURRENCY,
+            num_cpus=0,
+            scheduling_strategy=self._strategy,
+        )
+        return options.remote(actor_id, self._services_factory, self._pool_name)
+
+
+class PoolActor:
+    """Opens sessions and keeps warm slots ready. See ``PoolRunner`` for what the calls mean."""
+
+    def __init__(self, services_factory: ServicesFactory, pool_name: str) -> None:
+        self._services_factory = services_factory
+        self._pool_name = pool_name
+        self._directory = ActorDirectory()
+        self._runner: PoolRunner | None = None
+        self._life = Life(self._run)
+
+    async def open_session(
+        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
+    ) -> Opened:
+        """Return who holds the user's session of that name, opening it as needed. Idempotent by key.
+
+        ``dead_actor_id``: the owner that did not answer the caller. Raises InvalidArgument, Busy,
+        Unavailable, DeadlineExceeded and the store's errors.
+        """
+        for field, value in (("user_id", user_id), ("name", name), ("key", key)):
+            if not value or len(value) > 256:
+                raise InvalidArgument(field, "1 to 256 characters")
+        runner = await self._ready()
+        return await runner.open_session(
+            user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id
+        )
+
+    async def actor_released(self, actor_id: str) -> None:
+        """Take back an actor whose session went passive. Idempotent."""
+        await (await self._ready()).actor_released(actor_id)
+
+    async def resync(self) -> None:
+        """Compare containers and records soon instead of at the next sweep. Idempotent."""
+        (await self._ready()).resync()
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions."""
+        return (await self._ready()).stats()
+
+    async def ping(self) -> dict[str, Any]:
+        """Say that this process lives."""
+        return self._life.ping()
+
+    async def _ready(self) -> PoolRunner:
+        await self._life.ready()
+        assert self._runner is not None
+        return self._runner
+
+    async def _run(self) -> None:
+        services = await self._services_factory()
+        actors = RaySessionActors(self._directory, self._services_factory, self._pool_name)
+        self._runner = runner = PoolRunner(
+            services, actors, pool_name=self._pool_name, max_starting=max(2, os.cpu_count() or 2)
+        )
+        self._life.is_ready()
+        try:
+            await runner.run()
+        except asyncio.CancelledError:
+            await runner.close()
+            raise
