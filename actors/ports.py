@@ -168,6 +168,10 @@ class Ledger(Protocol):
         """Mark it ended, free its name and its owner. Idempotent. Raises Fenced."""
         ...
 
+    async def container(self, container_id: str) -> ContainerRecord | None:
+        """Return a container's record."""
+        ...
+
     async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
         """Return all container records that are not stopped, of one node or of all."""
         ...
