@@ -1,0 +1,264 @@
+"""Watches and probes the containers of one node, and carries ``health.py``'s decisions out.
+
+An end is seen at once: one task per container waits for its process. A hang is seen by probes. The
+list of containers comes from the store every ``reconcile_interval``, and less often when it is so
+long that reading it would take more than a twentieth of the time.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from actors.errors import ActorGone, CoditectError, DeadlineExceeded, NotBound, Unavailable
+from actors.health import (
+    HealthAction,
+    HealthRules,
+    MarkHealth,
+    MarkLost,
+    TellOwner,
+    Vitals,
+    decide,
+    exited,
+    is_due,
+    probed,
+    scheduled,
+    told,
+    watchable,
+)
+from actors.ports import Services
+from actors.records import (
+    ContainerHandle,
+    ContainerRecord,
+    ContainerStatus,
+    Health,
+    SessionRecord,
+)
+from actors.statistics import Histogram
+from actors.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+MAX_WATCHES = 8192
+PROBES_AT_ONCE = 32
+CALL_SECONDS = 5.0
+DUTY = 0.05
+
+
+class Owners(Protocol):
+    """Who has to hear of a loss. Every method ends within its limit."""
+
+    async def container_lost(
+        self, actor_id: str, session_id: str, container_id: str, reason: str
+    ) -> None:
+        """Tell a session's owner. Raises ActorGone, NotBound, Unavailable, DeadlineExceeded."""
+        ...
+
+    async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str) -> None:
+        """Have the pool open a session whose owner is gone. Raises Busy, Unavailable and others."""
+        ...
+
+    async def resync(self) -> None:
+        """Have the pool look at its warm containers."""
+        ...
+
+
+class HealthRunner:
+    """The health of one node's containers. ``chance`` returns a number in [0, 1)."""
+
+    def __init__(self, services: Services, owners: Owners, chance: Callable[[], float]) -> None:
+        settings = services.settings
+        self._services = services
+        self._owners = owners
+        self._chance = chance
+        self.rules = HealthRules(settings.probe_interval, settings.probe_failures)
+        self._records: dict[str, ContainerRecord] = {}
+        self._vitals: dict[str, Vitals] = {}
+        self._watches: dict[str, asyncio.Task[Any]] = {}
+        self._tasks = Tasks(limit=2 * MAX_WATCHES)
+        self._gate = asyncio.Semaphore(PROBES_AT_ONCE)
+        self._refresh_seconds = 0.0
+        self._probe_seconds = Histogram()
+        self._probes = self._probe_failures = self._exits = self._told = self._lost = 0
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Watch until cancelled. An error that is not of this server or its machine ends it."""
+        while True:
+            try:
+                await self.refresh()
+                await self.probe_due()
+            except (CoditectError, OSError) as error:
+                self._failures += 1
+                logger.warning("health has to wait: %s", error)
+            pause = max(self._services.settings.reconcile_interval, self._refresh_seconds / DUTY)
+            await self._services.clock.sleep(pause)
+
+    async def close(self) -> None:
+        """End all watches."""
+        await self._tasks.close()
+
+    async def refresh(self) -> None:
+        """Take the node's containers from the store; begin and end watches accordingly."""
+        clock = self._services.clock
+        began = clock.monotonic()
+        records = await self._services.ledger.containers(self._services.settings.node_id)
+        self._refresh_seconds = clock.monotonic() - began
+        self._records = {r.container_id: r for r in records if watchable(r) is not None}
+        for container_id in self._vitals.keys() - self._records.keys():
+            del self._vitals[container_id]
+        for container_id in self._watches.keys() - self._records.keys():
+            self._watches.pop(container_id).cancel()
+        for container_id, record in self._records.items():
+            handle = watchable(record)
+            assert handle is not None
+            if container_id not in self._vitals:
+                fresh = Vitals(container_id, health=record.health)
+                self._vitals[container_id] = scheduled(
+                    fresh, clock.monotonic(), self.rules, self._chance()
+                )
+            lives = self._vitals[container_id].health is not Health.DEAD
+            if lives and container_id not in self._watches and len(self._watches) < MAX_WATCHES:
+                self._watches[container_id] = self._tasks.spawn(
+                    f"watch {container_id}", self._watch(handle)
+                )
+
+    async def probe_due(self) -> None:
+        """Probe whatever is due, a bounded number at once, and act on every verdict."""
+        now = self._services.clock.monotonic()
+        due = [vitals for vitals in self._vitals.values() if is_due(vitals, now)]
+        pending = [v for v in self._vitals.values() if v.lost is not None and not is_due(v, now)]
+        await asyncio.gather(
+            *(self._probe(vitals.container_id) for vitals in due),
+            *(self._act(vitals.container_id) for vitals in pending),
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        verdicts = [vitals.health for vitals in self._vitals.values()]
+        return {
+            "active_containers": sum(
+                record.status is ContainerStatus.READY for record in self._records.values()
+            ),
+            "containers_watched": len(self._watches),
+            "containers_healthy": verdicts.count(Health.HEALTHY),
+            "containers_unhealthy": verdicts.count(Health.UNHEALTHY),
+            "containers_dead": verdicts.count(Health.DEAD),
+            "probes_total": self._probes,
+            "probe_failures_total": self._probe_failures,
+            "probe_seconds": self._probe_seconds.snapshot(),
+            "exits_total": self._exits,
+            "owners_told_total": self._told,
+            "containers_lost_total": self._lost,
+            "health_failures_total": self._failures + self._tasks.failures,
+        }
+
+    async def _watch(self, handle: ContainerHandle) -> None:
+        container_id = handle.container_id
+        try:
+            reason = await self._services.runtime.wait_exit(handle)
+            if container_id in self._vitals:
+                self._exits += 1
+                self._vitals[container_id] = exited(self._vitals[container_id], reason)
+                await self._act(container_id)
+        finally:
+            if self._watches.get(container_id) is asyncio.current_task():
+                del self._watches[container_id]
+
+    async def _probe(self, container_id: str) -> None:
+        record = self._records.get(container_id)
+        handle = watchable(record) if record else None
+        if handle is None:
+            return
+        clock, limit = self._services.clock, self._services.settings.probe_timeout
+        async with self._gate:
+            began = clock.monotonic()
+            try:
+                async with asyncio.timeout(limit):
+                    result = await self._services.runtime.probe(handle)
+            except (TimeoutError, CoditectError, OSError):
+                result = Health.UNHEALTHY
+            now = clock.monotonic()
+        self._probes += 1
+        self._probe_failures += result is not Health.HEALTHY
+        self._probe_seconds.observe(now - began)
+        vitals = self._vitals.get(container_id)
+        if vitals is None:
+            return
+        vitals = probed(vitals, result, self.rules)
+        self._vitals[container_id] = scheduled(vitals, now, self.rules, self._chance())
+        await self._act(container_id)
+
+    async def _act(self, container_id: str) -> None:
+        """Do what the verdict asks for. What fails is decided anew at the next look."""
+        vitals, record = self._vitals.get(container_id), self._records.get(container_id)
+        if vitals is None or record is None:
+            return
+        try:
+            session: SessionRecord | None = None
+            if vitals.lost is not None:
+                record, session = await self._fresh(record)
+                if record is None:
+                    return
+            now = self._services.clock.monotonic()
+            action = decide(vitals, record, session, self.rules, now)
+            if action is not None:
+                await self._carry_out(action)
+        except (CoditectError, OSError) as error:
+            self._failures += 1
+            logger.warning("container %s: %s", container_id, error)
+
+    async def _fresh(
+        self, record: ContainerRecord
+    ) -> tuple[ContainerRecord | None, SessionRecord | None]:
+        """Read the record again, as a claim may have given it a user since the last refresh."""
+        ledger = self._services.ledger
+        current = await ledger.container(record.container_id)
+        if current is None or current.session_id is None:
+            return current, None
+        return current, await ledger.session(current.session_id)
+
+    async def _carry_out(self, action: HealthAction) -> None:
+        ledger = self._services.ledger
+        match action:
+            case MarkLost(container_id, expected, health, reason, warm):
+                self._lost += 1
+                changed = await ledger.set_container_status(
+                    container_id,
+                    ContainerStatus.LOST,
+                    expected=(expected,),
+                    health=health,
+                    reason=reason,
+                )
+                if changed and warm:
+                    await self._owners.resync()
+            case MarkHealth(container_id, expected, health):
+                await ledger.set_container_status(
+                    container_id, expected, expected=(expected,), health=health
+                )
+                record = self._records.get(container_id)
+                if record is not None:
+                    self._records[container_id] = record.model_copy(update={"health": health})
+            case TellOwner():
+                await self._tell(action)
+
+    async def _tell(self, action: TellOwner) -> None:
+        container_id = action.container_id
+        vitals = self._vitals.get(container_id)
+        if vitals is not None:
+            self._vitals[container_id] = told(vitals, self._services.clock.monotonic())
+        self._told += 1
+        try:
+            await self._owners.container_lost(
+                action.actor_id, action.session_id, container_id, action.reason
+            )
+        except (ActorGone, NotBound):
+            session = await self._services.ledger.session(action.session_id)
+            if session is None or session.owner_actor_id != action.actor_id:
+                return
+            key = f"health/{container_id}/{session.epoch}/{action.actor_id}"
+            await self._owners.reopen(session.user_id, session.name, key, action.actor_id)
+        except (Unavailable, DeadlineExceeded) as error:
+            logger.info("owner %s will be told again: %s", action.actor_id, error)
