@@ -61,10 +61,12 @@ class ActorDirectory:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="actor-directory")
 
     async def call(
-        self, name: str, method: str, *args: Any, timeout_seconds: float, **kwargs: Any
+        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
     ) -> Any:
         """Call ``method`` of the actor called ``name`` and return its answer.
 
+        ``timeout_seconds`` is the limit of the whole call here; a method that takes an argument of
+        that name gets it by position.
         Raises ActorGone, Unavailable, DeadlineExceeded, and whatever CoditectError the actor raised.
         """
         try:
