@@ -113,7 +113,8 @@ class ActorDirectory:
 
     async def names(self) -> list[str]:
         """Return the names of all actors that live or are being restarted. Raises Unavailable."""
-        return await self.run(ray.util.list_named_actors)
+        every = await self.run(ray.util.list_named_actors, True)  # noqa: FBT003 passed to a thread
+        return [entry["name"] for entry in every if entry["namespace"] == self._namespace]
 
     async def create(self, name: str, make: Callable[[], ActorHandle[Any]]) -> ActorHandle[Any]:
         """Make an actor by a blocking function; one that has the name already is found instead."""

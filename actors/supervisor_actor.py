@@ -1,0 +1,129 @@
+"""The Supervisor: one named, detached actor, made when the server comes up. Makes all other actors.
+
+It knows nothing that it cannot find again: who lives, Ray says; what must be, the store says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from actors import names
+from actors.directory import ActorDirectory
+from actors.errors import CoditectError
+from actors.ports import Clock, ServicesFactory
+from actors.process import Life
+from actors.supervisor_runner import Member, SupervisorRunner
+
+STATS_FOR_SECONDS = 1.0
+COMPONENTS_PAUSE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class ActorBlueprint:
+    """How one component is made. ``make`` blocks, and returns the handle of a *detached* actor.
+
+    ``make`` names the actor ``name`` in the namespace ``names.NAMESPACE`` with ``max_restarts=-1``;
+    it is pickled, so it is a function of a module or a partial of one. ``kind`` is what it is
+    (``store``, ``pool``, ``health``); nothing that follows a missing ``vital`` one is made.
+    """
+
+    name: str
+    make: Callable[[], Any]
+    kind: str
+    vital: bool
+
+
+class RayCrew:
+    """Implements ``actors.supervisor_runner.Crew`` with blueprints and the directory."""
+
+    def __init__(self, directory: ActorDirectory, blueprints: Sequence[ActorBlueprint]) -> None:
+        self._directory = directory
+        self._blueprints = {blueprint.name: blueprint for blueprint in blueprints}
+
+    async def listed(self) -> Sequence[str]:
+        """Return the names of all actors that live or are being restarted."""
+        return await self._directory.names()
+
+    async def make(self, name: str) -> None:
+        """Make a component from its blueprint."""
+        await self._directory.create(name, self._blueprints[name].make)
+
+    async def call(
+        self, name: str, method: str, timeout_seconds: float, /, **arguments: Any
+    ) -> Any:
+        """Call an actor."""
+        return await self._directory.call(
+            name, method, timeout_seconds=timeout_seconds, **arguments
+        )
+
+    async def kill(self, name: str, *, restart: bool) -> None:
+        """End an actor's process."""
+        await self._directory.kill(name, restart=restart)
+
+
+class SupervisorActor:
+    """Brings the components up in order and keeps the whole in the shape that the store says.
+
+    ``components``: blueprints in the order in which they are made, the store first.
+    """
+
+    def __init__(
+        self,
+        services_factory: ServicesFactory,
+        components: Sequence[ActorBlueprint],
+        clock: Clock,
+    ) -> None:
+        self._services_factory = services_factory
+        self._clock = clock
+        self._crew = RayCrew(ActorDirectory(), components)
+        members = [Member(part.name, part.kind, part.vital) for part in components]
+        self._runner = SupervisorRunner(self._crew, members)
+        self._stats_at = float("-inf")
+        self._ending = False
+        self._life = Life(self._run)
+
+    async def ping(self) -> dict[str, Any]:
+        """Say that this process lives; ``ready`` once every component has answered."""
+        return self._life.ping()
+
+    async def snapshot(self) -> dict[str, Any]:
+        """Return the state of the whole for operators; see ``SupervisorRunner.snapshot``."""
+        if self._clock.monotonic() - self._stats_at >= STATS_FOR_SECONDS:
+            self._stats_at = self._clock.monotonic()
+            await self._runner.refresh_stats()
+        return self._runner.snapshot(self._clock.now())
+
+    async def push_metrics(self, source: str, families: Any) -> None:
+        """Keep the metrics of a process that is no actor (an ingress replica), by its name."""
+        self._runner.push_metrics(source, families, self._clock.now())
+
+    async def collect_metrics(self) -> dict[str, Any]:
+        """Return everybody's metrics; see ``SupervisorRunner.collect_metrics``."""
+        self._stats_at = self._clock.monotonic()
+        return await self._runner.collect_metrics(self._clock.now())
+
+    async def shutdown(self) -> None:
+        """End every actor of the server but this one. Containers live on. Idempotent."""
+        if not self._ending:
+            self._ending = True
+            await self._life.stop()
+        prefix = names.session_actor("")
+        try:
+            others = [name for name in await self._crew.listed() if name.startswith(prefix)]
+        except CoditectError:
+            others = []
+        await self._runner.shutdown(others)
+
+    async def _run(self) -> None:
+        while not await self._runner.components_up(self._clock.monotonic()):
+            await self._clock.sleep(COMPONENTS_PAUSE)
+        self._runner.attach_services(await self._services_factory())
+        self._life.is_ready()
+        try:
+            await self._runner.run()
+        except asyncio.CancelledError:
+            await self._runner.close()
+            raise

@@ -1,0 +1,353 @@
+"""Carries the supervisor's judgement out, and keeps what operators ask for. Nothing of Ray here."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from actors.errors import CoditectError, DeadlineExceeded, Unavailable
+from actors.ports import Services
+from actors.records import SessionRecord
+from actors.supervisor import (
+    Component,
+    Judgement,
+    Make,
+    Release,
+    Reopen,
+    Restart,
+    SupervisorAction,
+    SupervisorRules,
+    World,
+    component_actions,
+    judge,
+    phase_limits,
+    remake_pause,
+)
+from actors.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+PING_SECONDS = 3.0
+STATS_SECONDS = 3.0
+REOPEN_SECONDS = 60.0
+SHUTDOWN_SECONDS = 10.0
+PAGE = 1000
+MAX_PAGES = 1000
+MAX_SOURCES = 256
+SOURCE_TTL = 120.0
+DUTY = 0.05
+
+
+class Crew(Protocol):
+    """The actors as the supervisor uses them. Every method ends within its limit."""
+
+    async def listed(self) -> Sequence[str]:
+        """Return the names of all actors that live or are being restarted. Raises Unavailable."""
+        ...
+
+    async def make(self, name: str) -> None:
+        """Make a component; one that is there already is no error."""
+        ...
+
+    async def call(
+        self, name: str, method: str, timeout_seconds: float, /, **arguments: Any
+    ) -> Any:
+        """Call an actor. Raises ActorGone, Unavailable, DeadlineExceeded and what it raised."""
+        ...
+
+    async def kill(self, name: str, *, restart: bool) -> None:
+        """End an actor's process; without ``restart`` for good. Idempotent."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A component: its actor's name, what it is (store, pool, health), whether all else needs it."""
+
+    name: str
+    kind: str
+    vital: bool
+
+
+class SupervisorRunner:
+    """Keeps the components alive and the sessions owned. Belongs to one event loop.
+
+    The components come up by ``components_up`` first, without the store, which is one of them;
+    ``services`` is known from ``attach_services`` on.
+    """
+
+    def __init__(self, crew: Crew, members: Sequence[Member], *, hang_after: float = 30.0) -> None:
+        self._crew = crew
+        self._hang_after = hang_after
+        self._components = {m.name: Component(m.name, m.kind, m.vital) for m in members}
+        self._services: Services | None = None
+        self._tasks = Tasks(limit=1000)
+        self._judgement: Judgement | None = None
+        self._checked_at: float | None = None
+        self._look_seconds = 0.0
+        self._failures = 0
+        self._made = self._restarted = self._reopened = self._released = 0
+        self._answers: dict[str, dict[str, Any]] = {}
+        self._stats: dict[str, dict[str, Any]] = {}
+        self._pushed: dict[str, dict[str, Any]] = {}
+
+    def attach_services(self, services: Services) -> None:
+        """Let the supervisor read the store from now on."""
+        self._services = services
+
+    async def components_up(self, monotonic: float) -> bool:
+        """Look at the components alone, make what is missing; true if all of them answer."""
+        listed = frozenset(await self._crew.listed())
+        await self._ping_all(listed, monotonic)
+        world = World(0.0, monotonic, list(self._components.values()), listed, [])
+        for action in component_actions(world, self._rules()):
+            await self._act(action, monotonic)
+        return all(c.listed and c.silent_since is None for c in self._components.values())
+
+    async def run(self) -> None:
+        """Look and act until cancelled. Needs ``attach_services`` before."""
+        services = self._needed()
+        while True:
+            try:
+                await self.look()
+            except (CoditectError, OSError) as error:
+                self._failures += 1
+                logger.warning("supervision has to wait: %s", error)
+            pause = max(services.settings.reconcile_interval, self._look_seconds / DUTY)
+            await services.clock.sleep(pause)
+
+    async def look(self) -> Judgement:
+        """Take everything in, judge, and begin what has to be done."""
+        services = self._needed()
+        clock = services.clock
+        began = clock.monotonic()
+        listed = frozenset(await self._crew.listed())
+        await self._ping_all(listed, began)
+        components_world = World(clock.now(), began, list(self._components.values()), listed, [])
+        for action in component_actions(components_world, self._rules()):
+            await self._act(action, began)
+        sessions = await self._sessions(services)
+        before = self._judgement
+        world = World(
+            now=clock.now(),
+            monotonic=began,
+            components=(),
+            listed=listed,
+            sessions=sessions,
+            missing_before=before.missing if before else (),
+            reopened=before.reopened if before else {},
+        )
+        self._judgement = judgement = judge(world, self._rules())
+        for action in judgement.actions:
+            if isinstance(action, Reopen):
+                if not self._tasks.full:
+                    self._tasks.spawn(f"reopen {action.session_id}", self._reopen(action))
+            else:
+                await self._act(action, began)
+        self._checked_at = clock.now()
+        self._look_seconds = clock.monotonic() - began
+        return judgement
+
+    def snapshot(self, now: float) -> dict[str, Any]:
+        """Return what operators see: who lives, sessions by phase, what is stuck, how fresh this is."""
+        judgement = self._judgement
+        pools = {name: stats for name, stats in self._stats.items() if self._kind(name) == "pool"}
+        return {
+            "checked_at": self._checked_at,
+            "age_seconds": None if self._checked_at is None else now - self._checked_at,
+            "sessions": dict(judgement.phases) if judgement else {},
+            "stuck": list(judgement.stuck) if judgement else [],
+            "orphans": sum(int(stats.get("orphans", 0)) for stats in pools.values()),
+            "ownerless": len(judgement.missing) if judgement else 0,
+            "actors": [self._describe(component) for component in self._components.values()],
+            "pools": pools,
+            "components_made_total": self._made,
+            "components_restarted_total": self._restarted,
+            "sessions_reopened_total": self._reopened,
+            "sessions_released_total": self._released,
+            "supervision_failures_total": self._failures + self._tasks.failures,
+            "look_duration": self._look_seconds,
+        }
+
+    def push_metrics(self, source: str, families: Any, now: float) -> None:
+        """Keep the latest metrics of a process that no actor asks; the oldest of too many go."""
+        self._pushed.pop(source, None)
+        self._pushed[source] = {"at": now, "families": families}
+        self._expire(now)
+
+    async def collect_metrics(self, now: float) -> dict[str, Any]:
+        """Ask every component for its ``stats`` at once and return them with what was pushed.
+
+        ``{"actors": {name: {"kind", "stats"}}, "pushed": {source: {"at", "families"}},
+        "supervisor": snapshot without the pools}``. A component that does not answer is left out.
+        """
+        await self._collect_stats()
+        self._expire(now)
+        own = self.snapshot(now)
+        own.pop("pools")
+        return {
+            "actors": {
+                name: {"kind": self._kind(name), "stats": stats}
+                for name, stats in self._stats.items()
+            },
+            "pushed": dict(self._pushed),
+            "supervisor": own,
+        }
+
+    async def refresh_stats(self) -> None:
+        """Ask every component for its ``stats``, for the next ``snapshot``."""
+        await self._collect_stats()
+
+    async def close(self) -> None:
+        """End what is under way; the components live on."""
+        await self._tasks.close()
+
+    async def shutdown(self, others: Sequence[str] = ()) -> None:
+        """End every component for good, the last made first, after ``others`` (session actors)."""
+        await self.close()
+        gate = asyncio.Semaphore(32)
+
+        async def end(name: str) -> None:
+            async with gate:
+                try:
+                    await self._crew.kill(name, restart=False)
+                except CoditectError as error:
+                    logger.warning("%s did not end: %s", name, error)
+
+        makers = [n for n in reversed(self._components) if self._kind(n) in {"pool", "health"}]
+        for name in makers:  # first who would make or wake others
+            await end(name)
+        await asyncio.gather(*(end(name) for name in others))
+        for name in reversed(self._components):
+            if name not in makers:
+                await end(name)
+
+    # ---- carrying out -----------------------------------------------------------------------
+
+    async def _act(self, action: SupervisorAction, monotonic: float) -> None:
+        try:
+            match action:
+                case Make(name):
+                    await self._make(name, monotonic)
+                case Restart(name):
+                    logger.error("%s does not answer and is restarted", name)
+                    self._restarted += 1
+                    self._update(name, silent_since=None)
+                    await self._crew.kill(name, restart=True)
+                case Release(session):
+                    await self._needed().ledger.passivate(session)
+                    self._released += 1
+                case Reopen():
+                    raise AssertionError(action)
+        except CoditectError as error:
+            self._failures += 1
+            logger.warning("%s: %s", type(action).__name__, error)
+
+    async def _make(self, name: str, monotonic: float) -> None:
+        attempts = self._components[name].attempts + 1
+        pause = remake_pause(attempts, self._rules())
+        self._update(name, attempts=attempts, not_before=monotonic + pause)
+        await self._crew.make(name)
+        self._made += 1
+        self._update(name, listed=True)
+
+    async def _reopen(self, action: Reopen) -> None:
+        pools = [c.name for c in self._components.values() if c.kind == "pool"]
+        own = [name for name in pools if action.node_id and name.endswith(action.node_id)]
+        for pool in own or pools[:1]:
+            try:
+                await self._crew.call(
+                    pool,
+                    "open_session",
+                    REOPEN_SECONDS,
+                    user_id=action.user_id,
+                    name=action.name,
+                    key=action.key,
+                    dead_actor_id=action.dead_actor_id,
+                )
+                self._reopened += 1
+            except CoditectError as error:
+                self._failures += 1
+                logger.warning("session %s waits for an owner: %s", action.session_id, error)
+
+    # ---- looking ----------------------------------------------------------------------------
+
+    async def _ping_all(self, listed: frozenset[str], monotonic: float) -> None:
+        async def ping(name: str) -> None:
+            if name not in listed:
+                self._answers.pop(name, None)
+                self._update(name, listed=False, silent_since=None)
+                return
+            try:
+                self._answers[name] = await self._crew.call(name, "ping", PING_SECONDS)
+            except (Unavailable, DeadlineExceeded):
+                since = self._components[name].silent_since
+                self._update(name, listed=True, silent_since=monotonic if since is None else since)
+            else:
+                self._update(name, listed=True, silent_since=None, attempts=0, not_before=0.0)
+
+        await asyncio.gather(*(ping(name) for name in tuple(self._components)))
+
+    async def _collect_stats(self) -> None:
+        async def ask(name: str) -> None:
+            try:
+                self._stats[name] = await self._crew.call(name, "stats", STATS_SECONDS)
+            except CoditectError:
+                self._stats.pop(name, None)
+
+        await asyncio.gather(*(ask(name) for name in tuple(self._components)))
+
+    async def _sessions(self, services: Services) -> list[SessionRecord]:
+        sessions: list[SessionRecord] = []
+        for _ in range(MAX_PAGES):
+            after = sessions[-1].session_id if sessions else None
+            page = await services.ledger.sessions(after=after, limit=PAGE)
+            sessions += page
+            if len(page) < PAGE:
+                return sessions
+        raise Unavailable("supervisor", f"more than {PAGE * MAX_PAGES} sessions")
+
+    def _describe(self, component: Component) -> Mapping[str, Any]:
+        answer = self._answers.get(component.name, {})
+        status = "missing"
+        if component.listed:
+            status = "ready" if component.silent_since is None else "silent"
+            if status == "ready" and answer.get("ready") is False:
+                status = "starting"
+        return {
+            "name": component.name,
+            "kind": component.kind,
+            "vital": component.vital,
+            "status": status,
+            "pid": answer.get("pid"),
+            "uptime_seconds": answer.get("uptime_seconds"),
+        }
+
+    def _rules(self) -> SupervisorRules:
+        limits = {}
+        if self._services is not None:
+            settings = self._services.settings
+            limits = phase_limits(
+                launch_timeout=settings.launch_timeout, stop_grace=settings.stop_grace
+            )
+        return SupervisorRules(limits, hang_after=self._hang_after)
+
+    def _expire(self, now: float) -> None:
+        stale = [s for s, push in self._pushed.items() if now - push["at"] > SOURCE_TTL]
+        surplus = list(self._pushed)[: max(0, len(self._pushed) - MAX_SOURCES)]
+        for source in {*stale, *surplus}:
+            self._pushed.pop(source, None)
+
+    def _update(self, name: str, **changes: Any) -> None:
+        self._components[name] = replace(self._components[name], **changes)
+
+    def _kind(self, name: str) -> str:
+        component = self._components.get(name)
+        return component.kind if component else ""
+
+    def _needed(self) -> Services:
+        assert self._services is not None, "attach_services comes first"
+        return self._services
