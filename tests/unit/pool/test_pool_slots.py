@@ -1,0 +1,83 @@
+"""The slots of one pool: which serves a claim, and what a reservation keeps apart."""
+
+import pytest
+
+from actors.pool_slots import Backoff, SlotState, SlotTable
+
+
+def table(target=3, max_starting=2):
+    return SlotTable(target, max_starting)
+
+
+def test_the_slot_that_has_been_ready_longest_serves_first():
+    slots = table()
+    slots.adopt("young", 5.0)
+    slots.adopt("old", 1.0)
+    assert [slots.reserve().slot_id, slots.reserve().slot_id] == ["old", "young"]
+    assert slots.reserve() is None
+
+
+def test_a_reservation_given_back_keeps_its_place():
+    slots = table()
+    slots.adopt("old", 1.0)
+    slots.adopt("young", 5.0)
+    slots.reserve()
+    slots.put_back("old")
+    assert slots.reserve().slot_id == "old"
+
+
+def test_a_taken_slot_leaves_the_pool():
+    slots = table()
+    slots.adopt("a", 1.0)
+    slots.reserve()
+    slots.take("a")
+    assert "a" not in slots
+
+
+def test_only_a_reserved_slot_can_be_taken():
+    slots = table()
+    slots.adopt("a", 1.0)
+    with pytest.raises(ValueError, match="not reserved"):
+        slots.take("a")
+
+
+def test_a_slot_is_adopted_once():
+    slots = table()
+    assert slots.adopt("a", 1.0)
+    slots.reserve()
+    assert not slots.adopt("a", 2.0)
+    assert slots.get("a").state is SlotState.RESERVED
+
+
+def test_starts_at_once_are_bounded():
+    slots = table(max_starting=1)
+    slots.start("a", 0.0)
+    with pytest.raises(ValueError, match="more than 1"):
+        slots.start("b", 0.0)
+
+
+def test_a_start_that_ends_after_its_slot_was_dropped_changes_nothing():
+    slots = table()
+    slots.start("a", 0.0)
+    slots.drop("a")
+    slots.started("a", 1.0)
+    assert "a" not in slots
+
+
+def test_backoff_doubles_up_to_its_cap_and_a_success_clears_it():
+    backoff = Backoff(base_seconds=1.0, cap_seconds=4.0)
+    waits, now = [], 0.0
+    for _ in range(5):
+        backoff.failed(now)
+        waits.append(backoff.remaining(now))
+        now += waits[-1]
+    assert waits == [1.0, 2.0, 4.0, 4.0, 4.0]
+    backoff.succeeded()
+    assert backoff.remaining(now) == 0.0
+
+
+def test_failures_of_starts_under_way_together_count_once():
+    backoff = Backoff(base_seconds=1.0)
+    backoff.failed(10.0)
+    backoff.failed(10.5)
+    assert backoff.failures == 1
