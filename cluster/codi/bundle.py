@@ -1,0 +1,163 @@
+"""What a container must be shown so that CODI can run in it, and the command that starts it.
+
+CODI's code and the two libraries it uses are staged in a directory of their own, compiled, so
+that a container sees nothing else of the server and starts without compiling or searching.
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import importlib.util
+import os
+import py_compile
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_START = """\
+import sys
+sys.path.insert(0, {root!r})
+from cluster.codi.agent.main import main
+main()
+"""
+
+_OWN_FILES = ("__init__.py", "codi/__init__.py", "codi/terminal_protocol.py")
+_LIBRARIES = ("h11", "websockets")
+_LEFT_OUT = frozenset({"tests", "legacy", "sync", "trio", "__pycache__"})
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What CODI allows. Sizes are bytes, times seconds."""
+
+    scrollback: int = 1 << 20
+    max_terminals: int = 32
+    max_file: int = 2 << 30
+    exec_output: int = 1 << 20
+    exec_timeout: float = 30.0
+
+    def arguments(self) -> list[str]:
+        """Return them as CODI's command line options."""
+        return [
+            *("--scrollback", str(self.scrollback)),
+            *("--max-terminals", str(self.max_terminals)),
+            *("--max-file", str(self.max_file)),
+            *("--exec-output", str(self.exec_output)),
+            *("--exec-timeout", str(self.exec_timeout)),
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """How to start CODI.
+
+    ``python_argv`` is the command, to which ``--listen-fd N --config-fd M`` are added. ``ro_binds``
+    are paths that must be visible under the same name inside, beside ``/usr`` and ``/lib*``.
+    """
+
+    python_argv: list[str]
+    ro_binds: list[str]
+    env: dict[str, str] = field(default_factory=dict)
+
+
+def bundle(directory: Path, limits: Limits | None = None) -> Bundle:
+    """Stage CODI below ``directory`` (made if missing) and say how to start it.
+
+    Idempotent, and safe to call from several processes at once: a stage is named by its content
+    and appears complete or not at all, so running containers keep the one they started with.
+    Raises OSError when the directory cannot be written.
+    """
+    files = dict(_sources())
+    root = directory.resolve() / f"codi-{_digest(files)}"
+    if not root.is_dir():
+        _stage(files, root)
+    # -I: no environment, no user site; -S: no site; -B: the stage is read-only.
+    flags = ["-I", "-S", "-B", "-X", "frozen_modules=on"]
+    interpreter = _interpreter()
+    return Bundle(
+        python_argv=[
+            *(str(interpreter), *flags, str(root / "codi.py")),
+            *(limits or Limits()).arguments(),
+        ],
+        ro_binds=[*_interpreter_binds(interpreter), str(root)],
+    )
+
+
+def _interpreter() -> Path:
+    """Return the real binary behind the running interpreter: a venv's is a link to it."""
+    base = getattr(sys, "_base_executable", None) or sys.executable
+    return Path(base).resolve(strict=True)
+
+
+def _interpreter_binds(interpreter: Path) -> list[str]:
+    """Return what holds the interpreter and its standard library, unless it lies below ``/usr``."""
+    paths = {Path(sys.base_prefix).resolve(), Path(sys.base_exec_prefix).resolve()}
+    if not any(interpreter.is_relative_to(path) for path in paths):
+        paths.add(interpreter)
+    return sorted(str(path) for path in paths if not path.is_relative_to("/usr"))
+
+
+def _sources() -> Iterator[tuple[str, Path]]:
+    """Yield every file of the stage: its name there, and where it comes from."""
+    package = Path(__file__).resolve().parent.parent
+    for name in _OWN_FILES:
+        yield f"cluster/{name}", package / name
+    yield from _tree(package / "codi" / "agent", "cluster/codi/agent")
+    for library in _LIBRARIES:
+        spec = importlib.util.find_spec(library)
+        if spec is None or spec.origin is None:
+            raise FileNotFoundError(f"CODI needs the library {library}")
+        yield from _tree(Path(spec.origin).resolve().parent, library)
+
+
+def _tree(source: Path, target: str) -> Iterator[tuple[str, Path]]:
+    for path in sorted(source.rglob("*")):
+        inner = path.relative_to(source)
+        if path.suffix in {".py", ".so"} and not _LEFT_OUT.intersection(inner.parts):
+            yield f"{target}/{inner.as_posix()}", path
+
+
+def _digest(files: dict[str, Path]) -> str:
+    digest = hashlib.blake2b(sys.implementation.cache_tag.encode(), digest_size=10)
+    for name, path in sorted(files.items()):
+        content = path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _stage(files: dict[str, Path], root: Path) -> None:
+    root.parent.mkdir(parents=True, exist_ok=True)
+    draft = Path(tempfile.mkdtemp(prefix=".codi-", dir=root.parent))
+    try:
+        for name, path in files.items():
+            target = draft / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+        (draft / "codi.py").write_text(_START.format(root=str(root)), encoding="utf-8")
+        # Unchecked: the stage never changes, so CODI need not look at the sources at all.
+        compileall.compile_dir(
+            draft,
+            quiet=2,
+            stripdir=str(draft),
+            prependdir=str(root),
+            invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+        )
+        _make_readable(draft)
+        draft.rename(root)
+    except OSError:
+        if not root.is_dir():  # else another process was faster, with the same content
+            raise
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def _make_readable(root: Path) -> None:
+    """Let the container's user read it, whatever the umask of the server is."""
+    for directory, _, names in os.walk(root):
+        os.chmod(directory, 0o755)  # noqa: S103 - it holds no secret
+        for name in names:
+            os.chmod(os.path.join(directory, name), 0o644)
