@@ -92,10 +92,10 @@ def isolation(descriptors: Descriptors, hostname: str, *, as_root: bool) -> list
 
     An ordinary user's container gets a user namespace of bubblewrap's making, in which nobody can
     make another. Root's runs in one that was made before (see ``userns.py``): bubblewrap sets it
-    up as its root, then ``as_user`` gives up everything.
+    up as its root, then ``inside`` gives up everything.
     """
     options = ["--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts"]
-    options += ["--unshare-cgroup-try", "--new-session", "--hostname", hostname]
+    options += ["--unshare-cgroup-try", "--new-session", "--as-pid-1", "--hostname", hostname]
     options += ["--chdir", WORKSPACE, "--cap-drop", "ALL"]
     if as_root:
         # To become the user, to give the rest up, and to enter /workspace, which is the user's own.
@@ -110,14 +110,21 @@ def isolation(descriptors: Descriptors, hostname: str, *, as_root: bool) -> list
     return options
 
 
-def as_user(command: Sequence[str]) -> list[str]:
-    """Return what root's container runs: ``command`` as its user, without any capability."""
+# The first process of the container: runs CODI in the foreground (in the background it and all its
+# children would ignore Ctrl-C), reaps orphans meanwhile, and ends with it, and so ends everything.
+# bubblewrap's own reaper would wait for what CODI leaves behind: a container without an agent.
+_INIT = ("/bin/sh", "-c", '"$@"; exit "$?"', "init")
+
+
+def inside(command: Sequence[str], *, as_root: bool) -> list[str]:
+    """Return what a container runs: ``command`` under a first process, as its user.
+
+    Root's container drops its capabilities here, and its first process is out of the user's reach.
+    """
     user = str(USER_ID)
-    return [
-        *("setpriv", "--reuid", user, "--regid", user, "--clear-groups"),
-        *("--bounding-set=-all", "--inh-caps=-all", "--"),
-        *command,
-    ]
+    drop = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
+    drop += ["--bounding-set=-all", "--inh-caps=-all", "--"]
+    return [*_INIT, *(drop if as_root else ()), *command]
 
 
 def encode(options: Sequence[str]) -> bytes:

