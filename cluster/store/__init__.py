@@ -1,0 +1,1 @@
+"""The ordered transactional store: engines, transactions, and the layers on top."""

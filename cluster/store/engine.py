@@ -1,0 +1,148 @@
+"""What a store engine is: an ordered map of bytes with snapshot reads and optimistic commits.
+
+The shape is FoundationDB's (developer guide, "Transactions"): a transaction reads at one version,
+collects mutations and the ranges it has read, and commits all at once; the commit fails when
+another one has written into those ranges since. An engine keeps no state for a transaction, so a
+fresh native transaction with ``set_read_version`` and added conflict ranges is one, too.
+
+Keys are ordered as unsigned bytes. Limits are FoundationDB's: ``MAX_KEY``, ``MAX_VALUE``,
+``MAX_TRANSACTION`` bytes, ``MAX_AGE_SECONDS`` between read version and commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import Any, NamedTuple, Protocol
+
+from actors.errors import KeyTooLarge, TransactionTooLarge, ValueTooLarge
+
+MAX_KEY = 10_000
+MAX_VALUE = 100_000
+MAX_TRANSACTION = 10_000_000
+MAX_AGE_SECONDS = 5.0
+
+
+class MutationKind(IntEnum):
+    """What a mutation does; the numbers of the atomic ones are FoundationDB's ``MutationType``."""
+
+    SET = 0
+    CLEAR_RANGE = 1
+    ADD = 2
+    BIT_AND = 6
+    BIT_OR = 7
+    BIT_XOR = 8
+    APPEND_IF_FITS = 9
+    MAX = 12
+    MIN = 13
+    SET_VERSIONSTAMPED_KEY = 14
+    SET_VERSIONSTAMPED_VALUE = 15
+    BYTE_MIN = 16
+    BYTE_MAX = 17
+    COMPARE_AND_CLEAR = 20
+
+
+class Mutation(NamedTuple):
+    """One change. For CLEAR_RANGE ``key`` is the begin and ``value`` the (exclusive) end."""
+
+    kind: MutationKind
+    key: bytes
+    value: bytes
+
+
+class KeyRange(NamedTuple):
+    """All keys ``begin <= key < end``."""
+
+    begin: bytes
+    end: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """All that a transaction wants done at once.
+
+    ``key`` makes it safe to send again: a commit with the same key is applied once.
+    ``write_conflicts`` are ranges that count as written beside those of the mutations.
+    """
+
+    read_version: int
+    read_conflicts: tuple[KeyRange, ...]
+    mutations: tuple[Mutation, ...]
+    key: bytes
+    write_conflicts: tuple[KeyRange, ...] = ()
+
+    def check_limits(self) -> None:
+        """Raise TransactionTooLarge, KeyTooLarge or ValueTooLarge."""
+        size = 0
+        for kind, key, value in self.mutations:
+            size += len(key) + len(value)
+            if len(key) > MAX_KEY:
+                raise KeyTooLarge
+            if len(value) > (MAX_KEY if kind is MutationKind.CLEAR_RANGE else MAX_VALUE):
+                raise ValueTooLarge
+        size += sum(len(r.begin) + len(r.end) for r in self.read_conflicts)
+        if size > MAX_TRANSACTION:
+            raise TransactionTooLarge
+
+
+class Values(NamedTuple):
+    """Answers of ``get_many``, in the order of the keys, and the version they were read at."""
+
+    version: int
+    values: list[bytes | None]
+
+
+class Pairs(NamedTuple):
+    """Answer of ``get_range`` and the version it was read at; ``more`` when a limit cut it."""
+
+    version: int
+    pairs: list[tuple[bytes, bytes]]
+    more: bool
+
+
+class Engine(Protocol):
+    """An engine. ``read_version=None`` reads at the newest version and says which that was.
+
+    Every acknowledged commit is durable, and visible to each read that begins afterwards.
+    """
+
+    async def get_many(self, keys: Sequence[bytes], read_version: int | None) -> Values:
+        """Read some keys at one version. Raises TransactionTooOld, Unavailable."""
+        ...
+
+    async def get_range(
+        self, span: KeyRange, read_version: int | None, *, limit: int, reverse: bool
+    ) -> Pairs:
+        """Read at most ``limit`` pairs of a range, from its end when ``reverse``."""
+        ...
+
+    async def commit(self, commit: Commit) -> int:
+        """Apply durably and return the commit version.
+
+        Raises CommitConflict, TransactionTooOld, CommitUnknown (send the very same commit again),
+        the size errors, StoreFull (nothing was written), StoreFailed (the engine has stopped).
+        """
+        ...
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return counters and gauges."""
+        ...
+
+
+def key_after(key: bytes) -> bytes:
+    """Return the first key after ``key``."""
+    return key + b"\x00"
+
+
+def strip_prefix_end(prefix: bytes) -> bytes:
+    """Return the first key that does not begin with ``prefix`` (FoundationDB's ``strinc``)."""
+    stripped = prefix.rstrip(b"\xff")
+    if not stripped:
+        raise ValueError("a prefix needs a byte other than 0xff")
+    return stripped[:-1] + bytes([stripped[-1] + 1])
+
+
+def prefix_range(prefix: bytes) -> KeyRange:
+    """Return the range of all keys that begin with ``prefix``."""
+    return KeyRange(prefix, strip_prefix_end(prefix))
