@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from cluster import checks, doctor
+from cluster.checks import Check, NamespaceFacts, PortFacts, Verdict
+from cluster.settings import RuntimeName, Settings
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("check", "verdict"),
+    [
+        (checks.python_version((3, 10)), Verdict.ERROR),
+        (checks.python_version((3, 11)), Verdict.OK),
+        (checks.kernel("Linux", "6.18.44-amd64"), Verdict.OK),
+        (checks.kernel("Linux", "5.3.0"), Verdict.ERROR),
+        (checks.kernel("Darwin", "23.0"), Verdict.ERROR),
+        (checks.bubblewrap("0.12", "/usr/bin/bwrap", safe=True), Verdict.OK),
+        (checks.bubblewrap(None, None, safe=False), Verdict.ERROR),
+        (checks.sandbox(None), Verdict.OK),
+        (checks.sandbox("bwrap: no permission"), Verdict.ERROR),
+        (checks.tools([]), Verdict.OK),
+        (checks.tools(["setpriv"]), Verdict.ERROR),
+        (checks.seccomp("x86_64", known=True), Verdict.OK),
+        (checks.seccomp("riscv64", known=False), Verdict.WARNING),
+        (checks.cgroups(frozenset({"memory", "pids", "cpu", "cpuacct"})), Verdict.OK),
+        (checks.cgroups(frozenset({"memory"})), Verdict.WARNING),
+        (checks.port(PortFacts("::1", 80, None)), Verdict.OK),
+        (checks.port(PortFacts("::1", 80, "Permission denied")), Verdict.ERROR),
+        (checks.data_directory("/d", None), Verdict.OK),
+        (checks.data_directory("/d", "Read-only file system"), Verdict.ERROR),
+        (checks.disk(GIB - 1), Verdict.ERROR),
+        (checks.disk(2 * GIB), Verdict.WARNING),
+        (checks.disk(50 * GIB), Verdict.OK),
+        (checks.memory(GIB), Verdict.ERROR),
+        (checks.memory(2 * GIB), Verdict.WARNING),
+        (checks.memory(8 * GIB), Verdict.OK),
+        (checks.shared_memory(64 << 20, 128 << 20), Verdict.WARNING),
+        (checks.shared_memory(GIB, 128 << 20), Verdict.OK),
+        (checks.open_files(256), Verdict.ERROR),
+        (checks.open_files(4096), Verdict.WARNING),
+        (checks.open_files(65536), Verdict.OK),
+        (checks.user(is_root=True), Verdict.OK),
+    ],
+)
+def test_verdicts_and_that_each_lack_comes_with_advice(check, verdict):
+    assert check.verdict is verdict
+    assert check.found
+    assert (check.advice == "") == (verdict is Verdict.OK)
+
+
+@pytest.mark.parametrize(
+    ("root", "maximum", "clone", "apparmor", "verdict", "word"),
+    [
+        (False, 100, 1, 0, "ok", ""),
+        (False, 100, None, None, "ok", ""),
+        (True, 100, 0, 1, "ok", ""),
+        (True, 0, 1, 0, "error", "max_user_namespaces"),
+        (False, 9, 0, 0, "error", "unprivileged_userns_clone"),
+        (False, 9, 1, 1, "warning", "AppArmor"),
+    ],
+)
+def test_each_switch_that_forbids_user_namespaces_is_named(
+    root, maximum, clone, apparmor, verdict, word
+):
+    facts = NamespaceFacts(
+        is_root=root, maximum=maximum, unprivileged_clone=clone, apparmor_restricts=apparmor
+    )
+    check = checks.user_namespaces(facts)
+    assert check.verdict == verdict
+    assert word in check.advice
+
+
+def test_a_port_that_somebody_has_is_told():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        facts = doctor.port_facts("127.0.0.1", taken.getsockname()[1])
+    assert facts.refusal == "Address already in use"
+    assert doctor.port_facts("127.0.0.1", 0).refusal is None
+    assert doctor.port_facts("no.such.host.invalid", 80).refusal
+
+
+def test_only_errors_are_fatal():
+    found = [
+        Check("a", Verdict.OK, "x"),
+        Check("b", Verdict.WARNING, "x"),
+        Check("c", Verdict.ERROR, "x"),
+    ]
+    assert [check.name for check in doctor.fatal(found)] == ["c"]
+
+
+def test_a_data_directory_that_cannot_be_written_is_told_and_none_is_made(tmp_path):
+    (tmp_path / "file").write_text("")
+    settings = Settings(runtime=RuntimeName.STUB, port=0, data_dir=tmp_path / "file" / "data")
+    found = {check.name: check for check in doctor.run_checks(settings)}
+    assert found["data directory"].verdict is Verdict.ERROR
+    new = Settings(runtime=RuntimeName.STUB, port=0, data_dir=tmp_path / "new" / "data")
+    found = {check.name: check for check in doctor.run_checks(new)}
+    assert found["data directory"].verdict is Verdict.OK
+    assert not (tmp_path / "new").exists()
+
+
+def test_containers_are_looked_at_only_when_they_run_here(tmp_path):
+    settings = Settings(runtime=RuntimeName.CLOUD_RUN, port=0, data_dir=tmp_path)
+    assert "sandbox" not in {check.name for check in doctor.run_checks(settings)}
+
+
+@pytest.mark.sandbox
+def test_a_whole_look_at_this_machine_names_every_part_once(tmp_path):
+    found = doctor.run_checks(Settings(port=0, data_dir=tmp_path))
+    names = [check.name for check in found]
+    assert len(names) == len(set(names))
+    assert {"bubblewrap", "sandbox", "seccomp", "cgroups", "user namespaces"} <= set(names)
+    assert list(tmp_path.iterdir()) == []
