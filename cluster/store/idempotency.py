@@ -1,0 +1,28 @@
+"""Answers of calls made before, so that the same call again gets the same answer."""
+
+from __future__ import annotations
+
+from cluster.store.engine import KeyRange
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import Transaction
+
+LIFE_SECONDS = 24 * 3600.0
+MAX_KEY_CHARACTERS = 200
+_EXPIRED_PER_CALL = 2
+
+
+async def recall(tr: Transaction, keys: Keyspace, key: str) -> bytes | None:
+    """Return what was answered under this key."""
+    return await tr.get(keys.idempotency.key(key[:MAX_KEY_CHARACTERS]))
+
+
+async def remember(tr: Transaction, keys: Keyspace, key: str, answer: bytes, now: float) -> None:
+    """Keep an answer for a day; removes a few that are older."""
+    short = key[:MAX_KEY_CHARACTERS]
+    tr.set(keys.idempotency.key(short), answer)
+    tr.set(keys.idempotency_ages.key(int(now * 1000), short), b"")
+    ages = keys.idempotency_ages
+    expired = KeyRange(ages.range().begin, ages.key(int((now - LIFE_SECONDS) * 1000)))
+    for age, _ in await tr.get_range(expired, limit=_EXPIRED_PER_CALL, snapshot=True):
+        tr.clear(age)
+        tr.clear(keys.idempotency.key(ages.unpack(age)[1]))

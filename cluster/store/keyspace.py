@@ -1,0 +1,69 @@
+"""The whole key tree. Keys are FoundationDB tuples, for both engines.
+
+    (tenant, "sessions", session_id)                       SessionRecord
+    (tenant, "session_names", user_id, name)               session_id of the live session
+    (tenant, "bindings", actor_id)                         session_id that the actor owns
+    (tenant, "containers", container_id)                   ContainerRecord
+    (tenant, "user_containers", user_id, container_id)     {assigned_at}
+    (tenant, "users", user_id)                             UserRecord
+    (tenant, "user_emails", email)                         user_id; the address case-folded
+    (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
+    (tenant, "token_families", family_id, token_id)        empty
+    (tenant, "idempotency", key)                           answer of a call made before
+    (tenant, "idempotency_ages", at_ms, key)               empty; oldest first, for removal
+    (tenant, "audit", versionstamp)                        AuditEntry
+    (tenant, "server_keys", name)                          secrets of the server, e.g. for tokens
+
+Ended sessions are removed, their names at once, their records with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import fdb.tuple
+
+from cluster.store.engine import KeyRange, prefix_range
+
+
+class Directory:
+    """One branch of the tree; ``key`` adds to it, ``range`` covers what is below."""
+
+    def __init__(self, *path: Any) -> None:
+        self._path = path
+
+    def key(self, *rest: Any) -> bytes:
+        """Return the key of a leaf."""
+        return bytes(fdb.tuple.pack((*self._path, *rest)))
+
+    def range(self, *rest: Any) -> KeyRange:
+        """Return the range of everything below."""
+        return prefix_range(self.key(*rest))
+
+    def unpack(self, key: bytes) -> tuple[Any, ...]:
+        """Return what a key adds to this branch."""
+        return tuple(fdb.tuple.unpack(key))[len(self._path) :]
+
+    def stamped_key(self) -> bytes:
+        """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers."""
+        return bytes(fdb.tuple.pack_with_versionstamp((*self._path, fdb.tuple.Versionstamp())))
+
+
+class Keyspace:
+    """The branches of one tenant."""
+
+    def __init__(self, tenant_id: str) -> None:
+        self.tenant_id = tenant_id
+        self.sessions = Directory(tenant_id, "sessions")
+        self.session_names = Directory(tenant_id, "session_names")
+        self.bindings = Directory(tenant_id, "bindings")
+        self.containers = Directory(tenant_id, "containers")
+        self.user_containers = Directory(tenant_id, "user_containers")
+        self.users = Directory(tenant_id, "users")
+        self.user_emails = Directory(tenant_id, "user_emails")
+        self.refresh_tokens = Directory(tenant_id, "refresh_tokens")
+        self.token_families = Directory(tenant_id, "token_families")
+        self.idempotency = Directory(tenant_id, "idempotency")
+        self.idempotency_ages = Directory(tenant_id, "idempotency_ages")
+        self.audit = Directory(tenant_id, "audit")
+        self.server_keys = Directory(tenant_id, "server_keys")

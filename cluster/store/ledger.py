@@ -1,0 +1,222 @@
+"""``actors.ports.Ledger`` over an engine: each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.errors import PreconditionFailed
+from actors.ports import Clock
+from actors.records import (
+    Claim,
+    ContainerRecord,
+    ContainerStatus,
+    Health,
+    SessionPhase,
+    SessionRecord,
+)
+from cluster.store import containers, idempotency, sessions
+from cluster.store.engine import Engine
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import Transaction, transact
+
+
+class StoreLedger:
+    """The ledger of one tenant."""
+
+    def __init__(self, engine: Engine, tenant_id: str, clock: Clock) -> None:
+        self._engine = engine
+        self._keys = Keyspace(tenant_id)
+        self._clock = clock
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        """Return a session's record."""
+        return await transact(self._engine, sessions.get, self._keys, session_id)
+
+    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
+        """Return the live session of that name."""
+        return await transact(self._engine, sessions.of_user, self._keys, user_id, name)
+
+    async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
+        """Return the user's live sessions, by name."""
+        return await transact(self._engine, sessions.all_of_user, self._keys, user_id)
+
+    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
+        """Return a page of all live sessions, by id."""
+        return await transact(self._engine, sessions.page, self._keys, after, limit)
+
+    async def bound_session(self, actor_id: str) -> SessionRecord | None:
+        """Return the session that the store says this actor owns."""
+        return await transact(self._engine, sessions.bound_to, self._keys, actor_id)
+
+    async def claim(
+        self,
+        *,
+        key: str,
+        user_id: str,
+        name: str,
+        new_session_id: str,
+        new_workspace_id: str,
+        actor_id: str,
+        node_id: str,
+        container_id: str | None,
+        now: float,
+        dead_actor_id: str | None = None,
+    ) -> Claim:
+        """Bind an actor, and for a new session a warm container, to a user's session."""
+        blank = SessionRecord(
+            session_id=new_session_id,
+            tenant_id=self._keys.tenant_id,
+            user_id=user_id,
+            name=name,
+            phase=SessionPhase.STARTING,
+            epoch=1,
+            workspace_id=new_workspace_id,
+            owner_actor_id=actor_id,
+            owner_node_id=node_id,
+            created_at=now,
+            updated_at=now,
+            last_activity=now,
+        )
+        return await transact(
+            self._engine, _claim, self._keys, key, blank, container_id, dead_actor_id
+        )
+
+    async def activate(
+        self, session_id: str, *, actor_id: str, node_id: str, now: float, dead_actor_id: str | None
+    ) -> SessionRecord:
+        """Make the actor the owner and raise the epoch."""
+        return await transact(
+            self._engine,
+            sessions.activate,
+            self._keys,
+            session_id,
+            actor_id=actor_id,
+            node_id=node_id,
+            now=now,
+            dead_actor_id=dead_actor_id,
+        )
+
+    async def passivate(self, record: SessionRecord) -> None:
+        """Give ownership back."""
+        now = self._clock.now()
+
+        async def work(tr: Transaction) -> None:
+            await sessions.require(tr, self._keys, record)
+            sessions.set_owner(tr, self._keys, record, None, None, now)
+
+        await transact(self._engine, work)
+
+    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
+        """Write the record if its epoch still rules and its owner is unchanged."""
+        now = self._clock.now()
+        return await transact(self._engine, _save, self._keys, record, key, now)
+
+    async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
+        """Raise the epoch by one for a new container of the session."""
+        now = self._clock.now()
+
+        async def work(tr: Transaction) -> SessionRecord:
+            await sessions.require(tr, self._keys, record)
+            raised = record.model_copy(update={"epoch": record.epoch + 1, "updated_at": now})
+            sessions.put(tr, self._keys, raised)
+            return raised
+
+        return await transact(self._engine, work)
+
+    async def end_session(self, record: SessionRecord) -> None:
+        """Remove the session and free its name and its owner."""
+        await transact(self._engine, sessions.end, self._keys, record)
+
+    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
+        """Return all container records that are not stopped, of one node or of all."""
+        return await transact(self._engine, containers.all_live, self._keys, node_id)
+
+    async def containers_of_user(self, user_id: str) -> list[ContainerRecord]:
+        """Return the containers that a user has."""
+        return await transact(self._engine, containers.of_user, self._keys, user_id)
+
+    async def container(self, container_id: str) -> ContainerRecord | None:
+        """Return a container's record."""
+        return await transact(self._engine, containers.get, self._keys, container_id)
+
+    async def put_container(self, record: ContainerRecord) -> None:
+        """Write a container record and, when it has a user, its entry there."""
+
+        async def work(tr: Transaction) -> None:
+            containers.put(tr, self._keys, record)
+
+        await transact(self._engine, work)
+
+    async def set_container_status(
+        self,
+        container_id: str,
+        status: ContainerStatus,
+        *,
+        expected: Sequence[ContainerStatus],
+        health: Health | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        """Change the status if it is one of ``expected``; false if it was not."""
+
+        async def work(tr: Transaction) -> bool:
+            record = await containers.get(tr, self._keys, container_id)
+            if record is None or record.status not in expected:
+                return False
+            changes: dict[str, object] = {"status": status}
+            if health is not None:
+                changes["health"] = health
+            if reason is not None:
+                changes["reason"] = reason
+            containers.put(tr, self._keys, record.model_copy(update=changes))
+            return True
+
+        return await transact(self._engine, work)
+
+    async def remove_container(self, container_id: str) -> None:
+        """Forget a container that is gone."""
+        await transact(self._engine, containers.remove, self._keys, container_id)
+
+
+async def _claim(
+    tr: Transaction,
+    keys: Keyspace,
+    key: str,
+    blank: SessionRecord,
+    container_id: str | None,
+    dead_actor_id: str | None,
+) -> Claim:
+    answered = await idempotency.recall(tr, keys, key)
+    if answered is not None:
+        return Claim.model_validate_json(answered)
+    actor_id, node_id, now = blank.owner_actor_id, blank.owner_node_id, blank.updated_at
+    existing = await sessions.of_user(tr, keys, blank.user_id, blank.name)
+    if existing is None:
+        record = await sessions.create(tr, keys, blank, container_id, now)
+        claim = Claim(session=record, created=True, won=True)
+    elif existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
+        return sessions.lost(existing)
+    else:
+        record = sessions.set_owner(tr, keys, existing, actor_id, node_id, now)
+        claim = Claim(session=record, created=False, won=True)
+    await idempotency.remember(tr, keys, key, claim.model_dump_json().encode(), now)
+    return claim
+
+
+async def _save(
+    tr: Transaction, keys: Keyspace, record: SessionRecord, key: str | None, now: float
+) -> SessionRecord:
+    if key is not None:
+        key = f"save/{record.session_id}/{key}"
+        answered = await idempotency.recall(tr, keys, key)
+        if answered is not None:
+            return SessionRecord.model_validate_json(answered)
+    stored = await sessions.require(tr, keys, record)
+    if record.save_version < stored.save_version:
+        raise PreconditionFailed(
+            "save version", f"at least {stored.save_version}", str(record.save_version)
+        )
+    saved = record.model_copy(update={"updated_at": now})
+    sessions.put(tr, keys, saved)
+    if key is not None:
+        await idempotency.remember(tr, keys, key, saved.model_dump_json().encode(), now)
+    return saved

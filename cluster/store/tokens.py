@@ -1,0 +1,143 @@
+"""Refresh tokens: rotation with a short overlap, and the end of a whole family on reuse.
+
+A presented token is traded for a successor. The same token again within the overlap (a lost
+answer, two tabs at once) yields the *same* successor; after it, somebody else has a copy, and the
+family is revoked (RFC 9700, section 4.14.2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from actors.errors import Unauthenticated
+from actors.records import RefreshTokenRecord
+from cluster.store.codec import decode, decode_optional, encode
+from cluster.store.engine import Engine
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import Transaction, transact
+
+_PRUNED_PER_CALL = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """What a rotation led to: the token that is valid now; ``repeated`` when it was made before.
+
+    ``sealed_secret`` is the successor's secret, sealed by whoever made it under the old token.
+    """
+
+    token: RefreshTokenRecord
+    sealed_secret: str | None
+    repeated: bool
+
+
+class TokenStore:
+    """The refresh tokens of one tenant; each method is one transaction."""
+
+    def __init__(self, engine: Engine, tenant_id: str) -> None:
+        self._engine = engine
+        self._keys = Keyspace(tenant_id)
+
+    async def create(self, record: RefreshTokenRecord) -> None:
+        """Keep the first token of a family."""
+
+        async def work(tr: Transaction) -> None:
+            self._put(tr, record)
+
+        await transact(self._engine, work)
+
+    async def get(self, token_id: str) -> RefreshTokenRecord | None:
+        """Return a token's record."""
+
+        async def work(tr: Transaction) -> RefreshTokenRecord | None:
+            return await self._get(tr, token_id)
+
+        return await transact(self._engine, work)
+
+    async def rotate(
+        self,
+        token_id: str,
+        successor: RefreshTokenRecord,
+        *,
+        sealed_secret: str,
+        now: float,
+        overlap_seconds: float,
+    ) -> Rotation:
+        """Trade a token, whose secret the caller has checked, for its successor.
+
+        Raises Unauthenticated for one that is unknown, expired, revoked, or reused after the
+        overlap; reuse revokes the family, in the same transaction.
+        """
+
+        async def work(tr: Transaction) -> Rotation | None:
+            token = await self._get(tr, token_id)
+            if token is None or token.revoked or now >= token.expires_at:
+                return None
+            if token.successor_id is not None and token.replaced_at is not None:
+                known = await self._get(tr, token.successor_id)
+                timely = now - token.replaced_at <= overlap_seconds
+                if timely and known is not None and not known.revoked:
+                    return Rotation(known, token.successor_secret, repeated=True)
+                await self._revoke(tr, token.family_id)
+                return None
+            replaced = token.model_copy(
+                update={
+                    "replaced_at": now,
+                    "successor_id": successor.token_id,
+                    "successor_secret": sealed_secret,
+                }
+            )
+            self._put(tr, replaced)
+            self._put(tr, successor)
+            await self._prune(tr, token.family_id, now, overlap_seconds)
+            return Rotation(successor, sealed_secret, repeated=False)
+
+        rotation = await transact(self._engine, work)
+        if rotation is None:
+            raise Unauthenticated("the refresh token is not valid any more; sign in again")
+        return rotation
+
+    async def revoke_family(self, family_id: str) -> None:
+        """End a login: none of its tokens is valid any more. Idempotent."""
+
+        async def work(tr: Transaction) -> None:
+            await self._revoke(tr, family_id)
+
+        await transact(self._engine, work)
+
+    async def _get(self, tr: Transaction, token_id: str) -> RefreshTokenRecord | None:
+        return decode_optional(
+            RefreshTokenRecord, await tr.get(self._keys.refresh_tokens.key(token_id))
+        )
+
+    def _put(self, tr: Transaction, record: RefreshTokenRecord) -> None:
+        tr.set(self._keys.refresh_tokens.key(record.token_id), encode(record))
+        tr.set(self._keys.token_families.key(record.family_id, record.token_id), b"")
+
+    async def _family(self, tr: Transaction, family_id: str) -> list[RefreshTokenRecord]:
+        members = await tr.get_range(self._keys.token_families.range(family_id))
+        ids = [self._keys.token_families.unpack(key)[1] for key, _ in members]
+        found = await tr.get_many([self._keys.refresh_tokens.key(token_id) for token_id in ids])
+        return [decode(RefreshTokenRecord, data) for data in found if data is not None]
+
+    async def _revoke(self, tr: Transaction, family_id: str) -> None:
+        for token in await self._family(tr, family_id):
+            if not token.revoked:
+                self._put(tr, token.model_copy(update={"revoked": True}))
+
+    async def _prune(
+        self, tr: Transaction, family_id: str, now: float, overlap_seconds: float
+    ) -> None:
+        """Forget tokens that could only be refused: expired, or replaced longer ago than a day.
+
+        A replaced one is kept for a day past the overlap so that its reuse is still noticed.
+        """
+        old = [
+            token
+            for token in await self._family(tr, family_id)
+            if now >= token.expires_at
+            or (token.replaced_at is not None and now - token.replaced_at > overlap_seconds + 86400)
+        ]
+        for token in old[:_PRUNED_PER_CALL]:
+            tr.clear(self._keys.refresh_tokens.key(token.token_id))
+            tr.clear(self._keys.token_families.key(family_id, token.token_id))

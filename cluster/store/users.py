@@ -1,0 +1,93 @@
+"""Accounts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from actors.errors import AlreadyExists, NotFound
+from actors.records import Role, UserRecord
+from cluster.store.codec import decode, decode_optional, encode
+from cluster.store.engine import Engine, KeyRange, key_after
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import Transaction, transact
+
+
+def fold_email(email: str) -> str:
+    """Return the form in which two spellings of one address are equal."""
+    return email.strip().casefold()
+
+
+class UserStore:
+    """The accounts of one tenant; each method is one transaction."""
+
+    def __init__(self, engine: Engine, tenant_id: str) -> None:
+        self._engine = engine
+        self._keys = Keyspace(tenant_id)
+
+    async def create(self, record: UserRecord) -> UserRecord:
+        """Add an account. Raises AlreadyExists for an address that has one."""
+
+        async def work(tr: Transaction) -> UserRecord:
+            email = self._keys.user_emails.key(fold_email(record.email))
+            if await tr.get(email) is not None:
+                raise AlreadyExists("user", record.email)
+            tr.set(email, record.user_id.encode())
+            tr.set(self._keys.users.key(record.user_id), encode(record))
+            return record
+
+        return await transact(self._engine, work)
+
+    async def by_id(self, user_id: str) -> UserRecord | None:
+        """Return an account."""
+
+        async def work(tr: Transaction) -> UserRecord | None:
+            return decode_optional(UserRecord, await tr.get(self._keys.users.key(user_id)))
+
+        return await transact(self._engine, work)
+
+    async def by_email(self, email: str) -> UserRecord | None:
+        """Return the account of an address, in whatever case it is written."""
+
+        async def work(tr: Transaction) -> UserRecord | None:
+            user_id = await tr.get(self._keys.user_emails.key(fold_email(email)))
+            if user_id is None:
+                return None
+            return decode_optional(UserRecord, await tr.get(self._keys.users.key(user_id.decode())))
+
+        return await transact(self._engine, work)
+
+    async def page(self, *, after: str | None = None, limit: int = 1000) -> list[UserRecord]:
+        """Return accounts by id, after ``after``."""
+
+        async def work(tr: Transaction) -> list[UserRecord]:
+            begin, end = self._keys.users.range()
+            if after is not None:
+                begin = key_after(self._keys.users.key(after))
+            pairs = await tr.get_range(KeyRange(begin, end), limit=limit, snapshot=True)
+            return [decode(UserRecord, data) for _, data in pairs]
+
+        return await transact(self._engine, work)
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> UserRecord:
+        """Change the password. Raises NotFound."""
+        return await self._change(user_id, password_hash=password_hash)
+
+    async def set_role(self, user_id: str, role: Role) -> UserRecord:
+        """Change the role. Raises NotFound."""
+        return await self._change(user_id, role=role)
+
+    async def set_disabled(self, user_id: str, *, disabled: bool) -> UserRecord:
+        """Let an account in no more, or again. Raises NotFound."""
+        return await self._change(user_id, disabled=disabled)
+
+    async def _change(self, user_id: str, **changes: Any) -> UserRecord:
+        async def work(tr: Transaction) -> UserRecord:
+            key = self._keys.users.key(user_id)
+            record = decode_optional(UserRecord, await tr.get(key))
+            if record is None:
+                raise NotFound("user", user_id)
+            changed = record.model_copy(update=changes)
+            tr.set(key, encode(changed))
+            return changed
+
+        return await transact(self._engine, work)
