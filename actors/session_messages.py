@@ -1,0 +1,280 @@
+"""What a session's machine is told (events) and what it asks for (commands): plain frozen data.
+
+``work`` numbers the one piece of asynchronous work that a machine has under way. Every command with
+a ``work`` number is answered by exactly one event with the same number, whatever happens to it,
+unless the machine said ``Abandon`` first; an answer to an older number is late, and the machine
+knows it by the number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from actors.records import ContainerHandle, SessionPhase
+
+
+class ReleaseReason(StrEnum):
+    """Why an actor lets go of a session."""
+
+    PASSIVATED = "passivated"
+    ENDED = "ended"
+    FENCED = "fenced"
+
+
+class DiscardReason(StrEnum):
+    """Why a container is stopped that is not, or no longer, the session's."""
+
+    LOST = "lost"
+    UNREACHABLE = "unreachable"
+    LATE = "late"
+
+
+class FailureReason(StrEnum):
+    """Why a session is FAILED; its record's ``failure`` begins with this word."""
+
+    LAUNCH_FAILED = "launch_failed"
+    CRASH_LOOP = "crash_loop"
+
+
+# ---- events -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The actor holds the session from now on; the first event of every machine.
+
+    ``container_id`` is the container that the record names; ``handle`` is given when the caller
+    has it at hand. ``failure`` is the record's, and ``restarts`` its count of replaced containers.
+    """
+
+    phase: SessionPhase
+    epoch: int
+    container_id: str | None = None
+    handle: ContainerHandle | None = None
+    failure: str | None = None
+    restarts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerReady:
+    """A container serves the session under ``epoch``: the answer to Adopt and Launch."""
+
+    work: int
+    handle: ContainerHandle
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class AdoptFailed:
+    """The container could not be taken over; ``dead`` when there is nothing left to take over."""
+
+    work: int
+    reason: str
+    dead: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchFailed:
+    """No container was started, and nothing of the attempt is left."""
+
+    work: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerLost:
+    """A container ended, or does not answer any more, without having been asked to."""
+
+    container_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class HibernateRequested:
+    """Somebody wants the container stopped and the session kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeRequested:
+    """Somebody wants to use the session: a client attached, or asked for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class EndRequested:
+    """Somebody wants the session gone, with its workspace."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The container is gone: the answer to Stop."""
+
+    work: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The store says that the session has ended: the answer to EndSession."""
+
+    work: int
+
+
+@dataclass(frozen=True, slots=True)
+class Passivated:
+    """The store says that nobody owns the session: the answer to Passivate."""
+
+    work: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkFailed:
+    """Stop, EndSession or Passivate did not succeed; nothing is known of how far it came."""
+
+    work: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class FencedOff:
+    """The store or CODI refused this owner's epoch: somebody newer acts for the session."""
+
+    current: int
+
+
+@dataclass(frozen=True, slots=True)
+class AttachmentsChanged:
+    """Whether any client is attached at this moment."""
+
+    attached: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time has passed; due at ``SessionMachine.deadline`` and harmless at any other time."""
+
+
+Event = (
+    Bound
+    | ContainerReady
+    | AdoptFailed
+    | LaunchFailed
+    | ContainerLost
+    | HibernateRequested
+    | ResumeRequested
+    | EndRequested
+    | Stopped
+    | Ended
+    | Passivated
+    | WorkFailed
+    | FencedOff
+    | AttachmentsChanged
+    | Tick
+)
+
+# ---- commands -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Adopt:
+    """Take a running container over: ContainerReady or AdoptFailed. Look the handle up if absent."""
+
+    work: int
+    container_id: str
+    handle: ContainerHandle | None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Raise the epoch and start a container with the known terminals: ContainerReady or LaunchFailed."""
+
+    work: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Stop the session's container: Stopped or WorkFailed. ``forced``: leave it to the pool's sweep."""
+
+    work: int
+    container_id: str
+    handle: ContainerHandle | None
+    forced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class EndSession:
+    """Remove container and workspace, then mark the session ended: Ended or WorkFailed.
+
+    ``forced``: leave container and workspace behind; only the store's word counts.
+    """
+
+    work: int
+    container_id: str | None
+    handle: ContainerHandle | None
+    forced: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Passivate:
+    """Write the record without an owner: Passivated or WorkFailed."""
+
+    work: int
+
+
+@dataclass(frozen=True, slots=True)
+class Abandon:
+    """End the work of that number; its answer is not wanted any more."""
+
+    work: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Tell of this container's end by ContainerLost; stop watching any other."""
+
+    handle: ContainerHandle
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Stop a container in the background, whatever becomes of it."""
+
+    container_id: str
+    handle: ContainerHandle | None
+    reason: DiscardReason
+
+
+@dataclass(frozen=True, slots=True)
+class Save:
+    """Bring the record up to the machine's state soon, and again until it is committed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Tell those who follow the session's events."""
+
+    type: str
+    data: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """Forget the session; the last command of every machine."""
+
+    reason: ReleaseReason
+
+
+Command = (
+    Adopt
+    | Launch
+    | Stop
+    | EndSession
+    | Passivate
+    | Abandon
+    | Watch
+    | Discard
+    | Save
+    | Emit
+    | Release
+)
