@@ -21,6 +21,7 @@ from cluster.runtime.health import is_healthy
 from cluster.runtime.identity import ProcessIdentity
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.spawn import Command, spawn
+from cluster.runtime.threads import in_thread
 from cluster.runtime.userns import user_namespace
 
 _BACKLOG = 512
@@ -125,7 +126,7 @@ class Launch:
             _own(ours, info_ours)
             _own(theirs, info_theirs)
             command = self._command(listener.fileno(), info_theirs, ours, theirs)
-            monitor = await _spawn_to_the_end(command)
+            monitor = await in_thread(spawn, command)
             theirs.close()
             self.processes = self.processes.model_copy(update={"monitor": monitor})
             self._record(handle, ready=False)
@@ -191,16 +192,6 @@ class Launch:
             limit = (self._prepared.spec.pids, self._prepared.spec.pids)
             with contextlib.suppress(PermissionError, ProcessLookupError):
                 resource.prlimit(agent.pid, resource.RLIMIT_NPROC, limit)
-
-
-async def _spawn_to_the_end(command: Command) -> ProcessIdentity | None:
-    """Spawn in a thread; when cancelled, wait for it first, so that nothing starts behind our back."""
-    spawning = asyncio.ensure_future(asyncio.to_thread(spawn, command))
-    try:
-        return await asyncio.shield(spawning)
-    except asyncio.CancelledError:
-        await asyncio.wait([spawning])  # spawn limits its own time
-        raise
 
 
 async def _first_process(info: int) -> ProcessIdentity:

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine, Sequence
+import threading
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 from weakref import WeakValueDictionary
 
 from actors.errors import CoditectError, InvalidArgument, LaunchFailed
@@ -23,6 +23,7 @@ from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
 from cluster.runtime.launch import AgentProgram, Launch, Prepared
 from cluster.runtime.registry import Entry, Processes, Registry
+from cluster.runtime.threads import in_thread, run_to_the_end
 from cluster.runtime.workspaces import Workspaces, check_id
 
 _MONITOR_SECONDS = 1.0
@@ -67,6 +68,7 @@ class SandboxRuntime:
         self._probe_timeout = probe_timeout
         self._keep_dead_seconds = keep_dead_seconds
         self._cgroups: Cgroups | None = None
+        self._preparing = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
@@ -100,12 +102,12 @@ class SandboxRuntime:
         attempt: Launch | None = None
         try:
             async with asyncio.timeout(self._launch_timeout):
-                attempt = Launch(self._prepare(spec), self._registry)
+                attempt = Launch(await self._prepare(spec), self._registry)
                 return await attempt.run()
         except BaseException as error:
             words = self._registry.last_words(spec.container_id)
             processes = attempt.processes if attempt else Processes()
-            await _finish(self._end(spec.container_id, processes, 0))
+            await run_to_the_end(self._end(spec.container_id, processes, 0))
             if isinstance(error, TimeoutError):
                 error = TimeoutError(f"no answer from CODI within {self._launch_timeout:g} s")
             if isinstance(error, (OSError, CoditectError)):
@@ -113,23 +115,28 @@ class SandboxRuntime:
                 raise LaunchFailed(spec.container_id, reason_) from error
             raise
 
-    def _prepare(self, spec: ContainerSpec) -> Prepared:
-        self._registry.prepare()
-        if self._cgroups is None:
-            self._cgroups = Cgroups.detect(self._group_name)
+    async def _prepare(self, spec: ContainerSpec) -> Prepared:
+        etc_dir, workspace, groups = await in_thread(self._prepare_files, spec.workspace_id)
         return Prepared(
             spec=spec,
             node_id=self._node_id,
             host=self._host,
-            workspace=self._workspaces.ensure(spec.workspace_id),
-            etc=etc.prepare(self._runtime_dir),
-            group=self._cgroups.create(
-                spec.container_id, Limits(spec.cpu, spec.memory_bytes, spec.pids)
-            ),
+            workspace=workspace,
+            etc=etc_dir,
+            group=groups.create(spec.container_id, Limits(spec.cpu, spec.memory_bytes, spec.pids)),
             agent=self._agent,
             launcher=_myself(),
             now=self._clock.now(),
         )
+
+    def _prepare_files(self, workspace_id: str) -> tuple[Path, Path, Cgroups]:
+        """Make what is made once, and the workspace. Blocks: the first time for tenths of a second."""
+        with self._preparing:
+            self._registry.prepare()
+            if self._cgroups is None:
+                self._cgroups = Cgroups.detect(self._group_name)
+            etc_dir = etc.prepare(self._runtime_dir)
+        return etc_dir, self._workspaces.ensure(workspace_id), self._cgroups
 
     async def probe(self, handle: ContainerHandle) -> Health:
         """Say how it is: DEAD when its first process is gone, UNHEALTHY when CODI does not answer."""
@@ -248,13 +255,3 @@ def _myself() -> identity.ProcessIdentity:
     found = identity.identify(os.getpid())
     assert found is not None, "this process runs"
     return found
-
-
-async def _finish(cleanup: Coroutine[Any, Any, None]) -> None:
-    """Run a clean-up to its end, also when the caller is cancelled meanwhile."""
-    task = asyncio.ensure_future(cleanup)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

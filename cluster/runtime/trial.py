@@ -10,7 +10,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors.errors import CoditectError
-from cluster.runtime import bwrap, etc, rootfs, seccomp, userns
+from cluster.runtime import bwrap, rootfs, seccomp, userns
 
 _SECONDS = 20.0
 _SMALL = 1 << 20
@@ -34,9 +34,10 @@ def _run(directory: Path, stack: ExitStack) -> str | None:
     rules = None
     if code := seccomp.program(os.uname().machine):
         rules = stack.enter_context(_temporary(code))
-    workspace = directory / "workspace"
-    workspace.mkdir()
-    layout = rootfs.Layout(str(workspace), str(etc.prepare(directory)), (), _SMALL, _SMALL)
+    workspace, empty = directory / "workspace", directory / "etc"
+    for path in (workspace, empty):
+        path.mkdir()
+    layout = rootfs.Layout(str(workspace), str(empty), (), _SMALL, _SMALL)
     told = bwrap.Descriptors(info, status, rules)
     command = [bwrap.find().path, *bwrap.isolation(told, rootfs.HOST_NAME, as_root=as_root)]
     command += rootfs.environment({})
