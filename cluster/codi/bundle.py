@@ -117,7 +117,7 @@ def _sources() -> Iterator[tuple[str, Path]]:
 def _tree(source: Path, target: str) -> Iterator[tuple[str, Path]]:
     for path in sorted(source.rglob("*")):
         inner = path.relative_to(source)
-        if path.suffix in {".py", ".so"} and not _LEFT_OUT.intersection(inner.parts):
+        if path.suffix in {".py", ".so", ".sh"} and not _LEFT_OUT.intersection(inner.parts):
             yield f"{target}/{inner.as_posix()}", path
 
 

@@ -1,0 +1,69 @@
+"""CODI's settings: the command line, and the secret from a descriptor that nobody else sees."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+
+class Config(NamedTuple):
+    """What CODI works with. Sizes are bytes, times seconds."""
+
+    secret: str
+    container_id: str = ""
+    epoch: int = 0
+    workspace: str = "/workspace"
+    scrollback: int = 1 << 20
+    max_terminals: int = 32
+    max_file: int = 2 << 30
+    exec_output: int = 1 << 20
+    exec_timeout: float = 30.0
+    listen_fd: int = -1
+    port: int = 0
+
+
+_USAGE = "codi --listen-fd N | --port N (or PORT) --config-fd N (or CODI_CONFIG) [options]"
+
+
+def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+    """Read the settings. Raises SystemExit with a message for whoever starts CODI wrongly.
+
+    Where a platform can hand over no descriptors, ``CODI_CONFIG`` holds the JSON document and
+    ``PORT`` the port; the caller removes both from the environment of what it starts.
+    """
+    options = dict(zip(arguments[::2], arguments[1::2], strict=False))
+    try:
+        document = _document(options, environment)
+        config = Config(
+            secret=str(document["secret"]),
+            container_id=str(document.get("container_id", "")),
+            epoch=int(document.get("epoch", 0)),
+            workspace=os.path.realpath(str(document.get("workspace", "/workspace"))),
+            scrollback=max(int(options.get("--scrollback", 1 << 20)), 4096),
+            max_terminals=max(int(options.get("--max-terminals", 32)), 1),
+            max_file=int(options.get("--max-file", 2 << 30)),
+            exec_output=int(options.get("--exec-output", 1 << 20)),
+            exec_timeout=float(options.get("--exec-timeout", 30.0)),
+            listen_fd=int(options.get("--listen-fd", -1)),
+            port=int(options.get("--port", environment.get("PORT", 0))),
+        )
+    except (KeyError, ValueError, OSError) as error:
+        sys.exit(f"codi: {error!r}\nusage: {_USAGE}")
+    if not config.secret or (config.listen_fd < 0 and config.port == 0):
+        sys.exit(f"codi: a secret and a socket or a port are needed\nusage: {_USAGE}")
+    return config
+
+
+def _document(options: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
+    if "--config-fd" in options:
+        with open(int(options["--config-fd"]), "rb") as file:
+            content = file.read()
+    else:
+        content = environment["CODI_CONFIG"].encode()
+    document = json.loads(content)
+    if not isinstance(document, dict):
+        raise ValueError("the configuration is a JSON object")  # noqa: TRY004 - told as a bad value
+    return document

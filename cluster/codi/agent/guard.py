@@ -1,0 +1,52 @@
+"""Who may ask: the secret, the one session, and the epoch that never goes back. No I/O."""
+
+from __future__ import annotations
+
+from _operator import _compare_digest as compare_digest  # hmac's, without importing OpenSSL
+from collections.abc import Mapping
+
+from cluster.codi.agent.errors import AgentError, invalid
+
+_MAX_EPOCH = (1 << 53) - 1
+_MAX_SESSION_ID = 128
+
+
+class Guard:
+    """Remembers the session that bound this CODI and the highest epoch seen."""
+
+    def __init__(self, secret: str, epoch: int = 0) -> None:
+        self._secret = secret.encode()
+        self.epoch = epoch
+        self.session_id: str | None = None
+
+    def check_secret(self, headers: Mapping[str, str]) -> None:
+        """Raise ``unauthorized`` unless the caller knows the secret."""
+        given = headers.get("x-codi-secret", "").encode("latin-1")
+        if not compare_digest(given, self._secret):
+            raise AgentError(401, "unauthorized", "x-codi-secret is missing or wrong")
+
+    def admit(self, headers: Mapping[str, str]) -> None:
+        """Check a request and take over its epoch.
+
+        Raises ``unauthorized``, ``forbidden`` (another session), ``fenced`` (an older epoch, with
+        the ``epoch`` that rules) or ``invalid_argument``; then nothing has changed.
+        """
+        self.check_secret(headers)
+        session_id = headers.get("x-codi-session", "")
+        if not 0 < len(session_id) <= _MAX_SESSION_ID:
+            raise invalid(f"x-codi-session: 1 to {_MAX_SESSION_ID} characters")
+        epoch = _epoch(headers.get("x-codi-epoch", ""))
+        if self.session_id not in {None, session_id}:
+            raise AgentError(403, "forbidden", "this container belongs to another session")
+        if epoch < self.epoch:
+            raise AgentError(
+                409, "fenced", f"epoch {epoch} is over, {self.epoch} rules", epoch=self.epoch
+            )
+        self.session_id = session_id
+        self.epoch = epoch
+
+
+def _epoch(text: str) -> int:
+    if text.isascii() and text.isdigit() and len(text) <= 16 and int(text) <= _MAX_EPOCH:
+        return int(text)
+    raise invalid("x-codi-epoch: a number")

@@ -1,0 +1,47 @@
+"""The start and the end of CODI."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+# OpenSSL would be a third of the time that asyncio takes to import, for a server without TLS.
+sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
+
+import asyncio  # noqa: E402
+import fcntl  # noqa: E402
+import gc  # noqa: E402
+import signal  # noqa: E402
+import socket  # noqa: E402
+
+from cluster.codi.agent import config as configuration  # noqa: E402
+from cluster.codi.agent.server import Server  # noqa: E402
+
+_END_SECONDS = 1.5
+
+
+def main() -> None:
+    """Run until SIGTERM or SIGINT."""
+    config = configuration.read(sys.argv[1:], os.environ)
+    os.environ.pop("CODI_CONFIG", None)
+    gc.freeze()  # what was imported stays
+    asyncio.run(_run(config))
+
+
+async def _run(config: configuration.Config) -> None:
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
+    server = Server(config)
+    await server.start(_listener(config))
+    await ending.wait()
+    await server.close(_END_SECONDS)
+
+
+def _listener(config: configuration.Config) -> socket.socket:
+    if config.listen_fd < 0:
+        return socket.create_server(("", config.port), backlog=512)
+    listener = socket.socket(fileno=config.listen_fd)
+    fcntl.fcntl(listener, fcntl.F_SETFD, fcntl.FD_CLOEXEC)
+    return listener

@@ -1,0 +1,202 @@
+"""What CODI can be asked, call by call; see docs/design/codi.md."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+from collections.abc import Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl, unquote_to_bytes
+
+from websockets.protocol import State
+
+from cluster.codi.agent import execute, file_routes, files, shell
+from cluster.codi.agent.children import Children
+from cluster.codi.agent.config import Config
+from cluster.codi.agent.errors import AgentError, invalid, not_found
+from cluster.codi.agent.exchange import Exchange
+from cluster.codi.agent.guard import Guard
+from cluster.codi.agent.processes import processes
+from cluster.codi.agent.terminal_socket import TerminalSocket, upgrade
+from cluster.codi.agent.terminals import DEFAULT_SIZE, Terminals
+from cluster.codi.terminal_protocol import MAX_OFFSET, BadFrame, check_size, parse_request
+
+_MAX_RUNNING = 16
+_CLOSE_GOING_AWAY = 1001
+
+Handler = Callable[[Exchange, bytes], Awaitable[None]]
+
+
+class Routes:
+    """Everything but ``/health``."""
+
+    def __init__(self, config: Config, guard: Guard) -> None:
+        self._config = config
+        self._guard = guard
+        self._children = Children()
+        self.terminals = Terminals(config, self._children)
+        self._files = file_routes.FileRoutes(config)
+        self._sockets: dict[int, TerminalSocket] = {}
+        self._keys = itertools.count()
+        self._running = 0
+        self._table: dict[tuple[str, str], Handler] = {
+            ("PUT", "epoch"): self._put_epoch,
+            ("GET", "terminals"): self._get_terminals,
+            ("POST", "terminals"): self._post_terminal,
+            ("DELETE", "terminals"): self._delete_terminal,
+            ("POST", "exec"): self._exec,
+            ("GET", "processes"): self._get_processes,
+            ("GET", "tree"): self._files.tree,
+            ("GET", "files"): self._files.get,
+            ("PUT", "files"): self._files.put,
+            ("DELETE", "files"): self._files.delete,
+            ("POST", "move"): self._files.move,
+            ("POST", "directories"): self._files.make_directory,
+        }
+        self._names = {name for _, name in self._table}
+        self.terminals.prepare()
+
+    async def dispatch(self, exchange: Exchange) -> bool:
+        """Answer a request; true when its connection now belongs to a socket. Raises AgentError."""
+        name, _, rest = exchange.target.removeprefix("/").partition("/")
+        if name == "terminals" and rest.endswith("/ws") and exchange.method == "GET":
+            return self._open_socket(exchange, _text(rest.removesuffix("/ws")))
+        handler = self._table.get((exchange.method, name))
+        if handler is None:
+            if name in self._names:
+                raise AgentError(405, "method_not_allowed", f"/{name} does not take it")
+            raise not_found(f"call /{name}")
+        await handler(exchange, unquote_to_bytes(rest))
+        return False
+
+    async def close(self, timeout_seconds: float) -> None:
+        """End the sockets, the terminals and every other program, within the time."""
+        for socket in list(self._sockets.values()):
+            socket.close(_CLOSE_GOING_AWAY, "the container is stopping")
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self.terminals.close()
+        except TimeoutError:
+            pass
+        finally:
+            for child in self._children.living:
+                child.signal_group(signal.SIGKILL)
+        self._files.close()
+
+    async def _put_epoch(self, exchange: Exchange, _rest: bytes) -> None:
+        exchange.answer(200, {"epoch": self._guard.epoch, "session_id": self._guard.session_id})
+
+    async def _get_terminals(self, exchange: Exchange, _rest: bytes) -> None:
+        exchange.answer(200, [terminal.describe() for terminal in self.terminals.all])
+
+    async def _post_terminal(self, exchange: Exchange, _rest: bytes) -> None:
+        body = await exchange.json()
+        name, cwd = body.get("name"), body.get("cwd")
+        if not isinstance(name, str):
+            raise invalid("name: a text")
+        if cwd is not None and (not isinstance(cwd, str) or "\0" in cwd):
+            raise invalid("cwd: a path")
+        base_offset = body.get("base_offset", 0)
+        if type(base_offset) is not int or not 0 <= base_offset <= MAX_OFFSET:
+            raise invalid(f"base_offset: a number from 0 to {MAX_OFFSET}")
+        size = None
+        if "cols" in body or "rows" in body:
+            cols, rows = body.get("cols", DEFAULT_SIZE[0]), body.get("rows", DEFAULT_SIZE[1])
+            size = _checked_size(cols, rows)
+        terminal, created = self.terminals.create(
+            name,
+            size=size,
+            cwd=self._absolute(cwd) if cwd else None,
+            base_offset=base_offset,
+            restarted=body.get("restarted") is True,
+        )
+        exchange.answer(201 if created else 200, terminal.describe())
+
+    async def _delete_terminal(self, exchange: Exchange, rest: bytes) -> None:
+        await self.terminals.delete(rest.decode("utf-8", "replace"))
+        exchange.answer(200, {})
+
+    async def _exec(self, exchange: Exchange, _rest: bytes) -> None:
+        body = await exchange.json()
+        argv = execute.check_argv(body.get("argv"))
+        extra = execute.check_environment(body.get("env"))
+        timeout_seconds = execute.check_timeout(
+            body.get("timeout_seconds"), self._config.exec_timeout
+        )
+        cwd, stdin = body.get("cwd") or "", body.get("stdin") or ""
+        if not isinstance(cwd, str) or "\0" in cwd or not isinstance(stdin, str):
+            raise invalid("cwd, stdin: texts")
+        if self._running >= _MAX_RUNNING:
+            raise AgentError(409, "too_many", f"up to {_MAX_RUNNING} programs run at once")
+        directory = files.require_directory(self._absolute(cwd))
+        self._running += 1
+        try:
+            answer = await execute.execute(
+                self._children,
+                argv,
+                directory=directory,
+                environment=shell.environment(os.environ) | extra,
+                stdin=stdin.encode("utf-8", "surrogateescape"),
+                timeout_seconds=timeout_seconds,
+                output_limit=self._config.exec_output,
+            )
+        finally:
+            self._running -= 1
+            os.close(directory)
+        exchange.answer(200, answer)
+
+    async def _get_processes(self, exchange: Exchange, _rest: bytes) -> None:
+        exchange.answer(200, processes())
+
+    def _absolute(self, cwd: str) -> str:
+        """Programs may start wherever the user may go; what is relative is so to the workspace."""
+        return os.path.join(self._config.workspace, cwd)
+
+    def _open_socket(self, exchange: Exchange, name: str) -> bool:
+        """Upgrade to a terminal's socket; what is wrong is refused before that, as an HTTP answer."""
+        try:
+            request = parse_request(dict(parse_qsl(exchange.query)))
+        except (BadFrame, ValueError) as error:
+            raise invalid(str(error)) from None
+        websocket, answer = upgrade(_head(exchange))
+        transport = exchange.link.transport
+        if websocket.state is not State.OPEN:
+            transport.write(answer)
+            transport.close()
+            return True
+        if request.create:
+            terminal, _ = self.terminals.create(name, size=request.size)
+        else:
+            terminal = self.terminals.get(name)
+        key = next(self._keys)
+        socket = TerminalSocket(key, transport, websocket, terminal, self._forget)
+        self._sockets[key] = socket
+        early = exchange.trailing()
+        transport.set_protocol(socket)
+        transport.write(answer)
+        socket.start(request, early)
+        return True
+
+    def _forget(self, socket: TerminalSocket) -> None:
+        self._sockets.pop(socket.key, None)
+
+
+def _checked_size(cols: Any, rows: Any) -> tuple[int, int]:
+    try:
+        return check_size(cols, rows)
+    except BadFrame as error:
+        raise invalid(str(error)) from None
+
+
+def _text(encoded: str) -> str:
+    return unquote_to_bytes(encoded).decode("utf-8", "replace")
+
+
+def _head(exchange: Exchange) -> bytes:
+    """Return the request's head as bytes again, for the WebSocket library to judge."""
+    request = exchange.raw_request
+    lines = [b"GET " + request.target + b" HTTP/1.1"]
+    lines += [name + b": " + value for name, value in request.headers]
+    return b"\r\n".join(lines) + b"\r\n\r\n"

@@ -1,0 +1,81 @@
+"""A shell on a pseudo-terminal, as a program: no clients, no numbering."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import termios
+from collections.abc import Mapping
+
+from cluster.codi.agent.children import Child, Children
+
+_IUTF8 = 0o40000  # termios(3); Python has no name for it
+_RCFILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bashrc.sh")
+
+
+class Shell:
+    """An open pseudo-terminal (``master``) and the shell behind it."""
+
+    def __init__(self, master: int, child: Child) -> None:
+        self.master = master
+        self.child = child
+
+    def resize(self, cols: int, rows: int) -> None:
+        """Set the size; programs get SIGWINCH if it is another one."""
+        if self.master >= 0:
+            termios.tcsetwinsize(self.master, (rows, cols))
+
+    def directory(self) -> str | None:
+        """Return the shell's working directory, None when it has ended."""
+        try:
+            return os.readlink(f"/proc/{self.child.pid}/cwd")
+        except OSError:
+            return None
+
+    def hang_up(self) -> None:
+        """Close the terminal: the kernel sends SIGHUP to whoever has it. Idempotent."""
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
+        self.child.signal_group(signal.SIGHUP)
+        self.child.signal_group(signal.SIGCONT)
+
+
+def start(children: Children, directory: int, cols: int, rows: int) -> Shell:
+    """Start an interactive shell in ``directory``, an open descriptor. Raises OSError."""
+    master, slave = os.openpty()
+    try:
+        termios.tcsetwinsize(slave, (rows, cols))
+        attributes = termios.tcgetattr(slave)
+        attributes[0] |= _IUTF8
+        termios.tcsetattr(slave, termios.TCSANOW, attributes)
+        os.set_blocking(master, False)
+        program = _program()
+        arguments = [os.path.basename(program)]
+        if arguments[0] == "bash":
+            arguments += ["--rcfile", _RCFILE]
+        terminal = os.ttyname(slave)
+        descriptors = ((0, terminal), (1, 0), (2, 0))
+        child = children.spawn(
+            program, [*arguments, "-i"], environment(os.environ), directory, descriptors
+        )
+    except BaseException:
+        os.close(master)
+        raise
+    finally:
+        with contextlib.suppress(OSError):
+            os.close(slave)
+    return Shell(master, child)
+
+
+def environment(own: Mapping[str, str]) -> dict[str, str]:
+    """Return the environment of what runs in a terminal."""
+    return {"LANG": "C.UTF-8", **own, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+
+
+def _program() -> str:
+    for path in (os.environ.get("SHELL", ""), "/bin/bash"):
+        if path.startswith("/") and os.access(path, os.X_OK):
+            return path
+    return "/bin/sh"

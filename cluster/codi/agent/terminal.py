@@ -1,0 +1,308 @@
+"""One terminal: a shell, its journal, and the sockets that watch it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+from typing import Any, Protocol
+
+from cluster.codi.agent.shell import Shell
+from cluster.codi.terminal_protocol import Attached, Request, TerminalProtocol, control
+
+INPUT_BOUND = 64 << 10
+"""Input that the programs have not read; beyond it, who types has to wait."""
+
+_UNWATCHED_PAUSE_SECONDS = 0.004
+_CWD_SECONDS = 0.5
+_HANG_UP_SECONDS = 1.0
+
+
+class Watcher(Protocol):
+    """What a terminal tells to each of its sockets."""
+
+    key: int
+
+    def pump(self) -> None:
+        """Send what is there to be sent."""
+        ...
+
+    def send_control(self, frame: str) -> None:
+        """Send a text frame."""
+        ...
+
+    def cut(self, reason: str) -> None:
+        """End the connection of a slow client."""
+        ...
+
+    def replace(self) -> None:
+        """End the connection: its client has come back on another one."""
+        ...
+
+    def hold_input(self, *, held: bool) -> None:
+        """Stop or go on reading from the client."""
+        ...
+
+
+class Terminal:
+    """Moves bytes between a shell and its watchers, as the protocol decides."""
+
+    def __init__(self, name: str, protocol: TerminalProtocol) -> None:
+        self.name = name
+        self.protocol = protocol
+        self.size = (80, 24)
+        self.exit_code: int | None = None
+        self.cwd: str | None = None
+        self._shell: Shell | None = None
+        self._watchers: dict[int, Watcher] = {}
+        self._loop = asyncio.get_running_loop()
+        self._reading = False
+        self._resting: asyncio.TimerHandle | None = None
+        self._looking: asyncio.TimerHandle | None = None
+        self._input = bytearray()
+        self._writing = False
+        self._held = False
+        self._waiting: asyncio.Task[None] | None = None
+
+    @property
+    def alive(self) -> bool:
+        """Whether there is a shell."""
+        return self._shell is not None
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything that the shell printed has been numbered, and there will be no more."""
+        return self._shell is None
+
+    def describe(self) -> dict[str, Any]:
+        """Return the terminal as the API shows it."""
+        journal = self.protocol.journal
+        return {
+            "name": self.name,
+            "cols": self.size[0],
+            "rows": self.size[1],
+            "start_offset": journal.start,
+            "end_offset": journal.end,
+            "cwd": self._directory(),
+            "pid": self._shell.child.pid if self._shell else None,
+            "clients": len(self._watchers),
+            "exited": not self.alive,
+            "exit_code": self.exit_code,
+        }
+
+    def run(self, shell: Shell, size: tuple[int, int]) -> None:
+        """Begin with a shell that was just started."""
+        assert self._shell is None
+        if self._waiting is not None:
+            self.protocol.new_shell()
+        self._shell, self.size, self.exit_code = shell, size, None
+        self.cwd = shell.directory()
+        self._waiting = self._loop.create_task(self._wait(shell), name=f"terminal {self.name}")
+        self._read_on()
+
+    def attach(self, watcher: Watcher, request: Request) -> Attached:
+        """Add a watcher; the caller sends the answer, then pumps."""
+        attached = self.protocol.attach(watcher.key, request)
+        self._watchers[watcher.key] = watcher
+        if attached.replaced is not None:
+            self._watchers.pop(attached.replaced).replace()
+        if self._held:
+            watcher.hold_input(held=True)
+        if request.size is not None and request.size != self.size:
+            self.resize(request.size, by=watcher.key)
+        self._read_on()
+        return attached
+
+    def detach(self, key: int) -> None:
+        """Remove a watcher. Idempotent."""
+        self._watchers.pop(key, None)
+        self.protocol.detach(key)
+        self._read_on()
+
+    def resize(self, size: tuple[int, int], *, by: int | None) -> None:
+        """Change the size and tell everybody else."""
+        self.size = size
+        if self._shell is not None:
+            self._shell.resize(*size)
+        for key, watcher in list(self._watchers.items()):
+            if key != by:
+                watcher.send_control(control("resized", cols=size[0], rows=size[1]))
+
+    def type(self, key: int, data: bytes) -> None:
+        """Give a watcher's input to the shell."""
+        accepted = self.protocol.accept(key, data)
+        if self._shell is None or not accepted:
+            return
+        self._input += accepted
+        if not self._writing:
+            self._write()
+        self._hold(held=len(self._input) > INPUT_BOUND)
+
+    def taken(self) -> None:
+        """Note that a watcher took output: the shell may have waited for that."""
+        if not self._reading:
+            self._read_on()
+
+    async def hang_up(self) -> None:
+        """End the shell and wait until it has ended; a shell that will not is killed."""
+        shell, waiting = self._shell, self._waiting
+        if shell is None or waiting is None:
+            return
+        self._stop_io(shell)
+        shell.hang_up()
+        await asyncio.wait((waiting,), timeout=_HANG_UP_SECONDS)
+        if not waiting.done():
+            shell.child.signal_group(9)
+            await asyncio.wait((waiting,), timeout=_HANG_UP_SECONDS)
+
+    def _read_on(self) -> None:
+        """Watch the shell's output unless the protocol or a rest says to wait."""
+        shell = self._shell
+        if shell is None or shell.master < 0 or self._reading or self.protocol.paused:
+            return
+        if self._resting is not None:
+            if not self._watchers:
+                return
+            self._resting.cancel()
+            self._resting = None
+        self._reading = True
+        self._loop.add_reader(shell.master, self._readable)
+
+    def _readable(self) -> None:
+        shell = self._shell
+        assert shell is not None
+        if self.protocol.paused:  # whoever attached last is far behind
+            self._stop_reading(shell)
+            return
+        data = _read(shell.master, self.protocol.read_size)
+        if data is None:
+            self._stop_reading(shell)  # nobody has the terminal open; the shell is about to end
+            return
+        self._number(data)
+        if self.protocol.paused:
+            self._stop_reading(shell)
+        elif not self._watchers and len(data) == self.protocol.read_size:
+            # Nobody watches what prints without end: it need not have all of the processor.
+            self._stop_reading(shell)
+            self._resting = self._loop.call_later(_UNWATCHED_PAUSE_SECONDS, self._rested)
+
+    def _rested(self) -> None:
+        self._resting = None
+        self._read_on()
+
+    def _number(self, data: bytes) -> None:
+        """Put output into the journal and to whoever can take it."""
+        for key in self.protocol.laggards(len(data)):
+            self.protocol.detach(key)
+            self._watchers.pop(key).cut("too far behind the other clients")
+        self.protocol.output(data)
+        for watcher in list(self._watchers.values()):
+            watcher.pump()
+        if self._looking is None and self._watchers:
+            self._looking = self._loop.call_later(_CWD_SECONDS, self._look)
+
+    def _look(self) -> None:
+        """Tell the watchers when the shell has gone to another directory."""
+        self._looking = None
+        before = self.cwd
+        shown = self._directory()
+        if self.cwd != before:
+            frame = control("cwd", path=shown)
+            for watcher in list(self._watchers.values()):
+                watcher.send_control(frame)
+
+    def _directory(self) -> str | None:
+        found = self._shell.directory() if self._shell else None
+        if found is not None:
+            self.cwd = found
+        return _printable(self.cwd)
+
+    def _write(self) -> None:
+        """Give the shell what it has room for."""
+        shell = self._shell
+        if shell is None or shell.master < 0:
+            return
+        try:
+            count = os.write(shell.master, self._input)
+        except BlockingIOError:
+            count = 0
+        except OSError:  # nobody has it open any more
+            self._input.clear()
+            count = 0
+        del self._input[:count]
+        if bool(self._input) != self._writing:
+            self._writing = bool(self._input)
+            if self._writing:
+                self._loop.add_writer(shell.master, self._write)
+            else:
+                self._loop.remove_writer(shell.master)
+        self._hold(held=len(self._input) > INPUT_BOUND)
+
+    def _hold(self, *, held: bool) -> None:
+        if held != self._held:
+            self._held = held
+            for watcher in self._watchers.values():
+                watcher.hold_input(held=held)
+
+    async def _wait(self, shell: Shell) -> None:
+        """Finish when the shell has ended: everything it printed first, then the end."""
+        code = await shell.child.exited
+        if shell.master >= 0:
+            drained = 0
+            while drained < self.protocol.journal.capacity:
+                data = _read(shell.master, self.protocol.read_size)
+                if not data:
+                    break
+                drained += len(data)
+                self._number(data)
+            self._stop_io(shell)
+            shell.hang_up()
+        self._shell, self.exit_code = None, code
+        self._input.clear()
+        self._hold(held=False)
+        for watcher in list(self._watchers.values()):
+            watcher.pump()
+
+    def _stop_reading(self, shell: Shell) -> None:
+        if self._reading:
+            self._reading = False
+            self._loop.remove_reader(shell.master)
+
+    def _stop_io(self, shell: Shell) -> None:
+        self._stop_reading(shell)
+        if self._writing:
+            self._writing = False
+            self._loop.remove_writer(shell.master)
+        for timer in (self._resting, self._looking):
+            if timer is not None:
+                timer.cancel()
+        self._resting = self._looking = None
+
+
+def _read(master: int, size: int) -> bytes | None:
+    """Return up to ``size`` bytes (the kernel gives 4 KiB at a time), None when it is closed."""
+    parts: list[bytes] = []
+    while size > 0:
+        try:
+            part = os.read(master, size)
+        except BlockingIOError:
+            break
+        except OSError as error:
+            if error.errno != errno.EIO:
+                raise
+            part = b""
+        if not part:
+            return b"".join(parts) if parts else None
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _printable(path: str | None) -> str | None:
+    if path is None:
+        return None
+    with contextlib.suppress(UnicodeError):
+        path.encode()
+        return path
+    return os.fsencode(path).decode("utf-8", "replace")

@@ -1,0 +1,265 @@
+"""A client's WebSocket (RFC 6455) on a terminal, as an asyncio protocol: no task, no queue.
+
+Bytes are taken from the journal when the transport has room, so a client that does not read
+costs one transport buffer and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request as UpgradeRequest
+from websockets.protocol import State
+from websockets.server import ServerProtocol
+
+from cluster.codi.agent.terminal import Terminal
+from cluster.codi.terminal_protocol import (
+    CLOSE_BAD_FRAME,
+    CLOSE_ENDED,
+    CLOSE_REPLACED,
+    CLOSE_SLOW,
+    BadFrame,
+    Request,
+    control,
+    parse_control,
+)
+
+MAX_MESSAGE = 1 << 20
+_MAX_TEXT = 64 << 10
+_CHUNK = 64 << 10
+_ACK_SECONDS = 0.05
+_CLOSE_SECONDS = 2.0
+KEEPALIVE_SECONDS = 10.0
+_SILENT_ROUNDS = 3
+
+
+class TerminalSocket(asyncio.Protocol):
+    """Takes over a transport whose upgrade has been answered."""
+
+    def __init__(
+        self,
+        key: int,
+        transport: asyncio.Transport,
+        websocket: ServerProtocol,
+        terminal: Terminal,
+        on_lost: Callable[[TerminalSocket], None],
+    ) -> None:
+        self.key = key
+        self.terminal = terminal
+        self._transport = transport
+        self._websocket = websocket
+        self._on_lost = on_lost
+        self._loop = asyncio.get_running_loop()
+        self._full = False
+        self._attached = False
+        self._closing = False
+        self._held = False
+        self._text: bytearray | None = None
+        self._acknowledging: asyncio.TimerHandle | None = None
+        self._closer: asyncio.TimerHandle | None = None
+        self._silent = 0
+        self._stalled = 0
+        self._keepalive = self._loop.call_later(KEEPALIVE_SECONDS, self._keep_alive)
+
+    def start(self, request: Request, early: bytes) -> None:
+        """Attach, say where, and send what is kept. ``early`` came right behind the upgrade."""
+        attached = self.terminal.attach(self, request)
+        self._attached = True
+        cols, rows = self.terminal.size
+        self.send_control(
+            control(
+                "attached",
+                output_offset=attached.output_offset,
+                input_offset=attached.input_offset,
+                truncated=attached.truncated,
+                restarted=attached.restarted,
+                cols=cols,
+                rows=rows,
+            )
+        )
+        self.pump()
+        if early:
+            self.data_received(early)
+
+    def pump(self) -> None:
+        """Send output while the transport has room, and the end behind the last byte."""
+        protocol, sent = self.terminal.protocol, False
+        while self._attached and not self._full and not self._closing:
+            data = protocol.take(self.key, _CHUNK)
+            if not data:
+                break
+            self._websocket.send_binary(data)
+            self._flush()
+            sent = True
+        if sent:
+            self._stalled = 0
+            self.terminal.taken()
+        if (
+            self._attached
+            and not self._closing
+            and self.terminal.ended
+            and not protocol.behind(self.key)
+        ):
+            self.send_control(control("exit", code=self.terminal.exit_code))
+            self._close(CLOSE_ENDED, "the shell has ended")
+
+    def send_control(self, frame: str) -> None:
+        """Send a text frame."""
+        if not self._closing:
+            self._websocket.send_text(frame.encode())
+            self._flush()
+
+    def cut(self, reason: str) -> None:
+        """Say why, and end the connection; the client comes back for the rest."""
+        self.send_control(control("dropped", reason=reason))
+        self._close(CLOSE_SLOW, reason)
+
+    def replace(self) -> None:
+        """End the connection: its client has come back on another one."""
+        self._close(CLOSE_REPLACED, "the client is attached on another connection")
+
+    def hold_input(self, *, held: bool) -> None:
+        """Let the client wait while the shell does not read."""
+        if held != self._held and not self._transport.is_closing():
+            self._held = held
+            if held:
+                self._transport.pause_reading()
+            else:
+                self._transport.resume_reading()
+
+    def data_received(self, data: bytes) -> None:
+        """Take frames from the client."""
+        self._silent = 0
+        self._websocket.receive_data(data)
+        for event in self._websocket.events_received():
+            if isinstance(event, Frame) and not self._closing:
+                try:
+                    self._take(event)
+                except BadFrame as error:
+                    self._close(CLOSE_BAD_FRAME, str(error))
+        self._flush()
+        if self._websocket.state is not State.OPEN:
+            self._closing = True
+            self._detach()
+            self._abort_soon()
+
+    def eof_received(self) -> bool:
+        """Close: nobody listens at the other side."""
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Detach."""
+        self._closing = True
+        for timer in (self._acknowledging, self._closer, self._keepalive):
+            if timer is not None:
+                timer.cancel()
+        self._detach()
+        self._on_lost(self)
+
+    def pause_writing(self) -> None:
+        """Note that the client does not keep up."""
+        self._full = True
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        self._full = False
+        self.pump()
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection."""
+        self._close(code, reason)
+
+    def _take(self, frame: Frame) -> None:
+        kind = frame.opcode
+        if kind is Opcode.BINARY or (kind is Opcode.CONT and self._text is None):
+            self._type(bytes(frame.data))
+        elif kind is Opcode.TEXT or kind is Opcode.CONT:
+            self._text = self._text or bytearray()
+            self._text += frame.data
+            if len(self._text) > _MAX_TEXT:
+                raise BadFrame(f"text frames have up to {_MAX_TEXT} bytes")
+            if frame.fin:
+                text, self._text = bytes(self._text), None
+                self._control(text)
+
+    def _control(self, raw: bytes) -> None:
+        try:
+            size = parse_control(raw.decode())
+        except UnicodeDecodeError:
+            raise BadFrame("text frames are UTF-8") from None
+        if size is not None and size != self.terminal.size:
+            self.terminal.resize(size, by=self.key)
+
+    def _type(self, data: bytes) -> None:
+        self.terminal.type(self.key, data)
+        if data and self._acknowledging is None:
+            self._acknowledging = self._loop.call_later(_ACK_SECONDS, self._acknowledge)
+
+    def _acknowledge(self) -> None:
+        self._acknowledging = None
+        frame = self.terminal.protocol.acknowledgement(self.key)
+        if frame is not None:
+            self.send_control(frame)
+
+    def _keep_alive(self) -> None:
+        """Ping, and cut who is gone or has stopped reading for good (the others may wait for it)."""
+        self._keepalive = self._loop.call_later(KEEPALIVE_SECONDS, self._keep_alive)
+        if self._closing:
+            return
+        self._stalled = self._stalled + 1 if self._full else 0
+        if self._stalled >= _SILENT_ROUNDS:
+            self.cut("nothing was read for too long")
+            return
+        self._silent = 0 if self._held else self._silent + 1
+        if self._silent > _SILENT_ROUNDS:
+            self._transport.abort()
+            return
+        self._websocket.send_ping(b"")
+        self._flush()
+
+    def _close(self, code: int, reason: str) -> None:
+        if self._closing:
+            return
+        self._acknowledge_now()
+        self._closing = True
+        self._detach()
+        if self._websocket.state is State.OPEN:
+            self._websocket.send_close(code, reason.encode()[:120].decode(errors="ignore"))
+        self._flush()
+        self._abort_soon()
+
+    def _acknowledge_now(self) -> None:
+        if self._acknowledging is not None:
+            self._acknowledging.cancel()
+            self._acknowledge()
+
+    def _abort_soon(self) -> None:
+        """Give the other side time to answer the close; one that does not read gets no more."""
+        if self._closer is None:
+            self._closer = self._loop.call_later(_CLOSE_SECONDS, self._transport.abort)
+            self.hold_input(held=False)
+
+    def _detach(self) -> None:
+        if self._attached:
+            self._attached = False
+            self.terminal.detach(self.key)
+
+    def _flush(self) -> None:
+        """Hand the protocol's output to the transport; an empty piece means that it is the last."""
+        for data in self._websocket.data_to_send():
+            if data:
+                self._transport.write(data)
+            else:
+                self._transport.close()
+
+
+def upgrade(head: bytes) -> tuple[ServerProtocol, bytes]:
+    """Answer an upgrade request: return the protocol, open unless it refused, and the answer."""
+    websocket = ServerProtocol(max_size=MAX_MESSAGE)
+    websocket.receive_data(head)
+    for event in websocket.events_received():
+        if isinstance(event, UpgradeRequest):
+            websocket.send_response(websocket.accept(event))
+    return websocket, b"".join(websocket.data_to_send())

@@ -1,0 +1,130 @@
+"""All terminals of the container, and one shell that waits for the first of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from cluster.codi.agent import files, shell
+from cluster.codi.agent.children import Children
+from cluster.codi.agent.config import Config
+from cluster.codi.agent.errors import AgentError, invalid, not_found
+from cluster.codi.agent.shell import Shell
+from cluster.codi.agent.terminal import Terminal
+from cluster.codi.terminal_protocol import MAX_NAME, TerminalProtocol
+
+DEFAULT_SIZE = (80, 24)
+
+
+class Terminals:
+    """Terminals by name. One that has ended stays, with what it printed, until its place is needed."""
+
+    def __init__(self, config: Config, children: Children) -> None:
+        self._config = config
+        self._children = children
+        self._terminals: dict[str, Terminal] = {}
+        self._spare: Shell | None = None
+
+    @property
+    def count(self) -> int:
+        """How many terminals have a shell."""
+        return sum(terminal.alive for terminal in self._terminals.values())
+
+    @property
+    def all(self) -> list[Terminal]:
+        """Every terminal, in the order of their making."""
+        return list(self._terminals.values())
+
+    def get(self, name: str) -> Terminal:
+        """Return a terminal. Raises AgentError ``not_found``."""
+        try:
+            return self._terminals[name]
+        except KeyError:
+            raise not_found(f"terminal {name!r}") from None
+
+    def prepare(self) -> None:
+        """Start a shell in the workspace ahead of time, so that the first terminal need not wait.
+
+        Nothing depends on it: when it cannot be had, ``create`` says so or does without.
+        """
+        if self._spare is None:
+            try:
+                self._spare = self._start(None, DEFAULT_SIZE)
+            except OSError:
+                self._spare = None
+
+    def create(
+        self,
+        name: str,
+        *,
+        size: tuple[int, int] | None = None,
+        cwd: str | None = None,
+        base_offset: int = 0,
+        restarted: bool = False,
+    ) -> tuple[Terminal, bool]:
+        """Return the terminal of that name, with a shell, and whether the shell is a new one.
+
+        A directory that is gone is no reason to have no shell: it starts in the workspace then.
+        Raises AgentError ``too_many`` or ``invalid_argument``, OSError without processes.
+        """
+        if not 0 < len(name) <= MAX_NAME or "/" in name or not name.isprintable():
+            raise invalid(f"name: 1 to {MAX_NAME} printable characters without a slash")
+        terminal = self._terminals.get(name)
+        if terminal is not None and terminal.alive:
+            return terminal, False
+        if terminal is None:
+            self._make_room()
+        size = size or (terminal.size if terminal else DEFAULT_SIZE)
+        started = self._take_spare(cwd, size) or self._start(cwd, size)
+        if terminal is None or base_offset > terminal.protocol.journal.end:
+            protocol = TerminalProtocol(
+                self._config.scrollback, base_offset=base_offset, restarted=restarted
+            )
+            terminal = self._terminals[name] = Terminal(name, protocol)
+        terminal.run(started, size)
+        return terminal, True
+
+    async def delete(self, name: str) -> None:
+        """Hang up a terminal and forget it. Raises AgentError ``not_found``."""
+        terminal = self.get(name)
+        await terminal.hang_up()
+        if self._terminals.get(name) is terminal and not terminal.alive:
+            del self._terminals[name]
+
+    async def close(self) -> None:
+        """Hang up everything."""
+        if self._spare is not None:
+            self._spare.hang_up()
+        await asyncio.gather(*(terminal.hang_up() for terminal in self.all))
+
+    def _make_room(self) -> None:
+        if len(self._terminals) < self._config.max_terminals:
+            return
+        for name, terminal in self._terminals.items():
+            if not terminal.alive:
+                del self._terminals[name]
+                return
+        raise AgentError(
+            409, "too_many", f"a session has up to {self._config.max_terminals} terminals"
+        )
+
+    def _take_spare(self, cwd: str | None, size: tuple[int, int]) -> Shell | None:
+        spare = self._spare
+        if spare is None or cwd not in {None, self._config.workspace}:
+            return None
+        self._spare = None
+        if spare.child.exited.done() or spare.directory() != self._config.workspace:
+            spare.hang_up()
+            return None
+        spare.resize(*size)
+        return spare
+
+    def _start(self, cwd: str | None, size: tuple[int, int]) -> Shell:
+        try:
+            directory = files.require_directory(cwd or self._config.workspace)
+        except (AgentError, OSError):
+            directory = files.require_directory(self._config.workspace)
+        try:
+            return shell.start(self._children, directory, *size)
+        finally:
+            os.close(directory)
