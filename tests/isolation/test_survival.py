@@ -56,6 +56,7 @@ async def test_a_container_survives_the_kill_of_its_launchers_process_group(make
     runtime = make_runtime()
     assert await runtime.probe(handle) is Health.HEALTHY
     assert await runtime.list() == [handle]
+    assert identity.is_alive(Processes.of(handle).monitor)
     assert (await run(handle, "echo still here")).stdout == "still here\n"
     await runtime.stop(handle, 1)
     assert leftovers(tmp_path / "data") == []
