@@ -8,6 +8,7 @@
     ├── AlreadyExists
     ├── PreconditionFailed     If-Match or an expected state did not hold
     ├── PayloadTooLarge
+    ├── WorkspaceFull          the disk of a workspace is full; nothing was changed
     ├── TooManyRequests        retryable; the caller sent too much
     ├── Busy                   retryable; the server has too much to do
     ├── Unavailable            retryable; a component does not answer
@@ -138,6 +139,15 @@ class PayloadTooLarge(CoditectError):
 
     def __str__(self) -> str:
         return f"{self.what} is larger than {self.limit_bytes} bytes"
+
+
+class WorkspaceFull(CoditectError):
+    """The disk that a workspace lies on is full; the file that was being saved is unchanged."""
+
+    code = "disk_full"
+
+    def __str__(self) -> str:
+        return "workspace disk is full"
 
 
 class TooManyRequests(CoditectError):
