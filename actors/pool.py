@@ -62,6 +62,7 @@ class RetireReason(StrEnum):
 
     SURPLUS = "surplus"
     UNRESPONSIVE = "unresponsive"
+    DISOWNED = "disowned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ is no longer warm (``SlotGone``: the next one is tried), and answers with the ow
 else has the session (it is returned if it lives, and taken over if it does not; the raised epoch
 keeps a takeover safe even when the old owner lives after all).
 
-Every attempt has an idempotency key of its own, made from the caller's: the same call again finds
-what its first run had committed, and whatever owner that was is checked like any other.
+Opening is idempotent by what it is: a user has one session of a name, and the same call again finds
+the one that the first made. So every attempt commits under a key of its own, which lets the store
+tell its own repeated commits apart. Under the caller's key a late repetition would be answered with
+a claim that has been over for long, and an actor would be bound to a session that it does not own.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ UNCERTAIN = (CommitUnknown, Unavailable, DeadlineExceeded)
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """Who wants which session; see ``Claims.open_session``."""
+    """Who wants which session. Requests with the same ``key`` that are under way are one."""
 
     user_id: str
     name: str
@@ -98,7 +100,7 @@ class Claims:
     async def _open(self, request: OpenRequest, suspect: str | None) -> Opened:
         dead = suspect if suspect is not None and not await self._answers(suspect) else None
         created = warm_container = False
-        for attempt in range(MAX_ATTEMPTS):
+        for _ in range(MAX_ATTEMPTS):
             actor, warm_actor = self._pools.actors.reserve(), True
             if actor is None:
                 held = await self._held(request, dead)
@@ -107,7 +109,8 @@ class Claims:
                 warm_actor = False
                 actor = await self._pools.wait_for_actor(self._services.settings.launch_timeout)
             container = self._pools.containers.reserve()
-            claim = await self._claim(request, attempt, actor, container, dead)
+            key = f"{request.key}/{self._services.new_id('k')}"
+            claim = await self._claim(request, key, actor, container, dead)
             if claim is None:
                 continue
             session = claim.session
@@ -118,9 +121,7 @@ class Claims:
             if owner != actor.slot_id:
                 if owner is not None and await self._answers(owner):
                     return _opened(session, owner, created, warm_container=warm_container)
-            elif await self._bind(
-                request, attempt, session, container.payload if container and used else None
-            ):
+            elif await self._bind(session, container.payload if container and used else None, key):
                 return Opened(
                     session_id=session.session_id,
                     actor_id=actor.slot_id,
@@ -143,7 +144,7 @@ class Claims:
     async def _claim(
         self,
         request: OpenRequest,
-        attempt: int,
+        key: str,
         actor: Slot,
         container: Slot | None,
         dead: str | None,
@@ -154,7 +155,7 @@ class Claims:
             self.touched.add(container.slot_id)
         try:
             claim = await services.ledger.claim(
-                key=f"{request.key}/{attempt}",
+                key=key,
                 user_id=request.user_id,
                 name=request.name,
                 new_session_id=services.new_id("s"),
@@ -191,19 +192,11 @@ class Claims:
             pools.put_back(actor)
         return claim
 
-    async def _bind(
-        self,
-        request: OpenRequest,
-        attempt: int,
-        session: SessionRecord,
-        handle: ContainerHandle | None,
-    ) -> bool:
+    async def _bind(self, session: SessionRecord, handle: ContainerHandle | None, key: str) -> bool:
         owner = session.owner_actor_id
         assert owner is not None
         try:
-            await self._actors.bind(
-                owner, session, handle, f"{request.key}/{attempt}", BIND_SECONDS
-            )
+            await self._actors.bind(owner, session, handle, key, BIND_SECONDS)
         except (Unavailable, DeadlineExceeded, NotBound, PreconditionFailed, Fenced):
             return False
         return True

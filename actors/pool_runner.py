@@ -70,7 +70,7 @@ class PoolRunner:
         self._resync = asyncio.Event()
         self._swept = asyncio.Event()
         self._suspects: dict[str, float] = {}
-        self._silent: dict[str, float] = {}
+        self._strange: dict[str, float] = {}
         self._elsewhere: set[str] = set()
         self._sweep_seconds = 0.0
         self._sweep_failures = 0
@@ -222,7 +222,7 @@ class PoolRunner:
             *(bounded(actor_id, stray=False) for actor_id in ready),
             *(bounded(actor_id, stray=True) for actor_id in alone),
         )
-        self._silent = {a: since for a, since in self._silent.items() if a in alone}
+        self._strange = {a: since for a, since in self._strange.items() if a in alone}
 
     async def _check_ready(self, actor_id: str) -> None:
         try:
@@ -234,30 +234,41 @@ class PoolRunner:
                 self.pools.changed.set()
 
     async def _look_after_stray(self, actor_id: str) -> None:
+        """Adopt an actor without a slot; kill one that stays silent, or holds what it does not own."""
         try:
-            await self._adopt_if_free(actor_id)
-            self._silent.pop(actor_id, None)
+            if not await self._adopt_if_free(actor_id):
+                await self._suspect(actor_id, RetireReason.DISOWNED)
+            else:
+                self._strange.pop(actor_id, None)
         except ActorGone:
-            self._silent.pop(actor_id, None)
+            self._strange.pop(actor_id, None)
         except (Unavailable, DeadlineExceeded):
-            now = self._services.clock.monotonic()
-            since = self._silent.setdefault(actor_id, now)
-            if now - since >= self.rules.orphan_lease:
-                await self.launcher.retire_actor(actor_id, RetireReason.UNRESPONSIVE)
+            await self._suspect(actor_id, RetireReason.UNRESPONSIVE)
 
-    async def _adopt_if_free(self, actor_id: str) -> None:
+    async def _suspect(self, actor_id: str, reason: RetireReason) -> None:
+        now = self._services.clock.monotonic()
+        since = self._strange.setdefault(actor_id, now)
+        if now - since >= self.rules.orphan_lease:
+            await self.launcher.retire_actor(actor_id, reason)
+
+    async def _adopt_if_free(self, actor_id: str) -> bool:
+        """Give an actor a slot if it has no session; false if it holds one that the store denies it.
+
+        That happens when another took the session over while this one did not answer. It learns of it
+        with its next write, and ends itself; one that never writes would stay for ever.
+        """
         said = await self._actors.ping(actor_id, PING_SECONDS)
         if said.get("pool") != self._pool_name:
             self._elsewhere.add(actor_id)
-            return
-        if said.get("session_id") is not None:
-            return
-        if await self._services.ledger.bound_session(actor_id) is not None:
-            return
+            return True
+        bound = await self._services.ledger.bound_session(actor_id)
+        if bound is not None or said.get("session_id") is not None:
+            return bound is not None
         if self.pools.actors.adopt(actor_id, self._services.clock.monotonic()):
             self._adopted += 1
             self.pools.offer()
             self.pools.changed.set()
+        return True
 
     # ---- the two loops ----------------------------------------------------------------------
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import count
 from typing import Any
 
-from actors.errors import ActorGone, DeadlineExceeded, Unavailable
+from actors.errors import ActorGone, CoditectError, DeadlineExceeded, SlotGone, Unavailable
+from actors.ports import ActorSettings, Services
 from actors.records import (
+    Claim,
     ContainerHandle,
     ContainerRecord,
     ContainerStatus,
@@ -127,4 +131,201 @@ class FakeSessionActors:
         if actor_id not in self.sessions:
             raise ActorGone(actor_id)
         if actor_id in self.fate:
-            raise self.fate[actor_id]()
+            error = self.fate[actor_id]()
+            raise error
+
+
+class ManualClock:
+    """Time that goes on when it is told to. ``sleep`` returns when ``advance`` has passed it."""
+
+    def __init__(self, start: float = 1000.0) -> None:
+        self.time = start
+        self._sleepers: list[tuple[float, asyncio.Event]] = []
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        woken = asyncio.Event()
+        self._sleepers.append((self.time + seconds, woken))
+        await woken.wait()
+
+    def advance(self, seconds: float) -> None:
+        self.time += seconds
+        for at, woken in self._sleepers:
+            if at <= self.time:
+                woken.set()
+        self._sleepers = [entry for entry in self._sleepers if not entry[1].is_set()]
+
+
+class PoolLedger:
+    """The part of a Ledger that pool, health and supervision use, over dicts.
+
+    Each method is one step, as a transaction is. ``errors`` are raised by the next claims, after the
+    claim was committed if ``commit_first`` says so.
+    """
+
+    def __init__(self) -> None:
+        self.sessions_by_id: dict[str, SessionRecord] = {}
+        self.records: dict[str, ContainerRecord] = {}
+        self.claims: dict[str, Claim] = {}
+        self.errors: list[CoditectError] = []
+        self.commit_first = False
+        self.passivated: list[str] = []
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        return self.sessions_by_id.get(session_id)
+
+    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
+        for session in self.sessions_by_id.values():
+            if (session.user_id, session.name) == (user_id, name):
+                return session
+        return None
+
+    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
+        ids = sorted(i for i in self.sessions_by_id if after is None or i > after)
+        return [self.sessions_by_id[i] for i in ids[:limit]]
+
+    async def bound_session(self, actor_id: str) -> SessionRecord | None:
+        owned = [s for s in self.sessions_by_id.values() if s.owner_actor_id == actor_id]
+        assert len(owned) <= 1, f"{actor_id} owns {owned}"
+        return owned[0] if owned else None
+
+    async def claim(
+        self,
+        *,
+        key: str,
+        user_id: str,
+        name: str,
+        new_session_id: str,
+        new_workspace_id: str,
+        actor_id: str,
+        node_id: str,
+        container_id: str | None,
+        now: float,
+        dead_actor_id: str | None = None,
+    ) -> Claim:
+        await asyncio.sleep(0)
+        if self.errors and not self.commit_first:
+            raise self.errors.pop(0)
+        if key in self.claims:
+            return self.claims[key]
+        session = await self.session_of_user(user_id, name)
+        created = session is None
+        if session is None:
+            workspace_id = new_workspace_id
+            if container_id is not None:
+                record = self.records.get(container_id)
+                if record is None or record.status is not ContainerStatus.WARM:
+                    raise SlotGone(container_id, record.status if record else "gone")
+                workspace_id = record.workspace_id
+                self.records[container_id] = record.model_copy(
+                    update={
+                        "status": ContainerStatus.READY,
+                        "session_id": new_session_id,
+                        "user_id": user_id,
+                    }
+                )
+            session = session_record(
+                new_session_id,
+                user_id=user_id,
+                name=name,
+                phase=SessionPhase.STARTING,
+                workspace_id=workspace_id,
+                container_id=container_id,
+                updated_at=now,
+                epoch=0,
+            )
+        won = session.owner_actor_id in {None, dead_actor_id}
+        if won:
+            session = session.model_copy(
+                update={"owner_actor_id": actor_id, "epoch": session.epoch + 1}
+            )
+            self.sessions_by_id[session.session_id] = session
+        self.claims[key] = Claim(session=session, created=created, won=won)
+        if self.errors:
+            raise self.errors.pop(0)
+        return self.claims[key]
+
+    async def passivate(self, record: SessionRecord) -> None:
+        self.passivated.append(record.session_id)
+        self.sessions_by_id[record.session_id] = record.model_copy(update={"owner_actor_id": None})
+
+    async def container(self, container_id: str) -> ContainerRecord | None:
+        return self.records.get(container_id)
+
+    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
+        return list(self.records.values())
+
+    async def put_container(self, record: ContainerRecord) -> None:
+        self.records[record.container_id] = record
+
+    async def set_container_status(
+        self,
+        container_id: str,
+        status: ContainerStatus,
+        *,
+        expected: Sequence[ContainerStatus],
+        health: Health | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        record = self.records.get(container_id)
+        if record is None or record.status not in expected:
+            return False
+        changes = {"status": status, "health": health or record.health, "reason": reason}
+        self.records[container_id] = record.model_copy(update=changes)
+        return True
+
+    async def remove_container(self, container_id: str) -> None:
+        self.records.pop(container_id, None)
+
+
+def settings(**changes: Any) -> ActorSettings:
+    fields = ActorSettings(
+        tenant_id="t",
+        node_id="node-1",
+        runtime="memory",
+        warm_actors=2,
+        warm_containers=2,
+        max_pending_launches=4,
+        launch_timeout=5.0,
+        stop_grace=1.0,
+        passivate_after=60.0,
+        attach_ttl=20.0,
+        probe_interval=2.0,
+        probe_timeout=1.0,
+        probe_failures=3,
+        reconcile_interval=1.0,
+        orphan_lease=30.0,
+        container_cpu=1.0,
+        container_memory_bytes=1 << 30,
+        container_pids=64,
+        container_image="image",
+        egress="none",
+    )
+    return replace(fields, **changes)
+
+
+def services(
+    ledger: Any, runtime: Any, clock: Any, *, generation: int = 1, **changes: Any
+) -> Services:
+    """Identifiers are numbered; those of different generations differ."""
+    numbers = count(1)
+    return Services(
+        settings=settings(**changes),
+        ledger=ledger,
+        runtime=runtime,
+        codi=None,
+        clock=clock,
+        new_id=lambda prefix: f"{prefix}-{generation:02}-{next(numbers):04}",
+        new_secret=lambda: "secret",
+    )
+
+
+async def settle(turns: int = 50) -> None:
+    """Let everything that can go on without time go on."""
+    for _ in range(turns):
+        await asyncio.sleep(0)

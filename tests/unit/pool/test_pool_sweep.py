@@ -22,9 +22,7 @@ S = ContainerStatus
 
 def sweep(records=(), running=(), sessions=(), *, slots=None, suspects=(), busy=(), rules=RULES):
     slots = slots if slots is not None else SlotTable(10, 2)
-    facts = Facts(
-        NOW, records, running, {s.session_id: s for s in sessions}, busy, dict(suspects)
-    )
+    facts = Facts(NOW, records, running, {s.session_id: s for s in sessions}, busy, dict(suspects))
     result = plan_sweep(facts, slots, rules)
     validate_sweep(result, slots)
     return result
@@ -149,7 +147,9 @@ def test_a_reserved_slot_is_never_ended():
 def test_the_newest_surplus_containers_are_stopped():
     names = ["c1", "c2", "c3"]
     result = sweep(
-        [container_record(n) for n in names], [handle(n) for n in names], slots=ready(*names, target=2)
+        [container_record(n) for n in names],
+        [handle(n) for n in names],
+        slots=ready(*names, target=2),
     )
     stop = only_stop(result)
     assert (stop.container_id, stop.reason, stop.expected) == ("c3", StopReason.SURPLUS, (S.WARM,))
