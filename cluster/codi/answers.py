@@ -1,0 +1,85 @@
+"""CODI's errors as the server's own. Pure, and light enough for every actor."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from actors.errors import (
+    AlreadyExists,
+    Busy,
+    CoditectError,
+    Fenced,
+    InvalidArgument,
+    NotFound,
+    PayloadTooLarge,
+    PermissionDenied,
+    PreconditionFailed,
+    TooManyRequests,
+    Unavailable,
+    WorkspaceFull,
+)
+
+COMPONENT = "the container"
+_RETRY_SECONDS = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a call was about, for the error's text: who asked, and for what."""
+
+    session_id: str
+    epoch: int
+    kind: str = "file"
+    identity: str = ""
+    if_match: str | None = None
+
+
+def error_from(status: int, content: bytes, asked: Asked) -> CoditectError:  # noqa: PLR0911 - a table
+    """Return the error that an answer other than 2xx stands for."""
+    answer = _document(content)
+    code, detail = str(answer.get("code", "")), str(answer.get("detail", f"HTTP {status}"))
+    match code:
+        case "fenced":
+            return Fenced(asked.session_id, asked.epoch, _number(answer.get("epoch")))
+        case "not_found":
+            return NotFound(asked.kind, asked.identity)
+        case "exists":
+            return AlreadyExists(asked.kind, asked.identity)
+        case "forbidden":
+            return PermissionDenied(detail)
+        case "precondition_failed":
+            expected = asked.if_match or "absent"
+            return PreconditionFailed(asked.kind, expected, str(answer.get("etag", "absent")))
+        case "too_large":
+            return PayloadTooLarge(asked.kind, _number(answer.get("limit_bytes")))
+        case "disk_full":
+            return WorkspaceFull()
+        case "too_many":
+            return TooManyRequests(detail, _RETRY_SECONDS)
+        case "exhausted":
+            return Busy(detail, _RETRY_SECONDS)
+        case "invalid_path" | "not_a_directory" | "is_a_directory" | "not_empty":
+            return InvalidArgument("path", detail)
+        case "invalid_argument":
+            field, _, reason = detail.partition(": ")
+            return InvalidArgument(field, reason) if reason else InvalidArgument(asked.kind, detail)
+    return Unavailable(COMPONENT, detail)
+
+
+def headers(secret: str, session_id: str, epoch: int) -> dict[str, str]:
+    """Return what every request to CODI carries."""
+    return {"x-codi-secret": secret, "x-codi-session": session_id, "x-codi-epoch": str(epoch)}
+
+
+def _document(content: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _number(value: Any) -> int:
+    return value if isinstance(value, int) else 0

@@ -1,0 +1,289 @@
+"""The server's client of CODI: what an ingress replica asks of a container, bytes included."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import quote, urlencode
+
+import httpx
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import InvalidHandshake, InvalidStatus
+
+from actors.errors import DeadlineExceeded, Unavailable
+from actors.records import Route
+from cluster.codi.answers import COMPONENT, Asked, error_from, headers
+from cluster.codi.control import CodiControl
+
+_CONNECT_SECONDS = 3.0
+_CALL_SECONDS = 20.0
+_STALL_SECONDS = 60.0
+_EXEC_MARGIN_SECONDS = 10.0
+_MAX_CONNECTIONS = 1000
+_MAX_MESSAGE = 2 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class FileAnswer:
+    """A file, or a part of it: ``status`` 200, 206 or 304, headers to pass on, and the bytes."""
+
+    status: int
+    headers: dict[str, str]
+    content: AsyncIterator[bytes]
+
+
+class HttpCodiClient(CodiControl):
+    """Every call of CODI, over a pool of connections. Close it, or use it as a context manager.
+
+    Every call takes the session's route. Errors are those of ``actors.errors``: Unavailable when
+    the container is gone, DeadlineExceeded when it does not answer in time, Fenced, NotFound,
+    InvalidArgument, PreconditionFailed, PayloadTooLarge, WorkspaceFull and their like.
+    """
+
+    def __init__(self, http: httpx.AsyncClient | None = None) -> None:
+        super().__init__()
+        self._owned = http is None
+        self._http = http or httpx.AsyncClient(
+            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=200),
+            trust_env=False,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections that are its own."""
+        if self._owned:
+            await self._http.aclose()
+
+    async def exec(
+        self,
+        route: Route,
+        argv: Sequence[str],
+        *,
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> dict[str, Any]:
+        """Run a program to its end; see ``POST /exec``."""
+        body = {
+            "argv": list(argv),
+            "cwd": cwd,
+            "env": dict(env) if env else None,
+            "stdin": stdin,
+            "timeout_seconds": timeout_seconds,
+        }
+        asked = _asked(route, "program or directory", argv[0] if argv else "")
+        limit = timeout_seconds + _EXEC_MARGIN_SECONDS
+        answer: dict[str, Any] = await self._json(route, "POST", "/exec", asked, body, limit)
+        return answer
+
+    async def tree(self, route: Route, path: str) -> dict[str, Any]:
+        """List a directory; see ``GET /tree``."""
+        asked = _asked(route, "directory", path)
+        answer: dict[str, Any] = await self._json(route, "GET", _path("tree", path), asked)
+        return answer
+
+    async def processes(self, route: Route) -> list[dict[str, Any]]:
+        """List the processes."""
+        asked = _asked(route, "container", route.container_id)
+        answer: list[dict[str, Any]] = await self._json(route, "GET", "/processes", asked)
+        return answer
+
+    async def terminals(self, route: Route) -> list[dict[str, Any]]:
+        """List the terminals."""
+        asked = _asked(route, "container", route.container_id)
+        answer: list[dict[str, Any]] = await self._json(route, "GET", "/terminals", asked)
+        return answer
+
+    async def open_terminal(
+        self,
+        route: Route,
+        name: str,
+        *,
+        cols: int | None = None,
+        rows: int | None = None,
+        cwd: str | None = None,
+    ) -> tuple[dict[str, Any], bool]:
+        """Return a terminal, and whether it had to be started."""
+        given = {"name": name, "cols": cols, "rows": rows, "cwd": cwd}
+        body = {field: value for field, value in given.items() if value is not None}
+        asked = _asked(route, "terminal", name)
+        response = await self._send(route, "POST", "/terminals", asked, json=body)
+        return response.json(), response.status_code == httpx.codes.CREATED
+
+    async def delete_terminal(self, route: Route, name: str) -> None:
+        """Hang up a terminal."""
+        target = f"/terminals/{quote(name, safe='')}"
+        await self._json(route, "DELETE", target, _asked(route, "terminal", name))
+
+    async def delete(
+        self, route: Route, path: str, *, recursive: bool = False, if_match: str | None = None
+    ) -> None:
+        """Remove a file, or a directory."""
+        target = _path("files", path) + ("?recursive=1" if recursive else "")
+        asked = _asked(route, "file", path, if_match)
+        sent = {"if-match": if_match} if if_match else {}
+        await self._send(route, "DELETE", target, asked, headers=sent)
+
+    async def move(
+        self, route: Route, source: str, target: str, *, overwrite: bool = False
+    ) -> None:
+        """Rename a file or directory."""
+        body = {"source": source, "target": target, "overwrite": overwrite}
+        await self._json(route, "POST", "/move", _asked(route, "file", source), body)
+
+    async def make_directory(self, route: Route, path: str) -> bool:
+        """Make a directory; say whether it was not there before."""
+        asked = _asked(route, "directory", path)
+        response = await self._send(route, "POST", "/directories", asked, json={"path": path})
+        return response.status_code == httpx.codes.CREATED
+
+    @contextlib.asynccontextmanager
+    async def get_file(
+        self, route: Route, path: str, sent: Mapping[str, str] | None = None
+    ) -> AsyncIterator[FileAnswer]:
+        """Open a file for streaming. ``sent`` may hold ``range``, ``if-range``, ``if-none-match``."""
+        asked = _asked(route, "file", path)
+        request = self._request(route, "GET", _path("files", path), headers=dict(sent or {}))
+        with _translated(asked):
+            response = await self._http.send(request, stream=True)
+        try:
+            if response.status_code not in {200, 206, 304}:
+                with _translated(asked):
+                    raise error_from(response.status_code, await response.aread(), asked)
+            yield FileAnswer(
+                response.status_code, dict(response.headers), _content(response, asked)
+            )
+        finally:
+            await response.aclose()
+
+    async def put_file(
+        self,
+        route: Route,
+        path: str,
+        content: AsyncIterator[bytes] | bytes,
+        *,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        length: int | None = None,
+    ) -> dict[str, Any]:
+        """Save a file durably; return ``{path, size, etag}``. ``length``: its size, if known."""
+        sent = {"if-match": if_match, "if-none-match": if_none_match}
+        given = {name: value for name, value in sent.items() if value is not None}
+        if length is not None and not isinstance(content, bytes):
+            given["content-length"] = str(length)
+        asked = _asked(route, "file", path, if_match)
+        target = _path("files", path)
+        response = await self._send(
+            route, "PUT", target, asked, headers=given, content=content, read=_STALL_SECONDS
+        )
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def connect_terminal(
+        self, route: Route, name: str, query: Mapping[str, str], *, timeout_seconds: float = 10.0
+    ) -> ClientConnection:
+        """Open a terminal's socket; its first message is the ``attached`` frame.
+
+        ``query``: ``client``, ``offset``, ``input_offset``, ``cols``, ``rows``, ``create``. The
+        caller closes it. CODI itself notices a client that is gone, so there are no pings here.
+        """
+        asked = _asked(route, "terminal", name)
+        target = f"ws://{route.address}/terminals/{quote(name, safe='')}/ws?{urlencode(query)}"
+        try:
+            return await connect(
+                target,
+                additional_headers=headers(route.secret, route.session_id, route.epoch),
+                compression=None,
+                proxy=None,
+                open_timeout=timeout_seconds,
+                ping_interval=None,
+                close_timeout=1,
+                max_size=_MAX_MESSAGE,
+                max_queue=4,
+                process_exception=lambda error: error,
+            )
+        except InvalidStatus as refused:
+            response = refused.response
+            raise error_from(response.status_code, bytes(response.body or b""), asked) from None
+        except TimeoutError:
+            raise DeadlineExceeded("the terminal's connection", timeout_seconds) from None
+        except (OSError, EOFError, InvalidHandshake) as error:
+            raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error
+
+    async def _json(
+        self,
+        route: Route,
+        method: str,
+        target: str,
+        asked: Asked,
+        body: Any = None,
+        limit: float = _CALL_SECONDS,
+    ) -> Any:
+        response = await self._send(route, method, target, asked, json=body, read=limit)
+        return response.json()
+
+    async def _send(
+        self,
+        route: Route,
+        method: str,
+        target: str,
+        asked: Asked,
+        *,
+        read: float = _CALL_SECONDS,
+        **content: Any,
+    ) -> httpx.Response:
+        with _translated(asked):
+            request = self._request(route, method, target, read=read, **content)
+            response = await self._http.send(request)
+        if not response.is_success:
+            raise error_from(response.status_code, response.content, asked)
+        return response
+
+    def _request(
+        self,
+        route: Route,
+        method: str,
+        target: str,
+        *,
+        read: float = _STALL_SECONDS,
+        **content: Any,
+    ) -> httpx.Request:
+        sent = headers(route.secret, route.session_id, route.epoch) | content.pop("headers", {})
+        timeout = httpx.Timeout(
+            _STALL_SECONDS, connect=_CONNECT_SECONDS, read=read, pool=_CONNECT_SECONDS
+        )
+        # Escaped as it is: a path with "." or with a trailing slash must arrive unchanged.
+        url = httpx.URL(f"http://{route.address}").copy_with(raw_path=target.encode("ascii"))
+        return self._http.build_request(method, url, headers=sent, timeout=timeout, **content)
+
+
+def _asked(route: Route, kind: str, identity: str, if_match: str | None = None) -> Asked:
+    return Asked(route.session_id, route.epoch, kind, identity, if_match)
+
+
+def _path(call: str, path: str) -> str:
+    return f"/{call}/{quote(path.encode('utf-8', 'surrogateescape'), safe='/')}"
+
+
+async def _content(response: httpx.Response, asked: Asked) -> AsyncIterator[bytes]:
+    with _translated(asked):
+        async for part in response.aiter_raw():
+            yield part
+
+
+@contextlib.contextmanager
+def _translated(asked: Asked) -> Iterator[None]:
+    try:
+        yield
+    except httpx.TimeoutException as error:
+        raise DeadlineExceeded(f"{asked.kind} {asked.identity!r}", _CALL_SECONDS) from error
+    except httpx.HTTPError as error:
+        raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error

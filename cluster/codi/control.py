@@ -1,0 +1,111 @@
+"""The calls that actors make to CODI: few and small, and without an HTTP library to import."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from actors.errors import DeadlineExceeded, Unavailable
+from actors.records import ContainerHandle
+from cluster.codi.answers import COMPONENT, Asked, error_from, headers
+
+_LARGEST_ANSWER = 1 << 20
+
+
+class CodiControl:
+    """Implements ``actors.ports.CodiClient``. One connection a call: calls are rare.
+
+    ``timeout_seconds`` limits each call. Errors: Unavailable, DeadlineExceeded, Fenced, and for
+    arguments that CODI refuses the ones of ``cluster.codi.answers``.
+    """
+
+    def __init__(self, timeout_seconds: float = 5.0) -> None:
+        self._timeout_seconds = timeout_seconds
+
+    async def health(self, handle: ContainerHandle) -> dict[str, Any]:
+        """Return what ``GET /health`` answers."""
+        asked = Asked("", 0, "container", handle.container_id)
+        sent = {"x-codi-secret": handle.secret}
+        answer: dict[str, Any] = await self._call(handle, "GET", "/health", sent, asked)
+        return answer
+
+    async def raise_epoch(self, handle: ContainerHandle, session_id: str, epoch: int) -> None:
+        """Make CODI refuse every request of an older epoch."""
+        asked = Asked(session_id, epoch, "container", handle.container_id)
+        sent = headers(handle.secret, session_id, epoch)
+        await self._call(handle, "PUT", "/epoch", sent, asked)
+
+    async def create_terminal(
+        self,
+        handle: ContainerHandle,
+        epoch: int,
+        name: str,
+        *,
+        cwd: str | None,
+        base_offset: int,
+        restarted: bool,
+        session_id: str,
+    ) -> None:
+        """Start a shell whose output is numbered from ``base_offset``. Idempotent by name."""
+        asked = Asked(session_id, epoch, "terminal", name)
+        sent = headers(handle.secret, session_id, epoch)
+        body = {"name": name, "cwd": cwd, "base_offset": base_offset, "restarted": restarted}
+        await self._call(handle, "POST", "/terminals", sent, asked, body)
+
+    async def _call(
+        self,
+        handle: ContainerHandle,
+        method: str,
+        target: str,
+        sent: Mapping[str, str],
+        asked: Asked,
+        body: Mapping[str, Any] | None = None,
+    ) -> Any:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                status, content = await _request(handle.address, method, target, sent, body)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{method} {target} of CODI", self._timeout_seconds) from None
+        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+            raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error
+        if status // 100 != 2:
+            raise error_from(status, content, asked)
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise Unavailable(COMPONENT, "its answer is not JSON") from error
+
+
+async def _request(
+    address: str, method: str, target: str, sent: Mapping[str, str], body: Mapping[str, Any] | None
+) -> tuple[int, bytes]:
+    """Make one HTTP/1.1 request; return the status and the body.
+
+    Raises OSError, EOFError (also IncompleteReadError), ValueError for what is not HTTP.
+    """
+    host, _, port = address.rpartition(":")
+    content = b"" if body is None else json.dumps(body).encode()
+    lines = [f"{method} {target} HTTP/1.1", f"host: {address}", "connection: close"]
+    lines += [f"{name}: {value}" for name, value in sent.items()]
+    lines += [f"content-length: {len(content)}", "", ""]
+    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
+    try:
+        writer.write("\r\n".join(lines).encode("latin-1") + content)
+        await writer.drain()
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
+        status_line, *fields = head.split("\r\n")
+        length = next(
+            int(field.partition(":")[2]) for field in fields if field.startswith("content-length:")
+        )
+        if not 0 <= length <= _LARGEST_ANSWER:
+            raise ValueError(f"an answer of {length} bytes")
+        return int(status_line.split(" ", 2)[1]), await reader.readexactly(length)
+    except (IndexError, StopIteration) as error:
+        raise ValueError("the answer is not HTTP") from error
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
