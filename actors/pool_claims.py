@@ -77,7 +77,8 @@ class Claims:
         if task is None:
             if self._tasks.full:
                 raise Busy("session starts", self._pools.retry_after())
-            task = self._tasks.spawn(f"open {request.key}", self._measured(request, dead_actor_id))
+            work = self._measured(request, dead_actor_id)
+            task = self._tasks.spawn(f"open {request.key}", work, awaited=True)
             self._opening[request.key] = task
             task.add_done_callback(lambda _: self._opening.pop(request.key, None))
         return await asyncio.shield(task)

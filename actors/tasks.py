@@ -30,14 +30,19 @@ class Tasks:
         """Whether another task would be refused."""
         return self._closed or len(self._running) >= self._limit
 
-    def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Start a task that this owner ends. Raises RuntimeError when closed or full."""
+    def spawn(
+        self, name: str, work: Coroutine[Any, Any, Any], *, awaited: bool = False
+    ) -> asyncio.Task[Any]:
+        """Start a task that this owner ends. Raises RuntimeError when closed or full.
+
+        ``awaited``: somebody else waits for it and deals with its error, which is then no failure.
+        """
         if self.full:
             work.close()
             raise RuntimeError(f"no more tasks: {name}")
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._answered if awaited else self._ended)
         return task
 
     async def close(self) -> None:
@@ -48,6 +53,11 @@ class Tasks:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+    def _answered(self, task: asyncio.Task[Any]) -> None:
+        self._running.discard(task)
+        if not task.cancelled():
+            task.exception()  # seen, even if whoever waited for it is gone
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._running.discard(task)

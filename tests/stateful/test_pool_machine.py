@@ -6,6 +6,7 @@ At the end the faults stop, and within a few sweeps the pools are full again and
 """
 
 import asyncio
+import contextlib
 
 from hypothesis import settings, stateful
 from hypothesis import strategies as st
@@ -80,10 +81,8 @@ class PoolMachine(stateful.RuleBasedStateMachine):
         key = f"{user}/{self.keys}"
 
         async def attempt():
-            try:
+            with contextlib.suppress(Busy, Unavailable, CommitUnknown):
                 await self.runner.open_session(user_id=f"u{user}", name="main", key=key)
-            except (Busy, Unavailable, CommitUnknown):
-                pass
 
         self.opening.append(self.loop.create_task(attempt()))
 

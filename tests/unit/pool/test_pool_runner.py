@@ -335,6 +335,36 @@ async def test_failing_launches_are_tried_again_ever_more_slowly_and_leave_nothi
     assert len(h.runtime.deleted_workspaces) == 3
 
 
+async def test_a_bug_in_a_launch_is_counted_and_leaves_no_start_behind(house):
+    class BrokenRuntime(MemoryRuntime):
+        async def launch(self, spec):
+            raise ZeroDivisionError
+
+    h = house(BrokenRuntime(), warm_actors=0, warm_containers=1)
+    h.runner.refill()
+    await settle()
+    assert h.count(SlotState.STARTING) == (0, 0)
+    assert h.runner.stats()["task_failures_total"] == 1
+    assert h.runner.pools.containers.backoff.failures == 1
+
+
+async def test_a_container_claimed_while_a_sweep_looks_is_not_adopted_again(house):
+    h = house()
+    await h.fill()
+    read = h.ledger.containers
+
+    async def containers(node_id=None):
+        records = await read(node_id)
+        h.ledger.containers = read
+        await h.open()
+        return records
+
+    h.ledger.containers = containers
+    await h.runner.sweep()
+    claimed = {s.container_id for s in h.ledger.sessions_by_id.values()}
+    assert not claimed & {slot.slot_id for slot in h.runner.pools.containers}
+
+
 async def test_orphans_are_stopped_after_their_lease_and_not_before(house):
     h = house(warm_actors=0, warm_containers=0)
     h.runtime.running["ghost"] = handle("ghost")
@@ -403,7 +433,7 @@ async def test_the_loops_fill_the_pool_by_themselves_and_end_with_their_owner(ho
     task = asyncio.create_task(h.runner.run())
     async with asyncio.timeout(5):
         while h.count() != (2, 2):
-            await asyncio.sleep(0)
+            await settle(1)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
     await h.runner.close()
