@@ -205,6 +205,11 @@ class SessionMachine:
         return self.phase is P.READY and self.released is None
 
     @property
+    def passivating(self) -> bool:
+        """Whether ownership is being given back at this moment."""
+        return self.work is Work.PASSIVATE and self.released is None
+
+    @property
     def history(self) -> tuple[str, ...]:
         """The last events and moves, oldest first."""
         return tuple(self._history)
@@ -287,10 +292,10 @@ class SessionMachine:
         self.container_id, self.handle = event.container_id, event.handle
         self.failure, self.restarts = event.failure, event.restarts
         match event.phase:
-            case P.STARTING | P.HIBERNATING | P.ENDING:
+            case P.STARTING | P.RECOVERING | P.HIBERNATING | P.ENDING:
                 self.phase = event.phase
-            case P.READY | P.RECOVERING:
-                self.phase = P.RECOVERING
+            case P.READY:
+                self.phase = P.STARTING
             case P.HIBERNATED | P.FAILED:
                 self.phase = event.phase
                 self._discard_current(DiscardReason.LATE)

@@ -1,0 +1,316 @@
+"""One activation of a session: its machine, the work it asks for, the clients that are attached.
+
+From the moment an actor becomes the owner until it lets go. Every event goes through ``step``, which
+carries the commands out in order without awaiting anything; all waiting happens in tasks of this
+activation, which end with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, assert_never
+
+from actors import session_messages as messages
+from actors.attachments import Attachments
+from actors.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransition, NotBound
+from actors.events import EventRing
+from actors.ports import Services
+from actors.records import ContainerHandle, SessionRecord, TerminalMark
+from actors.session import SessionMachine, SessionRules
+from actors.session_stats import SessionStats
+from actors.session_work import SessionWork
+from actors.session_writer import SessionWriter
+from actors.tasks import Tasks
+from actors.workspace_state import known_terminals, with_marks, with_terminals
+
+logger = logging.getLogger(__name__)
+
+LAZY_SAVE_SECONDS = 1.0
+ACTIVITY_SECONDS = 60.0
+RETRY_LIMIT_SECONDS = 5.0
+ABANDON_SECONDS = 5.0
+
+Event = messages.Event
+
+
+class Activation:
+    """Holds one session. ``on_released`` is called once, ``on_broken`` when its machine is."""
+
+    def __init__(
+        self,
+        services: Services,
+        record: SessionRecord,
+        *,
+        rules: SessionRules,
+        jitter: Callable[[], float],
+        background: Tasks,
+        stats: SessionStats,
+        on_released: Callable[[Activation, messages.ReleaseReason], None],
+        on_broken: Callable[[IllegalTransition], None],
+    ) -> None:
+        self.session_id = record.session_id
+        self.machine = SessionMachine(rules, jitter)
+        self.attachments = Attachments(services.settings.attach_ttl)
+        self.ring = EventRing(record.epoch)
+        self.writer = SessionWriter(services.ledger, record)
+        self.terminals = known_terminals(record.workspace_state)
+        self._services = services
+        self._background = background
+        self._stats = stats
+        self._on_released = on_released
+        self._on_broken = on_broken
+        self._last_activity = record.last_activity
+        self._tasks = Tasks()
+        self._work = SessionWork(
+            services,
+            self.writer,
+            overlay=self._overlay,
+            terminals=lambda: self.terminals,
+            background=background,
+        )
+        self._working: asyncio.Task[None] | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._dirty = asyncio.Event()
+        self._lazy_save_at: float | None = None
+        self._changed = asyncio.Event()
+
+    def start(self, handle: ContainerHandle | None) -> None:
+        """Begin; ``handle`` is of the record's container when the caller has it at hand."""
+        record = self.writer.record
+        if handle is not None and handle.container_id != record.container_id:
+            handle = None
+        self._tasks.spawn("save session", self._save_forever())
+        self._tasks.spawn("session time", self._tick_forever())
+        self._stats.activations += 1
+        self.step(
+            messages.Bound(
+                phase=record.phase,
+                epoch=record.epoch,
+                container_id=record.container_id,
+                handle=handle,
+                failure=record.failure,
+                restarts=record.restarts,
+            )
+        )
+
+    async def close(self) -> None:
+        """End every task; the session itself is not touched."""
+        self.writer.close()
+        await self._tasks.close()
+
+    # ---- what the runner asks -------------------------------------------------------------------
+
+    @property
+    def view(self) -> SessionRecord:
+        """The record as it is now: what was committed last, with the machine's state over it."""
+        return self._overlay(self.writer.record)
+
+    @property
+    def clean(self) -> bool:
+        """Whether what the machine decided is committed."""
+        committed = self.writer.record.model_dump(include=set(self.machine.persistent()))
+        return not self._dirty.is_set() and committed == self.machine.persistent()
+
+    def touch(self) -> None:
+        """Note that a person did something; committed with the next save."""
+        self._last_activity = max(self._last_activity, self._services.clock.now())
+
+    def merge_marks(self, marks: Mapping[str, TerminalMark | None]) -> None:
+        """Take over what an ingress replica has seen of terminals; committed within a second or so."""
+        merged = with_marks(self.terminals, marks)
+        if merged == self.terminals:
+            return
+        names_changed = merged.keys() != self.terminals.keys()
+        self.terminals = merged
+        if names_changed:
+            self.emit("terminals", {"names": sorted(merged)})
+        if self._lazy_save_at is None:
+            self._lazy_save_at = self._services.clock.monotonic() + LAZY_SAVE_SECONDS
+        self._wake()
+
+    def attachments_changed(self) -> None:
+        """Tell the machine whether anybody is attached."""
+        self.step(messages.AttachmentsChanged(len(self.attachments) > 0))
+
+    def emit(self, kind: str, data: Mapping[str, Any]) -> None:
+        """Tell those who follow the session's events."""
+        self.ring.append(kind, data, self._services.clock.now())
+        self._wake()
+
+    async def until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
+        """Wait for something to become true. Raises DeadlineExceeded, NotBound when released."""
+        try:
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    if self.machine.released is not None:
+                        owner = self.writer.record.owner_actor_id or ""
+                        raise NotBound(owner, self.session_id)
+                    await self._changed.wait()
+        except TimeoutError:
+            raise DeadlineExceeded(what, seconds) from None
+
+    # ---- events and commands --------------------------------------------------------------------
+
+    def step(self, event: Event) -> None:
+        """Give the machine an event and carry out what it answers."""
+        before = self.machine.phase
+        now = self._services.clock.monotonic()
+        try:
+            commands = self.machine.step(event, now)
+        except IllegalTransition as error:
+            self._on_broken(error)
+            return
+        self._stats.note(event, before, self.machine.phase, now)
+        for command in commands:
+            self._carry_out(command)
+        self._wake()
+
+    def _carry_out(self, command: messages.Command) -> None:  # noqa: C901, PLR0912 - one table
+        work = self._work
+        match command:
+            case messages.Adopt():
+                self._begin(command.work, "adopt", lambda: work.adopt(command))
+            case messages.Launch():
+                self._begin(command.work, "launch", lambda: work.launch(command))
+            case messages.Stop():
+                self._begin(command.work, "stop", lambda: work.stop(command))
+            case messages.EndSession():
+                self._begin(command.work, "end", lambda: work.end(command))
+            case messages.Passivate():
+                self._begin(command.work, "passivate", lambda: work.passivate(command))
+            case messages.Abandon():
+                if self._working is not None:
+                    self._working.cancel()
+            case messages.Watch(handle):
+                self._stop_watching()
+                self._watching = self._tasks.spawn("watch container", self._watch(handle))
+            case messages.Discard():
+                if not self._background.full:
+                    self._background.spawn(f"discard {command.container_id}", work.discard(command))
+            case messages.Save():
+                self._dirty.set()
+            case messages.Emit(kind, data):
+                self.emit(kind, data)
+            case messages.Release(reason):
+                self._on_released(self, reason)
+            case _:
+                assert_never(command)
+
+    def _begin(self, number: int, name: str, work: Callable[[], Awaitable[Event]]) -> None:
+        logger.info("session %s: %s (work %d)", self.session_id, name, number)
+        self._working = self._tasks.spawn(f"{name} {number}", self._do(self._working, work))
+
+    async def _do(
+        self, previous: asyncio.Task[None] | None, work: Callable[[], Awaitable[Event]]
+    ) -> None:
+        """Run one piece of work once the one before it has let go, and feed its answer back."""
+        try:
+            if previous is not None and previous is not asyncio.current_task():
+                await asyncio.wait({previous}, timeout=ABANDON_SECONDS)
+            event = await work()
+        except Fenced as fenced:
+            event = messages.FencedOff(fenced.current)
+        self.step(event)
+
+    def _overlay(self, record: SessionRecord) -> SessionRecord:
+        """Return the record with everything of it that is decided here."""
+        fields = self.machine.persistent()
+        fields["workspace_state"] = with_terminals(record.workspace_state, self.terminals)
+        changed = record.model_copy(update=fields)
+        if changed == record and self._last_activity - record.last_activity < ACTIVITY_SECONDS:
+            return record  # activity alone is not worth a write
+        return changed.model_copy(update={"last_activity": self._last_activity})
+
+    # ---- the tasks ------------------------------------------------------------------------------
+
+    async def _watch(self, handle: ContainerHandle) -> None:
+        """Tell the machine of the container's end; asks again when the runtime cannot say."""
+        failures = 0
+        while True:
+            try:
+                reason = await self._services.runtime.wait_exit(handle)
+            except (CoditectError, OSError) as error:
+                failures += 1
+                logger.warning("container %s is not watched: %s", handle.container_id, error)
+                await self._services.clock.sleep(self._retry_pause(failures))
+            else:
+                self.step(messages.ContainerLost(handle.container_id, reason))
+                return
+
+    def _stop_watching(self) -> None:
+        if self._watching is not None and self._watching is not asyncio.current_task():
+            self._watching.cancel()
+        self._watching = None
+
+    async def _save_forever(self) -> None:
+        """Bring the record up to date whenever it is behind; the newest state, not each of them."""
+        failures = 0
+        while True:
+            await self._dirty.wait()
+            self._dirty.clear()
+            try:
+                await self.writer.update(self._overlay)
+                failures = 0
+            except Fenced as fenced:
+                self.step(messages.FencedOff(fenced.current))
+                return
+            except NotBound:
+                return
+            except (CoditectError, OSError) as error:
+                failures += 1
+                logger.warning("session %s is not saved yet: %s", self.session_id, error)
+                self._dirty.set()
+                await self._services.clock.sleep(self._retry_pause(failures))
+            self._wake()
+
+    async def _tick_forever(self) -> None:
+        clock = self._services.clock
+        while True:
+            changed = self._changed
+            now = clock.monotonic()
+            due = self._next_due()
+            if due is not None and due <= now:
+                self._on_time(now)
+                await asyncio.sleep(0)
+                continue
+            await self._sleep_until_changed(changed, None if due is None else due - now)
+
+    async def _sleep_until_changed(self, changed: asyncio.Event, seconds: float | None) -> None:
+        if seconds is None:
+            await changed.wait()
+            return
+        loop = asyncio.get_running_loop()
+        sleepers = {
+            loop.create_task(self._services.clock.sleep(seconds)),
+            loop.create_task(changed.wait()),
+        }
+        try:
+            await asyncio.wait(sleepers, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for sleeper in sleepers:
+                sleeper.cancel()
+            await asyncio.gather(*sleepers, return_exceptions=True)
+
+    def _next_due(self) -> float | None:
+        dues = (self.machine.deadline, self.attachments.next_expiry, self._lazy_save_at)
+        return min((due for due in dues if due is not None), default=None)
+
+    def _on_time(self, now: float) -> None:
+        if self._lazy_save_at is not None and self._lazy_save_at <= now:
+            self._lazy_save_at = None
+            self._dirty.set()
+        if self.attachments.expire(now):
+            self.attachments_changed()
+        deadline = self.machine.deadline
+        if deadline is not None and deadline <= now:
+            self.step(messages.Tick())
+
+    def _wake(self) -> None:
+        changed, self._changed = self._changed, asyncio.Event()
+        changed.set()
+
+    @staticmethod
+    def _retry_pause(failures: int) -> float:
+        return min(RETRY_LIMIT_SECONDS, 0.1 * 2.0 ** min(failures, 10))

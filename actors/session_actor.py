@@ -1,0 +1,159 @@
+"""The SessionActor: one per live session, or warm and waiting for one. A shell round ``session_runner``.
+
+Made by a PoolActor only: detached, ``max_restarts=-1``. A restarted process runs the constructor and
+finds its session in the store by the actor's own id. See ``SessionRunner`` for what the calls mean and
+raise; each of them also waits until the store can be asked, and raises DeadlineExceeded if it cannot.
+``bind``, ``hibernate``, ``resume`` and ``end`` are idempotent by nature: they take a key like every
+mutating call and need none.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from actors.directory import ActorDirectory
+from actors.ports import ServicesFactory
+from actors.process import Life
+from actors.records import (
+    ContainerHandle,
+    Receipt,
+    Route,
+    SessionEvent,
+    SessionRecord,
+    TerminalMark,
+)
+from actors.session_runner import SessionRunner
+
+RELEASED_SECONDS = 2.0
+
+
+class RayPool:
+    """Implements ``actors.session_runner.Pool`` by the name of a PoolActor."""
+
+    def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
+        self._directory = directory
+        self._pool_name = pool_name
+
+    async def actor_released(self, actor_id: str) -> None:
+        """Say that the actor is warm again."""
+        await self._directory.call(
+            self._pool_name, "actor_released", actor_id, timeout_seconds=RELEASED_SECONDS
+        )
+
+
+class SessionActor:
+    """Holds one session, or none. A plain class: the PoolActor makes it remote."""
+
+    def __init__(self, actor_id: str, services: ServicesFactory, pool_name: str) -> None:
+        self._actor_id = actor_id
+        self._services_factory = services
+        self._pool_name = pool_name
+        self._directory = ActorDirectory(threads=1, max_handles=16)
+        self._runner: SessionRunner | None = None
+        self._life = Life(self._run)
+
+    async def bind(self, record: SessionRecord, handle: ContainerHandle | None, key: str) -> None:
+        """Hold the session that the store says is this actor's."""
+        await (await self._ready()).bind(record, handle)
+
+    async def attach(self, session_id: str, client_id: str) -> SessionRecord:
+        """Give or renew a client's lease; a new client brings the session up."""
+        return await (await self._ready()).attach(session_id, client_id)
+
+    async def detach(self, session_id: str, client_id: str) -> None:
+        """End a client's lease."""
+        await (await self._ready()).detach(session_id, client_id)
+
+    async def view(self, session_id: str) -> SessionRecord:
+        """Return the session as it is at this moment."""
+        return await (await self._ready()).view(session_id)
+
+    async def route(
+        self,
+        session_id: str,
+        newer_than_epoch: int = 0,
+        seen: dict[str, TerminalMark | None] | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> Route:
+        """Wait for a container under a newer epoch and tell where it is."""
+        runner = await self._ready()
+        return await runner.route(session_id, newer_than_epoch, seen, timeout_seconds)
+
+    async def hibernate(self, session_id: str, key: str = "") -> SessionRecord:
+        """Stop the container and keep the session."""
+        return await (await self._ready()).hibernate(session_id)
+
+    async def resume(self, session_id: str, key: str = "") -> SessionRecord:
+        """Bring the session up; does not wait for it."""
+        return await (await self._ready()).resume(session_id)
+
+    async def end(self, session_id: str, key: str = "") -> None:
+        """End the session with its container and workspace."""
+        await (await self._ready()).end(session_id)
+
+    async def record_save(
+        self, session_id: str, path: str, size: int, etag: str, key: str
+    ) -> Receipt:
+        """Give a save its number and commit it."""
+        return await (await self._ready()).record_save(session_id, path, size, etag, key)
+
+    async def patch_workspace_state(
+        self, session_id: str, patch: dict[str, Any], key: str
+    ) -> SessionRecord:
+        """Apply a JSON merge patch to the workspace state and commit it."""
+        return await (await self._ready()).patch_workspace_state(session_id, patch, key)
+
+    async def report_terminals(
+        self, session_id: str, marks: dict[str, TerminalMark | None]
+    ) -> None:
+        """Take note how far terminals have come; None forgets one."""
+        await (await self._ready()).report_terminals(session_id, marks)
+
+    async def events(
+        self,
+        session_id: str,
+        activation: int | None = None,
+        since_seq: int = 0,
+        timeout_seconds: float = 25.0,
+    ) -> list[SessionEvent]:
+        """Return the events after ``since_seq``; waits for one."""
+        runner = await self._ready()
+        return await runner.events(session_id, activation, since_seq, timeout_seconds)
+
+    async def container_lost(self, session_id: str, container_id: str, reason: str) -> None:
+        """Take note that somebody else found the container dead or deaf."""
+        await (await self._ready()).container_lost(session_id, container_id, reason)
+
+    async def ping(self) -> dict[str, Any]:
+        """Say that this process lives, and whom it serves; never waits."""
+        state = (
+            self._runner.state()
+            if self._runner is not None
+            else {"actor_id": self._actor_id, "session_id": None}
+        )
+        return self._life.ping() | state | {"pool": self._pool_name}
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions."""
+        return (await self._ready()).statistics()
+
+    async def _ready(self) -> SessionRunner:
+        await self._life.ready()
+        assert self._runner is not None
+        return self._runner
+
+    async def _run(self) -> None:
+        services = await self._services_factory()
+        runner = SessionRunner(
+            self._actor_id,
+            services,
+            RayPool(self._directory, self._pool_name),
+            jitter=random.Random(self._actor_id).random,  # noqa: S311 spreads retries, no secret
+        )
+        self._runner = runner
+        self._life.is_ready()
+        try:
+            await runner.run()
+        finally:
+            await runner.close()

@@ -1,0 +1,329 @@
+"""What a session actor answers: checks what it is asked, and asks its activation. Nothing of Ray here.
+
+Every call names its session and raises NotBound when this actor does not hold it (``session_holder``
+tells how it comes to one). All inputs are bounded; every wait has a limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from actors import session_messages as messages
+from actors.errors import (
+    DeadlineExceeded,
+    Fenced,
+    InvalidArgument,
+    LaunchFailed,
+    NotBound,
+    PreconditionFailed,
+    SessionEnded,
+    Unavailable,
+)
+from actors.ports import Services
+from actors.records import (
+    ContainerHandle,
+    Receipt,
+    Route,
+    SessionEvent,
+    SessionPhase,
+    SessionRecord,
+    TerminalMark,
+)
+from actors.session import SessionRules
+from actors.session_activation import Activation
+from actors.session_holder import PASSIVATE_SECONDS, Pool, SessionHolder
+from actors.session_writer import WRITE_SECONDS
+from actors.workspace_state import check_marks, check_patch, patched
+
+MAX_ID = 128
+MAX_KEY = 128
+MAX_PATH = 4096
+MAX_ETAG = 256
+MAX_REASON = 500
+MAX_WAIT_SECONDS = 60.0
+
+
+class SessionRunner:
+    """One session actor's work. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
+
+    def __init__(
+        self,
+        actor_id: str,
+        services: Services,
+        pool: Pool,
+        *,
+        jitter: Callable[[], float],
+        rules: SessionRules | None = None,
+    ) -> None:
+        self._actor_id = actor_id
+        self._services = services
+        self._holder = SessionHolder(actor_id, services, pool, jitter=jitter, rules=rules)
+        self._rules = self._holder.rules
+
+    async def run(self) -> None:
+        """Serve until cancelled; see ``SessionHolder.run``."""
+        await self._holder.run()
+
+    async def close(self) -> None:
+        """End every task. Session and container live on: whoever comes next adopts them."""
+        await self._holder.close()
+
+    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> None:
+        """Hold a session that the store says this actor owns; see ``SessionHolder.bind``."""
+        await self._holder.bind(record, handle)
+
+    def state(self) -> dict[str, Any]:
+        """Return whom this actor serves: ``session_id`` is None while it is warm."""
+        activation = self._holder.activation
+        if activation is None:
+            return {"actor_id": self._actor_id, "session_id": None}
+        return {
+            "actor_id": self._actor_id,
+            "session_id": activation.session_id,
+            "phase": activation.machine.phase.value,
+            "epoch": activation.machine.epoch,
+            "attached": len(activation.attachments),
+        }
+
+    def statistics(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        activation = self._holder.activation
+        return self._holder.stats.snapshot() | {
+            "session_held": int(activation is not None),
+            "session_attached": len(activation.attachments) if activation else 0,
+            "background_tasks": self._holder.background_tasks,
+        }
+
+    # ---- attachments ----------------------------------------------------------------------------
+
+    async def attach(self, session_id: str, client_id: str) -> SessionRecord:
+        """Give or renew a client's lease and return the session.
+
+        A client that was not attached yet brings a hibernated or failed session up again; a renewal
+        does not, so that hibernating under open terminals stays. Raises NotBound, SessionEnded,
+        TooManyRequests.
+        """
+        _check_text("client_id", client_id, MAX_ID)
+        held = await self._settled(session_id)
+        new = held.attachments.attach(client_id, self._services.clock.monotonic())
+        held.touch()
+        held.attachments_changed()
+        if new:
+            held.step(messages.ResumeRequested())
+        return held.view
+
+    async def detach(self, session_id: str, client_id: str) -> None:
+        """End a client's lease. Idempotent."""
+        _check_text("client_id", client_id, MAX_ID)
+        held = await self._held(session_id)
+        if held.attachments.detach(client_id):
+            held.touch()
+            held.attachments_changed()
+
+    async def _held(self, session_id: str) -> Activation:
+        _check_text("session_id", session_id, MAX_ID)
+        return await self._holder.held(session_id)
+
+    async def _settled(self, session_id: str) -> Activation:
+        """Return the activation once it is clear that it stays and is not ending."""
+        held = await self._held(session_id)
+        await held.until(
+            lambda: not held.machine.passivating, "passivation", PASSIVATE_SECONDS + 1.0
+        )
+        if held.machine.phase in {SessionPhase.ENDING, SessionPhase.ENDED}:
+            raise SessionEnded(session_id)
+        return held
+
+    # ---- questions ------------------------------------------------------------------------------
+
+    async def view(self, session_id: str) -> SessionRecord:
+        """Return the session as it is at this moment."""
+        return (await self._held(session_id)).view
+
+    async def route(
+        self,
+        session_id: str,
+        newer_than_epoch: int = 0,
+        seen: dict[str, TerminalMark | None] | None = None,
+        timeout_seconds: float = 30.0,
+    ) -> Route:
+        """Wait for a container under an epoch newer than one that no longer works.
+
+        ``seen`` tells how far the caller has seen terminals, so that a new shell numbers on. Raises
+        DeadlineExceeded, SessionEnded, PreconditionFailed when hibernated, LaunchFailed when FAILED.
+        """
+        marks = check_marks(seen or {})
+        seconds = _check_wait(timeout_seconds)
+        if not isinstance(newer_than_epoch, int):
+            raise InvalidArgument("newer_than_epoch", "an epoch")
+        held = await self._settled(session_id)
+        held.merge_marks(marks)
+        machine = held.machine
+
+        def decided() -> bool:
+            _refuse_if_resting(held)
+            return machine.ready and machine.epoch > newer_than_epoch
+
+        await held.until(decided, "a ready container", seconds)
+        assert machine.handle is not None
+        return Route(
+            session_id=session_id,
+            container_id=machine.handle.container_id,
+            epoch=machine.epoch,
+            address=machine.handle.address,
+            secret=machine.handle.secret,
+        )
+
+    async def events(
+        self,
+        session_id: str,
+        activation: int | None = None,
+        since_seq: int = 0,
+        timeout_seconds: float = 25.0,
+    ) -> list[SessionEvent]:
+        """Return events after ``since_seq`` of that activation; waits for one, empty when none came.
+
+        Pass what the last event said; without it everything kept is returned. NotBound after the last
+        event of an activation: look the owner up again.
+        """
+        seconds = _check_wait(timeout_seconds)
+        if not isinstance(since_seq, int) or since_seq < 0:
+            raise InvalidArgument("since_seq", "a number ≥ 0")
+        held = await self._held(session_id)
+        try:
+            await held.until(
+                lambda: bool(held.ring.since(activation, since_seq)), "an event", seconds
+            )
+        except DeadlineExceeded:
+            return []
+        return held.ring.since(activation, since_seq)
+
+    # ---- requests -------------------------------------------------------------------------------
+
+    async def hibernate(self, session_id: str) -> SessionRecord:
+        """Stop the container and keep the session; returns when both are so. Idempotent."""
+        held = await self._settled(session_id)
+        held.touch()
+        held.step(messages.HibernateRequested())
+        limit = self._rules.stop_timeout + WRITE_SECONDS
+        phases = {SessionPhase.HIBERNATED, SessionPhase.ENDING}
+        await held.until(lambda: held.machine.phase in phases and held.clean, "hibernation", limit)
+        if held.machine.phase is SessionPhase.ENDING:
+            raise SessionEnded(session_id)
+        return held.view
+
+    async def resume(self, session_id: str) -> SessionRecord:
+        """Bring the session up; returns at once (``route`` waits). Idempotent."""
+        held = await self._settled(session_id)
+        held.touch()
+        held.step(messages.ResumeRequested())
+        return held.view
+
+    async def end(self, session_id: str) -> None:
+        """End the session with its container and workspace; returns when the store says so.
+
+        The same call again raises NotBound: the session is gone.
+        """
+        held = await self._held(session_id)
+        held.step(messages.EndRequested())
+        ended = messages.ReleaseReason.ENDED
+        limit = self._rules.end_timeout + WRITE_SECONDS
+        await held.until(lambda: held.machine.released is ended, "end of the session", limit)
+
+    async def container_lost(self, session_id: str, container_id: str, reason: str) -> None:
+        """Take note that somebody else found the container dead or deaf. Idempotent."""
+        _check_text("container_id", container_id, MAX_ID)
+        held = await self._held(session_id)
+        held.step(messages.ContainerLost(container_id, str(reason)[:MAX_REASON]))
+
+    # ---- state ----------------------------------------------------------------------------------
+
+    async def record_save(
+        self, session_id: str, path: str, size: int, etag: str, key: str
+    ) -> Receipt:
+        """Give a save its number; the receipt comes after commit. The same key gets the same receipt."""
+        _check_text("path", path, MAX_PATH)
+        _check_text("etag", etag, MAX_ETAG)
+        _check_text("key", key, MAX_KEY)
+        if not isinstance(size, int) or size < 0:
+            raise InvalidArgument("size", "bytes ≥ 0")
+        held = await self._held(session_id)
+        held.touch()
+        expected = 0
+
+        def count(record: SessionRecord) -> SessionRecord:
+            nonlocal expected
+            expected = record.save_version + 1
+            return record.model_copy(update={"save_version": expected})
+
+        saved = await self._commit(held, count, f"save:{key}")
+        receipt = Receipt(path=path, size=size, version=saved.save_version, etag=etag)
+        if saved.save_version == expected:
+            self._holder.stats.saves += 1
+            held.emit("saved", {"path": path, "version": receipt.version, "size": size})
+        return receipt
+
+    async def patch_workspace_state(
+        self, session_id: str, patch: dict[str, Any], key: str
+    ) -> SessionRecord:
+        """Apply a JSON merge patch (RFC 7396) to the workspace state; returns the session after commit.
+
+        Raises InvalidArgument for the server's own keys, PayloadTooLarge beyond 64 kB.
+        """
+        _check_text("key", key, MAX_KEY)
+        checked = check_patch(patch)
+        held = await self._held(session_id)
+        held.touch()
+
+        def apply(record: SessionRecord) -> SessionRecord:
+            state = patched(record.workspace_state, checked)
+            return record.model_copy(update={"workspace_state": state})
+
+        await self._commit(held, apply, f"patch:{key}")
+        return held.view
+
+    async def report_terminals(
+        self, session_id: str, marks: dict[str, TerminalMark | None]
+    ) -> None:
+        """Take note how far terminals have come; None forgets one. Committed within seconds."""
+        checked = check_marks(marks)
+        held = await self._held(session_id)
+        held.touch()
+        held.merge_marks(checked)
+
+    async def _commit(
+        self, held: Activation, change: Callable[[SessionRecord], SessionRecord], key: str
+    ) -> SessionRecord:
+        try:
+            return await held.writer.update(change, key=key)
+        except Fenced as fenced:
+            held.step(messages.FencedOff(fenced.current))
+            raise NotBound(self._actor_id, held.session_id) from None
+        except OSError as error:
+            raise Unavailable("store", str(error)) from error
+
+
+def _refuse_if_resting(held: Activation) -> None:
+    """Raise if no container will come by waiting."""
+    machine = held.machine
+    match machine.phase:
+        case SessionPhase.ENDING | SessionPhase.ENDED:
+            raise SessionEnded(held.session_id)
+        case SessionPhase.HIBERNATED:
+            raise PreconditionFailed("session", "ready", "hibernated")
+        case SessionPhase.FAILED:
+            raise LaunchFailed(machine.container_id or "-", machine.failure or "unknown")
+        case _:
+            return
+
+
+def _check_text(field: str, value: Any, limit: int) -> None:
+    if not isinstance(value, str) or not 0 < len(value) <= limit or "\0" in value:
+        raise InvalidArgument(field, f"text of 1 to {limit} characters")
+
+
+def _check_wait(seconds: Any) -> float:
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not seconds >= 0:
+        raise InvalidArgument("timeout_seconds", "a number of seconds ≥ 0")
+    return min(float(seconds), MAX_WAIT_SECONDS)

@@ -1,0 +1,275 @@
+"""Carries out the work that a session's machine asks for, over ``Services``; each ends with an event.
+
+Nothing of Ray here. Every step has a time limit. ``Fenced`` passes to the caller; every other
+error of the server becomes the event that says so. A launch that does not come to its end, also one
+that is cancelled, has its container removed in the background.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping
+
+from actors import session_messages as messages
+from actors.errors import CoditectError, Fenced
+from actors.ports import Services
+from actors.records import (
+    ContainerHandle,
+    ContainerRecord,
+    ContainerSpec,
+    ContainerStatus,
+    Health,
+    SessionPhase,
+    SessionRecord,
+    TerminalMark,
+)
+from actors.session_writer import WRITE_SECONDS, Change, SessionWriter, within
+from actors.tasks import Tasks
+
+logger = logging.getLogger(__name__)
+
+CODI_SECONDS = 5.0
+STOP_SLACK_SECONDS = 10.0
+WORKSPACE_SECONDS = 60.0
+
+
+class SessionWork:
+    """The doing half of one activation.
+
+    ``overlay`` brings a record up to the machine's state; ``terminals`` tells the known ones.
+    ``background`` outlives the activation.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        writer: SessionWriter,
+        *,
+        overlay: Change,
+        terminals: Callable[[], Mapping[str, TerminalMark]],
+        background: Tasks,
+    ) -> None:
+        self._services = services
+        self._writer = writer
+        self._overlay = overlay
+        self._terminals = terminals
+        self._background = background
+
+    # ---- adopting -------------------------------------------------------------------------------
+
+    async def adopt(self, command: messages.Adopt) -> messages.Event:
+        """Make CODI obey this epoch only. That it answers is the proof that it is healthy."""
+        try:
+            handle = command.handle or await self._stored_handle(command.container_id)
+        except (CoditectError, OSError) as error:
+            return messages.AdoptFailed(command.work, f"no record read: {error}", dead=False)
+        if handle is None:
+            return messages.AdoptFailed(command.work, "its record is gone", dead=True)
+        record = self._writer.record
+        try:
+            await within(
+                CODI_SECONDS,
+                "answer of the container",
+                self._services.codi.raise_epoch(handle, record.session_id, record.epoch),
+            )
+        except Fenced:
+            raise
+        except (CoditectError, OSError) as error:
+            return messages.AdoptFailed(command.work, str(error), dead=await self._is_dead(handle))
+        return messages.ContainerReady(command.work, handle, record.epoch)
+
+    async def _stored_handle(self, container_id: str) -> ContainerHandle | None:
+        found = self._services.ledger.container(container_id)
+        record = await within(WRITE_SECONDS, "read of the container", found)
+        return record.handle if record is not None else None
+
+    async def _is_dead(self, handle: ContainerHandle) -> bool:
+        try:
+            health = await within(
+                self._services.settings.probe_timeout,
+                "probe of the container",
+                self._services.runtime.probe(handle),
+            )
+        except (CoditectError, OSError):
+            return False
+        return health is Health.DEAD
+
+    # ---- launching ------------------------------------------------------------------------------
+
+    async def launch(self, command: messages.Launch) -> messages.Event:
+        """Start a container on the session's workspace, with the known terminals in it.
+
+        The record names the container before anybody is sent there: an actor that takes over in that
+        moment finds it.
+        """
+        services = self._services
+        container: ContainerRecord | None = None
+        handle: ContainerHandle | None = None
+        complete = False
+        try:
+            session = await self._writer.raise_epoch()
+            container = self._container_record(session)
+            put = services.ledger.put_container(container)
+            await within(WRITE_SECONDS, "record of the container", put)
+            launch = services.runtime.launch(self._spec(container, session.epoch))
+            handle = await within(
+                services.settings.launch_timeout, "start of the container", launch
+            )
+            raised = services.codi.raise_epoch(handle, session.session_id, session.epoch)
+            await within(CODI_SECONDS, "answer of the container", raised)
+            await self._start_terminals(handle, session)
+            await self._record_ready(container, handle)
+            complete = True
+        except Fenced:
+            raise
+        except (CoditectError, OSError) as error:
+            return messages.LaunchFailed(command.work, str(error))
+        finally:
+            if not complete and container is not None:
+                self._clean_up(container.container_id, handle)
+        return messages.ContainerReady(command.work, handle, session.epoch)
+
+    def _container_record(self, session: SessionRecord) -> ContainerRecord:
+        settings = self._services.settings
+        now = self._services.clock.now()
+        return ContainerRecord(
+            container_id=self._services.new_id("c"),
+            tenant_id=session.tenant_id,
+            node_id=settings.node_id,
+            workspace_id=session.workspace_id,
+            runtime=settings.runtime,
+            status=ContainerStatus.STARTING,
+            session_id=session.session_id,
+            user_id=session.user_id,
+            created_at=now,
+            assigned_at=now,
+        )
+
+    def _spec(self, container: ContainerRecord, epoch: int) -> ContainerSpec:
+        settings = self._services.settings
+        return ContainerSpec(
+            container_id=container.container_id,
+            tenant_id=container.tenant_id,
+            workspace_id=container.workspace_id,
+            secret=self._services.new_secret(),
+            epoch=epoch,
+            image=settings.container_image,
+            cpu=settings.container_cpu,
+            memory_bytes=settings.container_memory_bytes,
+            pids=settings.container_pids,
+            egress=settings.egress,
+        )
+
+    async def _start_terminals(self, handle: ContainerHandle, session: SessionRecord) -> None:
+        """Start the known terminals, numbered on. One that fails starts when somebody opens it."""
+
+        async def start(name: str, mark: TerminalMark) -> None:
+            try:
+                await self._services.codi.create_terminal(
+                    handle,
+                    session.epoch,
+                    name,
+                    cwd=mark.cwd,
+                    base_offset=mark.end_offset,
+                    restarted=True,
+                    session_id=session.session_id,
+                )
+            except Fenced:
+                raise
+            except (CoditectError, OSError) as error:
+                logger.warning("terminal %s of %s: %s", name, session.session_id, error)
+
+        starts = [start(name, mark) for name, mark in self._terminals().items()]
+        if starts:
+            await within(CODI_SECONDS, "start of the terminals", asyncio.gather(*starts))
+
+    async def _record_ready(self, container: ContainerRecord, handle: ContainerHandle) -> None:
+        ready = container.model_copy(
+            update={
+                "status": ContainerStatus.READY,
+                "health": Health.HEALTHY,
+                "handle": handle,
+                "ready_at": self._services.clock.now(),
+            }
+        )
+        put = self._services.ledger.put_container(ready)
+        await within(WRITE_SECONDS, "record of the container", put)
+        fields = {
+            "phase": SessionPhase.READY,
+            "container_id": handle.container_id,
+            "container_url": handle.address,
+            "container_status": ContainerStatus.READY,
+            "failure": None,
+        }
+        await self._writer.update(lambda record: self._overlay(record).model_copy(update=fields))
+
+    # ---- stopping -------------------------------------------------------------------------------
+
+    async def stop(self, command: messages.Stop) -> messages.Event:
+        """Stop the session's container and forget its record."""
+        if not command.forced:
+            try:
+                await self._remove_container(
+                    command.container_id, command.handle, self._services.settings.stop_grace
+                )
+            except (CoditectError, OSError) as error:
+                return messages.WorkFailed(command.work, str(error))
+        return messages.Stopped(command.work)
+
+    async def end(self, command: messages.EndSession) -> messages.Event:
+        """End the session: first the intent, then container and workspace, then the record.
+
+        The intent is committed before anything is destroyed, so that whoever takes over in between
+        goes on with it.
+        """
+        try:
+            await self._writer.update(self._overlay)
+            if not command.forced:
+                if command.container_id is not None:
+                    await self._remove_container(command.container_id, command.handle, 0.0)
+                workspace = self._writer.record.workspace_id
+                removal = self._services.runtime.delete_workspace(workspace)
+                await within(WORKSPACE_SECONDS, "removal of the workspace", removal)
+            await self._writer.end()
+        except Fenced:
+            raise
+        except (CoditectError, OSError) as error:
+            return messages.WorkFailed(command.work, str(error))
+        return messages.Ended(command.work)
+
+    async def passivate(self, command: messages.Passivate) -> messages.Event:
+        """Write the record without an owner."""
+        try:
+            await self._writer.passivate(self._overlay)
+        except Fenced:
+            raise
+        except (CoditectError, OSError) as error:
+            return messages.WorkFailed(command.work, str(error))
+        return messages.Passivated(command.work)
+
+    async def discard(self, command: messages.Discard) -> None:
+        """Remove a container that is not wanted. What fails here is left to the pool's sweep."""
+        try:
+            await self._remove_container(command.container_id, command.handle, 0.0)
+        except (CoditectError, OSError) as error:
+            logger.warning(
+                "container %s (%s) is left to the sweep: %s",
+                command.container_id, command.reason.value, error,
+            )  # fmt: skip
+
+    async def _remove_container(
+        self, container_id: str, handle: ContainerHandle | None, grace: float
+    ) -> None:
+        handle = handle or await self._stored_handle(container_id)
+        if handle is not None:
+            stop = self._services.runtime.stop(handle, grace)
+            await within(grace + STOP_SLACK_SECONDS, "stop of the container", stop)
+        removal = self._services.ledger.remove_container(container_id)
+        await within(WRITE_SECONDS, "removal of the container's record", removal)
+
+    def _clean_up(self, container_id: str, handle: ContainerHandle | None) -> None:
+        if self._background.full:
+            return  # the process is ending; the sweep removes what is left
+        discard = messages.Discard(container_id, handle, messages.DiscardReason.LATE)
+        self._background.spawn(f"clean up {container_id}", self.discard(discard))
