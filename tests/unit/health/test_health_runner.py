@@ -1,0 +1,198 @@
+"""The health runner over fakes: losses reach whoever decides."""
+
+import asyncio
+
+import pytest
+
+from actors.errors import ActorGone, Unavailable
+from actors.health_runner import HealthRunner
+from actors.records import ContainerSpec, ContainerStatus, Health
+from tests.fakes.pool_fakes import (
+    ManualClock,
+    PoolLedger,
+    container_record,
+    services,
+    session_record,
+    settle,
+)
+from tests.fakes.runtimes import MemoryRuntime
+
+READY = ContainerStatus.READY
+
+
+class RecordingOwners:
+    def __init__(self):
+        self.told, self.reopened, self.resyncs = [], [], 0
+        self.error = None
+
+    async def container_lost(self, actor_id, session_id, container_id, reason):
+        self.told.append((actor_id, session_id, container_id, reason))
+        if self.error:
+            raise self.error
+
+    async def reopen(self, user_id, name, key, dead_actor_id):
+        self.reopened.append((user_id, name, dead_actor_id))
+
+    async def resync(self):
+        self.resyncs += 1
+
+
+class Ward:
+    def __init__(self):
+        self.ledger, self.runtime = PoolLedger(), MemoryRuntime()
+        self.clock, self.owners = ManualClock(), RecordingOwners()
+        self.runner = HealthRunner(
+            services(self.ledger, self.runtime, self.clock), self.owners, lambda: 0.5
+        )
+
+    async def add(self, container_id, status=ContainerStatus.WARM, **changes):
+        spec = ContainerSpec(
+            container_id=container_id, tenant_id="t", workspace_id="w", secret="secret"
+        )
+        handle = await self.runtime.launch(spec)
+        self.ledger.records[container_id] = container_record(
+            container_id, status, handle=handle, health=Health.HEALTHY, **changes
+        )
+
+    async def add_session(self, owner):
+        await self.add("c1", READY, session_id="s1", user_id="u1")
+        self.ledger.sessions_by_id["s1"] = session_record(
+            "s1", container_id="c1", owner_actor_id=owner
+        )
+
+    async def round(self, seconds=2.0):
+        self.clock.advance(seconds)
+        await self.runner.refresh()
+        await self.runner.probe_due()
+        await settle()
+
+
+@pytest.fixture
+async def ward():
+    made = Ward()
+    yield made
+    await made.runner.close()
+
+
+async def test_the_end_of_a_warm_container_is_noticed_without_a_probe(ward):
+    await ward.add("c1")
+    await ward.runner.refresh()
+    await settle()
+    ward.runtime.crash("c1")
+    await settle()
+    record = ward.ledger.records["c1"]
+    assert (record.status, record.health) == (ContainerStatus.LOST, Health.DEAD)
+    assert record.reason == "exited: killed by signal 9"
+    assert ward.owners.resyncs == 1
+
+
+async def test_the_owner_is_told_of_its_containers_end_at_once(ward):
+    await ward.add_session("a1")
+    await ward.runner.refresh()
+    await settle()
+    ward.runtime.crash("c1")
+    await settle()
+    assert ward.owners.told == [("a1", "s1", "c1", "exited: killed by signal 9")]
+    assert ward.ledger.records["c1"].status is READY
+
+
+async def test_an_owner_that_did_not_hear_is_told_again(ward):
+    await ward.add_session("a1")
+    ward.owners.error = Unavailable("a1", "restarting")
+    await ward.runner.refresh()
+    await settle()
+    ward.runtime.crash("c1")
+    await settle()
+    ward.owners.error = None
+    for _ in range(3):
+        await ward.round()
+    assert len(ward.owners.told) == 2
+    assert ward.owners.reopened == []
+
+
+async def test_the_session_of_an_owner_that_is_gone_is_opened_through_the_pool(ward):
+    await ward.add_session("a1")
+    ward.owners.error = ActorGone("a1")
+    await ward.runner.refresh()
+    await settle()
+    ward.runtime.crash("c1")
+    await settle()
+    assert ward.owners.reopened == [("u1", "main", "a1")]
+
+
+async def test_the_container_of_a_passive_session_is_marked_and_nobody_is_woken(ward):
+    await ward.add_session(None)
+    await ward.runner.refresh()
+    await settle()
+    ward.runtime.crash("c1")
+    await settle()
+    assert ward.ledger.records["c1"].status is ContainerStatus.LOST
+    assert (ward.owners.told, ward.owners.reopened, ward.owners.resyncs) == ([], [], 0)
+
+
+async def test_a_container_that_stops_answering_is_lost_after_the_threshold(ward):
+    await ward.add("c1")
+    await ward.round()
+    ward.runtime.health["c1"] = Health.UNHEALTHY
+    for _ in range(2):
+        await ward.round(2.5)
+    assert ward.ledger.records["c1"].status is ContainerStatus.WARM
+    await ward.round(2.5)
+    assert ward.ledger.records["c1"].status is ContainerStatus.LOST
+
+
+async def test_a_probe_that_hangs_counts_as_failed(ward):
+    async def hang(handle):
+        await asyncio.Event().wait()
+
+    await ward.add("c1")
+    await ward.runner.refresh()
+    ward.runtime.probe = hang
+    ward.runner._services = services(ward.ledger, ward.runtime, ward.clock, probe_timeout=0.001)
+    for _ in range(3):
+        await ward.round(2.5)
+    assert ward.ledger.records["c1"].status is ContainerStatus.LOST
+
+
+async def test_an_end_that_was_missed_while_nobody_watched_is_noticed(ward):
+    await ward.add("c1")
+    ward.runtime.crash("c1")
+    await ward.runner.refresh()
+    await settle()
+    assert ward.ledger.records["c1"].status is ContainerStatus.LOST
+
+
+async def test_a_container_claimed_since_the_last_look_is_told_to_its_new_owner(ward):
+    await ward.add("c1")
+    await ward.runner.refresh()
+    await settle()
+    claimed = ward.ledger.records["c1"].model_copy(
+        update={"status": READY, "session_id": "s1", "user_id": "u1"}
+    )
+    ward.ledger.records["c1"] = claimed
+    ward.ledger.sessions_by_id["s1"] = session_record("s1", container_id="c1", owner_actor_id="a1")
+    ward.runtime.crash("c1")
+    await settle()
+    assert [told[:3] for told in ward.owners.told] == [("a1", "s1", "c1")]
+
+
+async def test_a_stopped_container_is_no_longer_watched(ward):
+    await ward.add("c1")
+    await ward.runner.refresh()
+    await settle()
+    await ward.ledger.remove_container("c1")
+    await ward.runner.refresh()
+    ward.runtime.crash("c1")
+    await settle()
+    assert ward.runner.stats()["containers_watched"] == 0
+    assert ward.runner.stats()["exits_total"] == 0
+
+
+async def test_a_new_process_learns_the_health_of_what_was_there(ward):
+    await ward.add("c1")
+    ward.ledger.records["c1"] = ward.ledger.records["c1"].model_copy(
+        update={"health": Health.UNKNOWN}
+    )
+    await ward.round()
+    await ward.round(2.5)
+    assert ward.ledger.records["c1"].health is Health.HEALTHY
