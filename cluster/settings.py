@@ -6,11 +6,21 @@ Sources, strongest first: command-line options, ``CODITECT_*`` environment varia
 
 from __future__ import annotations
 
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
+from typing import Any
 
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from actors.errors import InvalidArgument
+
+PREFIX = "CODITECT_"
+# Variables of the prefix that are not settings of the server.
+OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL", "CODITECT_SERVER"})
 
 
 class RuntimeName(StrEnum):
@@ -34,10 +44,10 @@ class Egress(StrEnum):
     NONE = "none"
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The server's settings. Times are seconds, sizes bytes."""
 
-    model_config = SettingsConfigDict(env_prefix="CODITECT_", extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     # Where it listens and keeps things
     host: str = Field("127.0.0.1", description="address the ingress listens on")
@@ -45,7 +55,7 @@ class Settings(BaseSettings):
     data_dir: Path = Field(Path("coditect-data"), description="everything that lasts, and the logs")
     public_url: str | None = Field(None, description="address people use, when behind a proxy")
     tenant: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="tenant id")
-    dashboard: bool = Field(True, description="start the Ray dashboard")
+    dashboard: bool = Field(default=True, description="start the Ray dashboard")
 
     # The first administrator
     admin_email: str | None = Field(None, description="first administrator; made up when absent")
@@ -53,7 +63,9 @@ class Settings(BaseSettings):
 
     # Store and runtime
     store: StoreName = Field(StoreName.EMBEDDED, description="embedded or foundationdb")
-    store_map_size: int = Field(64 << 30, ge=1 << 20, description="largest size of the embedded store")
+    store_map_size: int = Field(
+        64 << 30, ge=1 << 20, description="largest size of the embedded store"
+    )
     runtime: RuntimeName = Field(RuntimeName.SANDBOX, description="sandbox or cloud_run")
     workspace_image: str = Field("coditect/workspace:latest", description="image of a workspace")
 
@@ -66,14 +78,24 @@ class Settings(BaseSettings):
     stop_grace: float = Field(3.0, ge=0, le=600, description="time a container gets to end itself")
 
     # Pools
-    pool_size: int = Field(4, ge=0, le=1000, description="warm slots kept ready (actors and containers)")
-    warm_actors: int | None = Field(None, ge=0, le=1000, description="warm actors, if not pool_size")
-    warm_containers: int | None = Field(None, ge=0, le=1000, description="warm containers, likewise")
+    pool_size: int = Field(
+        4, ge=0, le=1000, description="warm slots kept ready (actors and containers)"
+    )
+    warm_actors: int | None = Field(
+        None, ge=0, le=1000, description="warm actors, if not pool_size"
+    )
+    warm_containers: int | None = Field(
+        None, ge=0, le=1000, description="warm containers, likewise"
+    )
     max_pending_launches: int = Field(64, ge=1, le=10000, description="cold launches before 503")
 
     # Sessions
-    passivate_after: float = Field(60.0, gt=0, description="time without clients before passivation")
-    attach_ttl: float = Field(20.0, gt=1, description="an attachment not renewed for this long is gone")
+    passivate_after: float = Field(
+        60.0, gt=0, description="time without clients before passivation"
+    )
+    attach_ttl: float = Field(
+        20.0, gt=1, description="an attachment not renewed for this long is gone"
+    )
     max_sessions_per_user: int = Field(8, ge=1, le=1000, description="live sessions of one user")
 
     # Health
@@ -81,25 +103,127 @@ class Settings(BaseSettings):
     probe_timeout: float = Field(2.0, gt=0, description="limit for one probe")
     probe_failures: int = Field(3, ge=1, description="failed probes in a row before a restart")
     reconcile_interval: float = Field(1.0, gt=0, description="time between reconciliations")
-    orphan_lease: float = Field(30.0, gt=0, description="a container nobody knows is stopped after this")
+    orphan_lease: float = Field(
+        30.0, gt=0, description="a container nobody knows is stopped after this"
+    )
 
     # Ingress
     ingress_replicas: int = Field(2, ge=1, le=64, description="ingress processes on this machine")
     access_token_ttl: float = Field(900.0, ge=10, description="life of an access token")
     refresh_token_ttl: float = Field(30 * 86400.0, ge=60, description="life of a refresh token")
-    refresh_overlap: float = Field(30.0, ge=0, le=600, description="a replaced refresh token still answers")
+    refresh_overlap: float = Field(
+        30.0, ge=0, le=600, description="a replaced refresh token still answers"
+    )
     argon2_parallel: int = Field(2, ge=1, le=64, description="password checks at once per replica")
     argon2_queue: int = Field(512, ge=1, description="password checks waiting before 429")
     max_body: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_file: int = Field(2 << 30, ge=1, description="largest file saved through the API")
-    cookie_secure: bool = Field(False, description="mark cookies Secure (set behind TLS)")
+    cookie_secure: bool = Field(default=False, description="mark cookies Secure (set behind TLS)")
 
     # CODI
-    terminal_scrollback: int = Field(1 << 20, ge=4096, description="journal bytes kept per terminal")
+    terminal_scrollback: int = Field(
+        1 << 20, ge=4096, description="journal bytes kept per terminal"
+    )
     max_terminals: int = Field(32, ge=1, le=1024, description="terminals of a session")
     exec_timeout: float = Field(30.0, gt=0, le=3600, description="limit of exec when none is given")
-    exec_output: int = Field(1 << 20, ge=1024, description="bytes kept of exec's stdout and stderr each")
+    exec_output: int = Field(
+        1 << 20, ge=1024, description="bytes kept of exec's stdout and stderr each"
+    )
 
     # Ray
     object_store_memory: int = Field(128 << 20, ge=76 << 20, description="Ray's object store")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
+
+
+_NOT_THERE_YET: Mapping[str, StrEnum] = {
+    "store": StoreName.FOUNDATIONDB,
+    "runtime": RuntimeName.CLOUD_RUN,
+}
+
+
+def load(
+    options: Mapping[str, Any],
+    *,
+    environment: Mapping[str, str] | None = None,
+    directory: Path | None = None,
+) -> Settings:
+    """Gather the settings from options, environment and file, strongest first.
+
+    Raises InvalidArgument: it names the setting, the values allowed, and where it was set.
+    """
+    environment = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    places: dict[str, str] = {}
+    for source in (_from_file(environment, directory or Path()), _from_environment(environment)):
+        for name, (value, place) in source.items():
+            values[name], places[name] = value, place
+    for name, value in options.items():
+        values[name], places[name] = value, f"option --{name.replace('_', '-')}"
+    for name, place in places.items():
+        if name not in Settings.model_fields:
+            near = difflib.get_close_matches(name, Settings.model_fields, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise InvalidArgument(name, f"no such setting ({place}){hint}")
+    try:
+        settings = Settings(**values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        shown = "" if "password" in name else f", not {first['input']!r}"
+        raise InvalidArgument(
+            name, f"{first['msg']}{shown} ({places.get(name, 'default')})"
+        ) from None
+    for name, absent in _NOT_THERE_YET.items():
+        if getattr(settings, name) is absent:
+            reason = f"{absent.value} is not in this version ({places.get(name, 'default')})"
+            raise InvalidArgument(name, reason)
+    return settings
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:
+    return {
+        variable.removeprefix(PREFIX).lower(): (value, f"variable {variable}")
+        for variable, value in environment.items()
+        if variable.startswith(PREFIX) and variable not in OTHER_VARIABLES
+    }
+
+
+def _from_file(environment: Mapping[str, str], directory: Path) -> dict[str, tuple[Any, str]]:
+    named = environment.get("CODITECT_CONFIG")
+    path = Path(named) if named else directory / "coditect.toml"
+    try:
+        text = path.read_text()
+    except FileNotFoundError:
+        if named:
+            raise InvalidArgument("CODITECT_CONFIG", f"no file {path}") from None
+        return {}
+    except OSError as error:
+        raise InvalidArgument(str(path), error.strerror or "cannot be read") from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidArgument(str(path), str(error)) from None
+    return {name: (value, f"{path}:{_line(text, name)}") for name, value in values.items()}
+
+
+def _line(text: str, name: str) -> int:
+    for number, line in enumerate(text.splitlines(), 1):
+        if line.split("=", 1)[0].strip().strip("\"'") in {name, f"[{name}]"}:
+            return number
+    return 1
+
+
+def table() -> str:
+    """Return the settings as the README's table."""
+    lines = ["| setting | default | meaning |", "| --- | --- | --- |"]
+    for name, field in Settings.model_fields.items():
+        default = field.default.value if isinstance(field.default, StrEnum) else field.default
+        shown = "" if default is None else f"`{default}`"
+        lines.append(f"| `{name}` | {shown} | {field.description} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    import sys
+
+    sys.stdout.write(table() + "\n")

@@ -1,0 +1,50 @@
+# Everything installs what it needs by itself; see `make help`.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+NEEDS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+
+.PHONY: help run test check bench lock clean
+
+help:  ## say what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
+
+run: $(VENV)/installed  ## set everything up and start the server
+	$(BIN)/coditect up
+
+test: $(VENV)/installed system  ## set everything up and run every test
+	$(BIN)/python -m pytest $(TESTS)
+
+check: $(VENV)/installed  ## lint, format, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(VENV)/installed  ## measure; results go to benchmarks/results/
+	$(BIN)/python -m benchmarks $(NAMES)
+
+lock: $(VENV)/installed  ## pin all packages anew, with hashes and without addresses
+	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
+	    --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements.lock
+
+$(VENV)/installed: requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) || \
+	    { $(NEEDS_ROOT) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# The server itself needs no Debian package; the tests want a browser and the system's bubblewrap.
+.PHONY: system
+system:
+	@missing=; command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
+	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
+	if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
+	    $(NEEDS_ROOT) apt-get update -qq && \
+	    DEBIAN_FRONTEND=noninteractive $(NEEDS_ROOT) apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+	fi
+
+clean:  ## remove the virtual environment and caches
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,90 @@
+"""What Ray and Serve are told through the environment. A function of settings and paths; sets nothing.
+
+Every address and path of Serve's HAProxy mode is set, since its defaults are shared between servers
+and open to the network (Ray 2.60, ``serve/_private/constants.py``).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.bringup.layout import MARKER, Layout
+from cluster.settings import Settings
+
+GCS_RECONNECT_SECONDS = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Ports:
+    """Free ports that were found for this server."""
+
+    gcs: int
+    dashboard: int
+    dashboard_agent: int
+    metrics_export: int
+    haproxy_metrics: int
+    haproxy_stats: int
+
+
+def environment(settings: Settings, layout: Layout, ports: Ports, packages: Path) -> dict[str, str]:
+    """Return the variables that every process of the server gets."""
+    return {
+        MARKER: str(layout.data_dir),
+        "PYTHONPATH": str(packages),
+        **_ray(settings, layout),
+        **_serve(layout, ports),
+    }
+
+
+def _ray(settings: Settings, layout: Layout) -> dict[str, str]:
+    return {
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(layout.token_file),
+        # The GCS forgets nothing when it is restarted; see `head.py`.
+        "RAY_gcs_storage": "rocksdb",
+        "RAY_gcs_storage_path": str(layout.gcs_dir),
+        "RAY_gcs_rpc_server_reconnect_timeout_s": str(GCS_RECONNECT_SECONDS),
+        # A dead node is noticed within about 2 s instead of 18 s.
+        "RAY_health_check_initial_delay_ms": "5000",
+        "RAY_health_check_period_ms": "500",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": "6",
+        "RAY_grpc_client_keepalive_time_ms": "1000",
+        "RAY_grpc_client_keepalive_timeout_ms": "2000",
+        # An idle worker costs less when it reports less.
+        "RAY_task_events_report_interval_ms": "0",
+        "RAY_event_stats": "0",
+        "RAY_metrics_report_interval_ms": "30000",
+        "RAY_enable_metrics_collection": "0",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ROTATION_MAX_BYTES": str(16 << 20),
+        "RAY_ROTATION_BACKUP_COUNT": "2",
+        "RAY_BACKEND_LOG_LEVEL": "warning" if settings.log_level != "debug" else "debug",
+        "RAY_DEDUP_LOGS": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+        # Pre-started workers would only compete with what is started on purpose.
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        "RAY_memory_monitor_refresh_ms": "0",
+    }
+
+
+def _serve(layout: Layout, ports: Ports) -> dict[str, str]:
+    directory = layout.haproxy_dir
+    return {
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
+        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "admin.sock"),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
+        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
+        # An old HAProxy keeps its sockets for a day after a change of replicas.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
+        "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "86400",
+        "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "86400",
+        "RAY_SERVE_HAPROXY_MAXCONN": "20000",
+        "RAY_SERVE_HAPROXY_NBTHREAD": "2",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+    }

@@ -1,0 +1,121 @@
+"""The Ray head of one server: its own GCS, dashboard and raylet, on ports and paths of its own.
+
+Ray's ``Node`` starts the daemons as children of this process, bound to its life by
+``PR_SET_PDEATHSIG`` (prctl(2)): whatever ends this process ends them. Nothing in Ray restarts a GCS
+that has died, so this does: the same command on the same port and the same RocksDB directory, while
+the raylet and all workers wait (``RAY_gcs_rpc_server_reconnect_timeout_s``).
+
+The GCS directory is emptied at every start of the server: what lasts is in the server's own store,
+and a fresh GCS cannot bring back actors that nobody wants.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import socket
+from contextlib import ExitStack
+from typing import Any
+
+from actors.errors import Unavailable
+from cluster.bringup.environment import Ports
+from cluster.bringup.layout import Layout
+from cluster.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+MAX_GCS_RESTARTS_IN_A_ROW = 10
+
+
+def free_ports() -> Ports:
+    """Return ports of the loopback that are free at this moment, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(6)]
+        for each in sockets:
+            each.bind((LOOPBACK, 0))
+        return Ports(*(each.getsockname()[1] for each in sockets))
+
+
+class RayHead:
+    """Starts, watches and ends the head's daemons. All calls come from the main thread.
+
+    The main thread, because ``PR_SET_PDEATHSIG`` fires when the *thread* that forked ends.
+    """
+
+    def __init__(self, settings: Settings, layout: Layout, ports: Ports) -> None:
+        self._settings = settings
+        self._layout = layout
+        self._ports = ports
+        self._node: Any = None
+        self._gcs_restarts = 0
+
+    @property
+    def address(self) -> str:
+        """The GCS address that a driver connects to."""
+        return f"{LOOPBACK}:{self._ports.gcs}"
+
+    @property
+    def dashboard_url(self) -> str:
+        """The dashboard's address; empty when it is off."""
+        return f"http://{LOOPBACK}:{self._ports.dashboard}" if self._settings.dashboard else ""
+
+    def start(self) -> None:
+        """Start GCS, dashboard and raylet; about three seconds. Raises Unavailable."""
+        shutil.rmtree(self._layout.gcs_dir, ignore_errors=True)
+        self._layout.gcs_dir.mkdir(mode=0o700)
+        from ray._private.node import Node  # noqa: PLC0415 - after the environment is set
+        from ray._private.parameter import RayParams  # noqa: PLC0415
+
+        ports, settings = self._ports, self._settings
+        parameters = RayParams(
+            node_ip_address=LOOPBACK,
+            gcs_server_port=ports.gcs,
+            temp_dir=str(self._layout.ray_dir / "ray"),
+            object_store_memory=settings.object_store_memory,
+            include_dashboard=settings.dashboard,
+            dashboard_host=LOOPBACK,
+            dashboard_port=ports.dashboard,
+            dashboard_agent_listen_port=ports.dashboard_agent,
+            metrics_export_port=ports.metrics_export,
+            include_log_monitor=False,
+            no_monitor=True,
+            # Actors ask for no processors here; the count only bounds Ray's own tasks.
+            num_cpus=max(8, os.cpu_count() or 1),
+            num_gpus=0,
+        )
+        try:
+            self._node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+        except Exception as error:
+            reason = str(error).strip().splitlines()
+            raise Unavailable("ray", reason[0] if reason else type(error).__name__) from error
+
+    def watch(self) -> None:
+        """Start the GCS again if it has died. Raises Unavailable when the node cannot go on."""
+        dead = {kind for kind, _ in self._node.dead_processes()}
+        if "raylet" in dead:
+            raise Unavailable("ray", f"the raylet has ended; see {self._layout.ray_dir}/ray")
+        if "gcs_server" in dead:
+            self._restart_gcs()
+        else:
+            self._gcs_restarts = 0
+        if "dashboard" in dead:
+            logger.warning("the Ray dashboard has ended; the server goes on without it")
+            del self._node.all_processes["dashboard"]
+
+    def _restart_gcs(self) -> None:
+        self._gcs_restarts += 1
+        if self._gcs_restarts > MAX_GCS_RESTARTS_IN_A_ROW:
+            raise Unavailable("ray", "the GCS ends again and again")
+        logger.warning("the GCS has ended; starting it again")
+        del self._node.all_processes["gcs_server"]
+        self._node._gcs_address = None  # noqa: SLF001 - Node has no public restart of the GCS
+        self._node._gcs_client = None  # noqa: SLF001
+        self._node.start_gcs_server()
+
+    def stop(self) -> None:
+        """End the daemons, and with the raylet every worker. Idempotent."""
+        if self._node is not None:
+            self._node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
+            self._node = None

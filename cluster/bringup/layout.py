@@ -1,0 +1,146 @@
+"""Where a server keeps what: the data directory lasts, the run directory goes with the server."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from actors.errors import Unavailable
+from cluster.runtime.identity import ProcessIdentity, identify, is_alive
+
+MARKER = "CODITECT_SERVER"
+"""The environment variable by which every process of a server is known; its value is the data directory."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerFile:
+    """What a running server says of itself in ``run/server.json``; ``url`` is empty until it is ready."""
+
+    pid: int
+    start_ticks: int
+    boot_id: str
+    started_at: float
+    url: str = ""
+    dashboard_url: str = ""
+
+    @property
+    def identity(self) -> ProcessIdentity:
+        """The process that runs ``coditect up``."""
+        return ProcessIdentity(pid=self.pid, start_ticks=self.start_ticks, boot_id=self.boot_id)
+
+
+class Layout:
+    """The paths of one server."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.data_dir = data_dir.expanduser().resolve()
+        digest = hashlib.blake2b(os.fsencode(self.data_dir), digest_size=5).hexdigest()
+        # Unix socket paths end at 107 bytes (unix(7)), so Ray's directory cannot be under data_dir.
+        self.ray_dir = Path(tempfile.gettempdir()) / f"coditect-{os.geteuid()}-{digest}"
+        self.run_dir = self.data_dir / "run"
+        self.log_dir = self.data_dir / "logs"
+        self.store_dir = self.data_dir / "store"
+        self.gcs_dir = self.run_dir / "gcs"
+        self.haproxy_dir = self.ray_dir / "haproxy"
+        self.token_file = self.run_dir / "ray-token"
+        self.server_file = self.run_dir / "server.json"
+        self.keep_file = self.run_dir / "keep-containers"
+        self.lock_file = self.data_dir / "server.lock"
+
+    def prepare(self) -> None:
+        """Make the directories. Raises Unavailable with the reason when that cannot be done."""
+        try:
+            self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
+            for directory in (self.run_dir, self.log_dir, self.store_dir):
+                directory.mkdir(exist_ok=True, mode=0o700)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise Unavailable("data directory", f"{self.data_dir}: {reason}") from error
+
+    def prepare_ray_dir(self) -> None:
+        """Make Ray's directory, for this user alone: /tmp is everybody's."""
+        self.ray_dir.mkdir(mode=0o700, exist_ok=True)
+        status = self.ray_dir.lstat()
+        if status.st_uid != os.geteuid() or status.st_mode & 0o077 or self.ray_dir.is_symlink():
+            raise Unavailable("ray", f"{self.ray_dir} belongs to somebody else; remove it")
+        self.haproxy_dir.mkdir(mode=0o700, exist_ok=True)
+
+    def node_id(self) -> str:
+        """Return this node's lasting id; made up at first."""
+        path = self.data_dir / "node-id"
+        if not path.exists():
+            path.write_text(f"n-{secrets.token_hex(5)}\n")
+        return path.read_text().strip()
+
+    def new_token(self) -> None:
+        """Write a new authentication token for the Ray cluster, readable by this user alone."""
+        self.token_file.unlink(missing_ok=True)
+        descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "w") as file:
+            file.write(secrets.token_hex(32))
+
+    def read_server(self) -> ServerFile | None:
+        """Return what the running server says of itself; None when none runs."""
+        try:
+            known = ServerFile(**json.loads(self.server_file.read_text()))
+        except (FileNotFoundError, NotADirectoryError, ValueError, TypeError):
+            return None
+        return known if is_alive(known.identity) else None
+
+    def write_server(self, server: ServerFile) -> None:
+        """Say what runs, in one step."""
+        draft = self.server_file.with_suffix(".draft")
+        draft.write_text(json.dumps(asdict(server)))
+        draft.chmod(0o600)
+        draft.replace(self.server_file)
+
+
+class DataDirLock:
+    """One server a data directory: an flock that ends with the process, whatever ends it."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._descriptor: int | None = None
+
+    def acquire(self) -> None:
+        """Lock. Raises Unavailable and names the holder."""
+        path = self._layout.lock_file
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise Unavailable("data directory", f"{path}: {error.strerror}") from error
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            holder = os.read(descriptor, 32).decode().strip() or "unknown"
+            os.close(descriptor)
+            if error.errno not in {errno.EAGAIN, errno.EACCES}:
+                raise Unavailable("data directory", f"{path}: {error.strerror}") from error
+            raise Unavailable(
+                "data directory",
+                f"{self._layout.data_dir} is in use by the server with pid {holder};"
+                " stop it with `coditect down`, or choose another --data-dir",
+            ) from None
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
+        self._descriptor = descriptor
+
+    def release(self) -> None:
+        """Let the next server in."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def own_server_file(started_at: float) -> ServerFile:
+    """Return the entry of this process."""
+    me = identify(os.getpid())
+    assert me is not None
+    return ServerFile(me.pid, me.start_ticks, me.boot_id, started_at)

@@ -1,0 +1,262 @@
+"""One server in the foreground: up, watched, down.
+
+This process holds the data directory's lock, starts the Ray head, has the conductor bring up what
+runs on Ray, and then watches. Whatever ends it, ``_down`` runs: daemons, workers and HAProxy are ended,
+containers too unless they are to be kept, and Ray's directory is removed. If it is killed itself, the
+kernel ends the daemons with it, and the next start removes what is left.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+import cluster
+from actors.errors import CoditectError, DeadlineExceeded, Unavailable
+from cluster import doctor
+from cluster.bringup import leftovers
+from cluster.bringup.environment import environment
+from cluster.bringup.head import RayHead, free_ports
+from cluster.bringup.layout import DataDirLock, Layout, own_server_file
+from cluster.bringup.progress import Progress
+from cluster.settings import Settings
+
+WATCH_SECONDS = 0.25
+CONDUCTOR_SECONDS = 240.0
+STOPS_AT_ONCE = 16
+
+
+class Interrupted(BaseException):
+    """A signal asked for the end while the start was under way."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """What an operator is told when the server is ready."""
+
+    url: str
+    dashboard_url: str
+    admin_email: str
+    admin_password: str | None
+    seconds: float
+
+
+class Server:
+    """Runs one server until a signal. ``conductor`` is the module that brings up what runs on Ray."""
+
+    def __init__(self, settings: Settings, *, conductor: str, progress: Progress) -> None:
+        self._layout = Layout(settings.data_dir)
+        self._settings = settings.model_copy(update={"data_dir": self._layout.data_dir})
+        self._conductor = conductor
+        self._progress = progress
+        self._lock = DataDirLock(self._layout)
+        self._head: RayHead | None = None
+        self._end = threading.Event()
+        self._hurry = False
+        self._starting = True
+
+    def run(self) -> None:
+        """Bring it up, watch it, bring it down. Raises CoditectError when it cannot run (on)."""
+        layout = self._layout
+        layout.prepare()
+        self._lock.acquire()
+        try:
+            with self._signals():
+                try:
+                    self._say_ready(self._up())
+                    self._starting = False
+                    self._watch()
+                except Interrupted:
+                    self._progress.note("interrupted")
+                finally:
+                    self._starting = False
+                    self._down()
+        finally:
+            self._lock.release()
+
+    # ---- up -----------------------------------------------------------------------------------
+
+    def _up(self) -> Ready:
+        layout, settings = self._layout, self._settings
+        with self._progress.step("machine"):
+            # Leftovers first: a killed server's HAProxy may still hold the port.
+            leftovers.end(layout.data_dir, grace_seconds=1.0)
+            shutil.rmtree(layout.ray_dir, ignore_errors=True)
+            layout.keep_file.unlink(missing_ok=True)
+            if settings.port == 0:
+                settings = self._settings = settings.model_copy(update={"port": free_ports().gcs})
+            failed = doctor.fatal(doctor.run_checks(settings))
+            if failed:
+                raise Unavailable(
+                    "this machine",
+                    "; ".join(f"{check.name}: {check.found}; {check.advice}" for check in failed),
+                )
+            layout.prepare_ray_dir()
+            layout.new_token()
+        layout.write_server(own_server_file(time.time()))
+        ports = free_ports()
+        packages = Path(cluster.__file__).parents[1]
+        os.environ.update(environment(settings, layout, ports, packages))
+        self._head = RayHead(settings, layout, ports)
+        with self._progress.step("ray head"):
+            self._head.start()
+        told = self._conduct(self._head.address)
+        url = settings.public_url or f"http://{_reachable(settings.host)}:{settings.port}"
+        known = own_server_file(time.time())
+        layout.write_server(replace(known, url=url, dashboard_url=self._head.dashboard_url))
+        return Ready(
+            url=url,
+            dashboard_url=self._head.dashboard_url,
+            admin_email=told.get("email", ""),
+            admin_password=told.get("password"),
+            seconds=self._progress.seconds,
+        )
+
+    def _conduct(self, address: str) -> dict[str, Any]:
+        settings = self._settings.model_dump(mode="json")
+        if self._settings.admin_password is not None:
+            settings["admin_password"] = self._settings.admin_password.get_secret_value()
+        order = {"settings": settings, "node_id": self._layout.node_id(), "address": address}
+        log = (self._layout.log_dir / "conductor.log").open("ab")
+        with (
+            log,
+            subprocess.Popen(
+                [sys.executable, "-m", self._conductor],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+            ) as process,
+        ):
+            assert process.stdin is not None
+            assert process.stdout is not None
+            try:
+                process.stdin.write(json.dumps(order).encode())
+                process.stdin.close()
+                told = self._follow(process.stdout)
+                code = process.wait(30)
+            except BaseException:
+                process.kill()
+                raise
+        if code != 0:
+            raise Unavailable("bring-up", f"see {log.name}")
+        return told
+
+    def _follow(self, stream: IO[bytes]) -> dict[str, Any]:
+        told: dict[str, Any] = {}
+        deadline = time.monotonic() + CONDUCTOR_SECONDS
+        with selectors.DefaultSelector() as selector:
+            selector.register(stream, selectors.EVENT_READ)
+            while True:
+                if time.monotonic() > deadline:
+                    raise DeadlineExceeded("bring-up", CONDUCTOR_SECONDS)
+                if not selector.select(1.0):
+                    continue
+                line = stream.readline()
+                if not line:
+                    return told
+                said = json.loads(line)
+                if said["state"] == "failed":
+                    raise Unavailable("bring-up", said["reason"])
+                if said["state"] == "done":
+                    note = f"{said['actors']} actors, {said['containers']} containers ready so far"
+                    self._progress.done(
+                        said["step"], said["seconds"], note if "actors" in said else ""
+                    )
+                    told |= said
+
+    def _say_ready(self, ready: Ready) -> None:
+        note = self._progress.note
+        note("")
+        note(
+            f"[bold green]ready[/bold green] after {ready.seconds:.1f} s at [bold]{ready.url}[/bold]"
+        )
+        if ready.admin_password is not None:
+            note(f"first administrator: {ready.admin_email}  password: {ready.admin_password}")
+            note("this password is not shown again")
+        else:
+            note(f"administrator: {ready.admin_email}")
+        if ready.dashboard_url:
+            note(f"Ray dashboard: {ready.dashboard_url} (token in {self._layout.token_file})")
+        note("Ctrl-C ends it")
+
+    # ---- watch --------------------------------------------------------------------------------
+
+    def _watch(self) -> None:
+        assert self._head is not None
+        while not self._end.wait(WATCH_SECONDS):
+            self._head.watch()
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        previous = {
+            number: signal.signal(number, self._on_signal)
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+    def _on_signal(self, _number: int, _frame: FrameType | None) -> None:
+        self._hurry = self._end.is_set()
+        first = not self._end.is_set()
+        self._end.set()
+        if self._starting and first:
+            raise Interrupted
+
+    # ---- down ---------------------------------------------------------------------------------
+
+    def _down(self) -> None:
+        layout = self._layout
+        keep = layout.keep_file.exists()
+        with self._progress.step("stopping"):
+            if self._head is not None:
+                self._head.stop()
+            leftovers.end(layout.data_dir, grace_seconds=0.0 if self._hurry else 0.5)
+            if not keep:
+                asyncio.run(self._stop_containers())
+            layout.server_file.unlink(missing_ok=True)
+            layout.keep_file.unlink(missing_ok=True)
+            shutil.rmtree(layout.ray_dir, ignore_errors=True)
+            shutil.rmtree(layout.gcs_dir, ignore_errors=True)
+        self._progress.note("containers run on" if keep else "ended")
+
+    async def _stop_containers(self) -> None:
+        from cluster.wiring import NodeWiring  # noqa: PLC0415 - imports Ray's client side
+
+        runtime = NodeWiring(self._settings, self._layout.node_id()).runtime()
+        grace = 0.0 if self._hurry else self._settings.stop_grace
+        gate = asyncio.Semaphore(STOPS_AT_ONCE)
+
+        async def stop(handle: Any) -> None:
+            async with gate:
+                await runtime.stop(handle, grace)
+
+        results = await asyncio.gather(
+            *(stop(handle) for handle in await runtime.list()), return_exceptions=True
+        )
+        for result in results:
+            if isinstance(result, CoditectError | OSError):
+                self._progress.note(f"[yellow]a container did not end: {result}[/yellow]")
+            elif isinstance(result, BaseException):
+                raise result
+
+
+def _reachable(host: str) -> str:
+    return "127.0.0.1" if host in {"", "0.0.0.0", "::"} else host  # noqa: S104 - compared, not bound

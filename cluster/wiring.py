@@ -1,0 +1,162 @@
+"""What is connected to what: the services of an actor, and the actors that a node needs.
+
+Everything here is a module-level function or a frozen dataclass, so that it can be sent to another
+process and called there.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from actors import names
+from actors.directory import ActorDirectory
+from actors.ports import ActorSettings, ContainerRuntime, Services
+from actors.supervisor_actor import ActorBlueprint, SupervisorActor
+from cluster.clock import SystemClock
+from cluster.codi.bundle import Limits, bundle
+from cluster.codi.control import CodiControl
+from cluster.identifiers import new_id, new_secret
+from cluster.runtime.sandbox import SandboxRuntime
+from cluster.runtime.stub import StubRuntime
+from cluster.settings import RuntimeName, Settings
+from cluster.store.client import RemoteEngine
+from cluster.store.ledger import StoreLedger
+
+STORE_CONCURRENCY = 5000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeWiring:
+    """One node of a server: calling it makes an actor's services (``actors.ports.ServicesFactory``)."""
+
+    settings: Settings
+    node_id: str
+
+    async def __call__(self) -> Services:
+        """Make the services of one process; belongs to the running event loop."""
+        clock = SystemClock()
+        engine = self.engine(ActorDirectory())
+        return Services(
+            settings=actor_settings(self.settings, self.node_id),
+            ledger=StoreLedger(engine, self.settings.tenant, clock),
+            runtime=self.runtime(),
+            codi=CodiControl(),
+            clock=clock,
+            new_id=new_id,
+            new_secret=new_secret,
+        )
+
+    def engine(self, directory: ActorDirectory) -> RemoteEngine:
+        """Return the store as a process other than the StoreActor's sees it."""
+        return RemoteEngine(directory, names.store_actor(self.node_id))
+
+    def runtime(self) -> ContainerRuntime:
+        """Return what starts containers."""
+        settings = self.settings
+        if settings.runtime is RuntimeName.STUB:
+            return StubRuntime(settings.data_dir, self.node_id)
+        limits = Limits(
+            scrollback=settings.terminal_scrollback,
+            max_terminals=settings.max_terminals,
+            max_file=settings.max_file,
+            exec_output=settings.exec_output,
+            exec_timeout=settings.exec_timeout,
+        )
+        return SandboxRuntime(
+            settings.data_dir,
+            self.node_id,
+            agent=bundle(settings.data_dir / "runtime" / "codi", limits),
+            clock=SystemClock(),
+            launch_timeout=settings.launch_timeout,
+            probe_timeout=settings.probe_timeout,
+        )
+
+    def blueprints(self) -> list[ActorBlueprint]:
+        """Return the actors that this node needs, in the order in which they are made."""
+        pool = names.pool_actor(self.node_id)
+        store = names.store_actor(self.node_id)
+        health = names.health_checker_actor(self.node_id)
+        return [
+            ActorBlueprint(store, partial(_make_store, self, store), "store", vital=True),
+            ActorBlueprint(pool, partial(_make_pool, self, pool), "pool", vital=True),
+            ActorBlueprint(health, partial(_make_health, self, health, pool), "health", vital=True),
+        ]
+
+
+def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
+    """Return the numbers that the actors work with."""
+    pool = settings.pool_size
+    return ActorSettings(
+        tenant_id=settings.tenant,
+        node_id=node_id,
+        runtime=settings.runtime.value,
+        warm_actors=pool if settings.warm_actors is None else settings.warm_actors,
+        warm_containers=pool if settings.warm_containers is None else settings.warm_containers,
+        max_pending_launches=settings.max_pending_launches,
+        launch_timeout=settings.launch_timeout,
+        stop_grace=settings.stop_grace,
+        passivate_after=settings.passivate_after,
+        attach_ttl=settings.attach_ttl,
+        probe_interval=settings.probe_interval,
+        probe_timeout=settings.probe_timeout,
+        probe_failures=settings.probe_failures,
+        reconcile_interval=settings.reconcile_interval,
+        orphan_lease=settings.orphan_lease,
+        container_cpu=settings.container_cpu,
+        container_memory_bytes=settings.container_memory,
+        container_pids=settings.container_pids,
+        container_image=settings.workspace_image,
+        egress=settings.egress.value,
+    )
+
+
+def make_supervisor(wiring: NodeWiring) -> Any:
+    """Make the Supervisor and return its handle."""
+    arguments = (wiring, wiring.blueprints(), SystemClock())
+    return _detached(SupervisorActor, names.SUPERVISOR, 100, *arguments)
+
+
+def make_lmdb_engine(directory: Path, map_size: int) -> Any:
+    """Make the embedded engine; called in the StoreActor's process, the only one that loads LMDB."""
+    from cluster.store.lmdb_engine import LmdbEngine  # noqa: PLC0415
+
+    return LmdbEngine(directory, map_size=map_size)
+
+
+def _make_store(wiring: NodeWiring, name: str) -> Any:
+    from cluster.store.store_actor import StoreActor  # noqa: PLC0415 - only who makes it needs it
+
+    settings = wiring.settings
+    make_engine = partial(make_lmdb_engine, settings.data_dir / "store", settings.store_map_size)
+    return _detached(StoreActor, name, STORE_CONCURRENCY, make_engine)
+
+
+def _make_pool(wiring: NodeWiring, name: str) -> Any:
+    from actors.pool_actor import POOL_CONCURRENCY, PoolActor  # noqa: PLC0415
+
+    return _detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
+
+
+def _make_health(wiring: NodeWiring, name: str, pool: str) -> Any:
+    from actors.health_checker_actor import HealthCheckerActor  # noqa: PLC0415
+
+    return _detached(HealthCheckerActor, name, 100, wiring, pool, random.random)
+
+
+def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> Any:
+    import ray  # noqa: PLC0415 - services are also made where Ray is there already, at no cost
+
+    options = ray.remote(kind).options(
+        name=name,
+        namespace=names.NAMESPACE,
+        lifetime="detached",
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=concurrency,
+        num_cpus=0,
+    )
+    return options.remote(*arguments)

@@ -1,0 +1,143 @@
+"""Brings up what runs on Ray, step by step, as a driver that then goes away.
+
+`coditect up` starts it as a process of its own: everything it makes is detached, and the process
+that watches the Ray head needs no connection to it. A line of JSON on standard output for each step:
+``{"step": …, "state": "begin" | "done" | "failed", …}``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import ray
+from ray import serve
+from ray.serve.config import HTTPOptions
+from serve_app.app import APPLICATION, build
+from serve_app.bootstrap import ensure_admin
+
+from actors import names
+from actors.directory import ActorDirectory
+from actors.errors import CoditectError, DeadlineExceeded
+from cluster.clock import SystemClock
+from cluster.settings import Settings
+from cluster.store.users import UserStore
+from cluster.wiring import NodeWiring, make_supervisor
+
+SUPERVISOR_SECONDS = 60.0
+SERVE_SECONDS = 90.0
+FIRST_SLOT_SECONDS = 60.0
+
+
+def main() -> None:
+    """Read ``{"settings", "node_id", "address"}`` from standard input and conduct."""
+    order = json.load(sys.stdin)
+    settings = Settings.model_validate(order["settings"])
+    ray.init(
+        address=order["address"],
+        namespace=names.NAMESPACE,
+        log_to_driver=False,
+        logging_level="error",
+    )
+    try:
+        asyncio.run(_conduct(NodeWiring(settings, order["node_id"])))
+    except (CoditectError, TimeoutError) as error:
+        _say(step="up", state="failed", reason=str(error) or type(error).__name__)
+        sys.exit(1)
+    finally:
+        ray.shutdown()
+
+
+async def _conduct(wiring: NodeWiring) -> None:
+    directory = ActorDirectory(lookup_seconds=20.0)
+    # Serve's controller, proxy and replicas start while the actors do: both wait for processes.
+    async with _step("actors"):
+        await directory.create(names.SUPERVISOR, lambda: make_supervisor(wiring))
+        serving = asyncio.create_task(_serve(wiring))
+        await _until(lambda: _ready(directory), "the actors", SUPERVISOR_SECONDS)
+    async with _step("administrator") as told:
+        users = UserStore(wiring.engine(directory), wiring.settings.tenant)
+        email, password = await ensure_admin(
+            users, wiring.settings, secrets.token_urlsafe, SystemClock()
+        )
+        told.update(email=email, password=password)
+    async with _step("ingress"):
+        await serving
+    if wiring.settings.pool_size:
+        async with _step("warm pool") as slots:
+            slots.update(
+                await _until(
+                    lambda: _slots(directory, wiring), "the first warm slot", FIRST_SLOT_SECONDS
+                )
+            )
+    directory.close()
+
+
+async def _serve(wiring: NodeWiring) -> None:
+    def start() -> None:
+        settings = wiring.settings
+        serve.start(
+            proxy_location="HeadOnly",
+            http_options=HTTPOptions(host=settings.host, port=settings.port),
+        )
+        serve.run(build(wiring), name=APPLICATION, route_prefix="/", _blocking=True)
+
+    try:
+        async with asyncio.timeout(SERVE_SECONDS):
+            await asyncio.to_thread(start)
+    except TimeoutError:
+        raise DeadlineExceeded("the start of the ingress", SERVE_SECONDS) from None
+
+
+async def _ready(directory: ActorDirectory) -> dict[str, Any] | None:
+    try:
+        answer: dict[str, Any] = await directory.call(names.SUPERVISOR, "ping", timeout_seconds=10)
+    except CoditectError:
+        return None
+    return answer if answer["ready"] else None
+
+
+async def _slots(directory: ActorDirectory, wiring: NodeWiring) -> dict[str, Any] | None:
+    pool = names.pool_actor(wiring.node_id)
+    try:
+        stats = await directory.call(pool, "stats", timeout_seconds=10)
+    except CoditectError:
+        return None
+    ready = {kind: stats[f"warm_{kind}_ready"] for kind in ("actors", "containers")}
+    wanted = {kind: stats[f"warm_{kind}_target"] for kind in ("actors", "containers")}
+    return ready if all(ready[kind] >= min(1, wanted[kind]) for kind in ready) else None
+
+
+async def _until(
+    probe: Callable[[], Awaitable[dict[str, Any] | None]], what: str, seconds: float
+) -> dict[str, Any]:
+    deadline = time.monotonic() + seconds
+    while (answer := await probe()) is None:
+        if time.monotonic() > deadline:
+            raise DeadlineExceeded(what, seconds)
+        await asyncio.sleep(0.1)
+    return answer
+
+
+@asynccontextmanager
+async def _step(name: str) -> AsyncIterator[dict[str, Any]]:
+    _say(step=name, state="begin")
+    began = time.monotonic()
+    result: dict[str, Any] = {}
+    yield result
+    _say(step=name, state="done", seconds=time.monotonic() - began, **result)
+
+
+def _say(**line: Any) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()

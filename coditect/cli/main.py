@@ -1,0 +1,17 @@
+"""Entry of the `coditect` command: the server's commands and the people's."""
+
+from __future__ import annotations
+
+from coditect.cli import people, server
+
+app = people.app
+server.register(app)
+
+
+def main() -> None:
+    """Run the command line."""
+    app(prog_name="coditect")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Commands for operators: up, status, down, doctor."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from actors.errors import CoditectError, InvalidArgument
+from cluster.bringup.layout import Layout, ServerFile
+from cluster.runtime.identity import is_alive, send_signal
+from cluster.settings import RuntimeName, Settings, StoreName, load
+
+CONDUCTOR = "coditect.cli.conductor"
+DETACH_SECONDS = 300.0
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="Where the server keeps everything that lasts.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (up, status, down, doctor):
+        app.command()(command)
+
+
+def up(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 picks one.")] = None,
+    data_dir: DataDir = None,
+    pool_size: Annotated[int | None, typer.Option(help="Warm slots to keep ready.")] = None,
+    runtime: Annotated[RuntimeName | None, typer.Option(help="What runs containers.")] = None,
+    store: Annotated[StoreName | None, typer.Option(help="What keeps what must last.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready.")] = False,
+) -> None:
+    """Start a server and stay in the foreground until Ctrl-C or SIGTERM."""
+    options = {
+        "host": host,
+        "port": port,
+        "data_dir": data_dir,
+        "pool_size": pool_size,
+        "runtime": runtime,
+        "store": store,
+    }
+    settings = _settings({name: value for name, value in options.items() if value is not None})
+    if detach:
+        _up_detached(settings)
+        return
+    # Imported here: the other commands need no Ray.
+    from cluster.bringup.progress import Progress  # noqa: PLC0415
+    from cluster.bringup.server import Server  # noqa: PLC0415
+
+    progress = Progress(Console(soft_wrap=True))
+    try:
+        Server(settings, conductor=CONDUCTOR, progress=progress).run()
+    except (CoditectError, TimeoutError) as error:
+        _fail(str(error))
+
+
+def status(
+    data_dir: DataDir = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Say whether the server runs and how its components are. Exit code 1 when it does not."""
+    layout = _layout(data_dir)
+    server = layout.read_server()
+    report: dict[str, Any] = {"running": server is not None, "data_dir": str(layout.data_dir)}
+    if server is not None:
+        report |= {
+            "ready": bool(server.url),
+            "url": server.url,
+            "pid": server.pid,
+            "uptime_seconds": round(time.time() - server.started_at, 1),
+            "dashboard_url": server.dashboard_url,
+            "health": _health(server),
+        }
+    if as_json:
+        typer.echo(json.dumps(report))
+    else:
+        _print_status(report)
+    raise typer.Exit(0 if server is not None else 1)
+
+
+def down(
+    data_dir: DataDir = None,
+    keep_containers: Annotated[
+        bool, typer.Option("--keep-containers", help="Let containers run on for the next server.")
+    ] = False,
+    timeout: Annotated[float, typer.Option(help="Limit in seconds.")] = 60.0,
+) -> None:
+    """End the server of a data directory."""
+    layout = _layout(data_dir)
+    server = layout.read_server()
+    if server is None:
+        _fail(f"no server runs with {layout.data_dir}")
+    if keep_containers:
+        layout.keep_file.touch()
+    send_signal(server.identity, signal.SIGTERM)
+    deadline = time.monotonic() + timeout
+    while is_alive(server.identity):
+        if time.monotonic() > deadline:
+            _fail(f"pid {server.pid} has not ended within {timeout:g} s")
+        time.sleep(0.05)
+    typer.echo("ended")
+
+
+def doctor(data_dir: DataDir = None) -> None:
+    """Check what this machine offers and say what to do about each lack."""
+    from cluster.doctor import fatal, run_checks  # noqa: PLC0415
+
+    checks = run_checks(_settings({} if data_dir is None else {"data_dir": data_dir}))
+    table = Table("", "check", "found", "advice", box=None)
+    signs = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
+    for check in checks:
+        table.add_row(signs[check.verdict], check.name, check.found, check.advice)
+    Console().print(table)
+    raise typer.Exit(1 if fatal(checks) else 0)
+
+
+def _up_detached(settings: Settings) -> None:
+    layout = Layout(settings.data_dir)
+    try:
+        layout.prepare()
+    except CoditectError as error:
+        _fail(str(error))
+    log = layout.log_dir / "server.log"
+    arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
+    with log.open("ab") as output:
+        begin = output.tell()
+        child = subprocess.Popen(
+            [sys.executable, "-m", "coditect.cli.main", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + DETACH_SECONDS
+    with log.open("rb") as said:
+        said.seek(begin)
+        while time.monotonic() < deadline:
+            sys.stdout.write(said.read().decode(errors="replace"))
+            sys.stdout.flush()
+            code = child.poll()
+            if code is not None:
+                raise typer.Exit(code or 1)
+            server = layout.read_server()
+            if server is not None and server.pid == child.pid and server.url:
+                time.sleep(0.2)
+                sys.stdout.write(said.read().decode(errors="replace"))
+                return
+            time.sleep(0.1)
+    os.kill(child.pid, signal.SIGTERM)
+    _fail(f"not ready within {DETACH_SECONDS:g} s; see {log}")
+
+
+def _settings(options: dict[str, Any]) -> Settings:
+    try:
+        return load(options)
+    except InvalidArgument as error:
+        _fail(str(error))
+
+
+def _layout(data_dir: Path | None) -> Layout:
+    return Layout(_settings({} if data_dir is None else {"data_dir": data_dir}).data_dir)
+
+
+def _health(server: ServerFile) -> dict[str, Any] | None:
+    if not server.url:
+        return None
+    try:
+        answer = httpx.get(f"{server.url}/api/admin/health", timeout=10)
+        return dict(answer.json())
+    except (httpx.HTTPError, ValueError):
+        return None
+
+
+def _print_status(report: dict[str, Any]) -> None:
+    if not report["running"]:
+        typer.echo(f"no server runs with {report['data_dir']}")
+        return
+    state = "ready" if report["ready"] else "starting"
+    typer.echo(
+        f"{state}: {report['url'] or '…'} (pid {report['pid']}, up {report['uptime_seconds']} s)"
+    )
+    health = report["health"]
+    if health is None:
+        typer.echo("its health page does not answer")
+        return
+    table = Table("component", "status", "latency", box=None)
+    for name, part in health.get("components", {}).items():
+        latency = part.get("latency_ms")
+        table.add_row(name, str(part.get("status")), "" if latency is None else f"{latency:.1f} ms")
+    Console().print(table)
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"coditect: {message}", err=True)
+    raise typer.Exit(1)
