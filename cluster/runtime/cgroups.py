@@ -134,14 +134,18 @@ def settings(version: int, controller: str, limits: Limits) -> list[tuple[str, s
 class Cgroups:
     """Makes and removes the groups of one server's containers."""
 
-    def __init__(self, parents: Mapping[str, str], version: int) -> None:
-        """``parents``: controller (``""`` for version 2) → the directory that containers' groups go in."""
+    def __init__(self, parents: Mapping[str, str], version: int, available: frozenset[str]) -> None:
+        """``parents``: controller (``""`` for version 2) → the directory that containers' groups go in.
+
+        ``available`` are the controllers that containers will be limited by.
+        """
         self._parents = parents
         self._version = version
+        self.available = available
 
     @classmethod
     def detect(cls, name: str) -> Cgroups:
-        """Find what this process may use, by trying. ``name`` tells servers apart."""
+        """Find what this process may use, by trying; nothing stays behind. ``name`` tells servers apart."""
         mounts = parse_mounts(_read("/proc/self/mountinfo"))
         own = parse_own(_read("/proc/self/cgroup"))
         parents = {}
@@ -151,28 +155,15 @@ class Cgroups:
                 if _can_hold_members(parent):
                     parents[controller] = parent
         if "memory" in parents or "pids" in parents:
-            return cls(parents, 1)
+            return cls(parents, 1, frozenset(parents))
         for mount in mounts:
             if mount.version == 2:
                 for base in candidates(mount, own.get("", "/")):
-                    if _can_hand_out(base, f"{base}/{name}"):
-                        return cls({"": f"{base}/{name}"}, 2)
-        return cls({}, 2)
-
-    @property
-    def available(self) -> frozenset[str]:
-        """The controllers that containers will be limited by."""
-        if self._version == 1:
-            return frozenset(self._parents)
-        if parent := self._parents.get(""):
-            return frozenset(_read(f"{parent}/cgroup.subtree_control").split())
-        return frozenset()
-
-    def withdraw(self) -> None:
-        """Remove the parents, where no container is in them."""
-        for parent in self._parents.values():
-            with contextlib.suppress(OSError):
-                os.rmdir(parent)
+                    parent = f"{base}/{name}"
+                    handed_out = _hand_out(base, parent)
+                    if handed_out and _can_hold_members(parent):
+                        return cls({"": parent}, 2, handed_out)
+        return cls({}, 2, frozenset())
 
     def create(self, container_id: str, limits: Limits) -> Group | None:
         """Make a container's groups, or return None where the machine allows none. Idempotent.
@@ -200,7 +191,7 @@ class Cgroups:
                 for path in paths.values():
                     parent = Path(path).parent
                     if self._version == 2 and not parent.exists():
-                        _can_hand_out(str(parent.parent), str(parent))
+                        _hand_out(str(parent.parent), str(parent))
                     Path(path).mkdir(parents=True, exist_ok=True)
             except FileNotFoundError:  # the last container went and took the parent with it
                 if attempt == _ATTEMPTS - 1:
@@ -300,25 +291,27 @@ def _can_hold_members(parent: str) -> bool:
     finally:
         with contextlib.suppress(OSError):
             os.rmdir(trial)
+            os.rmdir(parent)
     return joined.returncode == 0
 
 
-def _can_hand_out(base: str, parent: str) -> bool:
-    """Make ``parent`` a group whose children have limits; false, and nothing left, when it cannot be."""
+def _hand_out(base: str, parent: str) -> frozenset[str]:
+    """Make ``parent`` a group whose children have limits, and return which.
+
+    Memory and pids are the least; without them nothing is returned, and nothing left.
+    """
     try:
         Path(parent).mkdir(exist_ok=True)
         for directory in (base, parent):
+            file = f"{directory}/cgroup.subtree_control"
             for controller in ("memory", "pids", "cpu"):
-                if controller not in _read(f"{directory}/cgroup.subtree_control").split():
-                    file = f"{directory}/cgroup.subtree_control"
+                if controller not in _read(file).split():
                     _write(file, f"+{controller}", required=controller != "cpu")
-        if _can_hold_members(parent):
-            return True
+        return frozenset(_read(f"{parent}/cgroup.subtree_control").split())
     except OSError:
-        pass
-    with contextlib.suppress(OSError):
-        os.rmdir(parent)
-    return False
+        with contextlib.suppress(OSError):
+            os.rmdir(parent)
+        return frozenset()
 
 
 def _write(path: str, value: str, *, required: bool) -> None:

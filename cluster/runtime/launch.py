@@ -126,11 +126,14 @@ class Launch:
             _own(ours, info_ours)
             _own(theirs, info_theirs)
             command = self._command(listener.fileno(), info_theirs, ours, theirs)
-            monitor = await in_thread(spawn, command)
+            await in_thread(self._spawn, command)
             theirs.close()
-            self.processes = self.processes.model_copy(update={"monitor": monitor})
             self._record(handle, ready=False)
             return await _first_process(info_ours)
+
+    def _spawn(self, command: Command) -> None:
+        """Spawn, and note at once what was started: the caller may have been cancelled meanwhile."""
+        self.processes = self.processes.model_copy(update={"monitor": spawn(command)})
 
     def _command(
         self, listener: int, info: int, ours: contextlib.ExitStack, theirs: contextlib.ExitStack

@@ -59,7 +59,7 @@ class SandboxRuntime:
         self._registry = Registry(self._runtime_dir / "containers")
         owner = userns.HOST_ID if os.geteuid() == 0 else None
         self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owner)
-        self._group_name = f"coditect-{blake2b(os.fsencode(data_dir), digest_size=6).hexdigest()}"
+        self._group_name = group_name(data_dir)
         self._node_id = node_id
         self._agent = agent
         self._clock = clock
@@ -244,6 +244,11 @@ class SandboxRuntime:
     async def _end(self, container_id: str, processes: Processes, grace_seconds: float) -> None:
         await end(processes, grace_seconds)
         self._registry.remove(container_id)
+
+
+def group_name(data_dir: Path) -> str:
+    """Return the name of the control group that holds the containers of a data directory."""
+    return f"coditect-{blake2b(os.fsencode(data_dir.resolve()), digest_size=6).hexdigest()}"
 
 
 def _is_running(handle: ContainerHandle) -> bool:

@@ -39,7 +39,11 @@ def _run(directory: Path, stack: ExitStack) -> str | None:
         path.mkdir()
     layout = rootfs.Layout(str(workspace), str(empty), (), _SMALL, _SMALL)
     told = bwrap.Descriptors(info, status, rules)
-    command = [bwrap.find().path, *bwrap.isolation(told, rootfs.HOST_NAME, as_root=as_root)]
+    command = [
+        bwrap.find().path,
+        "--die-with-parent",
+        *bwrap.isolation(told, rootfs.HOST_NAME, as_root=as_root),
+    ]
     command += rootfs.environment({})
     command += rootfs.mounts(layout, exists=os.path.exists, read_link=rootfs.read_link)
     command.append("--")

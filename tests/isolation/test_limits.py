@@ -16,9 +16,7 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.sandbox
 
-_CONTROLLERS = Cgroups.detect(f"coditect-tests-{os.getpid()}")
-_AVAILABLE = _CONTROLLERS.available
-_CONTROLLERS.withdraw()
+_AVAILABLE = Cgroups.detect(f"coditect-tests-{os.getpid()}").available
 
 
 def needs(controller):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -14,7 +15,9 @@ import pytest
 from actors.errors import InvalidArgument, LaunchFailed
 from actors.records import ContainerHandle, Health
 from cluster.runtime import identity
+from cluster.runtime.cgroups import Cgroups
 from cluster.runtime.registry import Processes
+from cluster.runtime.sandbox import group_name
 from tests.isolation.inside import run, spec
 from tests.support.waiting import wait_until
 
@@ -45,8 +48,18 @@ def kill_group(launcher: subprocess.Popen) -> None:
 def leftovers(data_dir: Path) -> list[str]:
     """Return what is left of containers on disk and in control groups."""
     files = [str(p) for p in (data_dir / "runtime" / "containers").glob("*")]
-    groups = [str(p) for p in Path("/sys/fs/cgroup").rglob("coditect-*/c-*") if p.is_dir()]
-    return files + groups
+    groups = [str(p) for p in Path("/sys/fs/cgroup").rglob(group_name(data_dir))]
+    return files + groups + processes_of(data_dir)
+
+
+def processes_of(data_dir: Path) -> list[str]:
+    """Return the processes that still write to a log of this data directory."""
+    found = []
+    for pid in identity.all_stats():
+        with contextlib.suppress(OSError):
+            if os.readlink(f"/proc/{pid}/fd/2").startswith(f"{data_dir}/runtime"):
+                found.append(f"process {pid}")
+    return found
 
 
 async def test_a_container_survives_the_kill_of_its_launchers_process_group(make_runtime, tmp_path):
@@ -185,8 +198,13 @@ async def test_an_agent_that_never_answers_is_given_up_and_removed(make_runtime,
     assert leftovers(tmp_path / "data") == []
 
 
-@pytest.mark.parametrize("after_seconds", [0, 0.005, 0.02, 0.05])
-async def test_a_cancelled_launch_leaves_nothing(make_runtime, tmp_path, after_seconds):
+@pytest.mark.parametrize("grouped", [True, False], ids=["groups", "no groups"])
+@pytest.mark.parametrize("after_seconds", [0, 0.005, 0.02, 0.05, 0.2])
+async def test_a_cancelled_launch_leaves_nothing(
+    make_runtime, tmp_path, after_seconds, grouped, monkeypatch
+):
+    if not grouped:
+        monkeypatch.setattr(Cgroups, "detect", lambda _: Cgroups({}, 2, frozenset()))
     runtime = make_runtime(env={"HANG": "1"})
     launching = asyncio.create_task(runtime.launch(spec()))
     await asyncio.sleep(after_seconds)
@@ -194,6 +212,22 @@ async def test_a_cancelled_launch_leaves_nothing(make_runtime, tmp_path, after_s
     with pytest.raises(asyncio.CancelledError):
         await launching
     assert await runtime.list() == []
+    assert leftovers(tmp_path / "data") == []
+
+
+async def test_without_control_groups_processes_are_bounded_and_usage_is_counted(
+    make_runtime, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(Cgroups, "detect", lambda _: Cgroups({}, 2, frozenset()))
+    runtime = make_runtime()
+    container = await runtime.launch(spec(pids=40))
+    assert (await run(container, "ulimit -u")).stdout == "40\n"
+    await run(container, "sleep 1000 >/dev/null 2>&1 & disown")
+    stats = await runtime.stats(container)
+    assert stats["pids"] >= 3
+    assert stats["cpu_seconds"] > 0
+    assert stats["memory_bytes"] > 1 << 20
+    await runtime.stop(container, 1)
     assert leftovers(tmp_path / "data") == []
 
 

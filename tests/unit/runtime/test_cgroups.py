@@ -65,7 +65,11 @@ def test_the_smallest_share_of_a_processor_is_one_that_the_kernel_takes():
 
 
 def test_a_group_is_made_filled_in_and_removed(tmp_path):
-    groups = Cgroups({name: str(tmp_path / name) for name in ("memory", "pids")}, 1)
+    groups = Cgroups(
+        {name: str(tmp_path / name) for name in ("memory", "pids")},
+        1,
+        frozenset({"memory", "pids"}),
+    )
     made = groups.create("c-1", LIMITS)
     assert made.controllers == {"memory", "pids"}
     assert (tmp_path / "memory/c-1/memory.limit_in_bytes").read_text() == str(1 << 30)
@@ -83,7 +87,7 @@ def test_a_group_is_made_filled_in_and_removed(tmp_path):
 
 
 def test_a_machine_without_groups_makes_none():
-    groups = Cgroups({}, 2)
+    groups = Cgroups({}, 2, frozenset())
     assert groups.create("c-1", LIMITS) is None
     assert groups.available == frozenset()
 
