@@ -1,0 +1,271 @@
+"""A ledger in memory, honest about epochs, owners and idempotency keys.
+
+Held to the same contract as the real one by ``tests/contract/test_ledger_contract.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone
+from actors.ports import Clock
+from actors.records import (
+    Claim,
+    ContainerRecord,
+    ContainerStatus,
+    Health,
+    SessionPhase,
+    SessionRecord,
+)
+
+
+class MemoryLedger:
+    """Each method is one step, as a transaction is.
+
+    ``refuse`` holds errors that the next writes raise without writing, ``lose`` errors that they raise
+    although they wrote. ``writes`` names every write that was committed.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self.stored: dict[str, SessionRecord] = {}
+        self.records: dict[str, ContainerRecord] = {}
+        self.refuse: deque[Exception] = deque()
+        self.lose: deque[Exception] = deque()
+        self.writes: list[str] = []
+        self._answers: dict[str, object] = {}
+        self._clock = clock
+
+    # ---- reads ----------------------------------------------------------------------------------
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        await asyncio.sleep(0)
+        return self.stored.get(session_id)
+
+    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
+        await asyncio.sleep(0)
+        return self._of_user(user_id, name)
+
+    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
+        ids = sorted(i for i in self.stored if after is None or i > after)
+        return [self.stored[i] for i in ids[:limit]]
+
+    async def bound_session(self, actor_id: str) -> SessionRecord | None:
+        await asyncio.sleep(0)
+        return next((s for s in self.stored.values() if s.owner_actor_id == actor_id), None)
+
+    async def container(self, container_id: str) -> ContainerRecord | None:
+        await asyncio.sleep(0)
+        return self.records.get(container_id)
+
+    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
+        return [
+            record
+            for record in self.records.values()
+            if node_id in {None, record.node_id} and record.status is not ContainerStatus.STOPPED
+        ]
+
+    # ---- sessions -------------------------------------------------------------------------------
+
+    async def claim(
+        self,
+        *,
+        key: str,
+        user_id: str,
+        name: str,
+        new_session_id: str,
+        new_workspace_id: str,
+        actor_id: str,
+        node_id: str,
+        container_id: str | None,
+        now: float,
+        dead_actor_id: str | None = None,
+    ) -> Claim:
+        await self._begin()
+        answered = self._answers.get(f"claim/{key}")
+        if isinstance(answered, Claim):
+            return answered
+        existing = self._of_user(user_id, name)
+        if existing is not None and existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
+            return Claim(session=existing, created=False, won=False)
+        if existing is not None:
+            record = _owned(existing, actor_id, node_id, now)
+        else:
+            record = self._created(
+                SessionRecord(
+                    session_id=new_session_id,
+                    tenant_id="t",
+                    user_id=user_id,
+                    name=name,
+                    phase=SessionPhase.STARTING,
+                    epoch=1,
+                    workspace_id=new_workspace_id,
+                    owner_actor_id=actor_id,
+                    owner_node_id=node_id,
+                    created_at=now,
+                    updated_at=now,
+                    last_activity=now,
+                ),
+                container_id,
+            )
+        self.stored[record.session_id] = record
+        claim = Claim(session=record, created=existing is None, won=True)
+        self._answers[f"claim/{key}"] = claim
+        self._end("claim")
+        return claim
+
+    async def activate(
+        self, session_id: str, *, actor_id: str, node_id: str, now: float, dead_actor_id: str | None
+    ) -> SessionRecord:
+        await self._begin()
+        record = self.stored.get(session_id)
+        if record is None:
+            raise NotFound("session", session_id)
+        if record.owner_actor_id not in {None, dead_actor_id, actor_id}:
+            raise Fenced(session_id, record.epoch, record.epoch)
+        owned = _owned(record, actor_id, node_id, now)
+        self.stored[session_id] = owned
+        self._end("activate")
+        return owned
+
+    async def passivate(self, record: SessionRecord) -> None:
+        await self._begin()
+        self._require(record)
+        self.stored[record.session_id] = record.model_copy(
+            update={"owner_actor_id": None, "owner_node_id": None, "updated_at": self._clock.now()}
+        )
+        self._end("passivate")
+
+    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
+        await self._begin()
+        answered = self._answers.get(f"{record.session_id}/{key}")
+        if key is not None and isinstance(answered, SessionRecord):
+            return answered
+        stored = self._require(record)
+        if record.save_version < stored.save_version:
+            raise PreconditionFailed(
+                "save version", f"at least {stored.save_version}", str(record.save_version)
+            )
+        saved = record.model_copy(update={"updated_at": self._clock.now()})
+        self.stored[record.session_id] = saved
+        if key is not None:
+            self._answers[f"{record.session_id}/{key}"] = saved
+        self._end("save_session")
+        return saved
+
+    async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
+        await self._begin()
+        self._require(record)
+        raised = record.model_copy(update={"epoch": record.epoch + 1})
+        self.stored[record.session_id] = raised
+        self._end("new_container_epoch")
+        return raised
+
+    async def end_session(self, record: SessionRecord) -> None:
+        await self._begin()
+        if record.session_id in self.stored:
+            self._require(record)
+            del self.stored[record.session_id]
+        self._end("end_session")
+
+    # ---- containers -----------------------------------------------------------------------------
+
+    async def put_container(self, record: ContainerRecord) -> None:
+        await self._begin()
+        self.records[record.container_id] = record
+        self._end("put_container")
+
+    async def set_container_status(
+        self,
+        container_id: str,
+        status: ContainerStatus,
+        *,
+        expected: Sequence[ContainerStatus],
+        health: Health | None = None,
+        reason: str | None = None,
+    ) -> bool:
+        await self._begin()
+        record = self.records.get(container_id)
+        if record is None or record.status not in expected:
+            return False
+        changes = {
+            "status": status,
+            "health": health or record.health,
+            "reason": reason or record.reason,
+        }
+        self.records[container_id] = record.model_copy(update=changes)
+        self._end("set_container_status")
+        return True
+
+    async def remove_container(self, container_id: str) -> None:
+        await self._begin()
+        self.records.pop(container_id, None)
+        self._end("remove_container")
+
+    # ---- what tests do to it --------------------------------------------------------------------
+
+    def take_over(self, session_id: str, actor_id: str) -> SessionRecord:
+        """Make another actor the owner, as after a partition."""
+        owned = _owned(self.stored[session_id], actor_id, "node-2", self._clock.now())
+        self.stored[session_id] = owned
+        return owned
+
+    async def _begin(self) -> None:
+        await asyncio.sleep(0)
+        if self.refuse:
+            raise self.refuse.popleft()
+
+    def _end(self, name: str) -> None:
+        self.writes.append(name)
+        if self.lose:
+            raise self.lose.popleft()
+
+    def _require(self, mine: SessionRecord) -> SessionRecord:
+        stored = self.stored.get(mine.session_id)
+        if stored is None:
+            raise Fenced(mine.session_id, mine.epoch, mine.epoch + 1)
+        if (stored.epoch, stored.owner_actor_id) != (mine.epoch, mine.owner_actor_id):
+            raise Fenced(mine.session_id, mine.epoch, stored.epoch)
+        return stored
+
+    def _of_user(self, user_id: str, name: str) -> SessionRecord | None:
+        for record in self.stored.values():
+            if (record.user_id, record.name) == (user_id, name):
+                return record
+        return None
+
+    def _created(self, blank: SessionRecord, container_id: str | None) -> SessionRecord:
+        if container_id is None:
+            return blank
+        warm = self.records.get(container_id)
+        if warm is None or warm.status is not ContainerStatus.WARM:
+            raise SlotGone(container_id, warm.status if warm else "gone")
+        self.records[container_id] = warm.model_copy(
+            update={
+                "status": ContainerStatus.READY,
+                "session_id": blank.session_id,
+                "user_id": blank.user_id,
+                "assigned_at": blank.created_at,
+            }
+        )
+        return blank.model_copy(
+            update={
+                "phase": SessionPhase.READY,
+                "workspace_id": warm.workspace_id,
+                "container_id": container_id,
+                "container_url": warm.handle.address if warm.handle else None,
+                "container_status": ContainerStatus.READY,
+            }
+        )
+
+
+def _owned(record: SessionRecord, actor_id: str, node_id: str, now: float) -> SessionRecord:
+    return record.model_copy(
+        update={
+            "owner_actor_id": actor_id,
+            "owner_node_id": node_id,
+            "epoch": record.epoch + 1,
+            "updated_at": now,
+        }
+    )

@@ -1,0 +1,176 @@
+"""What the session's tests share: a CODI in memory, a pool that listens, a workbench of all of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Any
+
+from actors.errors import Fenced, Unavailable
+from actors.ports import Ledger, Services
+from actors.records import ContainerHandle, ContainerStatus, Health, SessionRecord
+from actors.session import SessionRules
+from actors.session_runner import SessionRunner
+from tests.fakes.pool_fakes import ManualClock, container_record
+from tests.fakes.pool_fakes import services as pool_services
+from tests.fakes.runtimes import MemoryRuntime
+
+TEST_RULES = SessionRules(
+    adopt_timeout=20.0,
+    launch_timeout=60.0,
+    stop_timeout=20.0,
+    end_timeout=60.0,
+    passivate_timeout=10.0,
+    passivate_after=60.0,
+)
+
+
+class MemoryCodi:
+    """The epochs and terminals of the containers of a MemoryRuntime; answers while they run."""
+
+    def __init__(self, runtime: MemoryRuntime) -> None:
+        self._runtime = runtime
+        self.epochs: dict[str, int] = {}
+        self.terminals: dict[str, dict[str, dict[str, Any]]] = {}
+        self.deaf: set[str] = set()
+
+    async def raise_epoch(self, handle: ContainerHandle, session_id: str, epoch: int) -> None:
+        await self._answer(handle)
+        current = self.epochs.get(handle.container_id, 0)
+        if epoch < current:
+            raise Fenced(session_id, epoch, current)
+        self.epochs[handle.container_id] = epoch
+
+    async def create_terminal(
+        self,
+        handle: ContainerHandle,
+        epoch: int,
+        name: str,
+        *,
+        cwd: str | None,
+        base_offset: int,
+        restarted: bool,
+        session_id: str,
+    ) -> None:
+        await self.raise_epoch(handle, session_id, epoch)
+        terminal = {"cwd": cwd, "base_offset": base_offset, "restarted": restarted}
+        self.terminals.setdefault(handle.container_id, {}).setdefault(name, terminal)
+
+    async def _answer(self, handle: ContainerHandle) -> None:
+        await asyncio.sleep(0)
+        if handle.container_id in self.deaf or handle.container_id not in self._runtime.running:
+            raise Unavailable("codi", "no answer")
+
+
+class ListeningPool:
+    """Remembers which actors were given back."""
+
+    def __init__(self) -> None:
+        self.released: list[str] = []
+
+    async def actor_released(self, actor_id: str) -> None:
+        self.released.append(actor_id)
+
+
+class Workbench:
+    """A ledger, a runtime, its CODI, a clock, a pool, and the session actors that are started on them."""
+
+    def __init__(
+        self, ledger: Ledger, clock: ManualClock, runtime: MemoryRuntime | None = None
+    ) -> None:
+        self.ledger = ledger
+        self.clock = clock
+        self.runtime = runtime or MemoryRuntime()
+        self.codi = MemoryCodi(self.runtime)
+        self.pool = ListeningPool()
+        self.runs: list[asyncio.Task[None]] = []
+        self._runners: list[SessionRunner] = []
+
+    def services(self, **changes: Any) -> Services:
+        made = pool_services(self.ledger, self.runtime, self.clock, generation=0, **changes)
+        self._new_id = getattr(self, "_new_id", made.new_id)
+        return replace(made, codi=self.codi, new_id=self._new_id)
+
+    def runner(self, actor_id: str = "a1", **changes: Any) -> SessionRunner:
+        """Start a session actor's runner."""
+        runner = SessionRunner(
+            actor_id, self.services(**changes), self.pool, jitter=lambda: 0.0, rules=TEST_RULES
+        )
+        self._runners.append(runner)
+        self.runs.append(asyncio.create_task(runner.run()))
+        return runner
+
+    async def kill(self, runner: SessionRunner) -> None:
+        """End an actor as kill -9 would: nothing of it happens any more."""
+        index = self._runners.index(runner)
+        self.runs[index].cancel()
+        await asyncio.gather(self.runs[index], return_exceptions=True)
+        await runner.close()
+
+    async def warm_container(self, container_id: str = "warm") -> ContainerHandle:
+        """Launch a container and record it as the pool would."""
+        record = container_record(container_id)
+        assert record.handle is not None
+        self.runtime.running[container_id] = record.handle
+        self.runtime._ended[container_id] = asyncio.Event()
+        await self.ledger.put_container(
+            record.model_copy(update={"status": ContainerStatus.WARM, "health": Health.HEALTHY})
+        )
+        return record.handle
+
+    async def claim(
+        self, actor_id: str = "a1", container_id: str | None = None, key: str = "k"
+    ) -> SessionRecord:
+        """Claim the user's session for an actor."""
+        claim = await self.ledger.claim(
+            key=key,
+            user_id="u1",
+            name="main",
+            new_session_id="s1",
+            new_workspace_id="w1",
+            actor_id=actor_id,
+            node_id="node-1",
+            container_id=container_id,
+            now=self.clock.now(),
+        )
+        assert claim.won
+        return claim.session
+
+    async def ready(self, actor_id: str = "a1", **changes: Any) -> SessionRunner:
+        """Return a runner that holds a new session with a container."""
+        runner = self.runner(actor_id, **changes)
+        await runner.bind(await self.claim(actor_id), None)
+        await runner.attach("s1", "browser")
+        await runner.route("s1")
+        return runner
+
+    async def close(self) -> None:
+        for runner in self._runners:
+            await runner.close()
+        for run in self.runs:
+            run.cancel()
+        await asyncio.gather(*self.runs, return_exceptions=True)
+
+
+@asynccontextmanager
+async def workbench(ledger: Ledger, clock: ManualClock, runtime: MemoryRuntime | None = None):
+    """A workbench that is cleared when the test is over."""
+    bench = Workbench(ledger, clock, runtime)
+    try:
+        yield bench
+    finally:
+        await bench.close()
+
+
+async def eventually(
+    condition: Callable[[], Awaitable[bool]] | Callable[[], bool], seconds: float = 5.0
+) -> None:
+    """Wait until something is true that needs no more than the event loop's turns (and a disk's)."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = condition()
+            if answer if isinstance(answer, bool) else await answer:
+                return
+            await asyncio.sleep(0.001)

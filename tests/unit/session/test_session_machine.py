@@ -1,0 +1,354 @@
+"""The session's machine, one decision a test."""
+
+from __future__ import annotations
+
+import pytest
+
+from actors.errors import IllegalTransition
+from actors.records import ContainerStatus, SessionPhase
+from actors.session import MOVES, WORKS, SessionMachine, SessionRules, Work, validate
+from actors.session_messages import (
+    Abandon,
+    Adopt,
+    AdoptFailed,
+    AttachmentsChanged,
+    Bound,
+    Command,
+    ContainerLost,
+    ContainerReady,
+    Discard,
+    DiscardReason,
+    Emit,
+    Ended,
+    EndRequested,
+    EndSession,
+    Event,
+    FencedOff,
+    HibernateRequested,
+    Launch,
+    LaunchFailed,
+    Passivate,
+    Passivated,
+    Release,
+    ReleaseReason,
+    ResumeRequested,
+    Save,
+    Stop,
+    Stopped,
+    Tick,
+    Watch,
+    WorkFailed,
+)
+from tests.fakes.pool_fakes import handle
+
+P = SessionPhase
+RULES = SessionRules(
+    adopt_timeout=10.0,
+    launch_timeout=20.0,
+    stop_timeout=10.0,
+    end_timeout=30.0,
+    passivate_timeout=5.0,
+    passivate_after=60.0,
+    backoff_base=1.0,
+    backoff_limit=8.0,
+    max_launches=3,
+    max_short_lives=3,
+)
+
+
+class Drive:
+    """A machine with a clock in hand; each step is validated."""
+
+    def __init__(self, phase: SessionPhase = P.STARTING, container_id: str | None = None) -> None:
+        self.machine = SessionMachine(RULES, lambda: 0.999999)
+        self.now = 100.0
+        self.commands = self.do(Bound(phase=phase, epoch=5, container_id=container_id))
+
+    def do(self, event: Event, after: float = 0.0) -> tuple[Command, ...]:
+        self.now += after
+        self.commands = self.machine.step(event, self.now)
+        validate(self.machine)
+        return self.commands
+
+    def tick(self) -> tuple[Command, ...]:
+        """Go to the deadline."""
+        assert self.machine.deadline is not None
+        self.now = self.machine.deadline
+        return self.do(Tick())
+
+    def ready(self, container_id: str = "c1") -> tuple[Command, ...]:
+        machine = self.machine
+        return self.do(ContainerReady(machine.work_number, handle(container_id), machine.epoch + 1))
+
+    def acts(self) -> list[Command]:
+        """The last commands without saves and events."""
+        return [c for c in self.commands if not isinstance(c, Save | Emit)]
+
+
+def running() -> Drive:
+    drive = Drive()
+    drive.ready()
+    return drive
+
+
+def test_a_new_session_launches_a_container_and_then_watches_it():
+    drive = Drive()
+    assert drive.acts() == [Launch(1)]
+    drive.ready("c1")
+    assert drive.acts() == [Watch(handle("c1"))]
+    assert drive.machine.phase is P.READY
+    assert drive.machine.epoch == 6
+    assert drive.machine.persistent()["container_status"] is ContainerStatus.READY
+
+
+def test_a_session_whose_record_names_a_container_adopts_it():
+    drive = Drive(P.READY, "c1")
+    assert drive.acts() == [Adopt(1, "c1", None)]
+    assert not drive.machine.ready
+    drive.do(ContainerReady(1, handle("c1"), 5))
+    assert drive.machine.ready
+    assert drive.machine.restarts == 0
+
+
+def test_nothing_is_saved_before_something_was_decided():
+    assert Save() not in Drive(P.READY, "c1").commands
+
+
+def test_a_dead_container_is_replaced_when_it_should_be_adopted():
+    drive = Drive(P.READY, "c1")
+    drive.do(AdoptFailed(1, "gone", dead=True))
+    assert drive.acts() == [Discard("c1", None, DiscardReason.LOST), Launch(2)]
+
+
+def test_a_container_that_only_does_not_answer_gets_more_chances_before_it_is_replaced():
+    drive = Drive(P.READY, "c1")
+    for attempt in range(1, RULES.max_adopts):
+        drive.do(AdoptFailed(attempt, "no answer", dead=False))
+        assert drive.machine.work is Work.BACKOFF
+        drive.tick()
+        assert drive.acts() == [Adopt(attempt + 1, "c1", None)]
+    drive.do(AdoptFailed(RULES.max_adopts, "no answer", dead=False))
+    assert drive.acts()[0] == Discard("c1", None, DiscardReason.UNREACHABLE)
+    assert isinstance(drive.acts()[1], Launch)
+
+
+def test_a_lost_container_is_replaced_at_once():
+    drive = running()
+    drive.do(ContainerLost("c1", "killed"), after=100.0)
+    assert drive.acts() == [Discard("c1", handle("c1"), DiscardReason.LOST), Launch(2)]
+    assert drive.machine.phase is P.RECOVERING
+    assert drive.machine.persistent()["container_id"] is None
+    drive.ready("c2")
+    assert drive.machine.restarts == 1
+
+
+def test_the_end_of_another_container_is_no_news():
+    drive = running()
+    assert drive.do(ContainerLost("c0", "killed")) == ()
+    assert drive.machine.phase is P.READY
+
+
+def test_launch_failures_are_tried_again_with_growing_pauses_and_then_fail():
+    drive = Drive()
+    pauses = []
+    for attempt in range(1, RULES.max_launches):
+        drive.do(LaunchFailed(attempt, "no disk"))
+        assert drive.machine.deadline is not None
+        pauses.append(drive.machine.deadline - drive.now)
+        drive.tick()
+        assert drive.acts() == [Launch(attempt + 1)]
+    assert pauses == pytest.approx([1.0, 2.0], rel=1e-3)
+    drive.do(LaunchFailed(RULES.max_launches, "no disk"))
+    assert drive.machine.phase is P.FAILED
+    assert drive.machine.failure == "launch_failed: no disk"
+
+
+def test_a_failed_session_starts_again_when_somebody_wants_it():
+    drive = Drive(P.FAILED)
+    assert drive.acts() == []
+    drive.do(ResumeRequested())
+    assert drive.acts() == [Launch(1)]
+    drive.ready()
+    assert drive.machine.failure is None
+
+
+def test_a_launch_that_takes_too_long_is_abandoned_and_its_container_is_discarded_when_it_comes():
+    drive = Drive()
+    drive.tick()
+    assert drive.acts() == [Abandon(1)]
+    drive.tick()
+    assert drive.acts() == [Launch(2)]
+    drive.do(ContainerReady(1, handle("late"), 6))
+    assert drive.acts() == [Discard("late", handle("late"), DiscardReason.LATE)]
+    drive.do(ContainerReady(2, handle("c2"), 7))
+    assert drive.machine.container_id == "c2"
+
+
+def test_containers_that_die_young_are_replaced_more_and_more_slowly_and_then_not_any_more():
+    drive = running()
+    pauses = []
+    for life in range(RULES.max_short_lives):
+        drive.do(ContainerLost(f"c{life + 1}", "exit 1"), after=0.5)
+        if drive.machine.work is Work.BACKOFF:
+            assert drive.machine.deadline is not None
+            pauses.append(drive.machine.deadline - drive.now)
+            drive.tick()
+        drive.ready(f"c{life + 2}")
+    assert pauses == pytest.approx([1.0, 2.0], rel=1e-3)
+    drive.do(ContainerLost(f"c{RULES.max_short_lives + 1}", "exit 1"), after=0.5)
+    assert drive.machine.phase is P.FAILED
+    assert drive.machine.failure is not None
+    assert drive.machine.failure.startswith("crash_loop")
+
+
+def test_a_container_that_lived_long_enough_ends_a_row_of_short_lives():
+    drive = running()
+    for life in range(20):
+        drive.do(ContainerLost(f"c{life + 1}", "killed"), after=RULES.stable_after)
+        drive.ready(f"c{life + 2}")
+    assert drive.machine.phase is P.READY
+
+
+def test_hibernating_stops_the_container_and_resuming_launches_another():
+    drive = running()
+    drive.do(HibernateRequested())
+    assert drive.acts() == [Stop(2, "c1", handle("c1"), forced=False)]
+    drive.do(ContainerLost("c1", "stopped"))
+    assert drive.machine.phase is P.HIBERNATING
+    drive.do(Stopped(2))
+    assert drive.machine.phase is P.HIBERNATED
+    drive.do(ResumeRequested())
+    assert drive.acts() == [Launch(3)]
+
+
+def test_resuming_while_hibernating_starts_again_as_soon_as_the_container_is_stopped():
+    drive = running()
+    drive.do(HibernateRequested())
+    drive.do(ResumeRequested())
+    assert drive.machine.phase is P.HIBERNATING
+    drive.do(Stopped(2))
+    assert drive.machine.phase is P.STARTING
+    assert drive.acts() == [Launch(3)]
+
+
+def test_hibernating_again_takes_the_wish_to_resume_back():
+    drive = running()
+    drive.do(HibernateRequested())
+    drive.do(ResumeRequested())
+    drive.do(HibernateRequested())
+    drive.do(Stopped(2))
+    assert drive.machine.phase is P.HIBERNATED
+
+
+def test_a_stop_that_fails_again_and_again_is_done_by_force():
+    drive = running()
+    drive.do(HibernateRequested())
+    for _ in range(RULES.max_stops):
+        drive.do(WorkFailed(drive.machine.work_number, "runtime down"))
+        drive.tick()
+    (stop,) = drive.acts()
+    assert isinstance(stop, Stop)
+    assert stop.forced
+
+
+def test_hibernating_during_a_launch_abandons_it():
+    drive = Drive()
+    drive.do(HibernateRequested())
+    assert drive.acts() == [Abandon(1)]
+    assert drive.machine.phase is P.HIBERNATED
+
+
+@pytest.mark.parametrize("phase", [p for p in P if p not in {P.ENDED, P.ENDING}])
+def test_ending_is_possible_from_everywhere(phase):
+    drive = Drive(phase, "c1" if phase is P.READY else None)
+    drive.do(EndRequested())
+    end = drive.acts()[-1]
+    assert isinstance(end, EndSession)
+    drive.do(Ended(end.work))
+    assert drive.acts() == [Release(ReleaseReason.ENDED)]
+    assert drive.machine.phase is P.ENDED
+
+
+def test_an_actor_that_takes_over_goes_on_with_what_was_under_way():
+    assert isinstance(Drive(P.HIBERNATING, "c1").acts()[0], Stop)
+    assert isinstance(Drive(P.ENDING, "c1").acts()[0], EndSession)
+    assert Drive(P.ENDED).acts() == [Release(ReleaseReason.ENDED)]
+
+
+def test_a_session_that_nobody_is_attached_to_goes_passive():
+    drive = running()
+    drive.do(Tick(), after=RULES.passivate_after - 1)
+    assert drive.acts() == []
+    drive.do(Tick(), after=1)
+    assert drive.acts() == [Passivate(2)]
+    drive.do(Passivated(2))
+    assert drive.acts() == [Release(ReleaseReason.PASSIVATED)]
+
+
+def test_a_session_that_somebody_is_attached_to_stays():
+    drive = running()
+    drive.do(AttachmentsChanged(attached=True))
+    assert drive.machine.deadline is None
+    drive.do(AttachmentsChanged(attached=False), after=1000.0)
+    assert drive.machine.deadline == drive.now + RULES.passivate_after
+
+
+def test_a_passivation_that_fails_leaves_the_session_as_it_was():
+    drive = running()
+    drive.tick()
+    drive.do(WorkFailed(2, "store away"))
+    assert drive.machine.phase is P.READY
+    drive.tick()
+    assert drive.acts() == [Passivate(3)]
+
+
+def test_a_container_lost_during_passivation_is_replaced():
+    drive = running()
+    drive.tick()
+    drive.do(ContainerLost("c1", "killed"))
+    assert drive.acts()[0] == Abandon(2)
+    assert isinstance(drive.acts()[-1], Launch)
+
+
+def test_whoever_is_fenced_lets_go_without_touching_the_container():
+    drive = running()
+    drive.do(FencedOff(9))
+    assert drive.acts() == [Release(ReleaseReason.FENCED)]
+    for event in (Tick(), ContainerLost("c1", "x"), EndRequested(), ResumeRequested()):
+        assert drive.do(event) == ()
+
+
+def test_answers_to_older_work_are_ignored():
+    drive = running()
+    drive.do(HibernateRequested())
+    for late in (LaunchFailed(1, "x"), AdoptFailed(1, "x", dead=True), Passivated(1), Ended(1)):
+        assert drive.do(late) == ()
+    assert drive.machine.phase is P.HIBERNATING
+
+
+def test_an_answer_of_the_wrong_kind_is_a_bug_told_with_its_history():
+    drive = Drive()
+    with pytest.raises(IllegalTransition) as caught:
+        drive.machine.step(Stopped(1), drive.now)
+    assert "Bound" in caught.value.history
+    assert "starting/launch" in str(caught.value)
+
+
+def test_an_epoch_never_goes_back():
+    drive = Drive()
+    with pytest.raises(IllegalTransition):
+        drive.machine.step(ContainerReady(1, handle("c1"), 4), drive.now)
+
+
+def test_a_machine_is_bound_once_and_first():
+    machine = SessionMachine(RULES, lambda: 0.0)
+    with pytest.raises(IllegalTransition):
+        machine.step(Tick(), 0.0)
+    drive = Drive()
+    with pytest.raises(IllegalTransition):
+        drive.machine.step(Bound(P.READY, 1), 0.0)
+
+
+def test_the_tables_name_every_phase_and_leave_every_phase_but_the_end():
+    assert set(MOVES) == set(WORKS) == set(P)
+    assert [phase for phase in P if not MOVES[phase]] == [P.ENDED]
