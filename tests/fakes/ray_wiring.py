@@ -1,0 +1,27 @@
+"""Services for actors on a real Ray whose containers serve nothing. Importable in worker processes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from actors.ports import Services
+from cluster.wiring import NodeWiring
+
+
+class SilentCodi:
+    """A CodiClient that agrees with everything: stub containers have no CODI to ask."""
+
+    async def raise_epoch(self, *arguments: Any, **named: Any) -> None:
+        return None
+
+    async def create_terminal(self, *arguments: Any, **named: Any) -> None:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class StubWiring(NodeWiring):
+    """The node's wiring with a CODI that needs no container."""
+
+    async def __call__(self) -> Services:
+        return replace(await NodeWiring.__call__(self), codi=SilentCodi())
