@@ -13,6 +13,7 @@
     (tenant, "idempotency_ages", at_ms, key)               empty; oldest first, for removal
     (tenant, "audit", versionstamp)                        AuditEntry
     (tenant, "server_keys", name)                          secrets of the server, e.g. for tokens
+    (tenant, "spent_tickets", expires_at_ms, ticket_id)    empty; single-use tickets that were used
 
 Ended sessions are removed, their names at once, their records with them.
 """
@@ -67,3 +68,4 @@ class Keyspace:
         self.idempotency_ages = Directory(tenant_id, "idempotency_ages")
         self.audit = Directory(tenant_id, "audit")
         self.server_keys = Directory(tenant_id, "server_keys")
+        self.spent_tickets = Directory(tenant_id, "spent_tickets")
