@@ -3,7 +3,7 @@
 Ray restarts a detached actor whose process died. What Ray does not do is done here:
 
 * a component whose name is gone (killed for good, its node was lost and came back, its creation
-  failed) is made again, in the order of the list, with exponential waits between attempts;
+  failed) is made again, with exponential waits between attempts;
 * one that lives by name and answers no ping for ``hang_after`` is ended, so that Ray restarts it;
 * a session whose owner's name is gone is made passive if it is settled: it costs no process until
   somebody wants it, and the next caller has it activated. In a passing phase it is opened through the
@@ -164,14 +164,15 @@ def judge(world: World, rules: SupervisorRules) -> Judgement:
 def component_actions(world: World, rules: SupervisorRules) -> list[SupervisorAction]:
     """Return what the components need, in their order.
 
-    A later one is not made while a vital earlier one is missing: it could only fail.
+    All are made at once, since each waits by itself for what it needs and most of a start is imports.
+    Only after a vital one could not be made do the later ones wait for it.
     """
     actions: list[SupervisorAction] = []
     for component in world.components:
         if not component.listed:
             if world.monotonic >= component.not_before:
                 actions.append(Make(component.name))
-            if component.vital:
+            if component.vital and component.attempts > 0:
                 break
         elif (
             component.silent_since is not None

@@ -102,10 +102,12 @@ class SupervisorRunner:
         """Look at the components alone, make what is missing; true if all of them answer."""
         listed = frozenset(await self._crew.listed())
         await self._ping_all(listed, monotonic)
-        world = World(0.0, monotonic, list(self._components.values()), listed, [])
-        for action in component_actions(world, self._rules()):
+        components = list(self._components.values())
+        for action in component_actions(
+            World(0.0, monotonic, components, listed, []), self._rules()
+        ):
             await self._act(action, monotonic)
-        return all(c.listed and c.silent_since is None for c in self._components.values())
+        return all(c.listed and c.silent_since is None for c in components)
 
     async def run(self) -> None:
         """Look and act until cancelled. Needs ``attach_services`` before."""

@@ -40,8 +40,14 @@ def test_a_missing_component_is_made():
     assert look(components=[STORE, missing]).actions == [Make("pool-n")]
 
 
-def test_nothing_is_made_after_a_missing_vital_component():
+def test_all_components_are_made_at_once():
     parts = [Component("store-n", "store", True), Component("pool-n", "pool", True)]
+    assert look(components=parts).actions == [Make("store-n"), Make("pool-n")]
+
+
+def test_the_others_wait_for_a_vital_component_that_could_not_be_made():
+    failed = Component("store-n", "store", True, attempts=1)
+    parts = [failed, Component("pool-n", "pool", True)]
     assert look(components=parts).actions == [Make("store-n")]
 
 
