@@ -1,0 +1,270 @@
+"""What every ledger keeps to: the fake that the actors are tested with, and the real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone
+from actors.ports import Ledger
+from actors.records import Claim, ContainerStatus, Health, SessionPhase
+from tests.fakes.ledgers import LEDGERS, opened
+from tests.fakes.pool_fakes import ManualClock, container_record
+
+NOW = 1000.0
+
+
+@pytest.fixture(params=LEDGERS)
+async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
+    async with opened(request.param, tmp_path, ManualClock(NOW)) as made:
+        yield made
+
+
+async def claim(ledger: Ledger, **changes) -> Claim:
+    fields = {
+        "key": "k1",
+        "user_id": "u1",
+        "name": "main",
+        "new_session_id": "s1",
+        "new_workspace_id": "w1",
+        "actor_id": "a1",
+        "node_id": "node-1",
+        "container_id": None,
+        "now": NOW,
+    }
+    return await ledger.claim(**(fields | changes))
+
+
+# ---- claims -------------------------------------------------------------------------------------
+
+
+async def test_a_first_claim_creates_the_session_and_makes_the_actor_its_owner(ledger):
+    made = await claim(ledger)
+    assert made.created
+    assert made.won
+    assert made.session.phase is SessionPhase.STARTING
+    assert made.session.workspace_id == "w1"
+    assert await ledger.session("s1") == made.session
+    assert await ledger.session_of_user("u1", "main") == made.session
+    assert await ledger.bound_session("a1") == made.session
+    assert await ledger.sessions() == [made.session]
+
+
+async def test_a_new_session_takes_its_warm_container_and_its_workspace_over(ledger):
+    await ledger.put_container(container_record("c1"))
+    made = await claim(ledger, container_id="c1")
+    assert made.session.container_id == "c1"
+    assert made.session.workspace_id == "w-c1"
+    container = await ledger.container("c1")
+    assert container is not None
+    assert container.status is ContainerStatus.READY
+    assert (container.session_id, container.user_id) == ("s1", "u1")
+
+
+@pytest.mark.parametrize("status", [None, ContainerStatus.READY, ContainerStatus.STOPPING])
+async def test_a_container_that_is_not_warm_cannot_be_claimed_and_nothing_is_created(
+    ledger, status
+):
+    if status is not None:
+        await ledger.put_container(container_record("c1", status))
+    with pytest.raises(SlotGone):
+        await claim(ledger, container_id="c1")
+    assert await ledger.session("s1") is None
+    assert await ledger.bound_session("a1") is None
+
+
+async def test_the_same_claim_again_answers_the_same(ledger):
+    first = await claim(ledger)
+    again = await claim(ledger, new_session_id="s2", actor_id="a2")
+    assert again == first
+    assert await ledger.session("s2") is None
+
+
+async def test_a_claim_of_an_owned_session_is_lost_and_names_the_owner(ledger):
+    first = await claim(ledger)
+    other = await claim(ledger, key="k2", actor_id="a2", new_session_id="s2")
+    assert not other.won
+    assert not other.created
+    assert other.session == first.session
+    assert await ledger.bound_session("a2") is None
+
+
+async def test_a_claim_takes_a_session_from_a_dead_owner_under_a_new_epoch(ledger):
+    first = (await claim(ledger)).session
+    taken = await claim(ledger, key="k2", actor_id="a2", dead_actor_id="a1")
+    assert taken.won
+    assert taken.session.epoch > first.epoch
+    assert await ledger.bound_session("a1") is None
+    with pytest.raises(Fenced):
+        await ledger.save_session(first)
+
+
+async def test_of_many_claims_at_once_one_creates_and_one_owns(ledger):
+    claims = await asyncio.gather(
+        *(claim(ledger, key=f"k{n}", actor_id=f"a{n}", new_session_id=f"s{n}") for n in range(8))
+    )
+    assert sum(made.created for made in claims) == 1
+    assert sum(made.won for made in claims) == 1
+    assert len({made.session.session_id for made in claims}) == 1
+
+
+async def test_a_warm_container_is_claimed_once(ledger):
+    await ledger.put_container(container_record("c1"))
+    outcomes = await asyncio.gather(
+        *(
+            claim(
+                ledger,
+                key=f"k{n}",
+                user_id=f"u{n}",
+                actor_id=f"a{n}",
+                new_session_id=f"s{n}",
+                container_id="c1",
+            )
+            for n in range(6)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(outcome, Claim) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, SlotGone) for outcome in outcomes) == 5
+
+
+# ---- ownership ----------------------------------------------------------------------------------
+
+
+async def test_activating_raises_the_epoch_and_fences_the_one_before(ledger):
+    first = (await claim(ledger)).session
+    second = await ledger.activate(
+        "s1", actor_id="a1", node_id="node-1", now=NOW, dead_actor_id="a1"
+    )
+    assert second.epoch == first.epoch + 1
+    for write in (
+        ledger.save_session(first),
+        ledger.new_container_epoch(first),
+        ledger.passivate(first),
+        ledger.end_session(first),
+    ):
+        with pytest.raises(Fenced):
+            await write
+    assert await ledger.session("s1") == second
+
+
+async def test_nobody_activates_what_another_actor_owns_or_what_is_not_there(ledger):
+    await claim(ledger)
+    with pytest.raises(Fenced):
+        await ledger.activate("s1", actor_id="a2", node_id="n", now=NOW, dead_actor_id="a9")
+    with pytest.raises(NotFound):
+        await ledger.activate("s9", actor_id="a2", node_id="n", now=NOW, dead_actor_id=None)
+
+
+async def test_a_passive_session_keeps_its_state_and_has_no_owner(ledger):
+    record = (await claim(ledger)).session
+    await ledger.passivate(record.model_copy(update={"workspace_state": {"a": 1}}))
+    passive = await ledger.session("s1")
+    assert passive is not None
+    assert passive.owner_actor_id is None
+    assert passive.workspace_state == {"a": 1}
+    assert await ledger.bound_session("a1") is None
+    with pytest.raises(Fenced):
+        await ledger.save_session(record)
+    again = await claim(ledger, key="k2", actor_id="a2")
+    assert again.won
+    assert not again.created
+    assert again.session.epoch > record.epoch
+
+
+async def test_a_new_container_epoch_is_one_more_and_rules_from_then_on(ledger):
+    record = (await claim(ledger)).session
+    raised = await ledger.new_container_epoch(record)
+    assert raised.epoch == record.epoch + 1
+    assert await ledger.session("s1") is not None
+    with pytest.raises(Fenced):
+        await ledger.save_session(record)
+    await ledger.save_session(raised)
+
+
+# ---- saves --------------------------------------------------------------------------------------
+
+
+async def test_a_save_is_read_back(ledger):
+    record = (await claim(ledger)).session
+    saved = await ledger.save_session(record.model_copy(update={"workspace_state": {"a": [1]}}))
+    assert await ledger.session("s1") == saved
+    assert saved.workspace_state == {"a": [1]}
+
+
+async def test_the_same_save_again_answers_the_same_and_writes_nothing(ledger):
+    record = (await claim(ledger)).session
+    one = record.model_copy(update={"save_version": 1})
+    first = await ledger.save_session(one, key="save:x")
+    second = await ledger.save_session(first.model_copy(update={"save_version": 2}), key="save:y")
+    again = await ledger.save_session(second.model_copy(update={"save_version": 3}), key="save:x")
+    assert again == first
+    assert await ledger.session("s1") == second
+
+
+async def test_a_save_version_never_goes_back(ledger):
+    record = (await claim(ledger)).session
+    await ledger.save_session(record.model_copy(update={"save_version": 4}))
+    with pytest.raises(PreconditionFailed):
+        await ledger.save_session(record.model_copy(update={"save_version": 3}))
+
+
+# ---- ending -------------------------------------------------------------------------------------
+
+
+async def test_an_ended_session_frees_its_name_and_its_owner_and_ends_once(ledger):
+    record = (await claim(ledger)).session
+    await ledger.end_session(record)
+    await ledger.end_session(record)
+    assert await ledger.session_of_user("u1", "main") is None
+    assert await ledger.bound_session("a1") is None
+    assert await ledger.sessions() == []
+    with pytest.raises(Fenced):
+        await ledger.save_session(record)
+    anew = await claim(ledger, key="k2", new_session_id="s2")
+    assert anew.created
+
+
+async def test_sessions_are_listed_in_pages_by_id(ledger):
+    for n in (2, 0, 1):
+        await claim(ledger, key=f"k{n}", user_id=f"u{n}", actor_id=f"a{n}", new_session_id=f"s{n}")
+    first = await ledger.sessions(limit=2)
+    assert [record.session_id for record in first] == ["s0", "s1"]
+    assert [r.session_id for r in await ledger.sessions(after="s1", limit=2)] == ["s2"]
+
+
+# ---- containers ---------------------------------------------------------------------------------
+
+
+async def test_a_containers_status_changes_only_from_what_was_expected(ledger):
+    await ledger.put_container(container_record("c1"))
+    assert await ledger.set_container_status(
+        "c1", ContainerStatus.STOPPING, expected=[ContainerStatus.WARM], health=Health.UNHEALTHY
+    )
+    assert not await ledger.set_container_status(
+        "c1", ContainerStatus.READY, expected=[ContainerStatus.WARM]
+    )
+    assert not await ledger.set_container_status(
+        "c9", ContainerStatus.READY, expected=[ContainerStatus.WARM]
+    )
+    container = await ledger.container("c1")
+    assert container is not None
+    assert (container.status, container.health) == (ContainerStatus.STOPPING, Health.UNHEALTHY)
+
+
+async def test_containers_are_listed_by_node_without_the_stopped_ones(ledger):
+    await ledger.put_container(container_record("c1"))
+    await ledger.put_container(container_record("c2", node_id="node-2"))
+    await ledger.put_container(container_record("c3", ContainerStatus.STOPPED))
+    assert {c.container_id for c in await ledger.containers("node-1")} == {"c1"}
+    assert {c.container_id for c in await ledger.containers()} == {"c1", "c2"}
+
+
+async def test_removing_a_container_is_idempotent(ledger):
+    await ledger.put_container(container_record("c1", user_id="u1"))
+    await ledger.remove_container("c1")
+    await ledger.remove_container("c1")
+    assert await ledger.container("c1") is None

@@ -1,0 +1,133 @@
+"""The session's JSON document: patches by RFC 7396, and the server's own part."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.errors import InvalidArgument, PayloadTooLarge
+from actors.records import TerminalMark
+from actors.workspace_state import (
+    MAX_TERMINALS,
+    check_marks,
+    check_patch,
+    known_terminals,
+    merge_patch,
+    patched,
+    with_marks,
+    with_terminals,
+)
+
+# RFC 7396, appendix A
+EXAMPLES = [
+    ({"a": "b"}, {"a": "c"}, {"a": "c"}),
+    ({"a": "b"}, {"b": "c"}, {"a": "b", "b": "c"}),
+    ({"a": "b"}, {"a": None}, {}),
+    ({"a": "b", "b": "c"}, {"a": None}, {"b": "c"}),
+    ({"a": ["b"]}, {"a": "c"}, {"a": "c"}),
+    ({"a": "c"}, {"a": ["b"]}, {"a": ["b"]}),
+    ({"a": {"b": "c"}}, {"a": {"b": "d", "c": None}}, {"a": {"b": "d"}}),
+    ({"a": [{"b": "c"}]}, {"a": [1]}, {"a": [1]}),
+    (["a", "b"], ["c", "d"], ["c", "d"]),
+    ({"a": "b"}, ["c"], ["c"]),
+    ({"a": "foo"}, None, None),
+    ({"a": "foo"}, "bar", "bar"),
+    ({"e": None}, {"a": 1}, {"e": None, "a": 1}),
+    ([1, 2], {"a": "b", "c": None}, {"a": "b"}),
+    ({}, {"a": {"bb": {"ccc": None}}}, {"a": {"bb": {}}}),
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize(("target", "patch", "result"), EXAMPLES)
+def test_the_examples_of_the_rfc(target, patch, result):
+    assert merge_patch(target, patch) == result
+
+
+@given(target=JSON, patch=JSON)
+def test_a_patch_applied_twice_is_a_patch_applied_once(target, patch):
+    once = merge_patch(target, patch)
+    assert merge_patch(once, patch) == once
+
+
+@pytest.mark.parametrize(
+    "patch",
+    [
+        [],
+        "x",
+        None,
+        {"terminals": {}},
+        {"a": float("nan")},
+        {"a": "\ud800"},
+        {"a": object()},
+    ],
+)
+def test_a_patch_that_is_no_json_object_or_touches_the_servers_keys_is_refused(patch):
+    with pytest.raises(InvalidArgument):
+        check_patch(patch)
+
+
+def test_a_patch_that_is_nested_too_deep_is_refused_before_anything_walks_it():
+    patch: dict = {}
+    for _ in range(100_000):
+        patch = {"a": patch}
+    with pytest.raises(InvalidArgument):
+        check_patch(patch)
+    while patch:
+        patch = patch["a"]  # taken apart by hand: freeing it at once would recurse as deep
+
+
+def test_patch_and_state_are_bounded():
+    with pytest.raises(PayloadTooLarge):
+        check_patch({"a": "x" * 70_000})
+    half = {"a": "x" * 40_000}
+    with pytest.raises(PayloadTooLarge):
+        patched(half, check_patch({"b": "x" * 40_000}))
+
+
+def test_offsets_only_grow_and_a_directory_stays_until_another_comes():
+    known = with_marks({}, {"main": TerminalMark(end_offset=10, cwd="/workspace/a")})
+    known = with_marks(known, {"main": TerminalMark(end_offset=7)})
+    assert known == {"main": TerminalMark(end_offset=10, cwd="/workspace/a")}
+    assert with_marks(known, {"main": None}) == {}
+
+
+def test_no_more_terminals_are_remembered_than_may_be():
+    marks = {f"t{n}": TerminalMark(end_offset=n) for n in range(MAX_TERMINALS)}
+    known = with_marks(with_marks({}, marks), {"more": TerminalMark(end_offset=1)})
+    assert len(known) == MAX_TERMINALS
+    assert "more" not in known
+
+
+@pytest.mark.parametrize(
+    "marks",
+    [
+        [],
+        {"": None},
+        {"x" * 65: None},
+        {"a\nb": None},
+        {"a": {"end_offset": 1}},
+        {"a": TerminalMark(end_offset=-1)},
+        {"a": TerminalMark(end_offset=0, cwd="x" * 5000)},
+        {f"t{n}": None for n in range(MAX_TERMINALS + 1)},
+    ],
+)
+def test_bad_reports_are_refused(marks):
+    with pytest.raises(InvalidArgument):
+        check_marks(marks)
+
+
+def test_terminals_are_stored_and_read_back_beside_what_clients_keep():
+    known = {"main": TerminalMark(end_offset=3, cwd=None)}
+    state = with_terminals({"layout": 1}, known)
+    assert state["layout"] == 1
+    assert known_terminals(state) == known
+    assert with_terminals(state, {}) == {"layout": 1}
+    assert known_terminals({"terminals": "damaged"}) == {}
