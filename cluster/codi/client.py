@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -22,6 +23,7 @@ _CALL_SECONDS = 20.0
 _STALL_SECONDS = 60.0
 _EXEC_MARGIN_SECONDS = 10.0
 _MAX_CONNECTIONS = 1000
+_CLOSE_SECONDS = 1.0
 _MAX_MESSAGE = 2 << 20
 
 
@@ -32,6 +34,18 @@ class FileAnswer:
     status: int
     headers: dict[str, str]
     content: AsyncIterator[bytes]
+
+
+class TerminalConnection(ClientConnection):
+    """A terminal's socket, which closes within seconds even while CODI holds its input back."""
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it, and break it off when the other side does not take part."""
+        try:
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await super().close(code, reason)
+        except TimeoutError:
+            self.transport.abort()
 
 
 class HttpCodiClient(CodiControl):
@@ -189,7 +203,7 @@ class HttpCodiClient(CodiControl):
 
     async def connect_terminal(
         self, route: Route, name: str, query: Mapping[str, str], *, timeout_seconds: float = 10.0
-    ) -> ClientConnection:
+    ) -> TerminalConnection:
         """Open a terminal's socket; its first message is the ``attached`` frame.
 
         ``query``: ``client``, ``offset``, ``input_offset``, ``cols``, ``rows``, ``create``. The
@@ -198,18 +212,20 @@ class HttpCodiClient(CodiControl):
         asked = _asked(route, "terminal", name)
         target = f"ws://{route.address}/terminals/{quote(name, safe='')}/ws?{urlencode(query)}"
         try:
-            return await connect(
+            connection = await connect(
                 target,
+                create_connection=TerminalConnection,
                 additional_headers=headers(route.secret, route.session_id, route.epoch),
                 compression=None,
                 proxy=None,
                 open_timeout=timeout_seconds,
                 ping_interval=None,
-                close_timeout=1,
+                close_timeout=_CLOSE_SECONDS,
                 max_size=_MAX_MESSAGE,
                 max_queue=4,
                 process_exception=lambda error: error,
             )
+            return cast("TerminalConnection", connection)
         except InvalidStatus as refused:
             response = refused.response
             raise error_from(response.status_code, bytes(response.body or b""), asked) from None
@@ -260,7 +276,6 @@ class HttpCodiClient(CodiControl):
         timeout = httpx.Timeout(
             _STALL_SECONDS, connect=_CONNECT_SECONDS, read=read, pool=_CONNECT_SECONDS
         )
-        # Escaped as it is: a path with "." or with a trailing slash must arrive unchanged.
         url = httpx.URL(f"http://{route.address}").copy_with(raw_path=target.encode("ascii"))
         return self._http.build_request(method, url, headers=sent, timeout=timeout, **content)
 
@@ -270,7 +285,16 @@ def _asked(route: Route, kind: str, identity: str, if_match: str | None = None) 
 
 
 def _path(call: str, path: str) -> str:
-    return f"/{call}/{quote(path.encode('utf-8', 'surrogateescape'), safe='/')}"
+    """Return the target of a call about a path, whatever the path holds.
+
+    URL libraries resolve ``..`` before they send: CODI must see it, to refuse it, and must never
+    be asked for another call instead.
+    """
+    escaped = quote(path.encode("utf-8", "surrogateescape"), safe="/")
+    parts = [
+        part.replace(".", "%2E") if part in {".", ".."} else part for part in escaped.split("/")
+    ]
+    return f"/{call}/{'/'.join(parts)}"
 
 
 async def _content(response: httpx.Response, asked: Asked) -> AsyncIterator[bytes]:

@@ -1,0 +1,100 @@
+"""A real CODI, run as a plain process on an inherited socket with a workspace of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from actors.records import ContainerHandle, Route
+from cluster.codi.bundle import Limits, bundle
+
+SECRET = "s3cret-of-this-container"
+SESSION = "s-1"
+
+
+@dataclass
+class Codi:
+    """Where it is and how to speak with it."""
+
+    process: subprocess.Popen
+    workspace: Path
+    address: str
+    log: Path
+    epoch: int = 1
+
+    @property
+    def port(self) -> int:
+        return int(self.address.rpartition(":")[2])
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "x-codi-secret": SECRET,
+            "x-codi-session": SESSION,
+            "x-codi-epoch": str(self.epoch),
+        }
+
+    def route(self, epoch: int | None = None, secret: str = SECRET) -> Route:
+        return Route(
+            session_id=SESSION,
+            container_id="c-1",
+            epoch=self.epoch if epoch is None else epoch,
+            address=self.address,
+            secret=secret,
+        )
+
+    def handle(self) -> ContainerHandle:
+        return ContainerHandle(
+            container_id="c-1",
+            tenant_id="t",
+            node_id="n",
+            workspace_id="w",
+            runtime="process",
+            address=self.address,
+            secret=SECRET,
+        )
+
+
+@contextlib.contextmanager
+def run_codi(directory: Path, stage: Path, limits: Limits | None = None) -> Iterator[Codi]:
+    """Start it below ``directory``; end it and everything that it started."""
+    workspace = directory / "workspace"
+    workspace.mkdir()
+    program = bundle(stage, limits)
+    config = {"container_id": "c-1", "secret": SECRET, "epoch": 1, "workspace": str(workspace)}
+    log = directory / "codi.log"
+    with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
+        reading, writing = os.pipe()
+        os.write(writing, json.dumps(config).encode())
+        os.close(writing)
+        environment = {"HOME": str(workspace), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+        process = subprocess.Popen(
+            [
+                *program.python_argv,
+                "--listen-fd",
+                str(listener.fileno()),
+                "--config-fd",
+                str(reading),
+            ],
+            pass_fds=(listener.fileno(), reading),
+            env=environment | program.env,
+            stderr=output,
+            cwd=workspace,
+        )
+        os.close(reading)
+        host, port = listener.getsockname()
+    try:
+        yield Codi(process, workspace, f"{host}:{port}", log)
+    finally:
+        process.terminate()
+        try:
+            process.wait(10)
+        finally:
+            process.kill()
+            process.wait(10)
