@@ -13,6 +13,9 @@ from cluster.bringup.layout import MARKER, Layout
 from cluster.settings import Settings
 
 GCS_RECONNECT_SECONDS = 120
+REPLICA_PORTS = 64
+# HAProxy refuses to start when it cannot have two descriptors a connection, and some for itself.
+_SPARE_DESCRIPTORS = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +28,25 @@ class Ports:
     metrics_export: int
     haproxy_metrics: int
     haproxy_stats: int
+    fallback_http: int
+    fallback_grpc: int
+    replicas: int
+    """The first of ``REPLICA_PORTS`` free ports in a row."""
 
 
-def environment(settings: Settings, layout: Layout, ports: Ports, packages: Path) -> dict[str, str]:
-    """Return the variables that every process of the server gets."""
+def environment(
+    settings: Settings, layout: Layout, ports: Ports, *, packages: Path, open_files: int
+) -> dict[str, str]:
+    """Return the variables that every process of the server gets.
+
+    ``packages`` is the directory that holds the server's packages, ``open_files`` the limit of open
+    files of a process.
+    """
     return {
         MARKER: str(layout.data_dir),
         "PYTHONPATH": str(packages),
         **_ray(settings, layout),
-        **_serve(layout, ports),
+        **_serve(layout, ports, open_files),
     }
 
 
@@ -70,8 +83,9 @@ def _ray(settings: Settings, layout: Layout) -> dict[str, str]:
     }
 
 
-def _serve(layout: Layout, ports: Ports) -> dict[str, str]:
-    directory = layout.haproxy_dir
+def _serve(layout: Layout, ports: Ports, open_files: int) -> dict[str, str]:
+    directory = layout.ray_dir
+    connections = max(500, min(20_000, int((open_files - _SPARE_DESCRIPTORS) / 2.5)))
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
@@ -80,11 +94,17 @@ def _serve(layout: Layout, ports: Ports) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_http),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.fallback_grpc),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(ports.replicas),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(ports.replicas + REPLICA_PORTS // 2),
+        "RAY_SERVE_DIRECT_INGRESS_MIN_GRPC_PORT": str(ports.replicas + REPLICA_PORTS // 2 + 1),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.replicas + REPLICA_PORTS - 1),
         # An old HAProxy keeps its sockets for a day after a change of replicas.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "86400",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "86400",
-        "RAY_SERVE_HAPROXY_MAXCONN": "20000",
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
     }

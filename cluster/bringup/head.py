@@ -13,29 +13,46 @@ from __future__ import annotations
 
 import logging
 import os
+import random
 import shutil
 import socket
 from contextlib import ExitStack
 from typing import Any
 
 from actors.errors import Unavailable
-from cluster.bringup.environment import Ports
+from cluster.bringup.environment import REPLICA_PORTS, Ports
 from cluster.bringup.layout import Layout
 from cluster.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-LOOPBACK = "127.0.0.1"
+# Not 127.0.0.1: Ray replaces that, when it connects, by an address that the network can see.
+LOOPBACK = "127.0.0.2"
 MAX_GCS_RESTARTS_IN_A_ROW = 10
 
 
 def free_ports() -> Ports:
-    """Return ports of the loopback that are free at this moment, all different."""
+    """Return ports that are free at this moment, all different."""
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(6)]
+        sockets = [stack.enter_context(socket.socket()) for _ in range(8)]
         for each in sockets:
             each.bind((LOOPBACK, 0))
-        return Ports(*(each.getsockname()[1] for each in sockets))
+        numbers = [int(each.getsockname()[1]) for each in sockets]
+    return Ports(*numbers, _free_row())
+
+
+def _free_row() -> int:
+    """Return the first of ``REPLICA_PORTS`` free ports in a row, below those given out by the kernel."""
+    for _ in range(200):
+        first = random.randrange(10_000, 30_000, REPLICA_PORTS)  # noqa: S311 - to part two servers
+        try:
+            with ExitStack() as stack:
+                for port in range(first, first + REPLICA_PORTS):
+                    stack.enter_context(socket.socket()).bind(("", port))
+        except OSError:
+            continue
+        return first
+    raise Unavailable("ports", f"no {REPLICA_PORTS} free ports in a row between 10000 and 30000")
 
 
 class RayHead:
@@ -62,11 +79,20 @@ class RayHead:
         return f"http://{LOOPBACK}:{self._ports.dashboard}" if self._settings.dashboard else ""
 
     def start(self) -> None:
-        """Start GCS, dashboard and raylet; about three seconds. Raises Unavailable."""
+        """Start GCS and raylet; some seconds. Raises Unavailable."""
         shutil.rmtree(self._layout.gcs_dir, ignore_errors=True)
         self._layout.gcs_dir.mkdir(mode=0o700)
         from ray._private.node import Node  # noqa: PLC0415 - after the environment is set
         from ray._private.parameter import RayParams  # noqa: PLC0415
+
+        class HeadNode(Node):  # type: ignore[misc]
+            """A head whose dashboard, ten processes and as many seconds, is started by itself later."""
+
+            def start_api_server(self, **_: Any) -> None:
+                """Do nothing yet."""
+
+            def start_dashboard(self) -> None:
+                super().start_api_server(include_dashboard=True, raise_on_failure=False)
 
         ports, settings = self._ports, self._settings
         parameters = RayParams(
@@ -74,7 +100,7 @@ class RayHead:
             gcs_server_port=ports.gcs,
             temp_dir=str(self._layout.ray_dir / "ray"),
             object_store_memory=settings.object_store_memory,
-            include_dashboard=settings.dashboard,
+            include_dashboard=False,
             dashboard_host=LOOPBACK,
             dashboard_port=ports.dashboard,
             dashboard_agent_listen_port=ports.dashboard_agent,
@@ -86,10 +112,18 @@ class RayHead:
             num_gpus=0,
         )
         try:
-            self._node = Node(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+            self._node = HeadNode(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
         except Exception as error:
             reason = str(error).strip().splitlines()
             raise Unavailable("ray", reason[0] if reason else type(error).__name__) from error
+
+    def start_dashboard(self) -> None:
+        """Start the dashboard if it is wanted; some seconds. The server goes on without it."""
+        if self._settings.dashboard:
+            try:
+                self._node.start_dashboard()
+            except Exception as error:  # noqa: BLE001 - Ray raises what it likes; nothing depends on it
+                logger.warning("the Ray dashboard did not start: %s", error)
 
     def watch(self) -> None:
         """Start the GCS again if it has died. Raises Unavailable when the node cannot go on."""

@@ -8,7 +8,6 @@ import hashlib
 import json
 import os
 import secrets
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -42,13 +41,13 @@ class Layout:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir.expanduser().resolve()
         digest = hashlib.blake2b(os.fsencode(self.data_dir), digest_size=5).hexdigest()
-        # Unix socket paths end at 107 bytes (unix(7)), so Ray's directory cannot be under data_dir.
-        self.ray_dir = Path(tempfile.gettempdir()) / f"coditect-{os.geteuid()}-{digest}"
+        # Unix socket paths end at 107 bytes (unix(7)), HAProxy's at 97, and Serve puts 67 of its own
+        # behind this path: it has to be short, wherever the data directory is.
+        self.ray_dir = Path("/tmp") / f"cdt-{os.geteuid()}-{digest}"  # noqa: S108 - made with care
         self.run_dir = self.data_dir / "run"
         self.log_dir = self.data_dir / "logs"
         self.store_dir = self.data_dir / "store"
         self.gcs_dir = self.run_dir / "gcs"
-        self.haproxy_dir = self.ray_dir / "haproxy"
         self.token_file = self.run_dir / "ray-token"
         self.server_file = self.run_dir / "server.json"
         self.keep_file = self.run_dir / "keep-containers"
@@ -70,7 +69,6 @@ class Layout:
         status = self.ray_dir.lstat()
         if status.st_uid != os.geteuid() or status.st_mode & 0o077 or self.ray_dir.is_symlink():
             raise Unavailable("ray", f"{self.ray_dir} belongs to somebody else; remove it")
-        self.haproxy_dir.mkdir(mode=0o700, exist_ok=True)
 
     def node_id(self) -> str:
         """Return this node's lasting id; made up at first."""

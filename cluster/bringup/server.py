@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import resource
 import selectors
 import shutil
 import signal
@@ -110,7 +111,9 @@ class Server:
         layout.write_server(own_server_file(time.time()))
         ports = free_ports()
         packages = Path(cluster.__file__).parents[1]
-        os.environ.update(environment(settings, layout, ports, packages))
+        os.environ.update(
+            environment(settings, layout, ports, packages=packages, open_files=_raise_open_files())
+        )
         self._head = RayHead(settings, layout, ports)
         with self._progress.step("ray head"):
             self._head.start()
@@ -191,13 +194,15 @@ class Server:
         else:
             note(f"administrator: {ready.admin_email}")
         if ready.dashboard_url:
-            note(f"Ray dashboard: {ready.dashboard_url} (token in {self._layout.token_file})")
+            note(f"Ray dashboard, in some seconds: {ready.dashboard_url}")
+            note(f"its token is in {self._layout.token_file}")
         note("Ctrl-C ends it")
 
     # ---- watch --------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         assert self._head is not None
+        self._head.start_dashboard()
         while not self._end.wait(WATCH_SECONDS):
             self._head.watch()
 
@@ -256,6 +261,14 @@ class Server:
                 self._progress.note(f"[yellow]a container did not end: {result}[/yellow]")
             elif isinstance(result, BaseException):
                 raise result
+
+
+def _raise_open_files() -> int:
+    """Let this process and its children open as many files as they may; return the limit."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
 
 
 def _reachable(host: str) -> str:
