@@ -127,7 +127,8 @@ class SessionRecord(Record):
     ``epoch`` is the fencing number: raised by each activation and each new container.
     ``owner_actor_id`` is empty while the session is passive. ``workspace_state`` is JSON that a
     client may patch (open files, layout) beside what the server keeps there
-    (``terminals: {name: {"cwd": str, "end_offset": int}}``).
+    (``terminals: {name: {"cwd": str, "end_offset": int}}``). ``revision`` counts the owner's saves, so
+    that the answer of an earlier save is told from that of a new one.
     """
 
     session_id: str
@@ -144,6 +145,7 @@ class SessionRecord(Record):
     container_status: ContainerStatus = ContainerStatus.PENDING
     workspace_state: dict[str, Any] = {}
     save_version: int = 0
+    revision: int = 0
     restarts: int = 0
     failure: str | None = None
     created_at: float

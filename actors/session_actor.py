@@ -130,7 +130,7 @@ class SessionActor:
         state = (
             self._runner.state()
             if self._runner is not None
-            else {"actor_id": self._actor_id, "session_id": None}
+            else {"actor_id": self._actor_id, "started": False, "session_id": None}
         )
         return self._life.ping() | state | {"pool": self._pool_name}
 

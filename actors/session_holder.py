@@ -62,7 +62,10 @@ def rules_from(settings: ActorSettings) -> SessionRules:
 
 
 class SessionHolder:
-    """Holds one actor's session. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
+    """Holds one actor's session. Belongs to one event loop; ``run`` until cancelled, then ``close``.
+
+    ``started``: the store was asked once whether there is a session to take up.
+    """
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class SessionHolder:
         self._activation: Activation | None = None
         self._binding = asyncio.Lock()
         self._background = Tasks(limit=1000)
+        self.started = False
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.stats = SessionStats()
 
@@ -102,6 +106,7 @@ class SessionHolder:
                 logger.warning("actor %s cannot ask the store yet: %s", self._actor_id, error)
                 pause = min(RETRY_LIMIT_SECONDS, 0.1 * 2.0 ** min(failures, 10))
                 await self._services.clock.sleep(pause)
+        self.started = True
         await asyncio.shield(self._over)
 
     async def close(self) -> None:

@@ -76,15 +76,19 @@ class SessionRunner:
     def state(self) -> dict[str, Any]:
         """Return whom this actor serves: ``session_id`` is None while it is warm."""
         activation = self._holder.activation
-        if activation is None:
-            return {"actor_id": self._actor_id, "session_id": None}
-        return {
+        state: dict[str, Any] = {
             "actor_id": self._actor_id,
-            "session_id": activation.session_id,
-            "phase": activation.machine.phase.value,
-            "epoch": activation.machine.epoch,
-            "attached": len(activation.attachments),
+            "started": self._holder.started,
+            "session_id": None,
         }
+        if activation is not None:
+            state |= {
+                "session_id": activation.session_id,
+                "phase": activation.machine.phase.value,
+                "epoch": activation.machine.epoch,
+                "attached": len(activation.attachments),
+            }
+        return state
 
     def statistics(self) -> dict[str, Any]:
         """Return counters, gauges and distributions; see ``actors.statistics``."""

@@ -62,9 +62,11 @@ class SessionWriter:
             if changed == record and key is None:
                 answer = record
                 return record
-            answer = await self._ledger.save_session(changed, key=key)
-            as_sent = answer.model_copy(update={"updated_at": changed.updated_at})
-            return answer if as_sent == changed else record  # else: the answer of an earlier call
+            numbered = changed.model_copy(update={"revision": record.revision + 1})
+            answer = await self._ledger.save_session(numbered, key=key)
+            return (
+                answer if answer.revision > record.revision else record
+            )  # else: an earlier answer
 
         await self._exclusive("save of the session", write)
         return answer

@@ -1,0 +1,28 @@
+"""A workbench for the session's shell, over each ledger."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.fakes.ledgers import LEDGERS, opened
+from tests.fakes.pool_fakes import ManualClock
+from tests.fakes.session_fakes import Workbench, workbench
+
+
+@pytest.fixture(params=LEDGERS)
+async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workbench]:
+    """Yield a workbench over the ledger in memory, then one over the embedded store."""
+    clock = ManualClock()
+    async with opened(request.param, tmp_path, clock) as ledger, workbench(ledger, clock) as made:
+        yield made
+
+
+@pytest.fixture
+async def fragile() -> AsyncIterator[Workbench]:
+    """Yield a workbench whose ledger can be told to refuse writes and to lose answers."""
+    clock = ManualClock()
+    async with opened("memory", Path(), clock) as ledger, workbench(ledger, clock) as made:
+        yield made

@@ -1,0 +1,555 @@
+"""A session actor without Ray: binding, bytes' way, saves, sleep, death and its successor."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from actors.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    LaunchFailed,
+    NotBound,
+    PayloadTooLarge,
+    PreconditionFailed,
+    SessionEnded,
+)
+from actors.records import ContainerStatus, SessionPhase, TerminalMark
+from tests.fakes.runtimes import FailingRuntime, MemoryRuntime, NeverRuntime
+from tests.fakes.session_fakes import MemoryCodi, Workbench, eventually
+
+P = SessionPhase
+
+
+def use(bench: Workbench, runtime: MemoryRuntime) -> None:
+    """Put another runtime under a workbench that nothing was started on."""
+    bench.runtime = runtime
+    bench.codi = MemoryCodi(runtime)
+
+
+async def warm(bench: Workbench):
+    """Start an actor and let it find that the store has nothing for it."""
+    runner = bench.runner()
+    await eventually(lambda: runner.state()["started"])
+    return runner
+
+
+async def committed(bench: Workbench, **fields: object) -> None:
+    """Wait until the store says so."""
+
+    async def says_so() -> bool:
+        record = await bench.ledger.session("s1")
+        return record is not None and all(getattr(record, k) == v for k, v in fields.items())
+
+    await eventually(says_so)
+
+
+# ---- binding ------------------------------------------------------------------------------------
+
+
+async def test_a_claimed_warm_container_serves_at_once_and_costs_no_write(bench):
+    handle = await bench.warm_container()
+    runner = await warm(bench)
+    record = await bench.claim(container_id="warm")
+    await runner.bind(record, handle)
+    route = await runner.route("s1")
+    assert (route.container_id, route.epoch, route.address) == (
+        "warm",
+        record.epoch,
+        handle.address,
+    )
+    assert bench.codi.epochs["warm"] == record.epoch
+    view = await runner.view("s1")
+    assert (view.phase, view.container_status) == (P.READY, ContainerStatus.READY)
+    assert await bench.ledger.session("s1") == record
+    assert bench.runtime.launched == []
+
+
+async def test_without_a_warm_container_one_is_launched_on_the_sessions_workspace(bench):
+    runner = await warm(bench)
+    record = await bench.claim()
+    await runner.bind(record, None)
+    route = await runner.route("s1")
+    assert route.epoch == record.epoch + 1
+    (spec,) = bench.runtime.launched
+    assert (spec.workspace_id, spec.epoch, spec.container_id) == (
+        "w1",
+        route.epoch,
+        route.container_id,
+    )
+    container = await bench.ledger.container(route.container_id)
+    assert container is not None
+    assert (container.status, container.session_id) == (ContainerStatus.READY, "s1")
+    stored = await bench.ledger.session("s1")
+    assert stored is not None
+    assert (stored.phase, stored.container_id) == (P.READY, route.container_id)
+
+
+async def test_binding_again_changes_nothing_and_binding_another_session_is_refused(bench):
+    runner = await bench.ready()
+    record = await bench.ledger.session("s1")
+    assert record is not None
+    await runner.bind(record, None)
+    assert len(bench.runtime.launched) == 1
+    with pytest.raises(PreconditionFailed):
+        await runner.bind(record.model_copy(update={"session_id": "s2"}), None)
+    with pytest.raises(InvalidArgument):
+        await runner.bind(record.model_copy(update={"owner_actor_id": "a9"}), None)
+
+
+async def test_an_actor_that_was_never_told_finds_its_session_in_the_store(bench):
+    runner = await warm(bench)
+    with pytest.raises(NotBound):
+        await runner.view("s1")
+    await bench.claim()
+    assert (await runner.route("s1")).session_id == "s1"
+
+
+async def test_an_actor_asked_about_a_session_that_is_not_its_own_says_so(bench):
+    runner = await bench.ready()
+    with pytest.raises(NotBound):
+        await runner.view("s2")
+
+
+# ---- death and succession -----------------------------------------------------------------------
+
+
+async def test_a_killed_actors_successor_adopts_the_container_under_a_new_epoch(bench):
+    first = await bench.ready()
+    before = await first.route("s1")
+    await bench.kill(first)
+    second = bench.runner()
+    after = await second.route("s1", newer_than_epoch=before.epoch)
+    assert after.container_id == before.container_id
+    assert after.epoch > before.epoch
+    assert bench.codi.epochs[after.container_id] == after.epoch
+    assert len(bench.runtime.launched) == 1
+
+
+async def test_a_successor_finds_a_dead_container_and_replaces_it(bench):
+    first = await bench.ready()
+    before = await first.route("s1")
+    await bench.kill(first)
+    bench.runtime.crash(before.container_id)
+    second = bench.runner()
+    after = await second.route("s1")
+    assert after.container_id != before.container_id
+    assert (await second.view("s1")).restarts == 1
+    await eventually(lambda: before.container_id not in bench.runtime.running)
+
+
+async def test_a_killed_container_is_replaced_with_its_terminals_and_its_state(bench):
+    runner = await bench.ready()
+    before = await runner.route("s1")
+    await runner.patch_workspace_state("s1", {"open": ["a.py"]}, key="p1")
+    await runner.report_terminals("s1", {"main": TerminalMark(end_offset=100, cwd="/workspace/x")})
+    bench.runtime.crash(before.container_id)
+    after = await runner.route(
+        "s1", newer_than_epoch=before.epoch, seen={"main": TerminalMark(end_offset=120)}
+    )
+    assert after.container_id != before.container_id
+    assert bench.codi.terminals[after.container_id] == {
+        "main": {"cwd": "/workspace/x", "base_offset": 120, "restarted": True}
+    }
+    view = await runner.view("s1")
+    assert view.workspace_state["open"] == ["a.py"]
+    await committed(bench, phase=P.READY, container_id=after.container_id, restarts=1)
+
+    async def forgotten() -> bool:
+        return await bench.ledger.container(before.container_id) is None
+
+    await eventually(forgotten)
+
+
+async def test_a_container_that_is_reported_deaf_is_replaced_and_stopped(bench):
+    runner = await bench.ready()
+    before = await runner.route("s1")
+    await runner.container_lost("s1", before.container_id, "no answer")
+    after = await runner.route("s1", newer_than_epoch=before.epoch)
+    await runner.container_lost("s1", before.container_id, "no answer")
+    assert after.container_id != before.container_id
+    await eventually(lambda: before.container_id in bench.runtime.stopped)
+    assert len(bench.runtime.launched) == 2
+
+
+async def test_terminals_that_were_closed_are_not_started_again(bench):
+    runner = await bench.ready()
+    before = await runner.route("s1")
+    await runner.report_terminals(
+        "s1", {"a": TerminalMark(end_offset=1), "b": TerminalMark(end_offset=1)}
+    )
+    await runner.report_terminals("s1", {"a": None})
+    bench.runtime.crash(before.container_id)
+    after = await runner.route("s1", newer_than_epoch=before.epoch)
+    assert set(bench.codi.terminals[after.container_id]) == {"b"}
+
+
+async def test_what_terminals_said_survives_the_actor(bench):
+    first = await bench.ready()
+    await first.report_terminals("s1", {"main": TerminalMark(end_offset=5)})
+    await eventually(lambda: bool(bench.clock._sleepers))
+    bench.clock.advance(1.5)
+    await committed(bench, workspace_state={"terminals": {"main": {"end_offset": 5, "cwd": None}}})
+    await bench.kill(first)
+    second = bench.runner()
+    assert (await second.view("s1")).workspace_state["terminals"]["main"]["end_offset"] == 5
+
+
+# ---- failures -----------------------------------------------------------------------------------
+
+
+async def test_launch_failures_end_in_failed_and_an_attach_leaves_it(bench):
+    use(bench, FailingRuntime(failures=5))
+    runner = bench.runner()
+    await runner.bind(await bench.claim(), None)
+
+    async def failed() -> bool:
+        bench.clock.advance(1.0)
+        return (await runner.view("s1")).phase is P.FAILED
+
+    await eventually(failed)
+    with pytest.raises(LaunchFailed, match="this runtime fails"):
+        await runner.route("s1")
+    await committed(bench, phase=P.FAILED, failure="launch_failed: " + (await _failure(runner)))
+    assert await bench.ledger.containers() == []
+    await runner.attach("s1", "browser")
+    assert (await runner.route("s1")).session_id == "s1"
+
+
+async def _failure(runner) -> str:
+    return (await runner.view("s1")).failure.removeprefix("launch_failed: ")
+
+
+async def test_a_launch_that_hangs_is_given_up_at_its_limit(bench):
+    use(bench, NeverRuntime())
+    runner = bench.runner(launch_timeout=0.05)
+    await runner.bind(await bench.claim(), None)
+    with pytest.raises(DeadlineExceeded):
+        await runner.route("s1", timeout_seconds=0.3)
+    assert bench.runtime.launching == 0
+
+
+async def test_an_actor_that_ends_during_a_launch_leaves_no_launch_behind(bench):
+    use(bench, NeverRuntime())
+    runner = bench.runner()
+    await runner.bind(await bench.claim(), None)
+    await eventually(lambda: bench.runtime.launching == 1)
+    await bench.kill(runner)
+    assert bench.runtime.launching == 0
+
+
+async def test_an_actor_that_is_fenced_off_lets_go_and_leaves_the_container_alone(fragile):
+    runner = await fragile.ready()
+    before = await runner.route("s1")
+    fragile.ledger.take_over("s1", "a2")
+    with pytest.raises(NotBound):
+        await runner.patch_workspace_state("s1", {"a": 1}, key="p")
+    assert runner.state()["session_id"] is None
+    await eventually(lambda: fragile.pool.released == ["a1"])
+    assert before.container_id in fragile.runtime.running
+    assert fragile.runtime.stopped == []
+    with pytest.raises(NotBound):
+        await runner.view("s1")
+
+
+async def test_an_actor_that_codi_refuses_lets_go_too(fragile):
+    handle = await fragile.warm_container()
+    fragile.codi.epochs["warm"] = 99
+    runner = await warm(fragile)
+    await runner.bind(await fragile.claim(container_id="warm"), handle)
+    await eventually(lambda: runner.state()["session_id"] is None)
+    assert fragile.runtime.stopped == []
+
+
+async def test_a_process_whose_name_rules_elsewhere_ends(fragile):
+    runner = await fragile.ready()
+    fragile.ledger.take_over("s1", "a1")
+    with pytest.raises(NotBound):
+        await runner.record_save("s1", "a", 1, "e", "k")
+    with pytest.raises(Exception, match="is over"):
+        await asyncio.wait_for(fragile.runs[0], 2.0)
+
+
+async def test_a_store_that_is_away_for_a_while_only_delays_the_record(fragile):
+    runner = await fragile.ready()
+    before = await runner.route("s1")
+    fragile.ledger.refuse.extend([ConnectionError("away")] * 4)
+    fragile.runtime.crash(before.container_id)
+
+    async def back() -> bool:
+        fragile.clock.advance(1.0)
+        return (await runner.view("s1")).phase is P.READY
+
+    await eventually(back)
+    route = await runner.route("s1")
+    await committed(fragile, phase=P.READY, container_id=route.container_id)
+
+
+# ---- saves --------------------------------------------------------------------------------------
+
+
+async def test_saves_are_numbered_without_gaps_and_a_receipt_is_given_twice_for_one_key(bench):
+    runner = await bench.ready()
+    receipts = await asyncio.gather(
+        *(runner.record_save("s1", f"f{n}", 10, "etag", f"k{n}") for n in range(10))
+    )
+    assert sorted(receipt.version for receipt in receipts) == list(range(1, 11))
+    assert await runner.record_save("s1", "f3", 10, "etag", "k3") == receipts[3]
+    await committed(bench, save_version=10)
+
+
+async def test_a_save_is_acknowledged_after_it_is_in_the_store(bench):
+    runner = await bench.ready()
+    receipt = await runner.record_save("s1", "a.txt", 3, "etag", "k")
+    stored = await bench.ledger.session("s1")
+    assert stored is not None
+    assert stored.save_version == receipt.version == 1
+
+
+async def test_a_save_whose_answer_was_lost_is_found_again_by_its_key(fragile):
+    runner = await fragile.ready()
+    fragile.ledger.lose.append(ConnectionError("lost"))
+    with pytest.raises(Exception, match="lost"):
+        await runner.record_save("s1", "a", 1, "e", "k1")
+    other = await runner.record_save("s1", "b", 1, "e", "k2")
+    again = await runner.record_save("s1", "a", 1, "e", "k1")
+    assert (again.version, other.version) == (1, 2)
+    assert fragile.ledger.stored["s1"].save_version == 2
+
+
+async def test_a_patch_repeated_late_does_not_undo_what_came_after_it(bench):
+    runner = await bench.ready()
+    await runner.patch_workspace_state("s1", {"a": 1}, key="p1")
+    await runner.patch_workspace_state("s1", {"a": 2}, key="p2")
+    view = await runner.patch_workspace_state("s1", {"a": 1}, key="p1")
+    assert view.workspace_state["a"] == 2
+    await committed(bench, workspace_state={"a": 2})
+
+
+async def test_patches_and_saves_at_once_are_all_kept(bench):
+    runner = await bench.ready()
+    await asyncio.gather(
+        *(runner.patch_workspace_state("s1", {f"k{n}": n}, key=f"p{n}") for n in range(8)),
+        *(runner.record_save("s1", "f", 1, "e", f"s{n}") for n in range(8)),
+        runner.report_terminals("s1", {"main": TerminalMark(end_offset=1)}),
+    )
+    view = await runner.view("s1")
+    assert view.save_version == 8
+    assert {f"k{n}": n for n in range(8)}.items() <= view.workspace_state.items()
+    assert "terminals" in view.workspace_state
+
+
+async def test_the_servers_keys_and_too_much_are_refused(bench):
+    runner = await bench.ready()
+    with pytest.raises(InvalidArgument):
+        await runner.patch_workspace_state("s1", {"terminals": {}}, key="p")
+    with pytest.raises(PayloadTooLarge):
+        await runner.patch_workspace_state("s1", {"a": "x" * 70_000}, key="p")
+    with pytest.raises(InvalidArgument):
+        await runner.record_save("s1", "x" * 5000, 1, "e", "k")
+    with pytest.raises(InvalidArgument):
+        await runner.record_save("s1", "x", -1, "e", "k")
+    with pytest.raises(InvalidArgument):
+        await runner.attach("s1", "x" * 500)
+    with pytest.raises(InvalidArgument):
+        await runner.route("s1", timeout_seconds=float("nan"))
+    with pytest.raises(InvalidArgument):
+        await runner.view("")
+
+
+# ---- hibernation and the end --------------------------------------------------------------------
+
+
+async def test_hibernating_is_durable_when_it_is_answered_and_renewals_do_not_wake(bench):
+    runner = await bench.ready()
+    route = await runner.route("s1")
+    view = await runner.hibernate("s1")
+    assert view.phase is P.HIBERNATED
+    stored = await bench.ledger.session("s1")
+    assert stored is not None
+    assert (stored.phase, stored.container_id) == (P.HIBERNATED, None)
+    assert bench.runtime.stopped == [route.container_id]
+    assert await bench.ledger.containers() == []
+    assert (await runner.attach("s1", "browser")).phase is P.HIBERNATED
+    with pytest.raises(PreconditionFailed):
+        await runner.route("s1")
+
+
+async def test_a_new_client_or_a_resume_wakes_a_hibernated_session(bench):
+    runner = await bench.ready()
+    await runner.hibernate("s1")
+    await runner.attach("s1", "phone")
+    first = await runner.route("s1")
+    await runner.hibernate("s1")
+    await runner.resume("s1")
+    second = await runner.route("s1")
+    assert second.epoch > first.epoch
+    assert {spec.workspace_id for spec in bench.runtime.launched} == {"w1"}
+
+
+async def test_whoever_waits_for_a_route_is_told_when_the_session_hibernates(bench):
+    runner = await bench.ready()
+    epoch = (await runner.route("s1")).epoch
+    waiting = asyncio.create_task(runner.route("s1", newer_than_epoch=epoch))
+    await asyncio.sleep(0)
+    await runner.hibernate("s1")
+    with pytest.raises(PreconditionFailed):
+        await waiting
+
+
+async def test_ending_removes_container_workspace_and_record(bench):
+    runner = await bench.ready()
+    route = await runner.route("s1")
+    await runner.end("s1")
+    assert bench.runtime.stopped == [route.container_id]
+    assert bench.runtime.deleted_workspaces == ["w1"]
+    assert await bench.ledger.session("s1") is None
+    assert await bench.ledger.containers() == []
+    await eventually(lambda: bench.pool.released == ["a1"])
+    with pytest.raises(NotBound):
+        await runner.end("s1")
+
+
+async def test_a_session_whose_end_was_begun_is_ended_by_the_successor(bench):
+    runner = await bench.ready()
+    record = await bench.ledger.session("s1")
+    assert record is not None
+    await bench.kill(runner)
+    await bench.ledger.save_session(record.model_copy(update={"phase": P.ENDING}))
+    bench.runner()
+
+    async def gone() -> bool:
+        return await bench.ledger.session("s1") is None
+
+    await eventually(gone)
+    assert bench.runtime.deleted_workspaces == ["w1"]
+
+
+async def test_an_ending_session_takes_no_clients(bench):
+    use(bench, MemoryRuntime())
+    runner = await bench.ready()
+    held = asyncio.Event()
+
+    async def slow(workspace_id: str) -> None:
+        await held.wait()
+
+    bench.runtime.delete_workspace = slow
+    ending = asyncio.create_task(runner.end("s1"))
+    await eventually(lambda: runner.state().get("phase") == "ending")
+    with pytest.raises(SessionEnded):
+        await runner.attach("s1", "phone")
+    held.set()
+    await ending
+
+
+# ---- passivation --------------------------------------------------------------------------------
+
+
+async def passes(bench: Workbench, seconds: float) -> None:
+    """Let time go on in steps, as it does."""
+    for _ in range(int(seconds)):
+        await asyncio.sleep(0.001)
+        bench.clock.advance(1.0)
+    await asyncio.sleep(0.01)
+
+
+async def test_a_session_that_nobody_is_attached_to_goes_passive_and_its_container_runs_on(bench):
+    runner = await bench.ready()
+    route = await runner.route("s1")
+    await runner.detach("s1", "browser")
+    await passes(bench, 62)
+    await eventually(lambda: runner.state()["session_id"] is None)
+    await committed(bench, owner_actor_id=None, phase=P.READY, container_id=route.container_id)
+    assert route.container_id in bench.runtime.running
+    await eventually(lambda: bench.pool.released == ["a1"])
+    with pytest.raises(NotBound):
+        await runner.view("s1")
+
+
+async def test_a_passive_session_is_activated_by_another_actor_with_its_container(bench):
+    runner = await bench.ready()
+    before = await runner.route("s1")
+    await runner.detach("s1", "browser")
+    await passes(bench, 62)
+    await eventually(lambda: runner.state()["session_id"] is None)
+    second = bench.runner("a2")
+    await second.bind(await bench.claim("a2", key="k2"), None)
+    after = await second.route("s1")
+    assert after.container_id == before.container_id
+    assert after.epoch > before.epoch
+
+
+async def test_renewed_leases_keep_a_session_and_lapsed_ones_do_not(bench):
+    runner = await bench.ready()
+    for _ in range(12):
+        await passes(bench, 10)
+        await runner.attach("s1", "browser")
+    assert runner.state()["session_id"] == "s1"
+    await passes(bench, 85)
+    await eventually(lambda: runner.state()["session_id"] is None)
+
+
+async def test_the_warm_actor_that_is_left_can_hold_another_session(bench):
+    runner = await bench.ready()
+    await runner.end("s1")
+    await runner.bind(await bench.claim(key="k2"), None)
+    assert (await runner.route("s1")).session_id == "s1"
+
+
+# ---- events -------------------------------------------------------------------------------------
+
+
+async def test_events_tell_the_life_of_a_session_and_wait_for_more(bench):
+    runner = await bench.ready()
+    past = await runner.events("s1")
+    assert [event.data["phase"] for event in past if event.type == "status"] == [
+        "starting",
+        "ready",
+    ]
+    last = past[-1]
+    more = asyncio.create_task(runner.events("s1", last.activation, last.seq, 5.0))
+    await asyncio.sleep(0)
+    await runner.record_save("s1", "a.txt", 3, "etag", "k")
+    (saved,) = await more
+    assert (saved.type, saved.data) == ("saved", {"path": "a.txt", "version": 1, "size": 3})
+    await runner.record_save("s1", "a.txt", 3, "etag", "k")
+    assert await runner.events("s1", saved.activation, saved.seq, 0.01) == []
+
+
+async def test_followers_hear_of_the_end(bench):
+    runner = await bench.ready()
+    last = (await runner.events("s1"))[-1]
+    follower = asyncio.create_task(_until_ended(runner, last))
+    await runner.end("s1")
+    assert (await asyncio.wait_for(follower, 5.0)).data == {"reason": "ended"}
+
+
+async def _until_ended(runner, last):
+    while True:
+        for event in await runner.events("s1", last.activation, last.seq, 5.0):
+            last = event
+            if event.type == "ended":
+                return event
+
+
+# ---- cleanliness --------------------------------------------------------------------------------
+
+
+async def test_closing_leaves_no_task_behind_and_touches_no_container(bench):
+    before = len(asyncio.all_tasks())
+    runner = await bench.ready()
+    await bench.kill(runner)
+    assert len(asyncio.all_tasks()) == before
+    assert len(bench.runtime.running) == 1
+
+
+async def test_statistics_count_what_happened(bench):
+    runner = await bench.ready()
+    epoch = (await runner.route("s1")).epoch
+    bench.runtime.crash((await runner.route("s1")).container_id)
+    await runner.route("s1", newer_than_epoch=epoch)
+    counted = runner.statistics()
+    assert counted["containers_lost_total"] == 1
+    assert counted["session_recovery_seconds"]["count"] == 1
+    assert counted["session_activations_total"] == 1
