@@ -37,8 +37,8 @@ def free_ports() -> Ports:
         sockets = [stack.enter_context(socket.socket()) for _ in range(8)]
         for each in sockets:
             each.bind((LOOPBACK, 0))
-        numbers = [int(each.getsockname()[1]) for each in sockets]
-    return Ports(*numbers, _free_row())
+        a, b, c, d, e, f, g, h = (int(each.getsockname()[1]) for each in sockets)
+    return Ports(a, b, c, d, e, f, g, h, replicas=_free_row())
 
 
 def _free_row() -> int:
