@@ -36,6 +36,7 @@ from actors.tasks import Tasks
 
 MAX_ATTEMPTS = 5
 PING_SECONDS = 2.0
+SUSPECT_PING_SECONDS = 0.75
 BIND_SECONDS = 5.0
 UNCERTAIN = (CommitUnknown, Unavailable, DeadlineExceeded)
 
@@ -99,7 +100,9 @@ class Claims:
         return opened
 
     async def _open(self, request: OpenRequest, suspect: str | None) -> Opened:
-        dead = suspect if suspect is not None and not await self._answers(suspect) else None
+        dead = (
+            suspect if suspect and not await self._answers(suspect, SUSPECT_PING_SECONDS) else None
+        )
         created = warm_container = False
         for _ in range(MAX_ATTEMPTS):
             actor, warm_actor = self._pools.actors.reserve(), True
@@ -202,9 +205,10 @@ class Claims:
             return False
         return True
 
-    async def _answers(self, actor_id: str) -> bool:
+    async def _answers(self, actor_id: str, seconds: float = PING_SECONDS) -> bool:
+        """Whether an actor lives; one that a caller found silent already gets less time to say so."""
         try:
-            await self._actors.ping(actor_id, PING_SECONDS)
+            await self._actors.ping(actor_id, seconds)
         except (Unavailable, DeadlineExceeded):
             return False
         return True

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from actors.errors import CoditectError, DeadlineExceeded, Unavailable
+from actors.names import session_actor
 from actors.ports import Services
 from actors.records import SessionRecord
 from actors.supervisor import (
@@ -27,11 +28,14 @@ from actors.supervisor import (
     remake_pause,
 )
 from actors.tasks import Tasks
+from actors.totals import Totals
 
 logger = logging.getLogger(__name__)
 
 PING_SECONDS = 3.0
 STATS_SECONDS = 3.0
+SESSION_STATS_SECONDS = 2.0
+QUESTIONS_AT_ONCE = 64
 REOPEN_SECONDS = 60.0
 SHUTDOWN_SECONDS = 10.0
 PAGE = 1000
@@ -93,6 +97,7 @@ class SupervisorRunner:
         self._answers: dict[str, dict[str, Any]] = {}
         self._stats: dict[str, dict[str, Any]] = {}
         self._pushed: dict[str, dict[str, Any]] = {}
+        self._session_totals = Totals()
 
     def attach_services(self, services: Services) -> None:
         """Let the supervisor read the store from now on."""
@@ -181,12 +186,13 @@ class SupervisorRunner:
         self._expire(now)
 
     async def collect_metrics(self, now: float) -> dict[str, Any]:
-        """Ask every component for its ``stats`` at once and return them with what was pushed.
+        """Ask every actor for its ``stats`` at once and return them with what was pushed.
 
-        ``{"actors": {name: {"kind", "stats"}}, "pushed": {source: {"at", "families"}},
-        "supervisor": snapshot without the pools}``. A component that does not answer is left out.
+        ``{"actors": {name: {"kind", "stats"}}, "sessions": sums over all session actors,
+        "pushed": {source: {"at", "families"}}, "supervisor": snapshot without the pools}``.
+        A component that does not answer is left out.
         """
-        await self._collect_stats()
+        await asyncio.gather(self._collect_stats(), self._collect_session_stats())
         self._expire(now)
         own = self.snapshot(now)
         own.pop("pools")
@@ -195,6 +201,7 @@ class SupervisorRunner:
                 name: {"kind": self._kind(name), "stats": stats}
                 for name, stats in self._stats.items()
             },
+            "sessions": self._session_totals.snapshot(),
             "pushed": dict(self._pushed),
             "supervisor": own,
         }
@@ -301,6 +308,26 @@ class SupervisorRunner:
                 self._stats.pop(name, None)
 
         await asyncio.gather(*(ask(name) for name in tuple(self._components)))
+
+    async def _collect_session_stats(self) -> None:
+        """Ask the session actors; one that does not answer counts with what it said last."""
+        try:
+            listed = await self._crew.listed()
+        except CoditectError:
+            return
+        living = {name for name in listed if name.startswith(session_actor(""))}
+        self._session_totals.keep_only(living)
+        gate = asyncio.Semaphore(QUESTIONS_AT_ONCE)
+
+        async def ask(name: str) -> None:
+            async with gate:
+                try:
+                    stats = await self._crew.call(name, "stats", SESSION_STATS_SECONDS)
+                except CoditectError:
+                    return
+            self._session_totals.update(name, stats)
+
+        await asyncio.gather(*(ask(name) for name in living))
 
     async def _sessions(self, services: Services) -> list[SessionRecord]:
         sessions: list[SessionRecord] = []

@@ -41,7 +41,7 @@ class FakeCrew:
             case "ping":
                 return {"pid": 7, "uptime_seconds": 1.0, "ready": True}
             case "stats":
-                return {"orphans": 2} if name.startswith("pool") else {}
+                return {"orphans": 2} if name.startswith("pool") else {"saves_total": 3}
             case "open_session":
                 self.opened.append((name, arguments["dead_actor_id"]))
                 if self.refusal:
@@ -181,10 +181,12 @@ async def test_the_snapshot_says_what_is_wrong_and_how_fresh_it_is(tower):
 
 async def test_metrics_of_everybody_are_collected_and_stale_ones_expire(tower):
     await tower.up()
+    tower.crew.living += ["session-a1", "session-a2"]
     tower.runner.push_metrics("ingress-1", ["x"], now=0.0)
     tower.runner.push_metrics("ingress-2", ["y"], now=100.0)
     collected = await tower.runner.collect_metrics(now=150.0)
     assert collected["pushed"] == {"ingress-2": {"at": 100.0, "families": ["y"]}}
+    assert collected["sessions"] == {"saves_total": 6}
     assert collected["actors"]["pool-node-1"] == {"kind": "pool", "stats": {"orphans": 2}}
 
 
