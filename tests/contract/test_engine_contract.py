@@ -1,0 +1,232 @@
+"""What every store engine does. A new engine joins by a line in ``ENGINES``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from actors.errors import (
+    CommitConflict,
+    KeyTooLarge,
+    TransactionTooLarge,
+    TransactionTooOld,
+    ValueTooLarge,
+)
+from cluster.store.atomic import versionstamp
+from cluster.store.engine import Commit, Engine, KeyRange, Mutation, MutationKind, key_after
+from cluster.store.lmdb_engine import LmdbEngine
+
+SET, CLEAR = MutationKind.SET, MutationKind.CLEAR_RANGE
+
+
+async def lmdb_engine(directory: Path) -> AsyncIterator[Engine]:
+    engine = LmdbEngine(directory / "store", map_size=64 << 20)
+    await engine.open()
+    yield engine
+    await engine.close()
+
+
+ENGINES = {"lmdb": lmdb_engine}
+
+
+@pytest.fixture(params=ENGINES)
+async def engine(request, tmp_path) -> AsyncIterator[Engine]:
+    async for made in ENGINES[request.param](tmp_path):
+        yield made
+
+
+_keys = iter(range(10**9))
+
+
+def commit(*mutations: tuple, read_version: int = 0, reads: tuple = (), key: bytes | None = None):
+    return Commit(
+        read_version,
+        tuple(KeyRange(k, key_after(k)) if isinstance(k, bytes) else KeyRange(*k) for k in reads),
+        tuple(Mutation(*m) for m in mutations),
+        key or b"key%d" % next(_keys),
+    )
+
+
+async def put(engine: Engine, **pairs: bytes) -> int:
+    return await engine.commit(commit(*((SET, k.encode(), v) for k, v in pairs.items())))
+
+
+async def dump(engine: Engine) -> list[tuple[bytes, bytes]]:
+    return (await engine.get_range(KeyRange(b"", b"\xff"), None, limit=1000, reverse=False)).pairs
+
+
+async def test_a_commit_is_seen_by_the_next_read(engine):
+    version = await put(engine, a=b"1")
+    answer = await engine.get_many([b"a", b"b"], None)
+    assert answer.values == [b"1", None]
+    assert answer.version >= version
+
+
+async def test_reads_of_one_version_do_not_see_later_commits(engine):
+    await put(engine, a=b"1")
+    before = (await engine.get_many([b"a"], None)).version
+    await put(engine, a=b"2", b=b"2")
+    assert (await engine.get_many([b"a", b"b"], before)).values == [b"1", None]
+    assert (await engine.get_range(KeyRange(b"a", b"c"), before, limit=9, reverse=False)).pairs == [
+        (b"a", b"1")
+    ]
+    assert (await engine.get_many([b"a", b"b"], None)).values == [b"2", b"2"]
+
+
+async def test_a_version_that_was_never_read_is_too_old(engine):
+    await put(engine, a=b"1")
+    with pytest.raises(TransactionTooOld):
+        await engine.get_many([b"a"], 1 << 40)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_ranges_are_ordered_limited_and_say_whether_there_is_more(engine, reverse):
+    await put(engine, a=b"1", b=b"2", c=b"3", d=b"4")
+    answer = await engine.get_range(KeyRange(b"a", b"d"), None, limit=2, reverse=reverse)
+    expected = [(b"c", b"3"), (b"b", b"2")] if reverse else [(b"a", b"1"), (b"b", b"2")]
+    assert answer.pairs == expected
+    assert answer.more
+    whole = await engine.get_range(KeyRange(b"a", b"d"), None, limit=3, reverse=reverse)
+    assert not whole.more
+    empty = await engine.get_range(KeyRange(b"x", b"y"), None, limit=3, reverse=reverse)
+    assert empty.pairs == []
+
+
+async def test_keys_are_ordered_as_unsigned_bytes(engine):
+    keys = [b"\x00", b"\x00\x00", b"\x01", b"\x7f", b"\x80", b"\xfe\xff"]
+    await engine.commit(commit(*((SET, key, b"") for key in reversed(keys))))
+    assert [key for key, _ in await dump(engine)] == keys
+
+
+async def test_a_write_to_what_was_read_conflicts(engine):
+    await put(engine, a=b"1")
+    version = (await engine.get_many([b"a"], None)).version
+    await put(engine, a=b"1")
+    with pytest.raises(CommitConflict):
+        await engine.commit(commit((SET, b"z", b""), read_version=version, reads=(b"a",)))
+    assert (await engine.get_many([b"z"], None)).values == [None]
+
+
+async def test_a_write_into_a_range_that_was_read_conflicts(engine):
+    version = (await engine.get_many([b"a"], None)).version
+    await put(engine, m=b"1")
+    with pytest.raises(CommitConflict):
+        await engine.commit(commit((SET, b"z", b""), read_version=version, reads=((b"a", b"n"),)))
+
+
+async def test_a_cleared_range_conflicts_with_a_read_inside_it(engine):
+    version = (await engine.get_many([b"a"], None)).version
+    await engine.commit(commit((CLEAR, b"a", b"n")))
+    with pytest.raises(CommitConflict):
+        await engine.commit(commit((SET, b"z", b""), read_version=version, reads=(b"g",)))
+
+
+async def test_writes_elsewhere_and_blind_writes_do_not_conflict(engine):
+    version = (await engine.get_many([b"a"], None)).version
+    await put(engine, b=b"1")
+    await engine.commit(commit((SET, b"z", b""), read_version=version, reads=(b"a", (b"c", b"d"))))
+    await engine.commit(commit((SET, b"b", b"2")))
+    assert (await engine.get_many([b"b"], None)).values == [b"2"]
+
+
+async def test_of_two_commits_at_once_that_read_what_the_other_writes_one_wins(engine):
+    version = (await engine.get_many([b"a"], None)).version
+    results = await asyncio.gather(
+        engine.commit(commit((SET, b"a", b"x"), read_version=version, reads=(b"b",))),
+        engine.commit(commit((SET, b"b", b"y"), read_version=version, reads=(b"a",))),
+        return_exceptions=True,
+    )
+    assert sorted(type(result) for result in results if not isinstance(result, int)) == [
+        CommitConflict
+    ]
+
+
+async def test_explicit_write_conflicts_count_as_writes(engine):
+    version = (await engine.get_many([b"a"], None)).version
+    await engine.commit(Commit(0, (), (Mutation(SET, b"q", b""),), b"wc", (KeyRange(b"a", b"b"),)))
+    with pytest.raises(CommitConflict):
+        await engine.commit(commit((SET, b"z", b""), read_version=version, reads=(b"a",)))
+
+
+async def test_the_same_commit_again_is_applied_once(engine):
+    add = commit((MutationKind.ADD, b"n", (1).to_bytes(8, "little")), key=b"once")
+    first, second = await engine.commit(add), await engine.commit(add)
+    assert first == second
+    both = await asyncio.gather(*(engine.commit(add) for _ in range(3)))
+    assert set(both) == {first}
+    assert (await engine.get_many([b"n"], None)).values == [(1).to_bytes(8, "little")]
+
+
+async def test_the_same_commit_again_succeeds_though_what_it_read_has_changed_since(engine):
+    version = (await engine.get_many([b"a"], None)).version
+    mine = commit((SET, b"a", b"mine"), read_version=version, reads=(b"a",), key=b"mine")
+    first = await engine.commit(mine)
+    await put(engine, a=b"theirs")
+    assert await engine.commit(mine) == first
+    assert (await engine.get_many([b"a"], None)).values == [b"theirs"]
+
+
+async def test_mutations_are_applied_in_order(engine):
+    await engine.commit(
+        commit((SET, b"a", b"1"), (CLEAR, b"a", b"b"), (SET, b"a", b"2"), (SET, b"aa", b"3"))
+    )
+    await engine.commit(commit((SET, b"ab", b"4"), (CLEAR, b"aa", b"ac")))
+    assert await dump(engine) == [(b"a", b"2")]
+
+
+ATOMIC = [
+    (MutationKind.ADD, b"\xff\x00", b"\x01\x00", b"\x00\x01"),
+    (MutationKind.ADD, None, b"\x01", b"\x01"),
+    (MutationKind.ADD, b"\x01\x02\x03", b"\x01", b"\x02"),
+    (MutationKind.BIT_AND, b"\x0f", b"\x3c", b"\x0c"),
+    (MutationKind.BIT_AND, None, b"\x3c", b"\x3c"),
+    (MutationKind.BIT_OR, b"\x0f", b"\x30", b"\x3f"),
+    (MutationKind.BIT_XOR, b"\x0f", b"\x3c", b"\x33"),
+    (MutationKind.APPEND_IF_FITS, b"ab", b"cd", b"abcd"),
+    (MutationKind.MAX, b"\x01\x02", b"\x02\x01", b"\x01\x02"),
+    (MutationKind.MIN, b"\x01\x02", b"\x02\x01", b"\x02\x01"),
+    (MutationKind.MIN, None, b"\x05", b"\x05"),
+    (MutationKind.BYTE_MIN, b"b", b"abc", b"abc"),
+    (MutationKind.BYTE_MAX, b"b", b"abc", b"b"),
+    (MutationKind.COMPARE_AND_CLEAR, b"x", b"x", None),
+    (MutationKind.COMPARE_AND_CLEAR, b"x", b"y", b"x"),
+]
+
+
+@pytest.mark.parametrize(("kind", "old", "operand", "new"), ATOMIC)
+async def test_atomic_operations(engine, kind, old, operand, new):
+    if old is not None:
+        await engine.commit(commit((SET, b"k", old)))
+    await engine.commit(commit((kind, b"k", operand)))
+    assert (await engine.get_many([b"k"], None)).values == [new]
+
+
+async def test_versionstamped_keys_and_values_carry_the_commits_version(engine):
+    hole = b"\x00" * 10
+    key = b"s/" + hole + (2).to_bytes(4, "little")
+    version = await engine.commit(
+        commit(
+            (MutationKind.SET_VERSIONSTAMPED_KEY, key, b"v"),
+            (MutationKind.SET_VERSIONSTAMPED_VALUE, b"t", hole + (0).to_bytes(4, "little")),
+        )
+    )
+    [(stamped, value)] = (
+        await engine.get_range(KeyRange(b"s/", b"s0"), None, limit=9, reverse=False)
+    ).pairs
+    assert value == b"v"
+    assert stamped[2:10] == version.to_bytes(8, "big")
+    assert (await engine.get_many([b"t"], None)).values == [stamped[2:]]
+    assert len(versionstamp(version, 0)) == 10
+
+
+async def test_what_is_too_large_is_refused_and_nothing_is_written(engine):
+    with pytest.raises(ValueTooLarge):
+        await engine.commit(commit((SET, b"a", b"x" * 100_001)))
+    with pytest.raises(KeyTooLarge):
+        await engine.commit(commit((SET, b"k" * 10_001, b"")))
+    with pytest.raises(TransactionTooLarge):
+        await engine.commit(commit(*((SET, b"k%d" % n, b"x" * 100_000) for n in range(101))))
+    assert await dump(engine) == []
