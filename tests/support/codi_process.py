@@ -65,7 +65,7 @@ class Codi:
 def run_codi(directory: Path, stage: Path, limits: Limits | None = None) -> Iterator[Codi]:
     """Start it below ``directory``; end it and everything that it started."""
     workspace = directory / "workspace"
-    workspace.mkdir()
+    workspace.mkdir(exist_ok=True)
     program = bundle(stage, limits)
     config = {"container_id": "c-1", "secret": SECRET, "epoch": 1, "workspace": str(workspace)}
     log = directory / "codi.log"

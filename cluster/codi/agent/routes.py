@@ -56,7 +56,6 @@ class Routes:
             ("POST", "directories"): self._files.make_directory,
         }
         self._names = {name for _, name in self._table}
-        self.terminals.prepare()
 
     async def dispatch(self, exchange: Exchange) -> bool:
         """Answer a request; true when its connection now belongs to a socket. Raises AgentError."""

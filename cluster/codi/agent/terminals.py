@@ -1,4 +1,4 @@
-"""All terminals of the container, and one shell that waits for the first of them."""
+"""All terminals of the container, by name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,6 @@ class Terminals:
         self._config = config
         self._children = children
         self._terminals: dict[str, Terminal] = {}
-        self._spare: Shell | None = None
 
     @property
     def count(self) -> int:
@@ -41,17 +40,6 @@ class Terminals:
             return self._terminals[name]
         except KeyError:
             raise not_found(f"terminal {name!r}") from None
-
-    def prepare(self) -> None:
-        """Start a shell in the workspace ahead of time, so that the first terminal need not wait.
-
-        Nothing depends on it: when it cannot be had, ``create`` says so or does without.
-        """
-        if self._spare is None:
-            try:
-                self._spare = self._start(None, DEFAULT_SIZE)
-            except OSError:
-                self._spare = None
 
     def create(
         self,
@@ -75,7 +63,7 @@ class Terminals:
         if terminal is None:
             self._make_room()
         size = size or (terminal.size if terminal else DEFAULT_SIZE)
-        started = self._take_spare(cwd, size) or self._start(cwd, size)
+        started = self._start(cwd, size)
         if terminal is None or base_offset > terminal.protocol.journal.end:
             protocol = TerminalProtocol(
                 self._config.scrollback, base_offset=base_offset, restarted=restarted
@@ -93,8 +81,6 @@ class Terminals:
 
     async def close(self) -> None:
         """Hang up everything."""
-        if self._spare is not None:
-            self._spare.hang_up()
         await asyncio.gather(*(terminal.hang_up() for terminal in self.all))
 
     def _make_room(self) -> None:
@@ -107,17 +93,6 @@ class Terminals:
         raise AgentError(
             409, "too_many", f"a session has up to {self._config.max_terminals} terminals"
         )
-
-    def _take_spare(self, cwd: str | None, size: tuple[int, int]) -> Shell | None:
-        spare = self._spare
-        if spare is None or cwd not in {None, self._config.workspace}:
-            return None
-        self._spare = None
-        if spare.child.exited.done() or spare.directory() != self._config.workspace:
-            spare.hang_up()
-            return None
-        spare.resize(*size)
-        return spare
 
     def _start(self, cwd: str | None, size: tuple[int, int]) -> Shell:
         try:
