@@ -27,6 +27,10 @@ import fdb.tuple
 from cluster.store.engine import KeyRange, prefix_range
 
 
+_VERSIONSTAMP = b"\x33"
+"""The tuple layer's type code of a 96-bit versionstamp (FoundationDB, ``design/tuple.md``)."""
+
+
 class Directory:
     """One branch of the tree; ``key`` adds to it, ``range`` covers what is below."""
 
@@ -47,7 +51,10 @@ class Directory:
 
     def stamped_key(self) -> bytes:
         """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers."""
-        return bytes(fdb.tuple.pack_with_versionstamp((*self._path, fdb.tuple.Versionstamp())))
+        # As fdb.tuple.pack_with_versionstamp does, which cannot be called without the native library:
+        # type code, ten bytes to be filled in, two of the user's, then where the ten begin.
+        prefix = self.key() + _VERSIONSTAMP
+        return prefix + b"\xff" * 10 + b"\x00\x00" + len(prefix).to_bytes(4, "little")
 
 
 class Keyspace:

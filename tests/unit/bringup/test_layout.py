@@ -1,0 +1,109 @@
+"""The data directory: made, locked, described, and kept short where sockets need it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from actors.errors import Unavailable
+from cluster.bringup import leftovers
+from cluster.bringup.environment import Ports, environment
+from cluster.bringup.head import free_ports
+from cluster.bringup.layout import MARKER, DataDirLock, Layout, ServerFile, own_server_file
+from cluster.runtime.identity import identify
+from cluster.settings import load
+
+PORTS = Ports(1, 2, 3, 4, 5, 6, 7, 8, replicas=100)
+
+
+def test_a_second_lock_names_the_holder(tmp_path):
+    layout = Layout(tmp_path)
+    layout.prepare()
+    lock = DataDirLock(layout)
+    lock.acquire()
+    with pytest.raises(Unavailable, match=str(os.getpid())):
+        DataDirLock(layout).acquire()
+    lock.release()
+    DataDirLock(layout).acquire()
+
+
+def test_a_file_in_place_of_the_data_directory_is_said(tmp_path):
+    (tmp_path / "data").write_text("")
+    with pytest.raises(Unavailable, match="data"):
+        Layout(tmp_path / "data").prepare()
+
+
+def test_socket_paths_fit_even_for_a_deep_data_directory(tmp_path):
+    layout = Layout(tmp_path / ("d" * 200) / ("e" * 200))
+    # 56 characters of node id and the socket's name follow (HAProxy: at most 97 in all).
+    assert len(str(layout.ray_dir / ("n" * 56) / "admin.sock")) <= 97
+
+
+def test_a_server_file_of_a_dead_or_recycled_process_is_no_server(tmp_path):
+    layout = Layout(tmp_path)
+    layout.prepare()
+    mine = own_server_file(1.0)
+    layout.write_server(mine)
+    assert layout.read_server() == mine
+    layout.write_server(ServerFile(mine.pid, mine.start_ticks + 1, mine.boot_id, 1.0))
+    assert layout.read_server() is None
+    layout.server_file.write_text("not json")
+    assert layout.read_server() is None
+
+
+def test_the_node_id_lasts(tmp_path):
+    layout = Layout(tmp_path)
+    layout.prepare()
+    assert layout.node_id() == Layout(tmp_path).node_id()
+
+
+def test_two_servers_share_no_path_and_no_port(tmp_path):
+    one, two = (
+        environment(
+            load({}, environment={}, directory=tmp_path),
+            Layout(tmp_path / name),
+            free_ports(),
+            packages=Path("/p"),
+            open_files=20_000,
+        )
+        for name in ("one", "two")
+    )
+    for name, value in one.items():
+        if (
+            "PORT" in name
+            or "LOC" in name
+            or "SOCKET" in name
+            or "STATE" in name
+            or "TOKEN" in name
+        ):
+            assert two[name] != value, name
+
+
+def test_haproxy_gets_no_more_connections_than_it_may_open(tmp_path):
+    settings = load({}, environment={}, directory=tmp_path)
+    told = environment(settings, Layout(tmp_path), PORTS, packages=Path("/p"), open_files=4096)
+    assert int(told["RAY_SERVE_HAPROXY_MAXCONN"]) * 2 + 100 < 4096
+
+
+def test_leftovers_are_found_by_their_marker_and_ended(tmp_path):
+    marked = {**os.environ, MARKER: str(tmp_path)}
+    ignoring = (
+        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
+        "print(1, flush=True); time.sleep(60)"
+    )
+    stubborn = subprocess.Popen(
+        [sys.executable, "-c", ignoring], env=marked, stdout=subprocess.PIPE, start_new_session=True
+    )
+    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
+    assert stubborn.stdout is not None
+    stubborn.stdout.readline()
+    assert identify(stubborn.pid) in leftovers.find(tmp_path)
+    assert leftovers.end(tmp_path, grace_seconds=0.1) == 1
+    assert stubborn.wait(5) == -9
+    assert other.poll() is None
+    other.kill()
+    other.wait()

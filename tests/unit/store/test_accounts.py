@@ -1,0 +1,137 @@
+"""Accounts, refresh tokens, the audit trail and server keys, over the embedded engine."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from actors.errors import AlreadyExists, NotFound, Unauthenticated
+from actors.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
+from cluster.store.audit import AuditLog
+from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.server_keys import KeyStore
+from cluster.store.tokens import TokenStore
+from cluster.store.users import UserStore
+
+
+@pytest.fixture
+async def engine(tmp_path) -> AsyncIterator[LmdbEngine]:
+    opened = LmdbEngine(tmp_path, map_size=64 << 20)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+def user(number: int, email: str = "") -> UserRecord:
+    return UserRecord(
+        user_id=f"u-{number}",
+        tenant_id="t",
+        email=email or f"user{number}@example.com",
+        password_hash="hash",
+        created_at=1.0,
+    )
+
+
+def token(name: str, family: str = "f", created_at: float = 0.0) -> RefreshTokenRecord:
+    return RefreshTokenRecord(
+        token_id=name,
+        tenant_id="t",
+        family_id=family,
+        user_id="u-1",
+        secret_hash="hash",
+        created_at=created_at,
+        expires_at=1000.0,
+    )
+
+
+async def rotate(store: TokenStore, old: str, new: str, now: float):
+    return await store.rotate(
+        old, token(new), sealed_secret=f"sealed-{new}", now=now, overlap_seconds=30
+    )
+
+
+async def test_an_address_has_one_account_in_whatever_case(engine):
+    users = UserStore(engine, "t")
+    await users.create(user(1, "Ann@Example.com"))
+    with pytest.raises(AlreadyExists):
+        await users.create(user(2, "ann@example.COM"))
+    found = await users.by_email("ANN@example.com")
+    assert found is not None
+    assert found.user_id == "u-1"
+    assert await users.by_email("bob@example.com") is None
+
+
+async def test_of_many_who_register_one_address_at_once_one_succeeds(engine):
+    users = UserStore(engine, "t")
+    results = await asyncio.gather(
+        *(users.create(user(number, "same@example.com")) for number in range(8)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(result, UserRecord) for result in results) == 1
+
+
+async def test_accounts_are_listed_changed_and_kept_apart_by_tenant(engine):
+    users = UserStore(engine, "t")
+    for number in range(5):
+        await users.create(user(number))
+    first = await users.page(limit=2)
+    rest = await users.page(after=first[-1].user_id)
+    assert [record.user_id for record in (*first, *rest)] == [f"u-{n}" for n in range(5)]
+    assert (await users.set_role("u-1", Role.ADMIN)).role is Role.ADMIN
+    assert (await users.set_disabled("u-1", disabled=True)).disabled
+    with pytest.raises(NotFound):
+        await users.set_role("u-9", Role.ADMIN)
+    assert await UserStore(engine, "other").page() == []
+
+
+async def test_a_token_is_traded_and_within_the_overlap_again_for_the_same(engine):
+    store = TokenStore(engine, "t")
+    await store.create(token("one"))
+    first = await rotate(store, "one", "two", now=10)
+    again = await rotate(store, "one", "three", now=40)
+    assert (first.token.token_id, first.repeated) == ("two", False)
+    assert (again.token.token_id, again.sealed_secret, again.repeated) == (
+        "two",
+        "sealed-two",
+        True,
+    )
+
+
+async def test_reuse_after_the_overlap_ends_the_whole_family(engine):
+    store = TokenStore(engine, "t")
+    await store.create(token("one"))
+    await store.create(token("apart", family="g"))
+    await rotate(store, "one", "two", now=10)
+    with pytest.raises(Unauthenticated):
+        await rotate(store, "one", "three", now=41)
+    with pytest.raises(Unauthenticated):
+        await rotate(store, "two", "four", now=42)
+    await rotate(store, "apart", "five", now=42)
+
+
+@pytest.mark.parametrize(("old", "now"), [("unknown", 1), ("one", 1000)])
+async def test_unknown_and_expired_tokens_are_refused(engine, old, now):
+    store = TokenStore(engine, "t")
+    await store.create(token("one"))
+    with pytest.raises(Unauthenticated):
+        await rotate(store, old, "two", now=now)
+
+
+async def test_the_audit_trail_is_in_the_order_of_the_commits(engine):
+    log = AuditLog(engine, "t")
+    entries = [
+        AuditEntry(at=float(-n), tenant_id="t", user_id=None, action=f"a{n}", resource="r")
+        for n in range(5)
+    ]
+    await log.append(entries)
+    assert [entry.action for entry in await log.newest(3)] == ["a4", "a3", "a2"]
+
+
+async def test_the_first_secret_of_a_name_is_kept_for_all(engine):
+    keys = KeyStore(engine, "t")
+    made = iter([b"first", b"second", b"third"])
+    assert await keys.get_or_create("jwt", lambda: next(made)) == b"first"
+    assert await keys.get_or_create("jwt", lambda: next(made)) == b"first"
+    assert await keys.get_or_create("other", lambda: next(made)) == b"third"
