@@ -26,7 +26,6 @@ import fdb.tuple
 
 from cluster.store.engine import KeyRange, prefix_range
 
-
 _VERSIONSTAMP = b"\x33"
 """The tuple layer's type code of a 96-bit versionstamp (FoundationDB, ``design/tuple.md``)."""
 
