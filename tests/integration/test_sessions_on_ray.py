@@ -1,0 +1,238 @@
+"""Session actors on a real Ray, over the embedded store, with real sandboxes and their CODI."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import statistics
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+
+from actors import names
+from actors.directory import ActorDirectory
+from actors.errors import ActorGone, CoditectError, NotBound, PreconditionFailed, Unavailable
+from actors.records import Opened, Route, SessionPhase, SessionRecord, TerminalMark
+from cluster.settings import Settings
+from cluster.wiring import NodeWiring, make_supervisor
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.sandbox, pytest.mark.timeout(240)]
+
+logger = logging.getLogger(__name__)
+
+NODE = "node-s"
+POOL = names.pool_actor(NODE)
+ROOT = Path(__file__).parents[2]
+SLOTS = 3
+
+
+@pytest.fixture(scope="module")
+def ray_head() -> Iterator[None]:
+    with tempfile.TemporaryDirectory(prefix="cr-", dir="/tmp") as directory:
+        before = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = str(ROOT)
+        ray.init(
+            num_cpus=4,
+            include_dashboard=False,
+            log_to_driver=False,
+            namespace=names.NAMESPACE,
+            object_store_memory=80 << 20,
+            _temp_dir=directory,
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            if before is None:
+                del os.environ["PYTHONPATH"]
+            else:
+                os.environ["PYTHONPATH"] = before
+
+
+class Node:
+    """One node's actors, and a caller of them that asks again as the ingress does."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.wiring = NodeWiring(
+            Settings(
+                data_dir=data_dir,
+                pool_size=SLOTS,
+                store_map_size=64 << 20,
+                passivate_after=2.0,
+                attach_ttl=600.0,
+            ),
+            NODE,
+        )
+        self.directory = ActorDirectory()
+        self.ledger: Any = None
+        self.runtime: Any = None
+
+    async def up(self) -> None:
+        await self.directory.create(names.SUPERVISOR, lambda: make_supervisor(self.wiring))
+        services = await self.wiring()
+        self.ledger, self.runtime = services.ledger, services.runtime
+        await self.filled()
+
+    async def down(self) -> None:
+        for handle in await self.runtime.list():
+            await self.runtime.stop(handle, 0.0)
+        await self.directory.call(names.SUPERVISOR, "shutdown", timeout_seconds=30.0)
+        for handle in await self.runtime.list():
+            await self.runtime.stop(handle, 0.0)
+        await self.directory.kill(names.SUPERVISOR)
+        self.directory.close()
+
+    async def filled(self) -> None:
+        async def full() -> bool:
+            try:
+                stats = await self.directory.call(POOL, "stats", timeout_seconds=5.0)
+            except CoditectError:
+                return False
+            return min(stats["warm_actors_ready"], stats["warm_containers_ready"]) >= SLOTS
+
+        await wait_until(full, timeout_seconds=90.0)
+
+    async def open(self, user: str) -> Opened:
+        opened: Opened = await self.directory.call(
+            POOL,
+            "open_session",
+            user_id=user,
+            name="main",
+            key=f"{user}-{time.time_ns()}",
+            timeout_seconds=30.0,
+        )
+        return opened
+
+    async def call(self, opened: Opened, method: str, *args: Any, seconds: float = 30.0) -> Any:
+        """Call the session's owner as the store names it, until it answers."""
+        actor_id: str | None = opened.actor_id
+        async with asyncio.timeout(seconds):
+            while True:
+                name = names.session_actor(str(actor_id))
+                try:
+                    return await self.directory.call(
+                        name, method, opened.session_id, *args, timeout_seconds=seconds
+                    )
+                except (NotBound, ActorGone, Unavailable):
+                    await asyncio.sleep(0.02)
+                    record = await self.ledger.session(opened.session_id)
+                    actor_id = record.owner_actor_id if record else None
+
+    async def route(self, opened: Opened, newer_than: int = 0, seen: Any = None) -> Route:
+        route: Route = await self.call(opened, "route", newer_than, seen, 25.0)
+        return route
+
+    async def handle(self, container_id: str) -> Any:
+        return {h.container_id: h for h in await self.runtime.list()}[container_id]
+
+
+@pytest.fixture
+async def node(ray_head: None) -> AsyncIterator[Node]:
+    with tempfile.TemporaryDirectory(prefix="cs-", dir="/tmp") as directory:
+        made = Node(Path(directory))
+        await made.up()
+        yield made
+        await made.down()
+
+
+def kill_container(handle: Any) -> None:
+    os.kill(handle.data["agent"]["pid"], signal.SIGKILL)
+
+
+async def test_a_claimed_slot_serves_within_the_time_of_a_login(node):
+    took = []
+    for number in range(8):
+        await node.filled()
+        began = time.perf_counter()
+        opened = await node.open(f"u{number}")
+        route = await node.route(opened)
+        took.append(time.perf_counter() - began)
+        assert opened.warm_container
+        assert route.address
+    logger.info("open to route: p50 %.4f s, longest %.4f s", statistics.median(took), max(took))
+    assert statistics.median(took) < 0.15
+
+
+async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
+    opened = await node.open("u")
+    before = await node.route(opened)
+    await node.call(opened, "patch_workspace_state", {"open": ["a"]}, "k1")
+    took = []
+    for _ in range(3):
+        handle = await node.handle(before.container_id)
+        began = time.perf_counter()
+        kill_container(handle)
+        seen = {"main": TerminalMark(end_offset=77, cwd="/workspace")}
+        after = await node.route(opened, before.epoch, seen)
+        took.append(time.perf_counter() - began)
+        assert after.container_id != before.container_id
+        replaced = await node.handle(after.container_id)
+        assert replaced.workspace_id == handle.workspace_id
+        before = after
+        await asyncio.sleep(0.1)
+    view: SessionRecord = await node.call(opened, "view")
+    assert view.workspace_state["open"] == ["a"]
+    assert view.restarts == 3
+    logger.info("killed container to route: %s s", [round(seconds, 3) for seconds in took])
+    assert min(took) < 1.0
+
+
+async def test_a_killed_actor_comes_back_with_the_same_container(node):
+    opened = await node.open("u")
+    before = await node.route(opened)
+    receipt = await node.call(opened, "record_save", "a.txt", 3, "etag", "k1")
+    pid = (
+        await node.directory.call(names.session_actor(opened.actor_id), "ping", timeout_seconds=5.0)
+    )["pid"]
+    began = time.perf_counter()
+    os.kill(pid, signal.SIGKILL)
+    after = await node.route(opened, before.epoch)
+    took = time.perf_counter() - began
+    assert after.container_id == before.container_id
+    assert await node.call(opened, "record_save", "a.txt", 3, "etag", "k1") == receipt
+    logger.info("killed actor to route: %.3f s", took)
+
+
+async def test_a_passive_session_costs_no_actor_and_is_activated_with_its_container(node):
+    opened = await node.open("u")
+    before = await node.route(opened)
+
+    async def passive() -> bool:
+        record = await node.ledger.session(opened.session_id)
+        return record.owner_actor_id is None
+
+    await wait_until(passive, timeout_seconds=15.0)
+    ping = await node.directory.call(
+        names.session_actor(opened.actor_id), "ping", timeout_seconds=5.0
+    )
+    assert ping["session_id"] is None
+    began = time.perf_counter()
+    again = await node.open("u")
+    after = await node.route(again)
+    took = time.perf_counter() - began
+    assert again.session_id == opened.session_id
+    assert after.container_id == before.container_id
+    logger.info("activation of a passive session: %.4f s", took)
+
+
+async def test_hibernating_resuming_and_ending(node):
+    opened = await node.open("u")
+    await node.call(opened, "attach", "browser")
+    before = await node.route(opened)
+    view = await node.call(opened, "hibernate", "k1")
+    assert view.phase is SessionPhase.HIBERNATED
+    assert before.container_id not in {h.container_id for h in await node.runtime.list()}
+    with pytest.raises(PreconditionFailed):
+        await node.route(opened)
+    await node.call(opened, "resume", "k2")
+    assert (await node.route(opened)).epoch > before.epoch
+    await node.call(opened, "end", "k3")
+    assert await node.ledger.session(opened.session_id) is None
