@@ -97,6 +97,15 @@ async def eventually(condition):
     await wait_until(probe, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.02)
 
 
+async def running(client, route, command, count=1):
+    """Wait until so many processes run that command."""
+
+    async def probe():
+        return sum(command in one["command"] for one in await client.processes(route)) >= count
+
+    await wait_until(probe, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.02)
+
+
 def request_as_it_is(codi, method, target):
     """Send a target that no URL library would; return the status and the error code."""
     link = HTTPConnection("127.0.0.1", codi.port, timeout=LIMIT_SECONDS)
@@ -502,8 +511,8 @@ class TestPrograms:
         answer = await client.exec(codi.route(), ["sh", "-c", script], timeout_seconds=0.3)
         assert time.monotonic() - started < 5
         assert (answer["timed_out"], answer["exit_code"], answer["stdout"]) == (True, 137, "")
-        running = [process["command"] for process in await client.processes(codi.route())]
-        assert not [command for command in running if mark in command]
+        commands = [process["command"] for process in await client.processes(codi.route())]
+        assert not [command for command in commands if mark in command]
 
     async def test_output_is_bounded_and_the_program_goes_on(self, codi, client):
         script = "head -c 5000000 /dev/zero; head -c 5000000 /dev/zero >&2; exit 3"
@@ -563,11 +572,11 @@ class TestPrograms:
         assert response.status_code == status, response.text
 
     async def test_no_more_than_so_many_programs_run_at_once(self, codi, client):
-        running = [
+        started = [
             asyncio.create_task(client.exec(codi.route(), ["sleep", "60"], timeout_seconds=3))
             for _ in range(17)
         ]
-        outcomes = await asyncio.gather(*running, return_exceptions=True)
+        outcomes = await asyncio.gather(*started, return_exceptions=True)
         assert sum(isinstance(outcome, TooManyRequests) for outcome in outcomes) == 1
 
 
@@ -593,8 +602,10 @@ class TestTerminals:
             assert os.fsencode(codi.workspace) in seen
             assert b"xterm-256color:C.UTF-8" in seen
             assert b"no job control" not in seen
-            await socket.send(b"sleep 100\n")
+            await socket.send(b"sleep 100.5\n")
+            await running(client, codi.route(), "sleep 100.5")
             await socket.send(b"\x03")
+            await read_until(socket, b"\x1b[?2004h")  # the next prompt: now input is not flushed
             await socket.send(b"echo $((6*7))=$?\n")
             await read_until(socket, b"42=130")
 
@@ -682,10 +693,7 @@ class TestTerminals:
         route, mark = codi.route(), f"86400.{os.getpid()}"
         async with await client.connect_terminal(route, "t", {"create": "1"}) as socket:
             await socket.send(f"sleep {mark}\n".encode())
-            for _ in range(500):
-                if any(mark in one["command"] for one in await client.processes(route)):
-                    break
-                await asyncio.sleep(0.02)
+            await running(client, route, f"sleep {mark}")
             await client.delete_terminal(route, "t")
             assert await close_code(socket) == 4410
         assert await client.terminals(route) == []
@@ -858,16 +866,13 @@ class TestTheEnd:
         route = codi.route()
         async with await client.connect_terminal(route, "t", {"create": "1"}) as socket:
             await socket.send(f"trap '' HUP; sleep {mark}; echo no\n".encode())
-            running = asyncio.create_task(client.exec(route, ["sleep", mark]))
-            for _ in range(500):
-                if sum(mark in one["command"] for one in await client.processes(route)) >= 2:
-                    break
-                await asyncio.sleep(0.02)
+            program = asyncio.create_task(client.exec(route, ["sleep", mark]))
+            await running(client, route, f"sleep {mark}", 2)
             codi.process.terminate()
             assert await asyncio.to_thread(codi.process.wait, 5) == 0
             assert await close_code(socket) in {1001, 1006, 4410}
         with pytest.raises(Unavailable):
-            await running
+            await program
         with pytest.raises(Unavailable):
             await client.terminals(route)
         with pytest.raises(Unavailable):
