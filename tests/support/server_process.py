@@ -40,7 +40,7 @@ class ServerProcess:
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = self.data_dir / "up.out"
         self.started_seconds = 0.0
-        self._environment = {
+        self.environment = {
             **{
                 name: value
                 for name, value in os.environ.items()
@@ -67,7 +67,7 @@ class ServerProcess:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 cwd=ROOT,
-                env=self._environment,
+                env=self.environment,
                 start_new_session=True,
             )
         self.wait_healthy(timeout_seconds)

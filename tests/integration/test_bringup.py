@@ -1,0 +1,168 @@
+"""Up, down, twice on one machine, and every way in which it cannot start, on a real Ray head."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from cluster.bringup import leftovers
+from coditect import AsyncClient
+from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+def run(server: ServerProcess, *arguments: str, timeout: float = 120, **settings: str):
+    return subprocess.run(
+        server.command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        stdin=subprocess.DEVNULL,
+        env={**server.environment, **settings},
+        cwd=server.data_dir.parent,
+        check=False,
+    )
+
+
+@pytest.fixture
+def idle(tmp_path) -> ServerProcess:
+    """A server that was not started."""
+    (tmp_path / "data").mkdir()
+    return ServerProcess(tmp_path / "data", pool_size=1, dashboard=False)
+
+
+def clean_failure(result) -> str:
+    assert result.returncode not in {0, -9}
+    assert "Traceback" not in result.stderr + result.stdout
+    return result.stderr
+
+
+def test_a_port_in_use_is_said(idle):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", idle.port))
+        taken.listen()
+        result = run(idle, "up", "--port", str(idle.port), "--data-dir", str(idle.data_dir))
+    assert str(idle.port) in clean_failure(result)
+    assert leftovers.find(idle.data_dir) == []
+
+
+def test_a_file_in_place_of_the_data_directory_is_said(idle, tmp_path):
+    place = tmp_path / "file"
+    place.write_text("")
+    result = run(idle, "up", "--port", str(idle.port), "--data-dir", str(place))
+    assert str(place) in clean_failure(result)
+
+
+def test_a_wrong_setting_is_said_with_its_place(idle):
+    result = run(idle, "up", "--data-dir", str(idle.data_dir), CODITECT_POOL_SIZE="lots")
+    assert "CODITECT_POOL_SIZE" in clean_failure(result)
+
+
+def test_down_and_status_without_a_server(idle):
+    assert "no server" in clean_failure(run(idle, "down", "--data-dir", str(idle.data_dir)))
+    status = run(idle, "status", "--json", "--data-dir", str(idle.data_dir))
+    assert status.returncode == 1
+    assert json.loads(status.stdout)["running"] is False
+
+
+def test_doctor_looks_at_everything(idle):
+    result = run(idle, "doctor", "--data-dir", str(idle.data_dir))
+    assert "bubblewrap" in result.stdout
+
+
+async def test_a_server_lives_and_goes_without_a_trace(tmp_path):
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = ServerProcess(tmp_path / "one", pool_size=1, dashboard=False)
+    two = ServerProcess(tmp_path / "two", pool_size=1, dashboard=False)
+    with one:
+        locked = run(one, "up", "--port", "0", "--data-dir", str(one.data_dir))
+        assert str(one.process.pid) in clean_failure(locked)
+
+        # A second server on the same machine, detached; both serve at the same time.
+        up = run(two, "up", "--detach", "--port", str(two.port), "--data-dir", str(two.data_dir))
+        assert up.returncode == 0, up.stdout + up.stderr
+        assert two.url in up.stdout
+        for server in (one, two):
+            async with AsyncClient(server.url, timeout_seconds=60) as client:
+                login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+                result = await client.exec(login.session_id, ["echo", "here"])
+                assert result.stdout == "here\n"
+        status = json.loads(run(two, "status", "--json", "--data-dir", str(two.data_dir)).stdout)
+        assert status["ready"]
+        assert status["health"]["status"] == "ok"
+        assert run(two, "down", "--data-dir", str(two.data_dir)).returncode == 0
+        assert leftovers.find(two.data_dir) == []
+        assert two.containers() == {}
+        assert one.is_healthy()
+
+        await gcs_is_started_again(one)
+        assert one.stop() == 0
+    assert leftovers.find(one.data_dir) == []
+    assert one.containers() == {}
+
+
+async def gcs_is_started_again(server: ServerProcess) -> None:
+    def gcs() -> psutil.Process:
+        [found] = [
+            process
+            for process in psutil.Process(server.process.pid).children(recursive=True)
+            if Path(process.exe()).name == "gcs_server"
+        ]
+        return found
+
+    async with AsyncClient(server.url, timeout_seconds=60) as client:
+        login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        async with await client.terminal(login.session_id) as terminal:
+            await terminal.send("echo be''fore\r")
+            await terminal.read_until(b"before\r\n")
+            killed = gcs()
+            os.kill(killed.pid, signal.SIGKILL)
+            await terminal.send("echo dur''ing\r")
+            await terminal.read_until(b"during\r\n")
+            deadline = time.monotonic() + 20
+            while True:
+                try:
+                    if gcs().pid != killed.pid:
+                        break
+                except (ValueError, psutil.NoSuchProcess):
+                    pass
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            await terminal.send("echo af''ter\r")
+            await terminal.read_until(b"after\r\n")
+            assert terminal.reconnects == 0
+        assert (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id == login.session_id
+
+
+async def test_killed_with_9_it_leaves_nothing_that_stops_the_next_start(tmp_path):
+    (tmp_path / "data").mkdir()
+    server = ServerProcess(tmp_path / "data", pool_size=1, dashboard=False).start()
+    async with AsyncClient(server.url, timeout_seconds=60) as client:
+        login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        await client.write_file(login.session_id, "kept", b"kept")
+        async with await client.terminal(login.session_id) as terminal:
+            await terminal.send("export HELD=he''ld; echo o''k\r")
+            await terminal.read_until(b"ok\r\n")
+    server.process.kill()
+    server.process.wait()
+    with server, httpx.Client(base_url=server.url) as raw:
+        assert raw.get("/api/admin/health").status_code == 200
+        async with AsyncClient(server.url, timeout_seconds=60) as client:
+            again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+            assert again.session_id == login.session_id
+            assert await client.read_file(again.session_id, "kept") == b"kept"
+            # The container was adopted: the shell still has its variable.
+            async with await client.terminal(again.session_id) as terminal:
+                await terminal.send("echo still-$HELD\r")
+                await terminal.read_until(b"still-held\r\n")
