@@ -230,6 +230,20 @@ async def test_a_launch_that_hangs_is_given_up_at_its_limit(bench):
     assert bench.runtime.launching == 0
 
 
+async def test_hibernating_during_a_launch_ends_the_launch(bench):
+    use(bench, NeverRuntime())
+    runner = bench.runner()
+    await runner.bind(await bench.claim(), None)
+    await eventually(lambda: bench.runtime.launching == 1)
+    assert (await runner.hibernate("s1")).phase is P.HIBERNATED
+    await eventually(lambda: bench.runtime.launching == 0)
+
+    async def nothing_left() -> bool:
+        return await bench.ledger.containers() == []
+
+    await eventually(nothing_left)
+
+
 async def test_an_actor_that_ends_during_a_launch_leaves_no_launch_behind(bench):
     use(bench, NeverRuntime())
     runner = bench.runner()
