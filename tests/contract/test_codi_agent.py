@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import signal
 import socket
 import stat
 import time
@@ -531,16 +532,13 @@ class TestPrograms:
         assert answer["stdout"] == "a\ufffdb"
 
     async def test_orphans_are_reaped(self, codi, client):
-        await client.exec(codi.route(), ["sh", "-c", "(sleep 0.05 &)"])
-
-        async def defunct():
-            listed = await client.processes(codi.route())
-            return [
-                one for one in listed if one["ppid"] == codi.process.pid and one["state"] == "Z"
-            ]
-
-        await asyncio.sleep(0.2)
-        assert await defunct() == []
+        script = f"(sleep 86400.{os.getpid()} & echo $!)"
+        answer = await client.exec(codi.route(), ["sh", "-c", script])
+        orphan = int(answer["stdout"])
+        parents = {one["pid"]: one["ppid"] for one in await client.processes(codi.route())}
+        assert parents[orphan] == codi.process.pid
+        os.kill(orphan, signal.SIGKILL)
+        await eventually(lambda: not Path(f"/proc/{orphan}").exists())
 
     @pytest.mark.parametrize(
         ("body", "status"),
@@ -627,7 +625,8 @@ class TestTerminals:
         async with await client.connect_terminal(route, "t", {"client": "other"}) as socket:
             await socket.recv()
             again, _ = await read_until(socket, b"number-1004\r\n")
-        assert again == seen
+        shorter = min(len(again), len(seen))  # either may have begun with the next prompt
+        assert again[:shorter] == seen[:shorter]
 
     async def test_everybody_who_is_attached_sees_the_same(self, codi, client):
         async with contextlib.AsyncExitStack() as stack:
@@ -820,10 +819,13 @@ class TestFlood:
             attached = json.loads(await socket.recv())
             await socket.send(b"seq 1 1000000\n")
             socket.transport.pause_reading()
-            await asyncio.sleep(0.5)
-            before = (await client.terminals(route))[0]["end_offset"]
-            await asyncio.sleep(0.2)
-            assert (await client.terminals(route))[0]["end_offset"] == before
+            ends = [0, 1]
+
+            async def standing():
+                ends.append((await client.terminals(route))[0]["end_offset"])
+                return ends[-1] == ends[-2] > 256 << 10
+
+            await wait_until(standing, timeout_seconds=LIMIT_SECONDS)
             socket.transport.resume_reading()
             seen, _ = await read_until(socket, b"\r\n1000000\r\n")
         begin = seen.index(b"1\r\n2\r\n3\r\n")
