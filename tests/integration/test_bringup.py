@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -10,7 +11,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import httpx
 import psutil
 import pytest
 
@@ -138,7 +138,7 @@ async def gcs_is_started_again(server: ServerProcess) -> None:
                 except (ValueError, psutil.NoSuchProcess):
                     pass
                 assert time.monotonic() < deadline
-                time.sleep(0.1)
+                await asyncio.sleep(0.1)
             await terminal.send("echo af''ter\r")
             await terminal.read_until(b"after\r\n")
             assert terminal.reconnects == 0
@@ -156,8 +156,7 @@ async def test_killed_with_9_it_leaves_nothing_that_stops_the_next_start(tmp_pat
             await terminal.read_until(b"ok\r\n")
     server.process.kill()
     server.process.wait()
-    with server, httpx.Client(base_url=server.url) as raw:
-        assert raw.get("/api/admin/health").status_code == 200
+    with server:
         async with AsyncClient(server.url, timeout_seconds=60) as client:
             again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
             assert again.session_id == login.session_id
