@@ -64,9 +64,8 @@ class SessionWriter:
                 return record
             numbered = changed.model_copy(update={"revision": record.revision + 1})
             answer = await self._ledger.save_session(numbered, key=key)
-            return (
-                answer if answer.revision > record.revision else record
-            )  # else: an earlier answer
+            repeated = answer.revision <= record.revision  # then it is an earlier call's answer
+            return record if repeated else answer
 
         await self._exclusive("save of the session", write)
         return answer

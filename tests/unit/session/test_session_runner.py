@@ -232,7 +232,7 @@ async def test_a_launch_that_hangs_is_given_up_at_its_limit(bench):
 
 async def test_hibernating_during_a_launch_ends_the_launch(bench):
     use(bench, NeverRuntime())
-    runner = bench.runner()
+    runner = bench.runner(launch_timeout=600.0)
     await runner.bind(await bench.claim(), None)
     await eventually(lambda: bench.runtime.launching == 1)
     assert (await runner.hibernate("s1")).phase is P.HIBERNATED
