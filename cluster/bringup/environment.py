@@ -45,6 +45,8 @@ def environment(
     return {
         MARKER: str(layout.data_dir),
         "PYTHONPATH": str(packages),
+        # A worker that has to compile what it imports takes three times as long to start.
+        "PYTHONDONTWRITEBYTECODE": "",
         **_ray(settings, layout),
         **_serve(layout, ports, open_files),
     }
