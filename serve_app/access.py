@@ -1,0 +1,103 @@
+"""Signed statements of who somebody is: access tokens, and single-use tickets for sockets (RFC 7519).
+
+Both are HS256 over the server's key. They tell each other apart by ``typ``, so that neither passes
+for the other. A token is believed until it expires; that the account still is allowed in is checked
+by ``identity.py``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jwt
+
+from actors.errors import Unauthenticated
+from actors.records import Role
+
+ALGORITHM = "HS256"
+KEY_BYTES = 32
+TICKET_SECONDS = 30.0
+_ACCESS = "access"
+_TICKET = "ticket"
+_MAX_TOKEN = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a valid token says. Times are seconds since the Unix epoch."""
+
+    user_id: str
+    role: Role
+    family: str
+    token_id: str
+    expires_at: float
+
+
+class Signer:
+    """Issues and reads tokens of one tenant."""
+
+    def __init__(self, key: bytes, tenant_id: str, new_id: Callable[[str], str]) -> None:
+        self._key = key
+        self._tenant_id = tenant_id
+        self._new_id = new_id
+
+    def access_token(self, user_id: str, role: Role, family: str, *, now: float, ttl: float) -> str:
+        """Return an access token; ``family`` is the login that it belongs to."""
+        return self._sign(_ACCESS, user_id, role, family, now, ttl)
+
+    def ticket(self, user_id: str, role: Role, family: str, *, now: float) -> str:
+        """Return a ticket, valid for ``TICKET_SECONDS`` and once."""
+        return self._sign(_TICKET, user_id, role, family, now, TICKET_SECONDS)
+
+    def read_access_token(self, token: str, now: float) -> Claims:
+        """Return what a token says. Raises Unauthenticated."""
+        return self._read(_ACCESS, token, now)
+
+    def read_ticket(self, token: str, now: float) -> Claims:
+        """Return what a ticket says. Raises Unauthenticated; that it is unspent is not checked here."""
+        return self._read(_TICKET, token, now)
+
+    def _sign(
+        self, kind: str, user_id: str, role: Role, family: str, now: float, ttl: float
+    ) -> str:
+        claims = {
+            "typ": kind,
+            "sub": user_id,
+            "tenant": self._tenant_id,
+            "role": role.value,
+            "family": family,
+            "jti": self._new_id("t"),
+            "iat": int(now),
+            "exp": now + ttl,
+        }
+        token: str = jwt.encode(claims, self._key, ALGORITHM)
+        return token
+
+    def _read(self, kind: str, token: str, now: float) -> Claims:
+        claims = self._verified(token)
+        if claims.get("typ") != kind or claims.get("tenant") != self._tenant_id:
+            raise Unauthenticated("the token is not valid here")
+        if now >= claims["exp"]:
+            raise Unauthenticated("the token has expired")
+        return Claims(
+            user_id=str(claims["sub"]),
+            role=Role(claims["role"]),
+            family=str(claims["family"]),
+            token_id=str(claims["jti"]),
+            expires_at=float(claims["exp"]),
+        )
+
+    def _verified(self, token: str) -> dict[str, Any]:
+        # The clock is an argument, so the library checks the signature and we the time.
+        options = {"verify_exp": False, "verify_iat": False, "require": ["exp", "sub", "jti"]}
+        try:
+            if len(token) > _MAX_TOKEN:
+                raise Unauthenticated("the token is not valid")
+            claims: dict[str, Any] = jwt.decode(
+                token, self._key, algorithms=[ALGORITHM], options=options
+            )
+        except (jwt.PyJWTError, ValueError):
+            raise Unauthenticated("the token is not valid") from None
+        return claims

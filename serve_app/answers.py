@@ -1,0 +1,76 @@
+"""Problem documents as responses, and the handlers that make every error one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from actors.errors import CoditectError
+from serve_app import problems
+
+logger = structlog.get_logger(__name__)
+
+_CODES = {
+    400: "invalid_request",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "payload_too_large",
+    415: "unsupported_media_type",
+    416: "range_not_satisfiable",
+}
+
+
+class ProblemResponse(Response):
+    """A problem document."""
+
+    media_type = problems.MEDIA_TYPE
+
+    def __init__(self, body: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> None:
+        fixed = {"cache-control": "no-store"}
+        super().__init__(
+            problems.encode(body),
+            status_code=int(body["status"]),
+            headers=fixed | dict(headers or {}),
+        )
+
+
+def problem_response(error: CoditectError, instance: str, request_id: str) -> ProblemResponse:
+    """Return the answer for an error of the server's own tree; logs what is the server's fault."""
+    body, headers = problems.from_error(error, instance)
+    if problems.is_internal(error):
+        logger.error("internal error", request_id=request_id, exc_info=error)
+        body["request_id"] = request_id
+    return ProblemResponse(body, headers)
+
+
+def install(app: FastAPI) -> None:
+    """Make every error of the application a problem document."""
+
+    @app.exception_handler(CoditectError)
+    async def coditect_error(request: Request, error: CoditectError) -> Response:
+        return problem_response(error, request.url.path, request_id_of(request))
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> Response:
+        return ProblemResponse(problems.from_validation(list(error.errors()), request.url.path))
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> Response:
+        status = error.status_code
+        code = _CODES.get(status, "invalid_request" if status < 500 else "internal")
+        if status == 400 and request.method in {"POST", "PUT", "PATCH"}:
+            code = "invalid_json"
+        body = problems.document(status, code, str(error.detail), request.url.path)
+        return ProblemResponse(body, error.headers)
+
+
+def request_id_of(request: Request) -> str:
+    """Return the id under which the log knows this request."""
+    return str(request.scope.get("state", {}).get("request_id", "-"))

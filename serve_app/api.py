@@ -1,0 +1,100 @@
+"""The HTTP and WebSocket interface as one application, made from ``Dependencies``; nothing of Ray."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.middleware import Middleware
+from starlette.types import Scope
+
+from serve_app import answers, pages
+from serve_app.dependencies import Dependencies
+from serve_app.ingress import running
+from serve_app.metrics import IngressMetrics
+from serve_app.middleware import BodyLimit, Observed, SafeHeaders
+from serve_app.routes import admin, auth, sessions, sockets, work
+
+VERSION = "0.1.0"
+DESCRIPTION = """\
+Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your session; then work in it.
+
+* Errors are problem documents (RFC 9457, `application/problem+json`) with a stable `code`.
+* Programs send `Authorization: Bearer <access token>`. Browsers have cookies, and with them an
+  `Origin` of this server for everything that changes something.
+* Calls that change something take an `Idempotency-Key`: the same key again does nothing twice.
+* Sockets: `WS /api/v1/sessions/{session_id}/terminals/{name}/ws` and
+  `WS /api/v1/sessions/{session_id}/events`, opened with a bearer token (in the header, or offered as
+  the subprotocol `bearer.<token>` beside `coditect`), or with `?ticket=` from
+  `POST /api/v1/auth/ticket`.
+"""
+
+
+def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
+    """Return the application. Its lifespan brings the parts up that requests are answered with."""
+    metrics = IngressMetrics()
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        async with running(deps, metrics) as ingress:
+            app.state.ingress = ingress
+            yield
+
+    app = FastAPI(
+        title="CODITECT Server",
+        version=VERSION,
+        description=DESCRIPTION,
+        openapi_url="/api/openapi.json",
+        docs_url=None,  # both viewers load their code from another site
+        redoc_url=None,
+        redirect_slashes=False,
+        lifespan=lifespan,
+        middleware=[
+            Middleware(Observed, metrics=metrics, new_id=deps.new_id),
+            Middleware(SafeHeaders),
+            Middleware(BodyLimit, limit=deps.settings.max_body, exempt=_streams_its_body),
+        ],
+    )
+    answers.install(app)
+    sockets.install(app)
+    for part in (auth.router, sessions.router, work.router, admin.router):
+        app.include_router(part)
+    pages.install(app, static)
+    _describe(app)
+    return app
+
+
+def _streams_its_body(scope: Scope) -> bool:
+    return scope["method"] == "PUT" and "/files/" in scope["path"]
+
+
+def _describe(app: FastAPI) -> None:
+    """Say in the OpenAPI document what FastAPI would say wrongly: how errors look."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = generate()
+            schemas = document["components"]["schemas"]
+            for unused in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(unused, None)
+            for operations in document["paths"].values():
+                for operation in operations.values():
+                    _correct(operation["responses"])
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _correct(responses: dict[str, Any]) -> None:
+    for status, response in responses.items():
+        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+        if str(schema.get("$ref", "")).endswith(("/HTTPValidationError", "/Problem")):
+            response["content"] = {
+                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+            }
+            response.setdefault("description", status)

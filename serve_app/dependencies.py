@@ -1,0 +1,204 @@
+"""What the ingress needs from outside, as protocols; ``deployment.py`` fills them on Ray.
+
+Nothing below ``serve_app`` but this file's ``Dependencies`` is needed to run the whole HTTP and
+WebSocket interface, so tests run it without Ray.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from actors.ports import Clock
+from actors.records import (
+    AuditEntry,
+    ContainerRecord,
+    RefreshTokenRecord,
+    Role,
+    Route,
+    SessionRecord,
+    UserRecord,
+)
+from cluster.codi.client import HttpCodiClient
+from cluster.settings import Settings
+from cluster.store.tokens import Rotation
+
+
+class ActorCaller(Protocol):
+    """Calls actors by name: ``actors.directory.ActorDirectory``, whose errors these are."""
+
+    async def call(
+        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
+    ) -> Any:
+        """Call within the limit. Raises ActorGone, Unavailable, DeadlineExceeded, or what it raised."""
+        ...
+
+
+class Users(Protocol):
+    """Accounts: ``cluster.store.users.UserStore``."""
+
+    async def create(self, record: UserRecord) -> UserRecord:
+        """Add an account. Raises AlreadyExists."""
+        ...
+
+    async def by_id(self, user_id: str) -> UserRecord | None:
+        """Return an account."""
+        ...
+
+    async def by_email(self, email: str) -> UserRecord | None:
+        """Return the account of an address."""
+        ...
+
+    async def page(self, *, after: str | None = None, limit: int = 1000) -> list[UserRecord]:
+        """Return accounts by id."""
+        ...
+
+    async def set_password_hash(self, user_id: str, password_hash: str) -> UserRecord:
+        """Change the password. Raises NotFound."""
+        ...
+
+    async def set_role(self, user_id: str, role: Role) -> UserRecord:
+        """Change the role. Raises NotFound."""
+        ...
+
+    async def set_disabled(self, user_id: str, *, disabled: bool) -> UserRecord:
+        """Let an account in no more, or again. Raises NotFound."""
+        ...
+
+
+class RefreshTokens(Protocol):
+    """Refresh tokens: ``cluster.store.tokens.TokenStore``."""
+
+    async def create(self, record: RefreshTokenRecord) -> None:
+        """Keep the first token of a family."""
+        ...
+
+    async def get(self, token_id: str) -> RefreshTokenRecord | None:
+        """Return a token's record."""
+        ...
+
+    async def rotate(
+        self,
+        token_id: str,
+        successor: RefreshTokenRecord,
+        *,
+        sealed_secret: str,
+        now: float,
+        overlap_seconds: float,
+    ) -> Rotation:
+        """Trade a token for its successor. Raises Unauthenticated."""
+        ...
+
+    async def revoke_family(self, family_id: str) -> None:
+        """End a login."""
+        ...
+
+
+class SpentTickets(Protocol):
+    """Which tickets were used: ``cluster.store.tickets.TicketStore``."""
+
+    async def spend(self, ticket_id: str, *, expires_at: float, now: float) -> bool:
+        """Use a ticket; false if it was used before."""
+        ...
+
+
+class AuditTrail(Protocol):
+    """The audit trail: ``cluster.store.audit.AuditLog``."""
+
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        """Add entries."""
+        ...
+
+    async def newest(self, limit: int = 100) -> list[AuditEntry]:
+        """Return the newest entries, newest first."""
+        ...
+
+
+class Keys(Protocol):
+    """Secrets of the server: ``cluster.store.server_keys.KeyStore``."""
+
+    async def get_or_create(self, name: str, make: Callable[[], bytes]) -> bytes:
+        """Return the secret of that name; the first caller's is kept for all."""
+        ...
+
+
+class SessionReader(Protocol):
+    """What the ingress reads of sessions: ``cluster.store.ledger.StoreLedger``."""
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        """Return a session's record."""
+        ...
+
+    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
+        """Return the live session of that name."""
+        ...
+
+    async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
+        """Return the user's live sessions."""
+        ...
+
+    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
+        """Return a page of all live sessions, by id."""
+        ...
+
+    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
+        """Return all containers that have not been stopped."""
+        ...
+
+    async def containers_of_user(self, user_id: str) -> list[ContainerRecord]:
+        """Return the containers that a user has."""
+        ...
+
+
+class TerminalConnection(Protocol):
+    """An open socket to a terminal of CODI: ``websockets``' client connection."""
+
+    close_code: int | None
+    close_reason: str | None
+
+    async def recv(self) -> str | bytes:
+        """Return the next message. Raises websockets' ConnectionClosed."""
+        ...
+
+    async def send(self, message: str | bytes) -> None:
+        """Send a message; waits while the other side does not read."""
+        ...
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it."""
+        ...
+
+
+class TerminalDialer(Protocol):
+    """Opens terminals' sockets: ``cluster.codi.client.HttpCodiClient``."""
+
+    def connect_terminal(
+        self, route: Route, name: str, query: Mapping[str, str], *, timeout_seconds: float = 10.0
+    ) -> Any:
+        """Return an awaitable of a TerminalConnection. Raises Unavailable, Fenced and their like."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """Everything that a replica of the ingress works with. ``replica_id`` tells replicas apart."""
+
+    settings: Settings
+    node_id: str
+    replica_id: str
+    users: Users
+    tokens: RefreshTokens
+    tickets: SpentTickets
+    audit: AuditTrail
+    keys: Keys
+    ledger: SessionReader
+    actors: ActorCaller
+    codi: HttpCodiClient
+    clock: Clock
+    new_id: Callable[[str], str]
+    random_bytes: Callable[[int], bytes]
+
+
+DependenciesFactory = Callable[[], AbstractAsyncContextManager[Dependencies]]

@@ -1,0 +1,90 @@
+"""The Serve deployment: one replica is one process with everything that ``ingress.py`` lists."""
+
+from __future__ import annotations
+
+import secrets
+from contextlib import AsyncExitStack
+from typing import Any
+
+from fastapi import FastAPI
+from ray import serve
+
+from actors.directory import ActorDirectory
+from cluster.clock import SystemClock
+from cluster.codi.client import HttpCodiClient
+from cluster.identifiers import new_id
+from cluster.store.audit import AuditLog
+from cluster.store.ledger import StoreLedger
+from cluster.store.server_keys import KeyStore
+from cluster.store.tickets import TicketStore
+from cluster.store.tokens import TokenStore
+from cluster.store.users import UserStore
+from cluster.wiring import NodeWiring
+from serve_app import logs
+from serve_app.api import create_app
+from serve_app.dependencies import Dependencies
+
+MAX_ONGOING_REQUESTS = 20_000
+"""A socket holds one for its life; HAProxy lets as many connections in (``maxconn``)."""
+
+GRACE_SECONDS = 10.0
+
+
+def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
+    """Return what a replica works with, over Ray; belongs to the running event loop."""
+    settings, clock = wiring.settings, SystemClock()
+    engine = wiring.engine(directory)
+    tenant = settings.tenant
+    return Dependencies(
+        settings=settings,
+        node_id=wiring.node_id,
+        replica_id=new_id("replica"),
+        users=UserStore(engine, tenant),
+        tokens=TokenStore(engine, tenant),
+        tickets=TicketStore(engine, tenant),
+        audit=AuditLog(engine, tenant),
+        keys=KeyStore(engine, tenant),
+        ledger=StoreLedger(engine, tenant, clock),
+        actors=directory,
+        codi=HttpCodiClient(),
+        clock=clock,
+        new_id=new_id,
+        random_bytes=secrets.token_bytes,
+    )
+
+
+@serve.deployment(
+    name="ingress",
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    graceful_shutdown_timeout_s=GRACE_SECONDS,
+    graceful_shutdown_wait_loop_s=0.5,
+    health_check_period_s=2.0,
+    health_check_timeout_s=10.0,
+    ray_actor_options={"num_cpus": 0},
+)
+@serve.ingress()
+class IngressDeployment:
+    """Builds the application in the replica's own process and event loop."""
+
+    def __init__(self, wiring: NodeWiring) -> None:
+        logs.configure(wiring.settings.log_level)
+        self._wiring = wiring
+        self._stack = AsyncExitStack()
+
+    async def __serve_build_asgi_app__(self) -> FastAPI:
+        """Return the application; called once by Serve after the constructor."""
+        directory = ActorDirectory()
+        deps = dependencies(self._wiring, directory)
+        self._stack.callback(directory.close)
+        self._stack.push_async_callback(deps.codi.close)
+        return create_app(deps)
+
+    async def __del__(self) -> None:
+        """Let go of connections; Serve awaits this when the replica ends."""
+        await self._stack.aclose()
+
+
+def bound(wiring: NodeWiring) -> Any:
+    """Return the deployment with its arguments."""
+    deployment: Any = IngressDeployment  # the decorators make it one
+    return deployment.options(num_replicas=wiring.settings.ingress_replicas).bind(wiring)

@@ -1,0 +1,125 @@
+"""Asks every component how it is: a question each, all at once, each with a limit."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from actors import names
+from actors.errors import CoditectError
+from serve_app.dependencies import Dependencies
+from serve_app.schemas import ComponentHealth, ServerHealth
+
+ASK_SECONDS = 3.0
+LEAST_FREE = 0.02
+LEAST_FREE_BYTES = 256 << 20
+FRESH_SECONDS = 15.0
+
+Question = Callable[[], Awaitable[str | None]]
+"""Answers None when all is well, else what is not quite; raises when the component is down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """Something that is asked. All else depends on a ``vital`` one."""
+
+    name: str
+    vital: bool
+    ask: Question
+
+
+def components(deps: Dependencies) -> list[Component]:
+    """Return what a server consists of."""
+
+    def actor(name: str) -> Question:
+        async def ask() -> str | None:
+            said: Mapping[str, Any] = await deps.actors.call(
+                name, "ping", timeout_seconds=ASK_SECONDS
+            )
+            return "starting" if said.get("ready") is False else None
+
+        return ask
+
+    async def store() -> str | None:
+        await deps.ledger.session("s-health")
+        return None
+
+    async def gcs() -> str | None:
+        # The Supervisor lists the actors again and again, which only the GCS can answer.
+        snapshot = await _supervision(deps)
+        age = snapshot.get("age_seconds")
+        if age is None or age > FRESH_SECONDS:
+            return "actors have not been listed for a while"
+        return None
+
+    async def runtime() -> str | None:
+        found = await deps.actors.call(
+            names.pool_actor(deps.node_id), "stats", timeout_seconds=ASK_SECONDS
+        )
+        target, ready = found["warm_containers_target"], found["warm_containers_ready"]
+        return f"{ready} of {target} warm containers" if target and not ready else None
+
+    async def disk() -> str | None:
+        usage = await asyncio.to_thread(shutil.disk_usage, deps.settings.data_dir)
+        least = max(LEAST_FREE_BYTES, LEAST_FREE * usage.total)
+        return f"{usage.free >> 20} MiB left" if usage.free < least else None
+
+    async def serve() -> str | None:
+        return None  # whoever asks is being answered by it
+
+    node = deps.node_id
+    return [
+        Component("store", vital=True, ask=store),
+        Component("supervisor", vital=True, ask=actor(names.SUPERVISOR)),
+        Component("pool", vital=True, ask=actor(names.pool_actor(node))),
+        Component("health_checker", vital=False, ask=actor(names.health_checker_actor(node))),
+        Component("gcs", vital=False, ask=gcs),
+        Component("serve", vital=True, ask=serve),
+        Component("runtime", vital=False, ask=runtime),
+        Component("disk", vital=False, ask=disk),
+    ]
+
+
+async def check(deps: Dependencies) -> ServerHealth:
+    """Ask everybody."""
+    parts = components(deps)
+    found = await asyncio.gather(*(_ask(part) for part in parts))
+    states = dict(zip((part.name for part in parts), found, strict=True))
+    status = "ok"
+    if any(state.status != "ok" for state in found):
+        status = "degraded"
+    if any(state.vital and state.status == "down" for state in found):
+        status = "down"
+    return ServerHealth.model_validate({"status": status, "components": states})
+
+
+async def _ask(part: Component) -> ComponentHealth:
+    began = time.perf_counter()
+    status, detail = "ok", None
+    try:
+        async with asyncio.timeout(ASK_SECONDS):
+            detail = await part.ask()
+            status = "ok" if detail is None else "degraded"
+    except TimeoutError:
+        status, detail = "down", f"no answer within {ASK_SECONDS:g} s"
+    except (CoditectError, OSError) as error:
+        status, detail = "down", str(error)
+    return ComponentHealth.model_validate(
+        {
+            "status": status,
+            "vital": part.vital,
+            "latency_ms": round((time.perf_counter() - began) * 1000, 2),
+            "detail": detail,
+        }
+    )
+
+
+async def _supervision(deps: Dependencies) -> Mapping[str, Any]:
+    snapshot: Mapping[str, Any] = await deps.actors.call(
+        names.SUPERVISOR, "snapshot", timeout_seconds=ASK_SECONDS
+    )
+    return snapshot

@@ -1,0 +1,164 @@
+"""Who is asking: bearer tokens for programs, cookies for browsers, tickets for browsers' sockets.
+
+A cookie comes along with whatever page makes the browser send a request, so a cookie alone allows
+only reading: a request that changes something must also carry an ``Origin`` of our own (RFC 6454;
+browsers send it with every request that is not GET or HEAD). A socket is opened by a single-use
+ticket, which no other page can have, or by a bearer token.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from actors.errors import CoditectError, PermissionDenied, Unauthenticated
+from actors.ports import Clock
+from actors.records import Role, UserRecord
+from serve_app.access import Claims, Signer
+from serve_app.dependencies import SpentTickets, Users
+
+ACCESS_COOKIE = "coditect_access"
+REFRESH_COOKIE = "coditect_refresh"
+REFRESH_PATH = "/api/v1/auth"
+SUBPROTOCOL = "coditect"
+_BEARER_SUBPROTOCOL = "bearer."
+SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
+
+KNOWN_SECONDS = 5.0
+STALE_SECONDS = 60.0
+MAX_KNOWN = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Somebody who has proved who they are. ``family`` is their login."""
+
+    user: UserRecord
+    family: str
+
+    @property
+    def user_id(self) -> str:
+        """The account's id."""
+        return self.user.user_id
+
+    @property
+    def is_admin(self) -> bool:
+        """Whether they may administer."""
+        return self.user.role is Role.ADMIN
+
+
+class Identity:
+    """Tells callers by what they send. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        signer: Signer,
+        users: Users,
+        tickets: SpentTickets,
+        clock: Clock,
+        *,
+        public_url: str | None,
+    ) -> None:
+        self._signer = signer
+        self._users = users
+        self._tickets = tickets
+        self._clock = clock
+        self._public_origin = _origin(public_url) if public_url else None
+        self._known: OrderedDict[str, tuple[UserRecord, float]] = OrderedDict()
+
+    async def of_request(
+        self, method: str, headers: Mapping[str, str], cookies: Mapping[str, str]
+    ) -> Caller:
+        """Return who makes a request. Raises Unauthenticated, PermissionDenied for a foreign page."""
+        token = bearer(headers)
+        if token is None:
+            token = cookies.get(ACCESS_COOKIE)
+            if not token:
+                raise Unauthenticated
+            if method not in SAFE_METHODS:
+                self.require_own_origin(headers)
+        return await self._caller(self._signer.read_access_token(token, self._clock.now()))
+
+    async def of_socket(
+        self, headers: Mapping[str, str], ticket: str | None, subprotocols: Sequence[str]
+    ) -> Caller:
+        """Return who opens a socket. Raises Unauthenticated, PermissionDenied for a foreign page."""
+        if headers.get("origin") is not None:
+            self.require_own_origin(headers)
+        now = self._clock.now()
+        token = bearer(headers) or next(
+            (
+                offered.removeprefix(_BEARER_SUBPROTOCOL)
+                for offered in subprotocols
+                if offered.startswith(_BEARER_SUBPROTOCOL)
+            ),
+            None,
+        )
+        if token is not None:
+            return await self._caller(self._signer.read_access_token(token, now))
+        if not ticket:
+            raise Unauthenticated("a socket is opened with a ticket or a bearer token")
+        claims = self._signer.read_ticket(ticket, now)
+        caller = await self._caller(claims)
+        if not await self._tickets.spend(claims.token_id, expires_at=claims.expires_at, now=now):
+            raise Unauthenticated("the ticket was used before")
+        return caller
+
+    def require_own_origin(self, headers: Mapping[str, str]) -> None:
+        """Raise PermissionDenied unless the page that makes the request is ours."""
+        origin = headers.get("origin")
+        if origin is None or origin == "null":
+            raise PermissionDenied("a request with a cookie needs an Origin header")
+        found = _origin(origin)
+        if found != self._public_origin and found[1] != headers.get("host", "").lower():
+            raise PermissionDenied("requests from another site")
+
+    def forget(self, user_id: str) -> None:
+        """Look the account up again at its next request, since it was changed."""
+        self._known.pop(user_id, None)
+
+    async def _caller(self, claims: Claims) -> Caller:
+        user = await self._user(claims.user_id)
+        if user is None or user.disabled:
+            raise Unauthenticated("the account is not there any more")
+        return Caller(user, claims.family)
+
+    async def _user(self, user_id: str) -> UserRecord | None:
+        """Return the account, at most ``KNOWN_SECONDS`` old, or older while the store is away."""
+        now = self._clock.monotonic()
+        known = self._known.get(user_id)
+        if known is not None and now - known[1] < KNOWN_SECONDS:
+            return known[0]
+        try:
+            user = await self._users.by_id(user_id)
+        except CoditectError as error:
+            if known is not None and error.retryable and now - known[1] < STALE_SECONDS:
+                return known[0]
+            raise
+        self._known.pop(user_id, None)
+        if user is not None:
+            self._known[user_id] = (user, now)
+            while len(self._known) > MAX_KNOWN:
+                self._known.popitem(last=False)
+        return user
+
+
+def bearer(headers: Mapping[str, str]) -> str | None:
+    """Return the token of an ``Authorization: Bearer`` header (RFC 6750). Raises Unauthenticated."""
+    value = headers.get("authorization")
+    if value is None:
+        return None
+    scheme, _, token = value.partition(" ")
+    if scheme.lower() != "bearer":
+        raise Unauthenticated("only bearer tokens are taken")
+    return token.strip()
+
+
+def _origin(url: str) -> tuple[str, str]:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "", ""
+    return parts.scheme.lower(), parts.netloc.lower()

@@ -1,0 +1,151 @@
+"""Everything that one replica of the ingress consists of, and its beginning and end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from actors import names
+from actors.errors import CoditectError
+from actors.tasks import Tasks
+from serve_app.access import KEY_BYTES, Signer
+from serve_app.attachments import Attachments
+from serve_app.audit import AuditWriter
+from serve_app.dependencies import Dependencies
+from serve_app.event_hub import EventHub
+from serve_app.identity import Identity
+from serve_app.login import SignIn, SignInTools
+from serve_app.metrics import IngressMetrics
+from serve_app.passwords import Passwords
+from serve_app.refresh import RefreshDesk
+from serve_app.sessions import SessionGateway
+from serve_app.terminal_relay import RelayTools
+from serve_app.throttle import LoginThrottle
+
+logger = structlog.get_logger(__name__)
+
+SIGNING_KEY = "access-tokens"
+PUSH_SECONDS = 5.0
+PUSH_LIMIT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ingress:
+    """The parts that requests are answered with."""
+
+    deps: Dependencies
+    metrics: IngressMetrics
+    passwords: Passwords
+    signer: Signer
+    identity: Identity
+    sign_in: SignIn
+    gateway: SessionGateway
+    hub: EventHub
+    attachments: Attachments
+    audit: AuditWriter
+    relay_tools: RelayTools
+
+    def snapshot(self) -> dict[str, Any]:
+        """Return this replica's metrics."""
+        return self.metrics.snapshot(
+            {
+                "attachments": len(self.attachments),
+                "sessions_followed": self.hub.sessions,
+                "password_checks_under_way": self.passwords.under_way,
+                "audit_entries_lost": self.audit.lost,
+            }
+        )
+
+
+@asynccontextmanager
+async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[Ingress]:
+    """Bring a replica's parts up, and down again. Raises what the store does when it is not there."""
+    key = await deps.keys.get_or_create(SIGNING_KEY, lambda: deps.random_bytes(KEY_BYTES))
+    tasks = Tasks()
+    settings = deps.settings
+    passwords = Passwords(parallel=settings.argon2_parallel, queue=settings.argon2_queue)
+    ingress = _assemble(deps, metrics, Signer(key, settings.tenant, deps.new_id), passwords, tasks)
+    tasks.spawn("audit trail", ingress.audit.run())
+    tasks.spawn("attachments", ingress.attachments.run())
+    tasks.spawn("push metrics", _push_forever(ingress))
+    try:
+        yield ingress
+    finally:
+        await tasks.close()
+        await ingress.audit.drain()
+        passwords.close()
+
+
+def _assemble(
+    deps: Dependencies,
+    metrics: IngressMetrics,
+    signer: Signer,
+    passwords: Passwords,
+    tasks: Tasks,
+) -> Ingress:
+    settings, clock = deps.settings, deps.clock
+    gateway = SessionGateway(
+        deps.ledger, deps.actors, clock, node_id=deps.node_id, new_id=deps.new_id
+    )
+    hub = EventHub(gateway, clock, tasks)
+    audit = AuditWriter(deps.audit)
+    refresh = RefreshDesk(
+        deps.tokens,
+        settings.tenant,
+        ttl=settings.refresh_token_ttl,
+        overlap=settings.refresh_overlap,
+        new_id=deps.new_id,
+        random_bytes=deps.random_bytes,
+    )
+    sign_in = SignIn(
+        SignInTools(
+            tenant_id=settings.tenant,
+            access_ttl=settings.access_token_ttl,
+            users=deps.users,
+            ledger=deps.ledger,
+            passwords=passwords,
+            throttle=LoginThrottle(),
+            signer=signer,
+            refresh=refresh,
+            gateway=gateway,
+            audit=audit,
+            metrics=metrics,
+            clock=clock,
+        )
+    )
+    return Ingress(
+        deps=deps,
+        metrics=metrics,
+        passwords=passwords,
+        signer=signer,
+        identity=Identity(signer, deps.users, deps.tickets, clock, public_url=settings.public_url),
+        sign_in=sign_in,
+        gateway=gateway,
+        hub=hub,
+        attachments=Attachments(gateway, clock, ttl=settings.attach_ttl),
+        audit=audit,
+        relay_tools=RelayTools(
+            gateway, deps.codi, hub, clock, deps.new_id, metrics.recovery.observe
+        ),
+    )
+
+
+async def _push_forever(ingress: Ingress) -> None:
+    """Tell the Supervisor this replica's metrics, so that whichever is asked can show them all."""
+    deps = ingress.deps
+    while True:
+        await deps.clock.sleep(PUSH_SECONDS)
+        try:
+            await deps.actors.call(
+                names.SUPERVISOR,
+                "push_metrics",
+                deps.replica_id,
+                ingress.snapshot(),
+                timeout_seconds=PUSH_LIMIT_SECONDS,
+            )
+        except CoditectError as error:
+            logger.debug("metrics are not told", reason=str(error))

@@ -1,0 +1,175 @@
+"""Signing in and out: passwords, tokens, and the session that is opened with them."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+
+from actors.errors import CoditectError, Unauthenticated, Unavailable
+from actors.ports import Clock
+from actors.records import AuditEntry, SessionRecord, UserRecord
+from cluster.store.users import fold_email
+from serve_app.access import Signer
+from serve_app.audit import AuditWriter
+from serve_app.dependencies import SessionReader, Users
+from serve_app.metrics import IngressMetrics
+from serve_app.passwords import Passwords
+from serve_app.refresh import RefreshDesk
+from serve_app.sessions import SessionGateway
+from serve_app.throttle import LoginThrottle
+
+DEFAULT_SESSION = "default"
+_REFUSED = "the address or the password is wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Where a request comes from, for the audit trail."""
+
+    address: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What a signed-in client holds. ``expires_in``: seconds for which the access token is valid."""
+
+    user: UserRecord
+    access_token: str
+    refresh_token: str
+    expires_in: float
+
+
+@dataclass(frozen=True, slots=True)
+class SignInTools:
+    """What signing in works with."""
+
+    tenant_id: str
+    access_ttl: float
+    users: Users
+    ledger: SessionReader
+    passwords: Passwords
+    throttle: LoginThrottle
+    signer: Signer
+    refresh: RefreshDesk
+    gateway: SessionGateway
+    audit: AuditWriter
+    metrics: IngressMetrics
+    clock: Clock
+
+
+class SignIn:
+    """Signs people in and out."""
+
+    def __init__(self, tools: SignInTools) -> None:
+        self._tools = tools
+
+    async def login(
+        self, email: str, password: str, key: str, visitor: Visitor
+    ) -> tuple[Pair, SessionRecord]:
+        """Check a password, open the user's session, and give out tokens.
+
+        An unknown address, a wrong password and a disabled account get the same answer after the
+        same work. Raises Unauthenticated, TooManyRequests, Busy.
+        """
+        tools = self._tools
+        email = fold_email(email)
+        tools.throttle.check(email, visitor.address, tools.clock.monotonic())
+        user = await tools.users.by_email(email)
+        # The session is looked up while the password is checked, which takes longer anyway.
+        looking = asyncio.create_task(self._known_session(user))
+        try:
+            fits = await tools.passwords.verify(user.password_hash if user else None, password)
+            known = await looking
+        finally:
+            looking.cancel()
+        if user is None or user.disabled or not fits:
+            self._refuse(email, user, visitor)
+            raise Unauthenticated(_REFUSED)
+        tools.throttle.succeeded(email, visitor.address)
+        try:
+            pair, session = await self._admit(user, key, known)
+        except CoditectError as error:
+            tools.metrics.signed_in(error.code)
+            raise
+        tools.metrics.signed_in("ok")
+        self.note(user.user_id, "login", f"session/{session.session_id}", visitor)
+        return pair, session
+
+    async def refresh(self, presented: str) -> Pair:
+        """Trade a refresh token. Raises Unauthenticated."""
+        tools = self._tools
+        now = tools.clock.now()
+        refreshed = await tools.refresh.trade(presented, now)
+        user = await tools.users.by_id(refreshed.user_id)
+        if user is None or user.disabled:
+            await tools.refresh.revoke_family(refreshed.family_id)
+            raise Unauthenticated("the account is not there any more")
+        return self._pair(user, refreshed.family_id, refreshed.token)
+
+    async def logout(
+        self, presented: str | None, family: str | None, user_id: str | None, visitor: Visitor
+    ) -> None:
+        """End the login of a refresh token or of an access token's family. Never fails for bad ones."""
+        tools = self._tools
+        if presented:
+            with suppress(Unauthenticated):
+                user_id = await tools.refresh.revoke(presented)
+        if family is not None:
+            await tools.refresh.revoke_family(family)
+        if user_id is not None:
+            self.note(user_id, "logout", f"user/{user_id}", visitor)
+
+    def note(
+        self, user_id: str | None, action: str, resource: str, visitor: Visitor, result: str = "ok"
+    ) -> None:
+        """Write a line of the audit trail; costs the caller nothing."""
+        self._tools.audit.write(
+            AuditEntry(
+                at=self._tools.clock.now(),
+                tenant_id=self._tools.tenant_id,
+                user_id=user_id,
+                action=action,
+                resource=resource,
+                ip_address=visitor.address,
+                user_agent=visitor.agent[:256],
+                result=result,
+            )
+        )
+
+    async def _known_session(self, user: UserRecord | None) -> SessionRecord | None:
+        if user is None:
+            return None
+        try:
+            return await self._tools.ledger.session_of_user(user.user_id, DEFAULT_SESSION)
+        except Unavailable:
+            return None  # asked again when the session is opened, and answered there
+
+    async def _admit(
+        self, user: UserRecord, key: str, known: SessionRecord | None
+    ) -> tuple[Pair, SessionRecord]:
+        tools = self._tools
+        family = tools.refresh.new_family()
+        beginning = asyncio.create_task(
+            tools.refresh.begin(user.user_id, family, tools.clock.now())
+        )
+        try:
+            session, _ = await tools.gateway.open(user.user_id, DEFAULT_SESSION, key, known=known)
+            return self._pair(user, family, await beginning), session
+        finally:
+            beginning.cancel()
+
+    def _pair(self, user: UserRecord, family: str, refresh_token: str) -> Pair:
+        tools = self._tools
+        access = tools.signer.access_token(
+            user.user_id, user.role, family, now=tools.clock.now(), ttl=tools.access_ttl
+        )
+        return Pair(user, access, refresh_token, tools.access_ttl)
+
+    def _refuse(self, email: str, user: UserRecord | None, visitor: Visitor) -> None:
+        tools = self._tools
+        tools.throttle.failed(email, visitor.address, tools.clock.monotonic())
+        tools.metrics.signed_in("refused")
+        resource = f"user/{user.user_id}" if user else "user"
+        self.note(user.user_id if user else None, "login", resource, visitor, "refused")

@@ -1,0 +1,87 @@
+"""Passwords: argon2id in a few threads, with a bounded queue in front.
+
+Parameters are the second recommendation of OWASP's password storage cheat sheet: 19 MiB, two passes,
+one lane. One check takes tens of milliseconds of a core, so a crowd at the door has to queue; past
+the queue's bound callers are told to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from argon2 import PasswordHasher, Type
+from argon2.exceptions import InvalidHashError, VerificationError
+
+from actors.errors import InvalidArgument, TooManyRequests
+
+T = TypeVar("T")
+
+MIN_PASSWORD = 4  # ADR 9.2 signs in with one of four
+MAX_PASSWORD = 1024
+SECONDS_PER_CHECK = 0.05
+
+
+class Passwords:
+    """Hashes and checks passwords: ``parallel`` at once, at most ``queue`` waiting."""
+
+    def __init__(self, *, parallel: int, queue: int) -> None:
+        self._hasher = PasswordHasher(
+            time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID
+        )
+        self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="argon2")
+        self._parallel = parallel
+        self._limit = parallel + queue
+        self._under_way = 0
+        # Checked when there is no such user, so that the answer takes as long.
+        self._nobody = self._hasher.hash("nobody")
+
+    @property
+    def under_way(self) -> int:
+        """How many hashes and checks are running or waiting."""
+        return self._under_way
+
+    async def hash(self, password: str) -> str:
+        """Return a password's hash in PHC form. Raises InvalidArgument, TooManyRequests."""
+        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+            raise InvalidArgument("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters")
+        return await self._run(lambda: self._hasher.hash(_encoded(password)))
+
+    async def verify(self, password_hash: str | None, password: str) -> bool:
+        """Say whether the password fits; for None (no such user) that takes as long and is false.
+
+        Raises TooManyRequests.
+        """
+        stored = password_hash or self._nobody
+        fits = await self._run(lambda: self._fits(stored, _encoded(password)))
+        return fits and password_hash is not None
+
+    def close(self) -> None:
+        """Let go of the threads."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def _fits(self, stored: str, password: bytes) -> bool:
+        try:
+            return self._hasher.verify(stored, password)
+        except (VerificationError, InvalidHashError):
+            return False
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        if self._under_way >= self._limit:
+            wait = self._under_way * SECONDS_PER_CHECK / self._parallel
+            raise TooManyRequests("sign-ins at once", max(1.0, wait))
+        self._under_way += 1
+        future = asyncio.get_running_loop().run_in_executor(self._threads, work)
+        # Counted until the thread is done with it, also when the caller has gone away.
+        future.add_done_callback(self._done)
+        return await future
+
+    def _done(self, _future: object) -> None:
+        self._under_way -= 1
+
+
+def _encoded(password: str) -> bytes:
+    """Return the bytes that are hashed; lone surrogates, which JSON allows, are bytes too."""
+    return password.encode("utf-8", "surrogatepass")

@@ -1,0 +1,1 @@
+"""The routes of the HTTP interface: each file is one subject."""

@@ -1,0 +1,210 @@
+"""For operators: health, metrics, accounts, and what there is."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.responses import PlainTextResponse
+
+from actors import names
+from actors.errors import CoditectError, InvalidArgument, NotFound
+from actors.records import ContainerStatus, UserRecord
+from cluster.settings import Settings
+from serve_app import health as health_checks
+from serve_app.exposition import CONTENT_TYPE, expose
+from serve_app.ingress import Ingress
+from serve_app.routes.common import (
+    SIGNED,
+    AdminDep,
+    IngressDep,
+    VisitorDep,
+    base_url,
+    get_admin,
+    get_caller,
+    may_fail,
+)
+from serve_app.schemas import (
+    Audit,
+    AuditLine,
+    Container,
+    Containers,
+    NewUser,
+    ServerHealth,
+    Session,
+    Sessions,
+    User,
+    UserChange,
+    Users,
+)
+
+router = APIRouter(prefix="/api/admin", tags=["admin"])
+
+COLLECT_SECONDS = 5.0
+Limit = Annotated[int, Query(ge=1, le=1000)]
+After = Annotated[str | None, Query(max_length=64, description="the last id of the page before")]
+
+
+@router.get("/health", responses={503: {"model": ServerHealth, "description": "It is down"}})
+async def health(response: Response, ingress: IngressDep) -> ServerHealth:
+    """Say how every component is; 503 when a vital one is down. Open to all, and holds no secret."""
+    found = await health_checks.check(ingress.deps)
+    response.status_code = 503 if found.status == "down" else 200
+    response.headers["cache-control"] = "no-store"
+    return found
+
+
+@router.get("/metrics", response_class=PlainTextResponse, responses=may_fail(401, 403))
+async def metrics(request: Request, ingress: IngressDep) -> Response:
+    """Return all metrics in Prometheus' text format.
+
+    Open to all while the server can only be reached from its own machine (it listens on a loopback
+    address and has no ``public_url``); otherwise for administrators. The caller's own address says
+    nothing here: behind a proxy everybody comes from it.
+    """
+    if not only_local(ingress.deps.settings):
+        await get_admin(await get_caller(request))
+    collected = await _collected(ingress)
+    pushed = {source: entry["families"] for source, entry in collected["pushed"].items()}
+    containers = await ingress.deps.ledger.containers()
+    text = expose(
+        pushed | {ingress.deps.replica_id: ingress.snapshot()},
+        collected["actors"],
+        collected["supervisor"],
+        active_containers=sum(record.status is ContainerStatus.READY for record in containers),
+    )
+    return Response(text, media_type=CONTENT_TYPE)
+
+
+@router.get("/overview", dependencies=SIGNED, responses=may_fail(401, 403))
+async def overview(_: AdminDep, ingress: IngressDep) -> dict[str, Any]:
+    """Return what the Supervisor knows: actors, pools, sessions by phase, what is stuck."""
+    found: dict[str, Any] = await ingress.deps.actors.call(
+        names.SUPERVISOR, "snapshot", timeout_seconds=COLLECT_SECONDS
+    )
+    return found
+
+
+@router.get("/users", dependencies=SIGNED, responses=may_fail(401, 403))
+async def list_users(
+    _: AdminDep, ingress: IngressDep, after: After = None, limit: Limit = 200
+) -> Users:
+    """List accounts, by id."""
+    records = await ingress.deps.users.page(after=after, limit=limit)
+    following = records[-1].user_id if len(records) == limit else None
+    return Users(users=[User.of(record) for record in records], next=following)
+
+
+@router.post("/users", status_code=201, dependencies=SIGNED, responses=may_fail(401, 403, 409, 422))
+async def create_user(
+    admin: AdminDep, ingress: IngressDep, visitor: VisitorDep, body: NewUser
+) -> User:
+    """Make an account."""
+    deps = ingress.deps
+    record = await deps.users.create(
+        UserRecord(
+            user_id=deps.new_id("u"),
+            tenant_id=deps.settings.tenant,
+            email=body.email,
+            role=body.role,
+            password_hash=await ingress.passwords.hash(body.password),
+            created_at=deps.clock.now(),
+        )
+    )
+    resource = f"user/{record.user_id}"
+    ingress.sign_in.note(admin.user_id, "user.create", resource, visitor)
+    return User.of(record)
+
+
+@router.patch("/users/{user_id}", dependencies=SIGNED, responses=may_fail(401, 403, 404, 422))
+async def change_user(
+    user_id: str, admin: AdminDep, ingress: IngressDep, visitor: VisitorDep, body: UserChange
+) -> User:
+    """Change an account's password, role, or whether it may sign in."""
+    users = ingress.deps.users
+    record = await _existing(ingress, user_id)
+    if user_id == admin.user_id and (body.disabled or body.role not in {None, record.role}):
+        raise InvalidArgument("user_id", "administrators do not lock themselves out")
+    if body.password is not None:
+        record = await users.set_password_hash(user_id, await ingress.passwords.hash(body.password))
+    if body.role is not None:
+        record = await users.set_role(user_id, body.role)
+    if body.disabled is not None:
+        record = await users.set_disabled(user_id, disabled=body.disabled)
+    ingress.identity.forget(user_id)
+    changed = ",".join(sorted(body.model_fields_set))
+    ingress.sign_in.note(admin.user_id, f"user.change {changed}", f"user/{user_id}", visitor)
+    return User.of(record)
+
+
+@router.delete(
+    "/users/{user_id}",
+    status_code=204,
+    dependencies=SIGNED,
+    responses=may_fail(401, 403, 404, 422),
+)
+async def disable_user(
+    user_id: str, admin: AdminDep, ingress: IngressDep, visitor: VisitorDep
+) -> None:
+    """Disable an account: nobody signs in with it any more. Its sessions and its trail are kept."""
+    await change_user(user_id, admin, ingress, visitor, UserChange(disabled=True))
+
+
+@router.get("/sessions", dependencies=SIGNED, responses=may_fail(401, 403))
+async def list_sessions(
+    request: Request, _: AdminDep, ingress: IngressDep, after: After = None, limit: Limit = 200
+) -> Sessions:
+    """List all live sessions, by id."""
+    records = await ingress.deps.ledger.sessions(after=after, limit=limit)
+    following = records[-1].session_id if len(records) == limit else None
+    url = base_url(request)
+    return Sessions(sessions=[Session.of(record, url) for record in records], next=following)
+
+
+@router.get("/containers", dependencies=SIGNED, responses=may_fail(401, 403))
+async def list_containers(_: AdminDep, ingress: IngressDep) -> Containers:
+    """List all containers that have not been stopped."""
+    records = await ingress.deps.ledger.containers()
+    return Containers(containers=[Container.of(record) for record in records])
+
+
+@router.get("/audit", dependencies=SIGNED, responses=may_fail(401, 403))
+async def audit(_: AdminDep, ingress: IngressDep, limit: Limit = 100) -> Audit:
+    """Return the newest lines of the audit trail, newest first."""
+    entries = await ingress.deps.audit.newest(limit)
+    return Audit(
+        entries=[
+            AuditLine(**entry.model_dump(include=set(AuditLine.model_fields))) for entry in entries
+        ]
+    )
+
+
+def only_local(settings: Settings) -> bool:
+    """Whether only this machine can reach the server."""
+    if settings.public_url is not None:
+        return False
+    if settings.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        return False
+
+
+async def _existing(ingress: Ingress, user_id: str) -> UserRecord:
+    record = await ingress.deps.users.by_id(user_id)
+    if record is None:
+        raise NotFound("user", user_id)
+    return record
+
+
+async def _collected(ingress: Ingress) -> dict[str, Any]:
+    """Ask the Supervisor; without it there are still this replica's own metrics."""
+    try:
+        found: dict[str, Any] = await ingress.deps.actors.call(
+            names.SUPERVISOR, "collect_metrics", timeout_seconds=COLLECT_SECONDS
+        )
+    except CoditectError:
+        return {"pushed": {}, "actors": {}, "supervisor": {}}
+    return found

@@ -1,0 +1,155 @@
+"""Signing in, staying signed in, signing out."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request, Response
+
+from actors.errors import Unauthenticated
+from serve_app.access import TICKET_SECONDS
+from serve_app.identity import ACCESS_COOKIE, REFRESH_COOKIE, REFRESH_PATH, bearer
+from serve_app.ingress import Ingress
+from serve_app.login import Pair
+from serve_app.routes.common import (
+    SIGNED,
+    CallerDep,
+    IngressDep,
+    KeyDep,
+    VisitorDep,
+    base_url,
+    get_caller,
+    may_fail,
+)
+from serve_app.schemas import (
+    Credentials,
+    LoggedIn,
+    Presented,
+    Ticket,
+    Tokens,
+    User,
+    workspace_url,
+)
+
+router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
+
+
+@router.post("/login", responses=may_fail(400, 401, 413, 422))
+async def login(
+    request: Request,
+    response: Response,
+    body: Credentials,
+    ingress: IngressDep,
+    visitor: VisitorDep,
+    key: KeyDep,
+) -> LoggedIn:
+    """Sign in and open the user's session: attach to it, resume it, or claim one from the pools."""
+    _require_own_page(request, ingress)
+    pair, session = await ingress.sign_in.login(body.email, body.password, key, visitor)
+    _set_cookies(response, ingress, pair)
+    return LoggedIn(
+        session_id=session.session_id,
+        workspace_url=workspace_url(base_url(request), session.session_id),
+        container_status=session.container_status.value,
+        **_tokens(pair),
+    )
+
+
+@router.post("/refresh", responses=may_fail(400, 401, 403, 422))
+async def refresh(
+    request: Request,
+    response: Response,
+    ingress: IngressDep,
+    body: Annotated[Presented | None, Body()] = None,
+) -> Tokens:
+    """Trade a refresh token, from the body or the cookie, for a new pair."""
+    presented = body.refresh_token if body else None
+    if presented is None:
+        presented = request.cookies.get(REFRESH_COOKIE)
+        if presented is None:
+            raise Unauthenticated("no refresh token was sent")
+        ingress.identity.require_own_origin(request.headers)
+    pair = await ingress.sign_in.refresh(presented)
+    _set_cookies(response, ingress, pair)
+    return Tokens(**_tokens(pair))
+
+
+@router.post("/logout", status_code=204, responses=may_fail(400, 403, 422), dependencies=SIGNED)
+async def logout(
+    request: Request,
+    response: Response,
+    ingress: IngressDep,
+    visitor: VisitorDep,
+    body: Annotated[Presented | None, Body()] = None,
+) -> None:
+    """End this login: its refresh tokens are worth nothing any more. The session goes on.
+
+    An access token that was given out stays valid until it expires. Answers 204 also to those who
+    are not signed in (any more).
+    """
+    presented = body.refresh_token if body else None
+    if presented is None and REFRESH_COOKIE in request.cookies:
+        ingress.identity.require_own_origin(request.headers)
+        presented = request.cookies[REFRESH_COOKIE]
+    family = user_id = None
+    if bearer(request.headers) is not None or request.cookies.get(ACCESS_COOKIE):
+        try:
+            caller = await get_caller(request)
+        except Unauthenticated:
+            pass
+        else:
+            family, user_id = caller.family, caller.user_id
+    await ingress.sign_in.logout(presented, family, user_id, visitor)
+    response.delete_cookie(ACCESS_COOKIE, path="/")
+    response.delete_cookie(REFRESH_COOKIE, path=REFRESH_PATH)
+
+
+@router.get("/me", responses=may_fail(401), dependencies=SIGNED)
+async def me(caller: CallerDep) -> User:
+    """Return who is signed in."""
+    return User.of(caller.user)
+
+
+@router.post("/ticket", status_code=201, responses=may_fail(401, 403), dependencies=SIGNED)
+async def ticket(caller: CallerDep, ingress: IngressDep) -> Ticket:
+    """Return a ticket that opens one socket within 30 s: ``?ticket=…``."""
+    now = ingress.deps.clock.now()
+    signed = ingress.signer.ticket(caller.user_id, caller.user.role, caller.family, now=now)
+    return Ticket(ticket=signed, expires_in=TICKET_SECONDS)
+
+
+def _tokens(pair: Pair) -> dict[str, Any]:
+    return {
+        "access_token": pair.access_token,
+        "refresh_token": pair.refresh_token,
+        "expires_in": pair.expires_in,
+    }
+
+
+def _require_own_page(request: Request, ingress: Ingress) -> None:
+    """Let no foreign page sign its visitor in to an account of its own."""
+    if "origin" in request.headers:
+        ingress.identity.require_own_origin(request.headers)
+
+
+def _set_cookies(response: Response, ingress: Ingress, pair: Pair) -> None:
+    settings = ingress.deps.settings
+    response.headers["cache-control"] = "no-store"
+    response.set_cookie(
+        ACCESS_COOKIE,
+        pair.access_token,
+        max_age=int(pair.expires_in),
+        path="/",
+        httponly=True,
+        secure=settings.cookie_secure,
+        samesite="lax",
+    )
+    response.set_cookie(
+        REFRESH_COOKIE,
+        pair.refresh_token,
+        max_age=int(settings.refresh_token_ttl),
+        path=REFRESH_PATH,
+        httponly=True,
+        secure=settings.cookie_secure,
+        samesite="strict",
+    )

@@ -1,0 +1,112 @@
+"""What routes share: who is asking, under which key, for which session; and what may be answered."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from fastapi import Depends, Header, Path, Request
+from fastapi.security import APIKeyCookie, HTTPBearer
+
+from actors.errors import InvalidArgument, NotFound, PermissionDenied
+from serve_app import problems
+from serve_app.identity import ACCESS_COOKIE, Caller
+from serve_app.ingress import Ingress
+from serve_app.login import Visitor
+from serve_app.schemas import Problem
+
+_SESSION_ID = re.compile(r"[a-z0-9-]{1,64}")
+_KEY = re.compile(r"[\x21-\x7e]{1,100}")
+
+# For the OpenAPI document only: `identity.py` reads the request itself.
+_bearer = HTTPBearer(auto_error=False, description="an access token")
+_cookie = APIKeyCookie(name=ACCESS_COOKIE, auto_error=False, description="set by login")
+SIGNED: list[Any] = [Depends(_bearer), Depends(_cookie)]
+
+
+def ingress_of(request: Request) -> Ingress:
+    """Return the parts of this replica."""
+    ingress: Ingress = request.app.state.ingress
+    return ingress
+
+
+async def get_ingress(request: Request) -> Ingress:
+    """Return the parts of this replica."""
+    return ingress_of(request)
+
+
+async def get_caller(request: Request) -> Caller:
+    """Return who is asking. Raises Unauthenticated, PermissionDenied."""
+    identity = ingress_of(request).identity
+    caller = await identity.of_request(request.method, request.headers, request.cookies)
+    request.scope["state"]["user_id"] = caller.user_id
+    return caller
+
+
+async def get_admin(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
+    """Return the administrator who is asking. Raises PermissionDenied."""
+    if not caller.is_admin:
+        raise PermissionDenied("administrators only")
+    return caller
+
+
+async def get_visitor(request: Request) -> Visitor:
+    """Return where the request comes from."""
+    client = request.client
+    return Visitor(client.host if client else "", request.headers.get("user-agent", ""))
+
+
+async def get_key(
+    request: Request,
+    idempotency_key: Annotated[
+        str | None,
+        Header(description="the same key again gets the same answer, and nothing is done twice"),
+    ] = None,
+) -> str:
+    """Return the caller's idempotency key, or a new one. Raises InvalidArgument."""
+    if idempotency_key is None:
+        return ingress_of(request).deps.new_id("k")
+    if not _KEY.fullmatch(idempotency_key):
+        raise InvalidArgument("Idempotency-Key", "1 to 100 visible ASCII characters")
+    return idempotency_key
+
+
+async def get_session_id(
+    request: Request,
+    session_id: Annotated[str, Path(examples=["s-3fq2h5vtklhb2k7n4zqa"])],
+    caller: Annotated[Caller, Depends(get_caller)],
+) -> str:
+    """Return the session's id if it is the caller's. Raises NotFound."""
+    check_session_id(session_id)
+    await ingress_of(request).gateway.require(session_id, caller.user_id, admin=caller.is_admin)
+    return session_id
+
+
+def check_session_id(session_id: str) -> None:
+    """Raise NotFound for what cannot be a session's id."""
+    if not _SESSION_ID.fullmatch(session_id):
+        raise NotFound("session", problems.printable(session_id)[:64])
+
+
+def base_url(request: Request) -> str:
+    """Return the address under which the caller reaches this server."""
+    public = ingress_of(request).deps.settings.public_url
+    return public.rstrip("/") if public else str(request.base_url).rstrip("/")
+
+
+def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of the problem documents that a route may answer."""
+    content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+    every = (*statuses, 429, 500, 503)
+    return {
+        status: {"model": Problem, "description": problems.title(status), "content": content}
+        for status in sorted({*every})
+    }
+
+
+IngressDep = Annotated[Ingress, Depends(get_ingress)]
+CallerDep = Annotated[Caller, Depends(get_caller)]
+AdminDep = Annotated[Caller, Depends(get_admin)]
+VisitorDep = Annotated[Visitor, Depends(get_visitor)]
+KeyDep = Annotated[str, Depends(get_key)]
+SessionDep = Annotated[str, Depends(get_session_id)]

@@ -1,0 +1,160 @@
+"""Sessions and containers."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from fastapi import APIRouter, Request, Response
+
+from actors.errors import NotFound, SessionEnded, TooManyRequests
+from actors.records import SessionRecord
+from serve_app.identity import Caller
+from serve_app.ingress import Ingress
+from serve_app.routes.common import (
+    SIGNED,
+    CallerDep,
+    IngressDep,
+    KeyDep,
+    SessionDep,
+    VisitorDep,
+    base_url,
+    may_fail,
+)
+from serve_app.schemas import (
+    Container,
+    Containers,
+    LaunchContainer,
+    Launched,
+    OpenSession,
+    Session,
+    SessionChange,
+    Sessions,
+    workspace_url,
+)
+
+router = APIRouter(prefix="/api/v1", dependencies=SIGNED)
+
+SLOW_SECONDS = 150.0
+"""Ending and hibernating wait for the container to stop."""
+
+
+@router.get("/sessions", tags=["sessions"], responses=may_fail(401))
+async def list_sessions(request: Request, caller: CallerDep, ingress: IngressDep) -> Sessions:
+    """List the caller's live sessions."""
+    records = await ingress.deps.ledger.sessions_of_user(caller.user_id)
+    return Sessions(sessions=[Session.of(record, base_url(request)) for record in records])
+
+
+@router.post(
+    "/sessions",
+    tags=["sessions"],
+    responses=may_fail(401, 403, 422) | {201: {"model": Session, "description": "It is new"}},
+)
+async def open_session(
+    request: Request,
+    response: Response,
+    caller: CallerDep,
+    ingress: IngressDep,
+    key: KeyDep,
+    body: OpenSession | None = None,
+) -> Session:
+    """Open the session of that name: attach, resume or create (201)."""
+    name = body.name if body else "default"
+    record, created = await _open(ingress, caller, name, key)
+    if created:
+        response.status_code = 201
+        response.headers["location"] = f"/api/v1/sessions/{record.session_id}"
+    return Session.of(record, base_url(request))
+
+
+@router.get("/sessions/{session_id}", tags=["sessions"], responses=may_fail(401, 404))
+async def get_session(request: Request, session: SessionDep, ingress: IngressDep) -> Session:
+    """Return a session's details."""
+    return Session.of(await ingress.gateway.view(session), base_url(request))
+
+
+@router.patch("/sessions/{session_id}", tags=["sessions"], responses=may_fail(401, 404, 413, 422))
+async def change_session(
+    request: Request, session: SessionDep, ingress: IngressDep, body: SessionChange, key: KeyDep
+) -> Session:
+    """Merge into the session's ``workspace_state`` (RFC 7396)."""
+    record: SessionRecord = await ingress.gateway.call(
+        session, "patch_workspace_state", body.workspace_state, key
+    )
+    return Session.of(record, base_url(request))
+
+
+@router.delete(
+    "/sessions/{session_id}", tags=["sessions"], status_code=204, responses=may_fail(401, 404)
+)
+async def end_session(
+    session: SessionDep, caller: CallerDep, ingress: IngressDep, visitor: VisitorDep, key: KeyDep
+) -> None:
+    """End the session and remove its container and its workspace. There is no way back."""
+    # It was there when the caller was checked; that another call ends it meanwhile is no error.
+    with suppress(NotFound, SessionEnded):
+        await ingress.gateway.call(session, "end", key, timeout_seconds=SLOW_SECONDS)
+    ingress.gateway.forget(session)
+    ingress.sign_in.note(caller.user_id, "session.end", f"session/{session}", visitor)
+
+
+@router.post("/sessions/{session_id}/hibernate", tags=["sessions"], responses=may_fail(401, 404))
+async def hibernate(
+    request: Request, session: SessionDep, ingress: IngressDep, key: KeyDep
+) -> Session:
+    """Stop the container and keep the session; answers when that is done."""
+    record: SessionRecord = await ingress.gateway.call(
+        session, "hibernate", key, timeout_seconds=SLOW_SECONDS
+    )
+    return Session.of(record, base_url(request))
+
+
+@router.post("/sessions/{session_id}/resume", tags=["sessions"], responses=may_fail(401, 404))
+async def resume(
+    request: Request, session: SessionDep, ingress: IngressDep, key: KeyDep
+) -> Session:
+    """Bring a hibernated session back; does not wait for its container."""
+    return Session.of(await ingress.gateway.resume(session, key), base_url(request))
+
+
+@router.get("/containers", tags=["containers"], responses=may_fail(401))
+async def list_containers(caller: CallerDep, ingress: IngressDep) -> Containers:
+    """List the containers of the caller's sessions."""
+    records = await ingress.deps.ledger.containers_of_user(caller.user_id)
+    return Containers(containers=[Container.of(record) for record in records])
+
+
+@router.post("/containers", tags=["containers"], status_code=201, responses=may_fail(401, 403, 422))
+async def launch_container(
+    request: Request,
+    caller: CallerDep,
+    ingress: IngressDep,
+    key: KeyDep,
+    body: LaunchContainer | None = None,
+) -> Launched:
+    """Launch a container. It serves a session of its own; a name that is known gets its container.
+
+    Answers when the container is ready; the same ``Idempotency-Key`` names the same session.
+    """
+    name = body.name if body and body.name else f"container {key}"[:63].rstrip()
+    record, _ = await _open(ingress, caller, name, key)
+    route = await ingress.gateway.awake_route(record.session_id)
+    return Launched(
+        container_id=route.container_id,
+        status="ready",
+        session_id=record.session_id,
+        workspace_url=workspace_url(base_url(request), record.session_id),
+    )
+
+
+async def _open(
+    ingress: Ingress, caller: Caller, name: str, key: str
+) -> tuple[SessionRecord, bool]:
+    """Open a session within the caller's limit. Two at once may pass the check and exceed it by one."""
+    gateway, settings = ingress.gateway, ingress.deps.settings
+    known = await ingress.deps.ledger.session_of_user(caller.user_id, name)
+    if known is None:
+        live = await ingress.deps.ledger.sessions_of_user(caller.user_id)
+        if len(live) >= settings.max_sessions_per_user:
+            raise TooManyRequests(f"live sessions: end one of {len(live)}", 60.0)
+    return await gateway.open(caller.user_id, name, f"{caller.user_id}:{key}", known=known)

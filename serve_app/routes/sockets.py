@@ -1,0 +1,197 @@
+"""The WebSockets: terminals (design section 7) and events. Plain ASGI, since every frame counts."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from typing import Any
+from urllib.parse import unquote
+
+import structlog
+from fastapi import FastAPI
+from starlette.routing import WebSocketRoute
+from starlette.types import Receive, Scope, Send
+
+from actors.errors import CoditectError, InvalidArgument
+from actors.records import SessionEvent, SessionRecord
+from cluster.codi.terminal_protocol import CLOSE_ENDED, CLOSE_SLOW, BadFrame, Request, parse_request
+from serve_app.identity import SUBPROTOCOL
+from serve_app.ingress import Ingress
+from serve_app.relay_state import RelayState
+from serve_app.routes.common import check_session_id
+from serve_app.sockets import BrowserSocket, Disconnected
+from serve_app.terminal_relay import TerminalRelay
+
+logger = structlog.get_logger(__name__)
+
+TERMINAL_PATH = "/api/v1/sessions/{session_id}/terminals/{name}/ws"
+EVENTS_PATH = "/api/v1/sessions/{session_id}/events"
+MAX_NAME = 64
+MAX_EVENTS_WAITING = 256
+
+
+def install(app: FastAPI) -> None:
+    """Add the sockets to the application."""
+
+    async def terminal(scope: Scope, receive: Receive, send: Send) -> None:
+        await _serve(app, _Terminal(), BrowserSocket(scope, receive, send), scope)
+
+    async def events(scope: Scope, receive: Receive, send: Send) -> None:
+        await _serve(app, _Events(), BrowserSocket(scope, receive, send), scope)
+
+    app.router.routes.append(WebSocketRoute(TERMINAL_PATH, _Asgi(terminal)))
+    app.router.routes.append(WebSocketRoute(EVENTS_PATH, _Asgi(events)))
+
+
+class _Asgi:
+    """An ASGI application that Starlette does not take for a function of a WebSocket object."""
+
+    def __init__(self, call: Any) -> None:
+        self._call = call
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._call(scope, receive, send)
+
+
+async def _serve(
+    app: FastAPI, kind: _Terminal | _Events, socket: BrowserSocket, scope: Scope
+) -> None:
+    ingress: Ingress = app.state.ingress
+    session_id = socket.parameters["session_id"]
+    try:
+        kind.prepare(ingress, socket)
+        check_session_id(session_id)
+        caller = await ingress.identity.of_socket(
+            socket.headers, socket.query.get("ticket"), socket.subprotocols
+        )
+        scope["state"]["user_id"] = caller.user_id
+        await ingress.gateway.require(session_id, caller.user_id, admin=caller.is_admin)
+    except CoditectError as error:
+        await socket.refuse(error)
+        return
+    ingress.metrics.sockets += 1
+    try:
+        await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
+        await kind.run(ingress, socket, session_id)
+    except Disconnected:
+        return
+    except CoditectError as error:
+        await socket.fail(error)
+    finally:
+        ingress.metrics.sockets -= 1
+
+
+class _Terminal:
+    """``WS …/terminals/{name}/ws?client=&offset=&input_offset=&cols=&rows=``."""
+
+    def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
+        """Check what is asked for. Raises InvalidArgument."""
+        self._name = unquote(socket.parameters["name"])
+        if not 0 < len(self._name) <= MAX_NAME or not self._name.isprintable():
+            raise InvalidArgument("name", f"1 to {MAX_NAME} printable characters")
+        try:
+            asked = parse_request(socket.query)
+        except BadFrame as error:
+            field, _, reason = str(error).partition(": ")
+            raise InvalidArgument(field, reason) from None
+        self._request = Request(
+            client=asked.client or ingress.deps.new_id("w"),
+            offset=asked.offset,
+            input_offset=asked.input_offset,
+            size=asked.size,
+            create=True,
+        )
+
+    async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
+        """Relay until either side has had enough."""
+        relay = TerminalRelay(
+            ingress.relay_tools, socket, RelayState(self._request), session_id, self._name
+        )
+        lease = ingress.deps.new_id("l")
+        await ingress.attachments.attach(session_id, lease, relay.marks)
+        try:
+            await relay.run()
+        finally:
+            await ingress.attachments.detach(session_id, lease)
+
+
+class _Events:
+    """``WS …/events``: the state at first, then every event as one JSON text frame."""
+
+    def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
+        """Take any request."""
+
+    async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
+        """Tell events until the browser goes or the session ends."""
+        waiting: deque[SessionEvent] = deque()
+        changed = asyncio.Event()
+
+        def listen(event: SessionEvent) -> None:
+            if len(waiting) <= MAX_EVENTS_WAITING:
+                waiting.append(event)
+            changed.set()
+
+        lease = ingress.deps.new_id("l")
+        await ingress.attachments.attach(session_id, lease)
+        ingress.hub.listen(session_id, listen)
+        telling = asyncio.create_task(
+            self._tell(ingress, socket, session_id, waiting, changed), name=f"events {session_id}"
+        )
+        reading = asyncio.create_task(_until_gone(socket), name=f"reader of events {session_id}")
+        try:
+            done, _ = await asyncio.wait({telling, reading}, return_when=asyncio.FIRST_COMPLETED)
+            done.pop().result()
+        finally:
+            ingress.hub.unlisten(session_id, listen)
+            for task in (telling, reading):
+                task.cancel()
+            await asyncio.gather(telling, reading, return_exceptions=True)
+            await ingress.attachments.detach(session_id, lease)
+
+    async def _tell(
+        self,
+        ingress: Ingress,
+        socket: BrowserSocket,
+        session_id: str,
+        waiting: deque[SessionEvent],
+        changed: asyncio.Event,
+    ) -> None:
+        record = await ingress.gateway.view(session_id)
+        await socket.send(json.dumps(_status_of(record)))
+        while True:
+            await changed.wait()
+            changed.clear()
+            while waiting:
+                if len(waiting) > MAX_EVENTS_WAITING:
+                    await socket.close(CLOSE_SLOW, "events were not read")
+                    return
+                event = waiting.popleft()
+                await socket.send(event.model_dump_json())
+                if event.type == "ended":
+                    await socket.close(CLOSE_ENDED, "the session has ended")
+                    return
+
+
+async def _until_gone(socket: BrowserSocket) -> None:
+    """Read and drop what a browser says here, until it goes."""
+    while await socket.receive() is not None:
+        continue
+
+
+def _status_of(record: SessionRecord) -> dict[str, Any]:
+    """Return the state as the event that led to it would have told it; ``seq`` 0."""
+    data = {
+        "phase": record.phase.value,
+        "container_status": record.container_status.value,
+        "container_id": record.container_id,
+        "epoch": record.epoch,
+        "failure": record.failure,
+    }
+    return {
+        "activation": record.epoch,
+        "seq": 0,
+        "at": record.updated_at,
+        "type": "status",
+        "data": data,
+    }

@@ -1,0 +1,275 @@
+"""What is done inside a workspace: programs, files, terminals. Bytes go straight to the container."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from typing import Annotated
+from urllib.parse import unquote_to_bytes
+
+from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.responses import StreamingResponse
+
+from actors.errors import InvalidArgument, PayloadTooLarge
+from actors.records import Receipt, Route
+from cluster.codi.client import FileAnswer
+from serve_app.ingress import Ingress
+from serve_app.middleware import announced_length
+from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
+from serve_app.schemas import (
+    Command,
+    CommandResult,
+    Move,
+    NewDirectory,
+    NewTerminal,
+    Process,
+    Processes,
+    Terminal,
+    Terminals,
+    Tree,
+)
+
+PREFIX = "/api/v1/sessions/{session_id}"
+router = APIRouter(prefix=PREFIX, dependencies=SIGNED)
+
+_PASSED_ON = ("range", "if-range", "if-none-match")
+_HANDED_BACK = (
+    "etag",
+    "last-modified",
+    "accept-ranges",
+    "content-range",
+    "content-length",
+    "content-type",
+)
+IfMatch = Annotated[str | None, Header(description='the etag that the file must have, or "*"')]
+IfNoneMatch = Annotated[str | None, Header(description='"*": the file must not be there')]
+
+
+@router.post("/exec", tags=["programs"], responses=may_fail(400, 401, 404, 422, 504))
+async def execute(session: SessionDep, ingress: IngressDep, body: Command) -> CommandResult:
+    """Run a program in the workspace and wait for its end."""
+    # A program may not run twice, so this is tried once, on a route that is fresh.
+    route = await ingress.gateway.awake_route(session)
+    answer = await ingress.deps.codi.exec(
+        route,
+        body.argv,
+        cwd=body.cwd,
+        env=body.env,
+        stdin=body.stdin,
+        timeout_seconds=body.timeout_seconds or ingress.deps.settings.exec_timeout,
+    )
+    return CommandResult(**answer)
+
+
+@router.get("/processes", tags=["programs"], responses=may_fail(401, 404))
+async def processes(session: SessionDep, ingress: IngressDep) -> Processes:
+    """List the processes of the container."""
+    found = await ingress.gateway.on_container(session, ingress.deps.codi.processes)
+    return Processes(processes=[Process(**each) for each in found])
+
+
+# ---- files ------------------------------------------------------------------------------------------
+
+
+@router.get("/tree", tags=["files"], responses=may_fail(400, 401, 404), include_in_schema=False)
+@router.get("/tree/{path:path}", tags=["files"], responses=may_fail(400, 401, 404))
+async def tree(request: Request, session: SessionDep, ingress: IngressDep) -> Tree:
+    """List a directory."""
+    path = workspace_path(request, session, "tree")
+    return Tree(
+        **await ingress.gateway.on_container(
+            session, lambda route: ingress.deps.codi.tree(route, path)
+        )
+    )
+
+
+@router.get(
+    "/files/{path:path}",
+    tags=["files"],
+    response_class=StreamingResponse,
+    responses={
+        200: {"content": {"application/octet-stream": {}}, "description": "The file's bytes"},
+        206: {"content": {"application/octet-stream": {}}, "description": "A part of them"},
+        304: {"description": "It has not changed"},
+        **may_fail(400, 401, 404, 416),
+    },
+)
+async def read_file(request: Request, session: SessionDep, ingress: IngressDep) -> Response:
+    """Return a file's bytes; honours ``Range``, ``If-Range`` and ``If-None-Match``."""
+    path = workspace_path(request, session, "files")
+    sent = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+    stack = AsyncExitStack()
+
+    async def work(route: Route) -> FileAnswer:
+        return await stack.enter_async_context(ingress.deps.codi.get_file(route, path, sent))
+
+    answer = await ingress.gateway.on_container(session, work)
+    headers = {n: answer.headers[n] for n in _HANDED_BACK if n in answer.headers}
+    # Whatever a workspace holds must not run as a page of this server.
+    headers |= {"content-disposition": "attachment", "cache-control": "no-cache"}
+    headers["content-security-policy"] = "sandbox; default-src 'none'"
+    return StreamingResponse(_closing(stack, answer), status_code=answer.status, headers=headers)
+
+
+@router.put(
+    "/files/{path:path}",
+    tags=["files"],
+    responses=may_fail(400, 401, 404, 412, 413, 507),
+    openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
+)
+async def write_file(
+    request: Request,
+    response: Response,
+    session: SessionDep,
+    ingress: IngressDep,
+    key: KeyDep,
+    if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+) -> Receipt:
+    """Save a file. The receipt comes when the file is durable and its version committed."""
+    path = workspace_path(request, session, "files")
+    limit = ingress.deps.settings.max_file
+    length = announced_length(request.scope)
+    if length > limit:
+        raise PayloadTooLarge("file", limit)
+    # The body can be read once only, so this cannot be tried again on another container.
+    route = await ingress.gateway.awake_route(session)
+    saved = await ingress.deps.codi.put_file(
+        route,
+        path,
+        _bounded(request.stream(), limit),
+        if_match=if_match,
+        if_none_match=if_none_match,
+        length=length or None,
+    )
+    receipt: Receipt = await ingress.gateway.call(
+        session, "record_save", path, saved["size"], saved["etag"], _key_for(key, path)
+    )
+    response.headers["etag"] = receipt.etag
+    return receipt
+
+
+@router.delete(
+    "/files/{path:path}", tags=["files"], status_code=204, responses=may_fail(400, 401, 404, 412)
+)
+async def delete_file(
+    request: Request,
+    session: SessionDep,
+    ingress: IngressDep,
+    recursive: Annotated[bool, Query(description="also a directory with what is in it")] = False,
+    if_match: IfMatch = None,
+) -> None:
+    """Remove a file, a link, or with ``recursive`` a directory."""
+    path = workspace_path(request, session, "files")
+    await ingress.gateway.on_container(
+        session,
+        lambda route: ingress.deps.codi.delete(route, path, recursive=recursive, if_match=if_match),
+    )
+
+
+@router.post("/move", tags=["files"], status_code=204, responses=may_fail(400, 401, 404, 409, 422))
+async def move(session: SessionDep, ingress: IngressDep, body: Move) -> None:
+    """Rename a file or directory."""
+    await ingress.gateway.on_container(
+        session,
+        lambda route: ingress.deps.codi.move(
+            route, body.source, body.target, overwrite=body.overwrite
+        ),
+    )
+
+
+@router.post(
+    "/directories",
+    tags=["files"],
+    responses=may_fail(400, 401, 404, 409, 422) | {201: {"description": "It is new"}},
+)
+async def make_directory(
+    response: Response, session: SessionDep, ingress: IngressDep, body: NewDirectory
+) -> NewDirectory:
+    """Make a directory, with its parents; 201 if it was not there before."""
+    made = await ingress.gateway.on_container(
+        session, lambda route: ingress.deps.codi.make_directory(route, body.path)
+    )
+    response.status_code = 201 if made else 200
+    return body
+
+
+# ---- terminals --------------------------------------------------------------------------------------
+
+
+@router.get("/terminals", tags=["terminals"], responses=may_fail(401, 404))
+async def list_terminals(session: SessionDep, ingress: IngressDep) -> Terminals:
+    """List the session's terminals."""
+    found = await ingress.gateway.on_container(session, ingress.deps.codi.terminals)
+    return Terminals(terminals=[Terminal(**each) for each in found])
+
+
+@router.post(
+    "/terminals",
+    tags=["terminals"],
+    responses=may_fail(400, 401, 404, 422) | {201: {"model": Terminal, "description": "New"}},
+)
+async def start_terminal(
+    response: Response, session: SessionDep, ingress: IngressDep, body: NewTerminal
+) -> Terminal:
+    """Start a terminal; one of that name that is there already is returned as it is."""
+    found, created = await ingress.gateway.on_container(
+        session,
+        lambda route: ingress.deps.codi.open_terminal(
+            route, body.name, cols=body.cols, rows=body.rows, cwd=body.cwd
+        ),
+    )
+    response.status_code = 201 if created else 200
+    return Terminal(**found)
+
+
+@router.delete(
+    "/terminals/{name}", tags=["terminals"], status_code=204, responses=may_fail(401, 404)
+)
+async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> None:
+    """Hang up a terminal: its programs get SIGHUP."""
+    await ingress.gateway.on_container(
+        session, lambda route: ingress.deps.codi.delete_terminal(route, name)
+    )
+    await _forget_terminal(ingress, session, name)
+
+
+async def _forget_terminal(ingress: Ingress, session: str, name: str) -> None:
+    """Let the session forget it, or a new container would start its shell again."""
+    await ingress.gateway.call(session, "report_terminals", {name: None})
+
+
+def workspace_path(request: Request, session_id: str, kind: str) -> str:
+    """Return the path behind ``/files/`` or ``/tree/``, to the byte as it was sent.
+
+    Bytes that are no UTF-8 become surrogate escapes. Raises InvalidArgument when there is none.
+    """
+    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
+    marker = f"/{session_id}/{kind}".encode()
+    path = unquote_to_bytes(raw.partition(marker)[2].removeprefix(b"/"))
+    if not path and kind == "files":
+        raise InvalidArgument("path", "the path of a file in the workspace")
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _key_for(key: str, path: str) -> str:
+    """Return the key of one save: the same key for another file is another save."""
+    digest = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8)
+    return f"{key}:{digest.hexdigest()}"
+
+
+async def _bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
+    taken = 0
+    async for part in stream:
+        taken += len(part)
+        if taken > limit:
+            raise PayloadTooLarge("file", limit)
+        if part:
+            yield part
+
+
+async def _closing(stack: AsyncExitStack, answer: FileAnswer) -> AsyncIterator[bytes]:
+    async with stack:
+        async for part in answer.content:
+            yield part

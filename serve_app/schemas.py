@@ -1,0 +1,391 @@
+"""Bodies of requests and answers, as OpenAPI describes them. Times are seconds since the Unix epoch."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from actors.records import ContainerRecord, Role, SessionRecord, UserRecord
+from serve_app.passwords import MAX_PASSWORD, MIN_PASSWORD
+
+_EMAIL = r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}$"
+_NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
+
+Email = Annotated[str, Field(pattern=_EMAIL, max_length=254, examples=["ada@example.com"])]
+Password = Annotated[
+    str, Field(min_length=1, max_length=MAX_PASSWORD, examples=["correct horse battery staple"])
+]
+NewPassword = Annotated[str, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+SessionName = Annotated[str, Field(pattern=_NAME, examples=["default"])]
+WorkspacePath = Annotated[str, Field(min_length=1, max_length=4096, examples=["src/main.py"])]
+
+
+class Asked(BaseModel):
+    """A request's body: what it does not know is an error, so that a misspelt field is noticed."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Problem(BaseModel):
+    """A problem document (RFC 9457). ``code`` is stable; further members depend on it."""
+
+    model_config = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "example": {
+                "type": "about:blank",
+                "title": "Not Found",
+                "status": 404,
+                "code": "not_found",
+                "detail": "no session 's-abc'",
+                "instance": "/api/v1/sessions/s-abc",
+            }
+        },
+    )
+
+    type: str
+    title: str
+    status: int
+    code: str
+    detail: str
+    instance: str
+    field: str | None = None
+    retry_after: int | None = Field(None, description="seconds after which to try again")
+    request_id: str | None = None
+
+
+class Credentials(Asked):
+    """Who signs in."""
+
+    email: Annotated[str, Field(min_length=1, max_length=254, examples=["ada@example.com"])]
+    password: Password
+
+
+class Presented(Asked):
+    """A refresh token; browsers leave it out, since their cookie has it."""
+
+    refresh_token: str | None = Field(None, max_length=256)
+
+
+class Tokens(BaseModel):
+    """A pair of tokens. ``expires_in`` is the life of the access token in seconds."""
+
+    access_token: str
+    refresh_token: str
+    token_type: Literal["Bearer"] = "Bearer"  # noqa: S105 - a scheme, not a secret
+    expires_in: float
+
+
+class LoggedIn(Tokens):
+    """A successful login; the user's session is there or on its way (``container_status``)."""
+
+    session_id: str
+    workspace_url: str
+    container_status: str
+
+
+class Ticket(BaseModel):
+    """A ticket for one socket: ``?ticket=…``, once and soon."""
+
+    ticket: str
+    expires_in: float
+
+
+class User(BaseModel):
+    """An account."""
+
+    user_id: str
+    email: str
+    role: Role
+    disabled: bool
+    created_at: float
+
+    @classmethod
+    def of(cls, record: UserRecord) -> User:
+        """Return what may be told of an account."""
+        return cls(
+            user_id=record.user_id,
+            email=record.email,
+            role=record.role,
+            disabled=record.disabled,
+            created_at=record.created_at,
+        )
+
+
+class Users(BaseModel):
+    """A page of accounts; ask again with ``after`` = ``next``."""
+
+    users: list[User]
+    next: str | None = None
+
+
+class NewUser(Asked):
+    """An account to make."""
+
+    email: Email
+    password: NewPassword
+    role: Role = Role.USER
+
+
+class UserChange(Asked):
+    """What to change of an account; what is left out stays."""
+
+    password: NewPassword | None = None
+    role: Role | None = None
+    disabled: bool | None = None
+
+
+class OpenSession(Asked):
+    """Which session to open; one of that name is made if there is none."""
+
+    name: SessionName = "default"
+
+
+class SessionChange(Asked):
+    """A merge patch (RFC 7396) for the workspace state."""
+
+    workspace_state: dict[str, Any]
+
+
+class Session(BaseModel):
+    """A session. ``status`` is its phase."""
+
+    session_id: str
+    user_id: str
+    name: str
+    status: str
+    container_status: str
+    container_id: str | None
+    epoch: int
+    workspace_url: str
+    workspace_state: dict[str, Any]
+    save_version: int
+    restarts: int
+    failure: str | None
+    created_at: float
+    updated_at: float
+    last_activity: float
+
+    @classmethod
+    def of(cls, record: SessionRecord, base_url: str) -> Session:
+        """Return what its owner is told of a session."""
+        return cls(
+            session_id=record.session_id,
+            user_id=record.user_id,
+            name=record.name,
+            status=record.phase.value,
+            container_status=record.container_status.value,
+            container_id=record.container_id,
+            epoch=record.epoch,
+            workspace_url=workspace_url(base_url, record.session_id),
+            workspace_state=record.workspace_state,
+            save_version=record.save_version,
+            restarts=record.restarts,
+            failure=record.failure,
+            created_at=record.created_at,
+            updated_at=record.updated_at,
+            last_activity=record.last_activity,
+        )
+
+
+class Sessions(BaseModel):
+    """The live sessions."""
+
+    sessions: list[Session]
+    next: str | None = None
+
+
+class LaunchContainer(Asked):
+    """A container comes with a session of its own; without a name one is made up."""
+
+    name: SessionName | None = None
+
+
+class Container(BaseModel):
+    """A container."""
+
+    container_id: str
+    status: str
+    health: str
+    session_id: str | None
+    user_id: str | None
+    runtime: str
+    node_id: str
+    cloud_run_url: str | None
+    created_at: float
+    ready_at: float | None
+    assigned_at: float | None
+
+    @classmethod
+    def of(cls, record: ContainerRecord) -> Container:
+        """Return what may be told of a container: never its secret."""
+        return cls(
+            container_id=record.container_id,
+            status=record.status.value,
+            health=record.health.value,
+            session_id=record.session_id,
+            user_id=record.user_id,
+            runtime=record.runtime,
+            node_id=record.node_id,
+            cloud_run_url=record.cloud_run_url,
+            created_at=record.created_at,
+            ready_at=record.ready_at,
+            assigned_at=record.assigned_at,
+        )
+
+
+class Containers(BaseModel):
+    """Containers."""
+
+    containers: list[Container]
+
+
+class Launched(BaseModel):
+    """A launched container, with the session that it serves."""
+
+    container_id: str | None
+    status: str
+    session_id: str
+    workspace_url: str
+
+
+class Command(Asked):
+    """A program to run to its end. It is killed after ``timeout_seconds``."""
+
+    argv: Annotated[list[str], Field(min_length=1, max_length=1024, examples=[["ls", "-l"]])]
+    cwd: str | None = Field(None, max_length=4096, description="relative to the workspace")
+    env: dict[str, str] | None = None
+    stdin: str | None = None
+    timeout_seconds: float | None = Field(None, gt=0, le=3600)
+
+
+class CommandResult(BaseModel):
+    """What a program did. ``exit_code`` is negative when a signal ended it."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    timed_out: bool
+    truncated: bool
+    duration_seconds: float
+
+
+class Process(BaseModel):
+    """A process in the container."""
+
+    pid: int
+    ppid: int
+    command: str
+    cpu_seconds: float
+    rss_bytes: int
+    state: str
+
+
+class Processes(BaseModel):
+    """The processes of a container."""
+
+    processes: list[Process]
+
+
+class Entry(BaseModel):
+    """A line of a directory. ``encoded``: the name's bytes, percent-encoded, if they are no UTF-8."""
+
+    name: str
+    type: Literal["file", "directory", "link", "other"]
+    size: int
+    mtime: float
+    mode: int
+    target: str | None = None
+    encoded: str | None = None
+
+
+class Tree(BaseModel):
+    """A directory; ``truncated``: it has more entries than are listed."""
+
+    path: str
+    entries: list[Entry]
+    truncated: bool
+
+
+class Move(Asked):
+    """A file or directory to rename."""
+
+    source: WorkspacePath
+    target: WorkspacePath
+    overwrite: bool = False
+
+
+class NewDirectory(Asked):
+    """A directory to make, with its parents."""
+
+    path: WorkspacePath
+
+
+class NewTerminal(Asked):
+    """A terminal to start."""
+
+    name: Annotated[str, Field(min_length=1, max_length=64, examples=["main"])]
+    cols: int | None = Field(None, ge=1, le=1000)
+    rows: int | None = Field(None, ge=1, le=1000)
+    cwd: str | None = Field(None, max_length=4096)
+
+
+class Terminal(BaseModel):
+    """A terminal. Offsets are bytes of output since it began."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    name: str
+    cols: int
+    rows: int
+    start_offset: int
+    end_offset: int
+    cwd: str | None
+    clients: int
+    exited: bool
+
+
+class Terminals(BaseModel):
+    """The terminals of a session."""
+
+    terminals: list[Terminal]
+
+
+class ComponentHealth(BaseModel):
+    """How one component is."""
+
+    status: Literal["ok", "degraded", "down"]
+    vital: bool
+    latency_ms: float
+    detail: str | None = None
+
+
+class ServerHealth(BaseModel):
+    """How the server is: ``down`` when a vital component is, ``degraded`` when another one is."""
+
+    status: Literal["ok", "degraded", "down"]
+    components: dict[str, ComponentHealth]
+
+
+class AuditLine(BaseModel):
+    """A line of the audit trail."""
+
+    at: float
+    user_id: str | None
+    action: str
+    resource: str
+    ip_address: str | None
+    user_agent: str | None
+    result: str
+
+
+class Audit(BaseModel):
+    """The newest lines of the audit trail, newest first."""
+
+    entries: list[AuditLine]
+
+
+def workspace_url(base_url: str, session_id: str) -> str:
+    """Return the address of a session's page."""
+    return f"{base_url}/workspaces/{session_id}"

@@ -1,0 +1,289 @@
+"""Finds whoever holds a session and asks them: the one way from the ingress to session actors.
+
+A session's owner changes: it goes passive, its actor dies, a node is lost. So a call is made to the
+owner that was last known, and when that one says it is not, or is gone, the store is asked again, and
+a session without an owner is opened through the pool. Every call is bounded in time and in tries.
+Mutating calls carry an idempotency key, so that a try whose answer was lost can be made again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from actors import names
+from actors.errors import (
+    ActorGone,
+    CoditectError,
+    DeadlineExceeded,
+    Fenced,
+    NotBound,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    Unavailable,
+)
+from actors.ports import Clock
+from actors.records import Opened, Route, SessionPhase, SessionRecord, TerminalMark
+from serve_app.dependencies import ActorCaller, SessionReader
+
+T = TypeVar("T")
+
+CALL_SECONDS = 10.0
+OPEN_SECONDS = 45.0
+ROUTE_SECONDS = 45.0
+REPLACEMENT_SECONDS = 15.0
+HUNG_SECONDS = 6.0
+MAX_TRIES = 40
+MAX_KNOWN = 20_000
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.5
+_RESTING = frozenset({SessionPhase.HIBERNATING, SessionPhase.HIBERNATED, SessionPhase.FAILED})
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who was last known to hold a session. ``user_id`` and ``name`` never change."""
+
+    session_id: str
+    user_id: str
+    name: str
+    actor_id: str | None
+
+
+class SessionGateway:
+    """Calls session actors. Belongs to one event loop."""
+
+    def __init__(
+        self,
+        ledger: SessionReader,
+        actors: ActorCaller,
+        clock: Clock,
+        *,
+        node_id: str,
+        new_id: Callable[[str], str],
+    ) -> None:
+        self._ledger = ledger
+        self._actors = actors
+        self._clock = clock
+        self._pool = names.pool_actor(node_id)
+        self._new_id = new_id
+        self._owners: OrderedDict[str, Owner] = OrderedDict()
+        self._routes: OrderedDict[str, Route] = OrderedDict()
+
+    # ---- opening --------------------------------------------------------------------------------
+
+    async def open(
+        self, user_id: str, name: str, key: str, *, known: SessionRecord | None = None
+    ) -> tuple[SessionRecord, bool]:
+        """Open the user's session of that name; return it, and whether it was made now.
+
+        One that runs is returned as it is, one that rests is resumed, one that nobody holds gets an
+        actor, and a missing one is made. ``known`` is what the store said of it a moment ago. Raises
+        Busy when as many launches wait as are allowed.
+        """
+        record = known or await self._ledger.session_of_user(user_id, name)
+        created = False
+        if record is None or record.owner_actor_id is None:
+            opened = await self._open_in_pool(user_id, name, key, dead_actor_id=None)
+            created = opened.created
+            self._remember(Owner(opened.session_id, user_id, name, opened.actor_id))
+            record = await self.view(opened.session_id)
+        else:
+            self._remember(_owner_of(record))
+        if record.phase in _RESTING:
+            record = await self.resume(record.session_id, key)
+        return record, created
+
+    async def _open_in_pool(
+        self, user_id: str, name: str, key: str, *, dead_actor_id: str | None
+    ) -> Opened:
+        opened: Opened = await self._actors.call(
+            self._pool,
+            "open_session",
+            user_id=user_id,
+            name=name,
+            key=key,
+            dead_actor_id=dead_actor_id,
+            timeout_seconds=OPEN_SECONDS,
+        )
+        return opened
+
+    # ---- asking the owner -----------------------------------------------------------------------
+
+    async def require(self, session_id: str, user_id: str, *, admin: bool = False) -> None:
+        """Raise NotFound unless the session is the user's; administrators see every session."""
+        owner = self._owners.get(session_id) or await self._look_up(session_id)
+        if owner.user_id != user_id and not admin:
+            raise NotFound("session", session_id)
+
+    async def view(self, session_id: str) -> SessionRecord:
+        """Return a session as it is at this moment; a passive one is not woken for it."""
+        owner = self._owners.get(session_id)
+        if owner is None or owner.actor_id is None:
+            record = await self._ledger.session(session_id)
+            if record is None:
+                self.forget(session_id)
+                raise NotFound("session", session_id)
+            self._remember(_owner_of(record))
+            if record.owner_actor_id is None:
+                return record
+        view: SessionRecord = await self.call(session_id, "view", wake=False)
+        return view
+
+    async def resume(self, session_id: str, key: str) -> SessionRecord:
+        """Bring a session up; does not wait until it is."""
+        record: SessionRecord = await self.call(session_id, "resume", key)
+        return record
+
+    async def call(
+        self,
+        session_id: str,
+        method: str,
+        *args: Any,
+        timeout_seconds: float = CALL_SECONDS,
+        wake: bool = True,
+    ) -> Any:
+        """Call a method of the session's owner, whoever that is; ``args`` come after the session's id.
+
+        Raises NotFound for a session that is not there (any more), DeadlineExceeded when no owner
+        answered in time, and whatever the owner raised. ``wake=False``: a passive session's record is
+        returned instead of a call.
+        """
+        deadline = self._clock.monotonic() + timeout_seconds
+        pause = _FIRST_PAUSE
+        silent_since: float | None = None
+        dead: str | None = None
+        for _ in range(MAX_TRIES):
+            left = deadline - self._clock.monotonic()
+            if left <= 0:
+                break
+            owner = self._owners.get(session_id) or await self._look_up(session_id)
+            if owner.actor_id is None and not wake:
+                return await self._ledger.session(session_id)
+            if owner.actor_id is None or owner.actor_id == dead:
+                owner = await self._reopen(owner, dead)
+            name = names.session_actor(str(owner.actor_id))
+            try:
+                return await self._actors.call(
+                    name, method, session_id, *args, timeout_seconds=left
+                )
+            except (NotBound, Fenced):
+                self.forget(session_id)
+            except ActorGone:
+                dead = owner.actor_id
+                self.forget(session_id)
+            except Unavailable as error:
+                if error.component != name:
+                    raise
+                # Ray restarts it within a second or two; one that stays away is replaced.
+                now = self._clock.monotonic()
+                silent_since = now if silent_since is None else silent_since
+                dead = owner.actor_id if now - silent_since > HUNG_SECONDS else None
+                self.forget(session_id)
+            await self._clock.sleep(min(pause, max(0.0, deadline - self._clock.monotonic())))
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        raise DeadlineExceeded(f"{method} of session {session_id}", timeout_seconds)
+
+    # ---- the container --------------------------------------------------------------------------
+
+    async def route(
+        self,
+        session_id: str,
+        *,
+        newer_than_epoch: int = 0,
+        seen: Mapping[str, TerminalMark | None] | None = None,
+        timeout_seconds: float = ROUTE_SECONDS,
+    ) -> Route:
+        """Return where the session's bytes go, waiting for a container under a newer epoch.
+
+        Raises PreconditionFailed when the session is hibernated, LaunchFailed when it is FAILED.
+        """
+        # The owner gives up a little earlier than the call, so that its word and not ours is heard.
+        patience = max(0.5, timeout_seconds - 1.0)
+        route: Route = await self.call(
+            session_id,
+            "route",
+            newer_than_epoch,
+            dict(seen or {}),
+            patience,
+            timeout_seconds=timeout_seconds,
+        )
+        self._routes[session_id] = route
+        self._routes.move_to_end(session_id)
+        while len(self._routes) > MAX_KNOWN:
+            self._routes.popitem(last=False)
+        return route
+
+    async def on_container(self, session_id: str, work: Callable[[Route], Awaitable[T]]) -> T:
+        """Do something with the session's container; a hibernated session is resumed for it.
+
+        ``work`` runs again, once, when the container turned out to have been replaced: it must be
+        something that may run twice, or be refused by the container the second time.
+        """
+        route = self._routes.get(session_id) or await self.awake_route(session_id)
+        try:
+            return await work(route)
+        except (Unavailable, Fenced, PermissionDenied) as error:
+            route = await self.newer_route(session_id, route, error)
+        return await work(route)
+
+    async def awake_route(self, session_id: str) -> Route:
+        """Return the route, resuming the session if it is hibernated or has failed."""
+        try:
+            return await self.route(session_id)
+        except PreconditionFailed:
+            await self.resume(session_id, self._new_id("k"))
+        return await self.route(session_id)
+
+    async def newer_route(self, session_id: str, old: Route, error: CoditectError) -> Route:
+        """Return the route that replaced one that does not work. Raises ``error`` if none came."""
+        self._routes.pop(session_id, None)
+        try:
+            route = await self.route(session_id, timeout_seconds=REPLACEMENT_SECONDS)
+            if route.epoch <= old.epoch:
+                route = await self.route(
+                    session_id, newer_than_epoch=old.epoch, timeout_seconds=REPLACEMENT_SECONDS
+                )
+        except PreconditionFailed:
+            return await self.awake_route(session_id)
+        except DeadlineExceeded:
+            raise error from None
+        return route
+
+    # ---- who owns what --------------------------------------------------------------------------
+
+    def forget(self, session_id: str) -> None:
+        """Look the session up again at its next use."""
+        self._owners.pop(session_id, None)
+        self._routes.pop(session_id, None)
+
+    async def _look_up(self, session_id: str) -> Owner:
+        record = await self._ledger.session(session_id)
+        if record is None:
+            raise NotFound("session", session_id)
+        return self._remember(_owner_of(record))
+
+    async def _reopen(self, owner: Owner, dead_actor_id: str | None) -> Owner:
+        """Have the pool give the session an owner, under a key of its own: this is no user's call."""
+        opened = await self._open_in_pool(
+            owner.user_id, owner.name, self._new_id("k"), dead_actor_id=dead_actor_id
+        )
+        if opened.session_id != owner.session_id:
+            # The one we mean has ended, and the name is another session's now.
+            self.forget(owner.session_id)
+            raise NotFound("session", owner.session_id)
+        return self._remember(Owner(opened.session_id, owner.user_id, owner.name, opened.actor_id))
+
+    def _remember(self, owner: Owner) -> Owner:
+        self._owners[owner.session_id] = owner
+        self._owners.move_to_end(owner.session_id)
+        while len(self._owners) > MAX_KNOWN:
+            self._owners.popitem(last=False)
+        return owner
+
+
+def _owner_of(record: SessionRecord) -> Owner:
+    return Owner(record.session_id, record.user_id, record.name, record.owner_actor_id)

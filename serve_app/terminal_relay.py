@@ -1,0 +1,336 @@
+"""Carries a terminal's bytes between a browser and CODI, over whatever happens to the container.
+
+``relay_state`` decides; this file does. Two tasks for a socket: one reads the browser, one holds the
+connection to CODI and makes it again. What either side does not read is not read from the other, so
+a socket costs a few buffers whatever the shell prints or the browser sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from websockets.exceptions import ConnectionClosed
+
+from actors.errors import (
+    CoditectError,
+    DeadlineExceeded,
+    Fenced,
+    LaunchFailed,
+    NotBound,
+    NotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    SessionEnded,
+    Unavailable,
+)
+from actors.ports import Clock
+from actors.records import Route, SessionEvent, SessionPhase, TerminalMark
+from cluster.codi.terminal_protocol import CLOSE_BAD_FRAME, CLOSE_ENDED, CLOSE_SLOW, BadFrame
+from serve_app.dependencies import TerminalConnection, TerminalDialer
+from serve_app.event_hub import EventHub
+from serve_app.relay_state import Finish, Output, RelayState, Status, ToBrowser, ToCodi
+from serve_app.sessions import SessionGateway
+from serve_app.sockets import CLOSE_TRY_AGAIN, MAX_FRAME, BrowserSocket, Disconnected, close_code
+
+logger = structlog.get_logger(__name__)
+
+RECOVERY_SECONDS = 180.0
+ROUTE_SECONDS = 20.0
+DIAL_SECONDS = 5.0
+SAME_CONTAINER_SECONDS = 1.0
+INPUT_SECONDS = 60.0
+REST_SECONDS = 10.0
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 1.0
+_TRY_ANOTHER = (Unavailable, DeadlineExceeded, Fenced, PermissionDenied, NotBound)
+_UP = frozenset({SessionPhase.STARTING, SessionPhase.READY, SessionPhase.RECOVERING})
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTools:
+    """What every relay of a replica works with. ``recovered`` is told how long an outage lasted."""
+
+    gateway: SessionGateway
+    dialer: TerminalDialer
+    hub: EventHub
+    clock: Clock
+    new_id: Callable[[str], str]
+    recovered: Callable[[float], None]
+
+
+class TerminalRelay:
+    """One browser's socket on one terminal, accepted already."""
+
+    def __init__(
+        self,
+        tools: RelayTools,
+        socket: BrowserSocket,
+        state: RelayState,
+        session_id: str,
+        terminal: str,
+    ) -> None:
+        self._tools = tools
+        self._socket = socket
+        self._state = state
+        self._session_id = session_id
+        self._terminal = terminal
+        self._connection: TerminalConnection | None = None
+        self._route: Route | None = None
+        self._sending = asyncio.Lock()
+        self._room = asyncio.Event()
+        self._wake = asyncio.Event()
+        self._typed_asleep = False
+        self._ended = asyncio.Event()
+        self._gone = asyncio.Event()
+        self._lost_at: float | None = None
+
+    def marks(self) -> dict[str, TerminalMark]:
+        """Return how far this terminal has been shown."""
+        mark = self._state.mark
+        return {} if mark is None else {self._terminal: mark}
+
+    async def run(self) -> None:
+        """Relay until either side ends it; closes the browser's socket with the reason."""
+        self._tools.hub.listen(self._session_id, self._on_event)
+        tasks = [
+            asyncio.create_task(work, name=f"{name} {self._session_id}/{self._terminal}")
+            for name, work in (
+                ("read browser", self._read_browser()),
+                ("hold codi", self._hold_codi()),
+                ("session's end", self._until_ended()),
+                ("container's end", self._cut_when_gone()),
+            )
+        ]
+        try:
+            done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            finish = _result(done.pop())
+        finally:
+            self._tools.hub.unlisten(self._session_id, self._on_event)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._hang_up()
+        if finish is not None:
+            await self._socket.close(finish.code, finish.reason)
+
+    # ---- the browser ----------------------------------------------------------------------------
+
+    async def _read_browser(self) -> Finish | None:
+        while True:
+            frame = await self._socket.receive()
+            if frame is None:
+                return None
+            if len(frame) > MAX_FRAME:
+                return Finish(CLOSE_BAD_FRAME, f"frames have up to {MAX_FRAME} bytes")
+            try:
+                async with asyncio.timeout(INPUT_SECONDS):
+                    await self._take(frame)
+            except BadFrame as error:
+                return Finish(CLOSE_BAD_FRAME, str(error))
+            except TimeoutError:
+                if self._state.connected:
+                    return Finish(CLOSE_SLOW, "the terminal takes no input")
+
+    async def _take(self, frame: bytes | str) -> None:
+        async with self._sending:
+            if isinstance(frame, str):
+                outputs = self._state.browser_says(frame)
+            else:
+                outputs = self._state.typed(frame)
+                if self._state.status in {Status.HIBERNATED, Status.FAILED}:
+                    self._typed_asleep = True
+                    self._wake.set()
+            await self._carry_out(outputs)
+        while self._state.full:
+            self._room.clear()
+            await self._room.wait()
+
+    # ---- CODI -----------------------------------------------------------------------------------
+
+    async def _hold_codi(self) -> Finish | None:
+        replaced = False
+        while True:
+            finish = await self._connect(replaced)
+            if finish is not None:
+                return finish
+            outcome = await self._pump()
+            if isinstance(outcome, Finish):
+                return outcome
+            replaced = outcome
+            self._lost_at = self._tools.clock.monotonic()
+            await self._carry_out(self._state.become(Status.RECOVERING))
+
+    async def _pump(self) -> Finish | bool:
+        """Carry frames to the browser until the connection ends.
+
+        Return how the relay ends, or else whether the container is known to be replaced.
+        """
+        connection = self._connection
+        assert connection is not None
+        try:
+            while True:
+                frame = await connection.recv()
+                if isinstance(frame, bytes):
+                    fresh = self._state.output(frame)
+                    if fresh:
+                        await self._socket.send(fresh)
+                    continue
+                finish = await self._carry_out(self._state.codi_says(frame))
+                self._room.set()
+                if finish is not None:
+                    return finish
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd else None
+            reason = closed.rcvd.reason if closed.rcvd else ""
+        self._connection = None
+        end = self._state.codi_closed(code, reason)
+        return end if isinstance(end, Finish) else end.replaced or self._gone.is_set()
+
+    async def _connect(self, replaced: bool) -> Finish | None:
+        """Attach to the terminal, wherever it is now. Returns how the relay ends if it cannot."""
+        clock = self._tools.clock
+        deadline = clock.monotonic() + RECOVERY_SECONDS
+        pause = _FIRST_PAUSE
+        while clock.monotonic() < deadline:
+            try:
+                return await self._attach(replaced)
+            except (PreconditionFailed, LaunchFailed) as resting:
+                hibernated = isinstance(resting, PreconditionFailed)
+                await self._rest(Status.HIBERNATED if hibernated else Status.FAILED)
+                deadline = clock.monotonic() + RECOVERY_SECONDS
+                replaced = False
+                self._route = None
+                continue
+            except (NotFound, SessionEnded):
+                return Finish(CLOSE_ENDED, "the session has ended")
+            except _TRY_ANOTHER as error:
+                logger.info(
+                    "terminal not attached yet",
+                    session_id=self._session_id,
+                    terminal=self._terminal,
+                    reason=str(error),
+                )
+                replaced = not replaced or isinstance(error, Fenced)
+            except CoditectError as error:
+                return Finish(close_code(error), str(error))
+            await clock.sleep(pause)
+            pause = min(pause * 2, _LONGEST_PAUSE)
+        return Finish(CLOSE_TRY_AGAIN, "the terminal does not come back")
+
+    async def _attach(self, replaced: bool) -> Finish | None:
+        route = await self._find_route(replaced)
+        again = self._route is not None and route == self._route and not replaced
+        self._route = route
+        self._gone.clear()
+        connection: TerminalConnection = await self._tools.dialer.connect_terminal(
+            route,
+            self._terminal,
+            self._state.query(),
+            timeout_seconds=SAME_CONTAINER_SECONDS if again else DIAL_SECONDS,
+        )
+        try:
+            async with asyncio.timeout(DIAL_SECONDS):
+                first = json.loads(await connection.recv())
+        except (ConnectionClosed, TimeoutError) as error:
+            await connection.close()
+            raise Unavailable("the terminal", str(error) or "no answer") from error
+        async with self._sending:
+            self._connection = connection
+            finish = await self._carry_out(self._state.attached(first))
+        self._room.set()
+        if self._lost_at is not None:
+            self._tools.recovered(self._tools.clock.monotonic() - self._lost_at)
+            self._lost_at = None
+        return finish
+
+    async def _find_route(self, replaced: bool) -> Route:
+        """Return the route: the known one first, since a connection may break and nothing else."""
+        if self._route is not None and not replaced:
+            return self._route
+        return await self._tools.gateway.route(
+            self._session_id,
+            newer_than_epoch=self._route.epoch if self._route else 0,
+            seen=self.marks(),
+            timeout_seconds=ROUTE_SECONDS,
+        )
+
+    async def _rest(self, status: Status) -> None:
+        """Wait until somebody wants the session; typing is such a wish."""
+        self._wake.clear()
+        self._lost_at = None
+        if self._state.status is Status.CONNECTING:
+            self._typed_asleep = True  # opening a terminal is one, too
+        else:
+            self._typed_asleep = False
+            await self._carry_out(self._state.become(status))
+            # An event may have overtaken the answer that led here: look again now and then.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(REST_SECONDS):
+                    await self._wake.wait()
+        if self._typed_asleep:
+            await self._tools.gateway.resume(self._session_id, self._tools.new_id("k"))
+
+    async def _cut_when_gone(self) -> Finish | None:
+        """End a connection that may never notice that its container is gone."""
+        while True:
+            await self._gone.wait()
+            if self._connection is not None:
+                await self._hang_up()
+            await self._tools.clock.sleep(_LONGEST_PAUSE)
+
+    async def _hang_up(self) -> None:
+        connection = self._connection
+        if connection is not None:
+            with suppress(OSError, ConnectionClosed):
+                await connection.close()
+
+    async def _carry_out(self, outputs: Sequence[Output]) -> Finish | None:
+        for output in outputs:
+            match output:
+                case ToBrowser(text):
+                    await self._socket.send(text)
+                case ToCodi(frame):
+                    if self._connection is not None:
+                        # What is lost with the connection was not acknowledged, and is sent again.
+                        with suppress(ConnectionClosed):
+                            await self._connection.send(frame)
+                case Finish():
+                    return output
+        return None
+
+    # ---- the session ----------------------------------------------------------------------------
+
+    async def _until_ended(self) -> Finish | None:
+        await self._ended.wait()
+        return Finish(CLOSE_ENDED, "the session has ended")
+
+    def _on_event(self, event: SessionEvent) -> None:
+        if event.type == "ended":
+            self._ended.set()
+        if event.type != "status":
+            return
+        phase, container_id = event.data.get("phase"), event.data.get("container_id")
+        if phase in _UP:
+            self._wake.set()
+        route = self._route
+        if route is not None and self._state.connected:
+            lost = container_id is None and phase == SessionPhase.RECOVERING
+            moved = container_id is not None and container_id != route.container_id
+            if (lost or moved) and int(event.data.get("epoch", 0)) >= route.epoch:
+                self._gone.set()
+
+
+def _result(task: asyncio.Task[Any]) -> Finish | None:
+    try:
+        finish: Finish | None = task.result()
+    except Disconnected:
+        return None
+    except CoditectError as error:
+        return Finish(close_code(error), str(error))
+    return finish
