@@ -1,0 +1,449 @@
+"""A whole server in one process, without Ray: the real store, session actors, CODI and ingress.
+
+What Ray does is done by ``LocalActors`` (names to objects), what the sandbox does by
+``ProcessRuntime`` (CODI as a plain process), what the pool does by ``LocalPool`` (every open is a
+cold launch). Everything else is the product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import secrets
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from actors import names
+from actors.errors import ActorGone, Busy, CoditectError, DeadlineExceeded, LaunchFailed
+from actors.ports import Services
+from actors.records import (
+    ContainerHandle,
+    ContainerSpec,
+    Health,
+    Opened,
+    Role,
+    SessionRecord,
+    UserRecord,
+)
+from actors.session_runner import SessionRunner
+from cluster.clock import SystemClock
+from cluster.codi.bundle import Bundle, bundle
+from cluster.codi.client import HttpCodiClient
+from cluster.codi.control import CodiControl
+from cluster.identifiers import new_id, new_secret
+from cluster.settings import Settings
+from cluster.store.audit import AuditLog
+from cluster.store.ledger import StoreLedger
+from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.server_keys import KeyStore
+from cluster.store.tickets import TicketStore
+from cluster.store.tokens import TokenStore
+from cluster.store.users import UserStore
+from cluster.wiring import actor_settings
+from coditect import AsyncClient
+from serve_app.api import create_app
+from serve_app.dependencies import Dependencies
+from serve_app.passwords import Passwords
+
+NODE = "node-1"
+PASSWORD = "a password of some length"
+EMAIL = "ada@example.com"
+ADMIN_EMAIL = "admin@example.com"
+
+
+class ProcessRuntime:
+    """Implements ``ContainerRuntime`` with plain processes; ``refuse`` makes launches fail."""
+
+    name = "process"
+
+    def __init__(self, directory: Path, program: Bundle) -> None:
+        self._directory = directory
+        self._program = program
+        self._processes: dict[str, asyncio.subprocess.Process] = {}
+        self._handles: dict[str, ContainerHandle] = {}
+        self.refuse = False
+        self.launched = 0
+
+    async def launch(self, spec: ContainerSpec) -> ContainerHandle:
+        if self.refuse:
+            raise LaunchFailed(spec.container_id, "told to")
+        self.launched += 1
+        workspace = self._directory / spec.workspace_id
+        workspace.mkdir(parents=True, exist_ok=True)
+        config = {
+            "container_id": spec.container_id,
+            "secret": spec.secret,
+            "epoch": spec.epoch,
+            "workspace": str(workspace),
+        }
+        reading, writing = os.pipe()
+        os.write(writing, json.dumps(config).encode())
+        os.close(writing)
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = listener.getsockname()[1]
+            process = await asyncio.create_subprocess_exec(
+                *self._program.python_argv,
+                *("--listen-fd", str(listener.fileno()), "--config-fd", str(reading)),
+                pass_fds=(listener.fileno(), reading),
+                env={"HOME": str(workspace), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
+                | self._program.env,
+                cwd=workspace,
+                stdin=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        os.close(reading)
+        handle = ContainerHandle(
+            container_id=spec.container_id,
+            tenant_id=spec.tenant_id,
+            node_id=NODE,
+            workspace_id=spec.workspace_id,
+            runtime=self.name,
+            address=f"127.0.0.1:{port}",
+            secret=spec.secret,
+        )
+        self._processes[spec.container_id] = process
+        self._handles[spec.container_id] = handle
+        await CodiControl().health(handle)  # the socket listens already: the answer is waited for
+        return handle
+
+    async def probe(self, handle: ContainerHandle) -> Health:
+        process = self._processes.get(handle.container_id)
+        return Health.HEALTHY if process and process.returncode is None else Health.DEAD
+
+    async def wait_exit(self, handle: ContainerHandle) -> str:
+        process = self._processes.get(handle.container_id)
+        if process is not None:
+            await process.wait()
+        return "ended"
+
+    async def stop(self, handle: ContainerHandle, grace_seconds: float) -> None:
+        process = self._processes.get(handle.container_id)
+        if process is None or process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            process.terminate()
+        try:
+            async with asyncio.timeout(3):
+                await process.wait()
+        except TimeoutError:
+            self.kill(handle.container_id)
+            await process.wait()
+
+    async def list(self) -> Sequence[ContainerHandle]:
+        return [self._handles[c] for c, p in self._processes.items() if p.returncode is None]
+
+    async def delete_workspace(self, workspace_id: str) -> None:
+        return None
+
+    def kill(self, container_id: str) -> None:
+        """End a container as the kernel's out-of-memory killer would, with all that runs in it."""
+        process = self._processes[container_id]
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+    async def close(self) -> None:
+        for container_id, process in self._processes.items():
+            if process.returncode is None:
+                self.kill(container_id)
+                await process.wait()
+
+
+class LocalActors:
+    """Implements ``ActorCaller`` with objects of this process. ``gone`` and ``silent`` name the unlucky."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, Any] = {}
+        self.silent: set[str] = set()
+        self.calls: list[tuple[str, str]] = []
+
+    async def call(
+        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
+    ) -> Any:
+        self.calls.append((name, method))
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                if name in self.silent:
+                    await asyncio.Event().wait()
+                if name not in self.objects:
+                    raise ActorGone(name)
+                return await getattr(self.objects[name], method)(*args, **kwargs)
+        except TimeoutError:
+            raise DeadlineExceeded(f"{name}.{method}", timeout_seconds) from None
+
+
+class LocalSessionActor:
+    """A SessionActor without Ray: the runner, and the arguments that the actor takes for it."""
+
+    def __init__(self, actor_id: str, services: Services, pool: LocalPool) -> None:
+        self.runner = SessionRunner(actor_id, services, pool, jitter=lambda: 0.0)
+        self._run = asyncio.create_task(self.runner.run())
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self.runner, method)
+
+    async def hibernate(self, session_id: str, key: str = "") -> SessionRecord:
+        return await self.runner.hibernate(session_id)
+
+    async def resume(self, session_id: str, key: str = "") -> SessionRecord:
+        return await self.runner.resume(session_id)
+
+    async def end(self, session_id: str, key: str = "") -> None:
+        await self.runner.end(session_id)
+
+    async def close(self) -> None:
+        self._run.cancel()
+        await asyncio.gather(self._run, return_exceptions=True)
+        await self.runner.close()
+
+
+class LocalPool:
+    """A PoolActor that makes an actor for every open; ``busy`` refuses."""
+
+    def __init__(self, actors: LocalActors, services: Services) -> None:
+        self._actors = actors
+        self._services = services
+        self.busy = False
+        self.opened = 0
+
+    async def open_session(
+        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
+    ) -> Opened:
+        if self.busy:
+            raise Busy("launches", 7.0)
+        self.opened += 1
+        actor_id = new_id("a")
+        claim = await self._services.ledger.claim(
+            key=key,
+            user_id=user_id,
+            name=name,
+            new_session_id=new_id("s"),
+            new_workspace_id=new_id("w"),
+            actor_id=actor_id,
+            node_id=NODE,
+            container_id=None,
+            now=self._services.clock.now(),
+            dead_actor_id=dead_actor_id,
+        )
+        owner = str(claim.session.owner_actor_id)
+        if claim.won and names.session_actor(owner) not in self._actors.objects:
+            actor = LocalSessionActor(owner, self._services, self)
+            await actor.runner.bind(claim.session, None)
+            self._actors.objects[names.session_actor(owner)] = actor
+        return Opened(
+            session_id=claim.session.session_id,
+            actor_id=owner,
+            created=claim.created,
+            warm_actor=False,
+            warm_container=False,
+        )
+
+    async def actor_released(self, actor_id: str) -> None:
+        return None
+
+    async def ping(self) -> dict[str, Any]:
+        return {"pid": 1, "uptime_seconds": 1.0}
+
+    async def stats(self) -> dict[str, Any]:
+        return {
+            "warm_containers_ready": 1,
+            "warm_containers_target": 2,
+            "pool_utilization": 0.5,
+            "claims_total": self.opened,
+            "container_launch_seconds": {
+                "bounds": [0.1, 1.0],
+                "counts": [1, 0, 0],
+                "sum": 0.05,
+                "count": 1,
+            },
+        }
+
+
+class LocalSupervisor:
+    """Answers what the ingress asks of the Supervisor."""
+
+    def __init__(self, pool: LocalPool) -> None:
+        self._pool = pool
+        self.pushed: dict[str, Any] = {}
+
+    async def ping(self) -> dict[str, Any]:
+        return {"pid": 1, "uptime_seconds": 1.0, "ready": True}
+
+    async def snapshot(self) -> dict[str, Any]:
+        return {"age_seconds": 0.5, "sessions": {"ready": 1}, "stuck": [], "actors": []}
+
+    async def push_metrics(self, source: str, families: Any) -> None:
+        self.pushed[source] = {"at": 0.0, "families": families}
+
+    async def collect_metrics(self) -> dict[str, Any]:
+        pool = {"kind": "pool", "stats": await self._pool.stats()}
+        return {
+            "actors": {names.pool_actor(NODE): pool},
+            "pushed": dict(self.pushed),
+            "supervisor": await self.snapshot(),
+        }
+
+
+@dataclass
+class Rig:
+    """One server of this process, reachable at ``url``."""
+
+    url: str
+    deps: Dependencies
+    ledger: StoreLedger
+    users: UserStore
+    actors: LocalActors
+    pool: LocalPool
+    runtime: ProcessRuntime
+    app: Any
+    _http: list[httpx.AsyncClient] = field(default_factory=list)
+
+    async def add_user(
+        self, email: str = EMAIL, *, role: Role = Role.USER, password: str = PASSWORD
+    ) -> UserRecord:
+        passwords = Passwords(parallel=1, queue=8)
+        try:
+            hashed = await passwords.hash(password)
+        finally:
+            passwords.close()
+        return await self.users.create(
+            UserRecord(
+                user_id=new_id("u"),
+                tenant_id=self.deps.settings.tenant,
+                email=email,
+                role=role,
+                password_hash=hashed,
+                created_at=0.0,
+            )
+        )
+
+    async def sign_in(self, email: str = EMAIL) -> AsyncClient:
+        """Return a signed-in client; the account is made when it is missing."""
+        if await self.users.by_email(email) is None:
+            role = Role.ADMIN if email == ADMIN_EMAIL else Role.USER
+            await self.add_user(email, role=role)
+        client = AsyncClient(self.url, timeout_seconds=20)
+        await client.login(email, PASSWORD)
+        return client
+
+    def http(self, client: AsyncClient | None = None, **options: Any) -> httpx.AsyncClient:
+        """Return a plain HTTP client, with a client's bearer token."""
+        headers = {"authorization": f"Bearer {client.access_token}"} if client else {}
+        headers |= options.pop("headers", {})
+        made = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
+        self._http.append(made)
+        return made
+
+    async def kill_container(self, session_id: str) -> str:
+        """Kill the session's container and return its id."""
+        record = await self.actor_of(session_id, await self.owner(session_id)).view(session_id)
+        self.runtime.kill(str(record.container_id))
+        return str(record.container_id)
+
+    async def owner(self, session_id: str) -> str:
+        record = await self.ledger.session(session_id)
+        assert record is not None
+        return str(record.owner_actor_id)
+
+    def actor_of(self, _session_id: str, owner: str) -> Any:
+        return self.actors.objects[names.session_actor(owner)]
+
+    async def kill_actor(self, session_id: str) -> str:
+        """End the session's actor for good and return its id."""
+        owner = await self.owner(session_id)
+        actor = self.actors.objects.pop(names.session_actor(owner))
+        await actor.close()
+        return owner
+
+
+@contextlib.asynccontextmanager
+async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig]:
+    """Bring a server up, and down with everything it started."""
+    settings = Settings(
+        **({"data_dir": directory, "attach_ttl": 5.0, "passivate_after": 60.0} | changes)
+    )
+    clock = SystemClock()
+    engine = LmdbEngine(directory / "store", map_size=64 << 20)
+    await engine.open()
+    ledger = StoreLedger(engine, settings.tenant, clock)
+    runtime = ProcessRuntime(directory / "workspaces", bundle(stage))
+    services = Services(
+        settings=actor_settings(settings, NODE),
+        ledger=ledger,
+        runtime=runtime,
+        codi=CodiControl(),
+        clock=clock,
+        new_id=new_id,
+        new_secret=new_secret,
+    )
+    actors = LocalActors()
+    pool = LocalPool(actors, services)
+    actors.objects[names.pool_actor(NODE)] = pool
+    actors.objects[names.health_checker_actor(NODE)] = pool
+    actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
+    users = UserStore(engine, settings.tenant)
+    deps = Dependencies(
+        settings=settings,
+        node_id=NODE,
+        replica_id="replica-1",
+        users=users,
+        tokens=TokenStore(engine, settings.tenant),
+        tickets=TicketStore(engine, settings.tenant),
+        audit=AuditLog(engine, settings.tenant),
+        keys=KeyStore(engine, settings.tenant),
+        ledger=ledger,
+        actors=actors,
+        codi=HttpCodiClient(),
+        clock=clock,
+        new_id=new_id,
+        random_bytes=secrets.token_bytes,
+    )
+    static = directory / "static"
+    app = create_app(deps, static=static)
+    made = None
+    try:
+        async with _serving(app) as url:
+            made = Rig(url, deps, ledger, users, actors, pool, runtime, app)
+            yield made
+    finally:
+        for client in made._http if made else ():
+            await client.aclose()
+        await deps.codi.close()
+        for actor in list(actors.objects.values()):
+            if isinstance(actor, LocalSessionActor):
+                await actor.close()
+        await runtime.close()
+        await engine.close()
+
+
+@contextlib.asynccontextmanager
+async def _serving(app: Any) -> AsyncIterator[str]:
+    """Serve an application with uvicorn, as Ray Serve does, on a free port."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
+    task = asyncio.create_task(server.serve(sockets=[listener]))
+    try:
+        async with asyncio.timeout(10):
+            while not server.started:
+                if task.done():
+                    task.result()
+                await asyncio.sleep(0.005)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await asyncio.gather(task, return_exceptions=True)
+        listener.close()
+
+
+Failing = Callable[[], CoditectError]

@@ -1,0 +1,107 @@
+"""The terminal's socket, with the public client, over real CODIs that are killed."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+import pytest
+
+from coditect import NotFound, TerminalClosed
+from tests.support.waiting import wait_until
+
+
+async def read_to_the_end(terminal) -> None:
+    while True:
+        await terminal.read(10)
+
+
+async def test_a_typed_command_answers(ada, session_id):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send("echo $((6 * 7))$((1 + 1))\r")
+        await terminal.read_until(b"422\r\n", 10)
+
+
+async def test_a_terminal_outlives_its_container_without_a_reconnect(rig, ada, session_id):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send("echo bef''ore\r")
+        await terminal.read_until(b"before\r\n", 10)
+        lost = await rig.kill_container(session_id)
+        await terminal.send("echo aft''er\r")
+        await terminal.read_until(b"after\r\n", 10)
+        assert terminal.reconnects == 0
+        kinds = [(e["type"], e.get("status")) for e in terminal.events if e["type"] != "input_ack"]
+        assert kinds[0] == ("attached", None)
+        recovery = [kind for kind in kinds if kind[0] in {"status", "restarted"}]
+        assert recovery == [("status", "recovering"), ("restarted", None), ("status", "ready")]
+    assert (await ada.session(session_id)).container_id != lost
+
+
+async def test_a_terminal_outlives_its_actor_unnoticed(rig, ada, session_id):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send("x=ke''pt\r")
+        await rig.kill_actor(session_id)
+        await ada.session(session_id)
+        await terminal.send("echo $x-still\r")
+        await terminal.read_until(b"kept-still\r\n", 10)
+        assert terminal.reconnects == 0
+
+
+async def test_a_client_that_comes_back_sees_every_byte_once(ada, session_id):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send(
+            "for i in $(seq 1 300); do echo line$i; sleep 0.001; done; echo do''ne\r"
+        )
+        seen = bytearray()
+        while b"done\r\n" not in seen:
+            seen += await terminal.read(10)
+            if len(seen) > 500 and terminal.reconnects < 3:
+                await terminal.drop_connection()
+        numbers = [int(number) for number in re.findall(rb"line(\d+)\r\n", bytes(seen))]
+        assert numbers == list(range(1, 301))
+
+
+async def test_a_hibernated_session_resumes_when_somebody_types(ada, session_id):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send("echo awa''ke\r")
+        await terminal.read_until(b"awake\r\n", 10)
+        await ada.hibernate(session_id)
+
+        async def status() -> str:
+            return terminal.status
+
+        await wait_until(status, lambda s: s == "hibernated", 10)
+        assert (await ada.session(session_id)).status == "hibernated"
+        await terminal.send("echo bac''k\r")
+        await terminal.read_until(b"back\r\n", 10)
+        assert terminal.reconnects == 0
+
+
+async def test_exit_closes_with_its_code(ada, session_id):
+    async with await ada.terminal(session_id, "short") as terminal:
+        await terminal.send("exit 7\r")
+        with pytest.raises(TerminalClosed) as closed:
+            await read_to_the_end(terminal)
+        assert closed.value.exit_code == 7
+
+
+async def test_an_ended_session_closes_its_sockets(ada, session_id):
+    async with await ada.terminal(session_id) as terminal:
+        await ada.end_session(session_id)
+        with pytest.raises(TerminalClosed):
+            await read_to_the_end(terminal)
+    with pytest.raises(NotFound):
+        await ada.session(session_id)
+
+
+async def test_two_clients_see_the_same_and_a_slow_one_holds_up_nobody(ada, session_id):
+    slow = await ada.terminal(session_id, "shared")
+    quick = await ada.terminal(session_id, "shared")
+    try:
+        await quick.send("head -c 6000000 /dev/zero | tr '\\0' x; echo; echo fin''ished\r")
+        await quick.read_until(b"finished\r\n", 40)
+        async with asyncio.timeout(5):
+            await ada.session(session_id)
+    finally:
+        await slow.close()
+        await quick.close()
