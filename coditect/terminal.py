@@ -20,8 +20,8 @@ from coditect.terminal_state import MAX_UNACKNOWLEDGED, Gap, TerminalState
 _MAX_BUFFER = 4 << 20
 _FIRST_BACKOFF_SECONDS = 0.05
 _MAX_BACKOFF_SECONDS = 3.0
-# Close codes after which another try cannot help: bad frame, ended, not found, forbidden.
-_FINAL_CLOSE_CODES = frozenset({4400, 4403, 4404, 4410})
+# Close codes after which another try cannot help: bad frame, forbidden, not found, ended, replaced.
+_FINAL_CLOSE_CODES = frozenset({4400, 4403, 4404, 4410, 4411})
 
 
 class AsyncTerminal:

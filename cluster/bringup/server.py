@@ -69,6 +69,7 @@ class Server:
         self._end = threading.Event()
         self._hurry = False
         self._starting = True
+        self._told: dict[str, Any] = {}
 
     def run(self) -> None:
         """Bring it up, watch it, bring it down. Raises CoditectError when it cannot run (on)."""
@@ -79,12 +80,15 @@ class Server:
             with self._signals():
                 try:
                     self._say_ready(self._up())
+                    self._told.clear()
                     self._starting = False
                     self._watch()
                 except Interrupted:
                     self._progress.note("interrupted")
                 finally:
                     self._starting = False
+                    # The account lasts though the start failed, and nobody could say its password again.
+                    self._say_administrator(self._told)
                     self._down()
         finally:
             self._lock.release()
@@ -160,7 +164,7 @@ class Server:
         return told
 
     def _follow(self, stream: IO[bytes]) -> dict[str, Any]:
-        told: dict[str, Any] = {}
+        told = self._told
         deadline = time.monotonic() + CONDUCTOR_SECONDS
         with selectors.DefaultSelector() as selector:
             selector.register(stream, selectors.EVENT_READ)
@@ -176,10 +180,7 @@ class Server:
                 if said["state"] == "failed":
                     raise Unavailable("bring-up", said["reason"])
                 if said["state"] == "done":
-                    note = f"{said['actors']} actors, {said['containers']} containers ready so far"
-                    self._progress.done(
-                        said["step"], said["seconds"], note if "actors" in said else ""
-                    )
+                    self._progress.done(said["step"], said["seconds"], _slots(said))
                     told |= said
 
     def _say_ready(self, ready: Ready) -> None:
@@ -188,15 +189,20 @@ class Server:
         note(
             f"[bold green]ready[/bold green] after {ready.seconds:.1f} s at [bold]{ready.url}[/bold]"
         )
-        if ready.admin_password is not None:
-            note(f"first administrator: {ready.admin_email}  password: {ready.admin_password}")
-            note("this password is not shown again")
-        else:
+        self._say_administrator(self._told)
+        if ready.admin_password is None:
             note(f"administrator: {ready.admin_email}")
         if ready.dashboard_url:
             note(f"Ray dashboard, in some seconds: {ready.dashboard_url}")
             note(f"its token is in {self._layout.token_file}")
         note("Ctrl-C ends it")
+
+    def _say_administrator(self, told: dict[str, Any]) -> None:
+        if told.get("password"):
+            self._progress.note(
+                f"first administrator: {told['email']}  password: {told['password']}"
+            )
+            self._progress.note("this password is not shown again")
 
     # ---- watch --------------------------------------------------------------------------------
 
@@ -261,6 +267,12 @@ class Server:
                 self._progress.note(f"[yellow]a container did not end: {result}[/yellow]")
             elif isinstance(result, BaseException):
                 raise result
+
+
+def _slots(said: dict[str, Any]) -> str:
+    if "actors" not in said:
+        return ""
+    return f"{said['actors']} actors, {said['containers']} containers so far"
 
 
 def _raise_open_files() -> int:

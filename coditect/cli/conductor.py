@@ -86,7 +86,7 @@ async def _serve(wiring: NodeWiring) -> None:
             proxy_location="HeadOnly",
             http_options=HTTPOptions(host=settings.host, port=settings.port),
         )
-        serve.run(build(wiring), name=APPLICATION, route_prefix="/", _blocking=True)
+        serve.run(build(wiring), name=APPLICATION, route_prefix="/")
 
     try:
         async with asyncio.timeout(SERVE_SECONDS):
