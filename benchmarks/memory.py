@@ -119,9 +119,9 @@ def _processor(server: ServerProcess) -> dict[int, float]:
 
 def _container_memory(server: ServerProcess) -> float:
     totals = []
-    for handle in server.containers().values():
+    for pid in server.containers().values():
         try:
-            top = psutil.Process(handle["data"]["pid"])
+            top = psutil.Process(pid)
             family = [top, *top.children(recursive=True)]
             totals.append(sum(process.memory_full_info().uss for process in family))
         except psutil.NoSuchProcess:

@@ -19,8 +19,6 @@ from typing import Any
 import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
-from serve_app.app import APPLICATION, build
-from serve_app.bootstrap import ensure_admin
 
 from actors import names
 from actors.directory import ActorDirectory
@@ -29,6 +27,8 @@ from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.users import UserStore
 from cluster.wiring import NodeWiring, make_supervisor
+from serve_app.app import APPLICATION, build
+from serve_app.bootstrap import ensure_admin
 
 SUPERVISOR_SECONDS = 60.0
 SERVE_SECONDS = 90.0

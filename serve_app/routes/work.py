@@ -9,6 +9,7 @@ from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
 from fastapi import APIRouter, Header, Query, Request, Response
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
 from actors.errors import InvalidArgument, PayloadTooLarge
@@ -29,6 +30,23 @@ from serve_app.schemas import (
     Terminals,
     Tree,
 )
+
+
+class AnyPath(Convertor[str]):
+    """The rest of the path, line breaks included: file names may have them (Starlette's stops there)."""
+
+    regex = r"[\s\S]*"
+
+    def convert(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+    def to_string(self, value: str) -> str:
+        """Return it as it is."""
+        return value
+
+
+register_url_convertor("any_path", AnyPath())
 
 PREFIX = "/api/v1/sessions/{session_id}"
 router = APIRouter(prefix=PREFIX, dependencies=SIGNED)
@@ -73,7 +91,7 @@ async def processes(session: SessionDep, ingress: IngressDep) -> Processes:
 
 
 @router.get("/tree", tags=["files"], responses=may_fail(400, 401, 404), include_in_schema=False)
-@router.get("/tree/{path:path}", tags=["files"], responses=may_fail(400, 401, 404))
+@router.get("/tree/{path:any_path}", tags=["files"], responses=may_fail(400, 401, 404))
 async def tree(request: Request, session: SessionDep, ingress: IngressDep) -> Tree:
     """List a directory."""
     path = workspace_path(request, session, "tree")
@@ -85,7 +103,7 @@ async def tree(request: Request, session: SessionDep, ingress: IngressDep) -> Tr
 
 
 @router.get(
-    "/files/{path:path}",
+    "/files/{path:any_path}",
     tags=["files"],
     response_class=StreamingResponse,
     responses={
@@ -113,7 +131,7 @@ async def read_file(request: Request, session: SessionDep, ingress: IngressDep) 
 
 
 @router.put(
-    "/files/{path:path}",
+    "/files/{path:any_path}",
     tags=["files"],
     responses=may_fail(400, 401, 404, 412, 413, 507),
     openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
@@ -151,7 +169,10 @@ async def write_file(
 
 
 @router.delete(
-    "/files/{path:path}", tags=["files"], status_code=204, responses=may_fail(400, 401, 404, 412)
+    "/files/{path:any_path}",
+    tags=["files"],
+    status_code=204,
+    responses=may_fail(400, 401, 404, 412),
 )
 async def delete_file(
     request: Request,

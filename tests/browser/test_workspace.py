@@ -49,7 +49,7 @@ async def test_a_person_works_loses_the_container_and_comes_back(page, context, 
     await see(page, "hello")
 
     details = await person.client.session(person.session_id)
-    os.kill(server.containers()[details.container_id]["data"]["pid"], signal.SIGKILL)
+    os.kill(server.containers()[details.container_id], signal.SIGKILL)
     await type_line(page, "cat made.txt")
     await see(page, "from-shell")
     assert "hello" in await page.evaluate("window.coditect.terminalText()")

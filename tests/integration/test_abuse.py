@@ -127,10 +127,12 @@ async def test_unknown_things_are_404_problem_documents(person, server, path):
     assert answer.headers["content-type"].startswith("application/problem+json")
 
 
-@pytest.mark.parametrize("token", ["", "nonsense", "a.b.c"])
-async def test_bad_tokens_are_401(server, token):
+@pytest.mark.parametrize(
+    "credentials", ["", "Bearer", "Bearer nonsense", "Bearer a.b.c", "Basic YTpi"]
+)
+async def test_bad_credentials_are_401(server, credentials):
     async with httpx.AsyncClient(base_url=server.url) as client:
-        answer = await client.get("/api/v1/auth/me", headers={"authorization": f"Bearer {token}"})
+        answer = await client.get("/api/v1/auth/me", headers={"authorization": credentials})
     assert answer.status_code == 401
     assert answer.headers["content-type"].startswith("application/problem+json")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -73,7 +74,10 @@ async def test_killed_container_is_replaced_and_nothing_is_lost(person, server):
         await terminal.send("echo be''fore\r")
         await terminal.read_until(b"before\r\n")
         before = await person.client.session(person.session_id)
-        os.kill(server.containers()[before.container_id]["data"]["pid"], signal.SIGKILL)
+        pid = server.containers()[before.container_id]
+        os.kill(pid, signal.SIGKILL)
+        # What is typed now must reach the next container, not the last moment of this one.
+        await wait_until(lambda: asyncio.sleep(0, not Path(f"/proc/{pid}").exists()))
         await terminal.send("echo af''ter\r")
         await terminal.read_until(b"after\r\n")
         assert terminal.reconnects == 0

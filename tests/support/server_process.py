@@ -97,15 +97,17 @@ class ServerProcess:
         """Return the end of what `up` printed."""
         return self.output.read_text(errors="replace")[-count:] if self.output.exists() else ""
 
-    def containers(self) -> dict[str, dict[str, Any]]:
-        """Return the sandbox's own registry: container id to handle."""
+    def containers(self) -> dict[str, int]:
+        """Return the running containers, by the sandbox's own registry: id to first process's pid."""
         found = {}
         for path in (self.data_dir / "runtime" / "containers").glob("*.json"):
             try:
-                handle = json.loads(path.read_text())
+                handle = json.loads(path.read_text())["handle"]
             except (FileNotFoundError, ValueError):
                 continue
-            found[handle["container_id"]] = handle
+            init = handle["data"].get("init")
+            if init is not None and Path(f"/proc/{init['pid']}").exists():
+                found[handle["container_id"]] = init["pid"]
         return found
 
     def stop(self, timeout_seconds: float = 60.0) -> int:
