@@ -1,0 +1,76 @@
+"""Where one server's data lies in a FoundationDB cluster that others may use, too.
+
+    (prefix, 0) + key              the engine's keys, byte for byte
+    (prefix, 1) + commit key       versionstamp of the commit that was sent under that key
+    (prefix, 2) + versionstamp     commit key; oldest first, for removal
+
+``(prefix, n)`` are FoundationDB tuples, so that one server's prefix never begins another's.
+"""
+
+from __future__ import annotations
+
+import fdb.tuple
+
+from actors.errors import KeyTooLarge
+from cluster.store.engine import MAX_KEY, Commit, KeyRange, MutationKind, prefix_range
+
+VERSIONS_PER_SECOND = 1_000_000
+_STAMP_HOLE = bytes(10)
+_OFFSET_BYTES = 4
+
+
+class Layout:
+    """The three branches below a prefix."""
+
+    def __init__(self, prefix: str) -> None:
+        self._data = bytes(fdb.tuple.pack((prefix, 0)))
+        self._commits = bytes(fdb.tuple.pack((prefix, 1)))
+        self._ages = bytes(fdb.tuple.pack((prefix, 2)))
+        self.whole = prefix_range(bytes(fdb.tuple.pack((prefix,))))
+
+    def key(self, key: bytes) -> bytes:
+        """Return where a key of the engine lies."""
+        return self._data + key
+
+    def span(self, span: KeyRange) -> KeyRange:
+        """Return where a range of the engine lies."""
+        return KeyRange(self._data + span.begin, self._data + span.end)
+
+    def strip(self, key: bytes) -> bytes:
+        """Return the engine's key that lies at ``key``."""
+        return key[len(self._data) :]
+
+    def operand_key(self, kind: MutationKind, key: bytes) -> bytes:
+        """Return the key operand of a mutation; a versionstamp's offset moves with the prefix."""
+        if kind is not MutationKind.SET_VERSIONSTAMPED_KEY or len(key) < _OFFSET_BYTES:
+            return self._data + key
+        offset = int.from_bytes(key[-_OFFSET_BYTES:], "little") + len(self._data)
+        return self._data + key[:-_OFFSET_BYTES] + offset.to_bytes(_OFFSET_BYTES, "little")
+
+    def check(self, commit: Commit) -> None:
+        """Raise KeyTooLarge for a key that is too long with what is put before it."""
+        longest = MAX_KEY - max(len(self._data), len(self._commits))
+        if len(commit.key) > longest or any(len(m.key) > longest for m in commit.mutations):
+            raise KeyTooLarge
+
+    def marker(self, commit_key: bytes) -> bytes:
+        """Return the key that says whether a commit has been applied."""
+        return self._commits + commit_key
+
+    @staticmethod
+    def marker_value() -> bytes:
+        """Return the operand of SET_VERSIONSTAMPED_VALUE for a marker."""
+        return _STAMP_HOLE + bytes(_OFFSET_BYTES)
+
+    @staticmethod
+    def version_of(marker_value: bytes) -> int:
+        """Return the commit version that a marker holds."""
+        return int.from_bytes(marker_value[:8], "big")
+
+    def age_key(self) -> bytes:
+        """Return the operand of SET_VERSIONSTAMPED_KEY for a commit's place in the order of age."""
+        return self._ages + _STAMP_HOLE + len(self._ages).to_bytes(_OFFSET_BYTES, "little")
+
+    def ages_before(self, version: int) -> KeyRange:
+        """Return the range of the commits before a version."""
+        return KeyRange(self._ages, self._ages + version.to_bytes(8, "big"))
