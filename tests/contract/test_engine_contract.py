@@ -1,10 +1,9 @@
-"""What every store engine does. A new engine joins by a line in ``ENGINES``."""
+"""What every store engine does. A new engine joins in ``tests.fakes.engines``."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -17,24 +16,14 @@ from actors.errors import (
 )
 from cluster.store.atomic import versionstamp
 from cluster.store.engine import Commit, Engine, KeyRange, Mutation, MutationKind, key_after
-from cluster.store.lmdb_engine import LmdbEngine
+from tests.fakes.engines import ENGINES, opened_engine
 
 SET, CLEAR = MutationKind.SET, MutationKind.CLEAR_RANGE
 
 
-async def lmdb_engine(directory: Path) -> AsyncIterator[Engine]:
-    engine = LmdbEngine(directory / "store", map_size=64 << 20)
-    await engine.open()
-    yield engine
-    await engine.close()
-
-
-ENGINES = {"lmdb": lmdb_engine}
-
-
 @pytest.fixture(params=ENGINES)
 async def engine(request, tmp_path) -> AsyncIterator[Engine]:
-    async for made in ENGINES[request.param](tmp_path):
+    async with opened_engine(request.param, tmp_path) as made:
         yield made
 
 
