@@ -66,6 +66,26 @@ class Settings(BaseModel):
     store_map_size: int = Field(
         64 << 30, ge=1 << 20, description="largest size of the embedded store"
     )
+    store_fdb_cluster_file: Path | None = Field(
+        None, description="FoundationDB's cluster file; its client's default when absent"
+    )
+    store_fdb_api_version: int = Field(710, ge=710, le=800, description="FoundationDB API version")
+    store_fdb_prefix: str = Field(
+        "coditect",
+        pattern=r"^[\x21-\x7e]{1,64}$",
+        description="name of this server's part of a FoundationDB cluster",
+    )
+    store_fdb_tls_certificate: Path | None = Field(
+        None, description="certificate chain for FoundationDB (PEM)"
+    )
+    store_fdb_tls_key: Path | None = Field(None, description="its private key (PEM)")
+    store_fdb_tls_key_password: SecretStr | None = Field(None, description="passphrase of that key")
+    store_fdb_tls_ca: Path | None = Field(
+        None, description="authorities that FoundationDB's certificates are checked against (PEM)"
+    )
+    store_fdb_tls_verify_peers: str | None = Field(
+        None, description="what FoundationDB's certificates must say, e.g. Check.Valid=1"
+    )
     runtime: RuntimeName = Field(RuntimeName.SANDBOX, description="sandbox or cloud_run")
     workspace_image: str = Field("coditect/workspace:latest", description="image of a workspace")
 
@@ -136,7 +156,6 @@ class Settings(BaseModel):
 
 
 _NOT_THERE_YET: Mapping[str, StrEnum] = {
-    "store": StoreName.FOUNDATIONDB,
     "runtime": RuntimeName.CLOUD_RUN,
 }
 

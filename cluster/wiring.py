@@ -7,6 +7,7 @@ process and called there.
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,7 +23,7 @@ from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
-from cluster.settings import RuntimeName, Settings
+from cluster.settings import RuntimeName, Settings, StoreName
 from cluster.store.client import RemoteEngine
 from cluster.store.ledger import StoreLedger
 
@@ -127,12 +128,37 @@ def make_lmdb_engine(directory: Path, map_size: int) -> Any:
     return LmdbEngine(directory, map_size=map_size)
 
 
+def make_fdb_engine(settings: Settings) -> Any:
+    """Make the FoundationDB engine; called in the StoreActor's process, the only client of a node."""
+    from cluster.store.fdb_client import TlsOptions  # noqa: PLC0415
+    from cluster.store.fdb_engine import FdbEngine  # noqa: PLC0415
+
+    password = settings.store_fdb_tls_key_password
+    return FdbEngine(
+        settings.store_fdb_cluster_file,
+        prefix=settings.store_fdb_prefix,
+        api_version=settings.store_fdb_api_version,
+        tls=TlsOptions(
+            certificate=settings.store_fdb_tls_certificate,
+            key=settings.store_fdb_tls_key,
+            key_password=password.get_secret_value() if password else None,
+            ca=settings.store_fdb_tls_ca,
+            verify_peers=settings.store_fdb_tls_verify_peers,
+        ),
+    )
+
+
+def engine_maker(settings: Settings) -> Callable[[], Any]:
+    """Return what makes the engine that the settings choose."""
+    if settings.store is StoreName.FOUNDATIONDB:
+        return partial(make_fdb_engine, settings)
+    return partial(make_lmdb_engine, settings.data_dir / "store", settings.store_map_size)
+
+
 def _make_store(wiring: NodeWiring, name: str) -> Any:
     from cluster.store.store_actor import StoreActor  # noqa: PLC0415 - only who makes it needs it
 
-    settings = wiring.settings
-    make_engine = partial(make_lmdb_engine, settings.data_dir / "store", settings.store_map_size)
-    return _detached(StoreActor, name, STORE_CONCURRENCY, make_engine)
+    return _detached(StoreActor, name, STORE_CONCURRENCY, engine_maker(wiring.settings))
 
 
 def _make_pool(wiring: NodeWiring, name: str) -> Any:
