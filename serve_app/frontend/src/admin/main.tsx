@@ -1,0 +1,69 @@
+import { render } from "preact";
+import { call, onSignedOut } from "../lib/api";
+import { Brand } from "../ui/brand";
+import { Questions } from "../ui/dialog";
+import { sayFailure, Toasts } from "../ui/toasts";
+import { ThemeButton } from "../ui/theme-button";
+import { me, refused, watch } from "./data";
+import { ActorsSection, Figures, HealthSection, PoolSection, Summary } from "./platform";
+import { SessionsSection } from "./sessions";
+import { AuditSection, UsersSection } from "./users";
+import "../styles/base.css";
+import "./admin.css";
+
+onSignedOut.current = () => location.assign("/?next=%2Fadmin");
+render(<AdminPage />, document.getElementById("app")!);
+void watch();
+
+function AdminPage() {
+  return (
+    <>
+      <header class="admin-bar">
+        <Brand />
+        <h1>Operators</h1>
+        <span class="admin-gap" />
+        <span class="admin-who">{me.value?.email}</span>
+        <a class="button small" href="/">
+          My workspace
+        </a>
+        <button type="button" class="button small" onClick={() => void signOut()}>
+          Sign out
+        </button>
+        <ThemeButton />
+      </header>
+      {refused.value ? (
+        <main class="admin">
+          <p class="notice warn" role="alert">
+            {refused.value} <a href="/">Go to your workspace.</a>
+          </p>
+        </main>
+      ) : (
+        <main class="admin">
+          <Summary />
+          <Figures />
+          <SessionsSection />
+          <div class="admin-columns">
+            <HealthSection />
+            <PoolSection />
+            <ActorsSection />
+          </div>
+          <div class="admin-columns two">
+            <UsersSection />
+            <AuditSection />
+          </div>
+        </main>
+      )}
+      <Questions />
+      <Toasts />
+    </>
+  );
+}
+
+async function signOut(): Promise<void> {
+  try {
+    await call("POST", "/api/v1/auth/logout", { json: {}, unsigned: true });
+    location.assign("/");
+  } catch (error) {
+    sayFailure("Signing out failed", error);
+  }
+}

@@ -1,0 +1,211 @@
+import { useRef, useState } from "preact/hooks";
+import { call, explain } from "../lib/api";
+import { formatAgo, seconds } from "../lib/format";
+import { confirm, Dialog } from "../ui/dialog";
+import { say, sayFailure } from "../ui/toasts";
+import { audit, emailOf, lookAtUsers, me, type User, users } from "./data";
+
+export function UsersSection() {
+  const [adding, setAdding] = useState(false);
+  const all = users.value;
+  return (
+    <section class="card" aria-labelledby="users">
+      <header>
+        <h2 id="users">
+          Users <span class="count">{all?.length ?? ""}</span>
+        </h2>
+        <button type="button" class="button small primary" onClick={() => setAdding(true)}>
+          Add user
+        </button>
+      </header>
+      {all === null ? (
+        <p class="empty">Reading…</p>
+      ) : (
+        <div class="scroll tall">
+          <table>
+            <thead>
+              <tr>
+                <th>Email</th>
+                <th>Role</th>
+                <th>Since</th>
+                <th>
+                  <span class="visually-hidden">Actions</span>
+                </th>
+              </tr>
+            </thead>
+            <tbody>
+              {all.map((user) => (
+                <UserRow key={user.user_id} user={user} />
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+      {adding && <AddUser onClose={() => setAdding(false)} />}
+    </section>
+  );
+}
+
+function UserRow({ user }: { user: User }) {
+  const own = user.user_id === me.value?.user_id;
+  const since = seconds(user.created_at);
+  return (
+    <tr class={user.disabled ? "dim" : ""}>
+      <td class="strong">
+        {user.email} {own && <span class="badge">you</span>}{" "}
+        {user.disabled && <span class="badge bad">disabled</span>}
+      </td>
+      <td>
+        <select
+          aria-label={`Role of ${user.email}`}
+          value={user.role}
+          disabled={own}
+          onChange={(event) => void change(user, { role: event.currentTarget.value })}
+        >
+          <option value="user">user</option>
+          <option value="admin">admin</option>
+        </select>
+      </td>
+      <td>{since === null ? "–" : formatAgo(Date.now() / 1000, since)}</td>
+      <td class="actions">
+        <button
+          type="button"
+          class={`button small ${user.disabled ? "" : "danger"}`}
+          disabled={own}
+          onClick={() => void toggle(user)}
+        >
+          {user.disabled ? "Enable" : "Disable…"}
+        </button>
+      </td>
+    </tr>
+  );
+}
+
+async function toggle(user: User): Promise<void> {
+  const text = `${user.email} cannot sign in any more. Sessions and files are kept.`;
+  if (!user.disabled && !(await confirm("Disable this user?", text, "Disable"))) return;
+  await change(user, { disabled: !user.disabled });
+}
+
+async function change(user: User, what: Record<string, unknown>): Promise<void> {
+  try {
+    await call("PATCH", `/api/admin/users/${encodeURIComponent(user.user_id)}`, { json: what });
+  } catch (error) {
+    sayFailure(`${user.email} was not changed`, error);
+  }
+  await lookAtUsers().catch(() => undefined);
+}
+
+function AddUser({ onClose }: { onClose: () => void }) {
+  const form = useRef<HTMLFormElement>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const add = async () => {
+    const json = Object.fromEntries(new FormData(form.current!));
+    try {
+      await call("POST", "/api/admin/users", { json });
+      say(`${String(json["email"])} can sign in now.`);
+      onClose();
+      await lookAtUsers();
+    } catch (error) {
+      setProblem(explain(error));
+    }
+  };
+  return (
+    <Dialog title="Add user" onClose={onClose}>
+      <form
+        ref={form}
+        class="add-user"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void add();
+        }}
+      >
+        <label class="field">
+          <span>Email</span>
+          <input class="input" name="email" type="email" required autofocus autocomplete="off" />
+        </label>
+        <label class="field">
+          <span>Password</span>
+          <input
+            class="input"
+            name="password"
+            type="password"
+            required
+            minLength={8}
+            autocomplete="new-password"
+          />
+        </label>
+        <label class="field">
+          <span>Role</span>
+          <select class="input" name="role">
+            <option value="user">user</option>
+            <option value="admin">admin</option>
+          </select>
+        </label>
+        {problem && (
+          <p class="notice bad" role="alert">
+            {problem}
+          </p>
+        )}
+        <footer>
+          <button type="button" class="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class="button primary">
+            Add user
+          </button>
+        </footer>
+      </form>
+    </Dialog>
+  );
+}
+
+export function AuditSection() {
+  const entries = audit.value;
+  return (
+    <section class="card" aria-labelledby="audit">
+      <header>
+        <h2 id="audit">Audit trail</h2>
+      </header>
+      {entries === null ? (
+        <p class="empty">Reading…</p>
+      ) : entries.length === 0 ? (
+        <p class="empty">Nothing was written yet.</p>
+      ) : (
+        <div class="scroll tall">
+          <table>
+            <thead>
+              <tr>
+                <th>When</th>
+                <th>Who</th>
+                <th>What</th>
+                <th>From</th>
+                <th>Result</th>
+              </tr>
+            </thead>
+            <tbody>
+              {entries.map((entry, index) => (
+                <tr key={index}>
+                  <td>{timeOf(entry.at)}</td>
+                  <td>{emailOf(entry.user_id)}</td>
+                  <td>
+                    {entry.action} <code>{entry.resource}</code>
+                  </td>
+                  <td>{entry.ip_address ?? "–"}</td>
+                  <td>
+                    <span class={`badge ${entry.result === "ok" ? "ok" : "bad"}`}>{entry.result}</span>
+                  </td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      )}
+    </section>
+  );
+}
+
+function timeOf(at: number | string): string {
+  const when = seconds(at);
+  return when === null ? "–" : new Date(when * 1000).toLocaleTimeString();
+}

@@ -1,0 +1,342 @@
+/**
+ * The client's side of the terminal protocol, as a pure machine: frames, keys and losses go in,
+ * effects come out. No sockets, no clock, no randomness. `workspace/terminal-link.ts` carries the
+ * effects out.
+ *
+ * Output bytes are numbered from the `attached` frame on, and input is kept until the server has
+ * acknowledged it. After any loss the machine asks for the output it has not seen and sends again
+ * the input that was not accepted, so that every byte is shown and typed exactly once.
+ */
+
+import { backoffSeconds } from "./lib/backoff";
+
+/** Input kept while it is not acknowledged; more is refused and said. */
+export const MAX_UNACKNOWLEDGED = 1 << 20;
+
+/** Largest input frame. */
+export const MAX_FRAME = 32 << 10;
+
+const CLOSE_BAD_FRAME = 4400;
+const CLOSE_UNAUTHORIZED = 4401;
+const CLOSE_FORBIDDEN = 4403;
+const CLOSE_NOT_FOUND = 4404;
+const CLOSE_SLOW = 4408;
+const CLOSE_ENDED = 4410;
+const CLOSE_REPLACED = 4411;
+
+/** What a session's server says of it on the terminal's socket. */
+export type ServerStatus = "ready" | "recovering" | "hibernated" | "failed" | (string & {});
+
+/** Where the machine is. `over` ends it until `reopen`; `failed` says that another try is useless. */
+export type LinkPhase =
+  | { at: "connecting" }
+  | { at: "attached" }
+  | { at: "waiting"; seconds: number; attempt: number }
+  | { at: "over"; exitCode: number | null }
+  | { at: "replaced" }
+  | { at: "failed"; reason: string };
+
+/** Something the reader is told between two output bytes. */
+export type Mark =
+  | { type: "restarted" }
+  | { type: "truncated"; bytes: number | null }
+  | { type: "over"; exitCode: number | null }
+  | { type: "replaced" }
+  | { type: "failed"; reason: string }
+  | { type: "input_refused"; bytes: number };
+
+export type Effect =
+  | { do: "send"; data: Uint8Array }
+  | { do: "control"; frame: Record<string, unknown> }
+  | { do: "show"; data: Uint8Array; replay: boolean }
+  | { do: "mark"; mark: Mark }
+  | { do: "size"; cols: number; rows: number }
+  | { do: "directory"; path: string }
+  | { do: "retry"; seconds: number }
+  | { do: "authenticate" }
+  | { do: "changed" };
+
+export interface Size {
+  cols: number;
+  rows: number;
+}
+
+/** What outlives a page: the client's id and its input that was not acknowledged. */
+export interface Remembered {
+  client: string;
+  inputOffset: number;
+  unacknowledged: Uint8Array;
+}
+
+export class TerminalConnection {
+  phase: LinkPhase = { at: "connecting" };
+  status: ServerStatus = "ready";
+  private offset: number | null = null;
+  private skip = 0;
+  private replayBytes: number;
+  private inputOffset: number;
+  private pending: Uint8Array[] = [];
+  private pendingBytes = 0;
+  private attempt = 0;
+  private saidRestarted = false;
+  private sentSize: Size | null = null;
+
+  /**
+   * `historyBytes` is how much output the server is known to keep already: what is shown of it is
+   * marked as replay, since programs that asked the terminal something then have long had an answer.
+   */
+  constructor(
+    private readonly remembered: Remembered,
+    private size: Size,
+    historyBytes: number,
+  ) {
+    this.inputOffset = remembered.inputOffset;
+    this.replayBytes = historyBytes;
+    if (remembered.unacknowledged.length > 0) this.keep(remembered.unacknowledged);
+  }
+
+  /** The parameters of the next connection. */
+  query(): Record<string, string> {
+    const query: Record<string, string> = {
+      client: this.remembered.client,
+      input_offset: String(this.inputOffset),
+      cols: String(this.size.cols),
+      rows: String(this.size.rows),
+    };
+    if (this.offset !== null) query["offset"] = String(this.offset);
+    return query;
+  }
+
+  /** What another page load of this tab needs to go on. */
+  remember(): Remembered {
+    return {
+      client: this.remembered.client,
+      inputOffset: this.inputOffset,
+      unacknowledged: concat(this.pending, this.pendingBytes),
+    };
+  }
+
+  /** Input bytes that the server has not acknowledged. */
+  get unacknowledged(): number {
+    return this.pendingBytes;
+  }
+
+  /** The number of the next output byte; null before the first attachment. */
+  get nextOffset(): number | null {
+    return this.offset;
+  }
+
+  /** A connection is being made. */
+  connecting(): Effect[] {
+    this.phase = { at: "connecting" };
+    this.sentSize = this.size;
+    return [{ do: "changed" }];
+  }
+
+  /** A text frame came. Frames that are not understood are ignored: servers may be newer. */
+  text(raw: string): Effect[] {
+    const frame = parse(raw);
+    switch (frame?.["type"]) {
+      case "attached":
+        return this.attached(frame);
+      case "input_ack":
+        this.acknowledge(integer(frame["offset"], this.inputOffset));
+        return [];
+      case "status":
+        this.status = String(frame["status"] ?? this.status);
+        return [{ do: "changed" }];
+      case "restarted":
+        return this.restarted();
+      case "truncated":
+        return [{ do: "mark", mark: { type: "truncated", bytes: null } }];
+      case "resized": {
+        const size = { cols: integer(frame["cols"], 0), rows: integer(frame["rows"], 0) };
+        if (size.cols < 1 || size.rows < 1) return [];
+        this.sentSize = this.size = size;
+        return [{ do: "size", ...size }];
+      }
+      case "cwd":
+        return typeof frame["path"] === "string" ? [{ do: "directory", path: frame["path"] }] : [];
+      case "exit":
+        return this.over(typeof frame["code"] === "number" ? frame["code"] : null);
+      default:
+        return [];
+    }
+  }
+
+  /** A binary frame came: output, counted; what was shown before is left out. */
+  binary(data: Uint8Array): Effect[] {
+    const fresh = data.subarray(Math.min(this.skip, data.length));
+    this.skip -= data.length - fresh.length;
+    if (fresh.length === 0) return [];
+    this.offset = (this.offset ?? 0) + fresh.length;
+    this.saidRestarted = false;
+    const old = fresh.subarray(0, Math.min(this.replayBytes, fresh.length));
+    const live = fresh.subarray(old.length);
+    this.replayBytes -= old.length;
+    const effects: Effect[] = [];
+    if (old.length > 0) effects.push({ do: "show", data: old, replay: true });
+    if (live.length > 0) effects.push({ do: "show", data: live, replay: false });
+    return effects;
+  }
+
+  /** Somebody typed. While detached it is kept, and sent when the server is back. */
+  input(data: Uint8Array): Effect[] {
+    if (this.finished) return [];
+    if (this.pendingBytes + data.length > MAX_UNACKNOWLEDGED) {
+      return [{ do: "mark", mark: { type: "input_refused", bytes: data.length } }];
+    }
+    this.keep(data);
+    return this.phase.at === "attached" ? sends(data) : [];
+  }
+
+  /** The terminal on the page has another size. */
+  resize(size: Size): Effect[] {
+    this.size = size;
+    if (this.phase.at !== "attached" || same(this.sentSize, size)) return [];
+    this.sentSize = size;
+    return [{ do: "control", frame: { type: "resize", ...size } }];
+  }
+
+  /** The connection is gone or was never made. `chance` in [0, 1) spreads the retries. */
+  closed(code: number, reason: string, chance: number): Effect[] {
+    if (this.finished) return [];
+    switch (code) {
+      case CLOSE_ENDED:
+        return this.over(null);
+      case CLOSE_REPLACED:
+        this.phase = { at: "replaced" };
+        return [{ do: "mark", mark: { type: "replaced" } }, { do: "changed" }];
+      case CLOSE_BAD_FRAME:
+      case CLOSE_FORBIDDEN:
+      case CLOSE_NOT_FOUND:
+        return this.failed(reason || `the server closed the terminal (${code})`);
+      case CLOSE_UNAUTHORIZED:
+        return [{ do: "authenticate" }, ...this.retry(chance)];
+      case CLOSE_SLOW:
+        this.attempt = 0;
+        return this.retry(0);
+      default:
+        return this.retry(chance);
+    }
+  }
+
+  /** No further try can help. */
+  failed(reason: string): Effect[] {
+    this.phase = { at: "failed", reason };
+    return [{ do: "mark", mark: { type: "failed", reason } }, { do: "changed" }];
+  }
+
+  /** Begin again after the end: a new shell, or this page's turn after it was replaced. */
+  reopen(): void {
+    this.phase = { at: "connecting" };
+    this.attempt = 0;
+    this.pending = [];
+    this.pendingBytes = 0;
+  }
+
+  private get finished(): boolean {
+    return ["over", "failed", "replaced"].includes(this.phase.at);
+  }
+
+  private attached(frame: Record<string, unknown>): Effect[] {
+    const start = integer(frame["output_offset"], this.offset ?? 0);
+    const effects: Effect[] = [];
+    const before = this.offset;
+    this.skip = before === null ? 0 : Math.max(before - start, 0);
+    if (before === null || start > before) {
+      this.offset = start;
+      const lost = before === null ? start : start - before;
+      if (before !== null || frame["truncated"] === true) {
+        effects.push({ do: "mark", mark: { type: "truncated", bytes: lost } });
+      }
+    }
+    if (frame["restarted"] === true && before !== null) effects.push(...this.restarted());
+    if (before !== null) this.replayBytes = 0;
+    const accepted = integer(frame["input_offset"], 0);
+    this.acknowledge(accepted);
+    // A server that lost count of this client starts from its own number: count on from there.
+    this.inputOffset = accepted;
+    this.phase = { at: "attached" };
+    this.status = "ready";
+    this.attempt = 0;
+    for (const piece of this.pending) effects.push(...sends(piece));
+    if (!same(this.sentSize, this.size)) effects.push(...this.resize(this.size));
+    effects.push({ do: "changed" });
+    return effects;
+  }
+
+  private restarted(): Effect[] {
+    if (this.saidRestarted) return [];
+    this.saidRestarted = true;
+    return [{ do: "mark", mark: { type: "restarted" } }, { do: "changed" }];
+  }
+
+  private over(exitCode: number | null): Effect[] {
+    if (this.phase.at === "over") return [];
+    this.phase = { at: "over", exitCode };
+    return [{ do: "mark", mark: { type: "over", exitCode } }, { do: "changed" }];
+  }
+
+  private retry(chance: number): Effect[] {
+    this.attempt += 1;
+    const seconds = backoffSeconds(this.attempt, chance);
+    this.phase = { at: "waiting", seconds, attempt: this.attempt };
+    return [{ do: "retry", seconds }, { do: "changed" }];
+  }
+
+  private keep(data: Uint8Array): void {
+    this.pending.push(data);
+    this.pendingBytes += data.length;
+  }
+
+  private acknowledge(offset: number): void {
+    let count = Math.min(Math.max(offset - this.inputOffset, 0), this.pendingBytes);
+    this.inputOffset = Math.max(this.inputOffset, offset);
+    this.pendingBytes -= count;
+    while (count > 0) {
+      const first = this.pending[0]!;
+      if (first.length > count) {
+        this.pending[0] = first.subarray(count);
+        return;
+      }
+      this.pending.shift();
+      count -= first.length;
+    }
+  }
+}
+
+function sends(data: Uint8Array): Effect[] {
+  const effects: Effect[] = [];
+  for (let at = 0; at < data.length; at += MAX_FRAME) {
+    effects.push({ do: "send", data: data.subarray(at, at + MAX_FRAME) });
+  }
+  return effects;
+}
+
+function parse(raw: string): Record<string, unknown> | null {
+  try {
+    const value: unknown = JSON.parse(raw);
+    return typeof value === "object" && value !== null ? (value as Record<string, unknown>) : null;
+  } catch {
+    return null;
+  }
+}
+
+function integer(value: unknown, otherwise: number): number {
+  return Number.isSafeInteger(value) ? (value as number) : otherwise;
+}
+
+function same(a: Size | null, b: Size): boolean {
+  return a !== null && a.cols === b.cols && a.rows === b.rows;
+}
+
+function concat(parts: Uint8Array[], length: number): Uint8Array {
+  const all = new Uint8Array(length);
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}

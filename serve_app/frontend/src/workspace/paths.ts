@@ -1,0 +1,67 @@
+/** Paths inside the workspace: relative, slash-separated, "" is the workspace itself. Pure. */
+
+export function join(directory: string, name: string): string {
+  return directory === "" ? name : `${directory}/${name}`;
+}
+
+export function parent(path: string): string {
+  const slash = path.lastIndexOf("/");
+  return slash < 0 ? "" : path.slice(0, slash);
+}
+
+export function baseName(path: string): string {
+  return path.slice(path.lastIndexOf("/") + 1);
+}
+
+/** Whether `path` is `directory` or lies below it. */
+export function isWithin(path: string, directory: string): boolean {
+  return directory === "" || path === directory || path.startsWith(`${directory}/`);
+}
+
+/** Where `path` is after `source` was moved to `target`. */
+export function moved(path: string, source: string, target: string): string {
+  return isWithin(path, source) ? target + path.slice(source.length) : path;
+}
+
+/** Why a name cannot be given to a file, or null when it can. Slashes make parents. */
+export function nameProblem(name: string): string | null {
+  if (name === "" || name.endsWith("/")) return "Enter a name.";
+  if (name.startsWith("/")) return "Names are relative to the workspace.";
+  if (name.includes("\0")) return "Names cannot hold NUL.";
+  if (name.split("/").some((part) => part === "." || part === ".." || part === "")) {
+    return "“.”, “..” and empty parts are not names.";
+  }
+  return null;
+}
+
+/**
+ * The name that a listing gives percent-encoded because its bytes are not UTF-8. Bytes that cannot be
+ * decoded become lone surrogates U+DC80 to U+DCFF, as Python's `surrogateescape` has it (PEP 383), so that
+ * `encodePath` can turn them into the same bytes again.
+ */
+export function decodeName(encoded: string): string {
+  return encoded.replace(/(%[0-9a-f]{2})+/gi, (run) => {
+    try {
+      return decodeURIComponent(run);
+    } catch {
+      return run.replace(/%([0-9a-f]{2})/gi, (_all, hex: string) => {
+        const byte = Number.parseInt(hex, 16);
+        return String.fromCharCode(byte < 0x80 ? byte : 0xdc00 + byte);
+      });
+    }
+  });
+}
+
+/** A path in an address: every segment percent-encoded, slashes kept; undoes `decodeName`. */
+export function encodePath(path: string): string {
+  return path.split("/").map(encodeSegment).join("/");
+}
+
+function encodeSegment(segment: string): string {
+  const alone = /(?<![\ud800-\udbff])[\udc80-\udcff]/g;
+  const bytes = [...segment.matchAll(alone)].map((match) => match[0].charCodeAt(0) - 0xdc00);
+  return segment
+    .split(alone)
+    .map(encodeURIComponent)
+    .reduce((all, part, index) => `${all}%${bytes[index - 1]!.toString(16).toUpperCase()}${part}`);
+}

@@ -1,0 +1,154 @@
+/** The session this page shows: what the server says of it, and what may be asked for it. */
+
+import { computed, signal } from "@preact/signals";
+import { ApiError, call, callJson } from "../lib/api";
+import { say, sayFailure } from "../ui/toasts";
+
+export type Phase =
+  | "starting"
+  | "ready"
+  | "recovering"
+  | "hibernating"
+  | "hibernated"
+  | "ending"
+  | "ended"
+  | "failed"
+  | (string & {});
+
+export interface Session {
+  session_id: string;
+  name?: string;
+  status: Phase;
+  container_status: string;
+  container_id?: string | null;
+  epoch: number;
+  workspace_state?: Record<string, unknown>;
+  save_version?: number;
+  failure?: string | null;
+}
+
+export interface User {
+  user_id: string;
+  email: string;
+  role: string;
+}
+
+export interface Saved {
+  path: string | null;
+  version: number;
+}
+
+export const sessionId = decodeURIComponent(location.pathname.split("/")[2] ?? "");
+export const sessionPath = `/api/v1/sessions/${encodeURIComponent(sessionId)}`;
+
+export const session = signal<Session | null>(null);
+export const user = signal<User | null>(null);
+export const lastSave = signal<Saved | null>(null);
+/** Why there is nothing to show; null while there is. */
+export const missing = signal<string | null>(null);
+
+export const phase = computed<Phase>(() => session.value?.status ?? "starting");
+/** Whether a container is there or on its way, so that terminals and files can be asked for. */
+export const awake = computed(() => ["starting", "ready", "recovering"].includes(phase.value));
+
+/** Ask the server how things are. Throws ApiError. */
+export async function loadSession(): Promise<Session> {
+  try {
+    const found = await callJson<Session>("GET", sessionPath);
+    session.value = found;
+    noteSave(null, found.save_version ?? 0);
+    missing.value = null;
+    return found;
+  } catch (error) {
+    if (error instanceof ApiError && [403, 404, 410].includes(error.status)) {
+      missing.value = "This workspace does not exist, or it belongs to somebody else.";
+    }
+    throw error;
+  }
+}
+
+export async function loadUser(): Promise<void> {
+  user.value = await callJson<User>("GET", "/api/v1/auth/me");
+}
+
+/** Take an event of the session's stream; unknown types are for newer pages. */
+export function applyEvent(frame: unknown): void {
+  if (typeof frame !== "object" || frame === null) return;
+  const { type, data = {} } = frame as { type?: unknown; data?: Record<string, unknown> };
+  const before = session.value;
+  if (type === "saved") {
+    noteSave(typeof data["path"] === "string" ? data["path"] : null, Number(data["version"] ?? 0));
+  } else if (type === "ended" && before) {
+    session.value = { ...before, status: "ended", container_status: "stopped", container_id: null };
+  } else if (type === "status" && before) {
+    session.value = {
+      ...before,
+      status: String(data["phase"] ?? data["status"] ?? before.status),
+      container_status: String(data["container_status"] ?? before.container_status),
+      container_id: (data["container_id"] as string | null | undefined) ?? null,
+      epoch: Number(data["epoch"] ?? before.epoch),
+      failure: (data["failure"] as string | null | undefined) ?? null,
+    };
+  }
+}
+
+/** Remember the newest save; older news of it changes nothing. */
+export function noteSave(path: string | null, version: number): void {
+  const known = lastSave.value;
+  if (version > 0 && (!known || version > known.version || (version === known.version && path))) {
+    lastSave.value = { path: path ?? known?.path ?? null, version };
+  }
+}
+
+export async function hibernate(): Promise<void> {
+  await ask("hibernate", "The session cannot be put to sleep");
+}
+
+export async function resume(): Promise<void> {
+  await ask("resume", "The session cannot be resumed");
+}
+
+export async function endSession(): Promise<void> {
+  try {
+    await call("DELETE", sessionPath, { timeoutSeconds: 60 });
+    if (session.value) session.value = { ...session.value, status: "ended", container_id: null };
+  } catch (error) {
+    sayFailure("The session cannot be ended", error);
+  }
+}
+
+/** Open the user's session anew and go there. */
+export async function openAnother(): Promise<void> {
+  try {
+    const opened = await callJson<Session>("POST", "/api/v1/sessions", {
+      json: { name: session.value?.name ?? "default" },
+      timeoutSeconds: 60,
+    });
+    location.assign(`/workspaces/${encodeURIComponent(opened.session_id)}`);
+  } catch (error) {
+    sayFailure("A workspace cannot be opened", error);
+  }
+}
+
+export async function signOut(): Promise<void> {
+  try {
+    await call("POST", "/api/v1/auth/logout", { json: {}, unsigned: true });
+    location.assign("/");
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 401) location.assign("/");
+    else sayFailure("Signing out failed", error);
+  }
+}
+
+async function ask(what: "hibernate" | "resume", failure: string): Promise<void> {
+  try {
+    const answer = await callJson<Session | undefined>("POST", `${sessionPath}/${what}`, {
+      json: {},
+      timeoutSeconds: 60,
+    });
+    if (answer?.session_id) session.value = answer;
+    if (what === "hibernate") say("The session goes to sleep. Files stay as they are.");
+  } catch (error) {
+    sayFailure(failure, error);
+  }
+}

@@ -1,0 +1,105 @@
+import { computed, signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { formatMilliseconds, shortId } from "../lib/format";
+import { eventsConnected } from "./events-link";
+import { lastSave, phase, resume, session } from "./session";
+import { activeTab } from "./terminals";
+
+interface Say {
+  dot: "ok" | "warn" | "bad" | "";
+  text: string;
+}
+
+const now = signal(performance.now());
+const online = signal(navigator.onLine);
+addEventListener("online", () => (online.value = true));
+addEventListener("offline", () => (online.value = false));
+
+const PHASES: Record<string, Say> = {
+  starting: { dot: "warn", text: "Starting" },
+  ready: { dot: "ok", text: "Ready" },
+  recovering: { dot: "warn", text: "Recovering" },
+  hibernating: { dot: "warn", text: "Going to sleep" },
+  hibernated: { dot: "", text: "Asleep" },
+  ending: { dot: "warn", text: "Ending" },
+  ended: { dot: "", text: "Ended" },
+  failed: { dot: "bad", text: "Failed" },
+};
+
+const connection = computed<Say>(() => {
+  if (!online.value) return { dot: "bad", text: "Offline" };
+  const link = activeTab.value?.link;
+  const at = link?.phase.value;
+  if (!link || !at || at.at === "over" || at.at === "replaced" || at.at === "failed") {
+    return eventsConnected.value
+      ? { dot: "ok", text: "Connected" }
+      : { dot: "warn", text: "Connecting…" };
+  }
+  if (at.at === "attached") return { dot: "ok", text: "Connected" };
+  if (at.at === "waiting") {
+    const left = Math.ceil((link.retryAt - now.value) / 1000);
+    return { dot: "bad", text: left > 1 ? `Reconnecting in ${left} s` : "Reconnecting…" };
+  }
+  return { dot: "warn", text: "Connecting…" };
+});
+
+export function StatusBar() {
+  const waiting = activeTab.value?.link.phase.value.at === "waiting";
+  useEffect(() => {
+    if (!waiting) return;
+    const timer = setInterval(() => (now.value = performance.now()), 250);
+    return () => clearInterval(timer);
+  }, [waiting]);
+  const state = PHASES[phase.value] ?? { dot: "" as const, text: phase.value };
+  const tab = activeTab.value;
+  const echo = tab?.link.echo.value ?? null;
+  const size = tab?.view.size.value;
+  const container = session.value?.container_id;
+  const save = lastSave.value;
+  return (
+    <footer class="status-bar">
+      <span class="status-item" role="status" data-testid="connection-state">
+        <span class={`dot ${connection.value.dot}`} />
+        {connection.value.text}
+      </span>
+      {waiting && (
+        <button type="button" class="status-action" onClick={() => tab?.link.hurry()}>
+          Try now
+        </button>
+      )}
+      <span
+        class="status-item"
+        role="status"
+        data-testid="session-state"
+        title={session.value?.failure ?? undefined}
+      >
+        <span class={`dot ${state.dot}`} />
+        {state.text}
+      </span>
+      {(phase.value === "hibernated" || phase.value === "failed") && (
+        <button type="button" class="status-action" onClick={() => void resume()}>
+          Resume
+        </button>
+      )}
+      <span class="status-item wide-only" title={container ? `Container ${container}` : undefined}>
+        {container ? shortId(container) : "no container"}
+      </span>
+      <span class="status-gap" />
+      {save && (
+        <span class="status-item" title={save.path ?? undefined}>
+          saved v{save.version}
+        </span>
+      )}
+      {echo !== null && (
+        <span class="status-item wide-only" title="From a key to its echo">
+          {formatMilliseconds(echo)}
+        </span>
+      )}
+      {size && (
+        <span class="status-item wide-only" title="Columns and rows of the terminal">
+          {size.cols}×{size.rows}
+        </span>
+      )}
+    </footer>
+  );
+}

@@ -1,0 +1,122 @@
+import { changeFontSize, fontSize, screenReader } from "../lib/preferences";
+import { Brand } from "../ui/brand";
+import { confirm } from "../ui/dialog";
+import { Icon } from "../ui/icons";
+import { MenuButton, type MenuEntries } from "../ui/menu";
+import { ThemeButton } from "../ui/theme-button";
+import { anyDirty } from "./editors";
+import { arrange, layout, narrow, narrowPane, toggleTree } from "./layout";
+import { endSession, hibernate, phase, session, signOut, user } from "./session";
+import { shortcutsOpen } from "./shortcuts";
+
+export function TopBar() {
+  const columns = layout.value.orientation === "columns";
+  return (
+    <header class="top-bar">
+      <button
+        type="button"
+        class="icon-button"
+        aria-label="Files"
+        title="Files (Ctrl+Shift+E)"
+        aria-pressed={narrow.value ? undefined : layout.value.treeOpen}
+        onClick={toggleTree}
+      >
+        <Icon name="menu" />
+      </button>
+      <Brand />
+      <span class="session-name wide-only">{session.value?.name ?? ""}</span>
+      <span class="status-gap" />
+      {narrow.value ? (
+        <div class="segments" role="group" aria-label="Shown">
+          <Segment pane="terminal" label="Terminal" />
+          <Segment pane="editor" label="Editor" />
+        </div>
+      ) : (
+        <button
+          type="button"
+          class="icon-button"
+          aria-label={columns ? "Put the editor above the terminal" : "Put the editor beside the terminal"}
+          title={columns ? "Editor above" : "Editor beside"}
+          onClick={() => arrange({ orientation: columns ? "rows" : "columns" })}
+        >
+          <Icon name={columns ? "rows" : "columns"} />
+        </button>
+      )}
+      <ThemeButton />
+      <button
+        type="button"
+        class="icon-button wide-only"
+        aria-label="Keyboard shortcuts"
+        title="Keyboard shortcuts (Ctrl+Shift+H)"
+        onClick={() => {
+          shortcutsOpen.value = true;
+        }}
+      >
+        <Icon name="help" />
+      </button>
+      <MenuButton label="Account and session" testId="user-menu" entries={userMenu}>
+        <Icon name="user" />
+      </MenuButton>
+    </header>
+  );
+}
+
+function Segment({ pane, label }: { pane: "terminal" | "editor"; label: string }) {
+  return (
+    <button
+      type="button"
+      aria-pressed={narrowPane.value === pane}
+      onClick={() => {
+        narrowPane.value = pane;
+      }}
+    >
+      {label}
+    </button>
+  );
+}
+
+function userMenu(): MenuEntries {
+  const admin: MenuEntries =
+    user.value?.role === "admin" ? [{ label: "Operators' page", href: "/admin" }] : [];
+  return [
+    { label: user.value?.email ?? "Signed in", disabled: true },
+    "separator",
+    { label: `Larger text (${fontSize.value} px)`, hint: "Ctrl+Shift+.", run: () => changeFontSize(1) },
+    { label: "Smaller text", hint: "Ctrl+Shift+,", run: () => changeFontSize(-1) },
+    {
+      label: "Screen reader mode",
+      checked: screenReader.value,
+      run: () => {
+        screenReader.value = !screenReader.value;
+      },
+    },
+    {
+      label: "Keyboard shortcuts",
+      hint: "Ctrl+Shift+H",
+      run: () => {
+        shortcutsOpen.value = true;
+      },
+    },
+    "separator",
+    ...admin,
+    {
+      label: "Put to sleep",
+      disabled: !["ready", "recovering"].includes(phase.value),
+      run: () => void hibernate(),
+    },
+    { label: "End session…", danger: true, run: () => void reallyEnd() },
+    "separator",
+    { label: "Sign out", run: () => void reallySignOut() },
+  ];
+}
+
+async function reallyEnd(): Promise<void> {
+  const text =
+    "Its programs are ended and all files of this workspace are deleted. This cannot be undone.";
+  if (await confirm("End this session?", text, "End session and delete files")) await endSession();
+}
+
+async function reallySignOut(): Promise<void> {
+  const text = "Some files have changes that are not saved. They are lost when you sign out.";
+  if (!anyDirty.value || (await confirm("Sign out?", text, "Sign out"))) await signOut();
+}
