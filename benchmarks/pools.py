@@ -12,10 +12,10 @@ from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProc
 async def wait_for_pool(server: ServerProcess, slots: int, timeout_seconds: float = 180.0) -> None:
     """Return when that many warm actors and warm containers are ready."""
     deadline = time.monotonic() + timeout_seconds
-    async with AsyncClient(server.url, timeout_seconds=30) as admin:
+    async with AsyncClient(server.url, timeout_seconds=60) as admin:
         await admin.login(ADMIN_EMAIL, ADMIN_PASSWORD)
         while True:
-            ready = await admin.pool()
+            [ready] = (await admin.overview())["pools"].values()
             if min(ready["warm_actors_ready"], ready["warm_containers_ready"]) >= slots:
                 return
             if time.monotonic() > deadline:

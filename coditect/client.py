@@ -88,6 +88,11 @@ class AsyncClient:
         body = {"email": email, "password": password, "role": role}
         return User.from_json((await self._request("POST", "/api/admin/users", json=body)).json())
 
+    async def overview(self) -> dict[str, Any]:
+        """Return what operators see of the whole server (administrators only)."""
+        body: dict[str, Any] = (await self._request("GET", "/api/admin/overview")).json()
+        return body
+
     # Sessions
 
     async def sessions(self) -> list[Session]:

@@ -80,6 +80,10 @@ class Client:
         """Create a user (administrators only)."""
         return self._call(self._client.create_user, email, password, role)
 
+    def overview(self) -> dict[str, Any]:
+        """Return what operators see of the whole server (administrators only)."""
+        return self._call(self._client.overview)
+
     def sessions(self) -> list[Session]:
         """List the user's live sessions."""
         return self._call(self._client.sessions)

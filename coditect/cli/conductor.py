@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
 import time
@@ -37,6 +38,7 @@ FIRST_SLOT_SECONDS = 60.0
 
 def main() -> None:
     """Read ``{"settings", "node_id", "address"}`` from standard input and conduct."""
+    _keep_stdout_clean()
     order = json.load(sys.stdin)
     settings = Settings.model_validate(order["settings"])
     ray.init(
@@ -134,9 +136,19 @@ async def _step(name: str) -> AsyncIterator[dict[str, Any]]:
     _say(step=name, state="done", seconds=time.monotonic() - began, **result)
 
 
+def _keep_stdout_clean() -> None:
+    """Let only ``_say`` reach standard output: libraries print there, too."""
+    global _told  # noqa: PLW0603 - one stream of one process
+    _told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
+
+
+_told = sys.stdout
+
+
 def _say(**line: Any) -> None:
-    sys.stdout.write(json.dumps(line) + "\n")
-    sys.stdout.flush()
+    _told.write(json.dumps(line) + "\n")
+    _told.flush()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -66,6 +67,10 @@ def up(
         Server(settings, conductor=CONDUCTOR, progress=progress).run()
     except (CoditectError, TimeoutError) as error:
         _fail(str(error))
+    except Exception as error:  # noqa: BLE001 - an operator gets a line, whoever mends it the log
+        log = Layout(settings.data_dir).log_dir / "crash.log"
+        log.write_text(traceback.format_exc())
+        _fail(f"this is a fault of the server: {error!r}; see {log}")
 
 
 def status(
