@@ -12,15 +12,19 @@ import tomllib
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from actors.errors import InvalidArgument
 
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
 OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL", "CODITECT_SERVER"})
+
+
+# A file that a process elsewhere opens: relative to where the setting was read, not to that process.
+FilePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
 class RuntimeName(StrEnum):
@@ -66,7 +70,7 @@ class Settings(BaseModel):
     store_map_size: int = Field(
         64 << 30, ge=1 << 20, description="largest size of the embedded store"
     )
-    store_fdb_cluster_file: Path | None = Field(
+    store_fdb_cluster_file: FilePath | None = Field(
         None, description="FoundationDB's cluster file; its client's default when absent"
     )
     store_fdb_api_version: int = Field(710, ge=710, le=800, description="FoundationDB API version")
@@ -75,12 +79,12 @@ class Settings(BaseModel):
         pattern=r"^[\x21-\x7e]{1,64}$",
         description="name of this server's part of a FoundationDB cluster",
     )
-    store_fdb_tls_certificate: Path | None = Field(
+    store_fdb_tls_certificate: FilePath | None = Field(
         None, description="certificate chain for FoundationDB (PEM)"
     )
-    store_fdb_tls_key: Path | None = Field(None, description="its private key (PEM)")
+    store_fdb_tls_key: FilePath | None = Field(None, description="its private key (PEM)")
     store_fdb_tls_key_password: SecretStr | None = Field(None, description="passphrase of that key")
-    store_fdb_tls_ca: Path | None = Field(
+    store_fdb_tls_ca: FilePath | None = Field(
         None, description="authorities that FoundationDB's certificates are checked against (PEM)"
     )
     store_fdb_tls_verify_peers: str | None = Field(

@@ -11,13 +11,13 @@ import pytest
 from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone
 from actors.ports import Ledger
 from actors.records import Claim, ContainerStatus, Health, SessionPhase
-from tests.fakes.ledgers import LEDGERS, opened
+from tests.fakes.ledgers import ALL_LEDGERS, opened
 from tests.fakes.pool_fakes import ManualClock, container_record
 
 NOW = 1000.0
 
 
-@pytest.fixture(params=LEDGERS)
+@pytest.fixture(params=ALL_LEDGERS)
 async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Ledger]:
     async with opened(request.param, tmp_path, ManualClock(NOW)) as made:
         yield made

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from actors.ports import Clock, Ledger
+from cluster.store.engine import Engine
 from cluster.store.ledger import StoreLedger
-from cluster.store.lmdb_engine import LmdbEngine
+from tests.fakes.engines import opened_engine
+from tests.fakes.faulty_engine import FaultyEngine
 from tests.fakes.ledger import MemoryLedger
 
 LEDGERS = ("memory", "embedded")
+ALL_LEDGERS = (*LEDGERS, "embedded_faulty", "fdb_double", "fdb_double_faulty")
+"""Those whose name ends in ``_faulty`` lose answers, meet conflicts and grow old by a fixed seed."""
+
+_FAULT_SEED = 2026
 
 
 @asynccontextmanager
@@ -20,9 +26,9 @@ async def opened(name: str, directory: Path, clock: Clock) -> AsyncIterator[Ledg
     if name == "memory":
         yield MemoryLedger(clock)
         return
-    engine = LmdbEngine(directory / "store", map_size=64 << 20)
-    await engine.open()
-    try:
+    async with AsyncExitStack() as stack:
+        store = "lmdb" if name.startswith("embedded") else "fdb_double"
+        engine: Engine = await stack.enter_async_context(opened_engine(store, directory))
+        if name.endswith("_faulty"):
+            engine = FaultyEngine(engine, _FAULT_SEED)
         yield StoreLedger(engine, "t", clock)
-    finally:
-        await engine.close()
