@@ -49,8 +49,10 @@ class Layout:
 
     def check(self, commit: Commit) -> None:
         """Raise KeyTooLarge for a key that is too long with what is put before it."""
-        longest = MAX_KEY - max(len(self._data), len(self._commits))
-        if len(commit.key) > longest or any(len(m.key) > longest for m in commit.mutations):
+        longest = MAX_KEY - len(self._data)
+        if any(len(mutation.key) > longest for mutation in commit.mutations):
+            raise KeyTooLarge
+        if len(commit.key) > MAX_KEY - len(self._commits):
             raise KeyTooLarge
 
     def marker(self, commit_key: bytes) -> bytes:

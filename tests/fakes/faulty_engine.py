@@ -85,6 +85,10 @@ class FaultyEngine:
         for _, commit in late:
             await self._apply_late(commit)
 
+    def stop(self) -> None:
+        """From now on nothing fails."""
+        self._rate = 0.0
+
     def _fault(self, commit: Commit) -> CommitFault | None:
         if self._random.random() >= self._rate:
             return None

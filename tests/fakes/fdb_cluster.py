@@ -73,6 +73,10 @@ class Faults:
         self.next_commits: list[Fault | None] = []
         self.injected: dict[str, int] = {}
 
+    def stop(self) -> None:
+        """From now on nothing fails."""
+        self._commit_rate = self._read_rate = 0.0
+
     def of_commit(self) -> Fault | None:
         fault = None
         if self.next_commits:
