@@ -11,7 +11,7 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 from starlette.types import Scope
 
-from serve_app import answers, pages
+from serve_app import answers, pages, problems
 from serve_app.dependencies import Dependencies
 from serve_app.ingress import running
 from serve_app.metrics import IngressMetrics
@@ -91,10 +91,10 @@ def _describe(app: FastAPI) -> None:
 
 
 def _correct(responses: dict[str, Any]) -> None:
-    for status, response in responses.items():
-        schema = response.get("content", {}).get("application/json", {}).get("schema", {})
-        if str(schema.get("$ref", "")).endswith(("/HTTPValidationError", "/Problem")):
+    for response in responses.values():
+        content = response.get("content", {})
+        references = {str(body.get("schema", {}).get("$ref", "")) for body in content.values()}
+        if any(name.endswith(("/HTTPValidationError", "/Problem")) for name in references):
             response["content"] = {
-                "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
+                problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}
             }
-            response.setdefault("description", status)

@@ -64,12 +64,14 @@ class SessionGateway:
         *,
         node_id: str,
         new_id: Callable[[str], str],
+        call_seconds: float = CALL_SECONDS,
     ) -> None:
         self._ledger = ledger
         self._actors = actors
         self._clock = clock
         self._pool = names.pool_actor(node_id)
         self._new_id = new_id
+        self._call_seconds = call_seconds
         self._owners: OrderedDict[str, Owner] = OrderedDict()
         self._routes: OrderedDict[str, Route] = OrderedDict()
 
@@ -143,7 +145,7 @@ class SessionGateway:
         session_id: str,
         method: str,
         *args: Any,
-        timeout_seconds: float = CALL_SECONDS,
+        timeout_seconds: float | None = None,
         wake: bool = True,
     ) -> Any:
         """Call a method of the session's owner, whoever that is; ``args`` come after the session's id.
@@ -152,7 +154,8 @@ class SessionGateway:
         answered in time, and whatever the owner raised. ``wake=False``: a passive session's record is
         returned instead of a call.
         """
-        deadline = self._clock.monotonic() + timeout_seconds
+        limit = timeout_seconds or self._call_seconds
+        deadline = self._clock.monotonic() + limit
         pause = _FIRST_PAUSE
         silent_since: float | None = None
         dead: str | None = None
@@ -185,7 +188,7 @@ class SessionGateway:
                 self.forget(session_id)
             await self._clock.sleep(min(pause, max(0.0, deadline - self._clock.monotonic())))
             pause = min(pause * 2, _LONGEST_PAUSE)
-        raise DeadlineExceeded(f"{method} of session {session_id}", timeout_seconds)
+        raise DeadlineExceeded(f"{method} of session {session_id}", limit)
 
     # ---- the container --------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 from typing import Annotated
 from urllib.parse import unquote_to_bytes
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
@@ -48,8 +48,7 @@ class AnyPath(Convertor[str]):
 
 register_url_convertor("any_path", AnyPath())
 
-PREFIX = "/api/v1/sessions/{session_id}"
-router = APIRouter(prefix=PREFIX, dependencies=SIGNED)
+router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
 
 _PASSED_ON = ("range", "if-range", "if-none-match")
 _HANDED_BACK = (
@@ -60,6 +59,34 @@ _HANDED_BACK = (
     "content-length",
     "content-type",
 )
+
+_PathParameter = Annotated[
+    str, Path(description="relative to the workspace", examples=["src/main.py"])
+]
+
+
+async def get_directory_path(request: Request) -> str:
+    """Return the path behind ``/tree/``; empty for the workspace itself."""
+    return _as_sent(request, b"/tree")
+
+
+async def get_file_path(request: Request, path: _PathParameter) -> str:
+    """Return the path behind ``/files/``. Raises InvalidArgument when there is none."""
+    if not path:
+        raise InvalidArgument("path", "the path of a file in the workspace")
+    return _as_sent(request, b"/files")
+
+
+def _as_sent(request: Request, marker: bytes) -> str:
+    """Return a path to the byte as it was sent; bytes that are no UTF-8 become surrogate escapes."""
+    raw: bytes = request.scope["raw_path"]
+    # The session's id in front of it holds no slash, so the first marker is the right one.
+    sent = raw.partition(marker)[2].removeprefix(b"/")
+    return unquote_to_bytes(sent).decode("utf-8", "surrogateescape")
+
+
+FilePath = Annotated[str, Depends(get_file_path)]
+DirectoryPath = Annotated[str, Depends(get_directory_path)]
 IfMatch = Annotated[str | None, Header(description='the etag that the file must have, or "*"')]
 IfNoneMatch = Annotated[str | None, Header(description='"*": the file must not be there')]
 
@@ -90,11 +117,10 @@ async def processes(session: SessionDep, ingress: IngressDep) -> Processes:
 # ---- files ------------------------------------------------------------------------------------------
 
 
-@router.get("/tree", tags=["files"], responses=may_fail(400, 401, 404), include_in_schema=False)
+@router.get("/tree", tags=["files"], include_in_schema=False)
 @router.get("/tree/{path:any_path}", tags=["files"], responses=may_fail(400, 401, 404))
-async def tree(request: Request, session: SessionDep, ingress: IngressDep) -> Tree:
+async def tree(path: DirectoryPath, session: SessionDep, ingress: IngressDep) -> Tree:
     """List a directory."""
-    path = workspace_path(request, session, "tree")
     return Tree(
         **await ingress.gateway.on_container(
             session, lambda route: ingress.deps.codi.tree(route, path)
@@ -113,9 +139,10 @@ async def tree(request: Request, session: SessionDep, ingress: IngressDep) -> Tr
         **may_fail(400, 401, 404, 416),
     },
 )
-async def read_file(request: Request, session: SessionDep, ingress: IngressDep) -> Response:
+async def read_file(
+    request: Request, path: FilePath, session: SessionDep, ingress: IngressDep
+) -> Response:
     """Return a file's bytes; honours ``Range``, ``If-Range`` and ``If-None-Match``."""
-    path = workspace_path(request, session, "files")
     sent = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     stack = AsyncExitStack()
 
@@ -139,6 +166,7 @@ async def read_file(request: Request, session: SessionDep, ingress: IngressDep) 
 async def write_file(
     request: Request,
     response: Response,
+    path: FilePath,
     session: SessionDep,
     ingress: IngressDep,
     key: KeyDep,
@@ -146,7 +174,6 @@ async def write_file(
     if_none_match: IfNoneMatch = None,
 ) -> Receipt:
     """Save a file. The receipt comes when the file is durable and its version committed."""
-    path = workspace_path(request, session, "files")
     limit = ingress.deps.settings.max_file
     length = announced_length(request.scope)
     if length > limit:
@@ -175,14 +202,13 @@ async def write_file(
     responses=may_fail(400, 401, 404, 412),
 )
 async def delete_file(
-    request: Request,
+    path: FilePath,
     session: SessionDep,
     ingress: IngressDep,
     recursive: Annotated[bool, Query(description="also a directory with what is in it")] = False,
     if_match: IfMatch = None,
 ) -> None:
     """Remove a file, a link, or with ``recursive`` a directory."""
-    path = workspace_path(request, session, "files")
     await ingress.gateway.on_container(
         session,
         lambda route: ingress.deps.codi.delete(route, path, recursive=recursive, if_match=if_match),
@@ -259,19 +285,6 @@ async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> N
 async def _forget_terminal(ingress: Ingress, session: str, name: str) -> None:
     """Let the session forget it, or a new container would start its shell again."""
     await ingress.gateway.call(session, "report_terminals", {name: None})
-
-
-def workspace_path(request: Request, session_id: str, kind: str) -> str:
-    """Return the path behind ``/files/`` or ``/tree/``, to the byte as it was sent.
-
-    Bytes that are no UTF-8 become surrogate escapes. Raises InvalidArgument when there is none.
-    """
-    raw: bytes = request.scope.get("raw_path") or request.scope["path"].encode()
-    marker = f"/{session_id}/{kind}".encode()
-    path = unquote_to_bytes(raw.partition(marker)[2].removeprefix(b"/"))
-    if not path and kind == "files":
-        raise InvalidArgument("path", "the path of a file in the workspace")
-    return path.decode("utf-8", "surrogateescape")
 
 
 def _key_for(key: str, path: str) -> str:

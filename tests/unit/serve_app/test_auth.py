@@ -1,0 +1,284 @@
+"""Who gets in, how they stay in, and what keeps the others out."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus
+
+from coditect import AsyncClient, Forbidden, ServerBusy, TooManyRequests, Unauthorized
+from tests.fakes.ingress_fakes import ADMIN_EMAIL, EMAIL, PASSWORD
+from tests.support.waiting import wait_until
+
+
+async def login(http: httpx.AsyncClient, password: str = PASSWORD, **headers: str):
+    body = {"email": EMAIL, "password": password}
+    return await http.post("/api/v1/auth/login", json=body, headers=headers)
+
+
+async def test_login_answers_what_the_contract_says_and_sets_two_safe_cookies(rig):
+    await rig.add_user()
+    answer = await login(rig.http())
+    assert answer.status_code == 200
+    body = answer.json()
+    assert set(body) == {
+        "session_id",
+        "workspace_url",
+        "container_status",
+        "access_token",
+        "refresh_token",
+        "token_type",
+        "expires_in",
+    }
+    assert body["token_type"] == "Bearer"
+    assert body["workspace_url"] == f"{rig.url}/workspaces/{body['session_id']}"
+    cookies = answer.headers.get_list("set-cookie")
+    assert len(cookies) == 2
+    assert all("HttpOnly" in cookie and "SameSite=" in cookie for cookie in cookies)
+    assert any("Path=/api/v1/auth" in cookie for cookie in cookies)
+
+
+async def test_login_attaches_to_the_session_that_runs(rig, ada, session_id):
+    again = await ada.login(EMAIL.upper(), PASSWORD)
+    assert again.session_id == session_id
+    assert rig.pool.opened == 1
+
+
+async def test_unknown_user_wrong_password_and_disabled_account_get_the_same_answer(rig):
+    user = await rig.add_user()
+    http = rig.http()
+    wrong = await login(http, "wrong")
+    unknown = await http.post(
+        "/api/v1/auth/login", json={"email": "nobody@example.com", "password": "wrong"}
+    )
+    await rig.users.set_disabled(user.user_id, disabled=True)
+    disabled = await login(http)
+    documents = [answer.json() for answer in (wrong, unknown, disabled)]
+    assert [answer.status_code for answer in (wrong, unknown, disabled)] == [401] * 3
+    assert documents[0] == documents[1] == documents[2]
+
+
+async def test_unknown_users_cost_as_much_as_wrong_passwords(rig):
+    await rig.add_user()
+    http = rig.http()
+    loop = asyncio.get_running_loop()
+
+    async def seconds(email: str) -> float:
+        took = []
+        for _ in range(4):
+            began = loop.time()
+            await http.post("/api/v1/auth/login", json={"email": email, "password": "wrong"})
+            took.append(loop.time() - began)
+        return min(took)
+
+    known, unknown = await seconds(EMAIL), await seconds("nobody@example.com")
+    assert 0.5 < known / unknown < 2.0
+
+
+async def test_many_failures_have_to_wait_and_others_get_in(rig):
+    await rig.add_user()
+    http = rig.http()
+    for _ in range(10):
+        assert (await login(http, "wrong")).status_code == 401
+    refused = await login(http)
+    assert refused.status_code == 429
+    assert 1 <= int(refused.headers["retry-after"]) <= 60
+    await rig.add_user("grace@example.com")
+    async with AsyncClient(rig.url) as other:
+        await other.login("grace@example.com", PASSWORD)
+
+
+async def test_when_no_more_launches_are_taken_login_says_when_to_come_back(rig):
+    await rig.add_user()
+    rig.pool.busy = True
+    async with AsyncClient(rig.url) as client:
+        with pytest.raises(ServerBusy) as refused:
+            await client.login(EMAIL, PASSWORD)
+    assert refused.value.retry_after == 7
+
+
+async def test_a_refresh_token_rotates_and_its_reuse_ends_the_login(rig, ada):
+    http = rig.http()
+
+    async def refresh(token: str) -> httpx.Response:
+        return await http.post("/api/v1/auth/refresh", json={"refresh_token": token})
+
+    first = ada.refresh_token
+    second = (await refresh(first)).json()["refresh_token"]
+    assert second != first
+    # Two tabs at once, or a lost answer: within the overlap the same successor is given again.
+    assert (await refresh(first)).json()["refresh_token"] == second
+    third = (await refresh(second)).json()["refresh_token"]
+    real = rig.deps.clock.now()
+    rig.deps.clock.now = lambda: real + 100  # the overlap has passed
+    assert (await refresh(first)).status_code == 401
+    del rig.deps.clock.now
+    assert (await refresh(third)).status_code == 401
+
+
+async def test_bad_refresh_tokens_are_refused(rig):
+    http = rig.http()
+    for token in ("", "nonsense", "r-x.00", "r-x." + "0" * 64, "é.ü", "x" * 10_000):
+        answer = await http.post("/api/v1/auth/refresh", json={"refresh_token": token})
+        assert answer.status_code in {401, 422}, token
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_logout_ends_the_login_and_nothing_else(rig, ada, session_id):
+    refresh = ada.refresh_token
+    other = await rig.sign_in()
+    await ada.logout()
+    answer = await rig.http().post("/api/v1/auth/refresh", json={"refresh_token": refresh})
+    assert answer.status_code == 401
+    await other.refresh()
+    assert (await other.session(session_id)).session_id == session_id
+    await other.close()
+    assert (await rig.http().post("/api/v1/auth/logout")).status_code == 204
+
+
+async def test_bad_access_tokens_are_401(rig):
+    for header in ("", "Bearer", "Bearer a.b.c", "Basic YTpi", "Bearer " + "x" * 9000):
+        answer = await rig.http(headers={"authorization": header}).get("/api/v1/auth/me")
+        assert answer.status_code == 401, header
+        assert answer.headers["www-authenticate"].startswith("Bearer")
+
+
+async def test_a_ticket_is_no_access_token(rig, ada):
+    ticket = (await rig.http(ada).post("/api/v1/auth/ticket")).json()["ticket"]
+    answer = await rig.http(headers={"authorization": f"Bearer {ticket}"}).get("/api/v1/auth/me")
+    assert answer.status_code == 401
+
+
+async def test_an_expired_access_token_is_refused(rig, ada):
+    real = rig.deps.clock.now()
+    rig.deps.clock.now = lambda: real + 901
+    assert (await rig.http(ada).get("/api/v1/auth/me")).status_code == 401
+
+
+async def test_a_cookie_changes_something_only_from_a_page_of_ours(rig):
+    await rig.add_user()
+    browser = rig.http()
+    await login(browser)
+    body = {"name": "second"}
+    assert (await browser.get("/api/v1/auth/me")).json()["email"] == EMAIL
+    assert (await browser.post("/api/v1/sessions", json=body)).status_code == 403
+    for origin in ("http://evil.example", "null", rig.url + ".evil.example", "http://["):
+        answer = await browser.post("/api/v1/sessions", json=body, headers={"origin": origin})
+        assert answer.status_code == 403, origin
+    ours = await browser.post("/api/v1/sessions", json=body, headers={"origin": rig.url})
+    assert ours.status_code == 201
+
+
+async def test_a_foreign_page_cannot_sign_its_visitor_in(rig):
+    await rig.add_user()
+    assert (await login(rig.http(), origin="http://evil.example")).status_code == 403
+
+
+async def test_a_browser_refreshes_by_cookie(rig):
+    await rig.add_user()
+    browser = rig.http()
+    await login(browser)
+    before = browser.cookies["coditect_refresh"]
+    assert (await browser.post("/api/v1/auth/refresh")).status_code == 403
+    answer = await browser.post("/api/v1/auth/refresh", headers={"origin": rig.url})
+    assert answer.status_code == 200
+    assert browser.cookies["coditect_refresh"] != before
+    assert (
+        await browser.post("/api/v1/auth/logout", headers={"origin": rig.url})
+    ).status_code == 204
+    assert "coditect_access" not in browser.cookies
+
+
+async def socket(url: str, **options) -> str:
+    async with connect(url, **options) as open_socket:
+        return str(await asyncio.wait_for(open_socket.recv(), 10))
+
+
+async def test_a_socket_opens_by_ticket_once_and_never_by_cookie(rig, ada, session_id):
+    http = rig.http(ada)
+    url = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{session_id}/events"
+    cookie = {"cookie": f"coditect_access={ada.access_token}"}
+    with pytest.raises(ConnectionClosed) as closed:
+        await socket(url, origin=rig.url, additional_headers=cookie)
+    assert closed.value.rcvd.code == 4401
+    ticket = (await http.post("/api/v1/auth/ticket")).json()["ticket"]
+    first = await socket(f"{url}?ticket={ticket}", origin=rig.url)
+    assert json.loads(first)["data"]["phase"] in {"starting", "ready"}
+    with pytest.raises(ConnectionClosed) as closed:
+        await socket(f"{url}?ticket={ticket}", origin=rig.url)
+    assert "before" in closed.value.rcvd.reason
+    ticket = (await http.post("/api/v1/auth/ticket")).json()["ticket"]
+    with pytest.raises(ConnectionClosed) as closed:
+        await socket(f"{url}?ticket={ticket}", origin="http://evil.example")
+    assert closed.value.rcvd.code == 4403
+
+
+async def test_a_program_opens_a_socket_by_header_or_subprotocol(rig, ada, session_id):
+    url = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{session_id}/events"
+    await socket(url, additional_headers={"authorization": f"Bearer {ada.access_token}"})
+    offered = ["coditect", f"bearer.{ada.access_token}"]
+    async with connect(url, subprotocols=offered) as open_socket:
+        assert open_socket.subprotocol == "coditect"
+    with pytest.raises(InvalidStatus) as refused:
+        await socket(url)
+    assert refused.value.response.status_code == 401
+    assert json.loads(refused.value.response.body)["code"] == "unauthenticated"
+
+
+async def test_users_are_made_changed_and_disabled_by_administrators_only(rig, ada, admin):
+    with pytest.raises(Forbidden):
+        await ada.create_user("x@example.com", PASSWORD)
+    made = await admin.create_user("x@example.com", PASSWORD)
+    http = rig.http(admin)
+    conflict = await http.post(
+        "/api/admin/users", json={"email": "X@example.com", "password": PASSWORD}
+    )
+    assert conflict.status_code == 409
+    async with AsyncClient(rig.url) as person:
+        await person.login("x@example.com", PASSWORD)
+        assert (await http.delete(f"/api/admin/users/{made.user_id}")).status_code == 204
+        with pytest.raises(Unauthorized):
+            await person.me()
+    change = {"disabled": False, "password": "another password", "role": "admin"}
+    answer = await http.patch(f"/api/admin/users/{made.user_id}", json=change)
+    assert answer.json()["role"] == "admin"
+    async with AsyncClient(rig.url) as person:
+        await person.login("x@example.com", "another password")
+    assert (await http.patch("/api/admin/users/u-none", json=change)).status_code == 404
+    mine = (await admin.me()).user_id
+    assert (await http.delete(f"/api/admin/users/{mine}")).status_code == 400
+
+
+async def test_the_audit_trail_tells_of_sign_ins(rig, admin):
+    await login(rig.http(), "wrong")
+    http = rig.http(admin)
+
+    async def lines() -> list[tuple[str, str]]:
+        entries = (await http.get("/api/admin/audit")).json()["entries"]
+        return [(entry["action"], entry["result"]) for entry in entries]
+
+    found = await wait_until(lines, lambda seen: ("login", "refused") in seen, 5)
+    assert ("login", "ok") in found
+    assert (await rig.http().get("/api/admin/audit")).status_code == 401
+
+
+async def test_password_checks_queue_up_to_a_bound(rig, monkeypatch):
+    await rig.add_user()
+    passwords = rig.app.state.ingress.passwords
+    monkeypatch.setattr(passwords, "_limit", 3)
+    http = rig.http()
+    answers = await asyncio.gather(*(login(http) for _ in range(12)))
+    statuses = [answer.status_code for answer in answers]
+    assert set(statuses) == {200, 429}
+    assert all("retry-after" in a.headers for a in answers if a.status_code == 429)
+
+
+async def test_the_client_says_too_many_requests(rig, monkeypatch):
+    monkeypatch.setattr(rig.app.state.ingress.passwords, "_limit", 0)
+    async with AsyncClient(rig.url) as client:
+        with pytest.raises(TooManyRequests):
+            await client.login(ADMIN_EMAIL, PASSWORD)
