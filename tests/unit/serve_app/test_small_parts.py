@@ -1,0 +1,286 @@
+"""The parts that decide by themselves: throttle, tokens, problem documents, metrics, bootstrapping."""
+
+from __future__ import annotations
+
+import pickle
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors import errors
+from actors.errors import CoditectError, TooManyRequests, Unauthenticated
+from actors.records import Role, UserRecord
+from actors.statistics import Histogram
+from cluster.clock import SystemClock
+from cluster.settings import Settings
+from serve_app import problems
+from serve_app.access import Signer
+from serve_app.bootstrap import ensure_admin
+from serve_app.exposition import expose
+from serve_app.metrics import RATE_SECONDS, IngressMetrics
+from serve_app.refresh import seal
+from serve_app.routes.admin import only_local
+from serve_app.throttle import PER_ACCOUNT, PER_ADDRESS, WINDOW_SECONDS, LoginThrottle
+
+# ---- throttle ---------------------------------------------------------------------------------------
+
+
+def test_a_guesser_waits_and_the_window_passes():
+    throttle = LoginThrottle()
+    for _ in range(PER_ADDRESS):
+        throttle.check("a", "1", 0.0)
+        throttle.failed("a", "1", 0.0)
+    with pytest.raises(TooManyRequests) as refused:
+        throttle.check("a", "1", 1.0)
+    assert refused.value.retry_after_seconds == WINDOW_SECONDS - 1.0
+    throttle.check("a", "2", 1.0)
+    throttle.check("b", "1", 1.0)
+    throttle.check("a", "1", WINDOW_SECONDS)
+
+
+def test_changing_addresses_helps_only_so_far():
+    throttle = LoginThrottle()
+    for number in range(PER_ACCOUNT):
+        throttle.check("a", str(number), 0.0)
+        throttle.failed("a", str(number), 0.0)
+    with pytest.raises(TooManyRequests):
+        throttle.check("a", "new", 0.0)
+
+
+def test_the_table_of_failures_is_bounded():
+    throttle = LoginThrottle(limit=100)
+    for number in range(1000):
+        throttle.failed(str(number), "1", 0.0)
+    assert len(throttle) <= 100
+
+
+def test_success_forgets_the_failures_of_that_address():
+    throttle = LoginThrottle()
+    for _ in range(PER_ADDRESS):
+        throttle.failed("a", "1", 0.0)
+    throttle.succeeded("a", "1")
+    throttle.check("a", "1", 0.0)
+
+
+# ---- tokens -----------------------------------------------------------------------------------------
+
+
+def signer(key: bytes = b"k" * 32, tenant: str = "t") -> Signer:
+    numbers = count()
+    return Signer(key, tenant, lambda prefix: f"{prefix}-{next(numbers)}")
+
+
+def test_a_token_says_who_until_it_expires():
+    token = signer().access_token("u-1", Role.ADMIN, "f-1", now=100.0, ttl=10.0)
+    claims = signer().read_access_token(token, 109.0)
+    assert (claims.user_id, claims.role, claims.family) == ("u-1", Role.ADMIN, "f-1")
+    with pytest.raises(Unauthenticated):
+        signer().read_access_token(token, 110.0)
+
+
+def test_tokens_of_other_keys_tenants_and_kinds_are_refused():
+    token = signer().access_token("u-1", Role.USER, "f-1", now=0.0, ttl=10.0)
+    ticket = signer().ticket("u-1", Role.USER, "f-1", now=0.0)
+    for read in (
+        lambda: signer(b"x" * 32).read_access_token(token, 1.0),
+        lambda: signer(tenant="other").read_access_token(token, 1.0),
+        lambda: signer().read_access_token(ticket, 1.0),
+        lambda: signer().read_ticket(token, 1.0),
+        lambda: signer().read_access_token(token[:-2], 1.0),
+        # "none" is no algorithm here: {"alg":"none","typ":"JWT"}
+        lambda: signer().read_access_token(
+            "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0." + token.split(".")[1] + ".", 1.0
+        ),
+    ):
+        with pytest.raises(Unauthenticated):
+            read()
+
+
+@given(st.text())
+def test_no_text_is_a_token(text):
+    with pytest.raises(Unauthenticated):
+        signer().read_access_token(text, 0.0)
+
+
+@given(st.binary(min_size=32, max_size=32), st.binary(min_size=32, max_size=32), st.text())
+def test_sealing_twice_uncovers(secret, under, name):
+    assert seal(seal(secret, under, name), under, name) == secret
+
+
+# ---- problem documents ------------------------------------------------------------------------------
+
+
+def every_error(kind: type[CoditectError] = CoditectError):
+    yield kind
+    for child in kind.__subclasses__():
+        if child.__module__ == "actors.errors":
+            yield from every_error(child)
+
+
+def made(kind: type[CoditectError]) -> CoditectError:
+    arguments = {"InvalidArgument": ("f", "r"), "PreconditionFailed": ("w", "e", "a")}
+    for attempt in (
+        arguments.get(kind.__name__, ()),
+        (),
+        ("a",),
+        ("a", 1),
+        ("a", 1, 2),
+        ("a",) * 4,
+    ):
+        try:
+            error = kind(*attempt)
+            str(error)
+        except (TypeError, ValueError):
+            continue
+        return error
+    raise AssertionError(kind)
+
+
+@pytest.mark.parametrize("kind", sorted(set(every_error()), key=lambda kind: kind.__name__))
+def test_every_error_has_a_document(kind):
+    error = made(kind)
+    body, headers = problems.from_error(pickle.loads(pickle.dumps(error)), "/x")
+    assert body["status"] == problems.status_of(error)
+    assert body["code"] == kind.code
+    if error.retryable:
+        assert int(headers["retry-after"]) >= 1
+    problems.encode(body)
+
+
+def test_bugs_are_not_explained_to_callers():
+    error = errors.IllegalTransition("session", "ready", "secret inside", ())
+    body, _ = problems.from_error(error, "/x")
+    assert body["status"] == 500
+    assert "secret" not in body["detail"]
+
+
+@given(st.text())
+def test_any_text_can_stand_in_a_document(text):
+    body = problems.document(400, "c", text, text)
+    problems.encode(body)
+    assert body["detail"].isprintable()
+
+
+# ---- metrics ----------------------------------------------------------------------------------------
+
+
+def test_the_exposition_adds_replicas_up_and_parses():
+    first, second = IngressMetrics(), IngressMetrics()
+    for number in range(10):
+        first.observe("GET", "/a", 500 if number == 0 else 200, 0.01, float(number))
+        second.observe("GET", "/a", 200, 3.0, float(number))
+    launch = Histogram()
+    launch.observe(0.02)
+    text = expose(
+        {"r1": first.snapshot({}), "r2": second.snapshot({"odd": 1.5})},
+        {
+            "pool-1": {
+                "kind": "pool",
+                "stats": {
+                    "container_launch_seconds": launch.snapshot(),
+                    "pool_utilization": 0.25,
+                    "text": "left out",
+                },
+            }
+        },
+        {"sessions": {"ready": 3}, "stuck": [], "checked_at": None, "age_seconds": 0.5},
+        active_containers=3,
+    )
+    samples = {
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+    assert samples["error_rate", ()] == 0.05
+    assert samples["active_containers", ()] == 3
+    assert samples["pool_utilization", (("pool", "pool-1"),)] == 0.25
+    assert samples["container_launch_time_count", (("pool", "pool-1"),)] == 1
+    assert samples["coditect_sessions", (("phase", "ready"),)] == 3
+
+
+def test_the_error_rate_forgets():
+    metrics = IngressMetrics()
+    metrics.observe("GET", "/a", 500, 0.1, 0.0)
+    metrics.observe("GET", "/a", 200, 0.1, RATE_SECONDS + 11.0)
+    assert metrics.snapshot({})["recent"] == [1.0, 0.0]
+
+
+def test_routes_are_bounded():
+    metrics = IngressMetrics()
+    for number in range(1000):
+        metrics.observe("GET", f"/{number}", 200, 0.1, 0.0)
+    assert len(metrics.snapshot({})["api"]) <= 201
+
+
+@pytest.mark.parametrize(
+    ("host", "public_url", "local"),
+    [
+        ("127.0.0.1", None, True),
+        ("::1", None, True),
+        ("localhost", None, True),
+        ("0.0.0.0", None, False),
+        ("127.0.0.1", "https://example.com", False),
+        ("example.com", None, False),
+    ],
+)
+def test_who_may_read_metrics_without_signing_in(host, public_url, local):
+    assert only_local(Settings(host=host, public_url=public_url)) is local
+
+
+# ---- the first administrator ------------------------------------------------------------------------
+
+
+class MemoryUsers:
+    def __init__(self) -> None:
+        self.records: dict[str, UserRecord] = {}
+
+    async def create(self, record):
+        self.records[record.user_id] = record
+        return record
+
+    async def by_email(self, email):
+        return next((r for r in self.records.values() if r.email == email), None)
+
+    async def page(self, *, after=None, limit=1000):
+        return [r for _, r in sorted(self.records.items()) if after is None or r.user_id > after][
+            :limit
+        ]
+
+    async def set_password_hash(self, user_id, password_hash):
+        return self.change(user_id, password_hash=password_hash)
+
+    async def set_role(self, user_id, role):
+        return self.change(user_id, role=role)
+
+    def change(self, user_id, **changes):
+        self.records[user_id] = self.records[user_id].model_copy(update=changes)
+        return self.records[user_id]
+
+
+async def first(users, **settings):
+    return await ensure_admin(users, Settings(**settings), lambda _: "made-up", SystemClock())
+
+
+async def test_an_administrator_is_made_once_and_its_password_told_once():
+    users = MemoryUsers()
+    assert await first(users) == ("admin@localhost", "made-up")
+    assert await first(users) == ("admin@localhost", None)
+    assert len(users.records) == 1
+
+
+async def test_the_settings_name_the_administrator_and_change_its_password():
+    users = MemoryUsers()
+    named = {"admin_email": "ada@example.com", "admin_password": "first-password"}
+    assert await first(users, **named) == ("ada@example.com", None)
+    [before] = users.records.values()
+    await first(users, **named)
+    assert list(users.records.values()) == [before]
+    await first(users, **(named | {"admin_password": "second-password"}))
+    [after] = users.records.values()
+    assert after.password_hash != before.password_hash
+    users.change(after.user_id, role=Role.USER)
+    await first(users, admin_email="ada@example.com")
+    assert next(iter(users.records.values())).role is Role.ADMIN
