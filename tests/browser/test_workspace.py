@@ -11,6 +11,7 @@ from playwright.async_api import Page, expect
 
 from tests.integration.conftest import PASSWORD
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD
+from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.browser]
 
@@ -24,10 +25,13 @@ async def sign_in(page: Page, url: str, email: str) -> None:
     await terminal_ready(page)
 
 
+async def terminal_text(page: Page) -> str:
+    # Not wait_for_function: it evaluates strings inside the page, which the page's policy forbids.
+    return await page.evaluate("window.coditect ? window.coditect.terminalText() : ''")
+
+
 async def terminal_ready(page: Page) -> None:
-    await page.wait_for_function(
-        "window.coditect && window.coditect.terminalText().trim().length > 0"
-    )
+    await wait_until(lambda: terminal_text(page), lambda text: text.strip())
 
 
 async def type_line(page: Page, line: str) -> None:
@@ -37,9 +41,9 @@ async def type_line(page: Page, line: str) -> None:
 
 
 async def see(page: Page, text: str) -> None:
-    await page.wait_for_function(
-        "text => window.coditect.terminalText().split('\\n').some(line => line.trim() === text)",
-        arg=text,
+    await wait_until(
+        lambda: terminal_text(page),
+        lambda shown: any(line.strip() == text for line in shown.splitlines()),
     )
 
 
@@ -52,7 +56,7 @@ async def test_a_person_works_loses_the_container_and_comes_back(page, context, 
     os.kill(server.containers()[details.container_id], signal.SIGKILL)
     await type_line(page, "cat made.txt")
     await see(page, "from-shell")
-    assert "hello" in await page.evaluate("window.coditect.terminalText()")
+    assert "hello" in await terminal_text(page)
     assert page.url.endswith(f"/workspaces/{person.session_id}")
 
     await page.close()
