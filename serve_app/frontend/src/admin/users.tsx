@@ -188,8 +188,8 @@ export function AuditSection() {
                 <tr key={index}>
                   <td>{timeOf(entry.at)}</td>
                   <td>{emailOf(entry.user_id)}</td>
-                  <td>
-                    {entry.action} <code>{entry.resource}</code>
+                  <td title={entry.resource}>
+                    {entry.action} <code>{shortResource(entry.resource)}</code>
                   </td>
                   <td>{entry.ip_address ?? "–"}</td>
                   <td>
@@ -203,6 +203,10 @@ export function AuditSection() {
       )}
     </section>
   );
+}
+
+function shortResource(resource: string): string {
+  return resource.length > 20 ? `${resource.slice(0, 18)}…` : resource;
 }
 
 function timeOf(at: number | string): string {

@@ -1,6 +1,6 @@
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { Icon } from "./icons";
 
 interface DialogProps {
@@ -14,7 +14,7 @@ interface DialogProps {
 export function Dialog({ title, onClose, children, wide }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     element.current?.showModal();
     return () => {
@@ -95,7 +95,7 @@ export function Questions() {
     <Dialog key={now} title={now.title} onClose={() => finish(null)}>
       <div class="dialog-text">{now.text}</div>
       <footer>
-        <button type="button" class="button" onClick={() => finish(null)}>
+        <button type="button" class="button" autofocus onClick={() => finish(null)}>
           Cancel
         </button>
         {now.choices.map((choice) => (

@@ -1,5 +1,5 @@
 import type { ComponentChildren } from "preact";
-import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 
 export interface MenuItem {
   label: string;
@@ -32,7 +32,7 @@ export function Menu({ entries, at, label, onClose }: MenuProps) {
       y: Math.max(4, Math.min(at.y, innerHeight - box.height - 4)),
     });
   }, [at.x, at.y]);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const before = document.activeElement;
     items(list.current)[0]?.focus();
     const outside = (event: Event) => {

@@ -13,7 +13,7 @@ import {
   showFile,
 } from "./editors";
 import { download } from "./files";
-import { baseName, parent } from "./paths";
+import { baseName, parent, shown } from "./paths";
 import { type StripTab, TabStrip } from "./tab-strip";
 
 export function EditorPane() {
@@ -55,8 +55,8 @@ function stripTab(tab: FileTab): StripTab {
   const path = tab.path.value;
   const name = baseName(path);
   const twin = fileTabs.value.some((each) => each !== tab && baseName(each.path.value) === name);
-  const label = twin && parent(path) !== "" ? `${name} · ${parent(path)}` : name;
-  return { id: path, label, title: path, dirty: tab.dirty.value };
+  const label = shown(twin && parent(path) !== "" ? `${name} · ${parent(path)}` : name);
+  return { id: path, label, title: shown(path), dirty: tab.dirty.value };
 }
 
 function FileTools({ tab }: { tab: FileTab }) {

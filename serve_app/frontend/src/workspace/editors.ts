@@ -7,7 +7,7 @@ import { say, sayFailure } from "../ui/toasts";
 import type { CodeView } from "./code-view";
 import * as files from "./files";
 import { type Memory, remember } from "./memory";
-import { isWithin, moved } from "./paths";
+import { isText, isWithin, moved } from "./paths";
 import { noteSave } from "./session";
 import { listeners, touched } from "./tree-store";
 
@@ -127,9 +127,9 @@ async function store(tab: FileTab, code: CodeView, match: string | "new" | null)
 async function settleConflict(tab: FileTab, code: CodeView): Promise<boolean> {
   const answer = await ask(
     "The file was changed elsewhere",
-    `“${tab.path.value}” is not as it was when you opened it. Keep your text, or read the file's?`,
+`“${tab.path.value}” was changed since you opened it. Read it again and lose your changes, or overwrite it with your text?`,
     [
-      { value: "reload", label: "Read the file" },
+      { value: "reload", label: "Read it again" },
       { value: "overwrite", label: "Overwrite with mine", kind: "danger" },
     ],
   );
@@ -199,9 +199,10 @@ function drop(tab: FileTab): void {
 }
 
 function rememberFiles(): void {
+  const active = activeFile.value?.path.value ?? null;
   remember({
-    open_files: fileTabs.value.map((tab) => tab.path.value),
-    active_file: activeFile.value?.path.value ?? null,
+    open_files: fileTabs.value.map((tab) => tab.path.value).filter(isText),
+    active_file: active !== null && isText(active) ? active : null,
   });
 }
 

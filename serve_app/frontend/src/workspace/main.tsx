@@ -7,10 +7,10 @@ import { restoreFiles } from "./editors";
 import { followEvents } from "./events-link";
 import { layout } from "./layout";
 import { readMemory } from "./memory";
-import { awake, loadSession, loadUser, missing, session } from "./session";
+import { awake, loadSession, loadUser, missing, phase, session } from "./session";
 import { installShortcuts } from "./shortcuts";
 import { signedOut } from "./signed-out";
-import { openTerminals, outputCount, terminalText } from "./terminals";
+import { activeTab, openTerminals, outputCount, terminalText } from "./terminals";
 import { load, refresh } from "./tree-store";
 import "../styles/base.css";
 import "./workspace.css";
@@ -43,6 +43,12 @@ async function begin(): Promise<void> {
     return;
   }
   followEvents();
+  effect(() => {
+    // Whoever pressed a button of a notice that is gone now goes on in the terminal.
+    if (phase.value === "ready" && document.activeElement === document.body) {
+      activeTab.peek()?.view.focus();
+    }
+  });
   // A sleeping session is not woken by looking at it: terminals and files wait for a container.
   let begun = false;
   effect(() => {
@@ -61,14 +67,16 @@ async function begin(): Promise<void> {
 /** Look at the tree again when something may have changed it. */
 function followChanges(): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
+  const look = () => {
+    // Reading files would wake a sleeping session.
+    if (document.visibilityState === "visible" && awake.value) void refresh();
+  };
   effect(() => {
     if (outputCount.value === 0) return;
     timer ??= setTimeout(() => {
       timer = undefined;
-      if (document.visibilityState === "visible") void refresh();
+      look();
     }, SETTLE_MILLISECONDS);
   });
-  document.addEventListener("visibilitychange", () => {
-    if (document.visibilityState === "visible" && awake.value) void refresh();
-  });
+  document.addEventListener("visibilitychange", look);
 }

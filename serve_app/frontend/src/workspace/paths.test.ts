@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { baseName, decodeName, encodePath, isWithin, join, moved, nameProblem, parent } from "./paths";
+import { baseName, decodeName, encodePath, isText, isWithin, join, moved, nameProblem, parent, shown } from "./paths";
 
 test("the workspace itself has no name", () => {
   expect([join("", "a"), join("a", "b"), parent("a"), parent("a/b/c"), baseName("a/b")]).toEqual([
@@ -29,4 +29,9 @@ test("names that are not UTF-8 come back as the same bytes", () => {
   expect(encodePath(`dir/${decodeName("caf%E9%20x%C3%A9")}`)).toBe("dir/caf%E9%20x%C3%A9");
   expect(encodePath(decodeName("%FF%80x%41"))).toBe("%FF%80xA");
   expect(encodePath("a b/ü/😀?#")).toBe("a%20b/%C3%BC/%F0%9F%98%80%3F%23");
+});
+
+test("what is no text is shown as such", () => {
+  expect(shown("a\nb/\udce9/😀\u007f")).toBe("a↵b/\ufffd/😀\ufffd");
+  expect([isText("naïve 😀"), isText("caf\udce9")]).toEqual([true, false]);
 });

@@ -52,6 +52,16 @@ export function decodeName(encoded: string): string {
   });
 }
 
+/** Whether a path is UTF-8, as JSON wants it. */
+export function isText(path: string): boolean {
+  return !/[\ud800-\udfff]/u.test(path);
+}
+
+/** A path as people see it: line breaks, other control characters and bytes that are no text are visible. */
+export function shown(path: string): string {
+  return path.replace(/\n/g, "↵").replace(/[\u0000-\u001f\u007f]|[\ud800-\udfff]/gu, "\ufffd");
+}
+
 /** A path in an address: every segment percent-encoded, slashes kept; undoes `decodeName`. */
 export function encodePath(path: string): string {
   return path.split("/").map(encodeSegment).join("/");

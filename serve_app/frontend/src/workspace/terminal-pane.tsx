@@ -113,7 +113,8 @@ function SearchBar({ tab }: { tab: TerminalTab }) {
       activeMatchColorOverviewRuler: "#0c7a61",
     },
   };
-  useEffect(() => {
+  // At once, since keys typed after the shortcut are meant for the field.
+  useLayoutEffect(() => {
     input.current?.focus();
     const watch = tab.view.search.onDidChangeResults(setResult);
     return () => {

@@ -240,8 +240,7 @@ export class TerminalView implements TerminalSink {
 
   /** Draw with the graphics card where that is not a burden; the default renderer stays otherwise. */
   private async useWebGl(): Promise<void> {
-    const probe = document.createElement("canvas");
-    if (!probe.getContext("webgl2", { failIfMajorPerformanceCaveat: true })) return;
+    if (!hasGraphicsCard()) return;
     try {
       const { WebglAddon } = await import("@xterm/addon-webgl");
       const addon = new WebglAddon();
@@ -251,6 +250,18 @@ export class TerminalView implements TerminalSink {
       // No context after all.
     }
   }
+}
+
+/** Whether WebGL is more than a drawing program on the processor. */
+function hasGraphicsCard(): boolean {
+  const context = document
+    .createElement("canvas")
+    .getContext("webgl2", { failIfMajorPerformanceCaveat: true });
+  if (!context) return false;
+  const info = context.getExtension("WEBGL_debug_renderer_info");
+  const name = String(context.getParameter(info?.UNMASKED_RENDERER_WEBGL ?? context.RENDERER));
+  context.getExtension("WEBGL_lose_context")?.loseContext();
+  return !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
 }
 
 function openLink(uri: string): void {

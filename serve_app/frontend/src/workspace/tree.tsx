@@ -1,4 +1,4 @@
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { formatBytes } from "../lib/format";
 import { Icon, type IconName } from "../ui/icons";
 import { Menu, type MenuEntries } from "../ui/menu";
@@ -6,7 +6,7 @@ import { sayFailure } from "../ui/toasts";
 import { activeFile, openFile } from "./editors";
 import { download } from "./files";
 import { drawerOpen, narrowPane } from "./layout";
-import { nameProblem, parent } from "./paths";
+import { nameProblem, parent, shown } from "./paths";
 import {
   collapse,
   type Draft,
@@ -212,7 +212,7 @@ function TreeRow({ row, tabbable, dropping, onMenu }: TreeRowProps) {
           {directory && <Icon name="chevron" />}
         </span>
         <Icon name={directory ? "folder" : entry.type === "link" ? "link" : "file"} />
-        <span class="tree-name">{shownName(entry.name)}</span>
+        <span class="tree-name">{shown(entry.name)}</span>
         <button
           type="button"
           class="icon-button small tree-actions"
@@ -241,7 +241,7 @@ function NewEntry({ directory, level }: { directory: string; level: number }) {
 function NameInput(props: { now: Draft; initial: string; style: { paddingLeft: string } }) {
   const input = useRef<HTMLInputElement>(null);
   const [problem, setProblem] = useState<string | null>(null);
-  useEffect(() => {
+  useLayoutEffect(() => {
     const dot = props.initial.lastIndexOf(".");
     input.current?.focus();
     input.current?.setSelectionRange(0, dot > 0 ? dot : props.initial.length);
@@ -402,13 +402,6 @@ function onTreeKey(
     }
   }
   event.preventDefault();
-}
-
-/** Newlines and other control characters in names, made visible. */
-function shownName(name: string): string {
-  return name.replace(/[\u0000-\u001f\u007f]/g, (character) =>
-    String.fromCharCode(0x2400 + (character === "\u007f" ? 0x21 : character.charCodeAt(0))),
-  );
 }
 
 function titleOf(row: Row & { kind: "entry" }): string {
