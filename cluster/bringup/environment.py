@@ -60,6 +60,8 @@ def _ray(settings: Settings, layout: Layout) -> dict[str, str]:
         "RAY_gcs_storage": "rocksdb",
         "RAY_gcs_storage_path": str(layout.gcs_dir),
         "RAY_gcs_rpc_server_reconnect_timeout_s": str(GCS_RECONNECT_SECONDS),
+        # Ray runs workers at 15, below everything else of the machine; here they are the server.
+        "RAY_worker_niceness": "0",
         # A dead node is noticed within about 2 s instead of 18 s.
         "RAY_health_check_initial_delay_ms": "5000",
         "RAY_health_check_period_ms": "500",

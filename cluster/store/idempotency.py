@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 from cluster.store.engine import KeyRange
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction
@@ -11,16 +13,23 @@ MAX_KEY_CHARACTERS = 200
 _EXPIRED_PER_CALL = 2
 
 
+def place(keys: Keyspace, key: str) -> bytes:
+    """Return where the answer to this key is kept; a long key is kept by its digest."""
+    if len(key) > MAX_KEY_CHARACTERS:
+        key = hashlib.blake2b(key.encode(), digest_size=32).hexdigest()
+    return keys.idempotency.key(key)
+
+
 async def recall(tr: Transaction, keys: Keyspace, key: str) -> bytes | None:
     """Return what was answered under this key."""
-    return await tr.get(keys.idempotency.key(key[:MAX_KEY_CHARACTERS]))
+    return await tr.get(place(keys, key))
 
 
 async def remember(tr: Transaction, keys: Keyspace, key: str, answer: bytes, now: float) -> None:
     """Keep an answer for a day; removes a few that are older."""
-    short = key[:MAX_KEY_CHARACTERS]
-    tr.set(keys.idempotency.key(short), answer)
-    tr.set(keys.idempotency_ages.key(int(now * 1000), short), b"")
+    kept_at = place(keys, key)
+    tr.set(kept_at, answer)
+    tr.set(keys.idempotency_ages.key(int(now * 1000), *keys.idempotency.unpack(kept_at)), b"")
     ages = keys.idempotency_ages
     expired = KeyRange(ages.range().begin, ages.key(int((now - LIFE_SECONDS) * 1000)))
     for age, _ in await tr.get_range(expired, limit=_EXPIRED_PER_CALL, snapshot=True):

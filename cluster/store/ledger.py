@@ -185,6 +185,11 @@ async def _claim(
     container_id: str | None,
     dead_actor_id: str | None,
 ) -> Claim:
+    # One round trip for what is read below one by one: this is the path of every login.
+    wanted = [keys.session_names.key(blank.user_id, blank.name), idempotency.place(keys, key)]
+    if container_id is not None:
+        wanted.append(keys.containers.key(container_id))
+    await tr.get_many(wanted, snapshot=True)
     answered = await idempotency.recall(tr, keys, key)
     if answered is not None:
         return Claim.model_validate_json(answered)
