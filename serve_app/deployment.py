@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve
+from ray.serve.schema import LoggingConfig
 
 from actors.directory import ActorDirectory
 from cluster.clock import SystemClock
@@ -61,6 +62,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
     health_check_period_s=2.0,
     health_check_timeout_s=10.0,
     ray_actor_options={"num_cpus": 0},
+    logging_config=LoggingConfig(enable_access_log=False),  # ours says more, see middleware.py
 )
 @serve.ingress()
 class IngressDeployment:

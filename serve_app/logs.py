@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import structlog
 
@@ -10,6 +11,7 @@ import structlog
 def configure(level: str) -> None:
     """Set structlog up for this process; ``level`` is a name such as ``info``."""
     structlog.configure(
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         processors=[
             structlog.contextvars.merge_contextvars,
             structlog.processors.add_log_level,

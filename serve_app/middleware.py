@@ -194,8 +194,7 @@ def _given_id(scope: Scope) -> str | None:
 
 
 def _template(scope: Mapping[str, Any]) -> str:
-    route = scope.get("route")
-    path = getattr(route, "path", None)
+    path = getattr(scope.get("route"), "path", None) or scope["state"].get("route")
     if isinstance(path, str):
         return path
     return "/static" if str(scope["path"]).startswith("/static/") else "unmatched"

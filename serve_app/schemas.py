@@ -62,6 +62,12 @@ class Credentials(Asked):
     password: Password
 
 
+class Providers(BaseModel):
+    """Names of identity providers that people may sign in with."""
+
+    providers: list[str]
+
+
 class Presented(Asked):
     """A refresh token; browsers leave it out, since their cookie has it."""
 

@@ -25,6 +25,7 @@ from serve_app.schemas import (
     Credentials,
     LoggedIn,
     Presented,
+    Providers,
     Ticket,
     Tokens,
     User,
@@ -53,6 +54,12 @@ async def login(
         container_status=session.container_status.value,
         **_tokens(pair),
     )
+
+
+@router.get("/providers", responses=may_fail())
+async def providers() -> Providers:
+    """List the ways to sign in other than by password."""
+    return Providers(providers=[])
 
 
 @router.post("/refresh", responses=may_fail(400, 401, 403, 422))

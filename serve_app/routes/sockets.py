@@ -33,39 +33,32 @@ MAX_EVENTS_WAITING = 256
 
 def install(app: FastAPI) -> None:
     """Add the sockets to the application."""
-
-    async def terminal(scope: Scope, receive: Receive, send: Send) -> None:
-        await _serve(app, _Terminal(), BrowserSocket(scope, receive, send), scope)
-
-    async def events(scope: Scope, receive: Receive, send: Send) -> None:
-        await _serve(app, _Events(), BrowserSocket(scope, receive, send), scope)
-
-    app.router.routes.append(WebSocketRoute(TERMINAL_PATH, _Asgi(terminal)))
-    app.router.routes.append(WebSocketRoute(EVENTS_PATH, _Asgi(events)))
+    app.router.routes.append(WebSocketRoute(TERMINAL_PATH, _Endpoint(app, _Terminal)))
+    app.router.routes.append(WebSocketRoute(EVENTS_PATH, _Endpoint(app, _Events)))
 
 
-class _Asgi:
-    """An ASGI application that Starlette does not take for a function of a WebSocket object."""
+class _Endpoint:
+    """An ASGI application: Starlette would wrap a function in its own WebSocket object."""
 
-    def __init__(self, call: Any) -> None:
-        self._call = call
+    def __init__(self, app: FastAPI, kind: type[_Terminal | _Events]) -> None:
+        self._app = app
+        self._kind = kind
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        await self._call(scope, receive, send)
+        """Serve one socket."""
+        await _serve(self._app.state.ingress, self._kind(), BrowserSocket(scope, receive, send))
 
 
-async def _serve(
-    app: FastAPI, kind: _Terminal | _Events, socket: BrowserSocket, scope: Scope
-) -> None:
-    ingress: Ingress = app.state.ingress
+async def _serve(ingress: Ingress, kind: _Terminal | _Events, socket: BrowserSocket) -> None:
     session_id = socket.parameters["session_id"]
+    socket.state["route"] = kind.path
     try:
         kind.prepare(ingress, socket)
         check_session_id(session_id)
         caller = await ingress.identity.of_socket(
             socket.headers, socket.query.get("ticket"), socket.subprotocols
         )
-        scope["state"]["user_id"] = caller.user_id
+        socket.state["user_id"] = caller.user_id
         await ingress.gateway.require(session_id, caller.user_id, admin=caller.is_admin)
     except CoditectError as error:
         await socket.refuse(error)
@@ -84,6 +77,8 @@ async def _serve(
 
 class _Terminal:
     """``WS …/terminals/{name}/ws?client=&offset=&input_offset=&cols=&rows=``."""
+
+    path = TERMINAL_PATH
 
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Check what is asked for. Raises InvalidArgument."""
@@ -118,6 +113,8 @@ class _Terminal:
 
 class _Events:
     """``WS …/events``: the state at first, then every event as one JSON text frame."""
+
+    path = EVENTS_PATH
 
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Take any request."""

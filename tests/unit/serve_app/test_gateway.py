@@ -1,0 +1,306 @@
+"""Finding whoever holds a session, with actors that are gone, silent, restarting or wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from actors.errors import (
+    ActorGone,
+    Busy,
+    CoditectError,
+    DeadlineExceeded,
+    Fenced,
+    NotBound,
+    NotFound,
+    PreconditionFailed,
+    Unavailable,
+)
+from actors.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
+from serve_app.attachments import Attachments
+from serve_app.audit import AuditWriter
+from serve_app.sessions import MAX_TRIES, SessionGateway
+from tests.fakes.pool_fakes import session_record
+
+
+class SteppingClock:
+    """Time passes by sleeping only."""
+
+    def __init__(self) -> None:
+        self.time = 0.0
+
+    def now(self) -> float:
+        return self.time
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += max(seconds, 0.001)
+
+
+class Ledger:
+    def __init__(self, *records: SessionRecord) -> None:
+        self.records = {record.session_id: record for record in records}
+        self.asked = 0
+
+    async def session(self, session_id: str) -> SessionRecord | None:
+        self.asked += 1
+        return self.records.get(session_id)
+
+    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
+        return next(
+            (r for r in self.records.values() if (r.user_id, r.name) == (user_id, name)), None
+        )
+
+
+Answer = Callable[[], Any]
+
+
+class ScriptedActors:
+    """Actors whose answers are given by name; the pool makes ``a2`` the owner."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.script: dict[str, list[Any]] = {}
+        self.calls: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = []
+
+    async def call(
+        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
+    ) -> Any:
+        self.calls.append((name, method, args, kwargs))
+        if method == "open_session":
+            return self.open(**kwargs)
+        answers = self.script.get(name)
+        answer = (
+            (answers.pop(0) if len(answers) > 1 else answers[0]) if answers else ActorGone(name)
+        )
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def open(self, *, user_id: str, name: str, key: str, dead_actor_id: str | None) -> Opened:
+        record = next(iter(self.ledger.records.values()), None) or session_record()
+        owned = record.owner_actor_id not in {None, dead_actor_id}
+        actor_id = str(record.owner_actor_id) if owned else "a2"
+        self.ledger.records[record.session_id] = record.model_copy(
+            update={"owner_actor_id": actor_id}
+        )
+        return Opened(
+            session_id=record.session_id,
+            actor_id=actor_id,
+            created=False,
+            warm_actor=True,
+            warm_container=False,
+        )
+
+    def opens(self) -> list[dict[str, Any]]:
+        return [kwargs for _, method, _, kwargs in self.calls if method == "open_session"]
+
+
+def built(record: SessionRecord | None, **script: list[Any]):
+    ledger = Ledger(*([record] if record else []))
+    actors = ScriptedActors(ledger)
+    actors.script = {f"session-{actor}": answers for actor, answers in script.items()}
+    clock = SteppingClock()
+    gateway = SessionGateway(ledger, actors, clock, node_id="node-1", new_id=lambda p: f"{p}-new")
+    return gateway, actors, ledger, clock
+
+
+OWNED = session_record(owner_actor_id="a1")
+
+
+async def test_a_known_owner_is_asked_without_the_store():
+    gateway, actors, ledger, _ = built(OWNED, a1=[OWNED])
+    for _ in range(3):
+        assert await gateway.view("s1") == OWNED
+    assert ledger.asked == 1
+    assert len(actors.calls) == 3
+
+
+async def test_an_owner_that_no_longer_holds_it_is_looked_up_again():
+    gateway, _, ledger, _ = built(OWNED, a1=[OWNED, NotBound("a1", "s1")], a2=["moved"])
+    await gateway.view("s1")
+    ledger.records["s1"] = session_record(owner_actor_id="a2")
+    assert await gateway.call("s1", "anything") == "moved"
+
+
+async def test_a_dead_owner_is_replaced_through_the_pool_which_is_told_so():
+    gateway, actors, _, _ = built(OWNED, a2=["alive"])
+    assert await gateway.call("s1", "anything") == "alive"
+    assert [call["dead_actor_id"] for call in actors.opens()] == ["a1"]
+
+
+async def test_a_restarting_owner_is_waited_for():
+    restarting = Unavailable("session-a1", "restarting")
+    gateway, actors, _, clock = built(OWNED, a1=[restarting] * 4 + ["back"])
+    assert await gateway.call("s1", "anything") == "back"
+    assert actors.opens() == []
+    assert clock.time < 1.0
+
+
+async def test_an_owner_that_stays_away_is_replaced():
+    gateway, actors, _, clock = built(OWNED, a1=[Unavailable("session-a1", "away")], a2=["alive"])
+    assert await gateway.call("s1", "anything", timeout_seconds=30) == "alive"
+    assert [call["dead_actor_id"] for call in actors.opens()] == ["a1"]
+    assert clock.time < 10.0
+
+
+async def test_tries_and_time_are_bounded():
+    gateway, actors, _, clock = built(OWNED, a1=[NotBound("a1", "s1")])
+    with pytest.raises(DeadlineExceeded):
+        await gateway.call("s1", "anything", timeout_seconds=5)
+    assert clock.time <= 5.1
+    assert len(actors.calls) <= MAX_TRIES
+
+
+@pytest.mark.parametrize(
+    "error", [Unavailable("store-node-1", "away"), PreconditionFailed("w", "e", "a"), Busy("l", 1)]
+)
+async def test_other_errors_are_the_callers(error: CoditectError):
+    gateway, actors, _, _ = built(OWNED, a1=[error])
+    with pytest.raises(type(error)):
+        await gateway.call("s1", "anything")
+    assert len(actors.calls) == 1
+
+
+async def test_a_passive_session_is_seen_without_being_woken():
+    passive = session_record(owner_actor_id=None)
+    gateway, actors, _, _ = built(passive)
+    assert await gateway.view("s1") == passive
+    assert actors.calls == []
+    actors.script = {"session-a2": ["awake"]}
+    assert await gateway.call("s1", "anything") == "awake"
+
+
+async def test_unknown_sessions_and_those_of_others_are_not_found():
+    gateway, _, _, _ = built(OWNED)
+    for session_id, user_id in (("s-none", "u1"), ("s1", "u2")):
+        with pytest.raises(NotFound):
+            await gateway.require(session_id, user_id)
+    await gateway.require("s1", "u1")
+    await gateway.require("s1", "u2", admin=True)
+
+
+async def test_opening_a_running_session_asks_nobody():
+    gateway, actors, _, _ = built(OWNED)
+    assert await gateway.open("u1", OWNED.name, "k") == (OWNED, False)
+    assert actors.calls == []
+
+
+async def test_opening_a_resting_session_resumes_it():
+    resting = OWNED.model_copy(update={"phase": SessionPhase.HIBERNATED})
+    starting = OWNED.model_copy(update={"phase": SessionPhase.STARTING})
+    gateway, actors, _, _ = built(resting, a1=[starting])
+    record, _ = await gateway.open("u1", OWNED.name, "k")
+    assert record.phase is SessionPhase.STARTING
+    assert [method for _, method, _, _ in actors.calls] == ["resume"]
+
+
+# ---- the container ----------------------------------------------------------------------------------
+
+
+def route(epoch: int) -> Route:
+    return Route(session_id="s1", container_id=f"c{epoch}", epoch=epoch, address="h:1", secret="s")
+
+
+async def test_a_route_is_kept_until_it_fails():
+    gateway, actors, _, _ = built(OWNED, a1=[route(1), route(1), route(2)])
+    worked: list[int] = []
+
+    async def work(found: Route) -> str:
+        worked.append(found.epoch)
+        if len(worked) == 2:
+            raise Unavailable("the container", "gone")
+        return "done"
+
+    assert await gateway.on_container("s1", work) == "done"
+    assert await gateway.on_container("s1", work) == "done"
+    assert worked == [1, 1, 2]
+    newer = [args[1] for _, method, args, _ in actors.calls if method == "route"]
+    assert newer == [0, 0, 1]
+
+
+async def test_work_is_tried_twice_and_no_more():
+    gateway, _, _, _ = built(OWNED, a1=[route(1), route(2)])
+    worked: list[int] = []
+
+    async def work(found: Route) -> None:
+        worked.append(found.epoch)
+        raise Fenced("s1", found.epoch, found.epoch + 1)
+
+    with pytest.raises(Fenced):
+        await gateway.on_container("s1", work)
+    assert worked == [1, 2]
+
+
+async def test_work_wakes_a_hibernated_session():
+    asleep = PreconditionFailed("session", "ready", "hibernated")
+    gateway, actors, _, _ = built(OWNED, a1=[asleep, OWNED, route(3)])
+
+    async def work(found: Route) -> int:
+        return found.epoch
+
+    assert await gateway.on_container("s1", work) == 3
+    assert [method for _, method, _, _ in actors.calls] == ["route", "resume", "route"]
+
+
+# ---- what runs behind the requests ------------------------------------------------------------------
+
+
+async def test_leases_are_renewed_in_time_and_marks_told_when_they_change():
+    gateway, actors, _, clock = built(OWNED, a1=[OWNED])
+    attachments = Attachments(gateway, clock, ttl=9.0)
+    marks = {"t": {"end_offset": 1}}
+    await attachments.attach("s1", "l1", lambda: dict(marks))
+    await attachments.round()
+    await attachments.round()
+    assert [m for _, m, _, _ in actors.calls] == ["attach", "report_terminals"]
+    clock.time += 3.0
+    await attachments.round()
+    marks["t"] = {"end_offset": 2}
+    await attachments.detach("s1", "l1")
+    assert [m for _, m, _, _ in actors.calls][2:] == ["attach", "report_terminals", "detach"]
+    clock.time += 100.0
+    await attachments.round()
+    assert len(actors.calls) == 5
+
+
+async def test_the_lease_of_an_ended_session_is_dropped():
+    gateway, actors, ledger, clock = built(OWNED, a1=[OWNED])
+    attachments = Attachments(gateway, clock, ttl=9.0)
+    await attachments.attach("s1", "l1")
+    clock.time += 5.0
+    ledger.records.clear()
+    actors.script = {"session-a1": [NotBound("a1", "s1")]}
+    await attachments.round()
+    assert len(attachments) == 0
+
+
+class FailingTrail:
+    def __init__(self, failures: int) -> None:
+        self.failures = failures
+        self.written: list[AuditEntry] = []
+
+    async def append(self, entries) -> None:
+        if self.failures:
+            self.failures -= 1
+            raise Unavailable("store", "away")
+        self.written += entries
+
+
+def entry(number: int) -> AuditEntry:
+    return AuditEntry(at=number, tenant_id="t", user_id=None, action="a", resource="r")
+
+
+async def test_audit_entries_survive_an_outage_in_order_and_are_bounded():
+    trail = FailingTrail(failures=1)
+    writer = AuditWriter(trail, limit=10)
+    for number in range(12):
+        writer.write(entry(number))
+    assert writer.lost == 2
+    await writer.drain()  # the outage
+    await writer.drain()
+    assert [written.at for written in trail.written] == list(range(10))
