@@ -25,7 +25,8 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
 * Errors are problem documents (RFC 9457, `application/problem+json`) with a stable `code`.
 * Programs send `Authorization: Bearer <access token>`. Browsers have cookies, and with them an
   `Origin` of this server for everything that changes something.
-* Calls that change something take an `Idempotency-Key`: the same key again does nothing twice.
+* Calls that open, end, save or change a session take an `Idempotency-Key`: the same key again gets the
+  same answer and does nothing twice. A program is never run twice: `exec` is not repeated.
 * Sockets: `WS /api/v1/sessions/{session_id}/terminals/{name}/ws` and
   `WS /api/v1/sessions/{session_id}/events`, opened with a bearer token (in the header, or offered as
   the subprotocol `bearer.<token>` beside `coditect`), or with `?ticket=` from

@@ -86,6 +86,8 @@ class SessionGateway:
         actor, and a missing one is made. ``known`` is what the store said of it a moment ago. Raises
         Busy when as many launches wait as are allowed.
         """
+        # Keys are the callers' own: one that somebody else used as well must not open their session.
+        key = f"{user_id}:{name}:{key}"
         record = known or await self._ledger.session_of_user(user_id, name)
         created = False
         if record is None or record.owner_actor_id is None:

@@ -157,4 +157,4 @@ async def _open(
         live = await ingress.deps.ledger.sessions_of_user(caller.user_id)
         if len(live) >= settings.max_sessions_per_user:
             raise TooManyRequests(f"live sessions: end one of {len(live)}", 60.0)
-    return await gateway.open(caller.user_id, name, f"{caller.user_id}:{key}", known=known)
+    return await gateway.open(caller.user_id, name, key, known=known)

@@ -48,6 +48,18 @@ async def test_login_attaches_to_the_session_that_runs(rig, ada, session_id):
     assert rig.pool.opened == 1
 
 
+async def test_the_same_key_of_two_people_opens_two_sessions(rig):
+    http = rig.http(headers={"idempotency-key": "shared"})
+    sessions = []
+    for email in (EMAIL, "eve@example.com"):
+        await rig.add_user(email)
+        body = {"email": email, "password": PASSWORD}
+        answer = await http.post("/api/v1/auth/login", json=body)
+        sessions.append(answer.json()["session_id"])
+        http.cookies.clear()
+    assert sessions[0] != sessions[1]
+
+
 async def test_unknown_user_wrong_password_and_disabled_account_get_the_same_answer(rig):
     user = await rig.add_user()
     http = rig.http()
