@@ -40,7 +40,9 @@ const connection = computed<Say>(() => {
     const left = Math.ceil((link.retryAt - now.value) / 1000);
     return { dot: "bad", text: left > 1 ? `Reconnecting in ${left} s` : "Reconnecting…" };
   }
-  return { dot: "warn", text: "Connecting…" };
+  return link.known
+    ? { dot: "bad", text: "Reconnecting…" }
+    : { dot: "warn", text: "Connecting…" };
 });
 
 export function StatusBar() {

@@ -58,6 +58,11 @@ export class TerminalLink {
     document.addEventListener("visibilitychange", this.hurry);
   }
 
+  /** Whether it was attached before, so that connecting is connecting again. */
+  get known(): boolean {
+    return this.connection.nextOffset !== null;
+  }
+
   start(): void {
     void this.open();
   }

@@ -61,7 +61,7 @@ export class TerminalView implements TerminalSink {
     this.terminal.loadAddon(new Unicode11Addon());
     this.terminal.loadAddon(new WebLinksAddon((_event, uri) => openLink(uri)));
     this.terminal.unicode.activeVersion = "11";
-    this.silenceReplay();
+    this.answerOnce();
     this.terminal.onData((text) => this.typed(text));
     this.terminal.onBinary((text) =>
       this.keys?.type(Uint8Array.from(text, (character) => character.charCodeAt(0))),
@@ -215,12 +215,12 @@ export class TerminalView implements TerminalSink {
   }
 
   /**
-   * Programs ask terminals about themselves, and what they asked before this page came has long been
-   * answered: a second answer would be typed into the shell. So questions in replayed output are
-   * swallowed.
+   * Programs ask terminals about themselves, and a second answer would be typed into the shell. So
+   * questions are swallowed in replayed output, which have long been answered, and while another
+   * browser has the terminal, which answers itself.
    */
-  private silenceReplay(): void {
-    const swallow = () => this.replaying;
+  private answerOnce(): void {
+    const swallow = () => this.replaying || this.foreignSize;
     const { parser } = this.terminal;
     for (const prefix of ["", ">", "=", "?"]) {
       const id = prefix === "" ? {} : { prefix };
@@ -234,7 +234,7 @@ export class TerminalView implements TerminalSink {
     }
     parser.registerDcsHandler({ intermediates: "$", final: "q" }, swallow);
     for (const code of [4, 10, 11, 12]) {
-      parser.registerOscHandler(code, (data) => this.replaying && data.includes("?"));
+      parser.registerOscHandler(code, (data) => swallow() && data.includes("?"));
     }
   }
 
