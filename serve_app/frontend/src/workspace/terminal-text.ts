@@ -6,10 +6,10 @@ import type { Mark } from "../terminal-connection";
 /**
  * Undoes what a program that is gone may have set: a broken-off sequence (CAN), the alternate screen,
  * margins, a hidden cursor, mouse reports, bracketed paste, focus reports, application keys, colours.
- * Leaving the alternate screen and the margins would move the cursor, so it is saved before each.
+ * Leaving the alternate screen moves the cursor, and so does giving up margins: it is saved before.
  */
 export const RESET_MODES =
-  "\x18\x1b7\x1b[?1049l\x1b[?6l\x1b7\x1b[r\x1b8\x1b[?25h\x1b[?9;1000;1002;1003;1005;1006;1015l" +
+  "\x18\x1b7\x1b[?1049l\x1b7\x1b[?6l\x1b[r\x1b8\x1b[?25h\x1b[?9;1000;1002;1003;1005;1006;1015l" +
   "\x1b[?2004l\x1b[?1004l\x1b[?1l\x1b>\x1b[?7h\x1b[4l\x1b(B\x0f\x1b[0m";
 
 export function markText(mark: Mark): string {
