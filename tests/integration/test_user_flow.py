@@ -58,12 +58,11 @@ async def test_save_versions_grow(person):
 
 
 async def test_a_save_over_somebody_elses_change_is_refused(person):
-    receipt = await person.client.write_file(person.session_id, "a", b"1")
+    first = await person.client.write_file(person.session_id, "a", b"1")
+    second = await person.client.write_file(person.session_id, "a", b"2", if_match=first.etag)
     await person.client.exec(person.session_id, ["sh", "-c", "echo theirs > a"])
     with pytest.raises(PreconditionFailed):
-        await person.client.write_file(
-            person.session_id, "a", b"mine", if_match=f'"{receipt.etag}"'
-        )
+        await person.client.write_file(person.session_id, "a", b"mine", if_match=second.etag)
     assert await person.client.read_file(person.session_id, "a") == b"theirs\n"
 
 
