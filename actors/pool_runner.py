@@ -29,7 +29,7 @@ from actors.pool import (
 from actors.pool_claims import Claims, OpenRequest
 from actors.pool_launcher import Launcher
 from actors.pool_slots import SlotState
-from actors.pool_sweep import Facts, plan_sweep
+from actors.pool_sweep import Facts, plan_removals, plan_sweep
 from actors.pool_warm import SessionActors, WarmPools
 from actors.ports import Services
 from actors.records import Opened, SessionRecord
@@ -42,6 +42,7 @@ PINGS_AT_ONCE = 8
 STRAYS_AT_ONCE = 64
 PAGE = 1000
 MAX_PAGES = 1000
+REMOVAL_SECONDS = 300.0
 SWEEP_SECONDS = 5.0
 SWEEP_DUTY = 0.05
 
@@ -72,6 +73,8 @@ class PoolRunner:
         self._suspects: dict[str, float] = {}
         self._strange: dict[str, float] = {}
         self._elsewhere: set[str] = set()
+        self._removing: set[str] = set()
+        self._workspaces_removed = 0
         self._sweep_seconds = 0.0
         self._sweep_failures = 0
         self._adopted = 0
@@ -149,6 +152,7 @@ class PoolRunner:
         await asyncio.gather(*(self._settle(action) for action in sweep.actions))
         owners = {s.owner_actor_id for s in sessions.values() if s.owner_actor_id is not None}
         await self._look_after_actors(listed, owners)
+        await self._remove_left_workspaces(facts)
         self._sweep_seconds = clock.monotonic() - began
 
     def stats(self) -> dict[str, object]:
@@ -180,6 +184,7 @@ class PoolRunner:
             "adoptions_total": self._adopted,
             "sweep_failures_total": self._sweep_failures,
             "orphans": len(self._suspects),
+            "workspaces_removed_total": self._workspaces_removed,
             "sweep_duration": self._sweep_seconds,
             "task_failures_total": self._tasks.failures,
         }
@@ -206,6 +211,31 @@ class PoolRunner:
         except (CoditectError, OSError) as error:
             self._sweep_failures += 1
             logger.warning("%s has to wait: %s", action, error)
+
+    async def _remove_left_workspaces(self, facts: Facts) -> None:
+        """Begin to remove what ended sessions left; a large tree takes longer than a sweep may."""
+        services = self._services
+        left = await services.ledger.left_workspaces(services.settings.node_id)
+        for workspace_id in plan_removals(left, facts, self.rules, services.clock.now()):
+            if workspace_id in self._removing or len(self._removing) >= self.rules.max_stops:
+                continue
+            if self._tasks.full:
+                return
+            self._removing.add(workspace_id)
+            self._tasks.spawn(f"remove {workspace_id}", self._remove_workspace(workspace_id))
+
+    async def _remove_workspace(self, workspace_id: str) -> None:
+        services = self._services
+        try:
+            async with asyncio.timeout(REMOVAL_SECONDS):
+                await services.runtime.delete_workspace(workspace_id)
+            await services.ledger.forget_workspace(services.settings.node_id, workspace_id)
+            self._workspaces_removed += 1
+        except (CoditectError, OSError) as error:  # TimeoutError is an OSError
+            self._sweep_failures += 1
+            logger.warning("workspace %s has to wait: %s", workspace_id, error)
+        finally:
+            self._removing.discard(workspace_id)
 
     async def _look_after_actors(self, listed: list[str], owners: set[str]) -> None:
         """Drop slots of actors that do not answer; adopt, or in the end kill, those without a slot."""

@@ -17,6 +17,9 @@ starting, nobody starts it   ended after the lease: ABANDONED_LAUNCH
 One with a user belongs to its session's actor; it is ended here only if its session is over
 (NO_SESSION) or has another container or none (SUPERSEDED), and one without any record (NO_RECORD),
 each after the lease.
+
+Workspaces are never judged by what the store does not say: under another tenant or an empty store
+that would be all of them. Only what the end of a session has noted as left is removed.
 """
 
 from __future__ import annotations
@@ -85,6 +88,23 @@ def plan_sweep(facts: Facts, containers: SlotTable, rules: PoolRules) -> Sweep:
     sweeper.drop_unrecorded_slots()
     sweeper.stop_surplus()
     return Sweep(_bounded(sweeper.actions, rules.max_stops), sweeper.suspects)
+
+
+def plan_removals(
+    left: Mapping[str, float], facts: Facts, rules: PoolRules, now: float
+) -> list[str]:
+    """Return the workspaces that ended sessions left and that may be removed now.
+
+    ``left`` tells when each session ended, on the clock of ``now``. A container of such a session
+    that runs, or is recorded, is ended first; and a launch that was under way at the session's end
+    makes the directory anew, so nothing is removed before that must be over, too.
+    """
+    used = {record.workspace_id for record in facts.records}
+    used |= {handle.workspace_id for handle in facts.running}
+    used |= {session.workspace_id for session in facts.sessions.values()}
+    lease = max(rules.orphan_lease, 1.5 * rules.launch_timeout)
+    due = [w for w, ended in left.items() if w not in used and now - ended >= lease]
+    return sorted(due)[: rules.max_stops]
 
 
 class _Sweeper:

@@ -164,8 +164,19 @@ class Ledger(Protocol):
         """Raise the epoch by one for a new container of the session. Raises Fenced."""
         ...
 
-    async def end_session(self, record: SessionRecord) -> None:
-        """Mark it ended, free its name and its owner. Idempotent. Raises Fenced."""
+    async def end_session(self, record: SessionRecord, *, left_on: str | None = None) -> None:
+        """Mark it ended, free its name and its owner. Idempotent. Raises Fenced.
+
+        ``left_on`` is the node where its workspace has yet to be removed, which is noted with it.
+        """
+        ...
+
+    async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
+        """Return workspaces that ended sessions left on a node, and the Unix time of each end."""
+        ...
+
+    async def forget_workspace(self, node_id: str, workspace_id: str) -> None:
+        """Take note that a workspace which was left is removed. Idempotent."""
         ...
 
     async def container(self, container_id: str) -> ContainerRecord | None:

@@ -221,7 +221,7 @@ class SessionWork:
         """End the session: first the intent, then container and workspace, then the record.
 
         The intent is committed before anything is destroyed, so that whoever takes over in between
-        goes on with it.
+        goes on with it. What a forced end leaves is noted, for the pool's sweep to remove.
         """
         try:
             await self._writer.update(self._overlay)
@@ -231,7 +231,8 @@ class SessionWork:
                 workspace = self._writer.record.workspace_id
                 removal = self._services.runtime.delete_workspace(workspace)
                 await within(WORKSPACE_SECONDS, "removal of the workspace", removal)
-            await self._writer.end()
+            left_on = self._services.settings.node_id if command.forced else None
+            await self._writer.end(left_on=left_on)
         except Fenced:
             raise
         except (CoditectError, OSError) as error:

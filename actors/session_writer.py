@@ -84,11 +84,11 @@ class SessionWriter:
 
         await self._exclusive("passivation", write)
 
-    async def end(self) -> None:
-        """End the session in the store."""
+    async def end(self, *, left_on: str | None = None) -> None:
+        """End the session in the store; ``left_on`` as in ``Ledger.end_session``."""
 
         async def write(record: SessionRecord) -> SessionRecord:
-            await self._ledger.end_session(record)
+            await self._ledger.end_session(record, left_on=left_on)
             return record
 
         await self._exclusive("end of the session", write)

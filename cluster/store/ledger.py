@@ -123,9 +123,22 @@ class StoreLedger:
 
         return await transact(self._engine, work)
 
-    async def end_session(self, record: SessionRecord) -> None:
+    async def end_session(self, record: SessionRecord, *, left_on: str | None = None) -> None:
         """Remove the session and free its name and its owner."""
-        await transact(self._engine, sessions.end, self._keys, record)
+        now = self._clock.now()
+        await transact(self._engine, sessions.end, self._keys, record, left_on=left_on, now=now)
+
+    async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
+        """Return workspaces that ended sessions left on a node, and the time of each end."""
+        return await transact(self._engine, sessions.left_workspaces, self._keys, node_id, limit)
+
+    async def forget_workspace(self, node_id: str, workspace_id: str) -> None:
+        """Take note that a workspace which was left is removed."""
+
+        async def work(tr: Transaction) -> None:
+            tr.clear(self._keys.left_workspaces.key(node_id, workspace_id))
+
+        await transact(self._engine, work)
 
     async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
         """Return all container records that are not stopped, of one node or of all."""

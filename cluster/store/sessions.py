@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from actors.errors import Fenced, NotFound, SlotGone
 from actors.records import Claim, ContainerRecord, ContainerStatus, SessionPhase, SessionRecord
 from cluster.store import containers
@@ -108,8 +110,13 @@ async def activate(
     return set_owner(tr, keys, record, actor_id, node_id, now)
 
 
-async def end(tr: Transaction, keys: Keyspace, record: SessionRecord) -> None:
-    """Remove a session with its name and binding. Raises Fenced; nothing happens the second time."""
+async def end(
+    tr: Transaction, keys: Keyspace, record: SessionRecord, *, left_on: str | None, now: float
+) -> None:
+    """Remove a session with its name and binding. Raises Fenced; nothing happens the second time.
+
+    ``left_on``: the node on which its workspace is left to be removed.
+    """
     if await get(tr, keys, record.session_id) is None:
         return
     await require(tr, keys, record)
@@ -119,6 +126,21 @@ async def end(tr: Transaction, keys: Keyspace, record: SessionRecord) -> None:
         tr.clear(name)
     if record.owner_actor_id is not None:
         tr.clear(keys.bindings.key(record.owner_actor_id))
+    if left_on is not None:
+        key = keys.left_workspaces.key(left_on, record.workspace_id)
+        tr.set(key, json.dumps({"ended_at": now}).encode())
+
+
+async def left_workspaces(
+    tr: Transaction, keys: Keyspace, node_id: str, limit: int
+) -> dict[str, float]:
+    """Return the workspaces that ended sessions left on a node, with when they ended."""
+    left = keys.left_workspaces.range(node_id)
+    pairs = await tr.get_range(left, limit=limit, snapshot=True)
+    return {
+        str(keys.left_workspaces.unpack(key)[-1]): float(json.loads(value)["ended_at"])
+        for key, value in pairs
+    }
 
 
 async def create(

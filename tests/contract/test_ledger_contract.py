@@ -228,6 +228,25 @@ async def test_an_ended_session_frees_its_name_and_its_owner_and_ends_once(ledge
     assert anew.created
 
 
+async def test_an_end_that_leaves_a_workspace_notes_it_until_it_is_removed(ledger):
+    record = (await claim(ledger)).session
+    await ledger.end_session(record, left_on="node-1")
+    await ledger.end_session(record, left_on="node-2")  # the second end ends nothing
+    assert await ledger.left_workspaces("node-1") == {"w1": NOW}
+    assert await ledger.left_workspaces("node-2") == {}
+    await ledger.forget_workspace("node-1", "w1")
+    await ledger.forget_workspace("node-1", "w1")
+    assert await ledger.left_workspaces("node-1") == {}
+
+
+async def test_an_end_that_is_refused_notes_no_workspace(ledger):
+    record = (await claim(ledger)).session
+    await ledger.passivate(record)
+    with pytest.raises(Fenced):
+        await ledger.end_session(record, left_on="node-1")
+    assert await ledger.left_workspaces("node-1") == {}
+
+
 async def test_sessions_are_listed_in_pages_by_id(ledger):
     for n in (2, 0, 1):
         await claim(ledger, key=f"k{n}", user_id=f"u{n}", actor_id=f"a{n}", new_session_id=f"s{n}")

@@ -33,6 +33,7 @@ class MemoryLedger:
         self.records: dict[str, ContainerRecord] = {}
         self.refuse: deque[Exception] = deque()
         self.lose: deque[Exception] = deque()
+        self.left: dict[tuple[str, str], float] = {}
         self.writes: list[str] = []
         self._answers: dict[str, object] = {}
         self._clock = clock
@@ -162,12 +163,23 @@ class MemoryLedger:
         self._end("new_container_epoch")
         return raised
 
-    async def end_session(self, record: SessionRecord) -> None:
+    async def end_session(self, record: SessionRecord, *, left_on: str | None = None) -> None:
         await self._begin()
         if record.session_id in self.stored:
             self._require(record)
             del self.stored[record.session_id]
+            if left_on is not None:
+                self.left[left_on, record.workspace_id] = self._clock.now()
         self._end("end_session")
+
+    async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
+        found = {w: at for (node, w), at in sorted(self.left.items()) if node == node_id}
+        return dict(list(found.items())[:limit])
+
+    async def forget_workspace(self, node_id: str, workspace_id: str) -> None:
+        await self._begin()
+        self.left.pop((node_id, workspace_id), None)
+        self._end("forget_workspace")
 
     # ---- containers -----------------------------------------------------------------------------
 

@@ -175,6 +175,7 @@ class PoolLedger:
         self.errors: list[CoditectError] = []
         self.commit_first = False
         self.passivated: list[str] = []
+        self.left: dict[str, float] = {}
 
     async def session(self, session_id: str) -> SessionRecord | None:
         return self.sessions_by_id.get(session_id)
@@ -253,6 +254,12 @@ class PoolLedger:
     async def passivate(self, record: SessionRecord) -> None:
         self.passivated.append(record.session_id)
         self.sessions_by_id[record.session_id] = record.model_copy(update={"owner_actor_id": None})
+
+    async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
+        return dict(list(self.left.items())[:limit])
+
+    async def forget_workspace(self, node_id: str, workspace_id: str) -> None:
+        self.left.pop(workspace_id, None)
 
     async def container(self, container_id: str) -> ContainerRecord | None:
         return self.records.get(container_id)

@@ -428,6 +428,38 @@ async def test_owned_actors_are_never_pinged_as_strays(house):
     assert h.actors.killed == []
 
 
+async def test_what_an_ended_session_left_is_removed_and_forgotten(house):
+    h = house(warm_actors=0, warm_containers=0)
+    h.ledger.left["w-left"] = h.clock.now()
+    await h.runner.sweep()
+    await settle()
+    assert h.runtime.deleted_workspaces == []
+    h.clock.advance(100.0)
+    await h.runner.sweep()
+    await settle()
+    assert h.runtime.deleted_workspaces == ["w-left"]
+    assert h.ledger.left == {}
+    assert h.runner.stats()["workspaces_removed_total"] == 1
+
+
+async def test_a_workspace_that_cannot_be_removed_is_tried_again(house):
+    h = house(warm_actors=0, warm_containers=0)
+    h.ledger.left["w-left"] = h.clock.now() - 100.0
+    removed = h.runtime.delete_workspace
+
+    async def refused(workspace_id):
+        raise PermissionError(workspace_id)
+
+    h.runtime.delete_workspace = refused
+    await h.runner.sweep()
+    await settle()
+    assert list(h.ledger.left) == ["w-left"]
+    h.runtime.delete_workspace = removed
+    await h.runner.sweep()
+    await settle()
+    assert h.ledger.left == {}
+
+
 async def test_the_loops_fill_the_pool_by_themselves_and_end_with_their_owner(house):
     h = house()
     task = asyncio.create_task(h.runner.run())

@@ -11,7 +11,7 @@ from actors.pool import (
     StopReason,
 )
 from actors.pool_slots import SlotTable
-from actors.pool_sweep import Facts, plan_sweep, validate_sweep
+from actors.pool_sweep import Facts, plan_removals, plan_sweep, validate_sweep
 from actors.records import ContainerStatus, SessionPhase
 from tests.fakes.pool_fakes import container_record, handle, session_record
 
@@ -160,3 +160,29 @@ def test_endings_at_once_are_bounded():
     records = [container_record(f"c{n}", S.LOST) for n in range(5)]
     result = sweep(records, rules=rules)
     assert sum(isinstance(a, StopContainer | ForgetContainer) for a in result.actions) == 2
+
+
+LONG_AGO = NOW - 1000.0
+
+
+def removals(left, *, records=(), running=(), sessions=()):
+    facts = Facts(NOW, records, running, {s.session_id: s for s in sessions})
+    return plan_removals(left, facts, RULES, NOW)
+
+
+def test_a_workspace_that_an_ended_session_left_is_removed_after_the_lease():
+    lease = 1.5 * RULES.launch_timeout
+    assert removals({"w1": NOW - lease + 1, "w2": NOW - lease}) == ["w2"]
+
+
+def test_a_workspace_that_anything_uses_stays():
+    left = {"w-c1": LONG_AGO}
+    assert removals(left, records=[container_record("c1", S.STOPPING)]) == []
+    assert removals(left, running=[handle("c1")]) == []
+    assert removals(left, sessions=[session_record(workspace_id="w-c1")]) == []
+    assert removals(left) == ["w-c1"]
+
+
+def test_only_some_workspaces_are_removed_at_once():
+    left = {f"w{number}": LONG_AGO for number in range(100)}
+    assert len(removals(left)) == RULES.max_stops

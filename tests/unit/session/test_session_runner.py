@@ -440,6 +440,24 @@ async def test_a_session_whose_end_was_begun_is_ended_by_the_successor(bench):
     assert bench.runtime.deleted_workspaces == ["w1"]
 
 
+async def test_an_end_that_cannot_remove_the_workspace_leaves_it_noted(bench):
+    use(bench, MemoryRuntime())
+    runner = await bench.ready()
+
+    async def refused(workspace_id: str) -> None:
+        raise PermissionError(workspace_id)
+
+    bench.runtime.delete_workspace = refused
+    ending = asyncio.create_task(runner.end("s1"))
+    for _ in range(600):
+        if ending.done():
+            break
+        await passes(bench, 1)
+    await ending
+    assert await bench.ledger.session("s1") is None
+    assert list(await bench.ledger.left_workspaces("node-1")) == ["w1"]
+
+
 async def test_an_ending_session_takes_no_clients(bench):
     use(bench, MemoryRuntime())
     runner = await bench.ready()
