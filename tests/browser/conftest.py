@@ -8,10 +8,6 @@ from collections.abc import AsyncIterator
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
-from tests.integration.conftest import PASSWORD, admin, new_person, person, server
-
-__all__ = ["PASSWORD", "admin", "new_person", "person", "server"]
-
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",

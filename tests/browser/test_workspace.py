@@ -9,7 +9,7 @@ import signal
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.integration.conftest import PASSWORD
+from tests.support.people import PASSWORD
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD
 from tests.support.waiting import wait_until
 

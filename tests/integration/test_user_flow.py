@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from coditect import AsyncClient, InvalidRequest, NotFound, PreconditionFailed, Unauthorized
-from tests.integration.conftest import PASSWORD
+from tests.support.people import PASSWORD
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.ray

@@ -1,31 +1,17 @@
-"""One real server for the tests of this folder, and people to use it."""
+"""One real server for all tests that need one, started by the first of them, and people to use it."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import AsyncIterator, Callable, Iterator
-from dataclasses import dataclass
 
 import pytest
 
-from coditect import AsyncClient, Login
+from coditect import AsyncClient
+from tests.support.people import PASSWORD, Person
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 
-PASSWORD = "a password of some length"
 _numbers = itertools.count()
-
-
-@dataclass
-class Person:
-    """Somebody with an account, signed in."""
-
-    email: str
-    client: AsyncClient
-    login: Login
-
-    @property
-    def session_id(self) -> str:
-        return self.login.session_id
 
 
 @pytest.fixture(scope="session")
