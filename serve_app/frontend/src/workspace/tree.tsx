@@ -1,4 +1,4 @@
-import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { useRef, useState } from "preact/hooks";
 import { formatBytes } from "../lib/format";
 import { Icon, type IconName } from "../ui/icons";
 import { Menu, type MenuEntries } from "../ui/menu";
@@ -6,14 +6,13 @@ import { sayFailure } from "../ui/toasts";
 import { activeFile, openFile } from "./editors";
 import { download } from "./files";
 import { drawerOpen, narrowPane } from "./layout";
-import { nameProblem, parent, shown } from "./paths";
+import { NameInput } from "./name-input";
+import { parent, shown } from "./paths";
 import {
   collapse,
-  type Draft,
   draft,
   entryOf,
   expand,
-  finishDraft,
   load,
   refresh,
   removeEntry,
@@ -236,57 +235,6 @@ function NewEntry({ directory, level }: { directory: string; level: number }) {
   const now = draft.value;
   if (!now || now.kind === "rename" || now.directory !== directory) return null;
   return <NameInput now={now} initial="" style={{ paddingLeft: `${8 + (level - 1) * 14}px` }} />;
-}
-
-function NameInput(props: { now: Draft; initial: string; style: { paddingLeft: string } }) {
-  const input = useRef<HTMLInputElement>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  useLayoutEffect(() => {
-    const dot = props.initial.lastIndexOf(".");
-    input.current?.focus();
-    input.current?.setSelectionRange(0, dot > 0 ? dot : props.initial.length);
-  }, []);
-  const finish = async () => {
-    const name = input.current?.value ?? "";
-    if (draft.value !== props.now) return;
-    if (name === "" || name === props.initial) {
-      draft.value = null;
-      return;
-    }
-    const wrong = nameProblem(name);
-    setProblem(wrong);
-    if (wrong) return;
-    const made = await finishDraft(name);
-    if (made !== null) await openFile(made);
-  };
-  const label = { file: "New file", directory: "New folder", rename: "New name" }[props.now.kind];
-  return (
-    <div class="tree-input" style={props.style}>
-      <Icon name={props.now.kind === "directory" ? "folder" : "file"} />
-      <input
-        ref={input}
-        class="input"
-        aria-label={label}
-        placeholder={props.initial || label}
-        aria-invalid={problem !== null}
-        defaultValue={props.initial}
-        spellcheck={false}
-        autocomplete="off"
-        autocapitalize="off"
-        onBlur={() => void finish()}
-        onKeyDown={(event) => {
-          event.stopPropagation();
-          if (event.key === "Enter") void finish();
-          if (event.key === "Escape") draft.value = null;
-        }}
-      />
-      {problem && (
-        <span class="tree-problem" role="alert">
-          {problem}
-        </span>
-      )}
-    </div>
-  );
 }
 
 /** What a click or Enter does. */
