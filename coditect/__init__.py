@@ -9,6 +9,7 @@
 from coditect.client import AsyncClient
 from coditect.errors import (
     ApiError,
+    ClientError,
     Conflict,
     ConnectionFailed,
     Forbidden,
@@ -31,6 +32,7 @@ __all__ = [
     "AsyncClient",
     "AsyncTerminal",
     "Client",
+    "ClientError",
     "Conflict",
     "ConnectionFailed",
     "ExecResult",

@@ -16,7 +16,7 @@ _numbers = itertools.count()
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
-    with ServerProcess(pool_size=3, passivate_after=5) as running:
+    with ServerProcess(pool_size=3, passivate_after=5, dashboard=False) as running:
         yield running
 
 
