@@ -67,7 +67,8 @@ def _raw_mode() -> Iterator[None]:
         return
     descriptor = sys.stdin.fileno()
     saved = termios.tcgetattr(descriptor)
-    tty.setraw(descriptor)
+    # TCSADRAIN: what was typed while the connection was made is kept.
+    tty.setraw(descriptor, termios.TCSADRAIN)
     try:
         yield
     finally:

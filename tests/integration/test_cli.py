@@ -1,0 +1,217 @@
+"""The `coditect` command as people type it: each call a process of its own, against a real server."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.integration.conftest import PASSWORD, Person
+from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT, ServerProcess
+
+pytestmark = [pytest.mark.ray, pytest.mark.sandbox]
+
+Run = Callable[..., subprocess.CompletedProcess[bytes]]
+COMMAND = [sys.executable, "-m", "coditect.cli.main"]
+
+
+@pytest.fixture
+def environment(server: ServerProcess, tmp_path: Path) -> dict[str, str]:
+    """A person's shell: a home of their own, and no administrator's password in it."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CODITECT_")}
+    return kept | {
+        "HOME": str(tmp_path),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "CODITECT_URL": server.url,
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "200",
+    }
+
+
+@pytest.fixture
+def run(environment: dict[str, str], tmp_path: Path) -> Run:
+    def run(*arguments: str, stdin: bytes = b"", **changes: str) -> subprocess.CompletedProcess:
+        return subprocess.run(
+            [*COMMAND, *arguments],
+            input=stdin,
+            capture_output=True,
+            cwd=tmp_path,
+            env=environment | changes,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def signed_in(run: Run, person: Person) -> Run:
+    """The command after `coditect login`."""
+    done = run("login", "--email", person.email, "--password-stdin", stdin=f"{PASSWORD}\n".encode())
+    assert done.returncode == 0, done.stderr
+    assert person.session_id.encode() in done.stdout
+    return run
+
+
+def test_the_login_is_kept_for_its_owner_only_and_a_logout_forgets_it(
+    signed_in: Run, tmp_path: Path
+) -> None:
+    kept = tmp_path / "config" / "coditect" / "credentials.json"
+    assert kept.stat().st_mode & 0o077 == 0
+    assert PASSWORD not in kept.read_text()
+    assert signed_in("logout").returncode == 0
+    assert not kept.exists()
+    refused = signed_in("ps")
+    assert refused.returncode == 1
+    assert b"coditect login" in refused.stderr
+
+
+def test_a_wrong_password_is_told_in_one_line(run: Run, person: Person) -> None:
+    refused = run("login", "--email", person.email, "--password-stdin", stdin=b"wrong password\n")
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(b"coditect: ")
+    assert refused.stderr.count(b"\n") == 1
+
+
+def test_ps_shows_the_session(signed_in: Run, person: Person) -> None:
+    listed = signed_in("ps")
+    assert listed.returncode == 0, listed.stderr
+    assert person.session_id.encode() in listed.stdout
+
+
+def test_exec_hands_on_output_and_exit_code(signed_in: Run) -> None:
+    done = signed_in("exec", "sh", "-c", "echo out; echo err >&2; exit 7")
+    assert (done.returncode, done.stdout, done.stderr) == (7, b"out\n", b"err\n")
+    killed = signed_in("exec", "--", "sh", "-c", "kill -9 $$")
+    assert killed.returncode == 128 + 9
+
+
+def test_exec_that_takes_too_long_ends_as_with_timeout(signed_in: Run) -> None:
+    done = signed_in("exec", "--timeout", "0.5", "sleep", "60")
+    assert done.returncode == 124
+
+
+def test_cp_takes_any_bytes_there_and_back(signed_in: Run, tmp_path: Path) -> None:
+    content = bytes(range(256)) * 1000
+    (tmp_path / "there").write_bytes(content)
+    done = signed_in("cp", "there", ":with space/file")
+    assert done.returncode == 0, done.stderr
+    assert signed_in("cp", ":with space/file", "back").returncode == 0
+    assert (tmp_path / "back").read_bytes() == content
+    assert signed_in("cp", ":with space/file", "-").stdout == content
+    assert signed_in("cp", "-", ":from-stdin", stdin=b"piped").returncode == 0
+    assert signed_in("exec", "cat", "from-stdin").stdout == b"piped"
+
+
+def test_cp_of_a_file_that_is_not_there_leaves_nothing_behind(
+    signed_in: Run, tmp_path: Path
+) -> None:
+    before = sorted(tmp_path.iterdir())
+    for arguments in ((":nothing", "here"), ("nothing", ":there"), ("one", "two")):
+        refused = signed_in("cp", *arguments)
+        assert refused.returncode == 1
+        assert refused.stderr.startswith(b"coditect: ")
+        assert b"Traceback" not in refused.stderr
+    assert sorted(tmp_path.iterdir()) == before
+
+
+def test_an_unknown_session_is_told(signed_in: Run) -> None:
+    refused = signed_in("exec", "--session", "s-unknown", "true")
+    assert refused.returncode == 1
+    assert b"s-unknown" in refused.stderr
+
+
+def test_only_administrators_add_people(signed_in: Run, run: Run, person: Person) -> None:
+    stdin = f"{PASSWORD}\n".encode()
+    refused = signed_in("user", "add", "nobody@example.com", "--password-stdin", stdin=stdin)
+    assert refused.returncode == 1
+    assert b"administrators only" in refused.stderr
+    signed_in("logout")
+    administrator = {
+        "CODITECT_ADMIN_EMAIL": ADMIN_EMAIL,
+        "CODITECT_ADMIN_PASSWORD": ADMIN_PASSWORD,
+    }
+    email = f"added-{person.email}"
+    done = run("user", "add", email, "--password-stdin", stdin=stdin, **administrator)
+    assert done.returncode == 0, done.stderr
+    assert email.encode() in done.stdout
+    again = run("user", "add", email, "--password-stdin", stdin=stdin, **administrator)
+    assert again.returncode == 1
+    weak = run("user", "add", "weak@example.com", "--password-stdin", stdin=b"x\n", **administrator)
+    assert weak.returncode == 1
+    assert b"password" in weak.stderr
+
+
+def test_a_server_that_is_not_there_is_told_in_one_line(run: Run) -> None:
+    refused = run(
+        "login", "--email", "a@example.com", "--password-stdin", "--server", "http://127.0.0.1:9",
+        stdin=b"password\n",
+    )  # fmt: skip
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(b"coditect: ")
+    assert refused.stderr.count(b"\n") == 1
+
+
+class TypedShell:
+    """`coditect shell` on a terminal of its own."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            [*COMMAND, "shell"], stdin=slave, stdout=slave, stderr=slave, env=environment
+        )
+        os.close(slave)
+        self.shown = b""
+
+    def type(self, keys: bytes) -> None:
+        os.write(self._master, keys)
+
+    def wait_for(self, text: bytes, seconds: float = 30.0) -> None:
+        deadline = time.monotonic() + seconds
+        while text not in self.shown:
+            left = deadline - time.monotonic()
+            assert left > 0, f"{text!r} is not in {self.shown!r}"
+            if select.select([self._master], [], [], left)[0]:
+                self.shown += os.read(self._master, 65536)
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._master)
+
+
+@pytest.fixture
+def open_shell(environment: dict[str, str], signed_in: Run):
+    opened: list[TypedShell] = []
+
+    def open_one() -> TypedShell:
+        opened.append(TypedShell(environment))
+        return opened[-1]
+
+    yield open_one
+    for shell in opened:
+        shell.close()
+
+
+def test_a_shell_goes_on_after_detaching_and_hands_on_its_exit_code(open_shell) -> None:
+    first = open_shell()
+    first.type(b"kept=4711; echo the-$((40+2))\n")
+    first.wait_for(b"the-42")
+    first.type(b"\x1d")
+    first.wait_for(b"detached")
+    assert first.process.wait(10) == 0
+    second = open_shell()
+    second.wait_for(b"the-42")
+    second.type(b"echo still-$kept\n")
+    second.wait_for(b"still-4711")
+    second.type(b"exit 3\n")
+    second.wait_for(b"exit")
+    assert second.process.wait(15) == 3
