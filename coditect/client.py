@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 from urllib.parse import quote
 
@@ -177,14 +178,28 @@ class AsyncClient:
 
     async def stream_file(self, session_id: str, path: str) -> AsyncIterator[bytes]:
         """Yield a file's bytes piece by piece."""
-        async with self._http.stream(
-            "GET", self._file(session_id, path), headers=self._headers()
-        ) as answer:
-            if answer.status_code >= 400:
-                await answer.aread()
-                raise _error(answer)
-            async for piece in answer.aiter_bytes():
-                yield piece
+        request = self._http.build_request("GET", self._file(session_id, path))
+        for last in (False, True):
+            request.headers.update(self._headers())
+            with self._reached():
+                answer = await self._http.send(request, stream=True)
+            try:
+                if (
+                    answer.status_code == httpx.codes.UNAUTHORIZED
+                    and self.refresh_token
+                    and not last
+                ):
+                    await self.refresh()
+                    continue
+                with self._reached():
+                    if answer.status_code >= 400:
+                        await answer.aread()
+                        raise _error(answer)
+                    async for piece in answer.aiter_bytes():
+                        yield piece
+                return
+            finally:
+                await answer.aclose()
 
     async def write_file(
         self,
@@ -255,6 +270,14 @@ class AsyncClient:
     def _headers(self) -> dict[str, str]:
         return {"authorization": f"Bearer {self.access_token}"} if self.access_token else {}
 
+    @contextmanager
+    def _reached(self) -> Iterator[None]:
+        """Tell that the server cannot be reached, or that an answer broke off, in the client's words."""
+        try:
+            yield
+        except httpx.TransportError as error:
+            raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
+
     async def _request(
         self,
         method: str,
@@ -274,10 +297,8 @@ class AsyncClient:
         for last in (False, True):
             if signed:
                 sent |= self._headers()
-            try:
+            with self._reached():
                 answer = await self._http.request(method, path, headers=sent, **arguments)
-            except httpx.TransportError as error:
-                raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
             repeatable = not isinstance(arguments.get("content"), AsyncIterator)
             if (
                 answer.status_code == 401

@@ -1,0 +1,75 @@
+"""The Python client against servers that break off, or that want to be asked again."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+import pytest
+
+from coditect import AsyncClient
+from coditect.errors import ConnectionFailed, Unauthorized
+
+
+@asynccontextmanager
+async def answering(answer: Callable[[str], bytes]) -> AsyncIterator[tuple[str, list[str]]]:
+    """Serve what ``answer`` returns for the head of each request, then hang up."""
+    heads: list[str] = []
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(answer(heads[-1]))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
+
+
+def response(status: int, body: bytes, announced: int | None = None) -> bytes:
+    length = len(body) if announced is None else announced
+    head = f"HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    return head.encode() + body
+
+
+async def test_a_download_that_breaks_off_is_a_failed_connection():
+    async with (
+        answering(lambda _: response(200, b"some", announced=100)) as (url, _),
+        AsyncClient(url, access_token="t") as client,
+    ):
+        with pytest.raises(ConnectionFailed):
+            [piece async for piece in client.stream_file("s-1", "x")]
+
+
+async def test_a_download_refreshes_an_expired_login_once():
+    pair = json.dumps({"access_token": "new", "refresh_token": "r2"}).encode()
+
+    def answer(head: str) -> bytes:
+        if "/auth/refresh" in head:
+            return response(200, pair)
+        return response(200, b"bytes") if "Bearer new" in head else response(401, b"{}")
+
+    async with (
+        answering(answer) as (url, heads),
+        AsyncClient(url, access_token="old", refresh_token="r1") as client,
+    ):
+        assert [piece async for piece in client.stream_file("s-1", "x")] == [b"bytes"]
+        assert len(heads) == 3
+
+
+async def test_a_login_that_stays_refused_is_not_asked_for_ever():
+    pair = json.dumps({"access_token": "new", "refresh_token": "r2"}).encode()
+
+    def answer(head: str) -> bytes:
+        return response(200, pair) if "/auth/refresh" in head else response(401, b"{}")
+
+    async with (
+        answering(answer) as (url, heads),
+        AsyncClient(url, access_token="old", refresh_token="r1") as client,
+    ):
+        with pytest.raises(Unauthorized):
+            [piece async for piece in client.stream_file("s-1", "x")]
+        assert len(heads) == 3
