@@ -159,9 +159,14 @@ class Settings(BaseModel):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
 
 
-_NOT_THERE_YET: Mapping[str, StrEnum] = {
-    "runtime": RuntimeName.CLOUD_RUN,
+_REFUSED: Mapping[tuple[str, StrEnum], str] = {
+    ("runtime", RuntimeName.CLOUD_RUN): "cloud_run is not in this version",
+    ("runtime", RuntimeName.STUB): (
+        "stub containers serve nothing: they measure the control plane, and no session comes up in"
+        " one; use sandbox"
+    ),
 }
+"""Values that benchmarks and tests may give to ``Settings`` and no server may have."""
 
 
 def load(
@@ -196,10 +201,9 @@ def load(
         raise InvalidArgument(
             name, f"{first['msg']}{shown} ({places.get(name, 'default')})"
         ) from None
-    for name, absent in _NOT_THERE_YET.items():
-        if getattr(settings, name) is absent:
-            reason = f"{absent.value} is not in this version ({places.get(name, 'default')})"
-            raise InvalidArgument(name, reason)
+    for (name, value), reason in _REFUSED.items():
+        if getattr(settings, name) is value:
+            raise InvalidArgument(name, f"{reason} ({places.get(name, 'default')})")
     return settings
 
 

@@ -29,6 +29,8 @@ def test_options_beat_the_environment_which_beats_the_file(tmp_path):
         ({}, {"CODITECT_POOL_SIZE": "many"}, "", ["pool_size", "integer", "CODITECT_POOL_SIZE"]),
         ({}, {}, "\n\nstore = 'mysql'\n", ["store", "embedded", "foundationdb", "coditect.toml:3"]),
         ({}, {"CODITECT_POOLSIZE": "1"}, "", ["poolsize", "pool_size", "CODITECT_POOLSIZE"]),
+        ({"runtime": "cloud_run"}, {}, "", ["runtime", "not in this version", "--runtime"]),
+        ({}, {"CODITECT_RUNTIME": "stub"}, "", ["stub", "sandbox", "CODITECT_RUNTIME"]),
         ({}, {}, "prot = 1\n", ["prot", "did you mean port", "coditect.toml:1"]),
         ({}, {}, "port = \n", ["coditect.toml"]),
         ({}, {"CODITECT_CONFIG": "/nowhere.toml"}, "", ["CODITECT_CONFIG", "/nowhere.toml"]),
