@@ -154,7 +154,10 @@ class SessionRecord(Record):
 
 
 class UserRecord(Record):
-    """A person or service account. ``password_hash`` is argon2id in PHC form."""
+    """A person or service account. ``password_hash`` is argon2id in PHC form.
+
+    Logins from before ``logins_since``, when the password was changed last, are not continued.
+    """
 
     user_id: str
     tenant_id: str
@@ -163,6 +166,7 @@ class UserRecord(Record):
     password_hash: str
     created_at: float
     disabled: bool = False
+    logins_since: float = 0.0
 
 
 class RefreshTokenRecord(Record):

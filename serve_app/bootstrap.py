@@ -41,7 +41,8 @@ async def ensure_admin(
             await _create(users, settings, email, await passwords.hash(password), clock)
             return email, None if given else password
         if given is not None and not await passwords.verify(existing.password_hash, given):
-            await users.set_password_hash(existing.user_id, await passwords.hash(given))
+            hashed = await passwords.hash(given)
+            await users.set_password_hash(existing.user_id, hashed, now=clock.now())
         if existing.role is not Role.ADMIN:
             await users.set_role(existing.user_id, Role.ADMIN)
     finally:

@@ -55,8 +55,10 @@ class Users(Protocol):
         """Return accounts by id."""
         ...
 
-    async def set_password_hash(self, user_id: str, password_hash: str) -> UserRecord:
-        """Change the password. Raises NotFound."""
+    async def set_password_hash(
+        self, user_id: str, password_hash: str, *, now: float
+    ) -> UserRecord:
+        """Change the password; logins from before ``now`` end with it. Raises NotFound."""
         ...
 
     async def set_role(self, user_id: str, role: Role) -> UserRecord:

@@ -106,6 +106,9 @@ class SignIn:
         if user is None or user.disabled:
             await tools.refresh.revoke_family(refreshed.family_id)
             raise Unauthenticated("the account is not there any more")
+        if refreshed.presented_from < user.logins_since:
+            await tools.refresh.revoke_family(refreshed.family_id)
+            raise Unauthenticated("the password was changed; sign in again")
         return self._pair(user, refreshed.family_id, refreshed.token)
 
     async def logout(

@@ -25,11 +25,15 @@ _REFUSED = "the refresh token is not valid any more; sign in again"
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A valid token and whose it is. ``repeated``: it had been given out before."""
+    """A valid token and whose it is. ``repeated``: it had been given out before.
+
+    ``presented_from`` is when the token that was traded for it had been made.
+    """
 
     token: str
     user_id: str
     family_id: str
+    presented_from: float
     repeated: bool = False
 
 
@@ -83,7 +87,11 @@ class RefreshDesk:
                 raise Unauthenticated(_REFUSED)
             secret = seal(bytes.fromhex(rotation.sealed_secret), old_secret, kept.token_id)
         return Refreshed(
-            _join(kept.token_id, secret), kept.user_id, kept.family_id, rotation.repeated
+            _join(kept.token_id, secret),
+            kept.user_id,
+            kept.family_id,
+            old.created_at,
+            rotation.repeated,
         )
 
     async def revoke(self, presented: str) -> str:

@@ -68,9 +68,11 @@ class UserStore:
 
         return await transact(self._engine, work)
 
-    async def set_password_hash(self, user_id: str, password_hash: str) -> UserRecord:
-        """Change the password. Raises NotFound."""
-        return await self._change(user_id, password_hash=password_hash)
+    async def set_password_hash(
+        self, user_id: str, password_hash: str, *, now: float
+    ) -> UserRecord:
+        """Change the password; logins from before ``now`` end with it. Raises NotFound."""
+        return await self._change(user_id, password_hash=password_hash, logins_since=now)
 
     async def set_role(self, user_id: str, role: Role) -> UserRecord:
         """Change the role. Raises NotFound."""

@@ -121,13 +121,19 @@ async def create_user(
 async def change_user(
     user_id: str, admin: AdminDep, ingress: IngressDep, visitor: VisitorDep, body: UserChange
 ) -> User:
-    """Change an account's password, role, or whether it may sign in."""
+    """Change an account's password, role, or whether it may sign in.
+
+    With a new password, logins from before end: at once for their refresh tokens, and when they
+    expire for access tokens.
+    """
     users = ingress.deps.users
     record = await _existing(ingress, user_id)
     if user_id == admin.user_id and (body.disabled or body.role not in {None, record.role}):
         raise InvalidArgument("user_id", "administrators do not lock themselves out")
     if body.password is not None:
-        record = await users.set_password_hash(user_id, await ingress.passwords.hash(body.password))
+        hashed = await ingress.passwords.hash(body.password)
+        now = ingress.deps.clock.now()
+        record = await users.set_password_hash(user_id, hashed, now=now)
     if body.role is not None:
         record = await users.set_role(user_id, body.role)
     if body.disabled is not None:

@@ -265,6 +265,22 @@ async def test_users_are_made_changed_and_disabled_by_administrators_only(rig, a
     assert (await http.delete(f"/api/admin/users/{mine}")).status_code == 400
 
 
+async def test_a_new_password_ends_the_logins_made_with_the_old_one(rig, ada, admin):
+    http = rig.http()
+
+    async def refresh(token: str) -> httpx.Response:
+        return await http.post("/api/v1/auth/refresh", json={"refresh_token": token})
+
+    user_id = (await ada.me()).user_id
+    change = {"password": "another password"}
+    path = f"/api/admin/users/{user_id}"
+    assert (await rig.http(admin).patch(path, json=change)).status_code == 200
+    answers = [await refresh(ada.refresh_token) for _ in range(2)]
+    assert [answer.status_code for answer in answers] == [401, 401]
+    anew = (await login(http, "another password")).json()
+    assert (await refresh(anew["refresh_token"])).status_code == 200
+
+
 async def test_the_audit_trail_tells_of_sign_ins(rig, admin):
     await login(rig.http(), "wrong")
     http = rig.http(admin)

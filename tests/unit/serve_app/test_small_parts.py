@@ -249,8 +249,8 @@ class MemoryUsers:
             :limit
         ]
 
-    async def set_password_hash(self, user_id, password_hash):
-        return self.change(user_id, password_hash=password_hash)
+    async def set_password_hash(self, user_id, password_hash, *, now):
+        return self.change(user_id, password_hash=password_hash, logins_since=now)
 
     async def set_role(self, user_id, role):
         return self.change(user_id, role=role)
