@@ -89,6 +89,5 @@ async def test_a_claim_leaves_one_warm_slot_fewer_and_the_pool_refills(new_perso
     after = await wait_until(
         pool, lambda s: s["claims_total"] > before["claims_total"], timeout_seconds=30
     )
-    assert after["claims_total"] == before["claims_total"] + 1
     assert after["warm_containers_ready"] < before["warm_containers_ready"] or full(after)
     await wait_until(pool, full, timeout_seconds=90)
