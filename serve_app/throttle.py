@@ -2,7 +2,8 @@
 
 Two counts, both forgotten after a quiet window: failures of one address at one account, and failures
 at one account from anywhere. The first stops a guesser early; the second one who changes addresses,
-and is higher, since it also keeps the owner out while it lasts.
+and is higher, since it also keeps the owner out while it lasts. An empty address is one that is not
+known: it would be everybody's, so only the second count is kept.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ class LoginThrottle:
 
     def check(self, email: str, address: str, now: float) -> None:
         """Raise TooManyRequests when another attempt has to wait."""
-        for key, allowed in (((email, address), PER_ADDRESS), ((email, ""), PER_ACCOUNT)):
+        for key in _keys(email, address):
+            allowed = PER_ADDRESS if key[1] else PER_ACCOUNT
             count = self._counts.get(key)
             if count is None:
                 continue
@@ -45,7 +47,7 @@ class LoginThrottle:
 
     def failed(self, email: str, address: str, now: float) -> None:
         """Count a wrong password."""
-        for key in ((email, address), (email, "")):
+        for key in _keys(email, address):
             count = self._counts.pop(key, None) or _Count(0, now)
             self._counts[key] = _Count(count.failures + 1, now)
         while len(self._counts) > self._limit:
@@ -53,7 +55,13 @@ class LoginThrottle:
 
     def succeeded(self, email: str, address: str) -> None:
         """Forget the failures of one who has got in."""
-        self._counts.pop((email, address), None)
+        if address:
+            self._counts.pop((email, address), None)
 
     def __len__(self) -> int:
         return len(self._counts)
+
+
+def _keys(email: str, address: str) -> tuple[tuple[str, str], ...]:
+    """Return the counts that an attempt is held against; an unknown address has none of its own."""
+    return ((email, address), (email, "")) if address else ((email, ""),)

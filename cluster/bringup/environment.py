@@ -49,6 +49,9 @@ def environment(
         "PYTHONDONTWRITEBYTECODE": "",
         **_ray(settings, layout),
         **_serve(layout, ports, open_files),
+        # uvicorn takes a client's address from a header of whom it trusts, by default HAProxy, which
+        # hands on what clients send. Only behind a proxy that says the truth may it be believed.
+        "FORWARDED_ALLOW_IPS": "127.0.0.1" if settings.public_url else "",
     }
 
 

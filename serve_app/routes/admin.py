@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,7 +10,6 @@ from starlette.responses import PlainTextResponse
 from actors import names
 from actors.errors import CoditectError, InvalidArgument, NotFound
 from actors.records import ContainerStatus, UserRecord
-from cluster.settings import Settings
 from serve_app import health as health_checks
 from serve_app.exposition import CONTENT_TYPE, expose
 from serve_app.ingress import Ingress
@@ -24,6 +22,7 @@ from serve_app.routes.common import (
     get_admin,
     get_caller,
     may_fail,
+    only_local,
 )
 from serve_app.schemas import (
     Audit,
@@ -184,18 +183,6 @@ async def audit(_: AdminDep, ingress: IngressDep, limit: Limit = 100) -> Audit:
             AuditLine(**entry.model_dump(include=set(AuditLine.model_fields))) for entry in entries
         ]
     )
-
-
-def only_local(settings: Settings) -> bool:
-    """Whether only this machine can reach the server."""
-    if settings.public_url is not None:
-        return False
-    if settings.host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(settings.host).is_loopback
-    except ValueError:
-        return False
 
 
 async def _existing(ingress: Ingress, user_id: str) -> UserRecord:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from typing import Annotated, Any
 
@@ -9,6 +10,7 @@ from fastapi import Depends, Header, Path, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 
 from actors.errors import InvalidArgument, NotFound, PermissionDenied
+from cluster.settings import Settings
 from serve_app import problems
 from serve_app.identity import ACCESS_COOKIE, Caller
 from serve_app.ingress import Ingress
@@ -51,9 +53,28 @@ async def get_admin(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
 
 
 async def get_visitor(request: Request) -> Visitor:
-    """Return where the request comes from."""
-    client = request.client
-    return Visitor(client.host if client else "", request.headers.get("user-agent", ""))
+    """Return where the request comes from; the address is empty when it cannot be known.
+
+    Serve's HAProxy (Ray 2.60) does not tell from whom it has a request. So there are two cases in
+    which the address is known: everybody is on this machine, or a proxy in front, of which
+    ``public_url`` tells, has said it (``cluster.bringup.environment`` lets uvicorn believe it then).
+    """
+    settings, client = ingress_of(request).deps.settings, request.client
+    known = client is not None and (settings.public_url is not None or only_local(settings))
+    address = client.host if client is not None and known else ""
+    return Visitor(address, request.headers.get("user-agent", ""))
+
+
+def only_local(settings: Settings) -> bool:
+    """Whether only this machine can reach the server."""
+    if settings.public_url is not None:
+        return False
+    if settings.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(settings.host).is_loopback
+    except ValueError:
+        return False
 
 
 async def get_key(

@@ -22,7 +22,7 @@ from serve_app.bootstrap import ensure_admin
 from serve_app.exposition import expose
 from serve_app.metrics import RATE_SECONDS, IngressMetrics
 from serve_app.refresh import seal
-from serve_app.routes.admin import only_local
+from serve_app.routes.common import only_local
 from serve_app.throttle import PER_ACCOUNT, PER_ADDRESS, WINDOW_SECONDS, LoginThrottle
 
 # ---- throttle ---------------------------------------------------------------------------------------
@@ -48,6 +48,17 @@ def test_changing_addresses_helps_only_so_far():
         throttle.failed("a", str(number), 0.0)
     with pytest.raises(TooManyRequests):
         throttle.check("a", "new", 0.0)
+
+
+def test_unknown_addresses_share_no_count_of_their_own():
+    throttle = LoginThrottle()
+    for _ in range(PER_ACCOUNT):
+        throttle.check("a", "", 0.0)
+        throttle.failed("a", "", 0.0)
+        throttle.succeeded("a", "")
+    with pytest.raises(TooManyRequests):
+        throttle.check("a", "", 0.0)
+    throttle.check("b", "", 0.0)
 
 
 def test_the_table_of_failures_is_bounded():
