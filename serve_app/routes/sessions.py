@@ -150,11 +150,18 @@ async def launch_container(
 async def _open(
     ingress: Ingress, caller: Caller, name: str, key: str
 ) -> tuple[SessionRecord, bool]:
-    """Open a session within the caller's limit. Two at once may pass the check and exceed it by one."""
-    gateway, settings = ingress.gateway, ingress.deps.settings
-    known = await ingress.deps.ledger.session_of_user(caller.user_id, name)
-    if known is None:
-        live = await ingress.deps.ledger.sessions_of_user(caller.user_id)
-        if len(live) >= settings.max_sessions_per_user:
+    """Open a session within the caller's limit.
+
+    A person's new sessions are made one after the other, since a check and an opening are two steps;
+    replicas do not know of each other's, and each may exceed the limit by one.
+    """
+    gateway, settings, ledger = ingress.gateway, ingress.deps.settings, ingress.deps.ledger
+    known = await ledger.session_of_user(caller.user_id, name)
+    if known is not None:
+        return await gateway.open(caller.user_id, name, key, known=known)
+    async with ingress.openings.of(caller.user_id):
+        live = await ledger.sessions_of_user(caller.user_id)
+        known = next((session for session in live if session.name == name), None)
+        if known is None and len(live) >= settings.max_sessions_per_user:
             raise TooManyRequests(f"live sessions: end one of {len(live)}", 60.0)
-    return await gateway.open(caller.user_id, name, key, known=known)
+        return await gateway.open(caller.user_id, name, key, known=known)
