@@ -132,8 +132,10 @@ class RelayState:
             self._acknowledged = accepted
             outputs: list[Output] = [ToBrowser(control(**_attached_fields(frame)))]
         elif begins > (self._offset or 0):
-            # The browser learns of a gap in the one place where the protocol tells of one.
-            return [Finish(CLOSE_SLOW, "output is missing; attach again")]
+            # The browser learns of a gap in the one place where the protocol tells of one; of a new
+            # shell here, since at its next attach the container knows it already.
+            told: list[Output] = [ToBrowser(control("restarted"))] if frame.get("restarted") else []
+            return [*told, Finish(CLOSE_SLOW, "output is missing; attach again")]
         else:
             self._skip = (self._offset or 0) - begins
             outputs = self._acknowledge(accepted)

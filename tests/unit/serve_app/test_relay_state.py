@@ -197,6 +197,15 @@ def test_a_gap_sends_the_browser_to_attach_again():
     assert not state.connected
 
 
+def test_a_new_shell_behind_a_gap_is_told_before_the_browser_is_sent_away():
+    state = relay(offset=10)
+    state.attached(attached(10))
+    state.codi_closed(None, "")
+    outputs = state.attached(attached(20, restarted=True))
+    assert told(outputs) == [{"type": "restarted"}]
+    assert isinstance(outputs[-1], Finish)
+
+
 @pytest.mark.parametrize(("code", "end"), [(4410, Finish), (4400, Finish), (4411, Finish)])
 def test_some_ends_are_final(code, end):
     state = relay()
