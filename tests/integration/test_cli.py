@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tests.integration.conftest import PASSWORD, Person
 
+from tests.support.people import PASSWORD, Person
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT, ServerProcess
 
 pytestmark = [pytest.mark.ray, pytest.mark.sandbox]
