@@ -12,7 +12,7 @@ from typing import Any, Self
 from urllib.parse import urlencode
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosed, InvalidStatus
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from coditect.errors import ConnectionFailed, TerminalClosed, from_problem
 from coditect.terminal_state import MAX_UNACKNOWLEDGED, Gap, TerminalState
@@ -173,7 +173,7 @@ class AsyncTerminal:
                         TerminalClosed(reason or f"closed with {code}", close_code=code)
                     )
                     return
-            except (OSError, TimeoutError) as error:
+            except (OSError, TimeoutError, InvalidHandshake) as error:
                 if loop.time() - lost_at > self._give_up_seconds:
                     await self._finish(
                         ConnectionFailed(self._url, str(error) or type(error).__name__)

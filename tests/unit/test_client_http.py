@@ -11,6 +11,7 @@ import pytest
 
 from coditect import AsyncClient
 from coditect.errors import ConnectionFailed, Unauthorized
+from coditect.terminal import AsyncTerminal
 
 
 @asynccontextmanager
@@ -73,3 +74,22 @@ async def test_a_login_that_stays_refused_is_not_asked_for_ever():
         with pytest.raises(Unauthorized):
             [piece async for piece in client.stream_file("s-1", "x")]
         assert len(heads) == 3
+
+
+async def test_a_terminal_tries_again_when_the_upgrade_breaks_off():
+    """As when the proxy is replaced at that moment."""
+    async with answering(lambda _: b"") as (url, heads), AsyncClient(url) as client:
+        terminal = AsyncTerminal(
+            url.replace("http", "ws"),
+            headers=dict,
+            renew=client.refresh,
+            client_id="c",
+            cols=80,
+            rows=24,
+            offset=None,
+            give_up_seconds=0.3,
+        )
+        with pytest.raises(ConnectionFailed) as failed:
+            await terminal.connect(10)
+        assert "not attached" not in str(failed.value)
+        assert len(heads) > 1
