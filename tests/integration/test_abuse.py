@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import httpx
+import psutil
 import pytest
 
 from coditect import ApiError, ConnectionFailed, TerminalClosed
@@ -150,3 +151,35 @@ async def test_odd_file_names_work(person, name):
     assert await person.client.read_file(person.session_id, name) == b"odd"
     assert name in {entry.name for entry in await person.client.tree(person.session_id)}
     await person.client.delete_file(person.session_id, name)
+
+
+async def test_a_client_cannot_say_where_it_comes_from(person, server, admin):
+    email = f"unknown-{person.session_id}@example.com"
+    answer = await raw(
+        person,
+        server,
+        "POST",
+        "/api/v1/auth/login",
+        json={"email": email, "password": "no"},
+        headers={"x-forwarded-for": "6.6.6.6"},
+    )
+    assert answer.status_code == 401
+
+    async def refusals() -> list[dict]:
+        headers = {"authorization": f"Bearer {admin.access_token}"}
+        async with httpx.AsyncClient(base_url=server.url, headers=headers) as client:
+            entries = (await client.get("/api/admin/audit")).json()["entries"]
+        return [entry for entry in entries if entry["result"] == "refused"]
+
+    [newest, *_] = await wait_until(refusals)
+    assert newest["ip_address"] == "127.0.0.1"
+
+
+async def test_only_the_ingress_listens_beyond_this_machine(person, server):
+    top = psutil.Process(server.process.pid)
+    proxies = [p for p in top.children(recursive=True) if "haproxy" in p.name()]
+    assert proxies
+    for proxy in proxies:
+        for socket in proxy.net_connections("tcp"):
+            if socket.status == psutil.CONN_LISTEN:
+                assert socket.laddr.ip == "127.0.0.1", socket
