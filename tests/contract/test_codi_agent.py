@@ -515,6 +515,21 @@ class TestPrograms:
         commands = [process["command"] for process in await client.processes(codi.route())]
         assert not [command for command in commands if mark in command]
 
+    async def test_when_the_caller_goes_the_whole_group_is_killed(self, codi, client):
+        mark = f"86401.{os.getpid()}"
+        script = f"sleep {mark} & sleep {mark}"
+        call = asyncio.create_task(client.exec(codi.route(), ["sh", "-c", script]))
+        await running(client, codi.route(), f"sleep {mark}", count=3)
+        call.cancel()
+        await asyncio.wait({call})
+
+        async def nothing_runs():
+            return not any(mark in one["command"] for one in await client.processes(codi.route()))
+
+        # Well before the program's own limit.
+        await wait_until(nothing_runs, timeout_seconds=5, pause_seconds=0.02)
+        assert (await client.exec(codi.route(), ["echo", "on"]))["stdout"] == "on\n"
+
     async def test_output_is_bounded_and_the_program_goes_on(self, codi, client):
         script = "head -c 5000000 /dev/zero; head -c 5000000 /dev/zero >&2; exit 3"
         answer = await client.exec(codi.route(), ["sh", "-c", script])

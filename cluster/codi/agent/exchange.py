@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Iterable
-from typing import Any
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from typing import Any, TypeVar
 
 import h11
 
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.link import Link
+
+T = TypeVar("T")
 
 IDLE_SECONDS = 120.0
 """How long a connection may lie unused between requests."""
@@ -68,6 +71,28 @@ class Exchange:
         if not isinstance(value, dict):
             raise invalid("the body is a JSON object")
         return value
+
+    async def while_connected(self, work: Coroutine[Any, Any, T]) -> T:
+        """Do something for a caller who waits; it is cancelled when they close the connection.
+
+        A caller who closes only their own side of it counts as gone too: no HTTP client does so.
+        Raises ConnectionResetError for one who has gone.
+        """
+        task = asyncio.create_task(work)
+
+        def stop(_ended: asyncio.Future[None]) -> None:
+            task.cancel()
+
+        self.link.ended.add_done_callback(stop)
+        try:
+            return await task
+        except asyncio.CancelledError:
+            this = asyncio.current_task()
+            if this is None or this.cancelling():
+                raise
+            raise ConnectionResetError("the caller has gone") from None
+        finally:
+            self.link.ended.remove_done_callback(stop)
 
     def answer(self, status: int, value: Any) -> None:
         """Answer with JSON."""

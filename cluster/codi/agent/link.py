@@ -12,7 +12,8 @@ WRITE_BUFFER = 64 << 10
 class Link(asyncio.Protocol):
     """A transport to read from and write to; one coroutine uses it.
 
-    It can be handed over to another protocol, which is why it is not an asyncio stream.
+    It can be handed over to another protocol, which is why it is not an asyncio stream. ``ended`` is
+    done as soon as the other side sends no more: it has closed the connection, or is lost.
     """
 
     transport: asyncio.Transport
@@ -20,7 +21,7 @@ class Link(asyncio.Protocol):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._buffer = bytearray()
-        self._ended = False
+        self.ended: asyncio.Future[None] = self._loop.create_future()
         self._lost = False
         self._reading = True
         self._readable: asyncio.Future[None] | None = None
@@ -41,13 +42,14 @@ class Link(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note the end; what was asked before is still answered."""
-        self._ended = True
+        _wake(self.ended)
         _wake(self._readable)
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wake whoever waits."""
-        self._ended = self._lost = True
+        self._lost = True
+        _wake(self.ended)
         _wake(self._readable)
         _wake(self._writable)
 
@@ -62,7 +64,7 @@ class Link(asyncio.Protocol):
 
     async def read(self, timeout_seconds: float) -> bytes:
         """Return what has come, or b"" at the end. Raises TimeoutError."""
-        if not self._buffer and not self._ended:
+        if not self._buffer and not self.ended.done():
             self._readable = self._loop.create_future()
             try:
                 async with asyncio.timeout(timeout_seconds):

@@ -132,7 +132,7 @@ class Routes:
         directory = files.require_directory(self._absolute(cwd))
         self._running += 1
         try:
-            answer = await execute.execute(
+            program = execute.execute(
                 self._children,
                 argv,
                 directory=directory,
@@ -141,6 +141,7 @@ class Routes:
                 timeout_seconds=timeout_seconds,
                 output_limit=self._config.exec_output,
             )
+            answer = await exchange.while_connected(program)
         finally:
             self._running -= 1
             os.close(directory)
