@@ -109,9 +109,12 @@ class AsyncTerminal:
     async def read_until(self, pattern: bytes, timeout_seconds: float = 30.0) -> bytes:
         """Return output up to and including ``pattern``; what follows stays for the next read."""
         seen = bytearray()
+        found = searched = 0
         try:
             async with asyncio.timeout(timeout_seconds):
-                while (found := seen.find(pattern)) < 0:
+                while (found := seen.find(pattern, searched)) < 0:
+                    # What was searched once is not searched again, but for a pattern cut in two.
+                    searched = max(0, len(seen) - len(pattern) + 1)
                     seen += await self.read(timeout_seconds)
         except BaseException:
             self._push_back(bytes(seen))
@@ -200,7 +203,9 @@ class AsyncTerminal:
                 await self._finish(error)
                 return False
             return True
-        if response.status_code in {502, 503, 504, 500}:
+        told = response.headers.get("content-type", "")
+        if response.status_code in {502, 503, 504, 500} or "problem+json" not in told:
+            # Not the server's own word: a proxy that is just being replaced answers 404, too.
             return True
         try:
             problem = json.loads(response.body or b"{}")
