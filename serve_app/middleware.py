@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app import problems
@@ -73,6 +74,8 @@ class Observed:
 
         try:
             await self._app(scope, receive, watched)
+        except ClientDisconnect:
+            status = 0  # there is nobody to answer
         except Exception:
             logger.exception("internal error", request_id=request_id, path=scope["path"])
             if scope["type"] != "http" or status:

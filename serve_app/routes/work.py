@@ -15,6 +15,7 @@ from starlette.responses import StreamingResponse
 from actors.errors import InvalidArgument, PayloadTooLarge
 from actors.records import Receipt, Route
 from cluster.codi.client import FileAnswer
+from serve_app.callers import while_connected
 from serve_app.ingress import Ingress
 from serve_app.middleware import announced_length
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
@@ -92,11 +93,13 @@ IfNoneMatch = Annotated[str | None, Header(description='"*": the file must not b
 
 
 @router.post("/exec", tags=["programs"], responses=may_fail(400, 401, 404, 422, 504))
-async def execute(session: SessionDep, ingress: IngressDep, body: Command) -> CommandResult:
-    """Run a program in the workspace and wait for its end."""
+async def execute(
+    request: Request, session: SessionDep, ingress: IngressDep, body: Command
+) -> CommandResult:
+    """Run a program in the workspace and wait for its end. It is killed when the caller goes."""
     # A program may not run twice, so this is tried once, on a route that is fresh.
     route = await ingress.gateway.awake_route(session)
-    answer = await ingress.deps.codi.exec(
+    program = ingress.deps.codi.exec(
         route,
         body.argv,
         cwd=body.cwd,
@@ -104,6 +107,7 @@ async def execute(session: SessionDep, ingress: IngressDep, body: Command) -> Co
         stdin=body.stdin,
         timeout_seconds=body.timeout_seconds or ingress.deps.settings.exec_timeout,
     )
+    answer = await while_connected(request, program)
     return CommandResult(**answer)
 
 

@@ -142,9 +142,24 @@ async def test_a_save_has_a_receipt_and_a_condition(ada, session_id):
 async def test_the_same_save_again_gets_the_same_receipt(ada, session_id):
     first = await ada.write_file(session_id, "a", b"1", key="k1")
     again = await ada.write_file(session_id, "a", b"1", key="k1")
-    other = await ada.write_file(session_id, "b", b"1", key="k1")
-    assert again.version == first.version
-    assert other.version > first.version
+    assert again == first
+
+
+async def test_a_save_repeated_late_is_not_refused_and_overwrites_nothing(rig, ada, session_id):
+    http = rig.http(ada, headers={"idempotency-key": "k1"})
+    url = f"/api/v1/sessions/{session_id}/files/"
+    first = await http.put(url + "a", content=b"1", headers={"if-none-match": "*"})
+    assert first.status_code == 200
+    await ada.write_file(session_id, "a", b"newer")
+    again = await http.put(url + "a", content=b"1", headers={"if-none-match": "*"})
+    assert (again.status_code, again.json()) == (200, first.json())
+    assert again.headers["etag"] == first.headers["etag"]
+    for path, content in (("a", b"longer"), ("b", b"1")):
+        refused = await http.put(url + path, content=content)
+        is_problem(refused, 422, "idempotency_key_reused")
+    assert await ada.read_file(session_id, "a") == b"newer"
+    with pytest.raises(NotFound):
+        await ada.read_file(session_id, "b")
 
 
 async def test_a_part_of_a_file_and_one_that_has_not_changed(rig, ada, session_id):
@@ -233,6 +248,25 @@ async def test_exec_tells_all(rig, ada, session_id):
         await ada.exec(session_id, [])
     processes = (await rig.http(ada).get(f"/api/v1/sessions/{session_id}/processes")).json()
     assert processes["processes"]
+
+
+async def test_a_program_is_killed_when_its_caller_goes(rig, ada, session_id):
+    http = rig.http(ada)
+    url = f"/api/v1/sessions/{session_id}"
+
+    async def runs() -> bool:
+        listed = (await http.get(f"{url}/processes")).json()["processes"]
+        return any(process["command"] == "sleep 86402" for process in listed)
+
+    async def ended() -> bool:
+        return not await runs()
+
+    body = {"argv": ["sleep", "86402"], "timeout_seconds": 3600}
+    call = asyncio.create_task(http.post(f"{url}/exec", json=body))
+    await wait_until(runs, timeout_seconds=10, pause_seconds=0.02)
+    call.cancel()
+    await asyncio.wait({call})
+    await wait_until(ended, timeout_seconds=10, pause_seconds=0.02)
 
 
 async def test_terminals_are_listed_started_and_ended(rig, ada, session_id):
