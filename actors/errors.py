@@ -6,6 +6,7 @@
     ├── PermissionDenied       known caller, not allowed
     ├── NotFound               no such thing, or not the caller's
     ├── AlreadyExists
+    ├── KeyReused              an idempotency key came again with another request
     ├── PreconditionFailed     If-Match or an expected state did not hold
     ├── PayloadTooLarge
     ├── WorkspaceFull          the disk of a workspace is full; nothing was changed
@@ -110,6 +111,19 @@ class AlreadyExists(CoditectError):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.identity!r} exists already"
+
+
+class KeyReused(CoditectError):
+    """An idempotency key came again with another request; nothing was changed."""
+
+    code = "idempotency_key_reused"
+
+    def __init__(self, first: str) -> None:
+        super().__init__(first)
+        self.first = first
+
+    def __str__(self) -> str:
+        return f"this idempotency key was used before, for {self.first}"
 
 
 class PreconditionFailed(CoditectError):

@@ -17,6 +17,7 @@ from actors.records import (
     ContainerSpec,
     ContainerStatus,
     Health,
+    Receipt,
     SessionRecord,
 )
 
@@ -156,8 +157,18 @@ class Ledger(Protocol):
         """Give ownership back; the record is saved without an owner. Raises Fenced."""
         ...
 
-    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
-        """Write the record if its epoch still rules and its owner is unchanged. Raises Fenced."""
+    async def save_session(
+        self, record: SessionRecord, *, key: str | None = None, receipt: Receipt | None = None
+    ) -> SessionRecord:
+        """Write the record if its epoch still rules and its owner is unchanged. Raises Fenced.
+
+        Under a ``key`` that was used before nothing is written, and the record is returned as it is
+        stored: its revision tells. ``receipt`` is kept with the key.
+        """
+        ...
+
+    async def receipt(self, session_id: str, key: str) -> Receipt | None:
+        """Return the receipt that a save under this key was given."""
         ...
 
     async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:

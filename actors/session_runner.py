@@ -14,6 +14,7 @@ from actors.errors import (
     DeadlineExceeded,
     Fenced,
     InvalidArgument,
+    KeyReused,
     LaunchFailed,
     NotBound,
     PreconditionFailed,
@@ -33,7 +34,7 @@ from actors.records import (
 from actors.session import SessionRules
 from actors.session_activation import Activation
 from actors.session_holder import PASSIVATE_SECONDS, Pool, SessionHolder
-from actors.session_writer import WRITE_SECONDS
+from actors.session_writer import WRITE_SECONDS, save_key, within
 from actors.workspace_state import check_marks, check_patch, patched
 
 MAX_ID = 128
@@ -246,7 +247,10 @@ class SessionRunner:
     async def record_save(
         self, session_id: str, path: str, size: int, etag: str, key: str
     ) -> Receipt:
-        """Give a save its number; the receipt comes after commit. The same key gets the same receipt."""
+        """Give a save its number; the receipt comes after commit. The same key gets the same receipt.
+
+        Raises KeyReused when the key was another file's.
+        """
         _check_text("path", path, MAX_PATH)
         _check_text("etag", etag, MAX_ETAG)
         _check_text("key", key, MAX_KEY)
@@ -261,12 +265,20 @@ class SessionRunner:
             expected = record.save_version + 1
             return record.model_copy(update={"save_version": expected})
 
-        saved = await self._commit(held, count, f"save:{key}")
-        receipt = Receipt(path=path, size=size, version=saved.save_version, etag=etag)
+        def receipt(record: SessionRecord) -> Receipt:
+            return Receipt(path=path, size=size, version=record.save_version, etag=etag)
+
+        kept_under = save_key(key)
+        saved = await self._commit(held, count, kept_under, receipt)
         if saved.save_version == expected:
             self._holder.stats.saves += 1
-            held.emit("saved", {"path": path, "version": receipt.version, "size": size})
-        return receipt
+            held.emit("saved", {"path": path, "version": expected, "size": size})
+            return receipt(saved)
+        reading = self._services.ledger.receipt(session_id, kept_under)
+        first = await within(WRITE_SECONDS, "read of a receipt", reading)
+        if first is None or first.path != path:
+            raise KeyReused(first.path if first is not None else "something else")
+        return first
 
     async def patch_workspace_state(
         self, session_id: str, patch: dict[str, Any], key: str
@@ -297,10 +309,14 @@ class SessionRunner:
         held.merge_marks(checked)
 
     async def _commit(
-        self, held: Activation, change: Callable[[SessionRecord], SessionRecord], key: str
+        self,
+        held: Activation,
+        change: Callable[[SessionRecord], SessionRecord],
+        key: str,
+        receipt: Callable[[SessionRecord], Receipt] | None = None,
     ) -> SessionRecord:
         try:
-            return await held.writer.update(change, key=key)
+            return await held.writer.update(change, key=key, receipt=receipt)
         except Fenced as fenced:
             held.step(messages.FencedOff(fenced.current))
             raise NotBound(self._actor_id, held.session_id) from None

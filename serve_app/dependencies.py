@@ -15,6 +15,7 @@ from actors.ports import Clock
 from actors.records import (
     AuditEntry,
     ContainerRecord,
+    Receipt,
     RefreshTokenRecord,
     Role,
     Route,
@@ -139,6 +140,10 @@ class SessionReader(Protocol):
 
     async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
         """Return the user's live sessions."""
+        ...
+
+    async def receipt(self, session_id: str, key: str) -> Receipt | None:
+        """Return the receipt that a save under this key was given."""
         ...
 
     async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:

@@ -33,6 +33,7 @@ STATUS: dict[type[CoditectError], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.SessionEnded: HTTPStatus.NOT_FOUND,
     errors.AlreadyExists: HTTPStatus.CONFLICT,
+    errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,

@@ -11,6 +11,7 @@ from actors.records import (
     ContainerRecord,
     ContainerStatus,
     Health,
+    Receipt,
     SessionPhase,
     SessionRecord,
 )
@@ -106,10 +107,19 @@ class StoreLedger:
 
         await transact(self._engine, work)
 
-    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
-        """Write the record if its epoch still rules and its owner is unchanged."""
+    async def save_session(
+        self, record: SessionRecord, *, key: str | None = None, receipt: Receipt | None = None
+    ) -> SessionRecord:
+        """Write the record if its epoch still rules, its owner is unchanged and the key is new."""
         now = self._clock.now()
-        return await transact(self._engine, _save, self._keys, record, key, now)
+        return await transact(self._engine, _save, self._keys, record, key, receipt, now)
+
+    async def receipt(self, session_id: str, key: str) -> Receipt | None:
+        """Return the receipt that a save under this key was given."""
+        kept = await transact(
+            self._engine, idempotency.recall, self._keys, _save_key(session_id, key)
+        )
+        return Receipt.model_validate_json(kept) if kept else None
 
     async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
         """Raise the epoch by one for a new container of the session."""
@@ -220,15 +230,23 @@ async def _claim(
     return claim
 
 
+def _save_key(session_id: str, key: str) -> str:
+    return f"save/{session_id}/{key}"
+
+
 async def _save(
-    tr: Transaction, keys: Keyspace, record: SessionRecord, key: str | None, now: float
+    tr: Transaction,
+    keys: Keyspace,
+    record: SessionRecord,
+    key: str | None,
+    receipt: Receipt | None,
+    now: float,
 ) -> SessionRecord:
-    if key is not None:
-        key = f"save/{record.session_id}/{key}"
-        answered = await idempotency.recall(tr, keys, key)
-        if answered is not None:
-            return SessionRecord.model_validate_json(answered)
     stored = await sessions.require(tr, keys, record)
+    if key is not None:
+        key = _save_key(record.session_id, key)
+        if await idempotency.recall(tr, keys, key) is not None:
+            return stored
     if record.save_version < stored.save_version:
         raise PreconditionFailed(
             "save version", f"at least {stored.save_version}", str(record.save_version)
@@ -236,5 +254,7 @@ async def _save(
     saved = record.model_copy(update={"updated_at": now})
     sessions.put(tr, keys, saved)
     if key is not None:
-        await idempotency.remember(tr, keys, key, saved.model_dump_json().encode(), now)
+        # The receipt alone, not the record: that may be as large as a workspace's state.
+        answer = receipt.model_dump_json().encode() if receipt is not None else b""
+        await idempotency.remember(tr, keys, key, answer, now)
     return saved

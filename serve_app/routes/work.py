@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Annotated
@@ -12,8 +11,9 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
-from actors.errors import InvalidArgument, PayloadTooLarge
+from actors.errors import InvalidArgument, KeyReused, PayloadTooLarge
 from actors.records import Receipt, Route
+from actors.session_writer import save_key
 from cluster.codi.client import FileAnswer
 from serve_app.callers import while_connected
 from serve_app.ingress import Ingress
@@ -164,7 +164,7 @@ async def read_file(
 @router.put(
     "/files/{path:any_path}",
     tags=["files"],
-    responses=may_fail(400, 401, 404, 412, 413, 507),
+    responses=may_fail(400, 401, 404, 412, 413, 422, 507),
     openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
 )
 async def write_file(
@@ -182,6 +182,18 @@ async def write_file(
     length = announced_length(request.scope)
     if length > limit:
         raise PayloadTooLarge("file", limit)
+    # Asked before the write: a repeated save must neither be refused by its own condition nor
+    # overwrite what came after it. A key that was made here cannot have been used.
+    if "idempotency-key" in request.headers:
+        first = await ingress.deps.ledger.receipt(session, save_key(key))
+        if first is not None:
+            size = 0
+            async for part in _bounded(request.stream(), limit):
+                size += len(part)
+            if (first.path, first.size) != (path, size):
+                raise KeyReused(f"{first.path!r} with {first.size} bytes")
+            response.headers["etag"] = first.etag
+            return first
     # The body can be read once only, so this cannot be tried again on another container.
     route = await ingress.gateway.awake_route(session)
     saved = await ingress.deps.codi.put_file(
@@ -193,7 +205,7 @@ async def write_file(
         length=length or None,
     )
     receipt: Receipt = await ingress.gateway.call(
-        session, "record_save", path, saved["size"], saved["etag"], _key_for(key, path)
+        session, "record_save", path, saved["size"], saved["etag"], key
     )
     response.headers["etag"] = receipt.etag
     return receipt
@@ -289,12 +301,6 @@ async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> N
 async def _forget_terminal(ingress: Ingress, session: str, name: str) -> None:
     """Let the session forget it, or a new container would start its shell again."""
     await ingress.gateway.call(session, "report_terminals", {name: None})
-
-
-def _key_for(key: str, path: str) -> str:
-    """Return the key of one save: the same key for another file is another save."""
-    digest = hashlib.blake2b(path.encode("utf-8", "surrogateescape"), digest_size=8)
-    return f"{key}:{digest.hexdigest()}"
 
 
 async def _bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ from actors.records import (
     ContainerRecord,
     ContainerStatus,
     Health,
+    Receipt,
     SessionPhase,
     SessionRecord,
 )
@@ -138,12 +139,13 @@ class MemoryLedger:
         )
         self._end("passivate")
 
-    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
+    async def save_session(
+        self, record: SessionRecord, *, key: str | None = None, receipt: Receipt | None = None
+    ) -> SessionRecord:
         await self._begin()
-        answered = self._answers.get(f"{record.session_id}/{key}")
-        if key is not None and isinstance(answered, SessionRecord):
-            return answered
         stored = self._require(record)
+        if key is not None and f"{record.session_id}/{key}" in self._answers:
+            return stored
         if record.save_version < stored.save_version:
             raise PreconditionFailed(
                 "save version", f"at least {stored.save_version}", str(record.save_version)
@@ -151,9 +153,14 @@ class MemoryLedger:
         saved = record.model_copy(update={"updated_at": self._clock.now()})
         self.stored[record.session_id] = saved
         if key is not None:
-            self._answers[f"{record.session_id}/{key}"] = saved
+            self._answers[f"{record.session_id}/{key}"] = receipt
         self._end("save_session")
         return saved
+
+    async def receipt(self, session_id: str, key: str) -> Receipt | None:
+        await asyncio.sleep(0)
+        kept = self._answers.get(f"{session_id}/{key}")
+        return kept if isinstance(kept, Receipt) else None
 
     async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
         await self._begin()
