@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from actors.errors import PreconditionFailed
@@ -119,7 +120,7 @@ class StoreLedger:
         kept = await transact(
             self._engine, idempotency.recall, self._keys, _save_key(session_id, key)
         )
-        return Receipt.model_validate_json(kept) if kept else None
+        return Receipt.model_validate(json.loads(kept)) if kept else None
 
     async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
         """Raise the epoch by one for a new container of the session."""
@@ -255,6 +256,7 @@ async def _save(
     sessions.put(tr, keys, saved)
     if key is not None:
         # The receipt alone, not the record: that may be as large as a workspace's state.
-        answer = receipt.model_dump_json().encode() if receipt is not None else b""
+        # json escapes what a path holds that is no UTF-8, where pydantic's own would refuse it.
+        answer = json.dumps(receipt.model_dump()).encode() if receipt is not None else b""
         await idempotency.remember(tr, keys, key, answer, now)
     return saved
