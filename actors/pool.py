@@ -39,7 +39,7 @@ class PoolRules:
 
     orphan_lease: float
     launch_timeout: float
-    claim_quiet: float = 0.5
+    claim_quiet: float = 1.5
     refill_patience: float = 5.0
     max_stops: int = 8
 
