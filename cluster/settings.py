@@ -135,6 +135,9 @@ class Settings(BaseModel):
     ingress_replicas: int = Field(2, ge=1, le=64, description="ingress processes on this machine")
     access_token_ttl: float = Field(900.0, ge=10, description="life of an access token")
     refresh_token_ttl: float = Field(30 * 86400.0, ge=60, description="life of a refresh token")
+    audit_keep: float = Field(
+        90 * 86400.0, ge=3600, description="the audit trail's entries are kept this long"
+    )
     refresh_overlap: float = Field(
         30.0, ge=0, le=600, description="a replaced refresh token still answers"
     )

@@ -43,7 +43,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
         users=UserStore(engine, tenant),
         tokens=TokenStore(engine, tenant),
         tickets=TicketStore(engine, tenant),
-        audit=AuditLog(engine, tenant),
+        audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),
         keys=KeyStore(engine, tenant),
         ledger=StoreLedger(engine, tenant, clock),
         actors=directory,

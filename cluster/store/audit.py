@@ -10,18 +10,31 @@ from cluster.store.engine import Engine, MutationKind
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
 
+KEEP_SECONDS = 90 * 86400.0
+_REMOVED_PER_ENTRY = 2
+
 
 class AuditLog:
-    """The trail of one tenant."""
+    """The trail of one tenant; what is older than ``keep_seconds`` makes room for what is added."""
 
-    def __init__(self, engine: Engine, tenant_id: str) -> None:
+    def __init__(
+        self, engine: Engine, tenant_id: str, *, keep_seconds: float = KEEP_SECONDS
+    ) -> None:
         self._engine = engine
+        self._keep_seconds = keep_seconds
         self._keys = Keyspace(tenant_id)
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
         """Add entries, each in a transaction of its own, since a versionstamp is a commit's."""
 
         async def work(tr: Transaction, entry: AuditEntry) -> None:
+            # Read first: FoundationDB refuses reads of where a versionstamp may come to stand (1036).
+            oldest = await tr.get_range(
+                self._keys.audit.range(), limit=_REMOVED_PER_ENTRY, snapshot=True
+            )
+            for kept_at, data in oldest:
+                if decode(AuditEntry, data).at < entry.at - self._keep_seconds:
+                    tr.clear(kept_at)
             key = self._keys.audit.stamped_key()
             tr.atomic(MutationKind.SET_VERSIONSTAMPED_KEY, key, encode(entry))
 

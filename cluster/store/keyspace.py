@@ -10,6 +10,7 @@
     (tenant, "user_emails", email)                         user_id; the address case-folded
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
     (tenant, "token_families", family_id, token_id)        empty
+    (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal
     (tenant, "idempotency", key)                           answer of a call made before
     (tenant, "idempotency_ages", at_ms, key)               empty; oldest first, for removal
     (tenant, "audit", versionstamp)                        AuditEntry
@@ -72,6 +73,7 @@ class Keyspace:
         self.user_emails = Directory(tenant_id, "user_emails")
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")
         self.token_families = Directory(tenant_id, "token_families")
+        self.token_expiries = Directory(tenant_id, "token_expiries")
         self.idempotency = Directory(tenant_id, "idempotency")
         self.idempotency_ages = Directory(tenant_id, "idempotency_ages")
         self.audit = Directory(tenant_id, "audit")

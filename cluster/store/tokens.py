@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from actors.errors import Unauthenticated
 from actors.records import RefreshTokenRecord
 from cluster.store.codec import decode, decode_optional, encode
-from cluster.store.engine import Engine
+from cluster.store.engine import Engine, KeyRange
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
 
 _PRUNED_PER_CALL = 8
+_EXPIRED_PER_CALL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class TokenStore:
 
         async def work(tr: Transaction) -> None:
             self._put(tr, record)
+            await self._remove_expired(tr, record.created_at)
 
         await transact(self._engine, work)
 
@@ -90,6 +92,7 @@ class TokenStore:
             self._put(tr, replaced)
             self._put(tr, successor)
             await self._prune(tr, token.family_id, now, overlap_seconds)
+            await self._remove_expired(tr, now)
             return Rotation(successor, sealed_secret, repeated=False)
 
         rotation = await transact(self._engine, work)
@@ -113,6 +116,29 @@ class TokenStore:
     def _put(self, tr: Transaction, record: RefreshTokenRecord) -> None:
         tr.set(self._keys.refresh_tokens.key(record.token_id), encode(record))
         tr.set(self._keys.token_families.key(record.family_id, record.token_id), b"")
+        tr.set(self._expiry(record), record.family_id.encode())
+
+    def _remove(self, tr: Transaction, record: RefreshTokenRecord) -> None:
+        tr.clear(self._keys.refresh_tokens.key(record.token_id))
+        tr.clear(self._keys.token_families.key(record.family_id, record.token_id))
+        tr.clear(self._expiry(record))
+
+    def _expiry(self, record: RefreshTokenRecord) -> bytes:
+        return self._keys.token_expiries.key(int(record.expires_at * 1000), record.token_id)
+
+    async def _remove_expired(self, tr: Transaction, now: float) -> None:
+        """Forget a few expired tokens of whatever family: most logins end without a word.
+
+        More go than come, so that what has expired cannot pile up.
+        """
+        expiries = self._keys.token_expiries
+        expired = KeyRange(expiries.range().begin, expiries.key(int(now * 1000)))
+        found = await tr.get_range(expired, limit=_EXPIRED_PER_CALL, snapshot=True)
+        for key, family_id in found:
+            token_id = expiries.unpack(key)[1]
+            tr.clear(key)
+            tr.clear(self._keys.refresh_tokens.key(token_id))
+            tr.clear(self._keys.token_families.key(family_id.decode(), token_id))
 
     async def _family(self, tr: Transaction, family_id: str) -> list[RefreshTokenRecord]:
         members = await tr.get_range(self._keys.token_families.range(family_id))
@@ -139,5 +165,4 @@ class TokenStore:
             or (token.replaced_at is not None and now - token.replaced_at > overlap_seconds + 86400)
         ]
         for token in old[:_PRUNED_PER_CALL]:
-            tr.clear(self._keys.refresh_tokens.key(token.token_id))
-            tr.clear(self._keys.token_families.key(family_id, token.token_id))
+            self._remove(tr, token)

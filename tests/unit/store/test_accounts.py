@@ -10,9 +10,11 @@ import pytest
 from actors.errors import AlreadyExists, NotFound, Unauthenticated
 from actors.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
 from cluster.store.audit import AuditLog
+from cluster.store.keyspace import Directory, Keyspace
 from cluster.store.lmdb_engine import LmdbEngine
 from cluster.store.server_keys import KeyStore
 from cluster.store.tokens import TokenStore
+from cluster.store.transaction import Transaction, transact
 from cluster.store.users import UserStore
 
 
@@ -34,7 +36,9 @@ def user(number: int, email: str = "") -> UserRecord:
     )
 
 
-def token(name: str, family: str = "f", created_at: float = 0.0) -> RefreshTokenRecord:
+def token(
+    name: str, family: str = "f", created_at: float = 0.0, expires_at: float = 1000.0
+) -> RefreshTokenRecord:
     return RefreshTokenRecord(
         token_id=name,
         tenant_id="t",
@@ -42,8 +46,18 @@ def token(name: str, family: str = "f", created_at: float = 0.0) -> RefreshToken
         user_id="u-1",
         secret_hash="hash",
         created_at=created_at,
-        expires_at=1000.0,
+        expires_at=expires_at,
     )
+
+
+async def stored(engine: LmdbEngine, directory: Directory) -> set[str]:
+    """Return the last part of every key of a branch."""
+
+    async def work(tr: Transaction) -> set[str]:
+        pairs = await tr.get_range(directory.range())
+        return {str(directory.unpack(key)[-1]) for key, _ in pairs}
+
+    return await transact(engine, work)
 
 
 async def rotate(store: TokenStore, old: str, new: str, now: float):
@@ -117,6 +131,44 @@ async def test_unknown_and_expired_tokens_are_refused(engine, old, now):
     await store.create(token("one"))
     with pytest.raises(Unauthenticated):
         await rotate(store, old, "two", now=now)
+
+
+async def test_expired_tokens_of_logins_that_ended_without_a_word_are_removed(engine):
+    store, keys = TokenStore(engine, "t"), Keyspace("t")
+    for number in range(6):
+        await store.create(token(f"left-{number}", family=f"f-{number}"))
+    await store.create(token("late", family="g", expires_at=9000.0))
+    await store.create(token("new", family="h", created_at=999.0, expires_at=9000.0))
+    assert await store.get("left-5") is not None
+    await store.create(token("newer", family="i", created_at=2000.0, expires_at=9000.0))
+    await store.rotate(
+        "late",
+        token("later", family="g", expires_at=9000.0),
+        sealed_secret="sealed",
+        now=2000.0,
+        overlap_seconds=30,
+    )
+    left = {"late", "new", "newer", "later"}
+    assert await stored(engine, keys.token_expiries) == left
+    assert await stored(engine, keys.refresh_tokens) == left
+    assert await stored(engine, keys.token_families) == left
+
+
+async def test_the_audit_trail_forgets_what_is_older_than_it_is_kept(engine):
+    log = AuditLog(engine, "t", keep_seconds=100.0)
+
+    async def append(*times: float) -> None:
+        await log.append(
+            [
+                AuditEntry(at=at, tenant_id="t", user_id=None, action="a", resource="r")
+                for at in times
+            ]
+        )
+
+    await append(1.0, 2.0, 3.0, 50.0, 101.0)
+    assert [entry.at for entry in await log.newest()] == [101.0, 50.0, 3.0, 2.0, 1.0]
+    await append(110.0, 111.0)
+    assert [entry.at for entry in await log.newest()] == [111.0, 110.0, 101.0, 50.0]
 
 
 async def test_the_audit_trail_is_in_the_order_of_the_commits(engine):
