@@ -72,7 +72,9 @@ class ApiError(ClientError):
     def retry_after(self) -> float | None:
         """Seconds after which the same request may work, when the server said so."""
         value = self.problem.get("retry_after")
-        return float(value) if value is not None else None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1e9:
+            return None
+        return float(value)
 
 
 class InvalidRequest(ApiError):

@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from coditect.errors import ConnectionFailed, TerminalClosed, from_problem
+from coditect.errors import ApiError, ConnectionFailed, TerminalClosed, from_problem
 from coditect.terminal_state import MAX_UNACKNOWLEDGED, Gap, TerminalState
 
 _MAX_BUFFER = 4 << 20
@@ -163,10 +163,16 @@ class AsyncTerminal:
         loop = asyncio.get_running_loop()
         lost_at = loop.time()
         while self._ended is None:
+            at_least = 0.0
             try:
                 await self._serve_once()
             except InvalidStatus as refused:
-                if not await self._after_refusal(refused):
+                error = _refusal(refused)
+                if not await self._may_try_again(error):
+                    return
+                at_least = error.retry_after or 0.0
+                if loop.time() + at_least - lost_at > self._give_up_seconds:
+                    await self._finish(error)
                     return
             except ConnectionClosed as closed:
                 code = closed.rcvd.code if closed.rcvd else None
@@ -191,29 +197,23 @@ class AsyncTerminal:
             if loop.time() - lost_at > self._give_up_seconds:
                 await self._finish(ConnectionFailed(self._url, "the server does not come back"))
                 return
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - spreads reconnects
+            spread = pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads reconnects
+            await asyncio.sleep(at_least + spread)
             pause = min(pause * 2, _MAX_BACKOFF_SECONDS)
 
-    async def _after_refusal(self, refused: InvalidStatus) -> bool:
-        response = refused.response
-        if response.status_code == 401:
-            try:
-                await self._renew()
-            except Exception as error:  # noqa: BLE001 - handed to whoever reads or sends next
-                await self._finish(error)
-                return False
+    async def _may_try_again(self, error: ApiError) -> bool:
+        """Say whether another try may help after a refusal, having ended the terminal if none can."""
+        if error.status in {429, 500, 502, 503, 504}:
             return True
-        told = response.headers.get("content-type", "")
-        if response.status_code in {502, 503, 504, 500} or "problem+json" not in told:
-            # Not the server's own word: a proxy that is just being replaced answers 404, too.
-            return True
+        if error.status != 401:
+            await self._finish(error)
+            return False
         try:
-            problem = json.loads(response.body or b"{}")
-        except ValueError:
-            problem = {}
-        retry_after = response.headers.get("retry-after")
-        await self._finish(from_problem(response.status_code, problem, retry_after))
-        return False
+            await self._renew()
+        except Exception as failed:  # noqa: BLE001 - handed to whoever reads or sends next
+            await self._finish(failed)
+            return False
+        return True
 
     async def _serve_once(self) -> None:
         query = self._state.query() | {"cols": str(self.cols), "rows": str(self.rows)}
@@ -277,3 +277,15 @@ class AsyncTerminal:
         if data:
             self._buffer.appendleft(data)
             self._buffered += len(data)
+
+
+def _refusal(refused: InvalidStatus) -> ApiError:
+    """Return what a server, or a proxy in front of it, said instead of opening the socket."""
+    response = refused.response
+    try:
+        problem = json.loads(response.body or b"{}")
+    except (ValueError, RecursionError):
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    return from_problem(response.status_code, problem, response.headers.get("retry-after"))

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from coditect import AsyncClient
-from coditect.errors import ConnectionFailed, Unauthorized
+from coditect.errors import ConnectionFailed, NotFound, TooManyRequests, Unauthorized
 from coditect.terminal import AsyncTerminal
 
 
@@ -30,10 +30,23 @@ async def answering(answer: Callable[[str], bytes]) -> AsyncIterator[tuple[str, 
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", heads
 
 
-def response(status: int, body: bytes, announced: int | None = None) -> bytes:
+def response(status: int, body: bytes, announced: int | None = None, more: str = "") -> bytes:
     length = len(body) if announced is None else announced
-    head = f"HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n"
+    head = f"HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n{more}\r\n"
     return head.encode() + body
+
+
+def terminal_at(url: str, client: AsyncClient, give_up_seconds: float) -> AsyncTerminal:
+    return AsyncTerminal(
+        url.replace("http", "ws"),
+        headers=dict,
+        renew=client.refresh,
+        client_id="c",
+        cols=80,
+        rows=24,
+        offset=None,
+        give_up_seconds=give_up_seconds,
+    )
 
 
 async def test_a_download_that_breaks_off_is_a_failed_connection():
@@ -79,17 +92,40 @@ async def test_a_login_that_stays_refused_is_not_asked_for_ever():
 async def test_a_terminal_tries_again_when_the_upgrade_breaks_off():
     """As when the proxy is replaced at that moment."""
     async with answering(lambda _: b"") as (url, heads), AsyncClient(url) as client:
-        terminal = AsyncTerminal(
-            url.replace("http", "ws"),
-            headers=dict,
-            renew=client.refresh,
-            client_id="c",
-            cols=80,
-            rows=24,
-            offset=None,
-            give_up_seconds=0.3,
-        )
+        terminal = terminal_at(url, client, 0.3)
         with pytest.raises(ConnectionFailed) as failed:
             await terminal.connect(10)
         assert "not attached" not in str(failed.value)
         assert len(heads) > 1
+
+
+async def test_a_terminal_waits_as_long_as_it_is_told_and_goes_on():
+    loop = asyncio.get_running_loop()
+    asked_at: list[float] = []
+
+    def answer(_: str) -> bytes:
+        asked_at.append(loop.time())
+        if len(asked_at) == 1:
+            return response(429, b"{}", more="retry-after: 1\r\n")
+        return response(404, b"{}")
+
+    async with answering(answer) as (url, _), AsyncClient(url) as client:
+        with pytest.raises(NotFound):
+            await terminal_at(url, client, 10).connect(10)
+    assert len(asked_at) == 2
+    assert asked_at[1] - asked_at[0] >= 1
+
+
+async def test_a_terminal_says_so_when_it_would_have_to_wait_too_long():
+    refused = response(429, b"{}", more="retry-after: 600\r\n")
+    async with answering(lambda _: refused) as (url, heads), AsyncClient(url) as client:
+        with pytest.raises(TooManyRequests):
+            await terminal_at(url, client, 5).connect(10)
+        assert len(heads) == 1
+
+
+@pytest.mark.parametrize("body", [b"[1]", b"null", b'"no"', b"<html>", b'{"retry_after": "x"}'])
+async def test_a_terminal_takes_any_body_of_a_refusal(body):
+    async with answering(lambda _: response(404, body)) as (url, _), AsyncClient(url) as client:
+        with pytest.raises(NotFound):
+            await terminal_at(url, client, 5).connect(10)
