@@ -19,7 +19,7 @@ SECONDS = 20
 def main() -> None:
     """Measure session details and a directory listing."""
     report = Report("api")
-    with ServerProcess(pool_size=2) as server:
+    with ServerProcess(pool_size=2, dashboard=False) as server:
         asyncio.run(_measure(server, report))
     report.finish()
 

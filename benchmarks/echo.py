@@ -17,7 +17,7 @@ SESSIONS = 4
 def main() -> None:
     """Measure `cat` in a raw terminal: one byte there and back."""
     report = Report("echo")
-    with ServerProcess(pool_size=SESSIONS) as server:
+    with ServerProcess(pool_size=SESSIONS, dashboard=False) as server:
         asyncio.run(_measure(server, report))
     report.finish()
 

@@ -17,9 +17,9 @@ AT_ONCE = 20
 def main() -> None:
     """Measure from the pool, at once, cold, and returning."""
     report = Report("login")
-    with ServerProcess(pool_size=AT_ONCE) as server:
+    with ServerProcess(pool_size=AT_ONCE, dashboard=False) as server:
         asyncio.run(_warm(server, report))
-    with ServerProcess(warm_actors=8, warm_containers=0) as server:
+    with ServerProcess(warm_actors=8, warm_containers=0, dashboard=False) as server:
         asyncio.run(_cold(server, report))
     report.finish()
 
