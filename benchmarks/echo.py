@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 from benchmarks.harness import Report
 from benchmarks.people import PASSWORD, make_users, shell
+from benchmarks.pools import wait_for_pool
 from coditect import AsyncClient, AsyncTerminal
 from tests.support.server_process import ServerProcess
 
@@ -17,6 +19,7 @@ SESSIONS = 4
 def main() -> None:
     """Measure `cat` in a raw terminal: one byte there and back."""
     report = Report("echo")
+    gc.freeze()  # the load's own pauses are not the server's
     with ServerProcess(pool_size=SESSIONS, dashboard=False) as server:
         asyncio.run(_measure(server, report))
     report.finish()
@@ -29,6 +32,7 @@ async def _measure(server: ServerProcess, report: Report) -> None:
         client = AsyncClient(server.url, timeout_seconds=60)
         sessions.append((await client.login(email, PASSWORD)).session_id)
         clients.append(client)
+    await wait_for_pool(server, SESSIONS)  # the refill would take the processors
     async with shell(clients[0], sessions[0]) as terminal:
         await terminal.send("stty raw -echo; cat\r")
         await asyncio.sleep(1)
