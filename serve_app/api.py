@@ -31,6 +31,32 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
   `WS /api/v1/sessions/{session_id}/events`, opened with a bearer token (in the header, or offered as
   the subprotocol `bearer.<token>` beside `coditect`), or with `?ticket=` from
   `POST /api/v1/auth/ticket`.
+
+## The terminal's socket
+
+Query, all of it optional: `client` (an id that stays the same over reconnects), `offset` (the number
+of the next output byte wanted; without it everything kept is sent), `input_offset` (how many bytes of
+input were acknowledged), `cols` and `rows` (1 to 1000). A terminal that is not there is started.
+
+Binary frames are the terminal's bytes, both ways, of up to 1 MiB from the client. Output bytes are
+numbered from `attached.output_offset` on. Text frames are JSON objects with a `type`; unknown types
+are to be ignored, and are by the server.
+
+* From the client: `resize` (`cols`, `rows`).
+* From the server: `attached` (the first: `output_offset`, `input_offset`, `truncated`, `restarted`,
+  `cols`, `rows`), `input_ack` (`offset`: input up to there has arrived and need not be sent again),
+  `status` (`status`), `exit` (`code`), `cwd` (`path`), `dropped` (`reason`; a close follows).
+
+## Close codes of the sockets
+
+* 4400 bad frame or parameter, 4403 not allowed, 4404 no such session, 4410 the shell or the session
+  has ended, 4411 the same client is attached on another socket: do not come back.
+* 4401 not signed in: get a new ticket. 4408 too slow, or output is missing: come back with the offset.
+* 4409, 4429 not in this state, too many: try again later. 1012, 1013 the replica goes away, or has
+  no answer now: come back.
+
+Programs are refused before the upgrade with a problem document; pages, whose requests have an
+`Origin`, by a close code.
 """
 
 

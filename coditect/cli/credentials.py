@@ -27,11 +27,15 @@ def default_path() -> Path:
 
 
 def load(path: Path) -> Credentials | None:
-    """Return the stored login, or nothing when there is none or the file is not one of ours."""
+    """Return the stored login, or nothing when there is none or the file is not one of ours.
+
+    Raises OSError when there is one that cannot be read.
+    """
     try:
-        return Credentials(**json.loads(path.read_text()))
-    except (FileNotFoundError, ValueError, TypeError):
+        login = Credentials(**json.loads(path.read_text()))
+    except (FileNotFoundError, ValueError, TypeError, RecursionError):
         return None
+    return login if all(isinstance(value, str) for value in asdict(login).values()) else None
 
 
 def save(path: Path, credentials: Credentials) -> None:

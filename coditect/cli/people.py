@@ -62,7 +62,8 @@ def logout() -> None:
     """Revoke the kept login; sessions go on."""
     with _signed_in(None) as client:
         client.logout()
-    stored.default_path().unlink(missing_ok=True)
+    with _errors():
+        stored.default_path().unlink(missing_ok=True)
 
 
 @app.command()
@@ -174,7 +175,8 @@ def _errors() -> Iterator[None]:
 @contextmanager
 def _signed_in(server: str | None) -> Iterator[Client]:
     path = stored.default_path()
-    login = stored.load(path)
+    with _errors():
+        login = stored.load(path)
     if login is None or (server is not None and server.rstrip("/") != login.url.rstrip("/")):
         _fail("not signed in" + (f" at {server}" if server else "") + "; run `coditect login`")
     client = Client(login.url, access_token=login.access_token, refresh_token=login.refresh_token)
@@ -193,7 +195,9 @@ def _signed_in(server: str | None) -> Iterator[Client]:
 def _administrator(server: str | None) -> Iterator[Client]:
     email = os.environ.get("CODITECT_ADMIN_EMAIL")
     password = os.environ.get("CODITECT_ADMIN_PASSWORD")
-    if stored.load(stored.default_path()) is not None or not (email and password):
+    with _errors():
+        kept = stored.load(stored.default_path())
+    if kept is not None or not (email and password):
         with _signed_in(server) as client:
             yield client
         return

@@ -69,7 +69,11 @@ def up(
         _fail(str(error))
     except Exception as error:  # noqa: BLE001 - an operator gets a line, whoever mends it the log
         log = Layout(settings.data_dir).log_dir / "crash.log"
-        log.write_text(traceback.format_exc())
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            log.write_text(traceback.format_exc())
+        except OSError as unwritable:
+            _fail(f"this is a fault of the server: {error!r}; no log of it: {unwritable}")
         _fail(f"this is a fault of the server: {error!r}; see {log}")
 
 
