@@ -100,7 +100,7 @@ async def test_a_server_lives_and_goes_without_a_trace(tmp_path):
                 assert result.stdout == "here\n"
         status = json.loads(run(two, "status", "--json", "--data-dir", str(two.data_dir)).stdout)
         assert status["ready"]
-        assert status["health"]["status"] == "ok"
+        assert status["health"]["status"] in {"ok", "degraded"}
         assert run(two, "down", "--data-dir", str(two.data_dir)).returncode == 0
         assert leftovers.find(two.data_dir) == []
         assert two.containers() == {}
