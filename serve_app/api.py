@@ -45,7 +45,8 @@ are to be ignored, and are by the server.
 * From the client: `resize` (`cols`, `rows`).
 * From the server: `attached` (the first: `output_offset`, `input_offset`, `truncated`, `restarted`,
   `cols`, `rows`), `input_ack` (`offset`: input up to there has arrived and need not be sent again),
-  `status` (`status`), `exit` (`code`), `cwd` (`path`), `dropped` (`reason`; a close follows).
+  `status` (`status`), `restarted` (a new shell follows), `resized` (`cols`, `rows`: another client
+  changed the size), `exit` (`code`), `cwd` (`path`), `dropped` (`reason`; a close follows).
 
 ## Close codes of the sockets
 

@@ -94,10 +94,10 @@ class Exchange:
         finally:
             self.link.ended.remove_done_callback(stop)
 
-    def answer(self, status: int, value: Any) -> None:
+    def answer(self, status: int, value: Any, headers: Iterable[tuple[str, str]] = ()) -> None:
         """Answer with JSON."""
         content = json.dumps(value, separators=(",", ":")).encode("utf-8", "surrogateescape")
-        self.begin(status, [("content-type", "application/json")], len(content))
+        self.begin(status, [("content-type", "application/json"), *headers], len(content))
         self.send(content)
         self.finish()
 
@@ -121,11 +121,19 @@ class Exchange:
         if self._http.our_state is not h11.SEND_RESPONSE and self._http.our_state is not h11.IDLE:
             self.link.abort()
             return
-        self.answer(error.status, {"code": error.code, "detail": error.detail, **error.fields})
+        # A caller must not put the next request on a connection that ends behind a refused body.
+        closing = [("connection", "close")] if self._body_is_left() else []
+        told = {"code": error.code, "detail": error.detail, **error.fields}
+        self.answer(error.status, told, closing)
 
     def trailing(self) -> bytes:
         """Return what came behind an upgrade request."""
         return self._http.trailing_data[0] + self.link.take()
+
+    def _body_is_left(self) -> bool:
+        announced = self.headers.get("content-length", "0") != "0"
+        has_body = announced or "transfer-encoding" in self.headers
+        return has_body and self._http.their_state is h11.SEND_BODY
 
     def _send(self, event: h11.Event) -> None:
         self.link.write(self._http.send(event) or b"")

@@ -7,6 +7,7 @@ import json
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
@@ -72,6 +73,27 @@ async def test_unknown_user_wrong_password_and_disabled_account_get_the_same_ans
     documents = [answer.json() for answer in (wrong, unknown, disabled)]
     assert [answer.status_code for answer in (wrong, unknown, disabled)] == [401] * 3
     assert documents[0] == documents[1] == documents[2]
+
+
+async def test_an_unknown_user_costs_the_same_check_as_a_wrong_password(rig, monkeypatch):
+    checked: list[str] = []
+    verify = PasswordHasher.verify
+
+    def counted(self, stored, password):
+        checked.append(stored)
+        return verify(self, stored, password)
+
+    monkeypatch.setattr(PasswordHasher, "verify", counted)
+    await rig.add_user()
+    http = rig.http()
+    for email in (EMAIL, "nobody@example.com"):
+        body = {"email": email, "password": "wrong"}
+        assert (await http.post("/api/v1/auth/login", json=body)).status_code == 401
+    wrong, unknown = checked
+    # Version, memory, time and parallelism: everything that decides how long a check takes.
+    assert (
+        wrong.split("$")[1:4] == unknown.split("$")[1:4] == ["argon2id", "v=19", "m=19456,t=2,p=1"]
+    )
 
 
 async def test_many_failures_have_to_wait_and_others_get_in(rig):

@@ -7,6 +7,7 @@ import re
 
 import pytest
 from websockets.asyncio.client import connect
+from websockets.exceptions import ConnectionClosed
 
 from coditect import NotFound, TerminalClosed
 from tests.support.waiting import wait_until
@@ -113,11 +114,18 @@ async def test_two_clients_see_the_same_and_a_slow_one_holds_up_nobody(ada, sess
         await quick.close()
 
 
-async def test_a_browser_that_reads_nothing_holds_up_nobody(rig, ada, session_id):
+async def test_a_browser_that_reads_nothing_is_cut_and_holds_up_nobody(rig, ada, session_id):
     url = f"ws{rig.url[4:]}/api/v1/sessions/{session_id}/terminals/flood/ws"
     headers = {"authorization": f"Bearer {ada.access_token}"}
     quick = await ada.terminal(session_id, "flood")
-    async with quick, connect(url, additional_headers=headers, max_queue=1) as deaf:
-        await deaf.recv()
-        await quick.send("head -c 12000000 /dev/zero | tr '\\0' x; echo; echo fin''ished\r")
-        await quick.read_until(b"finished\r\n", 90)
+    # Not compressed: 30 MB of one letter would fit into the buffers on the way.
+    deaf = connect(url, additional_headers=headers, max_queue=1, compression=None)
+    async with quick, deaf as socket:
+        await socket.recv()
+        await quick.send("head -c 30000000 /dev/zero | tr '\\0' x; echo; echo fin''ished\r")
+        await quick.read_until(b"finished\r\n", 60)
+        frames: list[bytes] = []
+        with pytest.raises(ConnectionClosed) as closed:
+            await read_frames(socket, frames)
+    assert closed.value.rcvd.code == 4408
+    assert sum(map(len, frames)) < 30_000_000
