@@ -2,7 +2,8 @@
 
 Serve (2.60, ``serve/_private/haproxy_templates.py``) writes HAProxy's configuration and has no setting
 for these lines: the statistics and metrics listeners are open to the network, the admin socket to every
-user of the machine, and the replicas do not learn who is calling. It does let us name the binary, so
+user of the machine, the replicas do not learn who is calling, and until the first of them is known every
+path is answered with 404. It does let us name the binary, so
 that is a script which mends the configuration it is given and then becomes HAProxy.
 """
 
@@ -15,6 +16,8 @@ _CLOSE = (
     # "bind :9101" and "bind *:8404": only this machine asks there.
     r"s/^([[:space:]]*bind )[*]?:([0-9]+)/\1127.0.0.1:\2/",
     r"s/^([[:space:]]*stats socket .* )mode 666/\1mode 600/",
+    # Every path is ours. What HAProxy knows no replica for is not missing: its start is under way.
+    r"s/(http-request return status )404 /\1503 hdr retry-after 1 /",
 )
 _LINE = "http-request set-header x-forwarded-for %[src]"
 # The line is taken out first, since the same file may be given again.

@@ -17,6 +17,8 @@ frontend prometheus
 frontend http_frontend
     bind 0.0.0.0:8080
     acl healthz path -i /-/healthz
+backend default_backend
+    http-request return status 404 content-type text/plain lf-string "Path '%[path]' not found."
 backend http-coditect
     server one 127.0.0.1:25936 check
 listen stats
@@ -38,6 +40,7 @@ def test_listeners_are_closed_and_the_peer_is_told(tmp_path, times, tell_peer):
     assert "bind 127.0.0.1:9101\n" in mended
     assert "bind 127.0.0.1:8404\n" in mended
     assert "mode 600 level admin" in mended
+    assert "return status 503 hdr retry-after 1 content-type text/plain lf-string" in mended
     assert "bind 0.0.0.0:8080\n" in mended
     assert mended.count("http-request set-header x-forwarded-for %[src]\n") == tell_peer
     assert "server one 127.0.0.1:25936 check\n" in mended
