@@ -26,7 +26,7 @@
         ├── TransactionTooOld  retryable (1007)
         ├── CommitUnknown      retryable with the same idempotency key (1021)
         ├── TransactionTooLarge, KeyTooLarge, ValueTooLarge   (2101, 2102, 2103)
-        ├── StoreFull          the disk is full; nothing was written
+        ├── StoreFull          retryable; the disk is full, nothing was written
         └── StoreFailed        the store stopped after an I/O error
 
 Errors carry data and make their text in ``__str__``; raw arguments go to
@@ -367,9 +367,10 @@ class ValueTooLarge(StoreError):
 
 
 class StoreFull(StoreError):
-    """The disk is full; nothing was written and reads go on."""
+    """The disk is full: nothing was written, reads go on, and writes do once there is room again."""
 
     code = "store_full"
+    retryable = True
 
 
 class StoreFailed(StoreError):

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -150,7 +151,8 @@ def _set_network_options(fdb: Any, tls: TlsOptions) -> None:
 
 
 def _cannot_load(fdb: Any, api_version: int, error: Exception) -> str:
-    python = getattr(fdb, "__version__", "unknown")
+    # Older packages do not say it themselves.
+    python = getattr(fdb, "__version__", None) or metadata.version("foundationdb")
     return (
         f"FoundationDB's client cannot be used with API version {api_version}: {error} "
         f"(Python package foundationdb {python}; libfdb_c must be installed, in that version or a "

@@ -65,6 +65,20 @@ async def test_reads_of_one_version_do_not_see_later_commits(engine):
     assert (await engine.get_many([b"a", b"b"], None)).values == [b"2", b"2"]
 
 
+async def test_many_keys_are_answered_in_their_order_at_one_version(engine):
+    before = await put(engine, a=b"1", b=b"2", c=b"3")
+    asked = [b"c", b"missing", b"a", b"c", b""]
+    answer = await engine.get_many(asked, None)
+    assert answer.values == [b"3", None, b"1", b"3", None]
+    assert answer.version >= before
+    await put(engine, a=b"4", missing=b"5")
+    assert await engine.get_many(asked, answer.version) == answer
+    assert (await engine.get_many([], answer.version)).values == []
+    keys = [b"k%03d" % n for n in range(500)]
+    await engine.commit(commit(*((SET, key, key) for key in keys)))
+    assert (await engine.get_many(keys, None)).values == keys
+
+
 async def test_a_version_that_was_never_read_is_too_old(engine):
     await put(engine, a=b"1")
     with pytest.raises(TransactionTooOld):
