@@ -5,6 +5,9 @@ from __future__ import annotations
 NAMESPACE = "coditect"
 SUPERVISOR = "supervisor"
 
+DEFAULT_SESSION = "default"
+"""The session that signing in opens; a place is kept for it within the limit of a user's sessions."""
+
 
 def store_actor(node_id: str) -> str:
     """Return the name of a node's StoreActor."""

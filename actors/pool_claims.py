@@ -6,9 +6,9 @@ else has the session (it is returned if it lives, and taken over if it does not;
 keeps a takeover safe even when the old owner lives after all).
 
 Opening is idempotent by what it is: a user has one session of a name, and the same call again finds
-the one that the first made. So every attempt commits under a key of its own, which lets the store
-tell its own repeated commits apart. Under the caller's key a late repetition would be answered with
-a claim that has been over for long, and an actor would be bound to a session that it does not own.
+the one that the first made. No answer is kept under the caller's key: a late repetition would be
+answered with a claim that has been over for long, and an actor would be bound to a session that it
+does not own.
 """
 
 from __future__ import annotations
@@ -64,6 +64,8 @@ class Claims:
         self.touched: set[str] = set()
         self.seconds = Histogram()
         self.total = 0
+        self.created = 0
+        self.hits = 0
         self.failures = 0
         self.slots_gone = 0
         self.takeovers = 0
@@ -96,6 +98,8 @@ class Claims:
         finally:
             self._pools.note_claim()
         self.total += 1
+        self.created += opened.created
+        self.hits += opened.created and opened.warm_actor and opened.warm_container
         self.seconds.observe(clock.monotonic() - began)
         return opened
 
@@ -114,7 +118,7 @@ class Claims:
                 actor = await self._pools.wait_for_actor(self._services.settings.launch_timeout)
             container = self._pools.containers.reserve()
             key = f"{request.key}/{self._services.new_id('k')}"
-            claim = await self._claim(request, key, actor, container, dead)
+            claim = await self._claim(request, actor, container, dead)
             if claim is None:
                 continue
             session = claim.session
@@ -148,7 +152,6 @@ class Claims:
     async def _claim(
         self,
         request: OpenRequest,
-        key: str,
         actor: Slot,
         container: Slot | None,
         dead: str | None,
@@ -159,7 +162,6 @@ class Claims:
             self.touched.add(container.slot_id)
         try:
             claim = await services.ledger.claim(
-                key=key,
                 user_id=request.user_id,
                 name=request.name,
                 new_session_id=services.new_id("s"),
@@ -169,6 +171,7 @@ class Claims:
                 container_id=container.slot_id if container else None,
                 now=services.clock.now(),
                 dead_actor_id=dead,
+                max_sessions=services.settings.max_sessions_per_user,
             )
         except SlotGone as gone:
             self.slots_gone += 1

@@ -163,6 +163,9 @@ class PoolRunner:
         return {
             "claims_total": claims.total,
             "claim_failures_total": claims.failures,
+            "sessions_created_total": claims.created,
+            "pool_hits_total": claims.hits,
+            "pool_hit_rate": claims.hits / claims.created if claims.created else 1.0,
             "claim_seconds": claims.seconds.snapshot(),
             "claims_waiting": pools.waiting,
             "claims_busy_total": pools.busy_total,

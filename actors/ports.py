@@ -123,7 +123,6 @@ class Ledger(Protocol):
     async def claim(
         self,
         *,
-        key: str,
         user_id: str,
         name: str,
         new_session_id: str,
@@ -133,13 +132,15 @@ class Ledger(Protocol):
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        max_sessions: int | None = None,
     ) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session.
 
         One transaction: an existing session that an actor other than ``dead_actor_id`` owns is
         returned as it is (``won=False``); a passive one gets the owner and a raised epoch; a
         missing one is created, taking over the container and its workspace. Raises SlotGone when
-        the container is no longer warm.
+        the container is no longer warm, TooManyRequests when the user would have more than
+        ``max_sessions``, one place of which is kept for the default session.
         """
         ...
 
@@ -229,6 +230,7 @@ class ActorSettings:
     warm_actors: int
     warm_containers: int
     max_pending_launches: int
+    max_sessions_per_user: int
     launch_timeout: float
     stop_grace: float
     passivate_after: float

@@ -98,6 +98,7 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         warm_actors=pool if settings.warm_actors is None else settings.warm_actors,
         warm_containers=pool if settings.warm_containers is None else settings.warm_containers,
         max_pending_launches=settings.max_pending_launches,
+        max_sessions_per_user=settings.max_sessions_per_user,
         launch_timeout=settings.launch_timeout,
         stop_grace=settings.stop_grace,
         passivate_after=settings.passivate_after,

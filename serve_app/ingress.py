@@ -25,7 +25,6 @@ from serve_app.refresh import RefreshDesk
 from serve_app.sessions import SessionGateway
 from serve_app.terminal_relay import RelayTools
 from serve_app.throttle import LoginThrottle
-from serve_app.turns import Turns
 
 logger = structlog.get_logger(__name__)
 
@@ -49,7 +48,6 @@ class Ingress:
     attachments: Attachments
     audit: AuditWriter
     relay_tools: RelayTools
-    openings: Turns
 
     def snapshot(self) -> dict[str, Any]:
         """Return this replica's metrics."""
@@ -133,7 +131,6 @@ def _assemble(
         relay_tools=RelayTools(
             gateway, deps.codi, hub, clock, deps.new_id, metrics.recovery.observe
         ),
-        openings=Turns(),
     )
 
 

@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from actors.errors import CoditectError, Unauthenticated, Unavailable
+from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
 from actors.records import AuditEntry, SessionRecord, UserRecord
 from cluster.store.users import fold_email
@@ -19,7 +20,6 @@ from serve_app.refresh import RefreshDesk
 from serve_app.sessions import SessionGateway
 from serve_app.throttle import LoginThrottle
 
-DEFAULT_SESSION = "default"
 _REFUSED = "the address or the password is wrong"
 
 

@@ -53,7 +53,6 @@ class StoreLedger:
     async def claim(
         self,
         *,
-        key: str,
         user_id: str,
         name: str,
         new_session_id: str,
@@ -63,6 +62,7 @@ class StoreLedger:
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        max_sessions: int | None = None,
     ) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session."""
         blank = SessionRecord(
@@ -80,7 +80,7 @@ class StoreLedger:
             last_activity=now,
         )
         return await transact(
-            self._engine, _claim, self._keys, key, blank, container_id, dead_actor_id
+            self._engine, _claim, self._keys, blank, container_id, dead_actor_id, max_sessions
         )
 
     async def activate(
@@ -204,31 +204,27 @@ class StoreLedger:
 async def _claim(
     tr: Transaction,
     keys: Keyspace,
-    key: str,
     blank: SessionRecord,
     container_id: str | None,
     dead_actor_id: str | None,
+    max_sessions: int | None,
 ) -> Claim:
     # One round trip for what is read below one by one: this is the path of every login.
-    wanted = [keys.session_names.key(blank.user_id, blank.name), idempotency.place(keys, key)]
+    wanted = [keys.session_names.key(blank.user_id, blank.name)]
     if container_id is not None:
         wanted.append(keys.containers.key(container_id))
     await tr.get_many(wanted, snapshot=True)
-    answered = await idempotency.recall(tr, keys, key)
-    if answered is not None:
-        return Claim.model_validate_json(answered)
     actor_id, node_id, now = blank.owner_actor_id, blank.owner_node_id, blank.updated_at
     existing = await sessions.of_user(tr, keys, blank.user_id, blank.name)
     if existing is None:
+        if max_sessions is not None:
+            await sessions.require_place(tr, keys, blank, max_sessions)
         record = await sessions.create(tr, keys, blank, container_id, now)
-        claim = Claim(session=record, created=True, won=True)
-    elif existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
+        return Claim(session=record, created=True, won=True)
+    if existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
         return sessions.lost(existing)
-    else:
-        record = sessions.set_owner(tr, keys, existing, actor_id, node_id, now)
-        claim = Claim(session=record, created=False, won=True)
-    await idempotency.remember(tr, keys, key, claim.model_dump_json().encode(), now)
-    return claim
+    record = sessions.set_owner(tr, keys, existing, actor_id, node_id, now)
+    return Claim(session=record, created=False, won=True)
 
 
 def _save_key(session_id: str, key: str) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 
-from actors.errors import Fenced, NotFound, SlotGone
+from actors.errors import Fenced, NotFound, SlotGone, TooManyRequests
+from actors.names import DEFAULT_SESSION
 from actors.records import Claim, ContainerRecord, ContainerStatus, SessionPhase, SessionRecord
 from cluster.store import containers
 from cluster.store.codec import decode, decode_optional, encode
@@ -141,6 +142,23 @@ async def left_workspaces(
         str(keys.left_workspaces.unpack(key)[-1]): float(json.loads(value)["ended_at"])
         for key, value in pairs
     }
+
+
+async def require_place(
+    tr: Transaction, keys: Keyspace, blank: SessionRecord, max_sessions: int
+) -> None:
+    """Raise TooManyRequests if the user may have no session more.
+
+    One place is kept for the default session, so that signing in always leads to one. The names that
+    are read conflict: of two sessions made at once, by whichever replicas, one is counted first.
+    """
+    if blank.name == DEFAULT_SESSION:
+        return
+    span = keys.session_names.range(blank.user_id)
+    names = [keys.session_names.unpack(key)[-1] for key, _ in await tr.get_range(span)]
+    others = sum(name != DEFAULT_SESSION for name in names)
+    if others >= max_sessions - 1:
+        raise TooManyRequests(f"live sessions: end one of {len(names)}", 60.0)
 
 
 async def create(

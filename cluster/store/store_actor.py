@@ -1,14 +1,18 @@
-"""The StoreActor: the one process of a node that has the store open. Calls are the engine's."""
+"""The StoreActor: the one process of a node that has the store open. Calls are the engine's, in batches."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, Protocol, TypeVar
 
-from cluster.store.engine import Commit, Engine, KeyRange, Pairs, Values
+from actors.errors import CoditectError, InvalidArgument
+from cluster.store.client import Read
+from cluster.store.engine import Commit, Engine, Pairs, Values
+
+T = TypeVar("T")
 
 
 class OpenableEngine(Engine, Protocol):
@@ -43,30 +47,41 @@ class StoreActor:
         await self._opened()
         return await self._engine.statistics()
 
-    async def get_many(self, keys: Sequence[bytes], read_version: int | None) -> Values:
-        """See ``Engine.get_many``."""
+    async def read(self, reads: Sequence[Read]) -> list[Values | Pairs | BaseException]:
+        """Do several reads, each of a version of its own; an error stands in the place of its answer."""
         await self._opened()
-        return await self._engine.get_many(keys, read_version)
+        return await _each(self._read(method, arguments) for method, arguments in reads)
 
-    async def get_range(
-        self, span: KeyRange, read_version: int | None, limit: int, reverse: bool
-    ) -> Pairs:
-        """See ``Engine.get_range``."""
+    async def commit(self, commits: Sequence[Commit]) -> list[int | BaseException]:
+        """Do several commits, none of which depends on another; errors as in ``read``."""
         await self._opened()
-        return await self._engine.get_range(span, read_version, limit=limit, reverse=reverse)
-
-    async def commit(self, commit: Commit) -> int:
-        """See ``Engine.commit``."""
-        await self._opened()
-        return await self._engine.commit(commit)
+        return await _each(self._engine.commit(commit) for commit in commits)
 
     async def close(self) -> None:
         """Close the engine; for an orderly end of the server."""
         await self._opened()
         await self._engine.close()
 
+    async def _read(self, method: str, arguments: tuple[Any, ...]) -> Values | Pairs:
+        match method, arguments:
+            case "get_many", (keys, version):
+                return await self._engine.get_many(keys, version)
+            case "get_range", (span, version, limit, reverse):
+                return await self._engine.get_range(span, version, limit=limit, reverse=reverse)
+            case _:
+                raise InvalidArgument("read", f"get_many or get_range, not {method}")
+
     def _opened(self) -> Awaitable[None]:
         """Open once; a failure to open is told to every caller, and the next call tries again."""
         if self._opening is None or (self._opening.done() and self._opening.exception()):
             self._opening = asyncio.get_running_loop().create_task(self._engine.open())
         return asyncio.shield(self._opening)
+
+
+async def _each(works: Iterable[Awaitable[T]]) -> list[T | BaseException]:
+    """Do everything at once; only this server's own errors become answers."""
+    answers = await asyncio.gather(*works, return_exceptions=True)
+    for answer in answers:
+        if isinstance(answer, BaseException) and not isinstance(answer, CoditectError):
+            raise answer
+    return answers

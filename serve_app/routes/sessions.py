@@ -6,10 +6,9 @@ from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
 
-from actors.errors import NotFound, SessionEnded, TooManyRequests
+from actors.errors import NotFound, SessionEnded
+from actors.names import DEFAULT_SESSION
 from actors.records import SessionRecord
-from serve_app.identity import Caller
-from serve_app.ingress import Ingress
 from serve_app.routes.common import (
     SIGNED,
     CallerDep,
@@ -59,8 +58,8 @@ async def open_session(
     body: OpenSession | None = None,
 ) -> Session:
     """Open the session of that name: attach, resume or create (201)."""
-    name = body.name if body else "default"
-    record, created = await _open(ingress, caller, name, key)
+    name = body.name if body else DEFAULT_SESSION
+    record, created = await ingress.gateway.open(caller.user_id, name, key)
     if created:
         response.status_code = 201
         response.headers["location"] = f"/api/v1/sessions/{record.session_id}"
@@ -137,7 +136,7 @@ async def launch_container(
     Answers when the container is ready; the same ``Idempotency-Key`` names the same session.
     """
     name = body.name if body and body.name else f"container {key}"[:63].rstrip()
-    record, _ = await _open(ingress, caller, name, key)
+    record, _ = await ingress.gateway.open(caller.user_id, name, key)
     route = await ingress.gateway.awake_route(record.session_id)
     return Launched(
         container_id=route.container_id,
@@ -145,23 +144,3 @@ async def launch_container(
         session_id=record.session_id,
         workspace_url=workspace_url(base_url(request), record.session_id),
     )
-
-
-async def _open(
-    ingress: Ingress, caller: Caller, name: str, key: str
-) -> tuple[SessionRecord, bool]:
-    """Open a session within the caller's limit.
-
-    A person's new sessions are made one after the other, since a check and an opening are two steps;
-    replicas do not know of each other's, and each may exceed the limit by one.
-    """
-    gateway, settings, ledger = ingress.gateway, ingress.deps.settings, ingress.deps.ledger
-    known = await ledger.session_of_user(caller.user_id, name)
-    if known is not None:
-        return await gateway.open(caller.user_id, name, key, known=known)
-    async with ingress.openings.of(caller.user_id):
-        live = await ledger.sessions_of_user(caller.user_id)
-        known = next((session for session in live if session.name == name), None)
-        if known is None and len(live) >= settings.max_sessions_per_user:
-            raise TooManyRequests(f"live sessions: end one of {len(live)}", 60.0)
-        return await gateway.open(caller.user_id, name, key, known=known)

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone
+from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone, TooManyRequests
+from actors.names import DEFAULT_SESSION
 from actors.ports import Ledger
 from actors.records import Claim, ContainerStatus, Health, Receipt, SessionPhase
 from tests.fakes.ledgers import ALL_LEDGERS, opened
@@ -25,7 +26,6 @@ async def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
 
 async def claim(ledger: Ledger, **changes) -> Claim:
     fields = {
-        "key": "k1",
         "user_id": "u1",
         "name": "main",
         "new_session_id": "s1",
@@ -76,16 +76,17 @@ async def test_a_container_that_is_not_warm_cannot_be_claimed_and_nothing_is_cre
     assert await ledger.bound_session("a1") is None
 
 
-async def test_the_same_claim_again_answers_the_same(ledger):
+async def test_the_same_claim_again_finds_what_the_first_made(ledger):
     first = await claim(ledger)
-    again = await claim(ledger, new_session_id="s2", actor_id="a2")
-    assert again == first
-    assert await ledger.session("s2") is None
+    again = await claim(ledger, new_session_id="s2")
+    assert (again.created, again.won) == (False, True)
+    assert again.session.session_id == first.session.session_id
+    assert again.session.epoch > first.session.epoch
 
 
 async def test_a_claim_of_an_owned_session_is_lost_and_names_the_owner(ledger):
     first = await claim(ledger)
-    other = await claim(ledger, key="k2", actor_id="a2", new_session_id="s2")
+    other = await claim(ledger, actor_id="a2", new_session_id="s2")
     assert not other.won
     assert not other.created
     assert other.session == first.session
@@ -94,7 +95,7 @@ async def test_a_claim_of_an_owned_session_is_lost_and_names_the_owner(ledger):
 
 async def test_a_claim_takes_a_session_from_a_dead_owner_under_a_new_epoch(ledger):
     first = (await claim(ledger)).session
-    taken = await claim(ledger, key="k2", actor_id="a2", dead_actor_id="a1")
+    taken = await claim(ledger, actor_id="a2", dead_actor_id="a1")
     assert taken.won
     assert taken.session.epoch > first.epoch
     assert await ledger.bound_session("a1") is None
@@ -104,11 +105,37 @@ async def test_a_claim_takes_a_session_from_a_dead_owner_under_a_new_epoch(ledge
 
 async def test_of_many_claims_at_once_one_creates_and_one_owns(ledger):
     claims = await asyncio.gather(
-        *(claim(ledger, key=f"k{n}", actor_id=f"a{n}", new_session_id=f"s{n}") for n in range(8))
+        *(claim(ledger, actor_id=f"a{n}", new_session_id=f"s{n}") for n in range(8))
     )
     assert sum(made.created for made in claims) == 1
     assert sum(made.won for made in claims) == 1
     assert len({made.session.session_id for made in claims}) == 1
+
+
+async def test_of_sessions_claimed_at_once_no_more_are_made_than_a_user_may_have(ledger):
+    claims = await asyncio.gather(
+        *(
+            claim(ledger, name=f"n{n}", actor_id=f"a{n}", new_session_id=f"s{n}", max_sessions=4)
+            for n in range(8)
+        ),
+        return_exceptions=True,
+    )
+    refused = [made for made in claims if isinstance(made, TooManyRequests)]
+    assert (len(claims) - len(refused), len(refused)) == (3, 5)
+    assert len(await ledger.sessions()) == 3
+    signed_in = await claim(
+        ledger, name=DEFAULT_SESSION, actor_id="a9", new_session_id="s9", max_sessions=4
+    )
+    assert signed_in.created, "a place is kept for the session that signing in opens"
+
+
+async def test_a_session_that_is_there_is_claimed_also_past_the_limit(ledger):
+    first = await claim(ledger)
+    await ledger.passivate(first.session)
+    assert (await claim(ledger, max_sessions=1)).won
+    with pytest.raises(TooManyRequests):
+        await claim(ledger, name="other", new_session_id="s2", max_sessions=1)
+    assert (await claim(ledger, user_id="u2", new_session_id="s3", max_sessions=2)).created
 
 
 async def test_a_warm_container_is_claimed_once(ledger):
@@ -117,7 +144,6 @@ async def test_a_warm_container_is_claimed_once(ledger):
         *(
             claim(
                 ledger,
-                key=f"k{n}",
                 user_id=f"u{n}",
                 actor_id=f"a{n}",
                 new_session_id=f"s{n}",
@@ -169,7 +195,7 @@ async def test_a_passive_session_keeps_its_state_and_has_no_owner(ledger):
     assert await ledger.bound_session("a1") is None
     with pytest.raises(Fenced):
         await ledger.save_session(record)
-    again = await claim(ledger, key="k2", actor_id="a2")
+    again = await claim(ledger, actor_id="a2")
     assert again.won
     assert not again.created
     assert again.session.epoch > record.epoch
@@ -236,7 +262,7 @@ async def test_an_ended_session_frees_its_name_and_its_owner_and_ends_once(ledge
     assert await ledger.sessions() == []
     with pytest.raises(Fenced):
         await ledger.save_session(record)
-    anew = await claim(ledger, key="k2", new_session_id="s2")
+    anew = await claim(ledger, new_session_id="s2")
     assert anew.created
 
 
@@ -261,7 +287,7 @@ async def test_an_end_that_is_refused_notes_no_workspace(ledger):
 
 async def test_sessions_are_listed_in_pages_by_id(ledger):
     for n in (2, 0, 1):
-        await claim(ledger, key=f"k{n}", user_id=f"u{n}", actor_id=f"a{n}", new_session_id=f"s{n}")
+        await claim(ledger, user_id=f"u{n}", actor_id=f"a{n}", new_session_id=f"s{n}")
     first = await ledger.sessions(limit=2)
     assert [record.session_id for record in first] == ["s0", "s1"]
     assert [r.session_id for r in await ledger.sessions(after="s1", limit=2)] == ["s2"]

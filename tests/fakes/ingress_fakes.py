@@ -214,6 +214,7 @@ class LocalPool:
         self._services = services
         self.busy = False
         self.opened = 0
+        self.max_sessions = services.settings.max_sessions_per_user
 
     async def open_session(
         self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
@@ -223,7 +224,6 @@ class LocalPool:
         self.opened += 1
         actor_id = new_id("a")
         claim = await self._services.ledger.claim(
-            key=key,
             user_id=user_id,
             name=name,
             new_session_id=new_id("s"),
@@ -233,6 +233,7 @@ class LocalPool:
             container_id=None,
             now=self._services.clock.now(),
             dead_actor_id=dead_actor_id,
+            max_sessions=self.max_sessions,
         )
         owner = str(claim.session.owner_actor_id)
         if claim.won and names.session_actor(owner) not in self._actors.objects:

@@ -9,7 +9,8 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone
+from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone, TooManyRequests
+from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
 from actors.records import (
     Claim,
@@ -73,7 +74,6 @@ class MemoryLedger:
     async def claim(
         self,
         *,
-        key: str,
         user_id: str,
         name: str,
         new_session_id: str,
@@ -83,17 +83,16 @@ class MemoryLedger:
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        max_sessions: int | None = None,
     ) -> Claim:
         await self._begin()
-        answered = self._answers.get(f"claim/{key}")
-        if isinstance(answered, Claim):
-            return answered
         existing = self._of_user(user_id, name)
         if existing is not None and existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
             return Claim(session=existing, created=False, won=False)
         if existing is not None:
             record = _owned(existing, actor_id, node_id, now)
         else:
+            self._require_place(user_id, name, max_sessions)
             record = self._created(
                 SessionRecord(
                     session_id=new_session_id,
@@ -112,10 +111,8 @@ class MemoryLedger:
                 container_id,
             )
         self.stored[record.session_id] = record
-        claim = Claim(session=record, created=existing is None, won=True)
-        self._answers[f"claim/{key}"] = claim
         self._end("claim")
-        return claim
+        return Claim(session=record, created=existing is None, won=True)
 
     async def activate(
         self, session_id: str, *, actor_id: str, node_id: str, now: float, dead_actor_id: str | None
@@ -253,6 +250,12 @@ class MemoryLedger:
             if (record.user_id, record.name) == (user_id, name):
                 return record
         return None
+
+    def _require_place(self, user_id: str, name: str, max_sessions: int | None) -> None:
+        mine = [s.name for s in self.stored.values() if s.user_id == user_id]
+        others = sum(other != DEFAULT_SESSION for other in mine)
+        if max_sessions is not None and name != DEFAULT_SESSION and others >= max_sessions - 1:
+            raise TooManyRequests(f"live sessions: end one of {len(mine)}", 60.0)
 
     def _created(self, blank: SessionRecord, container_id: str | None) -> SessionRecord:
         if container_id is None:

@@ -171,7 +171,6 @@ class PoolLedger:
     def __init__(self) -> None:
         self.sessions_by_id: dict[str, SessionRecord] = {}
         self.records: dict[str, ContainerRecord] = {}
-        self.claims: dict[str, Claim] = {}
         self.errors: list[CoditectError] = []
         self.commit_first = False
         self.passivated: list[str] = []
@@ -198,7 +197,6 @@ class PoolLedger:
     async def claim(
         self,
         *,
-        key: str,
         user_id: str,
         name: str,
         new_session_id: str,
@@ -208,12 +206,11 @@ class PoolLedger:
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        max_sessions: int | None = None,
     ) -> Claim:
         await asyncio.sleep(0)
         if self.errors and not self.commit_first:
             raise self.errors.pop(0)
-        if key in self.claims:
-            return self.claims[key]
         session = await self.session_of_user(user_id, name)
         created = session is None
         if session is None:
@@ -240,16 +237,15 @@ class PoolLedger:
                 updated_at=now,
                 epoch=0,
             )
-        won = session.owner_actor_id in {None, dead_actor_id}
+        won = session.owner_actor_id in {None, dead_actor_id, actor_id}
         if won:
             session = session.model_copy(
                 update={"owner_actor_id": actor_id, "epoch": session.epoch + 1}
             )
             self.sessions_by_id[session.session_id] = session
-        self.claims[key] = Claim(session=session, created=created, won=won)
         if self.errors:
             raise self.errors.pop(0)
-        return self.claims[key]
+        return Claim(session=session, created=created, won=won)
 
     async def passivate(self, record: SessionRecord) -> None:
         self.passivated.append(record.session_id)
@@ -298,6 +294,7 @@ def settings(**changes: Any) -> ActorSettings:
         warm_actors=2,
         warm_containers=2,
         max_pending_launches=4,
+        max_sessions_per_user=100,
         launch_timeout=5.0,
         stop_grace=1.0,
         passivate_after=60.0,

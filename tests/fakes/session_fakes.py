@@ -120,12 +120,9 @@ class Workbench:
         )
         return record.handle
 
-    async def claim(
-        self, actor_id: str = "a1", container_id: str | None = None, key: str = "k"
-    ) -> SessionRecord:
+    async def claim(self, actor_id: str = "a1", container_id: str | None = None) -> SessionRecord:
         """Claim the user's session for an actor."""
         claim = await self.ledger.claim(
-            key=key,
             user_id="u1",
             name="main",
             new_session_id="s1",

@@ -105,7 +105,6 @@ async def test_of_rival_claims_one_owns_the_session_and_each_container_serves_on
             for container in itertools.chain((f"c{(rival + n) % 3}" for n in range(3)), [None]):
                 try:
                     return await ledger.claim(
-                        key=f"k{rival}-{container}",
                         user_id=f"u{user}",
                         name="main",
                         new_session_id=f"s{rival}",
@@ -146,7 +145,6 @@ async def test_rivals_for_one_session_lose_no_acknowledged_save_and_overwrite_no
     async with faulty(name, seed, tmp_path) as (engine, settle):
         ledger = StoreLedger(engine, "t", ManualClock(NOW))
         first = await ledger.claim(
-            key="k",
             user_id="u",
             name="main",
             new_session_id="s",

@@ -112,6 +112,18 @@ async def test_without_a_warm_container_the_session_opens_all_the_same(house):
     assert (opened.warm_actor, opened.warm_container) == (True, False)
 
 
+async def test_the_hit_rate_is_the_part_of_new_sessions_that_got_both_warm_slots(house):
+    h = house(warm_actors=3, warm_containers=1)
+    await h.fill()
+    assert h.runner.stats()["pool_hit_rate"] == 1.0
+    await h.open("u1", "k1")
+    await h.open("u2", "k2")
+    await h.open("u2", "k3")  # opens what is there: neither hit nor miss
+    stats = h.runner.stats()
+    assert (stats["sessions_created_total"], stats["pool_hits_total"]) == (2, 1)
+    assert stats["pool_hit_rate"] == 0.5
+
+
 async def test_without_a_warm_actor_one_is_started_for_the_claim(house):
     h = house(warm_actors=0, warm_containers=0)
     task = asyncio.create_task(h.open())

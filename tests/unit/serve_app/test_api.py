@@ -44,7 +44,7 @@ async def test_sessions_have_names_and_a_limit(rig, ada):
     first = await ada.open_session("work")
     assert (await ada.open_session("work")).session_id == first.session_id
     http = rig.http(ada)
-    rig.app.state.ingress.deps.settings.__dict__["max_sessions_per_user"] = 2
+    rig.pool.max_sessions = 2
     is_problem(
         await http.post("/api/v1/sessions", json={"name": "third"}), 429, "too_many_requests"
     )
@@ -52,7 +52,7 @@ async def test_sessions_have_names_and_a_limit(rig, ada):
 
 
 async def test_sessions_opened_at_once_keep_to_the_limit(rig, ada):
-    rig.app.state.ingress.deps.settings.__dict__["max_sessions_per_user"] = 3
+    rig.pool.max_sessions = 3
     http, before = rig.http(ada), len(await ada.sessions())
     answers = await asyncio.gather(
         *(http.post("/api/v1/sessions", json={"name": f"s{number}"}) for number in range(8))
@@ -60,7 +60,6 @@ async def test_sessions_opened_at_once_keep_to_the_limit(rig, ada):
     made = [answer.status_code for answer in answers]
     assert (made.count(201), made.count(429)) == (3 - before, 5 + before)
     assert len(await ada.sessions()) == 3
-    assert len(rig.app.state.ingress.openings) == 0
 
 
 async def test_the_workspace_state_is_patched_once_for_a_key(rig, ada, session_id):

@@ -506,7 +506,7 @@ async def test_a_passive_session_is_activated_by_another_actor_with_its_containe
     await passes(bench, 62)
     await eventually(lambda: runner.state()["session_id"] is None)
     second = bench.runner("a2")
-    await second.bind(await bench.claim("a2", key="k2"), None)
+    await second.bind(await bench.claim("a2"), None)
     after = await second.route("s1")
     assert after.container_id == before.container_id
     assert after.epoch > before.epoch
@@ -525,7 +525,7 @@ async def test_renewed_leases_keep_a_session_and_lapsed_ones_do_not(bench):
 async def test_the_warm_actor_that_is_left_can_hold_another_session(bench):
     runner = await bench.ready()
     await runner.end("s1")
-    await runner.bind(await bench.claim(key="k2"), None)
+    await runner.bind(await bench.claim(), None)
     assert (await runner.route("s1")).session_id == "s1"
 
 
