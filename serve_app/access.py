@@ -1,8 +1,8 @@
 """Signed statements of who somebody is: access tokens, and single-use tickets for sockets (RFC 7519).
 
 Both are HS256 over the server's key. They tell each other apart by ``typ``, so that neither passes
-for the other. A token is believed until it expires; that the account still is allowed in is checked
-by ``identity.py``.
+for the other. A token is believed until it expires; that its login goes on and that the account is
+still allowed in is checked by ``identity.py``.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ class Claims:
     role: Role
     family: str
     token_id: str
+    issued_at: float
     expires_at: float
 
 
@@ -69,7 +70,7 @@ class Signer:
             "role": role.value,
             "family": family,
             "jti": self._new_id("t"),
-            "iat": int(now),
+            "iat": now,
             "exp": now + ttl,
         }
         token: str = jwt.encode(claims, self._key, ALGORITHM)
@@ -86,6 +87,7 @@ class Signer:
             role=Role(claims["role"]),
             family=str(claims["family"]),
             token_id=str(claims["jti"]),
+            issued_at=float(claims.get("iat", 0.0)),
             expires_at=float(claims["exp"]),
         )
 

@@ -24,7 +24,7 @@ from actors.records import (
 )
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
-from cluster.store.tokens import Rotation
+from cluster.store.tokens import EndedLogin, Rotation
 
 
 class ActorCaller(Protocol):
@@ -94,8 +94,12 @@ class RefreshTokens(Protocol):
         """Trade a token for its successor. Raises Unauthenticated."""
         ...
 
-    async def revoke_family(self, family_id: str) -> None:
+    async def revoke_family(self, family_id: str, *, now: float) -> None:
         """End a login."""
+        ...
+
+    async def ended_after(self, place: bytes | None) -> list[EndedLogin]:
+        """Return the logins that ended after one whose place is known, in order, up to a page."""
         ...
 
 

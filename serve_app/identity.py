@@ -9,7 +9,7 @@ ticket, which no other page can have, or by a bearer token.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -50,13 +50,14 @@ class Caller:
 
 
 class Identity:
-    """Tells callers by what they send. Belongs to one event loop."""
+    """Tells callers by what they send. Belongs to one event loop. ``ended``: logins that are over."""
 
     def __init__(
         self,
         signer: Signer,
         users: Users,
         tickets: SpentTickets,
+        ended: Container[str],
         clock: Clock,
         *,
         public_url: str | None,
@@ -64,6 +65,7 @@ class Identity:
         self._signer = signer
         self._users = users
         self._tickets = tickets
+        self._ended = ended
         self._clock = clock
         self._public_origin = _origin(public_url) if public_url else None
         self._known: OrderedDict[str, tuple[UserRecord, float]] = OrderedDict()
@@ -120,9 +122,13 @@ class Identity:
         self._known.pop(user_id, None)
 
     async def _caller(self, claims: Claims) -> Caller:
+        if claims.family in self._ended:
+            raise Unauthenticated("signed out")
         user = await self._user(claims.user_id)
         if user is None or user.disabled:
             raise Unauthenticated("the account is not there any more")
+        if claims.issued_at < user.logins_since:
+            raise Unauthenticated("the password was changed; sign in again")
         return Caller(user, claims.family)
 
     async def _user(self, user_id: str) -> UserRecord | None:

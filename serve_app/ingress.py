@@ -16,9 +16,11 @@ from serve_app.access import KEY_BYTES, Signer
 from serve_app.attachments import Attachments
 from serve_app.audit import AuditWriter
 from serve_app.dependencies import Dependencies
+from serve_app.ended_logins import EndedLogins
+from serve_app.entries import Entries
 from serve_app.event_hub import EventHub
-from serve_app.identity import Identity
-from serve_app.login import SignIn, SignInTools
+from serve_app.identity import Caller, Identity
+from serve_app.login import SignIn, SignInTools, Visitor
 from serve_app.metrics import IngressMetrics
 from serve_app.passwords import Passwords
 from serve_app.refresh import RefreshDesk
@@ -42,12 +44,24 @@ class Ingress:
     passwords: Passwords
     signer: Signer
     identity: Identity
+    ended: EndedLogins
+    entries: Entries
     sign_in: SignIn
     gateway: SessionGateway
     hub: EventHub
     attachments: Attachments
     audit: AuditWriter
     relay_tools: RelayTools
+
+    async def enter(self, session_id: str, caller: Caller, visitor: Visitor) -> None:
+        """Let a caller into a session. Raises NotFound for one that is not theirs.
+
+        Administrators enter any session, and the audit trail tells of it.
+        """
+        own = await self.gateway.require(session_id, caller.user_id, admin=caller.is_admin)
+        if not own and self.entries.is_new(caller.family, session_id):
+            resource = f"session/{session_id}"
+            self.sign_in.note(caller.user_id, "session.entered", resource, visitor)
 
     def snapshot(self) -> dict[str, Any]:
         """Return this replica's metrics."""
@@ -69,6 +83,8 @@ async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[
     settings = deps.settings
     passwords = Passwords(parallel=settings.argon2_parallel, queue=settings.argon2_queue)
     ingress = _assemble(deps, metrics, Signer(key, settings.tenant, deps.new_id), passwords, tasks)
+    await ingress.ended.catch_up()
+    tasks.spawn("ends of logins", ingress.ended.run())
     tasks.spawn("audit trail", ingress.audit.run())
     tasks.spawn("attachments", ingress.attachments.run())
     tasks.spawn("push metrics", _push_forever(ingress))
@@ -101,6 +117,7 @@ def _assemble(
         new_id=deps.new_id,
         random_bytes=deps.random_bytes,
     )
+    ended = EndedLogins(deps.tokens, clock, keep=settings.access_token_ttl)
     sign_in = SignIn(
         SignInTools(
             tenant_id=settings.tenant,
@@ -111,6 +128,7 @@ def _assemble(
             throttle=LoginThrottle(),
             signer=signer,
             refresh=refresh,
+            ended=ended,
             gateway=gateway,
             audit=audit,
             metrics=metrics,
@@ -122,7 +140,11 @@ def _assemble(
         metrics=metrics,
         passwords=passwords,
         signer=signer,
-        identity=Identity(signer, deps.users, deps.tickets, clock, public_url=settings.public_url),
+        identity=Identity(
+            signer, deps.users, deps.tickets, ended, clock, public_url=settings.public_url
+        ),
+        ended=ended,
+        entries=Entries(clock.monotonic),
         sign_in=sign_in,
         gateway=gateway,
         hub=hub,

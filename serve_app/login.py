@@ -14,6 +14,7 @@ from cluster.store.users import fold_email
 from serve_app.access import Signer
 from serve_app.audit import AuditWriter
 from serve_app.dependencies import SessionReader, Users
+from serve_app.ended_logins import EndedLogins
 from serve_app.metrics import IngressMetrics
 from serve_app.passwords import Passwords
 from serve_app.refresh import RefreshDesk
@@ -53,6 +54,7 @@ class SignInTools:
     throttle: LoginThrottle
     signer: Signer
     refresh: RefreshDesk
+    ended: EndedLogins
     gateway: SessionGateway
     audit: AuditWriter
     metrics: IngressMetrics
@@ -104,10 +106,10 @@ class SignIn:
         refreshed = await tools.refresh.trade(presented, now)
         user = await tools.users.by_id(refreshed.user_id)
         if user is None or user.disabled:
-            await tools.refresh.revoke_family(refreshed.family_id)
+            await self._end(refreshed.family_id)
             raise Unauthenticated("the account is not there any more")
         if refreshed.presented_from < user.logins_since:
-            await tools.refresh.revoke_family(refreshed.family_id)
+            await self._end(refreshed.family_id)
             raise Unauthenticated("the password was changed; sign in again")
         return self._pair(user, refreshed.family_id, refreshed.token)
 
@@ -115,12 +117,13 @@ class SignIn:
         self, presented: str | None, family: str | None, user_id: str | None, visitor: Visitor
     ) -> None:
         """End the login of a refresh token or of an access token's family. Never fails for bad ones."""
-        tools = self._tools
+        ending = set() if family is None else {family}
         if presented:
             with suppress(Unauthenticated):
-                user_id = await tools.refresh.revoke(presented)
-        if family is not None:
-            await tools.refresh.revoke_family(family)
+                user_id, family = await self._tools.refresh.login_of(presented)
+                ending.add(family)
+        for login in ending:
+            await self._end(login)
         if user_id is not None:
             self.note(user_id, "logout", f"user/{user_id}", visitor)
 
@@ -140,6 +143,11 @@ class SignIn:
                 result=result,
             )
         )
+
+    async def _end(self, family: str) -> None:
+        now = self._tools.clock.now()
+        await self._tools.refresh.revoke_family(family, now)
+        self._tools.ended.add(family, now)
 
     async def _known_session(self, user: UserRecord | None) -> SessionRecord | None:
         if user is None:

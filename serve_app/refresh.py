@@ -94,15 +94,14 @@ class RefreshDesk:
             rotation.repeated,
         )
 
-    async def revoke(self, presented: str) -> str:
-        """End the login that a token belongs to; returns whose it was. Raises Unauthenticated."""
+    async def login_of(self, presented: str) -> tuple[str, str]:
+        """Return user and login that a token belongs to. Raises Unauthenticated."""
         record = await self._check(presented)
-        await self._store.revoke_family(record.family_id)
-        return record.user_id
+        return record.user_id, record.family_id
 
-    async def revoke_family(self, family_id: str) -> None:
+    async def revoke_family(self, family_id: str, now: float) -> None:
         """End a login. Idempotent."""
-        await self._store.revoke_family(family_id)
+        await self._store.revoke_family(family_id, now=now)
 
     async def _check(self, presented: str) -> RefreshTokenRecord:
         token_id, secret = _split(presented)

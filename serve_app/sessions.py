@@ -117,11 +117,15 @@ class SessionGateway:
 
     # ---- asking the owner -----------------------------------------------------------------------
 
-    async def require(self, session_id: str, user_id: str, *, admin: bool = False) -> None:
-        """Raise NotFound unless the session is the user's; administrators see every session."""
+    async def require(self, session_id: str, user_id: str, *, admin: bool = False) -> bool:
+        """Raise NotFound unless the session is the user's; administrators see every session.
+
+        Returns whether it is the user's own.
+        """
         owner = self._owners.get(session_id) or await self._look_up(session_id)
         if owner.user_id != user_id and not admin:
             raise NotFound("session", session_id)
+        return owner.user_id == user_id
 
     async def view(self, session_id: str) -> SessionRecord:
         """Return a session as it is at this moment; a passive one is not woken for it."""

@@ -11,6 +11,7 @@
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
     (tenant, "token_families", family_id, token_id)        empty
     (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal
+    (tenant, "ended_logins", versionstamp)                 {family_id, at}; in the order of their ends
     (tenant, "idempotency", key)                           answer of a call made before
     (tenant, "idempotency_ages", at_ms, key)               empty; oldest first, for removal
     (tenant, "audit", versionstamp)                        AuditEntry
@@ -74,6 +75,7 @@ class Keyspace:
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")
         self.token_families = Directory(tenant_id, "token_families")
         self.token_expiries = Directory(tenant_id, "token_expiries")
+        self.ended_logins = Directory(tenant_id, "ended_logins")
         self.idempotency = Directory(tenant_id, "idempotency")
         self.idempotency_ages = Directory(tenant_id, "idempotency_ages")
         self.audit = Directory(tenant_id, "audit")

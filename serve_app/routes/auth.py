@@ -89,10 +89,9 @@ async def logout(
     visitor: VisitorDep,
     body: Annotated[Presented | None, Body()] = None,
 ) -> None:
-    """End this login: its refresh tokens are worth nothing any more. The session goes on.
+    """End this login: its tokens are worth nothing any more, its sockets are closed.
 
-    An access token that was given out stays valid until it expires. Answers 204 also to those who
-    are not signed in (any more).
+    The session goes on. Answers 204 also to those who are not signed in (any more).
     """
     presented = body.refresh_token if body else None
     if presented is None and REFRESH_COOKIE in request.cookies:

@@ -90,9 +90,9 @@ async def get_session_id(
     session_id: Annotated[str, Path(examples=["s-3fq2h5vtklhb2k7n4zqa"])],
     caller: Annotated[Caller, Depends(get_caller)],
 ) -> str:
-    """Return the session's id if it is the caller's. Raises NotFound."""
+    """Return the session's id if the caller may enter it. Raises NotFound."""
     check_session_id(session_id)
-    await ingress_of(request).gateway.require(session_id, caller.user_id, admin=caller.is_admin)
+    await ingress_of(request).enter(session_id, caller, await get_visitor(request))
     return session_id
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import unquote
 
@@ -18,6 +19,7 @@ from actors.records import SessionEvent, SessionRecord
 from cluster.codi.terminal_protocol import CLOSE_ENDED, CLOSE_SLOW, BadFrame, Request, parse_request
 from serve_app.identity import SUBPROTOCOL
 from serve_app.ingress import Ingress
+from serve_app.login import Visitor
 from serve_app.relay_state import RelayState
 from serve_app.routes.common import check_session_id
 from serve_app.sockets import BrowserSocket, Disconnected
@@ -59,20 +61,34 @@ async def _serve(ingress: Ingress, kind: _Terminal | _Events, socket: BrowserSoc
             socket.headers, socket.query.get("ticket"), socket.subprotocols
         )
         socket.state["user_id"] = caller.user_id
-        await ingress.gateway.require(session_id, caller.user_id, admin=caller.is_admin)
+        visitor = Visitor(socket.address, socket.headers.get("user-agent", ""))
+        await ingress.enter(session_id, caller, visitor)
     except CoditectError as error:
         await socket.refuse(error)
         return
     ingress.metrics.sockets += 1
     try:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
-        await kind.run(ingress, socket, session_id)
+        await _while_signed_in(ingress, caller.family, kind.run(ingress, socket, session_id))
     except Disconnected:
         return
     except CoditectError as error:
         await socket.fail(error)
     finally:
         ingress.metrics.sockets -= 1
+
+
+async def _while_signed_in(ingress: Ingress, family: str, work: Coroutine[Any, Any, None]) -> None:
+    """Serve a socket for as long as its login lasts. Raises what the work does, Unauthenticated."""
+    working = asyncio.create_task(work, name="socket")
+    ending = asyncio.create_task(ingress.ended.require_live(family), name="end of the login")
+    try:
+        done, _ = await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
+        (working if working in done else ending).result()
+    finally:
+        for task in (working, ending):
+            task.cancel()
+        await asyncio.gather(working, ending, return_exceptions=True)
 
 
 class _Terminal:

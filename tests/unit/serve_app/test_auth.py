@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from coditect import AsyncClient, Forbidden, ServerBusy, TooManyRequests, Unauthorized
+from serve_app.ended_logins import EndedLogins
 from tests.fakes.ingress_fakes import ADMIN_EMAIL, EMAIL, PASSWORD
 from tests.support.waiting import wait_until
 
@@ -157,6 +158,80 @@ async def test_logout_ends_the_login_and_nothing_else(rig, ada, session_id):
     assert (await rig.http().post("/api/v1/auth/logout")).status_code == 204
 
 
+async def test_after_a_logout_neither_access_token_nor_ticket_is_worth_anything(rig, ada):
+    http, other = rig.http(ada), await rig.sign_in()
+    ticket = (await http.post("/api/v1/auth/ticket")).json()["ticket"]
+    assert (await http.get("/api/v1/auth/me")).status_code == 200
+    await ada.logout()
+    refused = await http.get("/api/v1/auth/me")
+    assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
+    [mine] = await other.sessions()
+    url = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{mine.session_id}/events"
+    with pytest.raises(ConnectionClosed) as closed:
+        await socket(f"{url}?ticket={ticket}", origin=rig.url)
+    assert closed.value.rcvd.code == 4401
+    await other.close()
+
+
+async def test_a_logout_by_refresh_token_alone_ends_the_login_too(rig, ada):
+    refresh = {"refresh_token": ada.refresh_token}
+    assert (await rig.http().post("/api/v1/auth/logout", json=refresh)).status_code == 204
+    assert (await rig.http(ada).get("/api/v1/auth/me")).status_code == 401
+
+
+async def test_another_replica_hears_of_a_logout_and_a_new_one_knows_of_it(rig, ada):
+    told = EndedLogins(rig.deps.tokens, rig.deps.clock, keep=900.0)
+    await told.catch_up()
+    assert len(told) == 0
+    await ada.logout()
+    await told.catch_up()
+    assert len(told) == 1
+    late = EndedLogins(rig.deps.tokens, rig.deps.clock, keep=900.0)
+    await late.catch_up()
+    [ended] = await rig.deps.tokens.ended_after(None)
+    assert ended.family_id in late
+
+
+async def test_a_logout_closes_the_sockets_of_that_login_and_no_others(rig, ada, session_id):
+    other = await rig.sign_in()
+    url = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{session_id}/events"
+    headers = [{"authorization": f"Bearer {c.access_token}"} for c in (ada, other)]
+    async with (
+        connect(url, additional_headers=headers[0]) as mine,
+        connect(url, additional_headers=headers[1]) as theirs,
+    ):
+        await asyncio.gather(mine.recv(), theirs.recv())
+        await ada.logout()
+        with pytest.raises(ConnectionClosed):
+            while True:
+                await asyncio.wait_for(mine.recv(), 10)
+        assert mine.close_code == 4401
+        assert theirs.close_code is None
+        await theirs.ping()
+    await other.close()
+
+
+async def test_an_administrator_who_enters_anothers_session_is_noted_once(rig, ada, admin):
+    [mine] = await ada.sessions()
+    await admin.session(mine.session_id)
+    await admin.session(mine.session_id)
+    await admin.session((await admin.sessions())[0].session_id)
+    await ada.session(mine.session_id)
+
+    async def entries() -> list[tuple[str, str]]:
+        kept = (await rig.http(admin).get("/api/admin/audit")).json()["entries"]
+        return [(e["user_id"], e["resource"]) for e in kept if e["action"] == "session.entered"]
+
+    who = (await admin.me()).user_id
+    found = await wait_until(entries, bool, 5)
+    assert found == [(who, f"session/{mine.session_id}")]
+    url = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{mine.session_id}/events"
+    back = await rig.sign_in(ADMIN_EMAIL)
+    await socket(url, additional_headers={"authorization": f"Bearer {back.access_token}"})
+    await wait_until(entries, lambda seen: len(seen) == 2, 5)
+    await back.close()
+
+
 async def test_bad_access_tokens_are_401(rig):
     for header in ("", "Bearer", "Bearer a.b.c", "Basic YTpi", "Bearer " + "x" * 9000):
         answer = await rig.http(headers={"authorization": header}).get("/api/v1/auth/me")
@@ -282,8 +357,11 @@ async def test_a_new_password_ends_the_logins_made_with_the_old_one(rig, ada, ad
     assert (await rig.http(admin).patch(path, json=change)).status_code == 200
     answers = [await refresh(ada.refresh_token) for _ in range(2)]
     assert [answer.status_code for answer in answers] == [401, 401]
+    assert (await rig.http(ada).get("/api/v1/auth/me")).status_code == 401
     anew = (await login(http, "another password")).json()
     assert (await refresh(anew["refresh_token"])).status_code == 200
+    bearer = {"authorization": f"Bearer {anew['access_token']}"}
+    assert (await rig.http(headers=bearer).get("/api/v1/auth/me")).status_code == 200
 
 
 async def test_the_audit_trail_tells_of_sign_ins(rig, admin):

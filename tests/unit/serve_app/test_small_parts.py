@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import pickle
 from itertools import count
 
@@ -11,19 +12,23 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors import errors
-from actors.errors import CoditectError, TooManyRequests, Unauthenticated
+from actors.errors import CoditectError, TooManyRequests, Unauthenticated, Unavailable
 from actors.records import Role, UserRecord
 from actors.statistics import Histogram
 from cluster.clock import SystemClock
 from cluster.settings import Settings
+from cluster.store.tokens import EndedLogin
 from serve_app import problems
 from serve_app.access import Signer
 from serve_app.bootstrap import ensure_admin
+from serve_app.ended_logins import EndedLogins
+from serve_app.entries import AGAIN_SECONDS, Entries
 from serve_app.exposition import expose
 from serve_app.metrics import RATE_SECONDS, IngressMetrics
 from serve_app.refresh import seal
 from serve_app.routes.common import only_local
 from serve_app.throttle import PER_ACCOUNT, PER_ADDRESS, WINDOW_SECONDS, LoginThrottle
+from tests.fakes.pool_fakes import ManualClock
 
 # ---- throttle ---------------------------------------------------------------------------------------
 
@@ -295,3 +300,74 @@ async def test_the_settings_name_the_administrator_and_change_its_password():
     users.change(after.user_id, role=Role.USER)
     await first(users, admin_email="ada@example.com")
     assert next(iter(users.records.values())).role is Role.ADMIN
+
+
+# ---- ends of logins, entries ------------------------------------------------------------------------
+
+
+class Ends:
+    """A store of ended logins."""
+
+    def __init__(self) -> None:
+        self.ends: list[EndedLogin] = []
+        self.away = False
+
+    def end(self, family: str, at: float) -> None:
+        self.ends.append(EndedLogin(b"%04d" % len(self.ends), family, at))
+
+    async def ended_after(self, place):
+        if self.away:
+            raise Unavailable("store", "away")
+        return [ended for ended in self.ends if place is None or ended.place > place][:2]
+
+
+async def test_ends_of_logins_are_followed_page_by_page_and_forgotten_with_their_tokens():
+    clock, ends = ManualClock(1000.0), Ends()
+    known = EndedLogins(ends, clock, keep=900.0)
+    for number in range(5):
+        ends.end(f"f{number}", 1000.0 + number)
+    await known.catch_up()
+    assert all(f"f{number}" in known for number in range(5))
+    clock.advance(962.0)
+    await known.catch_up()
+    assert [f"f{number}" in known for number in range(5)] == [False, False, True, True, True]
+
+
+async def test_what_is_known_of_ended_logins_holds_while_the_store_is_away():
+    clock, ends = ManualClock(), Ends()
+    known = EndedLogins(ends, clock, keep=900.0)
+    known.add("mine", clock.now())
+    ends.away = True
+    with pytest.raises(Unavailable):
+        await known.catch_up()
+    assert "mine" in known
+
+
+async def test_whoever_waits_for_the_end_of_a_login_hears_of_it_and_leaves_nothing_behind():
+    known = EndedLogins(Ends(), ManualClock(), keep=900.0)
+    waiting = [asyncio.create_task(known.require_live("mine")) for _ in range(2)]
+    other = asyncio.create_task(known.require_live("other"))
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    known.add("mine", 0.0)
+    with pytest.raises(Unauthenticated):
+        await waiting[1]
+    with pytest.raises(Unauthenticated):
+        await known.require_live("mine")
+    other.cancel()
+    await asyncio.gather(*waiting, other, return_exceptions=True)
+    assert known._waiting == {}
+
+
+def test_an_entry_is_new_again_after_a_while_or_by_another_login():
+    now = 0.0
+    entries = Entries(lambda: now)
+    assert entries.is_new("login", "s1")
+    assert not entries.is_new("login", "s1")
+    assert entries.is_new("login", "s2")
+    assert entries.is_new("another", "s1")
+    now = AGAIN_SECONDS - 1
+    assert not entries.is_new("login", "s1"), "who stays has not come back"
+    now = 2 * AGAIN_SECONDS
+    assert entries.is_new("login", "s1")

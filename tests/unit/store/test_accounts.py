@@ -187,3 +187,29 @@ async def test_the_first_secret_of_a_name_is_kept_for_all(engine):
     assert await keys.get_or_create("jwt", lambda: next(made)) == b"first"
     assert await keys.get_or_create("jwt", lambda: next(made)) == b"first"
     assert await keys.get_or_create("other", lambda: next(made)) == b"third"
+
+
+async def test_ended_logins_are_told_in_order_each_once_and_forgotten_when_old(engine):
+    store = TokenStore(engine, "t", keep_ended=100.0)
+    for family in ("f", "g", "h"):
+        await store.create(token(f"one-{family}", family=family))
+    assert await store.ended_after(None) == []
+    await store.revoke_family("g", now=10.0)
+    await store.revoke_family("g", now=11.0)
+    await store.revoke_family("unknown", now=11.0)
+    await store.revoke_family("f", now=12.0)
+    ended = await store.ended_after(None)
+    assert [(login.family_id, login.at) for login in ended] == [("g", 10.0), ("f", 12.0)]
+    assert await store.ended_after(ended[1].place) == []
+    await store.revoke_family("h", now=111.0)
+    assert [login.family_id for login in await store.ended_after(ended[1].place)] == ["h"]
+    assert [login.family_id for login in await store.ended_after(None)] == ["f", "h"]
+
+
+async def test_reuse_of_a_refresh_token_is_the_end_of_a_login(engine):
+    store = TokenStore(engine, "t")
+    await store.create(token("one"))
+    await rotate(store, "one", "two", now=10)
+    with pytest.raises(Unauthenticated):
+        await rotate(store, "one", "three", now=41)
+    assert [login.at for login in await store.ended_after(None)] == [41]

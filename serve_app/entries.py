@@ -1,0 +1,34 @@
+"""Administrators who enter other people's sessions, for the audit trail.
+
+Whoever works in a session makes a call for every file they look at. One line says that they entered;
+the next is written when they come back after a while, or through another login.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+
+AGAIN_SECONDS = 900.0
+MAX_KNOWN = 10_000
+
+
+class Entries:
+    """Tells a first call from those that follow it. Belongs to one replica's event loop.
+
+    ``monotonic`` gives seconds. Of more than ``MAX_KNOWN`` entries the oldest are forgotten, which
+    costs a line too many and never one too few.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._seen: OrderedDict[tuple[str, str], float] = OrderedDict()
+
+    def is_new(self, login: str, session_id: str) -> bool:
+        """Take note of a call; true if this login has not been there for ``AGAIN_SECONDS``."""
+        now = self._monotonic()
+        last = self._seen.pop((login, session_id), None)
+        self._seen[login, session_id] = now
+        while len(self._seen) > MAX_KNOWN:
+            self._seen.popitem(last=False)
+        return last is None or now - last >= AGAIN_SECONDS
