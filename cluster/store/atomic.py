@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from cluster.store.engine import MAX_VALUE, MutationKind
-
-VERSIONSTAMP_BYTES = 10
+from cluster.store.engine import MAX_VALUE, OFFSET_BYTES, VERSIONSTAMP_BYTES, MutationKind
 
 
 def apply(  # noqa: PLR0911 - one answer a kind
@@ -58,10 +56,6 @@ def versionstamp(version: int, order: int) -> bytes:
 
 
 def place_versionstamp(data: bytes, stamp: bytes) -> bytes:
-    """Put the stamp where the last four bytes (little-endian offset) say; drop those four."""
-    if len(data) < 4:
-        raise ValueError("a versionstamped operand ends in a four-byte offset")
-    body, offset = data[:-4], int.from_bytes(data[-4:], "little")
-    if offset + VERSIONSTAMP_BYTES > len(body):
-        raise ValueError("the versionstamp's offset leaves no room for its ten bytes")
+    """Put the stamp where the operand's last bytes say, and drop those; see ``Commit.check_limits``."""
+    body, offset = data[:-OFFSET_BYTES], int.from_bytes(data[-OFFSET_BYTES:], "little")
     return body[:offset] + stamp + body[offset + VERSIONSTAMP_BYTES :]

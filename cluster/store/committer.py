@@ -12,6 +12,7 @@ from cluster.store import atomic
 from cluster.store.conflicts import ConflictWindow
 from cluster.store.engine import (
     MAX_AGE_SECONDS,
+    MAX_KEY,
     Commit,
     KeyRange,
     Mutation,
@@ -159,9 +160,20 @@ def _mutate(transaction: lmdb.Transaction, mutation: Mutation, stamp: bytes) -> 
 
 def _clear(transaction: lmdb.Transaction, begin: bytes, end: bytes) -> None:
     with transaction.cursor() as cursor:
-        found = cursor.set_range(begin) if begin else cursor.first()
+        found = seek(cursor, begin)
         while found and cursor.key() < end:
             found = cursor.delete()
+
+
+def seek(cursor: lmdb.Cursor, key: bytes) -> bool:
+    """Move to the first key that is not less than ``key``; False, and unpositioned, for none."""
+    if not key:
+        return bool(cursor.first())
+    # LMDB refuses to look for keys that it could not hold; at most one lies before those.
+    found = bool(cursor.set_range(key[:MAX_KEY]))
+    if found and len(key) > MAX_KEY and cursor.key() < key:
+        found = bool(cursor.next())
+    return found
 
 
 def _is_full(error: Exception) -> bool:

@@ -5,8 +5,9 @@ collects mutations and the ranges it has read, and commits all at once; the comm
 another one has written into those ranges since. An engine keeps no state for a transaction, so a
 fresh native transaction with ``set_read_version`` and added conflict ranges is one, too.
 
-Keys are ordered as unsigned bytes. Limits are FoundationDB's: ``MAX_KEY``, ``MAX_VALUE``,
-``MAX_TRANSACTION`` bytes, ``MAX_AGE_SECONDS`` between read version and commit.
+Keys are ordered as unsigned bytes. Limits are FoundationDB's: ``MAX_VALUE``, ``MAX_TRANSACTION``
+bytes, ``MAX_AGE_SECONDS`` between read version and commit; and ``MAX_KEY``, which is LMDB's, for
+both, so that what one engine takes the other does, too.
 """
 
 from __future__ import annotations
@@ -16,12 +17,16 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
-from actors.errors import KeyTooLarge, TransactionTooLarge, ValueTooLarge
+from actors.errors import InvalidArgument, KeyTooLarge, TransactionTooLarge, ValueTooLarge
 
-MAX_KEY = 10_000
+MAX_KEY = 511
+MAX_COMMIT_KEY = 256
 MAX_VALUE = 100_000
 MAX_TRANSACTION = 10_000_000
 MAX_AGE_SECONDS = 5.0
+VERSIONSTAMP_BYTES = 10
+OFFSET_BYTES = 4
+"""Where a versionstamp goes is said by the last bytes of its operand, little-endian."""
 
 
 class MutationKind(IntEnum):
@@ -73,17 +78,42 @@ class Commit:
     write_conflicts: tuple[KeyRange, ...] = ()
 
     def check_limits(self) -> None:
-        """Raise TransactionTooLarge, KeyTooLarge or ValueTooLarge."""
-        size = 0
-        for kind, key, value in self.mutations:
-            size += len(key) + len(value)
+        """Raise TransactionTooLarge, KeyTooLarge, ValueTooLarge or, when malformed, InvalidArgument.
+
+        Sizes are counted as FoundationDB counts them: mutations, and conflict ranges, of which
+        each mutation has one. A cleared range has no longest key: nothing that long is there.
+        """
+        if not self.key:
+            raise InvalidArgument("commit key", "must not be empty")
+        if len(self.key) > MAX_COMMIT_KEY:
+            raise KeyTooLarge
+        size = sum(len(r.begin) + len(r.end) for r in self.read_conflicts + self.write_conflicts)
+        for mutation in self.mutations:
+            kind, key, value = mutation
+            if kind is MutationKind.CLEAR_RANGE:
+                size += 2 * (len(key) + len(value))
+                continue
+            size += 3 * len(key) + 1 + len(value)
             if len(key) > MAX_KEY:
                 raise KeyTooLarge
-            if len(value) > (MAX_KEY if kind is MutationKind.CLEAR_RANGE else MAX_VALUE):
+            if len(value) > MAX_VALUE:
                 raise ValueTooLarge
-        size += sum(len(r.begin) + len(r.end) for r in self.read_conflicts)
+            _check_form(mutation)
         if size > MAX_TRANSACTION:
             raise TransactionTooLarge
+
+
+def _check_form(mutation: Mutation) -> None:
+    """Refuse what no engine can carry out."""
+    kind, key, value = mutation
+    if not key:
+        raise InvalidArgument("key", "must not be empty")
+    if kind not in {MutationKind.SET_VERSIONSTAMPED_KEY, MutationKind.SET_VERSIONSTAMPED_VALUE}:
+        return
+    operand = key if kind is MutationKind.SET_VERSIONSTAMPED_KEY else value
+    offset = int.from_bytes(operand[-OFFSET_BYTES:], "little")
+    if len(operand) < OFFSET_BYTES + VERSIONSTAMP_BYTES + offset:
+        raise InvalidArgument("versionstamp", "its offset must leave room for ten bytes and itself")
 
 
 class Values(NamedTuple):
@@ -121,7 +151,7 @@ class Engine(Protocol):
         """Apply durably and return the commit version.
 
         Raises CommitConflict, TransactionTooOld, CommitUnknown (send the very same commit again),
-        the size errors, StoreFull (nothing was written), StoreFailed (the engine has stopped).
+        the errors of ``check_limits``, StoreFull (nothing was written), StoreFailed (the engine has stopped).
         """
         ...
 

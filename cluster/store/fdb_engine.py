@@ -144,7 +144,6 @@ class FdbEngine:
     async def commit(self, commit: Commit) -> int:
         """Apply durably and return the commit version."""
         commit.check_limits()
-        self._layout.check(commit)
         if commit.read_conflicts and commit.read_version <= 0:
             raise TransactionTooOld("no read version")
         began = time.monotonic()

@@ -4,29 +4,33 @@
     (prefix, 1) + commit key       versionstamp of the commit that was sent under that key
     (prefix, 2) + versionstamp     commit key; oldest first, for removal
 
-``(prefix, n)`` are FoundationDB tuples, so that one server's prefix never begins another's.
+``(prefix, n)`` are FoundationDB tuples, so that one server's prefix never begins another's. What
+the engine's limits allow fits FoundationDB's with a prefix before it (keys of 10,000 bytes).
 """
 
 from __future__ import annotations
 
-import fdb.tuple
-
-from actors.errors import KeyTooLarge
-from cluster.store.engine import MAX_KEY, Commit, KeyRange, MutationKind, prefix_range
+from cluster.store import tuples
+from cluster.store.engine import (
+    OFFSET_BYTES,
+    VERSIONSTAMP_BYTES,
+    KeyRange,
+    MutationKind,
+    prefix_range,
+)
 
 VERSIONS_PER_SECOND = 1_000_000
-_STAMP_HOLE = bytes(10)
-_OFFSET_BYTES = 4
+_STAMP_HOLE = bytes(VERSIONSTAMP_BYTES)
 
 
 class Layout:
     """The three branches below a prefix."""
 
     def __init__(self, prefix: str) -> None:
-        self._data = bytes(fdb.tuple.pack((prefix, 0)))
-        self._commits = bytes(fdb.tuple.pack((prefix, 1)))
-        self._ages = bytes(fdb.tuple.pack((prefix, 2)))
-        self.whole = prefix_range(bytes(fdb.tuple.pack((prefix,))))
+        self._data = bytes(tuples.pack((prefix, 0)))
+        self._commits = bytes(tuples.pack((prefix, 1)))
+        self._ages = bytes(tuples.pack((prefix, 2)))
+        self.whole = prefix_range(bytes(tuples.pack((prefix,))))
 
     def key(self, key: bytes) -> bytes:
         """Return where a key of the engine lies."""
@@ -42,18 +46,10 @@ class Layout:
 
     def operand_key(self, kind: MutationKind, key: bytes) -> bytes:
         """Return the key operand of a mutation; a versionstamp's offset moves with the prefix."""
-        if kind is not MutationKind.SET_VERSIONSTAMPED_KEY or len(key) < _OFFSET_BYTES:
+        if kind is not MutationKind.SET_VERSIONSTAMPED_KEY:
             return self._data + key
-        offset = int.from_bytes(key[-_OFFSET_BYTES:], "little") + len(self._data)
-        return self._data + key[:-_OFFSET_BYTES] + offset.to_bytes(_OFFSET_BYTES, "little")
-
-    def check(self, commit: Commit) -> None:
-        """Raise KeyTooLarge for a key that is too long with what is put before it."""
-        longest = MAX_KEY - len(self._data)
-        if any(len(mutation.key) > longest for mutation in commit.mutations):
-            raise KeyTooLarge
-        if len(commit.key) > MAX_KEY - len(self._commits):
-            raise KeyTooLarge
+        offset = int.from_bytes(key[-OFFSET_BYTES:], "little") + len(self._data)
+        return self._data + key[:-OFFSET_BYTES] + offset.to_bytes(OFFSET_BYTES, "little")
 
     def marker(self, commit_key: bytes) -> bytes:
         """Return the key that says whether a commit has been applied."""
@@ -62,7 +58,7 @@ class Layout:
     @staticmethod
     def marker_value() -> bytes:
         """Return the operand of SET_VERSIONSTAMPED_VALUE for a marker."""
-        return _STAMP_HOLE + bytes(_OFFSET_BYTES)
+        return _STAMP_HOLE + bytes(OFFSET_BYTES)
 
     @staticmethod
     def version_of(marker_value: bytes) -> int:
@@ -71,7 +67,7 @@ class Layout:
 
     def age_key(self) -> bytes:
         """Return the operand of SET_VERSIONSTAMPED_KEY for a commit's place in the order of age."""
-        return self._ages + _STAMP_HOLE + len(self._ages).to_bytes(_OFFSET_BYTES, "little")
+        return self._ages + _STAMP_HOLE + len(self._ages).to_bytes(OFFSET_BYTES, "little")
 
     def ages_before(self, version: int) -> KeyRange:
         """Return the range of the commits before a version."""

@@ -25,8 +25,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import fdb.tuple
-
+from cluster.store import tuples
 from cluster.store.engine import KeyRange, prefix_range
 
 _VERSIONSTAMP = b"\x33"
@@ -41,7 +40,7 @@ class Directory:
 
     def key(self, *rest: Any) -> bytes:
         """Return the key of a leaf."""
-        return bytes(fdb.tuple.pack((*self._path, *rest)))
+        return bytes(tuples.pack((*self._path, *rest)))
 
     def range(self, *rest: Any) -> KeyRange:
         """Return the range of everything below."""
@@ -49,7 +48,7 @@ class Directory:
 
     def unpack(self, key: bytes) -> tuple[Any, ...]:
         """Return what a key adds to this branch."""
-        return tuple(fdb.tuple.unpack(key))[len(self._path) :]
+        return tuple(tuples.unpack(key))[len(self._path) :]
 
     def stamped_key(self) -> bytes:
         """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers."""

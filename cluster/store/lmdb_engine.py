@@ -9,7 +9,6 @@
 * **Idempotency keys** of commits are kept for an hour, so that a commit whose answer was lost can
   be sent again.
 
-Keys are limited to LMDB's 511 bytes here.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ import fcntl
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,10 +27,10 @@ from typing import Any
 
 import lmdb
 
-from actors.errors import Busy, KeyTooLarge, StoreFailed, TransactionTooOld, Unavailable
+from actors.errors import Busy, StoreFailed, TransactionTooOld, Unavailable
 from actors.statistics import Histogram
-from cluster.store.committer import Committer, Outcome
-from cluster.store.engine import MAX_AGE_SECONDS, Commit, KeyRange, Pairs, Values
+from cluster.store.committer import Committer, Outcome, seek
+from cluster.store.engine import MAX_AGE_SECONDS, MAX_KEY, Commit, KeyRange, Pairs, Values
 
 MAX_SNAPSHOTS = 4096
 MAX_WAITING = 20_000
@@ -62,9 +61,16 @@ class _Counters:
 class LmdbEngine:
     """An engine over ``directory``. ``open`` before use, ``close`` afterwards; one event loop."""
 
-    def __init__(self, directory: Path, *, map_size: int = 1 << 30) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        map_size: int = 1 << 30,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._directory = directory
         self._map_size = map_size
+        self._clock = clock
         self._snapshots: OrderedDict[int, _Snapshot] = OrderedDict()
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
         self._counters = _Counters()
@@ -115,7 +121,7 @@ class LmdbEngine:
         """Read some keys at one version."""
         version, transaction = self._snapshot(read_version)
         self._counters.reads += 1
-        return Values(version, [transaction.get(key) if key else None for key in keys])
+        return Values(version, [_get(transaction, key) for key in keys])
 
     async def get_range(
         self, span: KeyRange, read_version: int | None, *, limit: int, reverse: bool
@@ -134,9 +140,6 @@ class LmdbEngine:
         if self._task is None:
             raise Unavailable("store", "closed")
         commit.check_limits()
-        longest = self._env.max_key_size()
-        if any(len(mutation.key) > longest for mutation in commit.mutations):
-            raise KeyTooLarge
         future: asyncio.Future[int] = asyncio.get_running_loop().create_future()
         try:
             self._waiting.put_nowait(_Waiting(commit, future))
@@ -166,9 +169,11 @@ class LmdbEngine:
         self._expire_snapshots()
         if read_version is not None:
             known = self._snapshots.get(read_version)
-            if known is None:
+            if known is not None:
+                return read_version, known.transaction
+            # The newest version needs not have been read before: a committer may name its own.
+            if read_version != self._committed:
                 raise TransactionTooOld
-            return read_version, known.transaction
         if self._snapshots:
             newest = next(reversed(self._snapshots))
             if newest >= self._committed:
@@ -178,12 +183,14 @@ class LmdbEngine:
         if version in self._snapshots:
             transaction.abort()
         else:
-            self._snapshots[version] = _Snapshot(transaction, time.monotonic())
+            self._snapshots[version] = _Snapshot(transaction, self._clock())
+        if read_version is not None and version != read_version:
+            raise TransactionTooOld
         return version, self._snapshots[version].transaction
 
     def _expire_snapshots(self) -> None:
         """Close snapshots past their age, the newest too: an idle reader must not hold pages."""
-        now = time.monotonic()
+        now = self._clock()
         while self._snapshots:
             oldest = next(iter(self._snapshots))
             snapshot = self._snapshots[oldest]
@@ -211,7 +218,7 @@ class LmdbEngine:
     async def _commit_batch(self, batch: list[_Waiting]) -> None:
         loop = asyncio.get_running_loop()
         commits = [waiting.commit for waiting in batch]
-        began = time.monotonic()
+        began = self._clock()
         work = loop.run_in_executor(self._thread, self._committer.apply, commits, began)
         try:
             # Not interrupted half-way: what the disk has must also be answered.
@@ -226,7 +233,7 @@ class LmdbEngine:
                 if not waiting.future.done():
                     waiting.future.set_exception(self._failed)
             return
-        self._counters.sync_seconds.observe(time.monotonic() - began)
+        self._counters.sync_seconds.observe(self._clock() - began)
         self._answer(batch, outcomes)
 
     def _answer(self, batch: list[_Waiting], outcomes: list[Outcome]) -> None:
@@ -243,10 +250,15 @@ class LmdbEngine:
                 waiting.future.set_exception(outcome)
 
 
+def _get(transaction: lmdb.Transaction, key: bytes) -> bytes | None:
+    """Return a value; LMDB refuses to look for keys that it could not hold."""
+    return transaction.get(key) if 0 < len(key) <= MAX_KEY else None
+
+
 def _scan(cursor: lmdb.Cursor, span: KeyRange, limit: int) -> list[tuple[bytes, bytes]]:
     """Return up to ``limit + 1`` pairs, so that the caller sees whether there are more."""
     pairs: list[tuple[bytes, bytes]] = []
-    found = cursor.set_range(span.begin) if span.begin else cursor.first()
+    found = seek(cursor, span.begin)
     while found and len(pairs) <= limit:
         key, value = cursor.item()
         if key >= span.end:
@@ -258,7 +270,7 @@ def _scan(cursor: lmdb.Cursor, span: KeyRange, limit: int) -> list[tuple[bytes, 
 
 def _scan_back(cursor: lmdb.Cursor, span: KeyRange, limit: int) -> list[tuple[bytes, bytes]]:
     pairs: list[tuple[bytes, bytes]] = []
-    found = cursor.prev() if span.end and cursor.set_range(span.end) else cursor.last()
+    found = cursor.prev() if seek(cursor, span.end) else cursor.last()
     while found and len(pairs) <= limit:
         key, value = cursor.item()
         if key < span.begin:

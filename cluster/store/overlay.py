@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sortedcontainers import SortedDict
 
-from cluster.store.engine import KeyRange
+from cluster.store.engine import KeyRange, key_after
 
 Change = Callable[[bytes | None], bytes | None]
 
@@ -67,6 +67,23 @@ class Overlay:
             if value is not None:
                 merged.append((key, value))
         return merged
+
+    def needed_base(self, span: KeyRange) -> list[KeyRange]:
+        """Return the parts of a range that depend on what the store has: what a read conflicts with."""
+        known = [KeyRange(k, key_after(k)) for k in self._known.irange(*span, (True, False))]
+        parts: list[KeyRange] = []
+        begin = span.begin
+        for hole in sorted([*known, *self._cleared]):
+            if hole.end <= begin:
+                continue
+            if hole.begin >= span.end:
+                break
+            if begin < hole.begin:
+                parts.append(KeyRange(begin, hole.begin))
+            begin = hole.end
+        if begin < span.end:
+            parts.append(KeyRange(begin, span.end))
+        return parts
 
     def _is_cleared(self, key: bytes) -> bool:
         return any(span.begin <= key < span.end for span in self._cleared)

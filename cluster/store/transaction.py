@@ -73,7 +73,8 @@ class Transaction:
     ) -> list[tuple[bytes, bytes]]:
         """Return at most ``limit`` pairs of a range, own writes included.
 
-        Only the part that was looked at conflicts: up to the last pair when the limit cut it.
+        Only the part that was looked at conflicts, up to the last pair when the limit cut it, and
+        of that only what own writes do not decide.
         """
         begin, end = span
         found: list[tuple[bytes, bytes]] = []
@@ -98,7 +99,7 @@ class Transaction:
                 seen = (
                     KeyRange(last, span.end) if reverse else KeyRange(span.begin, key_after(last))
                 )
-            self._read_conflicts.append(seen)
+            self._read_conflicts.extend(self._overlay.needed_base(seen))
         return found
 
     def set(self, key: bytes, value: bytes) -> None:

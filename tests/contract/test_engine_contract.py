@@ -9,13 +9,23 @@ import pytest
 
 from actors.errors import (
     CommitConflict,
+    InvalidArgument,
     KeyTooLarge,
     TransactionTooLarge,
     TransactionTooOld,
     ValueTooLarge,
 )
 from cluster.store.atomic import versionstamp
-from cluster.store.engine import Commit, Engine, KeyRange, Mutation, MutationKind, key_after
+from cluster.store.engine import (
+    MAX_COMMIT_KEY,
+    MAX_KEY,
+    Commit,
+    Engine,
+    KeyRange,
+    Mutation,
+    MutationKind,
+    key_after,
+)
 from tests.fakes.engines import ENGINES, opened_engine
 
 SET, CLEAR = MutationKind.SET, MutationKind.CLEAR_RANGE
@@ -225,11 +235,60 @@ async def test_versionstamped_keys_and_values_carry_the_commits_version(engine):
     assert len(versionstamp(version, 0)) == 10
 
 
-async def test_what_is_too_large_is_refused_and_nothing_is_written(engine):
-    with pytest.raises(ValueTooLarge):
-        await engine.commit(commit((SET, b"a", b"x" * 100_001)))
-    with pytest.raises(KeyTooLarge):
-        await engine.commit(commit((SET, b"k" * 10_001, b"")))
-    with pytest.raises(TransactionTooLarge):
-        await engine.commit(commit(*((SET, b"k%d" % n, b"x" * 100_000) for n in range(101))))
+TOO_MUCH = [
+    (ValueTooLarge, [(SET, b"a", b"x" * 100_001)]),
+    (ValueTooLarge, [(MutationKind.ADD, b"a", b"x" * 100_001)]),
+    (KeyTooLarge, [(SET, b"k" * (MAX_KEY + 1), b"")]),
+    (KeyTooLarge, [(SET, b"k" * 10_001, b"")]),
+    (TransactionTooLarge, [(SET, b"k%d" % n, b"x" * 100_000) for n in range(101)]),
+    # Each key counts three times: itself, and both ends of the range that it conflicts with.
+    (TransactionTooLarge, [(SET, b"k%04d" % n + b"x" * 495, b"") for n in range(7_000)]),
+    (InvalidArgument, [(SET, b"", b"")]),
+    (InvalidArgument, [(MutationKind.SET_VERSIONSTAMPED_VALUE, b"a", b"abc")]),
+    (InvalidArgument, [(MutationKind.SET_VERSIONSTAMPED_KEY, b"k" * 9 + bytes(4), b"")]),
+    (InvalidArgument, [(MutationKind.SET_VERSIONSTAMPED_KEY, b"k" * 12 + b"\xff" * 4, b"")]),
+]
+
+
+@pytest.mark.parametrize(("error", "mutations"), TOO_MUCH)
+async def test_what_is_too_large_or_malformed_is_refused_and_nothing_is_written(
+    engine, error, mutations
+):
+    with pytest.raises(error):
+        await engine.commit(commit((SET, b"good", b""), *mutations))
+    for key in (b"", b"c" * (MAX_COMMIT_KEY + 1)):
+        with pytest.raises((InvalidArgument, KeyTooLarge)):
+            await engine.commit(Commit(0, (), (Mutation(SET, b"good", b""),), key))
     assert await dump(engine) == []
+    await put(engine, after=b"1")
+
+
+async def test_what_is_just_not_too_large_is_written(engine):
+    await engine.commit(commit((SET, b"k" * MAX_KEY, b"v" * 100_000), key=b"c" * MAX_COMMIT_KEY))
+    assert await dump(engine) == [(b"k" * MAX_KEY, b"v" * 100_000)]
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+async def test_longer_keys_than_there_can_be_bound_ranges_and_are_not_found(engine, reverse):
+    longest, beyond = b"k" * MAX_KEY, b"k" * 9_000
+    await put(engine, j=b"1", l=b"3")
+    await engine.commit(commit((SET, longest, b"2")))
+    assert (await engine.get_many([beyond, longest], None)).values == [None, b"2"]
+
+    async def found(begin: bytes, end: bytes) -> list[bytes]:
+        answer = await engine.get_range(KeyRange(begin, end), None, limit=9, reverse=reverse)
+        return sorted(value for _, value in answer.pairs)
+
+    assert await found(beyond, b"z") == [b"3"]
+    assert await found(b"a", beyond) == [b"1", b"2"]
+    assert await found(longest + b"\x00", beyond) == []
+    await engine.commit(commit((CLEAR, b"a", longest)))
+    await engine.commit(commit((CLEAR, beyond, b"z")))
+    assert await dump(engine) == [(longest, b"2")]
+    await engine.commit(commit((CLEAR, longest, longest + b"\x00")))
+    assert await dump(engine) == []
+
+
+async def test_a_committer_may_read_at_its_own_version(engine):
+    version = await put(engine, a=b"1")
+    assert await engine.get_many([b"a"], version) == (version, [b"1"])

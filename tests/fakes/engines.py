@@ -60,7 +60,8 @@ def double_engine(
 ) -> FdbEngine:
     """Make an engine, and its client, over a cluster in memory."""
     double = FdbDouble(cluster, schedule or asyncio.get_running_loop().call_soon)
-    return FdbEngine(None, prefix="test", connect=partial(connect, load=lambda: double), **options)
+    options.setdefault("prefix", "test")
+    return FdbEngine(None, connect=partial(connect, load=lambda: double), **options)
 
 
 def cluster_engine() -> FdbEngine:

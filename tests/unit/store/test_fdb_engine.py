@@ -229,20 +229,16 @@ async def test_no_version_is_too_old(engine, version):
         await engine.commit(Commit(version, (WHOLE,), (Mutation(SET, b"a", b""),), b"k"))
 
 
-async def test_the_longest_key_leaves_room_for_the_prefix(engine):
-    room = 10_000 - len(engine._layout.key(b""))
-    await write(engine, b"k" * room, b"", b"one")
-    with pytest.raises(KeyTooLarge):
-        await write(engine, b"k" * (room + 1), b"", b"two")
-    with pytest.raises(KeyTooLarge):
-        await write(engine, b"k", b"", b"c" * 10_000)
-
-
-async def test_conflict_ranges_count_as_part_of_a_transaction(engine):
-    mutations = tuple(Mutation(SET, b"k" * 9_000 + b"%03d" % n, b"") for n in range(600))
+async def test_a_transaction_that_only_its_prefix_makes_too_large_is_refused(cluster):
+    engine = double_engine(cluster, prefix="p" * 64)
+    await engine.open()
+    mutations = tuple(Mutation(SET, b"k%04d" % n, b"x" * 98_000) for n in range(101))
+    await engine.commit(Commit(0, (), mutations, b"one"))
+    mutations = tuple(Mutation(SET, b"k%05d" % n, b"") for n in range(60_000))
     with pytest.raises(TransactionTooLarge):
-        await engine.commit(Commit(0, (), mutations, b"large"))
-    assert (await engine.get_range(WHOLE, None, limit=1, reverse=False)).pairs == []
+        await engine.commit(Commit(0, (), mutations, b"two"))
+    assert (await engine.get_range(WHOLE, None, limit=1, reverse=True)).pairs[0][0] == b"k0100"
+    await engine.close()
 
 
 @pytest.mark.parametrize("reverse", [False, True])
