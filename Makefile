@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 NEEDS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test check bench lock clean
+.PHONY: help run test soak check bench lock clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -14,6 +14,11 @@ run: $(VENV)/installed  ## set everything up and start the server
 
 test: $(VENV)/installed system  ## set everything up and run every test
 	$(BIN)/python -m pytest $(TESTS)
+
+soak: $(VENV)/installed system  ## faults at random: SEED=1 MINUTES=10 PEOPLE=20
+	CODITECT_FAULTS_SEED=$(or $(SEED),1) CODITECT_FAULTS_MINUTES=$(or $(MINUTES),10) \
+	CODITECT_FAULTS_PEOPLE=$(or $(PEOPLE),20) \
+	$(BIN)/python -m pytest -s -m soak $(TESTS)
 
 check: $(VENV)/installed  ## lint, format, types and import contracts
 	$(BIN)/ruff check .

@@ -94,6 +94,12 @@ class AsyncClient:
         body: dict[str, Any] = (await self._request("GET", "/api/admin/overview")).json()
         return body
 
+    async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the newest lines of the audit trail, newest first (administrators only)."""
+        answer = await self._request("GET", "/api/admin/audit", params={"limit": limit})
+        lines: list[dict[str, Any]] = answer.json()["entries"]
+        return lines
+
     # Sessions
 
     async def sessions(self) -> list[Session]:
@@ -245,8 +251,12 @@ class AsyncClient:
         offset: int | None = None,
         client_id: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        give_up_seconds: float = 60.0,
     ) -> AsyncTerminal:
-        """Attach to a terminal, starting its shell if there is none; it resumes by itself."""
+        """Attach to a terminal, starting its shell if there is none; it resumes by itself.
+
+        ``give_up_seconds``: how long it tries to get a lost connection back before it is closed.
+        """
         terminal = AsyncTerminal(
             self._socket_url(f"/api/v1/sessions/{session_id}/terminals/{quote(name, safe='')}/ws"),
             headers=self._headers,
@@ -255,6 +265,7 @@ class AsyncClient:
             cols=cols,
             rows=rows,
             offset=offset,
+            give_up_seconds=give_up_seconds,
         )
         await terminal.connect(timeout_seconds)
         return terminal

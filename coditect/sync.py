@@ -84,6 +84,10 @@ class Client:
         """Return what operators see of the whole server (administrators only)."""
         return self._call(self._client.overview)
 
+    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
+        """Return the newest lines of the audit trail, newest first (administrators only)."""
+        return self._call(self._client.audit, limit)
+
     def sessions(self) -> list[Session]:
         """List the user's live sessions."""
         return self._call(self._client.sessions)

@@ -118,4 +118,6 @@ def _serve(layout: Layout, ports: Ports, open_files: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_MAXCONN": str(connections),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
+        # An HAProxy that has died is missed three times before it is started again: 30 s by default.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.5",
     }

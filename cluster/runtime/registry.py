@@ -55,6 +55,11 @@ class Registry:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
+    @classmethod
+    def of(cls, data_dir: Path) -> Registry:
+        """Return the registry of a server's data directory."""
+        return cls(data_dir / "runtime" / "containers")
+
     def prepare(self) -> None:
         """Make the directory."""
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ class SandboxRuntime:
     ) -> None:
         data_dir = data_dir.resolve()
         self._runtime_dir = data_dir / "runtime"
-        self._registry = Registry(self._runtime_dir / "containers")
+        self._registry = Registry.of(data_dir)
         owner = userns.HOST_ID if os.geteuid() == 0 else None
         self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owner)
         self._group_name = group_name(data_dir)

@@ -149,25 +149,3 @@ async def gcs_is_started_again(server: ServerProcess) -> None:
             await terminal.read_until(b"after\r\n")
             assert terminal.reconnects == 0
         assert (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id == login.session_id
-
-
-async def test_killed_with_9_it_leaves_nothing_that_stops_the_next_start(tmp_path):
-    (tmp_path / "data").mkdir()
-    server = ServerProcess(tmp_path / "data", pool_size=1, dashboard=False).start()
-    async with AsyncClient(server.url, timeout_seconds=60) as client:
-        login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
-        await client.write_file(login.session_id, "kept", b"kept")
-        async with await client.terminal(login.session_id) as terminal:
-            await terminal.send("export HELD=he''ld; echo o''k\r")
-            await terminal.read_until(b"ok\r\n")
-    server.process.kill()
-    server.process.wait()
-    with server:
-        async with AsyncClient(server.url, timeout_seconds=60) as client:
-            again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
-            assert again.session_id == login.session_id
-            assert await client.read_file(again.session_id, "kept") == b"kept"
-            # The container was adopted: the shell still has its variable.
-            async with await client.terminal(again.session_id) as terminal:
-                await terminal.send("echo still-$HELD\r")
-                await terminal.read_until(b"still-held\r\n")

@@ -13,10 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
 import httpx
+
+from cluster.bringup import leftovers
 
 ROOT = Path(__file__).resolve().parents[2]
 ADMIN_EMAIL = "admin@example.com"
@@ -107,16 +110,40 @@ class ServerProcess:
 
     def containers(self) -> dict[str, int]:
         """Return the running containers, by the sandbox's own registry: id to first process's pid."""
+        return self._registered("init")
+
+    def agents(self) -> dict[str, int]:
+        """Return the pids of the CODI of each running container."""
+        return self._registered("agent")
+
+    def addresses(self) -> dict[str, str]:
+        """Return where the CODI of each container listens."""
+        return {handle["container_id"]: handle["address"] for handle in self._handles()}
+
+    def _registered(self, what: str) -> dict[str, int]:
         found = {}
+        for handle in self._handles():
+            process = handle["data"].get(what)
+            if process is not None and Path(f"/proc/{process['pid']}").exists():
+                found[handle["container_id"]] = process["pid"]
+        return found
+
+    def _handles(self) -> Iterator[dict[str, Any]]:
         for path in (self.data_dir / "runtime" / "containers").glob("*.json"):
             try:
-                handle = json.loads(path.read_text())["handle"]
+                yield json.loads(path.read_text())["handle"]
             except (FileNotFoundError, ValueError):
                 continue
-            init = handle["data"].get("init")
-            if init is not None and Path(f"/proc/{init['pid']}").exists():
-                found[handle["container_id"]] = init["pid"]
-        return found
+
+    def kill_all_but_containers(self) -> None:
+        """Kill `up` and everything that it started with -9, as the end of its machine would."""
+        assert self.process is not None
+        # By the marker in their environment: the tree of processes holds the containers as well.
+        for identity in leftovers.find(self.data_dir):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(identity.pid, signal.SIGKILL)
+        self.process.kill()
+        self.process.wait()
 
     def stop(self, timeout_seconds: float = 60.0) -> int:
         """End it with SIGTERM and return its exit code."""
