@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import sys
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
@@ -86,5 +87,5 @@ async def test_nothing_is_lost_over_a_long_time(crowd):
     for number, happening in enumerate(faults.schedule(SEED)):
         if loop.time() > until:
             break
-        print(f"{number}: {' and '.join(map(str, happening))}", flush=True)
+        sys.stdout.write(f"{number}: {' and '.join(map(str, happening))}\n")
         await survive(crowd, *happening, seed=SEED * 1000 + number)
