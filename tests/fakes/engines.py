@@ -19,34 +19,58 @@ from cluster.store.engine import Engine
 from cluster.store.fdb_engine import FdbEngine
 from cluster.store.fdb_layout import Layout
 from cluster.store.lmdb_engine import LmdbEngine
-from tests.fakes.fdb_cluster import Cluster
+from tests.fakes.faulty_engine import FaultyEngine
+from tests.fakes.fdb_cluster import Cluster, Faults
 from tests.fakes.fdb_double import FdbDouble, Schedule
 
 CLUSTER_VARIABLE = "CODITECT_TEST_FDB_CLUSTER"
 API_VARIABLE = "CODITECT_TEST_FDB_API_VERSION"
 
-ENGINES = ["lmdb", "fdb_double", pytest.param("fdb_cluster", marks=pytest.mark.fdb)]
+_CLUSTER = pytest.param("fdb_cluster", marks=pytest.mark.fdb)
+_FAULTY_CLUSTER = pytest.param("fdb_cluster_faulty", marks=pytest.mark.fdb)
+ENGINES = ["lmdb", "fdb_double", _CLUSTER]
+CALLERS_ENGINES = [
+    "lmdb",
+    "lmdb_faulty",
+    "fdb_double",
+    "fdb_double_faulty",
+    _CLUSTER,
+    _FAULTY_CLUSTER,
+]
+"""Those whose name ends in ``_faulty`` lose answers, meet conflicts and grow old, by a seed."""
+
+FAULT_SEED = 2026
 
 
 @asynccontextmanager
-async def opened_engine(name: str, directory: Path) -> AsyncIterator[Engine]:
-    """Open an empty engine; the test is skipped when it needs a cluster that is not there."""
-    if name == "lmdb":
+async def opened_engine(
+    name: str, directory: Path, *, seed: int = FAULT_SEED
+) -> AsyncIterator[Engine]:
+    """Open an empty engine; the test is skipped when it needs a cluster that is not there.
+
+    The double fails in its cluster, with FoundationDB's own codes; others fail above the engine.
+    """
+    base = name.removesuffix("_faulty")
+    faulty = base != name
+    cluster = Cluster(time.monotonic)
+    if base == "lmdb":
         engine: LmdbEngine | FdbEngine = LmdbEngine(directory / "store", map_size=64 << 20)
-    elif name == "fdb_double":
-        engine = double_engine(Cluster(time.monotonic))
+    elif base == "fdb_double":
+        engine = double_engine(cluster)
     else:
         engine = cluster_engine()
     try:
         await engine.open()
     except Unavailable as error:
-        if name != "fdb_cluster":
+        if base != "fdb_cluster":
             raise
         pytest.skip(f"the FoundationDB cluster of {CLUSTER_VARIABLE} cannot be used: {error}")
+    if faulty:
+        cluster.faults = Faults(seed, commit_rate=0.25, read_rate=0.1)
     try:
-        yield engine
+        yield FaultyEngine(engine, seed) if faulty and base != "fdb_double" else engine
     finally:
-        if name == "fdb_cluster":
+        if base == "fdb_cluster":
             await _clear(engine)
         await engine.close()
 

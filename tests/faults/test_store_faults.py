@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,9 +21,8 @@ from actors.records import ContainerStatus, SessionRecord
 from cluster.store import transaction
 from cluster.store.engine import Engine, MutationKind
 from cluster.store.ledger import StoreLedger
-from cluster.store.lmdb_engine import LmdbEngine
 from cluster.store.transaction import Transaction, transact
-from tests.fakes.engines import double_engine
+from tests.fakes.engines import double_engine, opened_engine
 from tests.fakes.faulty_engine import FaultyEngine
 from tests.fakes.fdb_cluster import Cluster, Faults
 from tests.fakes.pool_fakes import ManualClock, container_record
@@ -36,25 +35,36 @@ Settle = Callable[[], Awaitable[None]]
 @asynccontextmanager
 async def faulty(name: str, seed: int, directory: Path) -> AsyncIterator[tuple[Engine, Settle]]:
     """Open a failing store; the second value lets everything under way arrive and ends the faults."""
-    cluster = Cluster(time.monotonic, Faults(seed, commit_rate=0.3, read_rate=0.1))
-    below = LmdbEngine(directory, map_size=64 << 20) if name == "lmdb" else double_engine(cluster)
-    await below.open()
-    engine: Engine = below
-    if name != "fdb_double":
-        engine = FaultyEngine(below, seed)
+    cluster = Cluster(time.monotonic)
+    async with AsyncExitStack() as stack:
+        if name.startswith("fdb_double"):
+            below: Engine = double_engine(cluster)
+            await below.open()
+            stack.push_async_callback(below.close)
+            cluster.faults = Faults(seed, commit_rate=0.3, read_rate=0.1)
+        else:
+            below = await stack.enter_async_context(opened_engine(name, directory))
+        engine = below if name == "fdb_double" else FaultyEngine(below, seed)
 
-    async def settle() -> None:
-        if isinstance(engine, FaultyEngine):
-            await engine.settle()
-            engine.stop()
-        cluster.settle()
-        cluster.faults.stop()
+        async def settle() -> None:
+            if isinstance(engine, FaultyEngine):
+                await engine.settle()
+                engine.stop()
+            cluster.settle()
+            cluster.faults.stop()
 
-    yield engine, settle
-    await below.close()
+        yield engine, settle
 
 
-@pytest.fixture(params=["lmdb", "fdb_double", "fdb_double_twice"])
+STORES = [
+    "lmdb",
+    "fdb_double",
+    "fdb_double_twice",
+    pytest.param("fdb_cluster", marks=pytest.mark.fdb),
+]
+
+
+@pytest.fixture(params=STORES)
 def name(request) -> str:
     return request.param
 

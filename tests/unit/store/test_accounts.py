@@ -1,4 +1,4 @@
-"""Accounts, refresh tokens, the audit trail and server keys, over the embedded engine."""
+"""Accounts, refresh tokens, tickets, the audit trail and server keys, also while the store fails."""
 
 from __future__ import annotations
 
@@ -10,20 +10,19 @@ import pytest
 from actors.errors import AlreadyExists, NotFound, Unauthenticated
 from actors.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
 from cluster.store.audit import AuditLog
+from cluster.store.engine import Engine
 from cluster.store.keyspace import Directory, Keyspace
-from cluster.store.lmdb_engine import LmdbEngine
 from cluster.store.server_keys import KeyStore
 from cluster.store.tokens import TokenStore
 from cluster.store.transaction import Transaction, transact
 from cluster.store.users import UserStore
+from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 
 
-@pytest.fixture
-async def engine(tmp_path) -> AsyncIterator[LmdbEngine]:
-    opened = LmdbEngine(tmp_path, map_size=64 << 20)
-    await opened.open()
-    yield opened
-    await opened.close()
+@pytest.fixture(params=CALLERS_ENGINES)
+async def engine(request, tmp_path) -> AsyncIterator[Engine]:
+    async with opened_engine(request.param, tmp_path) as opened:
+        yield opened
 
 
 def user(number: int, email: str = "") -> UserRecord:
@@ -50,7 +49,7 @@ def token(
     )
 
 
-async def stored(engine: LmdbEngine, directory: Directory) -> set[str]:
+async def stored(engine: Engine, directory: Directory) -> set[str]:
     """Return the last part of every key of a branch."""
 
     async def work(tr: Transaction) -> set[str]:

@@ -1,0 +1,170 @@
+"""Concurrent histories of the store, recorded while it fails, have an order that explains them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from pathlib import Path
+
+import pytest
+
+from actors.errors import Fenced
+from actors.records import SessionRecord
+from cluster.store import transaction
+from cluster.store.engine import Engine
+from cluster.store.ledger import StoreLedger
+from cluster.store.transaction import Transaction, transact
+from tests.fakes.engines import CALLERS_ENGINES, opened_engine
+from tests.fakes.pool_fakes import ManualClock
+from tests.support.linearizability import (
+    NotLinearizable,
+    Recorder,
+    fenced_register,
+    linearize,
+    transactions,
+)
+
+SEEDS = range(4)
+NOW = 1000.0
+KEYS = (b"a", b"b", b"c")
+
+
+@pytest.fixture(autouse=True)
+def short_pauses(monkeypatch):
+    monkeypatch.setattr(transaction, "FIRST_BACKOFF_SECONDS", 0.0005)
+    monkeypatch.setattr(transaction, "MAX_BACKOFF_SECONDS", 0.005)
+
+
+async def run_clients(engine: Engine, seed: int, *, clients: int = 5, turns: int = 12) -> Recorder:
+    """Have clients read some keys and write some in each transaction, every value only once."""
+    recorder = Recorder()
+    values = itertools.count(1)
+
+    async def work(tr: Transaction, reads: list[bytes], writes: dict[bytes, bytes]) -> dict:
+        found = dict(zip(reads, await tr.get_many(reads), strict=True)) if reads else {}
+        for key, value in writes.items():
+            tr.set(key, value)
+        return found
+
+    async def client(me: int) -> None:
+        choose = random.Random(f"{seed}/{me}")
+        for _ in range(turns):
+            reads = choose.sample(KEYS, choose.randint(0, 3))
+            written = choose.sample(KEYS, choose.randint(0, 2) if reads else 1)
+            writes = {key: b"%d" % next(values) for key in written}
+            async with recorder.call(writes) as call:
+                call.answered = await transact(engine, work, reads, writes)
+            await asyncio.sleep(0)
+
+    await asyncio.gather(*(client(me) for me in range(clients)))
+    return recorder
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", CALLERS_ENGINES)
+async def test_transactions_happen_at_one_instant_between_call_and_answer(name, seed, tmp_path):
+    async with opened_engine(name, tmp_path, seed=seed) as engine:
+        recorder = await run_clients(engine, seed)
+    assert len(recorder.calls) == 60
+    assert len(linearize(transactions(), recorder.calls)) == 60
+
+
+async def test_a_store_that_answers_from_the_past_is_found_out(tmp_path):
+    """The check is worth something: reads that do not conflict lose updates."""
+
+    class Snapshots(Transaction):
+        async def get_many(self, keys, *, snapshot=False):
+            values = await super().get_many(keys, snapshot=True)
+            await asyncio.sleep(0.001)
+            return values
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transaction, "Transaction", Snapshots)
+        async with opened_engine("lmdb", tmp_path) as engine:
+            recorder = await run_clients(engine, 1)
+    with pytest.raises(NotLinearizable):
+        linearize(transactions(), recorder.calls)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("name", CALLERS_ENGINES)
+async def test_a_sessions_record_obeys_whoever_activated_it_last(name, seed, tmp_path: Path):
+    """Rivals activate, save until they are refused, and read, all at will."""
+    recorder = Recorder()
+    async with opened_engine(name, tmp_path, seed=seed) as engine:
+        ledger = StoreLedger(engine, "t", ManualClock(NOW))
+        async with recorder.call(("activate",)) as call:
+            call.answered = (await first_claim(ledger)).epoch
+
+        async def rival(me: int) -> None:
+            choose = random.Random(f"{seed}/{me}")
+            owned: SessionRecord | None = None
+            for turn in range(12):
+                await asyncio.sleep(0)
+                if choose.random() < 0.2:
+                    await read(ledger, recorder)
+                elif owned is None or choose.random() < 0.2:
+                    owned = await activate(ledger, recorder, me)
+                else:
+                    owned = await save(ledger, recorder, owned, f"{me}/{turn}")
+
+        await asyncio.gather(*(rival(me) for me in range(3)))
+    assert any(call.asked[0] == "save" and call.answered for call in recorder.calls)
+    linearize(fenced_register(), recorder.calls)
+
+
+async def first_claim(ledger: StoreLedger) -> SessionRecord:
+    claim = await ledger.claim(
+        user_id="u",
+        name="main",
+        new_session_id="s",
+        new_workspace_id="w",
+        actor_id="first",
+        node_id="n",
+        container_id=None,
+        now=NOW,
+    )
+    return claim.session
+
+
+async def activate(ledger: StoreLedger, recorder: Recorder, me: int) -> SessionRecord | None:
+    """Take the session from whoever has it."""
+    record = await ledger.session("s")
+    assert record is not None
+    if record.owner_actor_id == f"a{me}":
+        return record
+    try:
+        async with recorder.call(("activate",)) as call:
+            taken = await ledger.activate(
+                "s", actor_id=f"a{me}", node_id="n", now=NOW, dead_actor_id=record.owner_actor_id
+            )
+            call.answered = taken.epoch
+    except Fenced:
+        # Somebody else was quicker, and nothing happened.
+        recorder.calls.remove(call)
+        return None
+    return taken
+
+
+async def save(
+    ledger: StoreLedger, recorder: Recorder, record: SessionRecord, mark: str
+) -> SessionRecord | None:
+    changed = record.model_copy(
+        update={"workspace_state": {"mark": mark}, "save_version": record.save_version + 1}
+    )
+    async with recorder.call(("save", record.epoch, mark)) as call:
+        try:
+            saved = await ledger.save_session(changed, key=mark)
+        except Fenced:
+            call.answered = False
+            return None
+        call.answered = True
+    return saved
+
+
+async def read(ledger: StoreLedger, recorder: Recorder) -> None:
+    async with recorder.call(("read",)) as call:
+        record = await ledger.session("s")
+        assert record is not None
+        call.answered = (record.epoch, record.workspace_state.get("mark"))
