@@ -1,4 +1,6 @@
-"""The HealthCheckerActor: one per node, made by the Supervisor. A shell round ``health_runner``.
+"""The HealthCheckerActor: one per node, made by the Supervisor.
+
+A shell round ``health_runner``, and round ``idleness_runner``, which looks at the same containers.
 
 It keeps nothing: after its own end it reads the node's containers again and watches them anew, and an
 end that it missed is seen at once, since waiting for a process that has ended returns immediately.
@@ -13,10 +15,13 @@ from typing import Any
 from actors import names
 from actors.directory import ActorDirectory
 from actors.health_runner import CALL_SECONDS, HealthRunner
+from actors.idleness_runner import IdlenessRunner
 from actors.ports import ServicesFactory
 from actors.process import Life
+from actors.records import Idleness, Opened, Quiet
 
 REOPEN_SECONDS = 30.0
+SLEEP_SECONDS = 15.0
 
 
 class RayOwners:
@@ -56,6 +61,51 @@ class RayOwners:
         await self._directory.call(self._pool_name, "resync", timeout_seconds=CALL_SECONDS)
 
 
+class RaySessionOwners:
+    """Implements ``actors.idleness_runner.SessionOwners`` likewise."""
+
+    def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
+        self._directory = directory
+        self._pool_name = pool_name
+
+    async def attached(self, actor_id: str, session_id: str) -> int:
+        """Return how many clients are attached."""
+        said = await self._call(actor_id, "ping")
+        return int(said["attached"]) if said.get("session_id") == session_id else 0
+
+    async def tell_idle(self, actor_id: str, told: Idleness) -> None:
+        """Have those who follow the session hear of it."""
+        await self._call(actor_id, "tell_idle", told.session_id, told)
+
+    async def sleep_if_quiet(
+        self, actor_id: str, session_id: str, container_id: str, quiet: Quiet
+    ) -> bool:
+        """Have it hibernate, unless something has happened."""
+        return bool(
+            await self._call(
+                actor_id, "sleep_if_quiet", session_id, container_id, quiet, seconds=SLEEP_SECONDS
+            )
+        )
+
+    async def open(self, user_id: str, name: str, key: str) -> str:
+        """Give a passive session an owner."""
+        opened: Opened = await self._directory.call(
+            self._pool_name,
+            "open_session",
+            user_id=user_id,
+            name=name,
+            key=key,
+            timeout_seconds=REOPEN_SECONDS,
+        )
+        return opened.actor_id
+
+    async def _call(
+        self, actor_id: str, method: str, *arguments: Any, seconds: float = CALL_SECONDS
+    ) -> Any:
+        name = names.session_actor(actor_id)
+        return await self._directory.call(name, method, *arguments, timeout_seconds=seconds)
+
+
 class HealthCheckerActor:
     """Watches the node's containers. ``chance`` returns numbers in [0, 1) that spread the probes."""
 
@@ -67,13 +117,15 @@ class HealthCheckerActor:
         self._chance = chance
         self._directory = ActorDirectory()
         self._runner: HealthRunner | None = None
+        self._idleness: IdlenessRunner | None = None
         self._life = Life(self._run)
 
     async def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions."""
         await self._life.ready()
         assert self._runner is not None
-        return self._runner.stats()
+        assert self._idleness is not None
+        return self._runner.stats() | self._idleness.stats()
 
     async def ping(self) -> dict[str, Any]:
         """Say that this process lives."""
@@ -83,9 +135,13 @@ class HealthCheckerActor:
         services = await self._services_factory()
         owners = RayOwners(self._directory, self._pool_name)
         self._runner = runner = HealthRunner(services, owners, self._chance)
+        sessions = RaySessionOwners(self._directory, self._pool_name)
+        self._idleness = IdlenessRunner(services, sessions)
         self._life.is_ready()
         try:
-            await runner.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(runner.run(), name="health")
+                group.create_task(self._idleness.run(), name="idleness")
         except asyncio.CancelledError:
             await runner.close()
             raise

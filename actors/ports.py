@@ -10,13 +10,17 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from actors.idleness import IdleRules
 from actors.records import (
+    Activity,
     Claim,
     ContainerHandle,
     ContainerRecord,
     ContainerSpec,
     ContainerStatus,
     Health,
+    Idleness,
+    Quiet,
     Receipt,
     SessionRecord,
 )
@@ -94,6 +98,19 @@ class CodiClient(Protocol):
         session_id: str,
     ) -> None:
         """Start a shell whose output is numbered from ``base_offset``. Idempotent by name."""
+        ...
+
+    async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
+        """Return what goes on in the container."""
+        ...
+
+    async def seal(
+        self, handle: ContainerHandle, session_id: str, epoch: int, quiet: Quiet, seconds: float
+    ) -> None:
+        """Have it take nothing new for some seconds, after which it opens by itself.
+
+        Raises PreconditionFailed when it is not quiet (any more). A raise of the epoch opens it.
+        """
         ...
 
 
@@ -191,6 +208,14 @@ class Ledger(Protocol):
         """Take note that a workspace which was left is removed. Idempotent."""
         ...
 
+    async def idleness(self, session_id: str) -> Idleness | None:
+        """Return why a session is awake or when it will sleep; None when nothing is known of it."""
+        ...
+
+    async def tell_idleness(self, told: Idleness) -> Idleness | None:
+        """Write what was seen of a session, with the veto that stands; None when the session is gone."""
+        ...
+
     async def container(self, container_id: str) -> ContainerRecord | None:
         """Return a container's record."""
         ...
@@ -240,6 +265,7 @@ class ActorSettings:
     probe_failures: int
     reconcile_interval: float
     orphan_lease: float
+    idle: IdleRules
     container_cpu: float
     container_memory_bytes: int
     container_pids: int

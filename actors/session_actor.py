@@ -17,6 +17,8 @@ from actors.ports import ServicesFactory
 from actors.process import Life
 from actors.records import (
     ContainerHandle,
+    Idleness,
+    Quiet,
     Receipt,
     Route,
     SessionEvent,
@@ -91,6 +93,14 @@ class SessionActor:
     async def end(self, session_id: str, key: str = "") -> None:
         """End the session with its container and workspace."""
         await (await self._ready()).end(session_id)
+
+    async def sleep_if_quiet(self, session_id: str, container_id: str, quiet: Quiet) -> bool:
+        """Hibernate if nothing has happened since that was decided."""
+        return await (await self._ready()).sleep_if_quiet(session_id, container_id, quiet)
+
+    async def tell_idle(self, session_id: str, told: Idleness) -> None:
+        """Tell followers why the session is awake, or when it will sleep."""
+        await (await self._ready()).tell_idle(session_id, told)
 
     async def record_save(
         self, session_id: str, path: str, size: int, etag: str, key: str

@@ -24,6 +24,8 @@ from actors.errors import (
 from actors.ports import Services
 from actors.records import (
     ContainerHandle,
+    Idleness,
+    Quiet,
     Receipt,
     Route,
     SessionEvent,
@@ -31,9 +33,10 @@ from actors.records import (
     SessionRecord,
     TerminalMark,
 )
-from actors.session import SessionRules
+from actors.session import COMING_UP, SessionRules
 from actors.session_activation import Activation
 from actors.session_holder import PASSIVATE_SECONDS, Pool, SessionHolder
+from actors.session_work import CODI_SECONDS
 from actors.session_writer import WRITE_SECONDS, save_key, within
 from actors.workspace_state import check_marks, check_patch, patched
 
@@ -43,6 +46,7 @@ MAX_PATH = 4096
 MAX_ETAG = 256
 MAX_REASON = 500
 MAX_WAIT_SECONDS = 60.0
+IDLE_FIELDS = {"awake_because", "signals", "sleeps_at", "keep_awake_until"}
 
 
 class SessionRunner:
@@ -241,6 +245,46 @@ class SessionRunner:
         _check_text("container_id", container_id, MAX_ID)
         held = await self._held(session_id)
         held.step(messages.ContainerLost(container_id, str(reason)[:MAX_REASON]))
+
+    # ---- idleness -------------------------------------------------------------------------------
+
+    async def sleep_if_quiet(self, session_id: str, container_id: str, quiet: Quiet) -> bool:
+        """Hibernate if nothing has happened since that was decided; false if something has.
+
+        CODI is closed first, in one step with the question whether it is quiet: what is typed from
+        then on stays with whoever typed it, and goes to the next container. Raises DeadlineExceeded,
+        Unavailable.
+        """
+        _check_text("container_id", container_id, MAX_ID)
+        held = await self._settled(session_id)
+        machine = held.machine
+        await held.until(
+            lambda: machine.ready or machine.phase not in COMING_UP,
+            "a ready container",
+            CODI_SECONDS,
+        )
+        if not machine.ready or machine.container_id != container_id or machine.handle is None:
+            return False
+        seconds = self._rules.stop_timeout
+        try:
+            seal = self._services.codi.seal(
+                machine.handle, session_id, machine.epoch, quiet, seconds
+            )
+            await within(CODI_SECONDS, "closing of the container", seal)
+        except PreconditionFailed:
+            return False
+        except Fenced as fenced:
+            held.step(messages.FencedOff(fenced.current))
+            raise NotBound(self._actor_id, session_id) from None
+        if not machine.ready or machine.container_id != container_id:
+            return False
+        held.step(messages.HibernateRequested())
+        return True
+
+    async def tell_idle(self, session_id: str, told: Idleness) -> None:
+        """Tell those who follow the session why it is awake, or when it will sleep."""
+        held = await self._held(session_id)
+        held.emit("idle", told.model_dump(include=IDLE_FIELDS))
 
     # ---- state ----------------------------------------------------------------------------------
 

@@ -120,6 +120,22 @@ class Settings(BaseModel):
     attach_ttl: float = Field(
         20.0, gt=1, description="an attachment not renewed for this long is gone"
     )
+    hibernate_after: float = Field(
+        1800.0, ge=0, description="time without a sign of life before hibernation; 0: never"
+    )
+    idle_weight_input: float = Field(
+        1.0, ge=0, le=1, description="weight of typing and calls; 1 in sum is a sign of life"
+    )
+    idle_weight_cpu: float = Field(1.0, ge=0, le=1, description="weight of programs that compute")
+    idle_weight_output: float = Field(0.5, ge=0, le=1, description="weight of terminal output")
+    idle_weight_listeners: float = Field(0.5, ge=0, le=1, description="weight of listening sockets")
+    idle_weight_clients: float = Field(0.5, ge=0, le=1, description="weight of attached clients")
+    idle_cpu_share: float = Field(
+        0.05, gt=0, le=256, description="processors in use that count as computing"
+    )
+    max_keep_awake: float = Field(
+        7 * 86400.0, ge=60, description="longest time for which sleep can be vetoed"
+    )
     max_sessions_per_user: int = Field(8, ge=1, le=1000, description="live sessions of one user")
 
     # Health

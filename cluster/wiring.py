@@ -15,6 +15,7 @@ from typing import Any
 
 from actors import names
 from actors.directory import ActorDirectory
+from actors.idleness import IdleRules, Signal
 from actors.ports import ActorSettings, ContainerRuntime, Services
 from actors.supervisor_actor import ActorBlueprint, SupervisorActor
 from cluster.clock import SystemClock
@@ -108,6 +109,11 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         probe_failures=settings.probe_failures,
         reconcile_interval=settings.reconcile_interval,
         orphan_lease=settings.orphan_lease,
+        idle=IdleRules(
+            hibernate_after=settings.hibernate_after,
+            weights={signal: getattr(settings, f"idle_weight_{signal.value}") for signal in Signal},
+            cpu_share=settings.idle_cpu_share,
+        ),
         container_cpu=settings.container_cpu,
         container_memory_bytes=settings.container_memory,
         container_pids=settings.container_pids,

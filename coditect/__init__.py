@@ -23,7 +23,7 @@ from coditect.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from coditect.models import ExecResult, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.models import ExecResult, Idle, Login, Receipt, Session, TerminalInfo, TreeEntry, User
 from coditect.sync import Client, Terminal
 from coditect.terminal import AsyncTerminal
 
@@ -37,6 +37,7 @@ __all__ = [
     "ConnectionFailed",
     "ExecResult",
     "Forbidden",
+    "Idle",
     "InvalidRequest",
     "Login",
     "NotFound",

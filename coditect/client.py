@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 
 from coditect.errors import ConnectionFailed, Unauthorized, from_problem
-from coditect.models import ExecResult, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.models import ExecResult, Idle, Login, Receipt, Session, TerminalInfo, TreeEntry, User
 from coditect.terminal import AsyncTerminal
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -137,6 +137,13 @@ class AsyncClient:
             "POST", f"/api/v1/sessions/{session_id}/resume", key=_new_key()
         )
         return Session.from_json(answer.json())
+
+    async def keep_awake(self, session_id: str, seconds: float) -> Idle:
+        """Keep a session from hibernating by itself for some time from now; 0 takes that back."""
+        answer = await self._request(
+            "POST", f"/api/v1/sessions/{session_id}/keep-awake", json={"seconds": seconds}
+        )
+        return Idle.from_json(answer.json())
 
     async def patch_workspace_state(self, session_id: str, patch: Mapping[str, Any]) -> Session:
         """Merge into the session's ``workspace_state`` (RFC 7396)."""

@@ -31,8 +31,24 @@ class Login(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class Idle(FromJson):
+    """Why a session is awake, or when it will sleep (``sleeps_at``); times are Unix seconds.
+
+    Signals are ``input``, ``cpu``, ``output``, ``listeners``, ``clients``. A session never sleeps by
+    itself when ``hibernate_after`` is 0, nor before ``keep_awake_until``.
+    """
+
+    awake: bool
+    awake_because: list[str] = field(default_factory=list)
+    signals: list[str] = field(default_factory=list)
+    sleeps_at: float | None = None
+    keep_awake_until: float | None = None
+    hibernate_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Session(FromJson):
-    """Details of a session. ``workspace_state`` is JSON."""
+    """Details of a session. ``workspace_state`` is JSON; ``idle`` is told of one that runs."""
 
     session_id: str
     status: str
@@ -47,6 +63,15 @@ class Session(FromJson):
     failure: str | None = None
     created_at: str | float | None = None
     last_activity: str | float | None = None
+    idle: Idle | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Session:
+        """Build from the server's JSON."""
+        idle = value.get("idle")
+        known = {f.name for f in fields(cls)}
+        parts = {name: item for name, item in value.items() if name in known}
+        return cls(**(parts | {"idle": None if idle is None else Idle.from_json(idle)}))
 
 
 @dataclass(frozen=True, slots=True)

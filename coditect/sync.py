@@ -10,7 +10,7 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from coditect.client import DEFAULT_TIMEOUT_SECONDS, AsyncClient
-from coditect.models import ExecResult, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.models import ExecResult, Idle, Login, Receipt, Session, TerminalInfo, TreeEntry, User
 from coditect.terminal import AsyncTerminal
 
 P = ParamSpec("P")
@@ -111,6 +111,10 @@ class Client:
     def resume(self, session_id: str) -> Session:
         """Bring a hibernated session back."""
         return self._call(self._client.resume, session_id)
+
+    def keep_awake(self, session_id: str, seconds: float) -> Idle:
+        """Keep a session from hibernating by itself for some time from now; 0 takes that back."""
+        return self._call(self._client.keep_awake, session_id, seconds)
 
     def patch_workspace_state(self, session_id: str, patch: Mapping[str, Any]) -> Session:
         """Merge into the session's ``workspace_state`` (RFC 7396)."""

@@ -15,6 +15,7 @@ from actors.ports import Clock
 from actors.records import (
     AuditEntry,
     ContainerRecord,
+    Idleness,
     Receipt,
     RefreshTokenRecord,
     Role,
@@ -144,6 +145,14 @@ class SessionReader(Protocol):
 
     async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
         """Return the user's live sessions."""
+        ...
+
+    async def idleness(self, session_id: str) -> Idleness | None:
+        """Return why a session is awake or when it will sleep."""
+        ...
+
+    async def keep_awake(self, session_id: str, until: float | None) -> Idleness:
+        """Set the owner's veto against sleep, or take it back. Raises NotFound."""
         ...
 
     async def receipt(self, session_id: str, key: str) -> Receipt | None:

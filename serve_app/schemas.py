@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.records import ContainerRecord, Role, SessionRecord, UserRecord
+from actors.records import ContainerRecord, Idleness, Role, SessionRecord, UserRecord
 from serve_app.passwords import MAX_PASSWORD, MIN_PASSWORD
 
 _EMAIL = r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}$"
@@ -154,8 +154,45 @@ class SessionChange(Asked):
     workspace_state: dict[str, Any]
 
 
+class Idle(BaseModel):
+    """Why a session is awake, or when it will sleep.
+
+    ``awake_because``: what was seen at last and is enough to keep it awake, of ``input``, ``cpu``,
+    ``output``, ``listeners``, ``clients``; ``signals``: what was seen, enough or not. ``sleeps_at``: when
+    it hibernates if nothing more happens, null while it is awake. ``keep_awake_until``: the owner's
+    veto. ``hibernate_after``: seconds without a sign of life; 0: never.
+    """
+
+    awake: bool
+    awake_because: list[str]
+    signals: list[str]
+    sleeps_at: float | None
+    keep_awake_until: float | None
+    hibernate_after: float
+
+    @classmethod
+    def of(cls, known: Idleness | None, hibernate_after: float, now: float) -> Idle:
+        """Return what is known; a session that nobody has looked at yet counts as awake."""
+        known = known or Idleness(session_id="")
+        veto = known.keep_awake_until
+        return cls(
+            awake=known.sleeps_at is None,
+            awake_because=list(known.awake_because),
+            signals=list(known.signals),
+            sleeps_at=known.sleeps_at,
+            keep_awake_until=veto if veto is not None and veto > now else None,
+            hibernate_after=hibernate_after,
+        )
+
+
+class KeepAwake(Asked):
+    """For how many seconds the session must not hibernate by itself; 0 takes that back."""
+
+    seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
 class Session(BaseModel):
-    """A session. ``status`` is its phase."""
+    """A session. ``status`` is its phase. ``idle`` is told of one session that runs, not in lists."""
 
     session_id: str
     user_id: str
@@ -172,9 +209,10 @@ class Session(BaseModel):
     created_at: float
     updated_at: float
     last_activity: float
+    idle: Idle | None = None
 
     @classmethod
-    def of(cls, record: SessionRecord, base_url: str) -> Session:
+    def of(cls, record: SessionRecord, base_url: str, idle: Idle | None = None) -> Session:
         """Return what its owner is told of a session."""
         return cls(
             session_id=record.session_id,
@@ -192,6 +230,7 @@ class Session(BaseModel):
             created_at=record.created_at,
             updated_at=record.updated_at,
             last_activity=record.last_activity,
+            idle=idle,
         )
 
 

@@ -36,7 +36,9 @@ class Asked:
     if_match: str | None = None
 
 
-def error_from(status: int, content: bytes, asked: Asked) -> CoditectError:  # noqa: PLR0911 - a table
+def error_from(  # noqa: C901, PLR0911 - a table
+    status: int, content: bytes, asked: Asked
+) -> CoditectError:
     """Return the error that an answer other than 2xx stands for."""
     answer = _document(content)
     code, detail = str(answer.get("code", "")), str(answer.get("detail", f"HTTP {status}"))
@@ -52,6 +54,8 @@ def error_from(status: int, content: bytes, asked: Asked) -> CoditectError:  # n
         case "precondition_failed":
             expected = asked.if_match or "absent"
             return PreconditionFailed(asked.kind, expected, str(answer.get("etag", "absent")))
+        case "busy":
+            return PreconditionFailed(asked.kind, "quiet", detail)
         case "too_large":
             return PayloadTooLarge(asked.kind, _number(answer.get("limit_bytes")))
         case "disk_full":

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.errors import DeadlineExceeded, Unavailable
-from actors.records import ContainerHandle
+from actors.records import Activity, ContainerHandle, Quiet
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 
 _LARGEST_ANSWER = 1 << 20
@@ -54,6 +54,25 @@ class CodiControl:
         sent = headers(handle.secret, session_id, epoch)
         body = {"name": name, "cwd": cwd, "base_offset": base_offset, "restarted": restarted}
         await self._call(handle, "POST", "/terminals", sent, asked, body)
+
+    async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
+        """Return what goes on in the container."""
+        asked = Asked(session_id, epoch, "container", handle.container_id)
+        sent = headers(handle.secret, session_id, epoch)
+        answer = await self._call(handle, "GET", "/activity", sent, asked)
+        try:
+            return Activity.model_validate(answer)
+        except ValueError as error:
+            raise Unavailable(COMPONENT, "its answer is no activity") from error
+
+    async def seal(
+        self, handle: ContainerHandle, session_id: str, epoch: int, quiet: Quiet, seconds: float
+    ) -> None:
+        """Have it take nothing new for some seconds; PreconditionFailed when it is not quiet."""
+        asked = Asked(session_id, epoch, "container", handle.container_id)
+        sent = headers(handle.secret, session_id, epoch)
+        body = quiet.model_dump() | {"seconds": seconds}
+        await self._call(handle, "POST", "/seal", sent, asked, body)
 
     async def _call(
         self,

@@ -6,6 +6,7 @@
     (tenant, "containers", container_id)                   ContainerRecord
     (tenant, "user_containers", user_id, container_id)     {assigned_at}
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
+    (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address case-folded
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
@@ -69,6 +70,7 @@ class Keyspace:
         self.containers = Directory(tenant_id, "containers")
         self.user_containers = Directory(tenant_id, "user_containers")
         self.left_workspaces = Directory(tenant_id, "left_workspaces")
+        self.idleness = Directory(tenant_id, "idleness")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")

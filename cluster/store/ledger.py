@@ -12,11 +12,12 @@ from actors.records import (
     ContainerRecord,
     ContainerStatus,
     Health,
+    Idleness,
     Receipt,
     SessionPhase,
     SessionRecord,
 )
-from cluster.store import containers, idempotency, sessions
+from cluster.store import containers, idempotency, idleness, sessions
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
@@ -150,6 +151,19 @@ class StoreLedger:
             tr.clear(self._keys.left_workspaces.key(node_id, workspace_id))
 
         await transact(self._engine, work)
+
+    async def idleness(self, session_id: str) -> Idleness | None:
+        """Return why a session is awake or when it will sleep."""
+        return await transact(self._engine, idleness.get, self._keys, session_id)
+
+    async def tell_idleness(self, told: Idleness) -> Idleness | None:
+        """Write what was seen of a session, with the veto that stands."""
+        return await transact(self._engine, idleness.tell, self._keys, told)
+
+    async def keep_awake(self, session_id: str, until: float | None) -> Idleness:
+        """Set the owner's veto against sleep until a Unix time, or take it back. Raises NotFound."""
+        now = self._clock.now()
+        return await transact(self._engine, idleness.keep_awake, self._keys, session_id, until, now)
 
     async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
         """Return all container records that are not stopped, of one node or of all."""

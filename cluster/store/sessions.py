@@ -122,6 +122,7 @@ async def end(
         return
     await require(tr, keys, record)
     tr.clear(keys.sessions.key(record.session_id))
+    tr.clear(keys.idleness.key(record.session_id))
     name = keys.session_names.key(record.user_id, record.name)
     if await tr.get(name) == record.session_id.encode():
         tr.clear(name)

@@ -1,9 +1,11 @@
-"""Commands for people: login, logout, ps, shell, exec, cp, user add."""
+"""Commands for people: login, logout, ps, shell, exec, keep-awake, cp, user add."""
 
 from __future__ import annotations
 
 import os
+import re
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
@@ -114,6 +116,34 @@ def exec(  # noqa: A001 - the command's name
         _fail(f"killed after {timeout:g} s", 124)
     # A signal's number comes as a negative code; shells say 128 + number.
     raise typer.Exit(result.exit_code if result.exit_code >= 0 else 128 - result.exit_code)
+
+
+@app.command("keep-awake")
+def keep_awake(
+    duration: Annotated[str, typer.Argument(help="As in 90s, 30m, 8h or 2d; 0 takes it back.")],
+    session: SessionOption = None,
+    server: ServerOption = None,
+) -> None:
+    """Keep your workspace from hibernating by itself for some time from now."""
+    seconds = _seconds(duration)
+    with _signed_in(server) as client:
+        chosen = _pick(client, session)
+        idle = client.keep_awake(chosen.session_id, seconds)
+    if not idle.hibernate_after:
+        typer.echo("workspaces of this server do not hibernate by themselves")
+    elif idle.keep_awake_until is None:
+        typer.echo(f"hibernates after {idle.hibernate_after / 60:.0f} min without a sign of life")
+    else:
+        until = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(idle.keep_awake_until))
+        typer.echo(f"stays awake until {until}")
+
+
+def _seconds(duration: str) -> float:
+    """Return the seconds of ``90``, ``90s``, ``1.5h`` …; ends the command for anything else."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", duration.strip())
+    if found is None:
+        _fail(f"{duration!r} is no duration: 90s, 30m, 8h or 2d")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
 @app.command()

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
 
-from actors.errors import NotFound, SessionEnded
+from actors.errors import CoditectError, InvalidArgument, NotFound, SessionEnded
 from actors.names import DEFAULT_SESSION
-from actors.records import SessionRecord
+from actors.records import Idleness, SessionPhase, SessionRecord
+from serve_app.ingress import Ingress
 from serve_app.routes.common import (
     SIGNED,
     CallerDep,
@@ -22,6 +24,8 @@ from serve_app.routes.common import (
 from serve_app.schemas import (
     Container,
     Containers,
+    Idle,
+    KeepAwake,
     LaunchContainer,
     Launched,
     OpenSession,
@@ -35,6 +39,8 @@ router = APIRouter(prefix="/api/v1", dependencies=SIGNED)
 
 SLOW_SECONDS = 150.0
 """Ending and hibernating wait for the container to stop."""
+
+TELL_SECONDS = 2.0
 
 
 @router.get("/sessions", tags=["sessions"], responses=may_fail(401))
@@ -69,7 +75,32 @@ async def open_session(
 @router.get("/sessions/{session_id}", tags=["sessions"], responses=may_fail(401, 404))
 async def get_session(request: Request, session: SessionDep, ingress: IngressDep) -> Session:
     """Return a session's details."""
-    return Session.of(await ingress.gateway.view(session), base_url(request))
+    record, known = await asyncio.gather(
+        ingress.gateway.view(session), ingress.deps.ledger.idleness(session)
+    )
+    idle = _idle(ingress, known) if record.phase is SessionPhase.READY else None
+    return Session.of(record, base_url(request), idle)
+
+
+@router.post(
+    "/sessions/{session_id}/keep-awake", tags=["sessions"], responses=may_fail(400, 401, 404, 422)
+)
+async def keep_awake(session: SessionDep, ingress: IngressDep, body: KeepAwake) -> Idle:
+    """Veto hibernation by idleness for some seconds from now; 0 takes the veto back.
+
+    Hibernating by request is still possible.
+    """
+    deps = ingress.deps
+    if body.seconds > deps.settings.max_keep_awake:
+        raise InvalidArgument("seconds", f"at most {deps.settings.max_keep_awake:g}")
+    until = deps.clock.now() + body.seconds if body.seconds else None
+    known = await deps.ledger.keep_awake(session, until)
+    # The store has it, and whoever decides reads it there; followers hear of it as far as they can.
+    with suppress(CoditectError):
+        await ingress.gateway.call(
+            session, "tell_idle", known, wake=False, timeout_seconds=TELL_SECONDS
+        )
+    return _idle(ingress, known)
 
 
 @router.patch("/sessions/{session_id}", tags=["sessions"], responses=may_fail(401, 404, 413, 422))
@@ -144,3 +175,8 @@ async def launch_container(
         session_id=record.session_id,
         workspace_url=workspace_url(base_url(request), record.session_id),
     )
+
+
+def _idle(ingress: Ingress, known: Idleness | None) -> Idle:
+    deps = ingress.deps
+    return Idle.of(known, deps.settings.hibernate_after, deps.clock.now())

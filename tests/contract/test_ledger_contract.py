@@ -11,7 +11,7 @@ import pytest
 from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone, TooManyRequests
 from actors.names import DEFAULT_SESSION
 from actors.ports import Ledger
-from actors.records import Claim, ContainerStatus, Health, Receipt, SessionPhase
+from actors.records import Claim, ContainerStatus, Health, Idleness, Receipt, SessionPhase
 from tests.fakes.ledgers import ALL_LEDGERS, opened
 from tests.fakes.pool_fakes import ManualClock, container_record
 
@@ -325,3 +325,17 @@ async def test_removing_a_container_is_idempotent(ledger):
     await ledger.remove_container("c1")
     await ledger.remove_container("c1")
     assert await ledger.container("c1") is None
+
+
+# ---- idleness -----------------------------------------------------------------------------------
+
+
+async def test_what_is_told_of_idleness_goes_with_its_session(ledger):
+    told = Idleness(session_id="s1", awake_because=("input",), signals=("input",), updated_at=NOW)
+    assert await ledger.tell_idleness(told) is None, "there is no such session"
+    record = (await claim(ledger)).session
+    assert await ledger.idleness("s1") is None
+    assert await ledger.tell_idleness(told) == told
+    assert await ledger.idleness("s1") == told
+    await ledger.end_session(record)
+    assert await ledger.idleness("s1") is None

@@ -17,6 +17,7 @@ from actors.records import (
     ContainerRecord,
     ContainerStatus,
     Health,
+    Idleness,
     Receipt,
     SessionPhase,
     SessionRecord,
@@ -36,6 +37,7 @@ class MemoryLedger:
         self.refuse: deque[Exception] = deque()
         self.lose: deque[Exception] = deque()
         self.left: dict[tuple[str, str], float] = {}
+        self.told: dict[str, Idleness] = {}
         self.writes: list[str] = []
         self._answers: dict[str, object] = {}
         self._clock = clock
@@ -172,9 +174,23 @@ class MemoryLedger:
         if record.session_id in self.stored:
             self._require(record)
             del self.stored[record.session_id]
+            self.told.pop(record.session_id, None)
             if left_on is not None:
                 self.left[left_on, record.workspace_id] = self._clock.now()
         self._end("end_session")
+
+    async def idleness(self, session_id: str) -> Idleness | None:
+        return self.told.get(session_id)
+
+    async def tell_idleness(self, told: Idleness) -> Idleness | None:
+        await self._begin()
+        if told.session_id not in self.stored:
+            return None
+        known = self.told.get(told.session_id)
+        veto = known.keep_awake_until if known else None
+        self.told[told.session_id] = told.model_copy(update={"keep_awake_until": veto})
+        self._end("tell_idleness")
+        return self.told[told.session_id]
 
     async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
         found = {w: at for (node, w), at in sorted(self.left.items()) if node == node_id}

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from actors.errors import ActorGone, CoditectError, DeadlineExceeded, SlotGone, Unavailable
+from actors.idleness import IdleRules, Signal
 from actors.ports import ActorSettings, Services
 from actors.records import (
     Claim,
@@ -295,6 +296,7 @@ def settings(**changes: Any) -> ActorSettings:
         warm_containers=2,
         max_pending_launches=4,
         max_sessions_per_user=100,
+        idle=IdleRules(hibernate_after=600.0, weights=dict.fromkeys(Signal, 0.5)),
         launch_timeout=5.0,
         stop_grace=1.0,
         passivate_after=60.0,

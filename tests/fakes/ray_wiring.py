@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from actors.ports import Services
+from actors.records import Activity
 from cluster.wiring import NodeWiring
 
 
@@ -13,6 +14,12 @@ class SilentCodi:
     """A CodiClient that agrees with everything: stub containers have no CODI to ask."""
 
     async def raise_epoch(self, *arguments: Any, **named: Any) -> None:
+        return None
+
+    async def activity(self, *arguments: Any, **named: Any) -> Activity:
+        return Activity()
+
+    async def seal(self, *arguments: Any, **named: Any) -> None:
         return None
 
     async def create_terminal(self, *arguments: Any, **named: Any) -> None:

@@ -8,9 +8,16 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from actors.errors import Fenced, Unavailable
+from actors.errors import Fenced, PreconditionFailed, Unavailable
 from actors.ports import Ledger, Services
-from actors.records import ContainerHandle, ContainerStatus, Health, SessionRecord
+from actors.records import (
+    Activity,
+    ContainerHandle,
+    ContainerStatus,
+    Health,
+    Quiet,
+    SessionRecord,
+)
 from actors.session import SessionRules
 from actors.session_runner import SessionRunner
 from tests.fakes.pool_fakes import ManualClock, container_record
@@ -35,6 +42,8 @@ class MemoryCodi:
         self.epochs: dict[str, int] = {}
         self.terminals: dict[str, dict[str, dict[str, Any]]] = {}
         self.deaf: set[str] = set()
+        self.activities: dict[str, Activity] = {}
+        self.sealed: list[str] = []
 
     async def raise_epoch(self, handle: ContainerHandle, session_id: str, epoch: int) -> None:
         await self._answer(handle)
@@ -57,6 +66,19 @@ class MemoryCodi:
         await self.raise_epoch(handle, session_id, epoch)
         terminal = {"cwd": cwd, "base_offset": base_offset, "restarted": restarted}
         self.terminals.setdefault(handle.container_id, {}).setdefault(name, terminal)
+
+    async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
+        await self.raise_epoch(handle, session_id, epoch)
+        return self.activities.get(handle.container_id, Activity())
+
+    async def seal(
+        self, handle: ContainerHandle, session_id: str, epoch: int, quiet: Quiet, seconds: float
+    ) -> None:
+        await self.raise_epoch(handle, session_id, epoch)
+        seen = self.activities.get(handle.container_id, Activity())
+        if seen.busy or (seen.input_age is not None and seen.at - seen.input_age > quiet.since):
+            raise PreconditionFailed("container", "quiet", "somebody works in it")
+        self.sealed.append(handle.container_id)
 
     async def _answer(self, handle: ContainerHandle) -> None:
         await asyncio.sleep(0)

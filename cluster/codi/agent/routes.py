@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from websockets.protocol import State
 
 from cluster.codi.agent import execute, file_routes, files, shell
+from cluster.codi.agent.activity import Activity
 from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
@@ -26,6 +27,9 @@ from cluster.codi.terminal_protocol import MAX_OFFSET, BadFrame, check_size, par
 _MAX_RUNNING = 16
 _CLOSE_GOING_AWAY = 1001
 
+# Not what a person does: the server asks these by itself, and none of them may be refused.
+_UNWATCHED = frozenset({"epoch", "terminals", "activity", "seal"})
+
 Handler = Callable[[Exchange, bytes], Awaitable[None]]
 
 
@@ -37,6 +41,7 @@ class Routes:
         self._guard = guard
         self._children = Children()
         self.terminals = Terminals(config, self._children)
+        self._activity = Activity()
         self._files = file_routes.FileRoutes(config)
         self._sockets: dict[int, TerminalSocket] = {}
         self._keys = itertools.count()
@@ -48,6 +53,8 @@ class Routes:
             ("DELETE", "terminals"): self._delete_terminal,
             ("POST", "exec"): self._exec,
             ("GET", "processes"): self._get_processes,
+            ("GET", "activity"): self._get_activity,
+            ("POST", "seal"): self._post_seal,
             ("GET", "tree"): self._files.tree,
             ("GET", "files"): self._files.get,
             ("PUT", "files"): self._files.put,
@@ -61,13 +68,18 @@ class Routes:
         """Answer a request; true when its connection now belongs to a socket. Raises AgentError."""
         name, _, rest = exchange.target.removeprefix("/").partition("/")
         if name == "terminals" and rest.endswith("/ws") and exchange.method == "GET":
+            self._activity.refuse_if_sealed()
             return self._open_socket(exchange, _text(rest.removesuffix("/ws")))
         handler = self._table.get((exchange.method, name))
         if handler is None:
             if name in self._names:
                 raise AgentError(405, "method_not_allowed", f"/{name} does not take it")
             raise not_found(f"call /{name}")
-        await handler(exchange, unquote_to_bytes(rest))
+        if name in _UNWATCHED:
+            await handler(exchange, unquote_to_bytes(rest))
+        else:
+            with self._activity.answering():
+                await handler(exchange, unquote_to_bytes(rest))
         return False
 
     async def close(self, timeout_seconds: float) -> None:
@@ -85,6 +97,7 @@ class Routes:
         self._files.close()
 
     async def _put_epoch(self, exchange: Exchange, _rest: bytes) -> None:
+        self._activity.unseal()
         exchange.answer(200, {"epoch": self._guard.epoch, "session_id": self._guard.session_id})
 
     async def _get_terminals(self, exchange: Exchange, _rest: bytes) -> None:
@@ -150,6 +163,22 @@ class Routes:
     async def _get_processes(self, exchange: Exchange, _rest: bytes) -> None:
         exchange.answer(200, processes())
 
+    async def _get_activity(self, exchange: Exchange, _rest: bytes) -> None:
+        exchange.answer(200, self._activity.look(self._shells()))
+
+    async def _post_seal(self, exchange: Exchange, _rest: bytes) -> None:
+        body = await exchange.json()
+        names = ("since", "cpu_seconds", "cpu_share", "seconds")
+        since, cpu, share, seconds = (_number(name, body.get(name)) for name in names)
+        self._activity.seal(self._shells(), since=since, cpu=cpu, share=share, seconds=seconds)
+        for socket in list(self._sockets.values()):  # what they have not acknowledged is sent again
+            socket.close(_CLOSE_GOING_AWAY, "the container is about to stop")
+        exchange.answer(200, {})
+
+    def _shells(self) -> list[int]:
+        described = [terminal.describe() for terminal in self.terminals.all]
+        return [terminal["pid"] for terminal in described if terminal["pid"] is not None]
+
     def _absolute(self, cwd: str) -> str:
         """Programs may start wherever the user may go; what is relative is so to the workspace."""
         return os.path.join(self._config.workspace, cwd)
@@ -188,6 +217,12 @@ def _checked_size(cols: Any, rows: Any) -> tuple[int, int]:
         return check_size(cols, rows)
     except BadFrame as error:
         raise invalid(str(error)) from None
+
+
+def _number(name: str, value: Any) -> float:
+    if type(value) not in (int, float) or not value >= 0:
+        raise invalid(f"{name}: a number ≥ 0")
+    return float(value)
 
 
 def _text(encoded: str) -> str:

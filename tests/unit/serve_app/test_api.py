@@ -11,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from actors.records import Idleness
 from coditect import InvalidRequest, NotFound, PreconditionFailed
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
 from tests.support.waiting import wait_until
@@ -60,6 +61,50 @@ async def test_sessions_opened_at_once_keep_to_the_limit(rig, ada):
     made = [answer.status_code for answer in answers]
     assert (made.count(201), made.count(429)) == (3 - before, 5 + before)
     assert len(await ada.sessions()) == 3
+
+
+async def test_details_say_why_a_session_is_awake_and_until_when(rig, ada, session_id):
+    await wait_until(lambda: ada.session(session_id), lambda s: s.status == "ready", 20)
+    idle = (await ada.session(session_id)).idle
+    assert (idle.awake, idle.sleeps_at, idle.hibernate_after) == (True, None, 1800.0)
+    told = Idleness(session_id=session_id, signals=("clients",), sleeps_at=5e9, updated_at=1.0)
+    await rig.ledger.tell_idleness(told)
+    idle = (await ada.session(session_id)).idle
+    assert (idle.awake, idle.signals, idle.sleeps_at) == (False, ["clients"], 5e9)
+    assert (await ada.sessions())[0].idle is None
+    await ada.hibernate(session_id)
+    assert (await ada.session(session_id)).idle is None
+
+
+async def test_a_veto_is_kept_told_and_taken_back(rig, ada, session_id):
+    before = rig.deps.clock.now()
+    idle = await ada.keep_awake(session_id, 3600)
+    assert before + 3600 <= idle.keep_awake_until <= rig.deps.clock.now() + 3600
+    await rig.ledger.tell_idleness(Idleness(session_id=session_id, sleeps_at=before + 10))
+    assert (await rig.ledger.idleness(session_id)).keep_awake_until == idle.keep_awake_until
+    longer = await ada.keep_awake(session_id, 7200)
+    assert longer.sleeps_at == longer.keep_awake_until
+    owner = rig.actor_of(session_id, await rig.owner(session_id))
+    told = [e.data for e in await owner.events(session_id, None, 0, 0) if e.type == "idle"]
+    assert told[-1]["keep_awake_until"] == longer.keep_awake_until
+    assert (await ada.keep_awake(session_id, 0)).keep_awake_until is None
+
+
+@pytest.mark.parametrize("seconds", [-1, 1e9, "long", None])
+async def test_a_veto_for_an_absurd_time_is_refused(rig, ada, session_id, seconds):
+    answer = await rig.http(ada).post(
+        f"/api/v1/sessions/{session_id}/keep-awake", json={"seconds": seconds}
+    )
+    assert answer.status_code in {400, 422}
+
+
+async def test_nobody_vetoes_for_somebody_else(rig, ada, session_id):
+    grace = await rig.sign_in("grace@example.com")
+    answer = await rig.http(grace).post(
+        f"/api/v1/sessions/{session_id}/keep-awake", json={"seconds": 60}
+    )
+    assert answer.status_code == 404
+    await grace.close()
 
 
 async def test_the_workspace_state_is_patched_once_for_a_key(rig, ada, session_id):

@@ -1,0 +1,68 @@
+"""Sessions that hibernate by themselves, on a whole server with a short idle time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from coditect import AsyncClient
+from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
+from tests.support.waiting import wait_until
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+
+
+@pytest.fixture(scope="module")
+def drowsy() -> Iterator[ServerProcess]:
+    with ServerProcess(
+        pool_size=1, dashboard=False, hibernate_after=6, passivate_after=2
+    ) as running:
+        yield running
+
+
+async def test_an_idle_session_sleeps_under_an_open_terminal_and_wakes_by_typing(drowsy):
+    async with AsyncClient(drowsy.url, timeout_seconds=60) as client:
+        session_id = (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id
+        await client.write_file(session_id, "kept", b"as it was")
+        async with await client.terminal(session_id) as terminal:
+            await terminal.send("echo be''fore\r")
+            await terminal.read_until(b"before\r\n")
+
+            async def details():
+                return await client.session(session_id)
+
+            # An open terminal alone is no sign of life; what it said before is over.
+            quiet = await wait_until(
+                details, lambda s: s.status != "ready" or (s.idle and not s.idle.awake), 60
+            )
+            assert quiet.idle is None or quiet.idle.sleeps_at is not None
+            await wait_until(details, lambda s: s.status == "hibernated", 60)
+
+            await terminal.send("cat kept; echo; echo af''ter\r")
+            await terminal.read_until(b"as it was\r\nafter\r\n", 60)
+        await wait_until(details, lambda s: s.status == "ready", 60)
+
+
+async def test_a_veto_outlasts_the_idle_time_and_a_passive_session_sleeps_after_it(drowsy):
+    async with AsyncClient(drowsy.url, timeout_seconds=60) as client:
+        session_id = (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id
+
+        async def details():
+            return await client.session(session_id)
+
+        await wait_until(details, lambda s: s.status == "ready", 60)
+        idle = await client.keep_awake(session_id, 600)
+        # Everything but the veto says sleep: that is told, and it is past the idle time.
+        told = await wait_until(details, lambda s: s.idle and s.idle.sleeps_at, 60)
+        assert told.idle.sleeps_at == idle.keep_awake_until
+        assert told.status == "ready"
+        container = told.container_id
+        assert container in drowsy.containers()
+
+        await client.keep_awake(session_id, 0)
+        slept = await wait_until(details, lambda s: s.status == "hibernated", 90)
+        assert slept.idle is None
+        again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        assert again.session_id == session_id
+        assert await client.read_file(session_id, "kept") == b"as it was"
