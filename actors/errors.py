@@ -13,6 +13,7 @@
     ├── TooManyRequests        retryable; the caller sent too much
     ├── Busy                   retryable; the server has too much to do
     ├── Unavailable            retryable; a component does not answer
+    │   ├── Unreached          nothing was sent, so nothing was done
     │   └── ActorGone          the actor is dead for good, or was never made
     ├── DeadlineExceeded       retryable; it did not answer in time
     ├── LaunchFailed           retryable; a container did not become ready
@@ -20,6 +21,8 @@
     ├── NotBound               the actor does not hold that session
     ├── SlotGone               retryable; a warm slot was taken by another claim
     ├── SessionEnded
+    ├── ManifestMoved          retryable; a workspace's newest version is another than was compared with
+    ├── ChunkMissing           retryable; a chunk that was known is stored no more: store it again
     ├── IllegalTransition      a bug: a machine was driven out of its table
     └── StoreError
         ├── CommitConflict     retryable (FoundationDB 1020)
@@ -216,6 +219,10 @@ class ActorGone(Unavailable):
         super().__init__(component, reason)
 
 
+class Unreached(Unavailable):
+    """A component could not be reached: nothing was sent, so nothing was done."""
+
+
 class DeadlineExceeded(CoditectError):
     """``what`` did not finish within ``seconds``."""
 
@@ -302,6 +309,36 @@ class SessionEnded(CoditectError):
 
     def __str__(self) -> str:
         return f"session {self.session_id} has ended"
+
+
+class ManifestMoved(CoditectError):
+    """A workspace's newest version is not the one that the changes were compared with."""
+
+    code = "manifest_moved"
+    retryable = True
+
+    def __init__(self, workspace_id: str, base: int, current: int) -> None:
+        super().__init__(workspace_id, base, current)
+        self.workspace_id = workspace_id
+        self.base = base
+        self.current = current
+
+    def __str__(self) -> str:
+        return f"workspace {self.workspace_id} is at version {self.current}, not {self.base}"
+
+
+class ChunkMissing(CoditectError):
+    """Chunks that a version needs are not stored (any more): store them and commit again."""
+
+    code = "chunk_missing"
+    retryable = True
+
+    def __init__(self, names: tuple[bytes, ...]) -> None:
+        super().__init__(names)
+        self.names = names
+
+    def __str__(self) -> str:
+        return f"{len(self.names)} chunks are not stored"
 
 
 class IllegalTransition(CoditectError):

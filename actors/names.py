@@ -24,6 +24,11 @@ def health_checker_actor(node_id: str) -> str:
     return f"health-{node_id}"
 
 
+def archive_actor(node_id: str) -> str:
+    """Return the name of a node's ArchiveActor."""
+    return f"archive-{node_id}"
+
+
 def session_actor(actor_id: str) -> str:
     """Return the name of a SessionActor; it is the actor's, not the session's: actors are re-bound."""
     return f"session-{actor_id}"

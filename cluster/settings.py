@@ -101,6 +101,25 @@ class Settings(BaseModel):
     launch_timeout: float = Field(20.0, gt=0, le=600, description="limit for a container's start")
     stop_grace: float = Field(3.0, ge=0, le=600, description="time a container gets to end itself")
 
+    # Workspaces
+    chunk_store: str | None = Field(
+        None,
+        description="where workspaces' contents are kept: a directory, gs://… or s3://…; below"
+        " data_dir when absent",
+    )
+    workspace_excludes: str = Field(
+        ".cache", description="names that are not kept, wherever they lie, separated by commas"
+    )
+    workspace_max_file: int = Field(
+        8 << 30, ge=1 << 20, le=64 << 30, description="larger files of a workspace are not kept"
+    )
+    history_keep: float = Field(
+        30 * 86400.0, ge=0, description="versions of files are kept this long"
+    )
+    history_versions: int = Field(
+        100, ge=1, description="newest versions of a workspace that are kept however old they are"
+    )
+
     # Pools
     pool_size: int = Field(
         4, ge=0, le=1000, description="warm slots kept ready (actors and containers)"

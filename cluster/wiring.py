@@ -6,6 +6,7 @@ process and called there.
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,9 +27,12 @@ from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings, StoreName
 from cluster.store.client import RemoteEngine
+from cluster.store.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 
 STORE_CONCURRENCY = 5000
+ARCHIVE_CONCURRENCY = 1000
+ROUNDS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +71,7 @@ class NodeWiring:
             max_file=settings.max_file,
             exec_output=settings.exec_output,
             exec_timeout=settings.exec_timeout,
+            excludes=tuple(filter(None, map(str.strip, settings.workspace_excludes.split(",")))),
         )
         return SandboxRuntime(
             settings.data_dir,
@@ -82,10 +87,12 @@ class NodeWiring:
         pool = names.pool_actor(self.node_id)
         store = names.store_actor(self.node_id)
         health = names.health_checker_actor(self.node_id)
+        archive = names.archive_actor(self.node_id)
         return [
             ActorBlueprint(store, partial(_make_store, self, store), "store", vital=True),
             ActorBlueprint(pool, partial(_make_pool, self, pool), "pool", vital=True),
             ActorBlueprint(health, partial(_make_health, self, health, pool), "health", vital=True),
+            ActorBlueprint(archive, partial(_make_archive, self, archive), "archive", vital=True),
         ]
 
 
@@ -162,6 +169,44 @@ def engine_maker(settings: Settings) -> Callable[[], Any]:
     return partial(make_lmdb_engine, settings.data_dir / "store", settings.store_map_size)
 
 
+def chunk_store(settings: Settings) -> str:
+    """Return where the chunks of workspaces are."""
+    return settings.chunk_store or str(settings.data_dir / "chunks")
+
+
+async def make_archiver(wiring: NodeWiring) -> Any:
+    """Make what the ArchiveActor runs; called in its process."""
+    from cluster.archive.archiver import Archiver  # noqa: PLC0415 - only this process needs it
+    from cluster.archive.blobs import open_blobs  # noqa: PLC0415
+    from cluster.archive.collector import Collector  # noqa: PLC0415
+    from cluster.archive.follower import Tools  # noqa: PLC0415
+    from cluster.codi.feed_client import FeedClient  # noqa: PLC0415
+
+    settings, clock = wiring.settings, SystemClock()
+    engine, keys = wiring.engine(ActorDirectory()), Keyspace(settings.tenant)
+    blobs = open_blobs(chunk_store(settings))
+    tools = Tools(
+        engine=engine,
+        keys=keys,
+        blobs=blobs,
+        client=FeedClient(),
+        clock=clock,
+        new_id=new_id,
+        gate=asyncio.Semaphore(ROUNDS_AT_ONCE),
+        max_file=settings.workspace_max_file,
+    )
+    collector = Collector(
+        engine,
+        keys,
+        blobs,
+        clock,
+        keep_seconds=settings.history_keep,
+        keep_versions=settings.history_versions,
+    )
+    ledger = StoreLedger(engine, settings.tenant, clock)
+    return Archiver(tools, ledger, wiring.node_id, collector)
+
+
 def _make_store(wiring: NodeWiring, name: str) -> Any:
     from cluster.store.store_actor import StoreActor  # noqa: PLC0415 - only who makes it needs it
 
@@ -178,6 +223,12 @@ def _make_health(wiring: NodeWiring, name: str, pool: str) -> Any:
     from actors.health_checker_actor import HealthCheckerActor  # noqa: PLC0415
 
     return _detached(HealthCheckerActor, name, 100, wiring, pool, random.random)
+
+
+def _make_archive(wiring: NodeWiring, name: str) -> Any:
+    from cluster.archive.archive_actor import ArchiveActor  # noqa: PLC0415
+
+    return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, partial(make_archiver, wiring))
 
 
 def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> Any:

@@ -1,6 +1,6 @@
 """What a container must be shown so that CODI can run in it, and the command that starts it.
 
-CODI's code and the two libraries it uses are staged in a directory of their own, compiled, so
+CODI's code and the few libraries it uses are staged in a directory of their own, compiled, so
 that a container sees nothing else of the server and starts without compiling or searching.
 """
 
@@ -26,7 +26,7 @@ main()
 """
 
 _OWN_FILES = ("__init__.py", "codi/__init__.py", "codi/terminal_protocol.py")
-_LIBRARIES = ("h11", "websockets")
+_LIBRARIES = ("h11", "websockets", "blake3", "pyfastcdc", "typing_extensions")
 _LEFT_OUT = frozenset({"tests", "legacy", "sync", "trio", "__pycache__"})
 
 
@@ -39,6 +39,7 @@ class Limits:
     max_file: int = 2 << 30
     exec_output: int = 1 << 20
     exec_timeout: float = 30.0
+    excludes: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
         """Return them as CODI's command line options."""
@@ -48,6 +49,7 @@ class Limits:
             *("--max-file", str(self.max_file)),
             *("--exec-output", str(self.exec_output)),
             *("--exec-timeout", str(self.exec_timeout)),
+            *("--excludes", "/".join(self.excludes)),  # names hold no slash
         ]
 
 
@@ -111,7 +113,11 @@ def _sources() -> Iterator[tuple[str, Path]]:
         spec = importlib.util.find_spec(library)
         if spec is None or spec.origin is None:
             raise FileNotFoundError(f"CODI needs the library {library}")
-        yield from _tree(Path(spec.origin).resolve().parent, library)
+        origin = Path(spec.origin).resolve()
+        if origin.name == "__init__.py":
+            yield from _tree(origin.parent, library)
+        else:
+            yield origin.name, origin
 
 
 def _tree(source: Path, target: str) -> Iterator[tuple[str, Path]]:

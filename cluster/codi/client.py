@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self, cast
@@ -13,7 +14,7 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from actors.errors import DeadlineExceeded, Unavailable
+from actors.errors import DeadlineExceeded, Unavailable, Unreached
 from actors.records import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
@@ -166,11 +167,11 @@ class HttpCodiClient(CodiControl):
         """Open a file for streaming. ``sent`` may hold ``range``, ``if-range``, ``if-none-match``."""
         asked = _asked(route, "file", path)
         request = self._request(route, "GET", _path("files", path), headers=dict(sent or {}))
-        with _translated(asked):
+        with translated(asked):
             response = await self._http.send(request, stream=True)
         try:
             if response.status_code not in {200, 206, 304}:
-                with _translated(asked):
+                with translated(asked):
                     raise error_from(response.status_code, await response.aread(), asked)
             yield FileAnswer(
                 response.status_code, dict(response.headers), _content(response, asked)
@@ -256,7 +257,7 @@ class HttpCodiClient(CodiControl):
         read: float = _CALL_SECONDS,
         **content: Any,
     ) -> httpx.Response:
-        with _translated(asked):
+        with translated(asked):
             request = self._request(route, method, target, read=read, **content)
             response = await self._http.send(request)
         if not response.is_success:
@@ -273,6 +274,11 @@ class HttpCodiClient(CodiControl):
         **content: Any,
     ) -> httpx.Request:
         sent = headers(route.secret, route.session_id, route.epoch) | content.pop("headers", {})
+        body = content.pop("json", None)
+        if body is not None:
+            # Escaped, unlike httpx's own: a path may hold what is no UTF-8.
+            content["content"] = json.dumps(body, separators=(",", ":")).encode()
+            sent["content-type"] = "application/json"
         timeout = httpx.Timeout(
             _STALL_SECONDS, connect=_CONNECT_SECONDS, read=read, pool=_CONNECT_SECONDS
         )
@@ -298,15 +304,18 @@ def _path(call: str, path: str) -> str:
 
 
 async def _content(response: httpx.Response, asked: Asked) -> AsyncIterator[bytes]:
-    with _translated(asked):
+    with translated(asked):
         async for part in response.aiter_raw():
             yield part
 
 
 @contextlib.contextmanager
-def _translated(asked: Asked) -> Iterator[None]:
+def translated(asked: Asked) -> Iterator[None]:
+    """Raise httpx's errors as the server's own; ``Unreached`` where nothing can have been done."""
     try:
         yield
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
+        raise Unreached(COMPONENT, str(error) or type(error).__name__) from error
     except httpx.TimeoutException as error:
         raise DeadlineExceeded(f"{asked.kind} {asked.identity!r}", _CALL_SECONDS) from error
     except httpx.HTTPError as error:

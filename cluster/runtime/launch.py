@@ -60,6 +60,7 @@ class Prepared:
     node_id: str
     host: str
     workspace: Path
+    incarnation: str
     etc: Path
     group: Group | None
     agent: AgentProgram
@@ -172,6 +173,7 @@ class Launch:
             "secret": spec.secret,
             "epoch": spec.epoch,
             "workspace": rootfs.WORKSPACE,
+            "incarnation": self._prepared.incarnation,
         }
         return json.dumps(config).encode()
 

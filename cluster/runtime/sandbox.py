@@ -122,6 +122,7 @@ class SandboxRuntime:
             node_id=self._node_id,
             host=self._host,
             workspace=workspace,
+            incarnation=self._workspaces.incarnation(spec.workspace_id),
             etc=etc_dir,
             group=groups.create(spec.container_id, Limits(spec.cpu, spec.memory_bytes, spec.pids)),
             agent=self._agent,

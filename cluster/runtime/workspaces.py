@@ -13,6 +13,8 @@ from actors.errors import InvalidArgument
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
+_INCARNATIONS = ".incarnations"
+
 
 def check_id(field: str, value: str) -> str:
     """Return an id that is safe as a file name. Raises InvalidArgument."""
@@ -41,6 +43,8 @@ class Workspaces:
         """
         path = self.path(workspace_id)
         self._root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not path.is_dir() or not self._incarnation_file(workspace_id).exists():
+            self._begin_incarnation(workspace_id)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
         if self._owner is not None and path.stat().st_uid != self._owner:
@@ -49,6 +53,34 @@ class Workspaces:
                     os.chown(name, self._owner, self._owner, dir_fd=fd, follow_symlinks=False)
             os.chown(path, self._owner, self._owner)  # last, so that an interruption is made good
         return path
+
+    def incarnation(self, workspace_id: str) -> str:
+        """Return the name of this very directory: one that is made anew gets another.
+
+        It lies beside the directory, goes with it when the whole is copied, and is on disk before the
+        directory is there. So whoever knows which incarnation was complete can tell a directory
+        whose files were deleted from one that never had them.
+        """
+        return self._incarnation_file(workspace_id).read_text()
+
+    def _incarnation_file(self, workspace_id: str) -> Path:
+        return self._root / _INCARNATIONS / check_id("workspace_id", workspace_id)
+
+    def _begin_incarnation(self, workspace_id: str) -> None:
+        file = self._incarnation_file(workspace_id)
+        file.parent.mkdir(mode=0o700, exist_ok=True)
+        draft = file.with_name(f".{file.name}-{os.urandom(6).hex()}")
+        with draft.open("x") as target:
+            target.write(os.urandom(12).hex())
+            target.flush()
+            os.fsync(target.fileno())
+        draft.replace(file)
+        for directory in (file.parent, self._root):
+            fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
 
     async def delete(self, workspace_id: str) -> None:
         """Remove a workspace and everything in it. Idempotent.
@@ -61,6 +93,7 @@ class Workspaces:
         bin_.mkdir(mode=0o700, parents=True)
         with contextlib.suppress(FileNotFoundError):
             path.rename(bin_ / path.name)
+        self._incarnation_file(workspace_id).unlink(missing_ok=True)
         await asyncio.to_thread(self._empty_trash, bin_)
 
     def _empty_trash(self, mine: Path) -> None:

@@ -7,6 +7,15 @@
     (tenant, "user_containers", user_id, container_id)     {assigned_at}
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
     (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
+    (tenant, "manifests", workspace_id)                    ManifestHead: the newest version
+    (tenant, "versions", workspace_id, version)            {at, changes}; a version is one transaction
+    (tenant, "entries", workspace_id, directory, name, version)   Entry; ``directory`` is a digest
+    (tenant, "version_entries", workspace_id, version, directory, name)   empty; what a version changed
+    (tenant, "chunks", workspace_id, blake3)               where a chunk's bytes are
+    (tenant, "chunk_uses", workspace_id, blake3)           how many entries use it (ADD)
+    (tenant, "packs", workspace_id, pack)                  bytes of live chunks in a pack (ADD)
+    (tenant, "dead_packs", workspace_id, pack)             empty; a pack to be removed
+    (tenant, "dead_workspaces", workspace_id)              empty; all of its packs are to be removed
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address case-folded
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
@@ -71,6 +80,15 @@ class Keyspace:
         self.user_containers = Directory(tenant_id, "user_containers")
         self.left_workspaces = Directory(tenant_id, "left_workspaces")
         self.idleness = Directory(tenant_id, "idleness")
+        self.manifests = Directory(tenant_id, "manifests")
+        self.versions = Directory(tenant_id, "versions")
+        self.entries = Directory(tenant_id, "entries")
+        self.version_entries = Directory(tenant_id, "version_entries")
+        self.chunks = Directory(tenant_id, "chunks")
+        self.chunk_uses = Directory(tenant_id, "chunk_uses")
+        self.packs = Directory(tenant_id, "packs")
+        self.dead_packs = Directory(tenant_id, "dead_packs")
+        self.dead_workspaces = Directory(tenant_id, "dead_workspaces")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")

@@ -17,7 +17,7 @@ from actors.records import (
     SessionPhase,
     SessionRecord,
 )
-from cluster.store import containers, idempotency, idleness, sessions
+from cluster.store import containers, idempotency, idleness, manifests, sessions
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
@@ -138,7 +138,7 @@ class StoreLedger:
     async def end_session(self, record: SessionRecord, *, left_on: str | None = None) -> None:
         """Remove the session and free its name and its owner."""
         now = self._clock.now()
-        await transact(self._engine, sessions.end, self._keys, record, left_on=left_on, now=now)
+        await transact(self._engine, _end, self._keys, record, left_on=left_on, now=now)
 
     async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
         """Return workspaces that ended sessions left on a node, and the time of each end."""
@@ -213,6 +213,13 @@ class StoreLedger:
     async def remove_container(self, container_id: str) -> None:
         """Forget a container that is gone."""
         await transact(self._engine, containers.remove, self._keys, container_id)
+
+
+async def _end(
+    tr: Transaction, keys: Keyspace, record: SessionRecord, *, left_on: str | None, now: float
+) -> None:
+    if await sessions.end(tr, keys, record, left_on=left_on, now=now):
+        manifests.remove(tr, keys, record.workspace_id)
 
 
 async def _claim(

@@ -113,13 +113,13 @@ async def activate(
 
 async def end(
     tr: Transaction, keys: Keyspace, record: SessionRecord, *, left_on: str | None, now: float
-) -> None:
-    """Remove a session with its name and binding. Raises Fenced; nothing happens the second time.
+) -> bool:
+    """Remove a session with its name and binding. Raises Fenced; false, and nothing done, the second time.
 
     ``left_on``: the node on which its workspace is left to be removed.
     """
     if await get(tr, keys, record.session_id) is None:
-        return
+        return False
     await require(tr, keys, record)
     tr.clear(keys.sessions.key(record.session_id))
     tr.clear(keys.idleness.key(record.session_id))
@@ -131,6 +131,7 @@ async def end(
     if left_on is not None:
         key = keys.left_workspaces.key(left_on, record.workspace_id)
         tr.set(key, json.dumps({"ended_at": now}).encode())
+    return True
 
 
 async def left_workspaces(

@@ -215,5 +215,10 @@ async def test_every_component_killed_comes_back(server):
 async def test_metrics_come_from_every_component(server):
     await server.open("u1")
     collected = await server.call(names.SUPERVISOR, "collect_metrics")
-    assert {entry["kind"] for entry in collected["actors"].values()} == {"store", "pool", "health"}
+    assert {entry["kind"] for entry in collected["actors"].values()} == {
+        "store",
+        "pool",
+        "health",
+        "archive",
+    }
     assert collected["actors"][POOL]["stats"]["claims_total"] == 1

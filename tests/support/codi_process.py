@@ -62,12 +62,15 @@ class Codi:
 
 
 @contextlib.contextmanager
-def run_codi(directory: Path, stage: Path, limits: Limits | None = None) -> Iterator[Codi]:
+def run_codi(
+    directory: Path, stage: Path, limits: Limits | None = None, *, incarnation: str = ""
+) -> Iterator[Codi]:
     """Start it below ``directory``; end it and everything that it started."""
     workspace = directory / "workspace"
     workspace.mkdir(exist_ok=True)
     program = bundle(stage, limits)
     config = {"container_id": "c-1", "secret": SECRET, "epoch": 1, "workspace": str(workspace)}
+    config["incarnation"] = incarnation
     log = directory / "codi.log"
     with socket.create_server(("127.0.0.1", 0)) as listener, log.open("wb") as output:
         reading, writing = os.pipe()

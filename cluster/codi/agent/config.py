@@ -23,6 +23,8 @@ class Config(NamedTuple):
     exec_timeout: float = 30.0
     listen_fd: int = -1
     port: int = 0
+    excludes: tuple[str, ...] = ()
+    incarnation: str = ""
 
 
 _USAGE = "codi --listen-fd N | --port N (or PORT) --config-fd N (or CODI_CONFIG) [options]"
@@ -49,6 +51,8 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             exec_timeout=float(options.get("--exec-timeout", 30.0)),
             listen_fd=int(options.get("--listen-fd", -1)),
             port=int(options.get("--port", environment.get("PORT", 0))),
+            excludes=tuple(filter(None, options.get("--excludes", "").split("/"))),
+            incarnation=str(document.get("incarnation", "")),
         )
     except (KeyError, ValueError, OSError) as error:
         sys.exit(f"codi: {error!r}\nusage: {_USAGE}")

@@ -31,7 +31,7 @@ class FileRoutes:
 
     def __init__(self, config: Config) -> None:
         self._max_file = config.max_file
-        self._workspace = paths.Workspace(config.workspace)
+        self.workspace = paths.Workspace(config.workspace)
         self._commit = asyncio.Lock()
         # Started at once: when programs have used up the container's processes, it is too late.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
@@ -46,7 +46,7 @@ class FileRoutes:
     async def tree(self, exchange: Exchange, rest: bytes) -> None:
         """``GET /tree/{path}``."""
         path = paths.parse(rest)
-        entries, truncated = await self._run(files.tree, self._workspace, path, MAX_LISTED)
+        entries, truncated = await self.run(files.tree, self.workspace, path, MAX_LISTED)
         listed = [_entry(entry) for entry in entries]
         shown = "" if path == b"." else _name(path)["name"]
         exchange.answer(200, {"path": shown, "entries": listed, "truncated": truncated})
@@ -54,7 +54,7 @@ class FileRoutes:
     async def get(self, exchange: Exchange, rest: bytes) -> None:
         """``GET /files/{path}``, with ``Range``, ``If-Range`` and ``If-None-Match``."""
         path = paths.parse(rest)
-        opened = await self._run(files.open_for_reading, self._workspace, path)
+        opened = await self.run(files.open_for_reading, self.workspace, path)
         try:
             headers = [
                 ("etag", opened.etag),
@@ -88,26 +88,26 @@ class FileRoutes:
         conditions = files.Conditions(
             exchange.headers.get("if-match"), exchange.headers.get("if-none-match")
         )
-        draft = await self._run(files.Draft, self._workspace, path, conditions)
+        draft = await self.run(files.Draft, self.workspace, path, conditions)
         try:
             async for part in exchange.body():
                 if draft.size + len(part) > self._max_file:
                     raise self._too_large()
-                await self._run(draft.write, part)
-            await self._run(draft.sync)
+                await self.run(draft.write, part)
+            await self.run(draft.sync)
             async with self._commit:
-                etag = await self._run(draft.commit)
+                etag = await self.run(draft.commit)
             answer = {"path": _name(path)["name"], "size": draft.size, "etag": etag}
         finally:
-            await self._run(draft.discard)
+            await self.run(draft.discard)
         exchange.answer(200, answer)
 
     async def delete(self, exchange: Exchange, rest: bytes) -> None:
         """``DELETE /files/{path}``."""
         recursive = parse_qs(exchange.query).get("recursive") == ["1"]
         path, if_match = paths.parse(rest), exchange.headers.get("if-match")
-        await self._run(
-            lambda: files.delete(self._workspace, path, recursive=recursive, if_match=if_match)
+        await self.run(
+            lambda: files.delete(self.workspace, path, recursive=recursive, if_match=if_match)
         )
         exchange.answer(200, {})
 
@@ -116,26 +116,26 @@ class FileRoutes:
         body = await exchange.json()
         source, target = (_path_of(body, name) for name in ("source", "target"))
         overwrite = body.get("overwrite") is True
-        await self._run(lambda: files.move(self._workspace, source, target, overwrite=overwrite))
+        await self.run(lambda: files.move(self.workspace, source, target, overwrite=overwrite))
         exchange.answer(200, {})
 
     async def make_directory(self, exchange: Exchange, _rest: bytes) -> None:
         """``POST /directories``."""
         path = _path_of(await exchange.json(), "path")
-        made = await self._run(files.make_directory, self._workspace, path)
+        made = await self.run(files.make_directory, self.workspace, path)
         exchange.answer(201 if made else 200, {})
 
     async def _send(self, exchange: Exchange, fd: int, start: int, end: int) -> None:
         """Send a part of a file; one that became shorter meanwhile breaks the connection."""
         while start < end:
-            data = await self._run(os.pread, fd, min(_BLOCK, end - start), start)
+            data = await self.run(os.pread, fd, min(_BLOCK, end - start), start)
             if not data:
                 raise ConnectionAbortedError("the file became shorter")
             exchange.send(data)
             await exchange.link.drain(STALL_SECONDS)
             start += len(data)
 
-    async def _run(self, work: Callable[..., T], *arguments: Any) -> T:
+    async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Work in a thread, and stay until it is done even when cancelled: it holds descriptors."""
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._threads, work, *arguments)

@@ -14,7 +14,7 @@ from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.paths import Workspace, sync_directory
 
 _NEW_FILE_MODE = 0o666
-_TEMPORARY_PREFIX = b".codi-"
+TEMPORARY_PREFIX = b".codi-"
 
 
 class Opened(NamedTuple):
@@ -58,7 +58,7 @@ class Draft:
         target = workspace.follow(path)
         self._conditions = conditions
         self._directory, self._name = workspace.parent(target, make=True)
-        self._temporary = _TEMPORARY_PREFIX + secrets.token_hex(8).encode()
+        self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
         self._fd = -1
         self.size = 0
         try:
@@ -224,7 +224,7 @@ def tree(workspace: Workspace, path: bytes, limit: int) -> tuple[list[Entry], bo
                 if len(names) == limit:
                     truncated = True
                     break
-                if not entry.name.startswith(_TEMPORARY_PREFIX.decode()):
+                if not entry.name.startswith(TEMPORARY_PREFIX.decode()):
                     names.append(entry.name)
         entries = []
         for name in sorted(names):

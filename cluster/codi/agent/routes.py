@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from websockets.protocol import State
 
-from cluster.codi.agent import execute, file_routes, files, shell
+from cluster.codi.agent import execute, feed_routes, file_routes, files, shell
 from cluster.codi.agent.activity import Activity
 from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
@@ -43,6 +43,7 @@ class Routes:
         self.terminals = Terminals(config, self._children)
         self._activity = Activity()
         self._files = file_routes.FileRoutes(config)
+        self._feed = feed_routes.FeedRoutes(config, self._files.workspace, self._files.run)
         self._sockets: dict[int, TerminalSocket] = {}
         self._keys = itertools.count()
         self._running = 0
@@ -61,6 +62,12 @@ class Routes:
             ("DELETE", "files"): self._files.delete,
             ("POST", "move"): self._files.move,
             ("POST", "directories"): self._files.make_directory,
+            ("GET", "changes"): self._feed.changes,
+            ("POST", "look"): self._feed.look,
+            ("POST", "listings"): self._feed.listings,
+            ("POST", "contents"): self._feed.contents,
+            ("POST", "blocks"): self._feed.blocks,
+            ("POST", "restore"): self._feed.restore,
         }
         self._names = {name for _, name in self._table}
 
@@ -94,6 +101,7 @@ class Routes:
         finally:
             for child in self._children.living:
                 child.signal_group(signal.SIGKILL)
+        self._feed.close()
         self._files.close()
 
     async def _put_epoch(self, exchange: Exchange, _rest: bytes) -> None:

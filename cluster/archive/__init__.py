@@ -1,0 +1,1 @@
+"""Keeps what is in workspaces: chunks in a directory or bucket, manifests in the store."""

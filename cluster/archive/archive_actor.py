@@ -1,0 +1,54 @@
+"""The ArchiveActor: one per node, made by the Supervisor. A shell round ``archiver``.
+
+It keeps nothing that the store and the containers do not have: after its own end it asks every
+container for everything, compares, and goes on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from actors.process import Life
+from cluster.archive.archiver import Archiver
+from cluster.store.saves import Answer
+
+MakeArchiver = Callable[[], Awaitable[Archiver]]
+
+
+class ArchiveActor:
+    """Keeps the workspaces of a node's containers. ``make`` is called in the actor's own process."""
+
+    def __init__(self, make: MakeArchiver) -> None:
+        self._make = make
+        self._archiver: Archiver | None = None
+        self._life = Life(self._run)
+
+    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> int:
+        """Take paths of a workspace in at once; see ``Archiver.save``. Idempotent by ``answer``."""
+        return await (await self._ready()).save(session_id, paths, answer)
+
+    async def restoring(self, session_id: str) -> int:
+        """Return how many paths of a workspace are yet to be put back."""
+        return (await self._ready()).restoring(session_id)
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions."""
+        return (await self._ready()).stats()
+
+    async def ping(self) -> dict[str, Any]:
+        """Say that this process lives."""
+        return self._life.ping()
+
+    async def _ready(self) -> Archiver:
+        await self._life.ready()
+        assert self._archiver is not None
+        return self._archiver
+
+    async def _run(self) -> None:
+        self._archiver = archiver = await self._make()
+        self._life.is_ready()
+        try:
+            await archiver.run()
+        finally:
+            await archiver.close()

@@ -1,0 +1,194 @@
+"""One node's part in keeping workspaces: a follower for each container that a session has. No Ray here.
+
+The list of containers comes from the store twice a second: a level, so nothing has to be told. A
+follower that fails begins anew after a pause, on the route that the session has by then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+from actors.errors import CoditectError, Fenced, NotFound, PermissionDenied, Unavailable
+from actors.ports import Ledger
+from actors.records import ContainerRecord, ContainerStatus, Route, SessionRecord
+from actors.tasks import Tasks
+from cluster.archive.collector import Collector
+from cluster.archive.follower import Counters, Follower, Tools
+from cluster.store.manifests import Fence
+from cluster.store.saves import Answer
+
+logger = logging.getLogger(__name__)
+
+LOOK_SECONDS = 0.5
+MAX_FOLLOWERS = 4096
+FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
+SAVE_TRIES = 3
+DUTY = 0.05
+
+
+@dataclass(slots=True)
+class _Followed:
+    follower: Follower
+    task: asyncio.Task[Any] | None
+
+
+class Archiver:
+    """Follows the containers of a node. ``run`` until cancelled, then ``close``."""
+
+    def __init__(self, tools: Tools, ledger: Ledger, node_id: str, collector: Collector) -> None:
+        self._tools = tools
+        self._ledger = ledger
+        self._node_id = node_id
+        self._collector = collector
+        self._counters = Counters()
+        self._followed: dict[str, _Followed] = {}
+        self._tasks = Tasks(limit=2 * MAX_FOLLOWERS)
+        self._failures = 0
+
+    async def run(self) -> None:
+        """Look for containers until cancelled."""
+        self._tasks.spawn("collector", self._collector.run())
+        clock = self._tools.clock
+        while True:
+            began = clock.monotonic()
+            try:
+                await self.look()
+            except (CoditectError, OSError) as error:
+                self._failures += 1
+                logger.warning("archiving has to wait: %s", error)
+            await clock.sleep(max(LOOK_SECONDS, (clock.monotonic() - began) / DUTY))
+
+    async def close(self) -> None:
+        """End every follower."""
+        await self._tasks.close()
+
+    async def look(self) -> None:
+        """Begin to follow containers that got a session, and let go of those that are gone."""
+        records = await self._ledger.containers(self._node_id)
+        wanted = {
+            record.container_id: record
+            for record in records
+            if record.status is ContainerStatus.READY and record.session_id and record.handle
+        }
+        for container_id in self._followed.keys() - wanted.keys():
+            followed = self._followed.pop(container_id)
+            if followed.task is not None:
+                followed.task.cancel()
+        for container_id, record in wanted.items():
+            known = self._followed.get(container_id)
+            if known is not None and known.task is not None and not known.task.done():
+                continue
+            if len(self._tasks) < MAX_FOLLOWERS:
+                self._follow(record)
+
+    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> int:
+        """Take paths of a session's workspace in at once; return the version that has them, durable.
+
+        Raises NotFound for a session without a container, StoreFull, Unavailable, DeadlineExceeded.
+        """
+        raw = [path.encode("utf-8", "surrogateescape") for path in paths]
+        for _ in range(SAVE_TRIES):
+            follower = await self._follower_of(session_id)
+            try:
+                return await follower.save(raw, answer)
+            except (Fenced, PermissionDenied) as error:
+                last = error
+        raise Unavailable("the container", str(last))
+
+    def restoring(self, session_id: str) -> int:
+        """Return how many paths of a workspace are yet to be put back."""
+        return sum(
+            each.follower.restoring
+            for each in self._followed.values()
+            if each.follower.fence.session_id == session_id
+        )
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        counted = self._counters
+        return {
+            "workspaces_followed": len(self._followed),
+            "paths_to_restore": sum(f.follower.restoring for f in self._followed.values()),
+            "versions_total": counted.versions,
+            "paths_kept_total": counted.files,
+            "paths_gone_total": counted.gone,
+            "paths_restored_total": counted.restored,
+            "paths_unreadable_total": counted.unreadable,
+            "archive_read_bytes_total": counted.read_bytes,
+            "archive_new_bytes_total": counted.new_bytes,
+            "workspace_saves_total": counted.saves,
+            "workspace_save_seconds": counted.save_seconds.snapshot(),
+            "archive_round_seconds": counted.round_seconds.snapshot(),
+            "archive_failures_total": self._failures + self._tasks.failures,
+        } | self._collector.stats()
+
+    def _follow(self, record: ContainerRecord) -> None:
+        container_id = record.container_id
+        followed = self._followed.get(container_id) or _Followed(self._make(record), None)
+        followed.task = self._tasks.spawn(
+            f"follow {container_id}", self._keep_following(record, followed.follower)
+        )
+        self._followed[container_id] = followed
+
+    async def _keep_following(self, record: ContainerRecord, follower: Follower) -> None:
+        pause = FIRST_PAUSE
+        clock = self._tools.clock
+        while True:
+            began = clock.monotonic()
+            try:
+                session = await self._ledger.session(follower.fence.session_id)
+                if session is None or session.container_id != record.container_id:
+                    return
+                follower.route = _route(session, record)
+                await follower.follow()
+            except CoditectError as error:
+                self._failures += not isinstance(error, Fenced)
+                logger.info("workspace %s is followed anew: %s", record.workspace_id, error)
+            if clock.monotonic() - began > LONGEST_PAUSE:
+                pause = FIRST_PAUSE
+            await clock.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    async def _follower_of(self, session_id: str) -> Follower:
+        """Return the follower of the session's container, on the newest route."""
+        session = await self._ledger.session(session_id)
+        if session is None or session.container_id is None:
+            raise NotFound("container of session", session_id)
+        followed = self._followed.get(session.container_id)
+        if followed is None:
+            record = await self._ledger.container(session.container_id)
+            if record is None or record.handle is None or record.node_id != self._node_id:
+                raise NotFound("container of session", session_id)
+            # A claim writes both in one transaction, a launch the container first.
+            follower = self._make(record.model_copy(update={"session_id": session_id}))
+            followed = self._followed.setdefault(session.container_id, _Followed(follower, None))
+        follower = followed.follower
+        follower.route = follower.route.model_copy(update={"epoch": session.epoch})
+        return follower
+
+    def _make(self, record: ContainerRecord) -> Follower:
+        assert record.session_id is not None
+        assert record.handle is not None
+        fence = Fence(record.session_id, record.workspace_id, record.container_id)
+        route = Route(
+            session_id=record.session_id,
+            container_id=record.container_id,
+            epoch=0,
+            address=record.handle.address,
+            secret=record.handle.secret,
+        )
+        return Follower(self._tools, fence, route, self._counters)
+
+
+def _route(session: SessionRecord, record: ContainerRecord) -> Route:
+    assert record.handle is not None
+    return Route(
+        session_id=session.session_id,
+        container_id=record.container_id,
+        epoch=session.epoch,
+        address=record.handle.address,
+        secret=record.handle.secret,
+    )

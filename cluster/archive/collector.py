@@ -1,0 +1,130 @@
+"""Collects garbage: versions that are no longer kept, packs without a live chunk, packs of nobody.
+
+What a manifest needs cannot be hit: chunks are counted in the store's transactions (``manifests``), and a
+pack's name is never used twice. A pack that a writer stored and never committed is known by being in
+no manifest though it is old; writers commit what they stored within half an hour or store it anew
+(``follower.MAX_UPLOAD_AGE``), so a day is old enough.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+from actors.errors import CoditectError
+from actors.ports import Clock
+from cluster.archive.blobs import Blobs
+from cluster.store import manifests
+from cluster.store.engine import Engine
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import transact
+
+logger = logging.getLogger(__name__)
+
+COLLECT_SECONDS = 600.0
+SWEEP_EVERY = 36
+ORPHAN_SECONDS = 24 * 3600.0
+PRUNED_AT_ONCE = 200
+PAGE = 200
+
+
+class Collector:
+    """Collects for one tenant; any number of nodes may do so at once.
+
+    Versions are kept for ``keep_seconds``, and the newest ``keep_versions`` however old they are.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        keys: Keyspace,
+        blobs: Blobs,
+        clock: Clock,
+        *,
+        keep_seconds: float,
+        keep_versions: int,
+    ) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._blobs = blobs
+        self._clock = clock
+        self._keep_seconds = keep_seconds
+        self._keep_versions = keep_versions
+        self._pruned = self._removed = self._swept = self._failures = 0
+
+    async def run(self) -> None:
+        """Collect until cancelled, and sweep now and then."""
+        turn = 0
+        while True:
+            try:
+                await self.collect()
+                if turn % SWEEP_EVERY == 0:
+                    await self.sweep()
+            except (CoditectError, OSError) as error:
+                self._failures += 1
+                logger.warning("garbage is collected later: %s", error)
+            turn += 1
+            await self._clock.sleep(COLLECT_SECONDS)
+
+    def stats(self) -> dict[str, Any]:
+        """Return counters."""
+        return {
+            "entries_pruned_total": self._pruned,
+            "packs_removed_total": self._removed,
+            "packs_swept_total": self._swept,
+            "collector_failures_total": self._failures,
+        }
+
+    async def collect(self) -> None:
+        """Remove what is no longer kept, and the packs that nothing lives in."""
+        async for workspace_id in self._workspaces():
+            await self.prune(workspace_id)
+            await self._remove_dead_packs(workspace_id)
+        dead = await transact(self._engine, manifests.dead_workspaces, self._keys)
+        for workspace_id in dead:
+            await self._blobs.delete_group(workspace_id)
+            await transact(self._engine, manifests.forget_workspace, self._keys, workspace_id)
+
+    async def prune(self, workspace_id: str) -> None:
+        """Remove the versions of a workspace that are no longer kept."""
+        before = self._clock.now() - self._keep_seconds
+        keep = self._keep_versions
+        engine, keys = self._engine, self._keys
+        oldest = await transact(engine, manifests.expired, keys, workspace_id, before, keep)
+        if not await transact(engine, manifests.raise_oldest, keys, workspace_id, oldest):
+            return
+        while True:
+            done = await transact(engine, manifests.prune, keys, workspace_id, PRUNED_AT_ONCE)
+            self._pruned += done
+            if done < PRUNED_AT_ONCE:
+                return
+
+    async def sweep(self) -> None:
+        """Remove packs that are in no manifest: their writer died before its commit."""
+        async for workspace_id in self._workspaces():
+            ages = await self._blobs.listing(workspace_id)
+            live = await transact(self._engine, manifests.live_packs, self._keys, workspace_id)
+            for pack, age in ages.items():
+                if age > ORPHAN_SECONDS and pack not in live:
+                    await self._blobs.delete(f"{workspace_id}/{pack}")
+                    self._swept += 1
+
+    async def _remove_dead_packs(self, workspace_id: str) -> None:
+        packs = await transact(self._engine, manifests.dead_packs, self._keys, workspace_id)
+        for pack in packs:
+            await self._blobs.delete(f"{workspace_id}/{pack}")
+            self._removed += 1
+        if packs:
+            forget = manifests.forget_packs
+            await transact(self._engine, forget, self._keys, workspace_id, packs)
+
+    async def _workspaces(self) -> AsyncIterator[str]:
+        after: str | None = None
+        while True:
+            page = await transact(self._engine, manifests.workspaces, self._keys, after, PAGE)
+            for workspace_id in page:
+                yield workspace_id
+            if len(page) < PAGE:
+                return
+            after = page[-1]

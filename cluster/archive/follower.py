@@ -1,0 +1,460 @@
+"""Keeps the manifest of one workspace up to its container: follows changes, saves at request, restores.
+
+A round takes what CODI says has changed, compares it with the manifest, reads what differs and commits
+versions; only then is the change acknowledged to CODI, so that a round cut short anywhere is made again.
+Rounds and saves run side by side. Each notes when it began to read; at its commit, paths that another
+one has committed since are read again, so that an older look never hides a newer one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from actors.errors import ChunkMissing, DeadlineExceeded, ManifestMoved, Unavailable
+from actors.ports import Clock
+from actors.records import Route
+from actors.statistics import Histogram
+from cluster.archive import plan
+from cluster.archive.blobs import Blobs
+from cluster.archive.intake import READ_AT_ONCE, Intake, Taken
+from cluster.archive.restorer import Restorer
+from cluster.codi.feed_client import FeedClient
+from cluster.store import manifests
+from cluster.store.engine import Engine
+from cluster.store.entries import GONE, Entry, Kind
+from cluster.store.keyspace import Keyspace
+from cluster.store.manifests import Fence, Location, ManifestHead
+from cluster.store.saves import Answer
+from cluster.store.transaction import Transaction, transact
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+WAIT_SECONDS = 25.0
+MAX_UPLOAD_AGE = 1800.0
+COMMIT_CHANGES = 2000
+TRIES = 8
+UNSTEADY_TRIES = 3
+LISTED_AT_ONCE = 200
+LOOKUPS_AT_ONCE = 64
+GROUPED_FROM = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a follower works with. ``gate`` bounds how many read at once."""
+
+    engine: Engine
+    keys: Keyspace
+    blobs: Blobs
+    client: FeedClient
+    clock: Clock
+    new_id: Callable[[str], str]
+    gate: asyncio.Semaphore
+    max_file: int
+
+
+class Counters:
+    """What all followers of a node did together."""
+
+    def __init__(self) -> None:
+        self.versions = self.files = self.gone = self.read_bytes = self.new_bytes = 0
+        self.unsteady = self.unreadable = self.saves = self.rounds = self.restored = 0
+        self.save_seconds = Histogram()
+        self.round_seconds = Histogram()
+
+
+class Follower:
+    """One workspace in one container. ``follow`` until it raises; ``save`` meanwhile."""
+
+    def __init__(self, tools: Tools, fence: Fence, route: Route, counters: Counters) -> None:
+        self.fence = fence
+        self.route = route
+        self._tools = tools
+        self._counters = counters
+        self._head = ManifestHead()
+        self._opened = False
+        self._opening = asyncio.Lock()
+        self._committing = asyncio.Lock()
+        self._tick = 0
+        self._reading = 0
+        self._committed_at: dict[bytes, int] = {}
+        self._restorer: Restorer | None = None
+        self._incarnation: str | None = None
+        self._intake = Intake(
+            tools.client, tools.blobs, fence.workspace_id, self._locate,
+            monotonic=tools.clock.monotonic, new_id=tools.new_id, max_file=tools.max_file,
+        )  # fmt: skip
+
+    @property
+    def version(self) -> int:
+        """The newest version that is known here."""
+        return self._head.version
+
+    @property
+    def restoring(self) -> int:
+        """How many paths are yet to be put back."""
+        return len(self._restorer.missing) if self._restorer is not None else 0
+
+    # ---- following ------------------------------------------------------------------------------
+
+    async def follow(self) -> None:
+        """Follow until cancelled. Raises Fenced, Unavailable and whatever else ends it."""
+        tools, follower = self._tools, self._tools.new_id("f")
+        await self._open(fresh=True)
+        cursor = -1
+        while True:
+            at_once = cursor < 0 or self._restorer is not None
+            wait = 0.0 if at_once else WAIT_SECONDS
+            answer = await tools.client.changes(self.route, follower, cursor, wait)
+            if self._incarnation is None:
+                self._incarnation = str(answer["incarnation"])
+                await self._begin_restore()
+            began = tools.clock.monotonic()
+            if answer["items"] or answer["trees"]:
+                async with tools.gate:
+                    await self._round(answer["items"], answer["trees"])
+                self._counters.rounds += 1
+                self._counters.round_seconds.observe(tools.clock.monotonic() - began)
+            if self._restorer is not None and await self._restore_some():
+                # Whatever was made, changed or deleted meanwhile is told apart by a last look.
+                await self._round([], ["."])
+                await self._finish_restore()
+            cursor = int(answer["cursor"])
+
+    async def _open(self, *, fresh: bool = False) -> None:
+        """Read the head."""
+        async with self._opening:
+            if self._opened and not fresh:
+                return
+            self._head = await self._transact(manifests.head, self.fence.workspace_id)
+            self._opened = True
+
+    async def _round(self, items: Iterable[list[Any]], trees: Iterable[str]) -> None:
+        marked = [found for item in items if (found := plan.seen(item)) is not None]
+        await self._take_marked([each for each in marked if plan.is_kept(each.path)])
+        for tree in trees:
+            await self._walk(b"" if tree == "." else tree.encode("utf-8", "surrogateescape"))
+
+    async def _take_marked(self, marked: Sequence[plan.Seen]) -> None:
+        known = await self._current([each.path for each in marked])
+        differing = [each for each in marked if plan.differs(each.entry, known.get(each.path))]
+        gone = [each.path for each in differing if each.entry is None]
+        await self._read([each.path for each in differing if each.entry is not None], known)
+        await self._drop(gone, known)
+
+    async def _walk(self, tree: bytes) -> None:
+        """Compare everything below a directory with the manifest; additions first, then losses."""
+        left, gone = [tree], dict[bytes, Entry]()
+        read: list[bytes] = []
+        known_of_read: dict[bytes, Entry] = {}
+        while left:
+            batch, left = left[-LISTED_AT_ONCE:], left[:-LISTED_AT_ONCE]
+            texts = [path.decode("utf-8", "surrogateescape") or "." for path in batch]
+            listed = await self._tools.client.listings(self.route, texts)
+            left += batch[len(listed) :]
+            befores = await asyncio.gather(*(self._children(p) for p in batch[: len(listed)]))
+            for directory, (_, found), before in zip(batch, listed, befores, strict=False):
+                if not isinstance(found, list):
+                    continue
+                difference = plan.of_listing(directory, found, before)
+                left += difference.inside
+                prefix = directory + b"/" if directory else b""
+                read += difference.read
+                known_of_read |= {
+                    path: state
+                    for path in difference.read
+                    if (state := before.get(path.removeprefix(prefix))) is not None
+                }
+                gone |= {path: before[path.removeprefix(prefix)] for path in difference.gone
+                         if path.removeprefix(prefix) in before}  # fmt: skip
+            if len(read) >= COMMIT_CHANGES:
+                await self._read(read, known_of_read)
+                read, known_of_read = [], {}
+        await self._read(read, known_of_read)
+        await self._drop(list(gone), gone)
+
+    async def _read(self, paths: Sequence[bytes], known: dict[bytes, Entry]) -> None:
+        """Read paths, the oldest mark first, and commit versions of them."""
+        left = list(paths)
+        tries = 0
+        while left:
+            batch, left = left[:READ_AT_ONCE], left[READ_AT_ONCE:]
+            tick = self._begin_reading()
+            try:
+                taken = await self._intake.take(self.route, batch)
+                self._count(taken)
+                # A file that changes all the time is left as it is known: its next change is told.
+                again = await self._commit_taken(taken, known, tick)
+                again += taken.unsteady if tries < UNSTEADY_TRIES else []
+            except ChunkMissing:
+                again = batch
+            finally:
+                self._end_reading()
+            tries = tries + 1 if again else 0
+            if tries >= TRIES:
+                raise Unavailable("the workspace", "its files change faster than they can be read")
+            left = again + left
+
+    async def _commit_taken(
+        self, taken: Taken, known: dict[bytes, Entry], tick: int
+    ) -> list[bytes]:
+        """Commit what was read; return the paths that have to be read again."""
+        opened = self._restorer.opened if self._restorer is not None else {}
+        changes = {path: entry for path, entry in taken.entries.items() if path not in opened}
+        for path, entry in taken.entries.items():
+            before = known.get(path)
+            if before is not None and before.kind is Kind.DIRECTORY != entry.kind:
+                changes |= await self._below(path)
+        moved = await self._commit(changes, taken.stored, tick, stored_at=taken.stored_at)
+        return [path for path in moved if path in taken.entries]
+
+    async def _drop(self, gone: Sequence[bytes], known: dict[bytes, Entry]) -> None:
+        """Note that paths are gone, with everything that was below them."""
+        missing = self._restorer.missing if self._restorer is not None else {}
+        tick = self._begin_reading()
+        try:
+            changes: dict[bytes, Entry] = {}
+            for path in gone:
+                if path in missing or path not in known:
+                    continue
+                changes[path] = GONE
+                if known[path].kind is Kind.DIRECTORY:
+                    changes |= await self._below(path)
+                if len(changes) >= COMMIT_CHANGES:
+                    await self._commit_in_parts(changes, tick)
+                    changes = {}
+            await self._commit_in_parts(changes, tick)
+        finally:
+            self._end_reading()
+
+    async def _commit_in_parts(self, changes: dict[bytes, Entry], tick: int) -> None:
+        items = list(changes.items())
+        for start in range(0, len(items), COMMIT_CHANGES):
+            await self._commit(dict(items[start : start + COMMIT_CHANGES]), {}, tick)
+            self._counters.gone += len(items[start : start + COMMIT_CHANGES])
+
+    async def _below(self, path: bytes) -> dict[bytes, Entry]:
+        """Return that everything below a directory is gone, but for what is yet to be restored."""
+        missing = self._restorer.missing if self._restorer is not None else {}
+        changes: dict[bytes, Entry] = {}
+        left = [path]
+        while left:
+            directory = left.pop()
+            for name, entry in (await self._children(directory)).items():
+                inner = directory + b"/" + name
+                if inner not in missing:
+                    changes[inner] = GONE
+                if entry.kind is Kind.DIRECTORY:
+                    left.append(inner)
+        return changes
+
+    # ---- saving ---------------------------------------------------------------------------------
+
+    async def save(self, paths: Sequence[bytes], answer: Answer | None = None) -> int:
+        """Take paths in at once; return the version that has them, durable.
+
+        ``answer`` is remembered in the same transaction. Raises StoreFull, Fenced, Unavailable.
+        """
+        began = self._tools.clock.monotonic()
+        await self._open()
+        wanted = list(dict.fromkeys(p for path in paths for p in (*plan.ancestors(path), path)))
+        known = await self._current(wanted)
+        for _ in range(TRIES):
+            tick = self._begin_reading()
+            try:
+                taken = await self._intake.take(self.route, wanted)
+                if taken.unsteady:
+                    continue
+                self._count(taken)
+                version = await self._commit_save(taken, known, tick, paths, answer)
+            except (ChunkMissing, ManifestMoved):
+                await self._open(fresh=True)
+                continue
+            finally:
+                self._end_reading()
+            if version is not None:
+                self._counters.saves += 1
+                self._counters.save_seconds.observe(self._tools.clock.monotonic() - began)
+                return version
+        raise DeadlineExceeded("save: the file changes all the time", float(TRIES))
+
+    async def _commit_save(
+        self,
+        taken: Taken,
+        known: dict[bytes, Entry],
+        tick: int,
+        paths: Sequence[bytes],
+        answer: Answer | None,
+    ) -> int | None:
+        changes: dict[bytes, Entry] = {}
+        for path, entry in taken.entries.items():
+            before = known.get(path)
+            # Noted even when nothing is there any more: what is saved has to get a version.
+            saved = path in paths and (
+                entry is not GONE or before is not None or answer is not None
+            )
+            if saved or plan.differs(None if entry is GONE else entry, before):
+                changes[path] = entry
+            if before is not None and before.kind is Kind.DIRECTORY != entry.kind:
+                changes |= await self._below(path)
+        moved = await self._commit(
+            changes, taken.stored, tick, stored_at=taken.stored_at, answer=answer, whole=True
+        )
+        return None if moved else self._head.version
+
+    # ---- restoring ------------------------------------------------------------------------------
+
+    async def _begin_restore(self) -> None:
+        """Put back what the directory lacks, if it is not the one that has everything."""
+        assert self._incarnation is not None
+        if self._head.incarnation == self._incarnation:
+            return
+        if self._head.version > 0:
+            tools = self._tools
+            self._restorer = Restorer(
+                tools.client, tools.blobs, self.fence.workspace_id, self._locate
+            )
+            await self._restorer.plan(self._children)
+            logger.info(
+                "workspace %s is being restored: %d paths",
+                self.fence.workspace_id,
+                len(self._restorer.missing),
+            )
+
+    async def _restore_some(self) -> bool:
+        """Put the next files back; true when nothing is left to be put."""
+        restorer = self._restorer
+        assert restorer is not None
+        tick = self._begin_reading()
+        try:
+            async with self._tools.gate:
+                made = await restorer.step(self.route)
+            if made:
+                await self._commit(made, {}, tick)
+                self._counters.restored += len(made)
+        finally:
+            self._end_reading()
+        return restorer.done
+
+    async def _finish_restore(self) -> None:
+        assert self._incarnation is not None
+        await self._transact(manifests.settle, self.fence, self._incarnation)
+        self._restorer = None
+        logger.info("workspace %s is restored", self.fence.workspace_id)
+
+    # ---- committing -----------------------------------------------------------------------------
+
+    async def _commit(
+        self,
+        changes: dict[bytes, Entry],
+        stored: dict[bytes, Location],
+        tick: int,
+        *,
+        stored_at: float | None = None,
+        answer: Answer | None = None,
+        whole: bool = False,
+    ) -> list[bytes]:
+        """Commit one version; return the paths that others have committed since ``tick``.
+
+        Those are left out, or with ``whole`` nothing is committed when there are any.
+        """
+        async with self._committing:
+            moved = [path for path in changes if self._committed_at.get(path, 0) > tick]
+            if moved and whole:
+                return moved
+            kept = {path: entry for path, entry in changes.items() if path not in moved}
+            complete = self._restorer is None and self._incarnation is not None
+            incarnation = self._incarnation if complete else None
+            if not kept:
+                return moved
+            version = await self._transact(self._work, kept, stored, stored_at, incarnation, answer)
+            self._head = self._head.model_copy(update={"version": version})
+            self._tick += 1
+            self._committed_at.update(dict.fromkeys(kept, self._tick))
+            self._counters.versions += 1
+            self._counters.files += len(kept)
+            return moved
+
+    async def _work(
+        self,
+        tr: Transaction,
+        keys: Keyspace,
+        changes: dict[bytes, Entry],
+        stored: dict[bytes, Location],
+        stored_at: float | None,
+        incarnation: str | None,
+        answer: Answer | None,
+    ) -> int:
+        await tr.read_version()
+        # Packs that no chunk lies in are swept up when they are old. This is asked after the read
+        # version is known, and a commit is refused five seconds after that: so no pack that is named
+        # here can be old enough to be swept.
+        clock = self._tools.clock
+        if stored_at is not None and clock.monotonic() - stored_at > MAX_UPLOAD_AGE:
+            raise ChunkMissing(tuple(stored))
+        return await manifests.commit(
+            tr, keys, self.fence, self._head.version, changes, stored,
+            now=clock.now(), incarnation=incarnation, answer=answer,
+        )  # fmt: skip
+
+    def _begin_reading(self) -> int:
+        self._reading += 1
+        return self._tick
+
+    def _end_reading(self) -> None:
+        self._reading -= 1
+        if self._reading == 0:
+            self._committed_at.clear()
+
+    # ---- asking the store -----------------------------------------------------------------------
+
+    async def _locate(self, names: Sequence[bytes]) -> dict[bytes, Location]:
+        return await self._transact(manifests.locations, self.fence.workspace_id, names)
+
+    async def _children(self, directory: bytes) -> dict[bytes, Entry]:
+        version = self._head.version
+        return await self._transact(manifests.children, self.fence.workspace_id, directory, version)
+
+    async def _current(self, paths: Sequence[bytes]) -> dict[bytes, Entry]:
+        """Return the manifest's entries of paths; of many in one directory by reading it whole."""
+        version = self._head.version
+        grouped: dict[bytes, list[bytes]] = {}
+        for path in paths:
+            grouped.setdefault(path.rpartition(b"/")[0], []).append(path)
+        gate = asyncio.Semaphore(LOOKUPS_AT_ONCE)
+
+        async def one(directory: bytes, wanted: list[bytes]) -> dict[bytes, Entry]:
+            async with gate:
+                if len(wanted) < GROUPED_FROM:
+                    return await self._transact(
+                        manifests.current, self.fence.workspace_id, wanted, version
+                    )
+                found = await self._children(directory)
+                names = {path.rpartition(b"/")[2]: path for path in wanted}
+                return {names[name]: entry for name, entry in found.items() if name in names}
+
+        known: dict[bytes, Entry] = {}
+        for part in await asyncio.gather(*(one(*group) for group in grouped.items())):
+            known |= part
+        return known
+
+    async def _transact(
+        self,
+        work: Callable[Concatenate[Transaction, Keyspace, P], Awaitable[T]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        return await transact(self._tools.engine, work, self._tools.keys, *args, **kwargs)
+
+    def _count(self, taken: Taken) -> None:
+        self._counters.read_bytes += taken.read_bytes
+        self._counters.new_bytes += taken.new_bytes
+        self._counters.unsteady += len(taken.unsteady)
+        self._counters.unreadable += len(taken.unreadable)

@@ -1,0 +1,82 @@
+"""Chunks in their stored form, and packs of them. Pure but for compression.
+
+Small files would be an object each, and an fsync or a round trip each; so chunks are packed. A pack has
+no table of its own: where a chunk is, the store says.
+"""
+
+from __future__ import annotations
+
+import zstandard
+from blake3 import blake3
+
+from actors.errors import Unavailable
+from cluster.store.manifests import Inline, Location, Packed
+
+PACK_BYTES = 16 << 20
+INLINE_BYTES = 32 << 10
+_LEVEL = 1
+_RAW, _ZSTD = b"\x00", b"\x01"
+_MAX_CHUNK = 4 << 20
+
+
+def name_of(data: bytes) -> bytes:
+    """Return a chunk's name."""
+    return blake3(data).digest()
+
+
+def pack(data: bytes) -> bytes:
+    """Return a chunk's stored form, compressed when that helps."""
+    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(data)
+    return _ZSTD + packed if len(packed) < len(data) else _RAW + data
+
+
+def unpack(stored: bytes, name: bytes) -> bytes:
+    """Return the chunk. Raises Unavailable when it is not what its name says."""
+    body = stored[1:]
+    try:
+        if stored[:1] == _ZSTD:
+            body = zstandard.ZstdDecompressor().decompress(body, max_output_size=_MAX_CHUNK)
+    except zstandard.ZstdError as error:
+        raise Unavailable("chunk store", f"chunk {name.hex()} is damaged: {error}") from error
+    if name_of(body) != name:
+        raise Unavailable("chunk store", f"chunk {name.hex()} is damaged")
+    return body
+
+
+class Batch:
+    """New chunks on their way into one pack, or straight into the store when they are few bytes."""
+
+    def __init__(self, pack_name: str) -> None:
+        self.pack_name = pack_name
+        self._parts: list[bytes] = []
+        self._places: dict[bytes, tuple[int, int]] = {}
+        self.size = 0
+
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._places
+
+    def add(self, name: bytes, stored: bytes) -> None:
+        """Add a chunk in its stored form."""
+        if name not in self._places:
+            self._places[name] = (self.size, len(stored))
+            self._parts.append(stored)
+            self.size += len(stored)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether it is time to store it."""
+        return self.size >= PACK_BYTES
+
+    def sealed(self) -> tuple[dict[bytes, Location], bytes]:
+        """Return where each chunk will be, and the pack's bytes; empty when the store takes them."""
+        content = b"".join(self._parts)
+        if self.size <= INLINE_BYTES:
+            places: dict[bytes, Location] = {
+                name: Inline(content[offset : offset + size])
+                for name, (offset, size) in self._places.items()
+            }
+            return places, b""
+        return {
+            name: Packed(self.pack_name, offset, size)
+            for name, (offset, size) in self._places.items()
+        }, content

@@ -1,0 +1,70 @@
+"""What has changed since whoever follows the workspace looked last. Pure: no I/O, no clock.
+
+A level, not a log: of a path that changed a hundred times the follower learns once that it has to
+look. A mark stays until the follower says, by the cursor of its next question, that what it learned
+is dealt with; so a follower that dies in between leaves nothing unseen. A mark of a *tree* asks for a
+look at everything below a directory. Too many marks become one mark of the whole tree.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+ROOT = b"."
+MAX_MARKS = 20_000
+
+
+class Mark(NamedTuple):
+    """A path to look at; with ``tree`` also everything below it."""
+
+    path: bytes
+    tree: bool
+
+
+class Changes(NamedTuple):
+    """Marks in the order in which they were made; ``cursor`` acknowledges them."""
+
+    cursor: int
+    marks: list[Mark]
+
+
+class Feed:
+    """The marks of one workspace."""
+
+    def __init__(self, limit: int = MAX_MARKS) -> None:
+        self._limit = limit
+        self._marks: dict[bytes, tuple[int, bool]] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._marks)
+
+    def mark(self, path: bytes, *, tree: bool = False) -> None:
+        """Note that a path changed. The newest mark is last, so that it outlives an older cursor."""
+        _, was_tree = self._marks.pop(path, (0, False))
+        self._last += 1
+        if len(self._marks) >= self._limit:
+            self._marks.clear()
+            path, tree = ROOT, True
+        self._marks[path] = (self._last, tree or was_tree)
+
+    def acknowledge(self, cursor: int) -> None:
+        """Forget what was told up to this cursor."""
+        done = []
+        for path, (number, _) in self._marks.items():
+            if number > cursor:
+                break
+            done.append(path)
+        for path in done:
+            del self._marks[path]
+
+    def changes(self, limit: int) -> Changes:
+        """Return the oldest marks, at most ``limit``."""
+        marks: list[Mark] = []
+        cursor = self._last
+        for path, (number, tree) in self._marks.items():
+            if len(marks) == limit:
+                break
+            marks.append(Mark(path, tree))
+            cursor = number
+        return Changes(cursor, marks)

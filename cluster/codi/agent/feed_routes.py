@@ -1,0 +1,279 @@
+"""The calls by which the server keeps a copy of the workspace: it pulls, CODI knows nobody to push to.
+
+A stream of *records* is what contents are sent in, both ways: four bytes with the length of a JSON
+header (big endian), the header, and as many bytes as its ``bytes`` says.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+from cluster.codi.agent import contents, paths, restoring
+from cluster.codi.agent.config import Config
+from cluster.codi.agent.errors import AgentError, invalid
+from cluster.codi.agent.exchange import STALL_SECONDS, Exchange
+from cluster.codi.agent.feed import Mark
+from cluster.codi.agent.watcher import Watcher
+
+Run = Callable[..., Awaitable[Any]]
+
+MAX_WAIT_SECONDS = 60.0
+MAX_CHANGES = 2000
+MAX_PATHS = 5000
+INLINE_BYTES = contents.MIN_CHUNK
+_LISTED_AT_ONCE = 10_000
+_MAX_HEADER = 64 << 10
+_MAX_BLOCKS = 8192
+_LENGTH_BYTES = 4
+
+
+class FeedRoutes:
+    """Handlers: each takes the exchange and the decoded path behind it, which none of them uses."""
+
+    def __init__(self, config: Config, workspace: paths.Workspace, run: Run) -> None:
+        self._config = config
+        self._workspace = workspace
+        self._run = run
+        self._watcher = Watcher(
+            config.workspace, frozenset(name.encode() for name in config.excludes), run
+        )
+        self._follower: str | None = None
+
+    def close(self) -> None:
+        """End watching."""
+        self._watcher.close()
+
+    async def changes(self, exchange: Exchange, _rest: bytes) -> None:
+        """``GET /changes?follower=&after=&wait=``: what changed, and how it is now."""
+        query = dict(parse_qsl(exchange.query))
+        follower, after = query.get("follower", ""), query.get("after", "-1")
+        seconds = query.get("wait", "0")
+        if not 0 < len(follower) <= 128:
+            raise invalid("follower: 1 to 128 characters")
+        if not (after.lstrip("-").isdecimal() and seconds.replace(".", "", 1).isdecimal()):
+            raise invalid("after, wait: numbers")
+        is_new = int(after) < 0
+        if is_new:
+            self._follower = follower
+        elif follower != self._follower:
+            # Two followers would acknowledge each other's changes.
+            raise AgentError(409, "replaced", "another follower has taken over")
+        waiting = self._watcher.wait(
+            is_new, int(after), min(float(seconds), MAX_WAIT_SECONDS), MAX_CHANGES
+        )
+        found = await exchange.while_connected(waiting)
+        if follower != self._follower:
+            raise AgentError(409, "replaced", "another follower has taken over")
+        items = await self._run(self._look, found.marks)
+        exchange.answer(
+            200,
+            {
+                "incarnation": self._config.incarnation,
+                "cursor": found.cursor,
+                "trees": [_text(mark.path) for mark in found.marks if mark.tree],
+                "items": items,
+                "scanning": self._watcher.scanning,
+            },
+        )
+
+    async def look(self, exchange: Exchange, _rest: bytes) -> None:
+        """``POST /look {paths}``: how they are."""
+        wanted = await _paths(exchange)
+        items = await self._run(self._look, [Mark(path, tree=False) for path in wanted])
+        exchange.answer(200, {"items": items})
+
+    async def listings(self, exchange: Exchange, _rest: bytes) -> None:
+        """``POST /listings {paths}``: what lies in directories, as many of them as fit an answer."""
+        wanted = await _paths(exchange)
+        exchange.answer(200, {"listings": await self._run(self._list, wanted)})
+
+    async def contents(self, exchange: Exchange, _rest: bytes) -> None:
+        """``POST /contents {paths}``: records with ``item`` and ``bytes``, or ``chunks`` if large."""
+        wanted = await _paths(exchange)
+        exchange.begin(200, [("content-type", "application/octet-stream")], None)
+        for path in wanted:
+            header, data = await self._run(self._read, path)
+            encoded = json.dumps(header | {"bytes": len(data)}, separators=(",", ":")).encode()
+            exchange.send(len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded + data)
+            await exchange.link.drain(STALL_SECONDS)
+        exchange.finish()
+
+    async def blocks(self, exchange: Exchange, _rest: bytes) -> None:
+        """``POST /blocks {path, blocks: [[offset, size], …]}``: their bytes, one behind the other."""
+        body = await exchange.json()
+        wanted = body.get("blocks")
+        if not isinstance(wanted, list) or len(wanted) > _MAX_BLOCKS:
+            raise invalid(f"blocks: a list of up to {_MAX_BLOCKS}")
+        spans = [_span(each) for each in wanted]
+        opened = await self._run(contents.Opened, self._workspace, _parsed(body.get("path")))
+        try:
+            exchange.begin(
+                200,
+                [("content-type", "application/octet-stream")],
+                sum(size for _, size in spans),
+            )
+            for offset, size in spans:
+                data = await self._run(opened.read, offset, size)
+                if len(data) < size:
+                    raise ConnectionAbortedError("the file became shorter")
+                exchange.send(data)
+                await exchange.link.drain(STALL_SECONDS)
+            exchange.finish()
+        finally:
+            opened.close()
+
+    async def restore(self, exchange: Exchange, _rest: bytes) -> None:
+        """``POST /restore``: records ``{path, kind, mode, mtime_ns, size, target}``; see ``restoring``.
+
+        Kinds are those of items, and ``m`` for the mode of a directory that is complete. Answers the
+        items made, and for each path that could not be made the reason.
+        """
+        made: list[Any] = []
+        failed: list[list[str]] = []
+        stream = _Stream(exchange.body())
+        while (header := await stream.header()) is not None:
+            try:
+                await self._restore_one(header, stream, made)
+            except (OSError, AgentError) as error:
+                if isinstance(error, ConnectionError | TimeoutError):
+                    raise
+                reason = error.detail if isinstance(error, AgentError) else error.strerror
+                failed.append([str(header.get("path")), reason or "input/output error"])
+            await stream.skip()
+        exchange.answer(200, {"made": made, "failed": failed})
+
+    async def _restore_one(self, header: dict[str, Any], stream: _Stream, made: list[Any]) -> None:
+        path, workspace = _parsed(header.get("path")), self._workspace
+        mtime_ns, mode = int(header.get("mtime_ns", 0)), int(header.get("mode", 0))
+        match header.get("kind"):
+            case "d":
+                found = await self._run(restoring.make_directory, workspace, path, mode)
+            case "m":
+                found = await self._run(restoring.set_mode, workspace, path, mode)
+            case "l":
+                target = str(header["target"]).encode("utf-8", "surrogateescape")
+                found = await self._run(restoring.make_link, workspace, path, target, mtime_ns)
+            case "f":
+                found = await self._restore_file(path, header, stream)
+            case _:
+                raise invalid("kind: f, d, l or m")
+        if found is not None:
+            made.append(found)
+
+    async def _restore_file(self, path: bytes, header: dict[str, Any], stream: _Stream) -> Any:
+        file = await self._run(restoring.Restored, self._workspace, path, header)
+        try:
+            async for part in stream.payload():
+                await self._run(file.write, part)
+            return await self._run(file.finish)
+        finally:
+            await self._run(file.discard)
+
+    def _look(self, marks: list[Mark]) -> list[Any]:
+        return [contents.look(self._workspace, mark.path) for mark in marks if mark.path != b"."]
+
+    def _list(self, wanted: list[bytes]) -> list[Any]:
+        listed: list[Any] = []
+        total = 0
+        for path in wanted:
+            found = contents.listing(self._workspace, path, self._watcher.is_excluded)
+            listed.append([_text(path), found])
+            total += len(found) if isinstance(found, list) else 1
+            if total >= _LISTED_AT_ONCE:
+                break
+        return listed
+
+    def _read(self, path: bytes) -> tuple[dict[str, Any], bytes]:
+        found = contents.look(self._workspace, path)
+        if len(found) == 1 or found[1] != "f":
+            return {"item": found}, b""
+        try:
+            opened = contents.Opened(self._workspace, path)
+        except FileNotFoundError:
+            return {"item": [_text(path)]}, b""
+        except OSError as error:
+            return {"item": found, "failed": error.strerror or "input/output error"}, b""
+        try:
+            if opened.size <= INLINE_BYTES:
+                return {"item": opened.item}, opened.read(0, opened.size)
+            return {"item": opened.item, "chunks": list(opened.chunks())}, b""
+        except OSError as error:
+            return {"item": found, "failed": error.strerror or "input/output error"}, b""
+        finally:
+            opened.close()
+
+
+class _Stream:
+    """Records out of a body that comes in pieces."""
+
+    def __init__(self, body: AsyncIterator[bytes]) -> None:
+        self._body = body
+        self._buffer = b""
+        self._left = 0
+
+    async def header(self) -> dict[str, Any] | None:
+        """Return the next header, None at the end. Raises AgentError for what is no record."""
+        if not await self._fill(_LENGTH_BYTES):
+            return None
+        length = int.from_bytes(self._take(_LENGTH_BYTES), "big")
+        if length > _MAX_HEADER or not await self._fill(length):
+            raise invalid("the body is no series of records")
+        try:
+            header = json.loads(self._take(length))
+            self._left = int(header.get("bytes", 0))
+        except (ValueError, AttributeError, TypeError):
+            raise invalid("the body is no series of records") from None
+        return header  # type: ignore[no-any-return]
+
+    async def payload(self) -> AsyncIterator[bytes]:
+        """Yield the bytes behind the header."""
+        while self._left > 0:
+            if not self._buffer and not await self._fill(1):
+                raise invalid("the body ends within a record")
+            part = self._take(min(self._left, len(self._buffer)))
+            self._left -= len(part)
+            yield part
+
+    async def skip(self) -> None:
+        """Go past what is left of the payload."""
+        async for _ in self.payload():
+            pass
+
+    async def _fill(self, size: int) -> bool:
+        while len(self._buffer) < size:
+            part = await anext(self._body, None)
+            if part is None:
+                return False
+            self._buffer += part
+        return True
+
+    def _take(self, size: int) -> bytes:
+        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        return taken
+
+
+async def _paths(exchange: Exchange) -> list[bytes]:
+    wanted = (await exchange.json()).get("paths")
+    if not isinstance(wanted, list) or len(wanted) > MAX_PATHS:
+        raise invalid(f"paths: a list of up to {MAX_PATHS}")
+    return [_parsed(each) for each in wanted]
+
+
+def _parsed(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise invalid("path: a text")
+    return paths.parse(value.encode("utf-8", "surrogateescape"))
+
+
+def _span(value: Any) -> tuple[int, int]:
+    match value:
+        case [int(offset), int(size)] if offset >= 0 and 0 <= size <= contents.MAX_CHUNK:
+            return offset, size
+    raise invalid("blocks: pairs of offset and size")
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")

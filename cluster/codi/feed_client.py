@@ -1,0 +1,119 @@
+"""The server's side of CODI's feed: what changed in a workspace, its contents, and putting it back."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+from actors.errors import Unavailable
+from actors.records import Route
+from cluster.codi.answers import COMPONENT, Asked, error_from
+from cluster.codi.client import HttpCodiClient, translated
+
+_LENGTH_BYTES = 4
+_WAIT_MARGIN_SECONDS = 15.0
+_CHUNKING_SECONDS = 300.0
+_MAX_HEADER = 16 << 20
+Item = list[Any]
+
+
+class FeedClient(HttpCodiClient):
+    """Adds the calls of ``docs/design/codi.md``, "Feed". Paths are texts with surrogate escapes."""
+
+    async def changes(
+        self, route: Route, follower: str, after: int, wait_seconds: float
+    ) -> dict[str, Any]:
+        """Acknowledge what was told up to ``after`` and wait for more; -1 begins to follow."""
+        target = f"/changes?follower={follower}&after={after}&wait={wait_seconds:g}"
+        limit = wait_seconds + _WAIT_MARGIN_SECONDS
+        answer: dict[str, Any] = await self._json(route, "GET", target, _asked(route), limit=limit)
+        return answer
+
+    async def look(self, route: Route, paths: Sequence[str]) -> list[Item]:
+        """Return how paths are."""
+        answer = await self._json(route, "POST", "/look", _asked(route), {"paths": list(paths)})
+        items: list[Item] = answer["items"]
+        return items
+
+    async def listings(
+        self, route: Route, paths: Sequence[str]
+    ) -> list[tuple[str, list[Item] | bool | None]]:
+        """Return what lies in directories; maybe of the first ones only."""
+        body = {"paths": list(paths)}
+        answer = await self._json(route, "POST", "/listings", _asked(route), body)
+        return [(path, found) for path, found in answer["listings"]]
+
+    async def contents(
+        self, route: Route, paths: Sequence[str]
+    ) -> AsyncIterator[tuple[dict[str, Any], bytes]]:
+        """Yield a header, and the bytes of a small file, for each path in turn."""
+        reader = _Reader(self._stream(route, "/contents", {"paths": list(paths)}))
+        while (start := await reader.take(_LENGTH_BYTES, optional=True)) is not None:
+            length = int.from_bytes(start, "big")
+            if length > _MAX_HEADER:
+                raise Unavailable(COMPONENT, "its answer is no series of records")
+            header = json.loads(await reader.take(length) or b"{}")
+            yield header, await reader.take(int(header["bytes"])) or b""
+
+    async def blocks(
+        self, route: Route, path: str, spans: Sequence[tuple[int, int]]
+    ) -> AsyncIterator[bytes]:
+        """Yield parts of a file, each by offset and size."""
+        body = {"path": path, "blocks": [list(span) for span in spans]}
+        reader = _Reader(self._stream(route, "/blocks", body))
+        for _, size in spans:
+            yield await reader.take(size) or b""
+
+    async def restore(self, route: Route, records: AsyncIterator[bytes]) -> dict[str, Any]:
+        """Put things back; ``records`` are made by ``record``."""
+        response = await self._send(
+            route, "POST", "/restore", _asked(route), content=records, read=_CHUNKING_SECONDS
+        )
+        answer: dict[str, Any] = response.json()
+        return answer
+
+    async def _stream(self, route: Route, target: str, body: Any) -> AsyncIterator[bytes]:
+        asked = _asked(route)
+        request = self._request(route, "POST", target, json=body, read=_CHUNKING_SECONDS)
+        with translated(asked):
+            response = await self._http.send(request, stream=True)
+        try:
+            with translated(asked):
+                if not response.is_success:
+                    raise error_from(response.status_code, await response.aread(), asked)
+                async for part in response.aiter_raw():
+                    yield part
+        finally:
+            await response.aclose()
+
+
+def record(header: dict[str, Any]) -> bytes:
+    """Return the start of a record; as many bytes as its ``bytes`` says follow."""
+    encoded = json.dumps(header, separators=(",", ":")).encode()
+    return len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
+
+
+class _Reader:
+    """Takes given numbers of bytes out of a stream."""
+
+    def __init__(self, stream: AsyncIterator[bytes]) -> None:
+        self._stream = stream
+        self._buffer = bytearray()
+
+    async def take(self, size: int, *, optional: bool = False) -> bytes | None:
+        """Return that many bytes; None at the end of the stream when ``optional``."""
+        while len(self._buffer) < size:
+            part = await anext(self._stream, None)
+            if part is None:
+                if optional and not self._buffer:
+                    return None
+                raise Unavailable(COMPONENT, "its answer ended early")
+            self._buffer += part
+        taken = bytes(self._buffer[:size])
+        del self._buffer[:size]
+        return taken
+
+
+def _asked(route: Route) -> Asked:
+    return Asked(route.session_id, route.epoch, "workspace", route.container_id)

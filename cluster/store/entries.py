@@ -1,0 +1,122 @@
+"""What a manifest says of one path, and its stored form. Pure.
+
+An entry is the state of a path from one version on: a file with the chunks it consists of, a directory,
+a link, or ``GONE``. A name in a manifest is bytes: file systems know no encoding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from actors.errors import StoreFailed
+
+_SCHEMA = 1
+_HEAD = struct.Struct(">BcHQqqQH")
+_CHUNK = struct.Struct(">32sI")
+
+
+class Kind(StrEnum):
+    """What is at a path."""
+
+    FILE = "f"
+    DIRECTORY = "d"
+    LINK = "l"
+    GONE = "-"
+
+
+class ChunkRef(NamedTuple):
+    """One chunk of a file: its BLAKE3 name and its size."""
+
+    name: bytes
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A path's state. Times are nanoseconds; ``changed_ns`` and ``inode`` only tell whether to look again."""
+
+    kind: Kind
+    mode: int = 0
+    size: int = 0
+    modified_ns: int = 0
+    changed_ns: int = 0
+    inode: int = 0
+    target: bytes = b""
+    chunks: tuple[ChunkRef, ...] = ()
+
+    @property
+    def stamp(self) -> tuple[str, int, int, int, int, int, bytes]:
+        """What is the same as long as nobody touched the path."""
+        return (
+            self.kind.value, self.mode, self.size, self.modified_ns, self.changed_ns, self.inode,
+            self.target,
+        )  # fmt: skip
+
+    @property
+    def etag(self) -> str:
+        """The tag that CODI gives the file while it is unchanged (``files.etag_of``)."""
+        return f'"{self.inode:x}-{self.size:x}-{self.modified_ns:x}"'
+
+    @property
+    def content(self) -> str:
+        """A name of the content alone, the same for the same bytes."""
+        digest = hashlib.blake2b(self.kind.encode() + self.target, digest_size=16)
+        for chunk in self.chunks:
+            digest.update(_CHUNK.pack(*chunk))
+        return digest.hexdigest()
+
+
+GONE = Entry(Kind.GONE)
+
+
+def encode(entry: Entry) -> bytes:
+    """Return an entry's stored form."""
+    head = _HEAD.pack(
+        _SCHEMA, entry.kind.encode(), entry.mode, entry.size, entry.modified_ns,
+        entry.changed_ns, entry.inode, len(entry.target),
+    )  # fmt: skip
+    return b"".join([head, entry.target, *(_CHUNK.pack(*chunk) for chunk in entry.chunks)])
+
+
+def decode(data: bytes) -> Entry:
+    """Return the entry. Raises StoreFailed for one that this version cannot read."""
+    try:
+        schema, kind, mode, size, modified, changed, inode, length = _HEAD.unpack_from(data)
+        if schema != _SCHEMA:
+            raise StoreFailed(f"a stored entry has schema {schema}: a newer server wrote it")
+        chunks = _HEAD.size + length
+        return Entry(
+            kind=Kind(kind.decode()),
+            mode=mode,
+            size=size,
+            modified_ns=modified,
+            changed_ns=changed,
+            inode=inode,
+            target=data[_HEAD.size : chunks],
+            chunks=tuple(map(ChunkRef._make, _CHUNK.iter_unpack(data[chunks:]))),
+        )
+    except (struct.error, ValueError) as error:
+        raise StoreFailed(f"a stored entry does not parse: {error}") from error
+
+
+def place(path: bytes) -> tuple[bytes, bytes]:
+    """Return under which directory and name a path is kept.
+
+    The directory by its digest: a key of the embedded store has up to 511 bytes, a path up to 4096.
+    """
+    directory, _, name = path.rpartition(b"/")
+    return directory_digest(directory), name
+
+
+def directory_digest(directory: bytes) -> bytes:
+    """Return the digest that stands for a directory; the workspace's own path is empty."""
+    return hashlib.blake2b(directory, digest_size=16).digest()
+
+
+def join(directory: bytes, name: bytes) -> bytes:
+    """Return the path of a name in a directory."""
+    return directory + b"/" + name if directory else name

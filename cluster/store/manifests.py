@@ -1,0 +1,455 @@
+"""Manifests of workspaces: which path had which content as of which version. MVCC over the store.
+
+A version is one transaction: it writes an entry for each path that changed, and raises the head. A path
+as of version V is its newest entry at or before V, so a version costs what changed and not what there
+is. The transaction is fenced: the session must still have the container that the change was seen in,
+and the head must still be the one that the change was compared with.
+
+Every chunk has its users counted in the same transactions that write and remove entries. A chunk that
+nobody uses any more is forgotten in the very transaction that removed its last user, and whoever is
+about to use it conflicts with that, or finds it missing and stores it anew in another pack. So there
+is no time in which collecting garbage could take away what a manifest needs.
+
+Chunks, like versions, are a workspace's own: see docs/design/workspaces.md. Every function takes the
+transaction first.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from actors.errors import ChunkMissing, Fenced, ManifestMoved, NotFound, StoreFailed
+from actors.records import Record, SessionRecord
+from cluster.store import saves, sessions
+from cluster.store.codec import decode_optional, encode
+from cluster.store.engine import KeyRange, MutationKind, key_after
+from cluster.store.entries import Entry, Kind, directory_digest, place
+from cluster.store.entries import decode as decode_entry
+from cluster.store.entries import encode as encode_entry
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import Transaction
+
+_COUNTER_BYTES = 8
+_INLINE, _PACKED = b"\x00", b"\x01"
+
+
+class ManifestHead(Record):
+    """``(tenant, "manifests", workspace_id)``.
+
+    Versions from ``oldest`` to ``version`` can be read. ``incarnation`` names the directory that has
+    everything of it: in any other one, what is missing has not been deleted but is yet to be restored.
+    """
+
+    version: int = 0
+    oldest: int = 0
+    incarnation: str = ""
+    updated_at: float = 0.0
+
+
+class Inline(NamedTuple):
+    """A chunk's bytes, as they are stored, in the store itself."""
+
+    data: bytes
+
+
+class Packed(NamedTuple):
+    """Where in a pack a chunk's stored bytes are."""
+
+    pack: str
+    offset: int
+    size: int
+
+
+Location = Inline | Packed
+
+
+class Version(NamedTuple):
+    """One state of a path, with when its version was made (Unix time)."""
+
+    version: int
+    at: float
+    entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Fence:
+    """Who writes: the container that the changes were seen in, of this session."""
+
+    session_id: str
+    workspace_id: str
+    container_id: str
+
+
+# ---- reading ----------------------------------------------------------------------------------------
+
+
+async def head(tr: Transaction, keys: Keyspace, workspace_id: str) -> ManifestHead:
+    """Return the head; version 0 when nothing was ever kept."""
+    stored = await tr.get(keys.manifests.key(workspace_id))
+    return decode_optional(ManifestHead, stored) or ManifestHead()
+
+
+async def readable(tr: Transaction, keys: Keyspace, workspace_id: str, at: int | None) -> int:
+    """Return the version to read at; None: the newest. Raises NotFound for one that is not kept."""
+    newest = await head(tr, keys, workspace_id)
+    if at is None:
+        return newest.version
+    if not newest.oldest <= at <= newest.version or at < 1:
+        raise NotFound("version", str(at))
+    return at
+
+
+async def lookup(
+    tr: Transaction, keys: Keyspace, workspace_id: str, path: bytes, at: int
+) -> tuple[int, Entry] | None:
+    """Return a path's state as of a version, and since which version it is so; None if never there."""
+    span = keys.entries.range(workspace_id, *place(path))
+    end = keys.entries.key(workspace_id, *place(path), at + 1)
+    pairs = await tr.get_range(KeyRange(span.begin, end), limit=1, reverse=True, snapshot=True)
+    return _versioned(keys, pairs[0]) if pairs else None
+
+
+async def current(
+    tr: Transaction, keys: Keyspace, workspace_id: str, paths: Sequence[bytes], at: int
+) -> dict[bytes, Entry]:
+    """Return the states of paths as of a version; those that are not there are left out."""
+    found = {}
+    for path in paths:
+        state = await lookup(tr, keys, workspace_id, path, at)
+        if state is not None and state[1].kind is not Kind.GONE:
+            found[path] = state[1]
+    return found
+
+
+async def children(
+    tr: Transaction, keys: Keyspace, workspace_id: str, directory: bytes, at: int
+) -> dict[bytes, Entry]:
+    """Return what lies in a directory as of a version, by name. ``directory`` empty: the workspace."""
+    span = keys.entries.range(workspace_id, directory_digest(directory))
+    begin, found = span.begin, {}
+    while True:
+        page = await tr.get_range(KeyRange(begin, span.end), limit=_PAGE, snapshot=True)
+        for key, value in page:
+            name, version = keys.entries.unpack(key)[2:]
+            if version <= at:  # versions of a name come in order: the last one counts
+                found[name] = value
+        if len(page) < _PAGE:
+            break
+        begin = key_after(page[-1][0])
+    entries = {name: decode_entry(value) for name, value in found.items()}
+    return {name: entry for name, entry in entries.items() if entry.kind is not Kind.GONE}
+
+
+_PAGE = 5000
+
+
+async def history(
+    tr: Transaction,
+    keys: Keyspace,
+    workspace_id: str,
+    path: bytes,
+    *,
+    before: int | None,
+    limit: int,
+) -> list[Version]:
+    """Return a path's states, newest first, of versions before ``before`` if given."""
+    newest = await head(tr, keys, workspace_id)
+    span = keys.entries.range(workspace_id, *place(path))
+    last = newest.version + 1 if before is None else min(before, newest.version + 1)
+    end = keys.entries.key(workspace_id, *place(path), last)
+    pairs = await tr.get_range(KeyRange(span.begin, end), limit=limit, reverse=True, snapshot=True)
+    states = [_versioned(keys, pair) for pair in pairs]
+    records = await tr.get_many(
+        [keys.versions.key(workspace_id, version) for version, _ in states], snapshot=True
+    )
+    return [
+        Version(version, float(json.loads(record)["at"]) if record else 0.0, entry)
+        for (version, entry), record in zip(states, records, strict=True)
+    ]
+
+
+async def locations(
+    tr: Transaction, keys: Keyspace, workspace_id: str, names: Sequence[bytes]
+) -> dict[bytes, Location]:
+    """Return where chunks are; those that are not stored are left out. Does not conflict."""
+    found = await tr.get_many(
+        [keys.chunks.key(workspace_id, name) for name in names], snapshot=True
+    )
+    return {
+        name: _location(value)
+        for name, value in zip(names, found, strict=True)
+        if value is not None
+    }
+
+
+def _versioned(keys: Keyspace, pair: tuple[bytes, bytes]) -> tuple[int, Entry]:
+    return int(keys.entries.unpack(pair[0])[3]), decode_entry(pair[1])
+
+
+# ---- writing ----------------------------------------------------------------------------------------
+
+
+async def commit(
+    tr: Transaction,
+    keys: Keyspace,
+    fence: Fence,
+    base: int,
+    changes: Mapping[bytes, Entry],
+    stored: Mapping[bytes, Location],
+    *,
+    now: float,
+    incarnation: str | None = None,
+    answer: saves.Answer | None = None,
+) -> int:
+    """Write one version and return its number; it is the commit point of all it names.
+
+    ``stored`` are chunks that were stored for it; those of them that meanwhile are known are ignored.
+    ``incarnation``: the directory of that name has everything from this version on. ``answer`` is
+    kept with the version; a save that was answered before is not made again. Raises Fenced
+    when the session has another container, ManifestMoved when the head is not ``base`` any more,
+    ChunkMissing when a chunk that was known is not.
+    """
+    workspace_id = fence.workspace_id
+    wanted = Counter(chunk.name for entry in changes.values() for chunk in entry.chunks)
+    names = list(wanted)
+    session_key = keys.sessions.key(fence.session_id)
+    chunk_keys = [keys.chunks.key(workspace_id, name) for name in names]
+    await tr.get_many([session_key, keys.manifests.key(workspace_id), *chunk_keys])
+    await _require_container(tr, keys, fence)
+    if answer is not None and (before := await saves.done(tr, keys, answer)) is not None:
+        return before
+    newest = await head(tr, keys, workspace_id)
+    if newest.version != base:
+        raise ManifestMoved(workspace_id, base, newest.version)
+    known = await tr.get_many(chunk_keys)
+    missing = [n for n, value in zip(names, known, strict=True) if value is None]
+    unknown = tuple(name for name in missing if name not in stored)
+    if unknown:
+        raise ChunkMissing(unknown)
+    version = base + 1
+    for name in missing:
+        _put_location(tr, keys, workspace_id, name, stored[name])
+    for name, count in wanted.items():
+        _add(tr, keys.chunk_uses.key(workspace_id, name), count)
+    for path, entry in changes.items():
+        tr.set(keys.entries.key(workspace_id, *place(path), version), encode_entry(entry))
+        tr.set(keys.version_entries.key(workspace_id, version, *place(path)), b"")
+    record = {"at": now, "changes": len(changes)}
+    tr.set(keys.versions.key(workspace_id, version), json.dumps(record).encode())
+    changed: dict[str, object] = {
+        "version": version,
+        "updated_at": now,
+        "oldest": newest.oldest or version,
+    }
+    if incarnation is not None:
+        changed["incarnation"] = incarnation
+    tr.set(keys.manifests.key(workspace_id), encode(newest.model_copy(update=changed)))
+    if answer is not None:
+        await saves.finish(tr, keys, answer, version, now)
+    return version
+
+
+async def settle(tr: Transaction, keys: Keyspace, fence: Fence, incarnation: str) -> None:
+    """Note that a directory has everything up to the newest version. Raises Fenced."""
+    await _require_container(tr, keys, fence)
+    newest = await head(tr, keys, fence.workspace_id)
+    changed = newest.model_copy(update={"incarnation": incarnation})
+    tr.set(keys.manifests.key(fence.workspace_id), encode(changed))
+
+
+async def _require_container(tr: Transaction, keys: Keyspace, fence: Fence) -> SessionRecord:
+    """Return the session. Raises Fenced when it is gone or has another container.
+
+    The container alone is compared: an epoch that was raised over the same container (its actor was
+    activated anew) does not make what was seen in it less true.
+    """
+    session = await sessions.get(tr, keys, fence.session_id)
+    if session is None or session.workspace_id != fence.workspace_id:
+        raise Fenced(fence.session_id, 0, 0)
+    if session.container_id != fence.container_id:
+        raise Fenced(fence.session_id, 0, session.epoch)
+    return session
+
+
+# ---- removing ---------------------------------------------------------------------------------------
+
+
+async def expired(
+    tr: Transaction, keys: Keyspace, workspace_id: str, before: float, keep: int
+) -> int:
+    """Return the oldest version to keep: made at or after ``before``, or among the newest ``keep``.
+
+    What was the newest at ``before`` is kept, so that every moment since then can be asked for.
+    """
+    newest = await head(tr, keys, workspace_id)
+    horizon = newest.oldest
+    span = keys.versions.range(workspace_id)
+    pairs = await tr.get_range(span, limit=_PAGE, snapshot=True)
+    for key, value in pairs:
+        version = int(keys.versions.unpack(key)[1])
+        if json.loads(value)["at"] >= before or version > newest.version - keep:
+            break
+        horizon = version
+    return horizon
+
+
+async def raise_oldest(tr: Transaction, keys: Keyspace, workspace_id: str, oldest: int) -> bool:
+    """Let versions before ``oldest`` be read no more; false when that is so already."""
+    newest = await head(tr, keys, workspace_id)
+    if not newest.oldest < oldest <= newest.version:
+        return False
+    changed = newest.model_copy(update={"oldest": oldest})
+    tr.set(keys.manifests.key(workspace_id), encode(changed))
+    return True
+
+
+async def prune(tr: Transaction, keys: Keyspace, workspace_id: str, limit: int) -> int:
+    """Remove entries that no version from the oldest on can see; return how many were looked at.
+
+    An entry of a version up to the oldest hides all older ones of its path; when it says GONE it is
+    not needed either.
+    """
+    newest = await head(tr, keys, workspace_id)
+    span = KeyRange(
+        keys.version_entries.range(workspace_id).begin,
+        keys.version_entries.key(workspace_id, newest.oldest + 1),
+    )
+    rows = await tr.get_range(span, limit=limit)
+    released: Counter[bytes] = Counter()
+    for row, _ in rows:
+        _, version, directory, name = keys.version_entries.unpack(row)
+        begin = keys.entries.range(workspace_id, directory, name).begin
+        end = keys.entries.key(workspace_id, directory, name, version + 1)
+        states = await tr.get_range(KeyRange(begin, end))
+        for key, value in states:
+            entry = decode_entry(value)
+            is_newest = int(keys.entries.unpack(key)[3]) == version
+            if is_newest and entry.kind is not Kind.GONE:
+                continue
+            tr.clear(key)
+            released.update(chunk.name for chunk in entry.chunks)
+        tr.clear(row)
+    await _release(tr, keys, workspace_id, released)
+    if len(rows) < limit:
+        begin = keys.versions.range(workspace_id).begin
+        tr.clear_range(KeyRange(begin, keys.versions.key(workspace_id, newest.oldest)))
+    return len(rows)
+
+
+async def _release(
+    tr: Transaction, keys: Keyspace, workspace_id: str, released: Mapping[bytes, int]
+) -> None:
+    names = list(released)
+    uses = await tr.get_many([keys.chunk_uses.key(workspace_id, name) for name in names])
+    dead = []
+    for name, value in zip(names, uses, strict=True):
+        left = _count(value) - released[name]
+        if left < 0:
+            raise StoreFailed(f"chunk {name.hex()} has fewer users than entries")
+        if left > 0:
+            _add(tr, keys.chunk_uses.key(workspace_id, name), -released[name])
+        else:
+            dead.append(name)
+            tr.clear(keys.chunk_uses.key(workspace_id, name))
+    places = await tr.get_many([keys.chunks.key(workspace_id, name) for name in dead])
+    freed: Counter[str] = Counter()
+    for name, value in zip(dead, places, strict=True):
+        tr.clear(keys.chunks.key(workspace_id, name))
+        if value is not None and isinstance(at := _location(value), Packed):
+            freed[at.pack] += at.size
+    for pack, size in freed.items():
+        key = keys.packs.key(workspace_id, pack)
+        left = _count(await tr.get(key)) - size
+        if left > 0:
+            _add(tr, key, -size)
+        else:
+            tr.clear(key)
+            tr.set(keys.dead_packs.key(workspace_id, pack), b"")
+
+
+async def workspaces(tr: Transaction, keys: Keyspace, after: str | None, limit: int) -> list[str]:
+    """Return workspaces that have a manifest, by id, after ``after``."""
+    begin, end = keys.manifests.range()
+    if after is not None:
+        begin = key_after(keys.manifests.key(after))
+    pairs = await tr.get_range(KeyRange(begin, end), limit=limit, snapshot=True)
+    return [str(keys.manifests.unpack(key)[0]) for key, _ in pairs]
+
+
+async def dead_packs(
+    tr: Transaction, keys: Keyspace, workspace_id: str, limit: int = 1000
+) -> list[str]:
+    """Return packs without a live chunk; nothing will ever be found in them again."""
+    pairs = await tr.get_range(keys.dead_packs.range(workspace_id), limit=limit, snapshot=True)
+    return [str(keys.dead_packs.unpack(key)[1]) for key, _ in pairs]
+
+
+async def forget_packs(
+    tr: Transaction, keys: Keyspace, workspace_id: str, packs: Iterable[str]
+) -> None:
+    """Take note that dead packs are removed."""
+    for pack in packs:
+        tr.clear(keys.dead_packs.key(workspace_id, pack))
+
+
+async def live_packs(tr: Transaction, keys: Keyspace, workspace_id: str) -> set[str]:
+    """Return the packs that chunks are in."""
+    pairs = await tr.get_range(keys.packs.range(workspace_id), limit=1_000_000, snapshot=True)
+    return {str(keys.packs.unpack(key)[1]) for key, _ in pairs}
+
+
+def remove(tr: Transaction, keys: Keyspace, workspace_id: str) -> None:
+    """Forget a workspace's versions and chunks; its packs are left to be removed."""
+    for branch in (
+        keys.versions, keys.entries, keys.version_entries, keys.chunks, keys.chunk_uses,
+        keys.packs, keys.dead_packs,
+    ):  # fmt: skip
+        tr.clear_range(branch.range(workspace_id))
+    tr.clear(keys.manifests.key(workspace_id))
+    tr.set(keys.dead_workspaces.key(workspace_id), b"")
+
+
+async def dead_workspaces(tr: Transaction, keys: Keyspace, limit: int = 100) -> list[str]:
+    """Return workspaces whose packs are to be removed."""
+    pairs = await tr.get_range(keys.dead_workspaces.range(), limit=limit, snapshot=True)
+    return [str(keys.dead_workspaces.unpack(key)[0]) for key, _ in pairs]
+
+
+async def forget_workspace(tr: Transaction, keys: Keyspace, workspace_id: str) -> None:
+    """Take note that a dead workspace's packs are removed."""
+    tr.clear(keys.dead_workspaces.key(workspace_id))
+
+
+# ---- stored forms -----------------------------------------------------------------------------------
+
+
+def _put_location(
+    tr: Transaction, keys: Keyspace, workspace_id: str, name: bytes, location: Location
+) -> None:
+    key = keys.chunks.key(workspace_id, name)
+    if isinstance(location, Inline):
+        tr.set(key, _INLINE + location.data)
+        return
+    tr.set(key, _PACKED + json.dumps(list(location)).encode())
+    _add(tr, keys.packs.key(workspace_id, location.pack), location.size)
+
+
+def _location(value: bytes) -> Location:
+    if value[:1] == _INLINE:
+        return Inline(value[1:])
+    if value[:1] != _PACKED:
+        raise StoreFailed("a stored chunk's place does not parse: a newer server wrote it")
+    pack, offset, size = json.loads(value[1:])
+    return Packed(pack, offset, size)
+
+
+def _add(tr: Transaction, key: bytes, count: int) -> None:
+    tr.atomic(MutationKind.ADD, key, count.to_bytes(_COUNTER_BYTES, "little", signed=True))
+
+
+def _count(value: bytes | None) -> int:
+    return int.from_bytes(value or b"", "little", signed=True)

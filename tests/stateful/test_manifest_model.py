@@ -1,0 +1,222 @@
+"""Manifests against dicts: every kept version reads as it was, and no chunk in use is ever forgotten.
+
+Savers are cut in two where a rival may come between: what they find stored, and what they commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import shutil
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from actors.errors import ChunkMissing, Fenced, ManifestMoved, NotFound
+from actors.records import SessionPhase, SessionRecord
+from cluster.archive.packs import Batch, name_of, pack, unpack
+from cluster.store import manifests, sessions
+from cluster.store.entries import GONE, ChunkRef, Entry, Kind
+from cluster.store.keyspace import Keyspace
+from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.manifests import Fence, Inline, Packed
+from cluster.store.transaction import transact
+
+PATHS = [b"a", b"b", b"d/a", b"d/e/f"]
+# Small contents go into the store itself, large ones into packs.
+CONTENTS = [b"x", b"y", bytes(range(256)) * 1, b"z" * 10]
+WORKSPACE = "w"
+
+
+class Manifests(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.directory = Path(tempfile.mkdtemp())
+        self.engine = LmdbEngine(self.directory, map_size=16 << 20)
+        self.run(self.engine.open())
+        self.keys = Keyspace("t")
+        self.packs: dict[str, bytes] = {}
+        self.states: dict[int, dict[bytes, bytes]] = {0: {}}
+        self.oldest = 0
+        self.numbers = itertools.count(1)
+        self.prepared: list[tuple[int, dict[bytes, bytes | None], dict]] = []
+
+    def run(self, work):
+        return self.loop.run_until_complete(work)
+
+    def ask(self, work, *arguments, **named):
+        return self.run(transact(self.engine, work, self.keys, *arguments, **named))
+
+    @initialize()
+    def begin(self) -> None:
+        record = SessionRecord(
+            session_id="s", tenant_id="t", user_id="u", name="n", phase=SessionPhase.READY, epoch=1,
+            workspace_id=WORKSPACE, container_id="c", created_at=0, updated_at=0, last_activity=0,
+        )  # fmt: skip
+
+        async def put(tr):
+            sessions.put(tr, self.keys, record)
+
+        self.run(transact(self.engine, put))
+
+    @property
+    def newest(self) -> int:
+        return max(self.states)
+
+    changes = st.dictionaries(
+        st.sampled_from(PATHS),
+        st.one_of(st.none(), st.lists(st.sampled_from(CONTENTS), max_size=3).map(b"".join)),
+        min_size=1,
+    )
+
+    @rule(changes=changes, packed=st.booleans())
+    def prepare(self, changes, packed) -> None:
+        """Look what is stored, and store the rest: what a saver does before its commit."""
+        chunks = {name_of(c): c for content in changes.values() if content for c in cut(content)}
+        known = self.ask(manifests.locations, WORKSPACE, list(chunks))
+        new = {name: pack(data) for name, data in chunks.items() if name not in known}
+        stored: dict = {name: Inline(data) for name, data in new.items()}
+        if packed and new:
+            batch = Batch(f"p{next(self.numbers)}")
+            for name, data in new.items():
+                batch.add(name, data)
+            offset = 0
+            for name, data in new.items():
+                stored[name] = Packed(batch.pack_name, offset, len(data))
+                offset += len(data)
+            self.packs[batch.pack_name] = b"".join(new.values())
+        self.prepared.append((self.newest, changes, stored))
+
+    @precondition(lambda self: self.prepared)
+    @rule(data=st.data(), rebase=st.booleans(), container=st.sampled_from(["c", "c", "c", "other"]))
+    def commit(self, data, rebase, container) -> None:
+        index = data.draw(st.integers(0, len(self.prepared) - 1))
+        base, changes, stored = self.prepared.pop(index)
+        base = self.newest if rebase else base
+        entries = {path: entry_of(content) for path, content in changes.items()}
+        fence = Fence("s", WORKSPACE, container)
+        try:
+            version = self.ask(
+                manifests.commit, fence, base, entries, stored, now=float(self.newest + 1)
+            )
+        except Fenced:
+            assert container == "other"
+            return
+        except ManifestMoved:
+            assert base != self.newest
+            return
+        except ChunkMissing:
+            return  # its chunk was collected between look and commit: it would be stored anew
+        assert version == self.newest + 1
+        state = {**self.states[self.newest], **{p: c for p, c in changes.items() if c is not None}}
+        for path, content in changes.items():
+            if content is None:
+                state.pop(path, None)
+        self.states[version] = state
+        self.oldest = self.oldest or version
+
+    @precondition(lambda self: self.newest > 1)
+    @rule(data=st.data(), limit=st.integers(1, 5))
+    def forget_old_versions(self, data, limit) -> None:
+        oldest = data.draw(st.integers(self.oldest, self.newest))
+        if self.ask(manifests.raise_oldest, WORKSPACE, oldest):
+            self.oldest = oldest
+        self.ask(manifests.prune, WORKSPACE, limit)
+
+    @rule()
+    def remove_dead_packs(self) -> None:
+        dead = self.ask(manifests.dead_packs, WORKSPACE)
+        for name in dead:
+            del self.packs[name]
+        self.ask(manifests.forget_packs, WORKSPACE, dead)
+
+    @rule()
+    def sweep(self) -> None:
+        """Remove packs that no manifest has and that nobody is about to commit."""
+        held = {
+            at.pack
+            for *_, stored in self.prepared
+            for at in stored.values()
+            if isinstance(at, Packed)
+        }
+        live = self.ask(manifests.live_packs, WORKSPACE)
+        dead = set(self.ask(manifests.dead_packs, WORKSPACE))
+        for name in self.packs.keys() - live - held - dead:
+            del self.packs[name]
+
+    @invariant()
+    def every_kept_version_reads_as_it_was(self) -> None:
+        for version, state in self.states.items():
+            if not max(self.oldest, 1) <= version:
+                continue
+            assert self.ask(manifests.readable, WORKSPACE, version) == version
+            for path in PATHS:
+                found = self.ask(manifests.lookup, WORKSPACE, path, version)
+                content = state.get(path)
+                if content is None:
+                    assert found is None or found[1].kind is Kind.GONE
+                else:
+                    assert found is not None
+                    assert self.read(found[1]) == content
+            names = self.ask(manifests.children, WORKSPACE, b"", version)
+            assert set(names) == {path for path in state if b"/" not in path}
+        if self.oldest > 1:
+            with pytest.raises(NotFound):
+                self.ask(manifests.readable, WORKSPACE, self.oldest - 1)
+
+    @invariant()
+    def every_chunk_has_as_many_users_as_are_counted(self) -> None:
+        async def counted(tr):
+            entries = await tr.get_range(self.keys.entries.range(WORKSPACE))
+            uses = await tr.get_range(self.keys.chunk_uses.range(WORKSPACE))
+            chunks = await tr.get_range(self.keys.chunks.range(WORKSPACE))
+            return entries, uses, chunks
+
+        entries, uses, chunks = self.run(transact(self.engine, counted))
+        expected: dict[bytes, int] = {}
+        for _, value in entries:
+            for chunk in manifests.decode_entry(value).chunks:
+                expected[chunk.name] = expected.get(chunk.name, 0) + 1
+        found = {
+            self.keys.chunk_uses.unpack(key)[1]: int.from_bytes(value, "little")
+            for key, value in uses
+        }
+        assert found == expected
+        assert {self.keys.chunks.unpack(key)[1] for key, _ in chunks} == set(expected)
+
+    def read(self, entry: Entry) -> bytes:
+        names = [chunk.name for chunk in entry.chunks]
+        places = self.ask(manifests.locations, WORKSPACE, names)
+        parts = []
+        for name in names:
+            at = places[name]
+            stored = (
+                at.data if isinstance(at, Inline) else self.packs[at.pack][at.offset :][: at.size]
+            )
+            parts.append(unpack(stored, name))
+        return b"".join(parts)
+
+    def teardown(self) -> None:
+        self.run(self.engine.close())
+        self.loop.close()
+        shutil.rmtree(self.directory)
+
+
+def cut(content: bytes) -> list[bytes]:
+    return [content[start : start + 7] for start in range(0, len(content), 7)]
+
+
+def entry_of(content: bytes | None) -> Entry:
+    if content is None:
+        return GONE
+    chunks = tuple(ChunkRef(name_of(part), len(part)) for part in cut(content))
+    return Entry(Kind.FILE, size=len(content), chunks=chunks)
+
+
+TestManifests = Manifests.TestCase
+TestManifests.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)

@@ -1,0 +1,170 @@
+"""A follower over a real CODI and a real store: whatever happens in the workspace is in the manifest."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from cluster.codi.bundle import Limits
+from cluster.store.entries import Kind
+from tests.support.archive import follower_of, kept_workspace
+
+NO_UTF8 = b"caf\xe9".decode("utf-8", "surrogateescape")
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    return tmp_path_factory.mktemp("stage")
+
+
+@pytest.fixture
+async def kept(tmp_path, stage):
+    async with kept_workspace(tmp_path / "kept", stage) as made:
+        yield made
+
+
+async def test_what_was_there_before_is_taken_in(tmp_path, stage):
+    def setup(files: Path):
+        (files / "a" / "empty").mkdir(parents=True)
+        (files / "a" / "b.txt").write_bytes(b"hello")
+        (files / "a" / "b.txt").chmod(0o640)
+        (files / "link").symlink_to("a/b.txt")
+        (files / "nothing").touch()
+        (files / NO_UTF8).write_bytes(b"x")
+        (files / ".cache").mkdir()
+        (files / ".cache" / "left-out").touch()
+
+    limits = Limits(excludes=(".cache",))
+    async with kept_workspace(tmp_path / "k", stage, setup=setup, limits=limits) as kept:
+        async with kept.following():
+            state = await kept.until(lambda s: len(s) >= 6)
+        assert set(state) == {"a", "a/empty", "a/b.txt", "link", "nothing", NO_UTF8}
+        assert state["a/b.txt"].mode == 0o640
+        assert await kept.content(state["a/b.txt"]) == b"hello"
+        assert state["link"].target == b"a/b.txt"
+        assert state["a/empty"].kind is Kind.DIRECTORY
+
+
+async def test_changes_follow_at_once(kept):
+    async with kept.following():
+        (kept.files / "one").write_bytes(b"1")
+        await kept.until(lambda s: "one" in s)
+        (kept.files / "new" / "deep").mkdir(parents=True)
+        (kept.files / "new" / "deep" / "file").write_bytes(b"2")
+        state = await kept.until(lambda s: "new/deep/file" in s)
+        assert await kept.content(state["new/deep/file"]) == b"2"
+        (kept.files / "new").rename(kept.files / "moved")
+        state = await kept.until(lambda s: "moved/deep/file" in s and "new" not in s)
+        assert "new/deep/file" not in state
+        (kept.files / "moved" / "deep" / "file").write_bytes(b"three")
+        await kept.until(lambda s: s["moved/deep/file"].size == 5)
+        (kept.files / "one").chmod(0o700)
+        await kept.until(lambda s: s["one"].mode == 0o700)
+        shutil.rmtree(kept.files / "moved")
+        await kept.until(lambda s: set(s) == {"one"})
+
+
+async def test_a_file_that_became_a_directory_and_back(kept):
+    async with kept.following():
+        (kept.files / "x").write_bytes(b"file")
+        await kept.until(lambda s: "x" in s)
+        (kept.files / "x").unlink()
+        (kept.files / "x").mkdir()
+        (kept.files / "x" / "inner").write_bytes(b"i")
+        await kept.until(lambda s: "x/inner" in s and s["x"].kind is Kind.DIRECTORY)
+        shutil.rmtree(kept.files / "x")
+        (kept.files / "x").write_bytes(b"again")
+        state = await kept.until(lambda s: s.get("x") is not None and s["x"].kind is Kind.FILE)
+        assert "x/inner" not in state
+
+
+async def test_large_files_are_chunked_and_only_new_chunks_are_read(kept):
+    data = random.Random(1).randbytes(20 << 20)
+    async with kept.following():
+        (kept.files / "big").write_bytes(data)
+        state = await kept.until(lambda s: "big" in s and s["big"].size == len(data))
+        assert await kept.content(state["big"]) == data
+        stored = kept.counters.new_bytes
+        changed = data[: 9 << 20] + b"inserted" + data[9 << 20 :]
+        (kept.files / "big").write_bytes(changed)
+        state = await kept.until(lambda s: s["big"].size == len(changed))
+        assert await kept.content(state["big"]) == changed
+        assert kept.counters.new_bytes - stored < 10 << 20
+
+
+async def test_sparse_files_cost_nothing(kept):
+    async with kept.following():
+        with (kept.files / "sparse").open("wb") as file:
+            file.truncate(200 << 20)
+        await kept.until(lambda s: "sparse" in s and s["sparse"].size == 200 << 20)
+        assert kept.counters.new_bytes < 1 << 20
+
+
+async def test_a_save_is_durable_when_it_returns_even_without_a_follower(kept):
+    (kept.files / "d").mkdir()
+    (kept.files / "d" / "f").write_bytes(b"saved")
+    version = await kept.follower.save([b"d/f"])
+    state = await kept.state(version)
+    assert set(state) == {"d", "d/f"}
+    assert await kept.content(state["d/f"]) == b"saved"
+    (kept.files / "d" / "f").unlink()
+    later = await kept.follower.save([b"d/f"])
+    assert set(await kept.state(later)) == {"d"}
+    assert set(await kept.state(version)) == {"d", "d/f"}
+
+
+async def test_a_follower_that_takes_over_misses_nothing(kept):
+    async with kept.following():
+        (kept.files / "a").write_bytes(b"1")
+        await kept.until(lambda s: "a" in s)
+    (kept.files / "b").write_bytes(b"2")
+    (kept.files / "a").unlink()
+    kept.follower = follower_of(kept.tools, kept.codi, kept.counters)
+    async with kept.following():
+        await kept.until(lambda s: set(s) == {"b"})
+
+
+async def test_another_directory_is_filled_and_nothing_counts_as_deleted(tmp_path, stage):
+    def setup(files: Path):
+        for number in range(700):
+            (files / f"d{number % 7}").mkdir(exist_ok=True)
+            (files / f"d{number % 7}" / f"f{number}").write_bytes(b"%d" % number)
+        (files / "big").write_bytes(random.Random(2).randbytes(5 << 20))
+        (files / "run.sh").write_bytes(b"#!")
+        (files / "run.sh").chmod(0o755)
+        (files / "closed").mkdir()
+        (files / "closed" / "in").write_bytes(b"in")
+        (files / "closed").chmod(0o555)
+        (files / "l").symlink_to("/nowhere")
+        with (files / "hole").open("wb") as file:
+            file.truncate(10 << 20)
+
+    async with kept_workspace(tmp_path / "k", stage, setup=setup) as kept:
+        async with kept.following():
+            before = await kept.until(lambda s: len(s) == 700 + 7 + 6)
+        first = kept.files
+        # CODI of a test runs as root, whom the closed directory lets in.
+    async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
+        (kept.files / "d0").mkdir()
+        (kept.files / "d0" / "f0").write_bytes(b"newer")
+        async with kept.following():
+            await kept.until_complete("i-2")
+            state = await kept.until(lambda s: s["d0/f0"].size == 5)
+        assert state.keys() == before.keys()
+        for path, entry in state.items():
+            old, new = first / path, kept.files / path
+            assert entry.kind is before[path].kind
+            if path != "d0":
+                assert entry.mode == before[path].mode, path
+            if entry.kind is Kind.FILE and path != "d0/f0":
+                assert new.read_bytes() == old.read_bytes()
+                assert new.stat().st_mtime_ns == old.stat().st_mtime_ns
+        assert os.readlink(kept.files / "l") == "/nowhere"
+        assert (kept.files / "hole").stat().st_blocks < 100
+        (kept.files / "d1" / "f1").unlink()
+        async with kept.following():
+            await kept.until(lambda s: "d1/f1" not in s)

@@ -1,0 +1,109 @@
+"""CODI's watcher, in this process: events, scans instead of events, and bounded marks."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+
+import pytest
+
+from cluster.codi.agent import inotify
+from cluster.codi.agent.feed import MAX_MARKS, ROOT, Feed, Mark
+from cluster.codi.agent.watcher import Watcher
+
+
+async def in_thread(work, *arguments):
+    return await asyncio.to_thread(work, *arguments)
+
+
+@pytest.fixture
+async def watcher(tmp_path):
+    made = Watcher(str(tmp_path), frozenset({b"left-out"}), in_thread)
+    yield made
+    made.close()
+
+
+async def told(watcher, cursor, path):
+    """Wait until a path is told, by itself or with all the rest."""
+    async with asyncio.timeout(20):
+        while True:
+            found = await watcher.wait(False, cursor, 5.0, 100)
+            cursor = found.cursor
+            if any(mark in {Mark(path, False), Mark(ROOT, True)} for mark in found.marks):
+                return cursor
+
+
+async def test_everything_is_a_change_to_a_new_follower(watcher):
+    assert (await watcher.wait(True, -1, 0, 10)).marks == [Mark(ROOT, True)]
+
+
+async def test_a_change_is_told_until_it_is_acknowledged(watcher, tmp_path):
+    first = await watcher.wait(True, -1, 0, 10)
+    (tmp_path / "a").touch()
+    cursor = await told(watcher, first.cursor, b"a")
+    again = await watcher.wait(False, first.cursor, 0, 10)
+    assert again.marks[-1] == Mark(b"a", False)
+    assert (await watcher.wait(False, cursor, 0, 10)).marks == []
+
+
+async def test_what_is_excluded_is_not_told(watcher, tmp_path):
+    first = await watcher.wait(True, -1, 0, 10)
+    (tmp_path / "left-out").mkdir()
+    (tmp_path / "b").touch()
+    await told(watcher, first.cursor, b"b")
+    everything = await watcher.wait(False, first.cursor, 0, 10)
+    assert [mark.path for mark in everything.marks] == [b"b"]
+
+
+@pytest.mark.parametrize("at", ["start", "add"])
+async def test_without_file_events_changes_are_found_by_scanning(
+    watcher, tmp_path, monkeypatch, at
+):
+    def refuse(*_):
+        raise OSError(errno.ENOSPC if at == "add" else errno.EMFILE, "limit")
+
+    if at == "start":
+        monkeypatch.setattr(inotify, "Inotify", refuse)
+    else:
+        monkeypatch.setattr(inotify.Inotify, "add", refuse)
+    cursor = (await watcher.wait(True, -1, 0, 10)).cursor
+    (tmp_path / "d").mkdir()
+    cursor = await told(watcher, cursor, b"d")
+    (tmp_path / "d" / "f").write_bytes(b"1")
+    cursor = await told(watcher, cursor, b"d/f")
+    (tmp_path / "d" / "f").unlink()
+    await told(watcher, cursor, b"d/f")
+    assert watcher.scanning
+
+
+def test_too_many_marks_become_one_of_everything():
+    feed = Feed(limit=3)
+    for name in (b"a", b"b", b"c"):
+        feed.mark(name)
+    feed.mark(b"a")
+    assert [mark.path for mark in feed.changes(10).marks] == [b"b", b"c", b"a"]
+    feed.mark(b"d")
+    assert feed.changes(10).marks == [Mark(ROOT, True)]
+    assert MAX_MARKS > 1000
+
+
+def test_a_mark_made_after_the_question_outlives_its_cursor():
+    feed = Feed()
+    feed.mark(b"a")
+    first = feed.changes(10)
+    feed.mark(b"a")
+    feed.acknowledge(first.cursor)
+    assert feed.changes(10).marks == [Mark(b"a", False)]
+    feed.mark(b"a", tree=True)
+    feed.mark(b"a")
+    assert feed.changes(10).marks == [Mark(b"a", True)]
+
+
+def test_marks_are_told_in_parts():
+    feed = Feed()
+    for number in range(5):
+        feed.mark(b"%d" % number)
+    first = feed.changes(2)
+    assert len(first.marks) == 2
+    feed.acknowledge(first.cursor)
+    assert [mark.path for mark in feed.changes(9).marks] == [b"2", b"3", b"4"]
