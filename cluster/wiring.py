@@ -27,6 +27,7 @@ from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings, StoreName
 from cluster.store.client import RemoteEngine
+from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 
@@ -176,14 +177,18 @@ def chunk_store(settings: Settings) -> str:
 
 async def make_archiver(wiring: NodeWiring) -> Any:
     """Make what the ArchiveActor runs; called in its process."""
+    return archiver(wiring.settings, wiring.engine(ActorDirectory()), wiring.node_id)
+
+
+def archiver(settings: Settings, engine: Engine, node_id: str) -> Any:
+    """Return what keeps the workspaces of a node; belongs to the running event loop."""
     from cluster.archive.archiver import Archiver  # noqa: PLC0415 - only this process needs it
     from cluster.archive.blobs import open_blobs  # noqa: PLC0415
     from cluster.archive.collector import Collector  # noqa: PLC0415
     from cluster.archive.follower import Tools  # noqa: PLC0415
     from cluster.codi.feed_client import FeedClient  # noqa: PLC0415
 
-    settings, clock = wiring.settings, SystemClock()
-    engine, keys = wiring.engine(ActorDirectory()), Keyspace(settings.tenant)
+    clock, keys = SystemClock(), Keyspace(settings.tenant)
     blobs = open_blobs(chunk_store(settings))
     tools = Tools(
         engine=engine,
@@ -204,7 +209,7 @@ async def make_archiver(wiring: NodeWiring) -> Any:
         keep_versions=settings.history_versions,
     )
     ledger = StoreLedger(engine, settings.tenant, clock)
-    return Archiver(tools, ledger, wiring.node_id, collector)
+    return Archiver(tools, ledger, node_id, collector)
 
 
 def _make_store(wiring: NodeWiring, name: str) -> Any:

@@ -62,8 +62,9 @@ class Archiver:
             await clock.sleep(max(LOOK_SECONDS, (clock.monotonic() - began) / DUTY))
 
     async def close(self) -> None:
-        """End every follower."""
+        """End every follower and let go of the containers."""
         await self._tasks.close()
+        await self._tools.client.close()
 
     async def look(self) -> None:
         """Begin to follow containers that got a session, and let go of those that are gone."""

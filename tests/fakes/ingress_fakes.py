@@ -43,13 +43,14 @@ from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.settings import Settings
 from cluster.store.audit import AuditLog
+from cluster.store.engine import Engine
 from cluster.store.ledger import StoreLedger
 from cluster.store.lmdb_engine import LmdbEngine
 from cluster.store.server_keys import KeyStore
 from cluster.store.tickets import TicketStore
 from cluster.store.tokens import TokenStore
 from cluster.store.users import UserStore
-from cluster.wiring import actor_settings
+from cluster.wiring import actor_settings, archiver
 from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies
@@ -269,6 +270,25 @@ class LocalPool:
         }
 
 
+class LocalArchive:
+    """An ArchiveActor without Ray: the product's own archiver."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.archiver = archiver(settings, engine, NODE)
+        self._run = asyncio.create_task(self.archiver.run())
+
+    def __getattr__(self, method: str) -> Any:
+        return getattr(self.archiver, method)
+
+    async def ping(self) -> dict[str, Any]:
+        return {"pid": 1, "uptime_seconds": 1.0}
+
+    async def close(self) -> None:
+        self._run.cancel()
+        await asyncio.gather(self._run, return_exceptions=True)
+        await self.archiver.close()
+
+
 class LocalSupervisor:
     """Answers what the ingress asks of the Supervisor."""
 
@@ -391,6 +411,8 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     actors.objects[names.pool_actor(NODE)] = pool
     actors.objects[names.health_checker_actor(NODE)] = pool
     actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
+    archive = LocalArchive(settings, engine)
+    actors.objects[names.archive_actor(NODE)] = archive
     users = UserStore(engine, settings.tenant)
     deps = Dependencies(
         settings=settings,
@@ -419,6 +441,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         for client in made._http if made else ():
             await client.aclose()
         await deps.codi.close()
+        await archive.close()
         for actor in list(actors.objects.values()):
             if isinstance(actor, LocalSessionActor):
                 await actor.close()
