@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections import deque
+from pathlib import Path
 
 import lmdb
 
@@ -19,6 +21,7 @@ from cluster.store.engine import (
     MutationKind,
     key_after,
 )
+from cluster.store.room import NO_SPACE, Room, needed
 
 KEY_LIFE_SECONDS = 3600.0
 _EXPIRED_PER_COMMIT = 4
@@ -36,10 +39,21 @@ class Committer:
         self._meta = env.open_db(b"meta")
         self._keys = env.open_db(b"commit-keys")
         self._key_ages = env.open_db(b"commit-key-ages")
+        self._room = Room(Path(env.path()) / "data.mdb", env.info()["map_size"])
+        self._page_bytes: int = env.stat()["psize"]
         with env.begin() as transaction:
             self.version = self.version_in(transaction)
         self.window = ConflictWindow(self.version)
         self._births: deque[tuple[float, int]] = deque()
+
+    def close(self) -> None:
+        """Let go of the file; the environment stays open."""
+        self._room.close()
+
+    def used_bytes(self) -> int:
+        """Return how much of the file is in use, pages that are free again included."""
+        pages: int = self._env.info()["last_pgno"] + 1
+        return pages * self._page_bytes
 
     def version_in(self, transaction: lmdb.Transaction) -> int:
         """Return the version of the data that a transaction sees."""
@@ -50,14 +64,16 @@ class Committer:
 
         ``now`` is monotonic and ages the conflict window. When the disk or the map is full nothing
         of the batch is written; the commits are then tried one by one, so that a large one does not
-        fail the small ones with it. Raises lmdb.Error or OSError for anything else.
+        fail the small ones with it. Raises lmdb.Error or OSError for
+        anything else.
         """
         self._age(now)
-        try:
-            return self._apply(commits, now)
-        except (lmdb.Error, OSError) as error:
-            if not _is_full(error):
-                raise
+        if self._room.ensure(self.used_bytes(), needed(commits)):
+            try:
+                return self._apply(commits, now)
+            except lmdb.Error as error:
+                if not _is_full(error):
+                    raise
         if len(commits) == 1:
             return [StoreFull("the disk or the store's map is full")]
         return [self.apply([commit], now)[0] for commit in commits]
@@ -176,5 +192,14 @@ def seek(cursor: lmdb.Cursor, key: bytes) -> bool:
     return found
 
 
-def _is_full(error: Exception) -> bool:
-    return isinstance(error, lmdb.MapFullError) or "No space left" in str(error)
+def _is_full(error: lmdb.Error) -> bool:
+    """Tell whether there was no room: in the map, or on the disk in spite of ``Room``.
+
+    LMDB has undone the transaction then. Nothing is pretended: whoever commits next writes and
+    syncs all pages of its own. Where even the page that says which transaction is the last may
+    have been spoilt, LMDB refuses everything from then on, with another error.
+    """
+    # LMDB's errors carry the system's only in their text.
+    return isinstance(error, lmdb.MapFullError) or any(
+        os.strerror(code) in str(error) for code in NO_SPACE
+    )

@@ -113,6 +113,7 @@ class LmdbEngine:
             snapshot.transaction.abort()
         self._snapshots.clear()
         if self._lock_fd is not None:
+            self._committer.close()
             self._env.close()
             os.close(self._lock_fd)
             self._lock_fd = None
@@ -149,8 +150,6 @@ class LmdbEngine:
 
     async def statistics(self) -> dict[str, Any]:
         """Return counters and gauges."""
-        info = self._env.info()
-        page = self._env.stat()["psize"]
         return {
             "commits_total": self._counters.commits,
             "conflicts_total": self._counters.conflicts,
@@ -160,8 +159,8 @@ class LmdbEngine:
             "commits_waiting": self._waiting.qsize(),
             "open_snapshots": len(self._snapshots),
             "conflict_window": len(self._committer.window),
-            "used_bytes": (info["last_pgno"] + 1) * page,
-            "map_bytes": info["map_size"],
+            "used_bytes": self._committer.used_bytes(),
+            "map_bytes": self._map_size,
             "version": self._committed,
         }
 
@@ -226,9 +225,9 @@ class LmdbEngine:
         except asyncio.CancelledError:
             self._answer(batch, await work)
             raise
-        except (lmdb.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it was: nobody may be left waiting
             # After a failed fsync nobody knows what the disk holds: stop, never try again.
-            self._failed = StoreFailed(str(error))
+            self._failed = StoreFailed(f"{type(error).__name__}: {error}")
             for waiting in batch:
                 if not waiting.future.done():
                     waiting.future.set_exception(self._failed)

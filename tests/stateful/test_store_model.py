@@ -1,21 +1,23 @@
-"""Transactions over the embedded engine against a dict: serial results, conflicts, own writes."""
+"""Transactions over each engine against a dict: serial results, conflicts, own writes."""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import tempfile
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.errors import CommitConflict
 from cluster.store import atomic
-from cluster.store.engine import KeyRange, MutationKind
-from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.engine import Engine, KeyRange, MutationKind
 from cluster.store.transaction import Transaction
+from tests.fakes.engines import opened_engine
 
 keys = st.sampled_from([b"a", b"b", b"ba", b"c", b"d\xff", b"e"])
 values = st.binary(min_size=1, max_size=4)
@@ -46,6 +48,7 @@ class StoreMachine(RuleBasedStateMachine):
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.directory = tempfile.TemporaryDirectory()
+        self.opened = AsyncExitStack()
         self.data: dict[bytes, bytes] = {}
         self.history: list[list[KeyRange]] = []
         self.open: dict[int, tuple[Transaction, Model]] = {}
@@ -56,8 +59,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.engine = LmdbEngine(Path(self.directory.name), map_size=16 << 20)
-        self.run(self.engine.open())
+        self.engine = self.run(self.opened.enter_async_context(self.make()))
+
+    def make(self) -> AbstractAsyncContextManager[Engine]:
+        return opened_engine("lmdb", Path(self.directory.name))
 
     def transaction(self, slot: int) -> tuple[Transaction, Model]:
         if slot not in self.open:
@@ -148,11 +153,28 @@ class StoreMachine(RuleBasedStateMachine):
         assert dict(answer.pairs) == self.data
 
     def teardown(self) -> None:
-        if hasattr(self, "engine"):
-            self.run(self.engine.close())
+        self.run(self.opened.aclose())
         self.loop.close()
         self.directory.cleanup()
 
 
+class DoubleMachine(StoreMachine):
+    """The same over the FoundationDB engine and the double of its client."""
+
+    def make(self) -> AbstractAsyncContextManager[Engine]:
+        return opened_engine("fdb_double", Path(self.directory.name))
+
+
+class ClusterMachine(StoreMachine):
+    """The same over a real cluster, when there is one."""
+
+    def make(self) -> AbstractAsyncContextManager[Engine]:
+        return opened_engine("fdb_cluster", Path(self.directory.name))
+
+
 TestStore = StoreMachine.TestCase
 TestStore.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestDouble = DoubleMachine.TestCase
+TestDouble.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestCluster = pytest.mark.fdb(ClusterMachine.TestCase)
+TestCluster.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
