@@ -10,6 +10,7 @@ import aiohttp
 from benchmarks.harness import Report
 from benchmarks.people import PASSWORD, make_users
 from benchmarks.pools import wait_for_pool
+from benchmarks.settling import wait_for_rest
 from coditect import AsyncClient
 from tests.support.server_process import ServerProcess
 
@@ -30,6 +31,7 @@ async def _measure(server: ServerProcess, report: Report) -> None:
     async with AsyncClient(server.url, timeout_seconds=60) as client:
         session_id = (await client.login(email, PASSWORD)).session_id
         await wait_for_pool(server, 2)  # the refill would take the processors
+        await wait_for_rest(server)
         await client.write_file(session_id, "one.txt", b"1")
         headers = {"authorization": f"Bearer {client.access_token}"}
     # aiohttp, since the load must not cost more processor time than what it loads.

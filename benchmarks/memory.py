@@ -12,6 +12,7 @@ import psutil
 from benchmarks.harness import Report
 from benchmarks.people import PASSWORD, make_users, shell
 from benchmarks.pools import wait_for_pool
+from benchmarks.settling import processor_seconds
 from coditect import AsyncClient
 from tests.support.server_process import ServerProcess
 
@@ -58,11 +59,11 @@ async def _measure(server: ServerProcess, report: Report) -> None:
 
 
 async def _by_kind(server: ServerProcess, report: Report) -> None:
-    before = _processor(server)
+    before = processor_seconds(server)
     began = time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
     elapsed = time.monotonic() - began
-    after = _processor(server)
+    after = processor_seconds(server)
     kinds: dict[str, list[psutil.Process]] = defaultdict(list)
     for process in _processes(server):
         kinds[_kind(process)].append(process)
@@ -104,17 +105,6 @@ def _private(server: ServerProcess) -> int:
         except psutil.NoSuchProcess:
             continue
     return total
-
-
-def _processor(server: ServerProcess) -> dict[int, float]:
-    used = {}
-    for process in _processes(server):
-        try:
-            times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        used[process.pid] = times.user + times.system
-    return used
 
 
 def _container_memory(server: ServerProcess) -> float:
