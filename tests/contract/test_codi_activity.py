@@ -16,6 +16,7 @@ from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
+from cluster.codi.feed_client import FeedClient
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
 from tests.support.waiting import wait_until
@@ -80,6 +81,19 @@ async def test_calls_of_people_are_input_and_the_servers_own_are_not(house):
     assert input_at(await house.look()) == pytest.approx(input_at(before))
     await house.client.put_file(house.route, "file", b"x")
     assert input_at(await house.look()) > before.at
+
+
+async def test_following_the_workspace_keeps_nobody_awake_and_goes_on_when_it_is_closed(house):
+    async with FeedClient() as feed:
+        begun = await feed.changes(house.route, "f", -1, 0)
+        following = asyncio.create_task(feed.changes(house.route, "f", begun["cursor"], 30))
+        await feed.look(house.route, ["nothing"])
+        seen = await house.look()
+        assert (seen.busy, seen.input_age) == (0, None)
+        await house.seal(seen.at)
+        await feed.look(house.route, ["nothing"])
+        following.cancel()
+        await asyncio.gather(following, return_exceptions=True)
 
 
 async def test_a_call_under_way_is_told(house):

@@ -27,8 +27,9 @@ from cluster.codi.terminal_protocol import MAX_OFFSET, BadFrame, check_size, par
 _MAX_RUNNING = 16
 _CLOSE_GOING_AWAY = 1001
 
-# Not what a person does: the server asks these by itself, and none of them may be refused.
-_UNWATCHED = frozenset({"epoch", "terminals", "activity", "seal"})
+# What a person does. Everything else the server asks by itself: it keeps no container awake, and a
+# closed one still answers it.
+_PERSONAL = frozenset({"exec", "processes", "tree", "files", "move", "directories"})
 
 Handler = Callable[[Exchange, bytes], Awaitable[None]]
 
@@ -82,11 +83,11 @@ class Routes:
             if name in self._names:
                 raise AgentError(405, "method_not_allowed", f"/{name} does not take it")
             raise not_found(f"call /{name}")
-        if name in _UNWATCHED:
-            await handler(exchange, unquote_to_bytes(rest))
-        else:
+        if name in _PERSONAL:
             with self._activity.answering():
                 await handler(exchange, unquote_to_bytes(rest))
+        else:
+            await handler(exchange, unquote_to_bytes(rest))
         return False
 
     async def close(self, timeout_seconds: float) -> None:
