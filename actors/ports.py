@@ -149,6 +149,7 @@ class Ledger(Protocol):
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        lapsed: str | None = None,
         max_sessions: int | None = None,
     ) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session.
@@ -158,17 +159,35 @@ class Ledger(Protocol):
         missing one is created, taking over the container and its workspace. Raises SlotGone when
         the container is no longer warm, TooManyRequests when the user would have more than
         ``max_sessions``, one place of which is kept for the default session.
+
+        ``lapsed`` is the token of the dead owner's lease that ran out; with another one now the owner
+        lives, and keeps the session. None: the process is known to have ended.
         """
         ...
 
     async def activate(
-        self, session_id: str, *, actor_id: str, node_id: str, now: float, dead_actor_id: str | None
+        self,
+        session_id: str,
+        *,
+        actor_id: str,
+        node_id: str,
+        now: float,
+        dead_actor_id: str | None,
+        lapsed: str | None = None,
     ) -> SessionRecord:
         """Make the actor the owner and raise the epoch. Raises Fenced if another live actor owns it.
 
         ``dead_actor_id`` is the owner that the caller knows to be dead, or the actor itself after
-        its restart.
+        its restart. ``lapsed``: as in ``claim``; Fenced if the lease was renewed meanwhile.
         """
+        ...
+
+    async def renew_lease(self, record: SessionRecord, number: int) -> None:
+        """Renew the owner's lease. ``number`` is another one each time. Raises Fenced."""
+        ...
+
+    async def lease(self, session_id: str) -> str:
+        """Return the token of a session's lease, which each renewal and each new epoch changes."""
         ...
 
     async def passivate(self, record: SessionRecord) -> None:
@@ -271,6 +290,7 @@ class ActorSettings:
     container_pids: int
     container_image: str
     egress: str
+    owner_lease: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

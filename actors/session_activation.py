@@ -16,9 +16,11 @@ from actors import session_messages as messages
 from actors.attachments import Attachments
 from actors.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransition, NotBound
 from actors.events import EventRing
+from actors.lease import LeaseRules
 from actors.ports import Services
 from actors.records import ContainerHandle, SessionRecord, TerminalMark
 from actors.session import SessionMachine, SessionRules
+from actors.session_lease import LeaseKeeper
 from actors.session_stats import SessionStats
 from actors.session_work import SessionWork
 from actors.session_writer import SessionWriter
@@ -63,9 +65,12 @@ class Activation:
         self._on_broken = on_broken
         self._last_activity = record.last_activity
         self._tasks = Tasks()
+        rules_of_lease = LeaseRules(services.settings.owner_lease)
+        self.lease = LeaseKeeper(self.writer, services.clock, rules_of_lease)
         self._work = SessionWork(
             services,
             self.writer,
+            lease=self.lease,
             overlay=self._overlay,
             terminals=lambda: self.terminals,
             background=background,
@@ -81,6 +86,7 @@ class Activation:
         record = self.writer.record
         if handle is not None and handle.container_id != record.container_id:
             handle = None
+        self._tasks.spawn("keep lease", self._keep_lease())
         self._tasks.spawn("save session", self._save_forever())
         self._tasks.spawn("session time", self._tick_forever())
         self._stats.activations += 1
@@ -243,6 +249,12 @@ class Activation:
         if self._watching is not None and self._watching is not asyncio.current_task():
             self._watching.cancel()
         self._watching = None
+
+    async def _keep_lease(self) -> None:
+        try:
+            await self.lease.run()
+        except Fenced as fenced:
+            self.step(messages.FencedOff(fenced.current))
 
     async def _save_forever(self) -> None:
         """Bring the record up to date whenever it is behind; the newest state, not each of them."""

@@ -4,9 +4,9 @@ An actor is *warm* (holds no session) or holds exactly one ``Activation``. It co
 ways: ``bind`` by the pool that claimed it; its own start, when the store says that it owns a session
 (this process is then the successor of one that died); or a question about a session that the store
 says it owns. It lets go when the session ends or goes passive, and when it is fenced off. If it was
-fenced off and the store still names *this* actor as the owner, another process of the same name
-rules, or a write of its own was never answered: ``run`` then raises, the process ends, and whichever
-process is left starts from the store.
+fenced off after its lease had run out, it was stopped or cut off for long; if the store still names
+*this* actor as the owner, another process of the same name rules, or a write of its own was never
+answered: ``run`` then raises, the process ends, and whichever process is left starts from the store.
 """
 
 from __future__ import annotations
@@ -206,7 +206,9 @@ class SessionHolder:
         self._background.spawn("after release", self._after_release(activation, reason))
 
     async def _after_release(self, activation: Activation, reason: messages.ReleaseReason) -> None:
-        if reason is messages.ReleaseReason.FENCED and await self._superseded(activation):
+        if reason is messages.ReleaseReason.FENCED and (
+            activation.lease.has_run_out or await self._superseded(activation)
+        ):
             mine = activation.writer.record
             self._end_with(Fenced(mine.session_id, mine.epoch, mine.epoch + 1))
             return

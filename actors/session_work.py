@@ -24,6 +24,7 @@ from actors.records import (
     SessionRecord,
     TerminalMark,
 )
+from actors.session_lease import LeaseKeeper
 from actors.session_writer import WRITE_SECONDS, Change, SessionWriter, within
 from actors.tasks import Tasks
 
@@ -46,12 +47,14 @@ class SessionWork:
         services: Services,
         writer: SessionWriter,
         *,
+        lease: LeaseKeeper,
         overlay: Change,
         terminals: Callable[[], Mapping[str, TerminalMark]],
         background: Tasks,
     ) -> None:
         self._services = services
         self._writer = writer
+        self._lease = lease
         self._overlay = overlay
         self._terminals = terminals
         self._background = background
@@ -112,6 +115,7 @@ class SessionWork:
             container = self._container_record(session)
             put = services.ledger.put_container(container)
             await within(WRITE_SECONDS, "record of the container", put)
+            await self._lease.hold()
             launch = services.runtime.launch(self._spec(container, session.epoch))
             handle = await within(
                 services.settings.launch_timeout, "start of the container", launch
@@ -228,6 +232,7 @@ class SessionWork:
             if not command.forced:
                 if command.container_id is not None:
                     await self._remove_container(command.container_id, command.handle, 0.0)
+                await self._lease.hold()
                 workspace = self._writer.record.workspace_id
                 removal = self._services.runtime.delete_workspace(workspace)
                 await within(WORKSPACE_SECONDS, "removal of the workspace", removal)
@@ -264,6 +269,7 @@ class SessionWork:
     ) -> None:
         handle = handle or await self._stored_handle(container_id)
         if handle is not None:
+            await self._lease.hold()
             stop = self._services.runtime.stop(handle, grace)
             await within(grace + STOP_SLACK_SECONDS, "stop of the container", stop)
         removal = self._services.ledger.remove_container(container_id)

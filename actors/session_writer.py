@@ -86,6 +86,15 @@ class SessionWriter:
         """Raise the epoch for a new container."""
         return await self._exclusive("raise of the epoch", self._ledger.new_container_epoch)
 
+    async def renew_lease(self, number: int) -> None:
+        """Renew the owner's lease, between two writes: each may raise the epoch that it names."""
+
+        async def write(record: SessionRecord) -> SessionRecord:
+            await self._ledger.renew_lease(record, number)
+            return record
+
+        await self._exclusive("renewal of the lease", write)
+
     async def passivate(self, change: Change) -> None:
         """Commit a change and give ownership back."""
 

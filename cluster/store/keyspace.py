@@ -3,6 +3,7 @@
     (tenant, "sessions", session_id)                       SessionRecord
     (tenant, "session_names", user_id, name)               session_id of the live session
     (tenant, "bindings", actor_id)                         session_id that the actor owns
+    (tenant, "leases", session_id)                         the owner's last renewal, see actors/lease.py
     (tenant, "containers", container_id)                   ContainerRecord
     (tenant, "user_containers", user_id, container_id)     {assigned_at}
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
@@ -76,6 +77,7 @@ class Keyspace:
         self.sessions = Directory(tenant_id, "sessions")
         self.session_names = Directory(tenant_id, "session_names")
         self.bindings = Directory(tenant_id, "bindings")
+        self.leases = Directory(tenant_id, "leases")
         self.containers = Directory(tenant_id, "containers")
         self.user_containers = Directory(tenant_id, "user_containers")
         self.left_workspaces = Directory(tenant_id, "left_workspaces")

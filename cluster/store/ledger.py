@@ -17,7 +17,7 @@ from actors.records import (
     SessionPhase,
     SessionRecord,
 )
-from cluster.store import containers, idempotency, idleness, manifests, sessions
+from cluster.store import containers, idempotency, idleness, leases, manifests, sessions
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
@@ -63,6 +63,7 @@ class StoreLedger:
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        lapsed: str | None = None,
         max_sessions: int | None = None,
     ) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session."""
@@ -81,11 +82,25 @@ class StoreLedger:
             last_activity=now,
         )
         return await transact(
-            self._engine, _claim, self._keys, blank, container_id, dead_actor_id, max_sessions
+            self._engine,
+            _claim,
+            self._keys,
+            blank,
+            container_id,
+            dead_actor_id,
+            lapsed,
+            max_sessions,
         )
 
     async def activate(
-        self, session_id: str, *, actor_id: str, node_id: str, now: float, dead_actor_id: str | None
+        self,
+        session_id: str,
+        *,
+        actor_id: str,
+        node_id: str,
+        now: float,
+        dead_actor_id: str | None,
+        lapsed: str | None = None,
     ) -> SessionRecord:
         """Make the actor the owner and raise the epoch."""
         return await transact(
@@ -97,7 +112,16 @@ class StoreLedger:
             node_id=node_id,
             now=now,
             dead_actor_id=dead_actor_id,
+            lapsed=lapsed,
         )
+
+    async def renew_lease(self, record: SessionRecord, number: int) -> None:
+        """Renew the owner's lease."""
+        await transact(self._engine, leases.renew, self._keys, record, number)
+
+    async def lease(self, session_id: str) -> str:
+        """Return the token of a session's lease."""
+        return await transact(self._engine, leases.token, self._keys, session_id)
 
     async def passivate(self, record: SessionRecord) -> None:
         """Give ownership back."""
@@ -228,6 +252,7 @@ async def _claim(
     blank: SessionRecord,
     container_id: str | None,
     dead_actor_id: str | None,
+    lapsed: str | None,
     max_sessions: int | None,
 ) -> Claim:
     # One round trip for what is read below one by one: this is the path of every login.
@@ -243,6 +268,10 @@ async def _claim(
         record = await sessions.create(tr, keys, blank, container_id, now)
         return Claim(session=record, created=True, won=True)
     if existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
+        return sessions.lost(existing)
+    if existing.owner_actor_id is not None and not await leases.is_still(
+        tr, keys, existing.session_id, lapsed
+    ):
         return sessions.lost(existing)
     record = sessions.set_owner(tr, keys, existing, actor_id, node_id, now)
     return Claim(session=record, created=False, won=True)

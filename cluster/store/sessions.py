@@ -7,7 +7,7 @@ import json
 from actors.errors import Fenced, NotFound, SlotGone, TooManyRequests
 from actors.names import DEFAULT_SESSION
 from actors.records import Claim, ContainerRecord, ContainerStatus, SessionPhase, SessionRecord
-from cluster.store import containers
+from cluster.store import containers, leases
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.engine import KeyRange, key_after
 from cluster.store.keyspace import Keyspace
@@ -101,12 +101,17 @@ async def activate(
     node_id: str,
     now: float,
     dead_actor_id: str | None,
+    lapsed: str | None,
 ) -> SessionRecord:
     """Make the actor the owner. Raises NotFound, or Fenced when another actor than the dead one owns."""
     record = await get(tr, keys, session_id)
     if record is None:
         raise NotFound("session", session_id)
     if record.owner_actor_id not in {None, dead_actor_id, actor_id}:
+        raise Fenced(session_id, record.epoch, record.epoch)
+    if record.owner_actor_id is not None and not await leases.is_still(
+        tr, keys, session_id, lapsed
+    ):
         raise Fenced(session_id, record.epoch, record.epoch)
     return set_owner(tr, keys, record, actor_id, node_id, now)
 
@@ -122,6 +127,7 @@ async def end(
         return False
     await require(tr, keys, record)
     tr.clear(keys.sessions.key(record.session_id))
+    tr.clear(keys.leases.key(record.session_id))
     tr.clear(keys.idleness.key(record.session_id))
     name = keys.session_names.key(record.user_id, record.name)
     if await tr.get(name) == record.session_id.encode():

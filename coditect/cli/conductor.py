@@ -19,6 +19,7 @@ from typing import Any
 
 import ray
 from ray import serve
+from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 
 from actors import names
@@ -33,6 +34,8 @@ from serve_app.bootstrap import ensure_admin
 
 SUPERVISOR_SECONDS = 60.0
 SERVE_SECONDS = 90.0
+SERVE_TRIES = 5
+SERVE_PAUSE_SECONDS = 0.5
 FIRST_SLOT_SECONDS = 60.0
 
 
@@ -90,9 +93,21 @@ async def _serve(wiring: NodeWiring) -> None:
         )
         serve.run(build(wiring), name=APPLICATION, route_prefix="/")
 
+    async def start_patiently() -> None:
+        # Serve gives up when a call between its own actors is lost; the same again goes on from there.
+        for _ in range(SERVE_TRIES - 1):
+            try:
+                await asyncio.to_thread(start)
+            except (RuntimeError, RayError) as error:
+                sys.stderr.write(f"the ingress is started again: {error}\n")
+            else:
+                return
+            await asyncio.sleep(SERVE_PAUSE_SECONDS)
+        await asyncio.to_thread(start)
+
     try:
         async with asyncio.timeout(SERVE_SECONDS):
-            await asyncio.to_thread(start)
+            await start_patiently()
     except TimeoutError:
         raise DeadlineExceeded("the start of the ingress", SERVE_SECONDS) from None
 

@@ -185,6 +185,47 @@ async def test_nobody_activates_what_another_actor_owns_or_what_is_not_there(led
         await ledger.activate("s9", actor_id="a2", node_id="n", now=NOW, dead_actor_id=None)
 
 
+async def test_a_lease_that_is_renewed_meanwhile_keeps_its_owner(ledger):
+    made = await claim(ledger)
+    seen = await ledger.lease("s1")
+    await ledger.renew_lease(made.session, 1)
+    assert await ledger.lease("s1") != seen
+    assert not (await claim(ledger, actor_id="a2", dead_actor_id="a1", lapsed=seen)).won
+    with pytest.raises(Fenced):
+        await ledger.activate(
+            "s1", actor_id="a2", node_id="n", now=NOW, dead_actor_id="a1", lapsed=seen
+        )
+    with pytest.raises(Fenced):
+        await ledger.activate(
+            "s1", actor_id="a1", node_id="n", now=NOW, dead_actor_id="a1", lapsed=seen
+        )
+    assert await ledger.session("s1") == made.session
+
+
+async def test_a_lease_that_stays_the_same_is_lost_with_the_session(ledger):
+    made = await claim(ledger)
+    await ledger.renew_lease(made.session, 1)
+    seen = await ledger.lease("s1")
+    taken = await claim(ledger, actor_id="a2", dead_actor_id="a1", lapsed=seen)
+    assert taken.won
+    assert taken.session.epoch == made.session.epoch + 1
+    assert await ledger.lease("s1") != seen
+    with pytest.raises(Fenced):
+        await ledger.renew_lease(made.session, 2)
+    await ledger.end_session(taken.session)
+    with pytest.raises(Fenced):
+        await ledger.renew_lease(taken.session, 3)
+
+
+async def test_a_passive_session_has_no_lease_to_wait_for(ledger):
+    made = await claim(ledger)
+    seen = await ledger.lease("s1")
+    await ledger.renew_lease(made.session, 1)
+    await ledger.passivate(made.session)
+    taken = await claim(ledger, actor_id="a2", dead_actor_id="a1", lapsed=seen)
+    assert taken.won
+
+
 async def test_a_passive_session_keeps_its_state_and_has_no_owner(ledger):
     record = (await claim(ledger)).session
     await ledger.passivate(record.model_copy(update={"workspace_state": {"a": 1}}))

@@ -27,6 +27,7 @@ from actors.records import (
 class MemoryLedger:
     """Each method is one step, as a transaction is.
 
+    Renewals of leases are neither refused, lost nor counted: they come when they like.
     ``refuse`` holds errors that the next writes raise without writing, ``lose`` errors that they raise
     although they wrote. ``writes`` names every write that was committed.
     """
@@ -39,6 +40,7 @@ class MemoryLedger:
         self.left: dict[tuple[str, str], float] = {}
         self.told: dict[str, Idleness] = {}
         self.writes: list[str] = []
+        self.leases: dict[str, int] = {}
         self._answers: dict[str, object] = {}
         self._clock = clock
 
@@ -85,11 +87,12 @@ class MemoryLedger:
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        lapsed: str | None = None,
         max_sessions: int | None = None,
     ) -> Claim:
         await self._begin()
         existing = self._of_user(user_id, name)
-        if existing is not None and existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
+        if existing is not None and not self._is_free(existing, dead_actor_id, actor_id, lapsed):
             return Claim(session=existing, created=False, won=False)
         if existing is not None:
             record = _owned(existing, actor_id, node_id, now)
@@ -117,18 +120,34 @@ class MemoryLedger:
         return Claim(session=record, created=existing is None, won=True)
 
     async def activate(
-        self, session_id: str, *, actor_id: str, node_id: str, now: float, dead_actor_id: str | None
+        self,
+        session_id: str,
+        *,
+        actor_id: str,
+        node_id: str,
+        now: float,
+        dead_actor_id: str | None,
+        lapsed: str | None = None,
     ) -> SessionRecord:
         await self._begin()
         record = self.stored.get(session_id)
         if record is None:
             raise NotFound("session", session_id)
-        if record.owner_actor_id not in {None, dead_actor_id, actor_id}:
+        if not self._is_free(record, dead_actor_id, actor_id, lapsed):
             raise Fenced(session_id, record.epoch, record.epoch)
         owned = _owned(record, actor_id, node_id, now)
         self.stored[session_id] = owned
         self._end("activate")
         return owned
+
+    async def renew_lease(self, record: SessionRecord, number: int) -> None:
+        await asyncio.sleep(0)
+        self._require(record)
+        self.leases[record.session_id] = number
+
+    async def lease(self, session_id: str) -> str:
+        await asyncio.sleep(0)
+        return self._token(session_id)
 
     async def passivate(self, record: SessionRecord) -> None:
         await self._begin()
@@ -252,6 +271,19 @@ class MemoryLedger:
         self.writes.append(name)
         if self.lose:
             raise self.lose.popleft()
+
+    def _token(self, session_id: str) -> str:
+        record = self.stored.get(session_id)
+        return f"{record.epoch if record else 0}/{self.leases.get(session_id, '')}"
+
+    def _is_free(
+        self, record: SessionRecord, dead: str | None, actor_id: str, lapsed: str | None
+    ) -> bool:
+        owner = record.owner_actor_id
+        if owner is None:
+            return True
+        still = lapsed is None or self._token(record.session_id) == lapsed
+        return still and owner in {dead, actor_id}
 
     def _require(self, mine: SessionRecord) -> SessionRecord:
         stored = self.stored.get(mine.session_id)
