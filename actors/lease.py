@@ -10,6 +10,9 @@ commits. Between the two lies what the clocks may drift apart::
     store        committed
     taker               read, answer ─────────── patience ─────────────▶ commits, if the token is the same
 
+An owner that has not renewed since it became the owner holds no lease yet: it may be replaced at once.
+A renewal of it that is still under way is then refused, since the epoch has been raised.
+
 The epoch fences what reaches the store or CODI. The lease is for what neither of them sees: starting
 and stopping containers, and removing a workspace.
 """
@@ -38,6 +41,16 @@ class LeaseRules:
     def patience(self) -> float:
         """Seconds for which a token must stay the same, on the clock of whoever watches it."""
         return self.seconds * (1 + self.drift) / (1 - self.drift)
+
+
+def token(epoch: int, number: int | None) -> str:
+    """Return the token of a lease: another one for each epoch and renewal; None before the first."""
+    return f"{epoch}/{'' if number is None else number}"
+
+
+def was_renewed(lease: str) -> bool:
+    """Whether the owner renewed its lease since it became the owner."""
+    return not lease.endswith("/")
 
 
 class Lease:
@@ -69,6 +82,8 @@ class LeaseWatch:
 
     def has_lapsed(self, session_id: str, token: str, now: float) -> bool:
         """Note a token that was read, ``now`` being after its answer; true if it may be taken over."""
+        if not was_renewed(token):
+            return True
         known = self._seen.get(session_id)
         if known is None or known[0] != token:
             self._seen[session_id] = (token, now)

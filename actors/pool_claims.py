@@ -2,8 +2,8 @@
 
 The store decides. What is picked here is only a proposal: the transaction refuses a container that
 is no longer warm (``SlotGone``: the next one is tried), and answers with the owner when somebody
-else has the session (it is returned if it lives, and taken over if it does not; the raised epoch
-keeps a takeover safe even when the old owner lives after all).
+else has the session (it is returned if it lives, and taken over once ``pool_owners`` knows that it does
+not act any more; the raised epoch fences it in any case).
 
 Opening is idempotent by what it is: a user has one session of a name, and the same call again finds
 the one that the first made. No answer is kept under the caller's key: a late repetition would be
@@ -27,6 +27,7 @@ from actors.errors import (
     SlotGone,
     Unavailable,
 )
+from actors.pool_owners import Owners, Takeover
 from actors.pool_slots import Slot
 from actors.pool_warm import SessionActors, WarmPools
 from actors.ports import Services
@@ -35,8 +36,6 @@ from actors.statistics import Histogram
 from actors.tasks import Tasks
 
 MAX_ATTEMPTS = 5
-PING_SECONDS = 2.0
-SUSPECT_PING_SECONDS = 0.75
 BIND_SECONDS = 5.0
 UNCERTAIN = (CommitUnknown, Unavailable, DeadlineExceeded)
 
@@ -58,6 +57,7 @@ class Claims:
     ) -> None:
         self._services = services
         self._actors = actors
+        self._owners = Owners(services, actors)
         self._pools = pools
         self._tasks = tasks
         self._opening: dict[str, asyncio.Task[Opened]] = {}
@@ -104,9 +104,7 @@ class Claims:
         return opened
 
     async def _open(self, request: OpenRequest, suspect: str | None) -> Opened:
-        dead = (
-            suspect if suspect and not await self._answers(suspect, SUSPECT_PING_SECONDS) else None
-        )
+        dead = await self._takeover(request, suspect) if suspect else None
         created = warm_container = False
         for _ in range(MAX_ATTEMPTS):
             actor, warm_actor = self._pools.actors.reserve(), True
@@ -127,25 +125,37 @@ class Claims:
             warm_container |= used
             owner = session.owner_actor_id
             if owner != actor.slot_id:
-                if owner is not None and await self._answers(owner):
+                if owner is not None and await self._owners.answers(owner):
                     return _opened(session, owner, created, warm_container=warm_container)
-            elif await self._bind(session, container.payload if container and used else None, key):
-                return Opened(
-                    session_id=session.session_id,
-                    actor_id=actor.slot_id,
-                    created=created,
-                    warm_actor=warm_actor,
-                    warm_container=warm_container,
-                )
-            dead = owner
-            self.takeovers += owner is not None
+                dead = await self._owners.until_free(session)
+            else:
+                handle = container.payload if container and used else None
+                bound, dead = await self._bind(session, handle, key)
+                if bound:
+                    return Opened(
+                        session_id=session.session_id,
+                        actor_id=actor.slot_id,
+                        created=created,
+                        warm_actor=warm_actor,
+                        warm_container=warm_container,
+                    )
+            self.takeovers += dead is not None
         raise Unavailable("pool", f"no slot held in {MAX_ATTEMPTS} attempts")
 
-    async def _held(self, request: OpenRequest, dead: str | None) -> Opened | None:
+    async def _takeover(self, request: OpenRequest, suspect: str) -> Takeover | None:
+        """Return the right to replace an owner that its caller found silent; None if it lives."""
+        session = await self._services.ledger.session_of_user(request.user_id, request.name)
+        if session is None or session.owner_actor_id != suspect:
+            return None
+        return await self._owners.until_free(session)
+
+    async def _held(self, request: OpenRequest, dead: Takeover | None) -> Opened | None:
         """Return the session if a live actor holds it already, without waiting for a new one."""
         session = await self._services.ledger.session_of_user(request.user_id, request.name)
         owner = session.owner_actor_id if session else None
-        if session is None or owner is None or owner == dead or not await self._answers(owner):
+        if session is None or owner is None or (dead is not None and owner == dead.actor_id):
+            return None
+        if not await self._owners.answers(owner):
             return None
         return _opened(session, owner, created=False, warm_container=False)
 
@@ -154,7 +164,7 @@ class Claims:
         request: OpenRequest,
         actor: Slot,
         container: Slot | None,
-        dead: str | None,
+        dead: Takeover | None,
     ) -> Claim | None:
         """Commit the claim and settle both reservations; None if the container was gone."""
         services, pools = self._services, self._pools
@@ -170,7 +180,8 @@ class Claims:
                 node_id=services.settings.node_id,
                 container_id=container.slot_id if container else None,
                 now=services.clock.now(),
-                dead_actor_id=dead,
+                dead_actor_id=dead.actor_id if dead else None,
+                lapsed=dead.lapsed if dead else None,
                 max_sessions=services.settings.max_sessions_per_user,
             )
         except SlotGone as gone:
@@ -199,22 +210,19 @@ class Claims:
             pools.put_back(actor)
         return claim
 
-    async def _bind(self, session: SessionRecord, handle: ContainerHandle | None, key: str) -> bool:
+    async def _bind(
+        self, session: SessionRecord, handle: ContainerHandle | None, key: str
+    ) -> tuple[bool, Takeover | None]:
+        """Bind the owner; if it could not be, return the right to replace it, None if it lives."""
         owner = session.owner_actor_id
         assert owner is not None
         try:
             await self._actors.bind(owner, session, handle, key, BIND_SECONDS)
-        except (Unavailable, DeadlineExceeded, NotBound, PreconditionFailed, Fenced):
-            return False
-        return True
-
-    async def _answers(self, actor_id: str, seconds: float = PING_SECONDS) -> bool:
-        """Whether an actor lives; one that a caller found silent already gets less time to say so."""
-        try:
-            await self._actors.ping(actor_id, seconds)
+        except (NotBound, PreconditionFailed, Fenced):
+            return False, Takeover(owner, None)  # its own word: it does not hold the session
         except (Unavailable, DeadlineExceeded):
-            return False
-        return True
+            return False, await self._owners.until_free(session)
+        return True, None
 
 
 def _opened(session: SessionRecord, owner: str, created: bool, *, warm_container: bool) -> Opened:

@@ -24,7 +24,9 @@ from actors.errors import (
     InvalidArgument,
     NotBound,
     PreconditionFailed,
+    Unavailable,
 )
+from actors.lease import LeaseRules, LeaseWatch
 from actors.ports import ActorSettings, Services
 from actors.records import ContainerHandle, SessionRecord
 from actors.session import SessionRules
@@ -82,6 +84,7 @@ class SessionHolder:
         self._jitter = jitter
         self.rules = rules or rules_from(services.settings)
         self._activation: Activation | None = None
+        self._watch = LeaseWatch(LeaseRules(services.settings.owner_lease))
         self._binding = asyncio.Lock()
         self._background = Tasks(limit=1000)
         self.started = False
@@ -168,18 +171,34 @@ class SessionHolder:
         record = await within(WRITE_SECONDS, "look-up of the session", look)
         if record is None or session_id not in {None, record.session_id}:
             return None
+        lapsed = await self._lapsed(record)
         activate = ledger.activate(
             record.session_id,
             actor_id=self._actor_id,
             node_id=settings.node_id,
             now=self._services.clock.now(),
             dead_actor_id=self._actor_id,
+            lapsed=lapsed,
         )
         try:
             record = await within(WRITE_SECONDS, "activation of the session", activate)
         except Fenced:
             return None
         return self._activate(record, None)
+
+    async def _lapsed(self, record: SessionRecord) -> str | None:
+        """Return the token of the lease that this actor's last process let run out.
+
+        None if that process ran on this node, which has seen it end. Raises Unavailable while it may
+        still act elsewhere.
+        """
+        if record.owner_node_id in {None, self._services.settings.node_id}:
+            return None
+        look = self._services.ledger.lease(record.session_id)
+        token = await within(WRITE_SECONDS, "read of the lease", look)
+        if not self._watch.has_lapsed(record.session_id, token, self._services.clock.monotonic()):
+            raise Unavailable("the session's owner", "its last process may still act")
+        return token
 
     def _activate(self, record: SessionRecord, handle: ContainerHandle | None) -> Activation:
         logger.info("actor %s holds %s, epoch %d", self._actor_id, record.session_id, record.epoch)

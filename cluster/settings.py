@@ -155,6 +155,9 @@ class Settings(BaseModel):
     max_keep_awake: float = Field(
         7 * 86400.0, ge=60, description="longest time for which sleep can be vetoed"
     )
+    owner_lease: float = Field(
+        10.0, ge=2, le=600, description="an owner that cannot renew for this long may be replaced"
+    )
     max_sessions_per_user: int = Field(8, ge=1, le=1000, description="live sessions of one user")
 
     # Health

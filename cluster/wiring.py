@@ -127,6 +127,7 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         container_pids=settings.container_pids,
         container_image=settings.workspace_image,
         egress=settings.egress.value,
+        owner_lease=settings.owner_lease,
     )
 
 

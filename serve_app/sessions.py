@@ -36,6 +36,7 @@ OPEN_SECONDS = 45.0
 ROUTE_SECONDS = 45.0
 REPLACEMENT_SECONDS = 15.0
 HUNG_SECONDS = 6.0
+POOL_RESTART_SECONDS = 10.0
 MAX_TRIES = 40
 MAX_KNOWN = 20_000
 _FIRST_PAUSE = 0.02
@@ -74,6 +75,7 @@ class SessionGateway:
         self._call_seconds = call_seconds
         self._owners: OrderedDict[str, Owner] = OrderedDict()
         self._routes: OrderedDict[str, Route] = OrderedDict()
+        self._silent: OrderedDict[str, str] = OrderedDict()
 
     # ---- opening --------------------------------------------------------------------------------
 
@@ -104,16 +106,25 @@ class SessionGateway:
     async def _open_in_pool(
         self, user_id: str, name: str, key: str, *, dead_actor_id: str | None
     ) -> Opened:
-        opened: Opened = await self._actors.call(
-            self._pool,
-            "open_session",
-            user_id=user_id,
-            name=name,
-            key=key,
-            dead_actor_id=dead_actor_id,
-            timeout_seconds=OPEN_SECONDS,
-        )
-        return opened
+        give_up_at = self._clock.monotonic() + POOL_RESTART_SECONDS
+        while True:
+            try:
+                opened: Opened = await self._actors.call(
+                    self._pool,
+                    "open_session",
+                    user_id=user_id,
+                    name=name,
+                    key=key,
+                    dead_actor_id=dead_actor_id,
+                    timeout_seconds=OPEN_SECONDS,
+                )
+            except Unavailable as error:
+                # Ray restarts a pool, and a call that was lost may be made again: see pool_claims.
+                if error.component != self._pool or self._clock.monotonic() > give_up_at:
+                    raise
+            else:
+                return opened
+            await self._clock.sleep(_LONGEST_PAUSE)
 
     # ---- asking the owner -----------------------------------------------------------------------
 
@@ -158,13 +169,14 @@ class SessionGateway:
 
         Raises NotFound for a session that is not there (any more), DeadlineExceeded when no owner
         answered in time, and whatever the owner raised. ``wake=False``: a passive session's record is
-        returned instead of a call.
+        returned instead of a call. An owner that said nothing at all is suspected by the next call,
+        which has the pool look at it, and replace it once its lease has run out.
         """
         limit = timeout_seconds or self._call_seconds
         deadline = self._clock.monotonic() + limit
         pause = _FIRST_PAUSE
         silent_since: float | None = None
-        dead: str | None = None
+        dead = self._silent.get(session_id)
         for _ in range(MAX_TRIES):
             left = deadline - self._clock.monotonic()
             if left <= 0:
@@ -174,11 +186,17 @@ class SessionGateway:
                 return await self._ledger.session(session_id)
             if owner.actor_id is None or owner.actor_id == dead:
                 owner = await self._reopen(owner, dead)
+                self._silent.pop(session_id, None)
+                dead = None
             name = names.session_actor(str(owner.actor_id))
             try:
                 return await self._actors.call(
                     name, method, session_id, *args, timeout_seconds=left
                 )
+            except DeadlineExceeded as error:
+                if error.what == f"{name}.{method}":
+                    self._suspect(session_id, str(owner.actor_id))
+                raise
             except (NotBound, Fenced):
                 self.forget(session_id)
             except ActorGone:
@@ -263,6 +281,12 @@ class SessionGateway:
         return route
 
     # ---- who owns what --------------------------------------------------------------------------
+
+    def _suspect(self, session_id: str, actor_id: str) -> None:
+        self._silent[session_id] = actor_id
+        self._silent.move_to_end(session_id)
+        while len(self._silent) > MAX_KNOWN:
+            self._silent.popitem(last=False)
 
     def forget(self, session_id: str) -> None:
         """Look the session up again at its next use."""

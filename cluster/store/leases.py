@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from actors import lease
 from actors.errors import Fenced
 from actors.records import SessionRecord
 from cluster.store.codec import decode_optional
@@ -22,9 +23,9 @@ async def renew(tr: Transaction, keys: Keyspace, mine: SessionRecord, number: in
 async def token(tr: Transaction, keys: Keyspace, session_id: str) -> str:
     """Return what each renewal and each new epoch changes; of a session that is gone as well."""
     wanted = [keys.sessions.key(session_id), keys.leases.key(session_id)]
-    session, lease = await tr.get_many(wanted)
+    session, renewal = await tr.get_many(wanted)
     record = decode_optional(SessionRecord, session)
-    return f"{record.epoch if record else 0}/{(lease or b'').decode()}"
+    return lease.token(record.epoch if record else 0, int(renewal) if renewal else None)
 
 
 async def is_still(tr: Transaction, keys: Keyspace, session_id: str, seen: str | None) -> bool:

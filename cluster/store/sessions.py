@@ -86,6 +86,7 @@ def set_owner(
             "updated_at": now,
         }
     )
+    tr.clear(keys.leases.key(record.session_id))
     if actor_id is not None:
         tr.set(keys.bindings.key(actor_id), record.session_id.encode())
     put(tr, keys, changed)

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone, TooManyRequests
+from actors.lease import token
 from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
 from actors.records import (
@@ -116,6 +117,7 @@ class MemoryLedger:
                 container_id,
             )
         self.stored[record.session_id] = record
+        self.leases.pop(record.session_id, None)
         self._end("claim")
         return Claim(session=record, created=existing is None, won=True)
 
@@ -137,6 +139,7 @@ class MemoryLedger:
             raise Fenced(session_id, record.epoch, record.epoch)
         owned = _owned(record, actor_id, node_id, now)
         self.stored[session_id] = owned
+        self.leases.pop(session_id, None)
         self._end("activate")
         return owned
 
@@ -260,6 +263,7 @@ class MemoryLedger:
         """Make another actor the owner, as after a partition."""
         owned = _owned(self.stored[session_id], actor_id, "node-2", self._clock.now())
         self.stored[session_id] = owned
+        self.leases.pop(session_id, None)
         return owned
 
     async def _begin(self) -> None:
@@ -274,7 +278,7 @@ class MemoryLedger:
 
     def _token(self, session_id: str) -> str:
         record = self.stored.get(session_id)
-        return f"{record.epoch if record else 0}/{self.leases.get(session_id, '')}"
+        return token(record.epoch if record else 0, self.leases.get(session_id))
 
     def _is_free(
         self, record: SessionRecord, dead: str | None, actor_id: str, lapsed: str | None

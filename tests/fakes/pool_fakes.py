@@ -10,6 +10,7 @@ from typing import Any
 
 from actors.errors import ActorGone, CoditectError, DeadlineExceeded, SlotGone, Unavailable
 from actors.idleness import IdleRules, Signal
+from actors.lease import token
 from actors.ports import ActorSettings, Services
 from actors.records import (
     Claim,
@@ -176,6 +177,7 @@ class PoolLedger:
         self.commit_first = False
         self.passivated: list[str] = []
         self.left: dict[str, float] = {}
+        self.leases: dict[str, int] = {}
 
     async def session(self, session_id: str) -> SessionRecord | None:
         return self.sessions_by_id.get(session_id)
@@ -207,6 +209,7 @@ class PoolLedger:
         container_id: str | None,
         now: float,
         dead_actor_id: str | None = None,
+        lapsed: str | None = None,
         max_sessions: int | None = None,
     ) -> Claim:
         await asyncio.sleep(0)
@@ -239,14 +242,25 @@ class PoolLedger:
                 epoch=0,
             )
         won = session.owner_actor_id in {None, dead_actor_id, actor_id}
+        if lapsed is not None and await self.lease(session.session_id) != lapsed:
+            won = False
         if won:
             session = session.model_copy(
-                update={"owner_actor_id": actor_id, "epoch": session.epoch + 1}
+                update={
+                    "owner_actor_id": actor_id,
+                    "owner_node_id": node_id,
+                    "epoch": session.epoch + 1,
+                }
             )
+            self.leases.pop(session.session_id, None)
             self.sessions_by_id[session.session_id] = session
         if self.errors:
             raise self.errors.pop(0)
         return Claim(session=session, created=created, won=won)
+
+    async def lease(self, session_id: str) -> str:
+        session = self.sessions_by_id.get(session_id)
+        return token(session.epoch if session else 0, self.leases.get(session_id))
 
     async def passivate(self, record: SessionRecord) -> None:
         self.passivated.append(record.session_id)
