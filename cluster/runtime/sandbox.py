@@ -7,6 +7,7 @@ watches and stops every container, whoever launched it. See ``docs/design/sandbo
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import threading
 from collections.abc import Sequence
@@ -25,6 +26,8 @@ from cluster.runtime.launch import AgentProgram, Launch, Prepared
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.threads import in_thread, run_to_the_end
 from cluster.runtime.workspaces import Workspaces, check_id
+
+logger = logging.getLogger(__name__)
 
 _MONITOR_SECONDS = 1.0
 _SAME_MOMENT_SECONDS = 3.0
@@ -102,6 +105,7 @@ class SandboxRuntime:
         attempt: Launch | None = None
         try:
             async with asyncio.timeout(self._launch_timeout):
+                await self._vacate(spec)
                 attempt = Launch(await self._prepare(spec), self._registry)
                 return await attempt.run()
         except BaseException as error:
@@ -114,6 +118,32 @@ class SandboxRuntime:
                 reason_ = f"{error} ({words})" if words else str(error)
                 raise LaunchFailed(spec.container_id, reason_) from error
             raise
+
+    async def _vacate(self, spec: ContainerSpec) -> None:
+        """End every other container on the workspace: one that nobody reaches may still write to it.
+
+        Raises DeadlineExceeded when the kernel does not let go of one. Here and not with the caller,
+        who may not be the one that started it, nor know of it.
+        """
+        for handle in await in_thread(self._on_workspace, spec):
+            logger.warning(
+                "container %s is in the way of %s", handle.container_id, spec.container_id
+            )
+            await self.stop(handle, 0)
+
+    def _on_workspace(self, spec: ContainerSpec) -> list[ContainerHandle]:
+        if not self._workspaces.path(spec.workspace_id).exists():
+            return []
+        found = []
+        for container_id in self._registry.ids():
+            entry = self._registry.read(container_id)
+            if entry is None or entry.handle.workspace_id != spec.workspace_id:
+                continue
+            handle = self._complete(entry)
+            # One that has ended keeps its files: its owner may yet ask why.
+            if container_id != spec.container_id and (_is_running(handle) or not entry.ready):
+                found.append(handle)
+        return found
 
     async def _prepare(self, spec: ContainerSpec) -> Prepared:
         etc_dir, workspace, groups = await in_thread(self._prepare_files, spec.workspace_id)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import InvalidArgument, LaunchFailed
+from actors.errors import DeadlineExceeded, InvalidArgument, LaunchFailed
 from actors.records import ContainerHandle, Health
 from cluster.runtime import identity
 from cluster.runtime.cgroups import Cgroups
@@ -73,6 +73,37 @@ async def test_a_container_survives_the_kill_of_its_launchers_process_group(make
     assert (await run(handle, "echo still here")).stdout == "still here\n"
     await runtime.stop(handle, 1)
     assert leftovers(tmp_path / "data") == []
+
+
+async def test_a_container_that_nobody_reaches_has_ended_before_another_one_has_its_workspace(
+    make_runtime,
+):
+    first = await make_runtime().launch(spec("one"))
+    processes = Processes.of(first)
+    os.kill(processes.agent.pid, signal.SIGSTOP)
+    second = await make_runtime().launch(spec("two", workspace_id="w-one"))
+    assert not identity.is_alive(processes.init)
+    assert not identity.is_alive(processes.agent)
+    assert (await run(second, "echo alone")).stdout == "alone\n"
+    other = await make_runtime().launch(spec("three"))
+    assert identity.is_alive(Processes.of(other).init)
+    assert identity.is_alive(Processes.of(second).init)
+
+
+async def test_a_container_that_does_not_end_keeps_others_out_of_its_workspace(
+    make_runtime, monkeypatch
+):
+    runtime = make_runtime()
+    first = await runtime.launch(spec("one"))
+
+    async def hold_on(handle: ContainerHandle, grace_seconds: float) -> None:
+        raise DeadlineExceeded("killing a container", 10.0)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(runtime, "stop", hold_on)
+        with pytest.raises(LaunchFailed):
+            await runtime.launch(spec("two", workspace_id="w-one"))
+    assert [handle.container_id for handle in await runtime.list()] == [first.container_id]
 
 
 async def test_a_container_whose_launcher_died_half_way_is_listed_and_can_be_stopped(

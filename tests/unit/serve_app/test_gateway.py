@@ -148,6 +148,51 @@ async def test_an_owner_that_stays_away_is_replaced():
     assert clock.time < 10.0
 
 
+async def test_an_owner_that_says_nothing_is_suspected_by_the_next_call():
+    silent = DeadlineExceeded("session-a1.anything", 10.0)
+    gateway, actors, _, _ = built(OWNED, a1=[silent], a2=["alive"])
+    with pytest.raises(DeadlineExceeded):
+        await gateway.call("s1", "anything")
+    assert actors.opens() == []
+    assert await gateway.call("s1", "anything") == "alive"
+    assert [call["dead_actor_id"] for call in actors.opens()] == ["a1"]
+    assert await gateway.call("s1", "anything") == "alive"
+    assert len(actors.opens()) == 1
+
+
+async def test_an_owner_whose_own_wait_was_too_long_is_not_suspected():
+    waited = DeadlineExceeded("a ready container", 10.0)
+    gateway, actors, _, _ = built(OWNED, a1=[waited, "ready"])
+    with pytest.raises(DeadlineExceeded):
+        await gateway.call("s1", "anything")
+    assert await gateway.call("s1", "anything") == "ready"
+    assert actors.opens() == []
+
+
+async def test_a_call_to_the_pool_that_was_lost_is_made_again_with_its_key():
+    gateway, actors, _, _ = built(None, a2=[session_record(owner_actor_id="a2")])
+    lost = [Unavailable("pool-node-1", "lost")] * 2
+    opened = actors.open
+
+    def unreliable(**kwargs: Any) -> Opened:
+        if lost:
+            raise lost.pop()
+        return opened(**kwargs)
+
+    actors.open = unreliable
+    await gateway.open("u1", "default", "k")
+    assert {call["key"] for call in actors.opens()} == {"u1:default:k"}
+    assert len(actors.opens()) == 3
+
+
+async def test_a_pool_that_stays_away_is_said():
+    gateway, actors, _, clock = built(None)
+    actors.open = lambda **_: (_ for _ in ()).throw(Unavailable("pool-node-1", "away"))
+    with pytest.raises(Unavailable):
+        await gateway.open("u1", "default", "k")
+    assert 10 <= clock.time < 12
+
+
 async def test_tries_and_time_are_bounded():
     gateway, actors, _, clock = built(OWNED, a1=[NotBound("a1", "s1")])
     with pytest.raises(DeadlineExceeded):
