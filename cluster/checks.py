@@ -166,6 +166,17 @@ def disk(free_bytes: int) -> Check:
     return Check("disk", Verdict.OK, found)
 
 
+def foundationdb(cluster_file: str, failure: str | None) -> Check:
+    """Whether FoundationDB's client library is there and its cluster answers."""
+    if failure is None:
+        return Check("foundationdb", Verdict.OK, f"the cluster of {cluster_file} answers")
+    advice = (
+        "install FoundationDB's client package in the cluster's version, and look at "
+        "CODITECT_STORE_FDB_CLUSTER_FILE; or use --store embedded"
+    )
+    return Check("foundationdb", Verdict.ERROR, failure, advice)
+
+
 def memory(available_bytes: int) -> Check:
     """Memory that can still be had: the server itself takes about 1 GiB, a session about 60 MiB."""
     found = f"{available_bytes / _GIB:.1f} GiB available"

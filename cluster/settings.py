@@ -20,6 +20,7 @@ from actors.errors import InvalidArgument
 
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
+TESTS_PREFIX = "CODITECT_TEST_"
 OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL", "CODITECT_SERVER"})
 
 
@@ -252,7 +253,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, st
     return {
         variable.removeprefix(PREFIX).lower(): (value, f"variable {variable}")
         for variable, value in environment.items()
-        if variable.startswith(PREFIX) and variable not in OTHER_VARIABLES
+        if variable.startswith(PREFIX)
+        and variable not in OTHER_VARIABLES
+        and not variable.startswith(TESTS_PREFIX)
     }
 
 

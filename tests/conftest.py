@@ -3,20 +3,41 @@
 from __future__ import annotations
 
 import itertools
+import os
+import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from coditect import AsyncClient
+from tests.fakes.engines import API_VARIABLE, CLUSTER_VARIABLE
 from tests.support.people import PASSWORD, Person
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 
 _numbers = itertools.count()
 
 
+def store_settings() -> dict[str, str]:
+    """Return the settings that put the server's store into the real cluster, if one is named.
+
+    Below a prefix of its own, which is left there: test clusters are thrown away.
+    """
+    named = os.environ.get(CLUSTER_VARIABLE)
+    if not named:
+        return {}
+    return {
+        "store": "foundationdb",
+        "store_fdb_cluster_file": named,
+        "store_fdb_prefix": f"test-{secrets.token_hex(8)}",
+        "store_fdb_api_version": os.environ.get(API_VARIABLE, "710"),
+    }
+
+
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
-    with ServerProcess(pool_size=3, passivate_after=5, dashboard=False) as running:
+    with ServerProcess(
+        pool_size=3, passivate_after=5, dashboard=False, **store_settings()
+    ) as running:
         yield running
 
 

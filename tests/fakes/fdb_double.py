@@ -143,7 +143,7 @@ class _Snapshot:
         self._transaction = weakref.proxy(transaction)
 
     def get(self, key: bytes) -> Value:
-        assert not (self._transaction.read_your_writes and self._transaction.request.mutations)
+        self._transaction.about_to_read()
         return self._transaction.start(Value(), lambda tr: tr.cluster.get(key, tr.version()))
 
     def _get_range(
@@ -195,10 +195,11 @@ class Transaction:
 
     def set_read_version(self, version: int) -> None:
         if version <= 0:
-            raise FDBError(VERSION_INVALID)
-        if self._read_version is not None:
-            raise FDBError(READ_VERSION_ALREADY_SET)
-        self._read_version = version
+            self.defer(VERSION_INVALID)
+        elif self._read_version is not None:
+            self.defer(READ_VERSION_ALREADY_SET)
+        else:
+            self._read_version = version
 
     def get_read_version(self) -> Future:
         return self.start(Future(), lambda tr: tr.version())
@@ -318,6 +319,12 @@ class Transaction:
     def _write(self, begin: bytes, end: bytes) -> None:
         self._written.append((begin, end))
         self.request.writes.append((begin, end))
+
+    def about_to_read(self) -> None:
+        if self._committing:
+            self.defer(USED_DURING_COMMIT)
+        else:
+            assert not (self.read_your_writes and self.request.mutations), "not modelled"
 
     def _touch(self) -> None:
         self.used = True

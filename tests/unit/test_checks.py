@@ -33,6 +33,8 @@ GIB = 1 << 30
         (checks.port(PortFacts("::1", 80, "Permission denied")), Verdict.ERROR),
         (checks.data_directory("/d", None), Verdict.OK),
         (checks.data_directory("/d", "Read-only file system"), Verdict.ERROR),
+        (checks.foundationdb("/etc/fdb.cluster", None), Verdict.OK),
+        (checks.foundationdb("/etc/fdb.cluster", "no libfdb_c"), Verdict.ERROR),
         (checks.disk(GIB - 1), Verdict.ERROR),
         (checks.disk(2 * GIB), Verdict.WARNING),
         (checks.disk(50 * GIB), Verdict.OK),
