@@ -220,7 +220,7 @@ class ActorGone(Unavailable):
 
 
 class Unreached(Unavailable):
-    """A component could not be reached: nothing was sent, so nothing was done."""
+    """A component could not be reached, or took nothing: nothing was done, so it may be tried again."""
 
 
 class DeadlineExceeded(CoditectError):

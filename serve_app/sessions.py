@@ -24,6 +24,7 @@ from actors.errors import (
     PermissionDenied,
     PreconditionFailed,
     Unavailable,
+    Unreached,
 )
 from actors.ports import Clock
 from actors.records import Opened, Route, SessionPhase, SessionRecord, TerminalMark
@@ -254,6 +255,15 @@ class SessionGateway:
         try:
             return await work(route)
         except (Unavailable, Fenced, PermissionDenied) as error:
+            route = await self.newer_route(session_id, route, error)
+        return await work(route)
+
+    async def once_on_container(self, session_id: str, work: Callable[[Route], Awaitable[T]]) -> T:
+        """Do something that may not run twice; again only if the first time nothing was done."""
+        route = await self.awake_route(session_id)
+        try:
+            return await work(route)
+        except Unreached as error:
             route = await self.newer_route(session_id, route, error)
         return await work(route)
 

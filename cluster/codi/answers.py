@@ -18,6 +18,7 @@ from actors.errors import (
     PreconditionFailed,
     TooManyRequests,
     Unavailable,
+    Unreached,
     WorkspaceFull,
 )
 
@@ -36,7 +37,7 @@ class Asked:
     if_match: str | None = None
 
 
-def error_from(  # noqa: C901, PLR0911 - a table
+def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
     status: int, content: bytes, asked: Asked
 ) -> CoditectError:
     """Return the error that an answer other than 2xx stands for."""
@@ -64,6 +65,8 @@ def error_from(  # noqa: C901, PLR0911 - a table
             return TooManyRequests(detail, _RETRY_SECONDS)
         case "exhausted":
             return Busy(detail, _RETRY_SECONDS)
+        case "sealed":
+            return Unreached(COMPONENT, detail)
         case "invalid_path" | "not_a_directory" | "is_a_directory" | "not_empty":
             return InvalidArgument("path", detail)
         case "invalid_argument":

@@ -97,15 +97,17 @@ async def execute(
     request: Request, session: SessionDep, ingress: IngressDep, body: Command
 ) -> CommandResult:
     """Run a program in the workspace and wait for its end. It is killed when the caller goes."""
-    # A program may not run twice, so this is tried once, on a route that is fresh.
-    route = await ingress.gateway.awake_route(session)
-    program = ingress.deps.codi.exec(
-        route,
-        body.argv,
-        cwd=body.cwd,
-        env=body.env,
-        stdin=body.stdin,
-        timeout_seconds=body.timeout_seconds or ingress.deps.settings.exec_timeout,
+    codi, limit = ingress.deps.codi, ingress.deps.settings.exec_timeout
+    program = ingress.gateway.once_on_container(
+        session,
+        lambda route: codi.exec(
+            route,
+            body.argv,
+            cwd=body.cwd,
+            env=body.env,
+            stdin=body.stdin,
+            timeout_seconds=body.timeout_seconds or limit,
+        ),
     )
     answer = await while_connected(request, program)
     return CommandResult(**answer)

@@ -18,6 +18,7 @@ from actors.errors import (
     PayloadTooLarge,
     PreconditionFailed,
     Unavailable,
+    Unreached,
     WorkspaceFull,
 )
 from cluster.codi.agent.errors import AgentError, from_os_error
@@ -117,6 +118,8 @@ class TestErrors:
             (413, {"code": "too_large", "detail": "", "limit_bytes": 7}, PayloadTooLarge),
             (507, {"code": "disk_full", "detail": ""}, WorkspaceFull),
             (503, {"code": "exhausted", "detail": "no processes"}, Busy),
+            (503, {"code": "sealed", "detail": "about to stop"}, Unreached),
+            (409, {"code": "busy", "detail": "somebody works"}, PreconditionFailed),
             (400, {"code": "invalid_path", "detail": "no"}, InvalidArgument),
             (400, {"code": "invalid_argument", "detail": "cols: a number"}, InvalidArgument),
             (401, {"code": "unauthorized", "detail": ""}, Unavailable),

@@ -17,6 +17,7 @@ from actors.errors import (
     NotFound,
     PreconditionFailed,
     Unavailable,
+    Unreached,
 )
 from actors.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
 from serve_app.attachments import Attachments
@@ -279,6 +280,23 @@ async def test_work_is_tried_twice_and_no_more():
     with pytest.raises(Fenced):
         await gateway.on_container("s1", work)
     assert worked == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("error", "runs"),
+    [(Unreached("the container", "about to stop"), 2), (Unavailable("the container", "gone"), 1)],
+)
+async def test_work_that_may_not_run_twice_is_repeated_only_if_nothing_was_done(error, runs):
+    gateway, _, _, _ = built(OWNED, a1=[route(1), route(2)])
+    worked: list[int] = []
+
+    async def work(found: Route) -> None:
+        worked.append(found.epoch)
+        raise error
+
+    with pytest.raises(Unavailable):
+        await gateway.once_on_container("s1", work)
+    assert worked == list(range(1, runs + 1))
 
 
 async def test_work_wakes_a_hibernated_session():
