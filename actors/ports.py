@@ -21,7 +21,6 @@ from actors.records import (
     Health,
     Idleness,
     Quiet,
-    Receipt,
     SessionRecord,
 )
 
@@ -194,18 +193,12 @@ class Ledger(Protocol):
         """Give ownership back; the record is saved without an owner. Raises Fenced."""
         ...
 
-    async def save_session(
-        self, record: SessionRecord, *, key: str | None = None, receipt: Receipt | None = None
-    ) -> SessionRecord:
+    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
         """Write the record if its epoch still rules and its owner is unchanged. Raises Fenced.
 
         Under a ``key`` that was used before nothing is written, and the record is returned as it is
-        stored: its revision tells. ``receipt`` is kept with the key.
+        stored: its revision tells.
         """
-        ...
-
-    async def receipt(self, session_id: str, key: str) -> Receipt | None:
-        """Return the receipt that a save under this key was given."""
         ...
 
     async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:

@@ -79,6 +79,7 @@ class Activation:
         self._watching: asyncio.Task[None] | None = None
         self._dirty = asyncio.Event()
         self._lazy_save_at: float | None = None
+        self._save_version = 0
         self._changed = asyncio.Event()
 
     def start(self, handle: ContainerHandle | None) -> None:
@@ -132,6 +133,13 @@ class Activation:
         self.terminals = merged
         if names_changed:
             self.emit("terminals", {"names": sorted(merged)})
+        if self._lazy_save_at is None:
+            self._lazy_save_at = self._services.clock.monotonic() + LAZY_SAVE_SECONDS
+        self._wake()
+
+    def note_version(self, version: int) -> None:
+        """Take note of the version that a save was given; committed within a second or so."""
+        self._save_version = max(self._save_version, version)
         if self._lazy_save_at is None:
             self._lazy_save_at = self._services.clock.monotonic() + LAZY_SAVE_SECONDS
         self._wake()
@@ -223,6 +231,7 @@ class Activation:
     def _overlay(self, record: SessionRecord) -> SessionRecord:
         """Return the record with everything of it that is decided here."""
         fields = self.machine.persistent()
+        fields["save_version"] = max(record.save_version, self._save_version)
         fields["workspace_state"] = with_terminals(record.workspace_state, self.terminals)
         changed = record.model_copy(update=fields)
         if changed == record and self._last_activity - record.last_activity < ACTIVITY_SECONDS:

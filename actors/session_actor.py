@@ -102,11 +102,9 @@ class SessionActor:
         """Tell followers why the session is awake, or when it will sleep."""
         await (await self._ready()).tell_idle(session_id, told)
 
-    async def record_save(
-        self, session_id: str, path: str, size: int, etag: str, key: str
-    ) -> Receipt:
-        """Give a save its number and commit it."""
-        return await (await self._ready()).record_save(session_id, path, size, etag, key)
+    async def note_save(self, session_id: str, receipt: Receipt) -> None:
+        """Take note of a save that is durable already."""
+        await (await self._ready()).note_save(session_id, receipt)
 
     async def patch_workspace_state(
         self, session_id: str, patch: dict[str, Any], key: str

@@ -14,7 +14,6 @@ from actors.errors import (
     DeadlineExceeded,
     Fenced,
     InvalidArgument,
-    KeyReused,
     LaunchFailed,
     NotBound,
     PreconditionFailed,
@@ -37,13 +36,11 @@ from actors.session import COMING_UP, SessionRules
 from actors.session_activation import Activation
 from actors.session_holder import PASSIVATE_SECONDS, Pool, SessionHolder
 from actors.session_work import CODI_SECONDS
-from actors.session_writer import WRITE_SECONDS, save_key, within
+from actors.session_writer import WRITE_SECONDS, within
 from actors.workspace_state import check_marks, check_patch, patched
 
 MAX_ID = 128
 MAX_KEY = 128
-MAX_PATH = 4096
-MAX_ETAG = 256
 MAX_REASON = 500
 MAX_WAIT_SECONDS = 60.0
 IDLE_FIELDS = {"awake_because", "signals", "sleeps_at", "keep_awake_until"}
@@ -288,41 +285,14 @@ class SessionRunner:
 
     # ---- state ----------------------------------------------------------------------------------
 
-    async def record_save(
-        self, session_id: str, path: str, size: int, etag: str, key: str
-    ) -> Receipt:
-        """Give a save its number; the receipt comes after commit. The same key gets the same receipt.
-
-        Raises KeyReused when the key was another file's.
-        """
-        _check_text("path", path, MAX_PATH)
-        _check_text("etag", etag, MAX_ETAG)
-        _check_text("key", key, MAX_KEY)
-        if not isinstance(size, int) or size < 0:
-            raise InvalidArgument("size", "bytes ≥ 0")
+    async def note_save(self, session_id: str, receipt: Receipt) -> None:
+        """Take note of a save that is durable already, and tell those who follow the session."""
         held = await self._held(session_id)
         held.touch()
-        expected = 0
-
-        def count(record: SessionRecord) -> SessionRecord:
-            nonlocal expected
-            expected = record.save_version + 1
-            return record.model_copy(update={"save_version": expected})
-
-        def receipt(record: SessionRecord) -> Receipt:
-            return Receipt(path=path, size=size, version=record.save_version, etag=etag)
-
-        kept_under = save_key(key)
-        saved = await self._commit(held, count, kept_under, receipt)
-        if saved.save_version == expected:
-            self._holder.stats.saves += 1
-            held.emit("saved", {"path": path, "version": expected, "size": size})
-            return receipt(saved)
-        reading = self._services.ledger.receipt(session_id, kept_under)
-        first = await within(WRITE_SECONDS, "read of a receipt", reading)
-        if first is None or first.path != path:
-            raise KeyReused(first.path if first is not None else "something else")
-        return first
+        self._holder.stats.saves += 1
+        held.note_version(receipt.version)
+        data = {"path": receipt.path, "version": receipt.version, "size": receipt.size}
+        held.emit("saved", data)
 
     async def patch_workspace_state(
         self, session_id: str, patch: dict[str, Any], key: str
@@ -353,14 +323,10 @@ class SessionRunner:
         held.merge_marks(checked)
 
     async def _commit(
-        self,
-        held: Activation,
-        change: Callable[[SessionRecord], SessionRecord],
-        key: str,
-        receipt: Callable[[SessionRecord], Receipt] | None = None,
+        self, held: Activation, change: Callable[[SessionRecord], SessionRecord], key: str
     ) -> SessionRecord:
         try:
-            return await held.writer.update(change, key=key, receipt=receipt)
+            return await held.writer.update(change, key=key)
         except Fenced as fenced:
             held.step(messages.FencedOff(fenced.current))
             raise NotBound(self._actor_id, held.session_id) from None

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from actors.errors import DeadlineExceeded, Fenced, NotBound
 from actors.ports import Ledger
-from actors.records import Receipt, SessionRecord
+from actors.records import SessionRecord
 
 WRITE_SECONDS = 5.0
 T = TypeVar("T")
@@ -27,11 +27,6 @@ async def within(seconds: float, what: str, work: Awaitable[T]) -> T:
             return await work
     except TimeoutError:
         raise DeadlineExceeded(what, seconds) from None
-
-
-def save_key(key: str) -> str:
-    """Return the key that the store knows a caller's save by."""
-    return f"save:{key}"
 
 
 class SessionWriter:
@@ -53,18 +48,11 @@ class SessionWriter:
         """Refuse what is still waiting, and everything later, with NotBound."""
         self._closed = True
 
-    async def update(
-        self,
-        change: Change,
-        *,
-        key: str | None = None,
-        receipt: Callable[[SessionRecord], Receipt] | None = None,
-    ) -> SessionRecord:
+    async def update(self, change: Change, *, key: str | None = None) -> SessionRecord:
         """Commit a change and return the record with it; without a difference nothing is written.
 
         ``change`` runs at most once, on the newest record; what it raises passes. With ``key`` the
-        same call again changes nothing and returns the record as it is; ``receipt`` makes what the
-        store keeps under the key (``Ledger.receipt``).
+        same call again changes nothing and returns the record as it is.
         """
         answer = self._record
 
@@ -75,8 +63,7 @@ class SessionWriter:
                 answer = record
                 return record
             numbered = changed.model_copy(update={"revision": record.revision + 1})
-            given = receipt(numbered) if receipt is not None else None
-            answer = await self._ledger.save_session(numbered, key=key, receipt=given)
+            answer = await self._ledger.save_session(numbered, key=key)
             return answer
 
         await self._exclusive("save of the session", write)

@@ -16,7 +16,6 @@ from actors.records import (
     AuditEntry,
     ContainerRecord,
     Idleness,
-    Receipt,
     RefreshTokenRecord,
     Role,
     Route,
@@ -25,6 +24,7 @@ from actors.records import (
 )
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
+from cluster.store.saves import Begun
 from cluster.store.tokens import EndedLogin, Rotation
 
 
@@ -155,8 +155,12 @@ class SessionReader(Protocol):
         """Set the owner's veto against sleep, or take it back. Raises NotFound."""
         ...
 
-    async def receipt(self, session_id: str, key: str) -> Receipt | None:
-        """Return the receipt that a save under this key was given."""
+    async def begin_save(self, place: str, token: str, path: str) -> Begun:
+        """Begin a save under an idempotency key, or renew one's own lease on it."""
+        ...
+
+    async def abandon_save(self, place: str, token: str) -> None:
+        """Give up a save that was certainly not carried out."""
         ...
 
     async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:

@@ -24,6 +24,7 @@ from serve_app.login import SignIn, SignInTools, Visitor
 from serve_app.metrics import IngressMetrics
 from serve_app.passwords import Passwords
 from serve_app.refresh import RefreshDesk
+from serve_app.saving import Saver
 from serve_app.sessions import SessionGateway
 from serve_app.terminal_relay import RelayTools
 from serve_app.throttle import LoginThrottle
@@ -52,6 +53,7 @@ class Ingress:
     attachments: Attachments
     audit: AuditWriter
     relay_tools: RelayTools
+    saver: Saver
 
     async def enter(self, session_id: str, caller: Caller, visitor: Visitor) -> None:
         """Let a caller into a session. Raises NotFound for one that is not theirs.
@@ -153,6 +155,7 @@ def _assemble(
         relay_tools=RelayTools(
             gateway, deps.codi, hub, clock, deps.new_id, metrics.recovery.observe
         ),
+        saver=Saver(deps, gateway),
     )
 
 

@@ -245,16 +245,26 @@ class SessionGateway:
             self._routes.popitem(last=False)
         return route
 
-    async def on_container(self, session_id: str, work: Callable[[Route], Awaitable[T]]) -> T:
+    async def on_container(
+        self,
+        session_id: str,
+        work: Callable[[Route], Awaitable[T]],
+        *,
+        repeatable: bool = True,
+    ) -> T:
         """Do something with the session's container; a hibernated session is resumed for it.
 
-        ``work`` runs again, once, when the container turned out to have been replaced: it must be
-        something that may run twice, or be refused by the container the second time.
+        ``work`` runs again, once, when the container turned out to have been replaced. What is not
+        ``repeatable`` only runs again when it certainly was not carried out: its caller is told
+        otherwise, and looks.
         """
         route = self._routes.get(session_id) or await self.awake_route(session_id)
         try:
             return await work(route)
         except (Unavailable, Fenced, PermissionDenied) as error:
+            if not repeatable and type(error) is Unavailable:
+                self._routes.pop(session_id, None)
+                raise
             route = await self.newer_route(session_id, route, error)
         return await work(route)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 
 from actors.errors import PreconditionFailed
@@ -13,13 +12,13 @@ from actors.records import (
     ContainerStatus,
     Health,
     Idleness,
-    Receipt,
     SessionPhase,
     SessionRecord,
 )
-from cluster.store import containers, idempotency, idleness, leases, manifests, sessions
+from cluster.store import containers, idempotency, idleness, leases, manifests, saves, sessions
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
+from cluster.store.saves import Begun
 from cluster.store.transaction import Transaction, transact
 
 
@@ -133,19 +132,19 @@ class StoreLedger:
 
         await transact(self._engine, work)
 
-    async def save_session(
-        self, record: SessionRecord, *, key: str | None = None, receipt: Receipt | None = None
-    ) -> SessionRecord:
+    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
         """Write the record if its epoch still rules, its owner is unchanged and the key is new."""
         now = self._clock.now()
-        return await transact(self._engine, _save, self._keys, record, key, receipt, now)
+        return await transact(self._engine, _save, self._keys, record, key, now)
 
-    async def receipt(self, session_id: str, key: str) -> Receipt | None:
-        """Return the receipt that a save under this key was given."""
-        kept = await transact(
-            self._engine, idempotency.recall, self._keys, _save_key(session_id, key)
-        )
-        return Receipt.model_validate(json.loads(kept)) if kept else None
+    async def begin_save(self, place: str, token: str, path: str) -> Begun:
+        """Begin a save under a key, or renew one's own lease on it; see ``saves.begin``."""
+        now = self._clock.now()
+        return await transact(self._engine, saves.begin, self._keys, place, token, path, now)
+
+    async def abandon_save(self, place: str, token: str) -> None:
+        """Give up a save that was certainly not carried out."""
+        await transact(self._engine, saves.abandon, self._keys, place, token)
 
     async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
         """Raise the epoch by one for a new container of the session."""
@@ -277,21 +276,16 @@ async def _claim(
     return Claim(session=record, created=False, won=True)
 
 
-def _save_key(session_id: str, key: str) -> str:
-    return f"save/{session_id}/{key}"
-
-
 async def _save(
     tr: Transaction,
     keys: Keyspace,
     record: SessionRecord,
     key: str | None,
-    receipt: Receipt | None,
     now: float,
 ) -> SessionRecord:
     stored = await sessions.require(tr, keys, record)
     if key is not None:
-        key = _save_key(record.session_id, key)
+        key = f"session/{record.session_id}/{key}"
         if await idempotency.recall(tr, keys, key) is not None:
             return stored
     if record.save_version < stored.save_version:
@@ -301,8 +295,6 @@ async def _save(
     saved = record.model_copy(update={"updated_at": now})
     sessions.put(tr, keys, saved)
     if key is not None:
-        # The receipt alone, not the record: that may be as large as a workspace's state.
-        # json escapes what a path holds that is no UTF-8, where pydantic's own would refuse it.
-        answer = json.dumps(receipt.model_dump()).encode() if receipt is not None else b""
-        await idempotency.remember(tr, keys, key, answer, now)
+        # That it was used, not the record: that may be as large as a workspace's state.
+        await idempotency.remember(tr, keys, key, b"", now)
     return saved

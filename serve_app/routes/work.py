@@ -11,14 +11,14 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
-from actors.errors import InvalidArgument, KeyReused, PayloadTooLarge
+from actors.errors import InvalidArgument, PayloadTooLarge
 from actors.records import Receipt, Route
-from actors.session_writer import save_key
 from cluster.codi.client import FileAnswer
 from serve_app.callers import while_connected
 from serve_app.ingress import Ingress
 from serve_app.middleware import announced_length
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
+from serve_app.saving import Conditions, Hashed
 from serve_app.schemas import (
     Command,
     CommandResult,
@@ -184,30 +184,14 @@ async def write_file(
     length = announced_length(request.scope)
     if length > limit:
         raise PayloadTooLarge("file", limit)
-    # Asked before the write: a repeated save must neither be refused by its own condition nor
-    # overwrite what came after it. A key that was made here cannot have been used.
-    if "idempotency-key" in request.headers:
-        first = await ingress.deps.ledger.receipt(session, save_key(key))
-        if first is not None:
-            size = 0
-            async for part in _bounded(request.stream(), limit):
-                size += len(part)
-            if (first.path, first.size) != (path, size):
-                raise KeyReused(f"{first.path!r} with {first.size} bytes")
-            response.headers["etag"] = first.etag
-            return first
-    # The body can be read once only, so this cannot be tried again on another container.
-    route = await ingress.gateway.awake_route(session)
-    saved = await ingress.deps.codi.put_file(
-        route,
+    receipt = await ingress.saver.save(
+        session,
         path,
-        _bounded(request.stream(), limit),
-        if_match=if_match,
-        if_none_match=if_none_match,
+        Hashed(request.stream(), limit),
+        Conditions(if_match, if_none_match),
+        # A key that was made here cannot have been used.
+        key=key if "idempotency-key" in request.headers else None,
         length=length or None,
-    )
-    receipt: Receipt = await ingress.gateway.call(
-        session, "record_save", path, saved["size"], saved["etag"], key
     )
     response.headers["etag"] = receipt.etag
     return receipt
@@ -230,7 +214,9 @@ async def delete_file(
     await ingress.gateway.on_container(
         session,
         lambda route: ingress.deps.codi.delete(route, path, recursive=recursive, if_match=if_match),
+        repeatable=False,
     )
+    await ingress.saver.keep(session, [path])
 
 
 @router.post("/move", tags=["files"], status_code=204, responses=may_fail(400, 401, 404, 409, 422))
@@ -241,7 +227,9 @@ async def move(session: SessionDep, ingress: IngressDep, body: Move) -> None:
         lambda route: ingress.deps.codi.move(
             route, body.source, body.target, overwrite=body.overwrite
         ),
+        repeatable=False,
     )
+    await ingress.saver.keep(session, [body.source, body.target])
 
 
 @router.post(
@@ -256,6 +244,7 @@ async def make_directory(
     made = await ingress.gateway.on_container(
         session, lambda route: ingress.deps.codi.make_directory(route, body.path)
     )
+    await ingress.saver.keep(session, [body.path])
     response.status_code = 201 if made else 200
     return body
 
@@ -303,16 +292,6 @@ async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> N
 async def _forget_terminal(ingress: Ingress, session: str, name: str) -> None:
     """Let the session forget it, or a new container would start its shell again."""
     await ingress.gateway.call(session, "report_terminals", {name: None})
-
-
-async def _bounded(stream: AsyncIterator[bytes], limit: int) -> AsyncIterator[bytes]:
-    taken = 0
-    async for part in stream:
-        taken += len(part)
-        if taken > limit:
-            raise PayloadTooLarge("file", limit)
-        if part:
-            yield part
 
 
 async def _closing(stack: AsyncExitStack, answer: FileAnswer) -> AsyncIterator[bytes]:

@@ -11,7 +11,7 @@ import pytest
 from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone, TooManyRequests
 from actors.names import DEFAULT_SESSION
 from actors.ports import Ledger
-from actors.records import Claim, ContainerStatus, Health, Idleness, Receipt, SessionPhase
+from actors.records import Claim, ContainerStatus, Health, Idleness, SessionPhase
 from tests.fakes.ledgers import ALL_LEDGERS, opened
 from tests.fakes.pool_fakes import ManualClock, container_record
 
@@ -270,18 +270,6 @@ async def test_the_same_save_again_answers_the_same_and_writes_nothing(ledger):
     again = await ledger.save_session(second.model_copy(update={"save_version": 3}), key="save:x")
     assert again == second
     assert await ledger.session("s1") == second
-
-
-async def test_a_receipt_is_kept_under_its_key(ledger):
-    record = (await claim(ledger)).session
-    receipt = Receipt(path="a\udcff", size=1, version=1, etag="e")  # a name that is no UTF-8
-    await ledger.save_session(record, key="save:x", receipt=receipt)
-    other = receipt.model_copy(update={"version": 2})
-    await ledger.save_session(record, key="save:x", receipt=other)
-    await ledger.save_session(record, key="patch:x")
-    assert await ledger.receipt("s1", "save:x") == receipt
-    assert await ledger.receipt("s1", "patch:x") is None
-    assert await ledger.receipt("s2", "save:x") is None
 
 
 async def test_a_save_version_never_goes_back(ledger):

@@ -19,7 +19,6 @@ from actors.records import (
     ContainerStatus,
     Health,
     Idleness,
-    Receipt,
     SessionPhase,
     SessionRecord,
 )
@@ -160,9 +159,7 @@ class MemoryLedger:
         )
         self._end("passivate")
 
-    async def save_session(
-        self, record: SessionRecord, *, key: str | None = None, receipt: Receipt | None = None
-    ) -> SessionRecord:
+    async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
         await self._begin()
         stored = self._require(record)
         if key is not None and f"{record.session_id}/{key}" in self._answers:
@@ -174,14 +171,9 @@ class MemoryLedger:
         saved = record.model_copy(update={"updated_at": self._clock.now()})
         self.stored[record.session_id] = saved
         if key is not None:
-            self._answers[f"{record.session_id}/{key}"] = receipt
+            self._answers[f"{record.session_id}/{key}"] = True
         self._end("save_session")
         return saved
-
-    async def receipt(self, session_id: str, key: str) -> Receipt | None:
-        await asyncio.sleep(0)
-        kept = self._answers.get(f"{session_id}/{key}")
-        return kept if isinstance(kept, Receipt) else None
 
     async def new_container_epoch(self, record: SessionRecord) -> SessionRecord:
         await self._begin()

@@ -188,7 +188,8 @@ async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
 async def test_a_killed_actor_comes_back_with_the_same_container(node):
     opened = await node.open("u")
     before = await node.route(opened)
-    receipt = await node.call(opened, "record_save", "a.txt", 3, "etag", "k1")
+    await node.call(opened, "patch_workspace_state", {"a": 1}, "k1")
+    await node.call(opened, "patch_workspace_state", {"a": 2}, "k2")
     pid = (
         await node.directory.call(names.session_actor(opened.actor_id), "ping", timeout_seconds=5.0)
     )["pid"]
@@ -197,7 +198,8 @@ async def test_a_killed_actor_comes_back_with_the_same_container(node):
     after = await node.route(opened, before.epoch)
     took = time.perf_counter() - began
     assert after.container_id == before.container_id
-    assert await node.call(opened, "record_save", "a.txt", 3, "etag", "k1") == receipt
+    again = await node.call(opened, "patch_workspace_state", {"a": 1}, "k1")
+    assert again.workspace_state["a"] == 2
     logger.info("killed actor to route: %.3f s", took)
 
 

@@ -15,7 +15,7 @@ from actors.errors import (
     PreconditionFailed,
     SessionEnded,
 )
-from actors.records import ContainerStatus, SessionPhase, TerminalMark
+from actors.records import ContainerStatus, Receipt, SessionPhase, TerminalMark
 from tests.fakes.runtimes import FailingRuntime, MemoryRuntime, NeverRuntime
 from tests.fakes.session_fakes import MemoryCodi, Workbench, eventually
 
@@ -280,7 +280,7 @@ async def test_a_process_whose_name_rules_elsewhere_ends(fragile):
     runner = await fragile.ready()
     fragile.ledger.take_over("s1", "a1")
     with pytest.raises(NotBound):
-        await runner.record_save("s1", "a", 1, "e", "k")
+        await runner.patch_workspace_state("s1", {"a": 1}, "k")
     with pytest.raises(Exception, match="is over"):
         await asyncio.wait_for(fragile.runs[0], 2.0)
 
@@ -303,33 +303,27 @@ async def test_a_store_that_is_away_for_a_while_only_delays_the_record(fragile):
 # ---- saves --------------------------------------------------------------------------------------
 
 
-async def test_saves_are_numbered_without_gaps_and_a_receipt_is_given_twice_for_one_key(bench):
+def receipt(version: int, path: str = "a.txt") -> Receipt:
+    return Receipt(path=path, size=3, version=version, etag="etag")
+
+
+async def test_the_newest_version_that_a_save_was_given_is_kept(bench):
     runner = await bench.ready()
-    receipts = await asyncio.gather(
-        *(runner.record_save("s1", f"f{n}", 10, "etag", f"k{n}") for n in range(10))
-    )
-    assert sorted(receipt.version for receipt in receipts) == list(range(1, 11))
-    assert await runner.record_save("s1", "f3", 10, "etag", "k3") == receipts[3]
-    await committed(bench, save_version=10)
+    for version in (4, 9, 7):
+        await runner.note_save("s1", receipt(version))
+    assert (await runner.view("s1")).save_version == 9
+    bench.clock.advance(2.0)
+    await committed(bench, save_version=9)
 
 
-async def test_a_save_is_acknowledged_after_it_is_in_the_store(bench):
-    runner = await bench.ready()
-    receipt = await runner.record_save("s1", "a.txt", 3, "etag", "k")
-    stored = await bench.ledger.session("s1")
-    assert stored is not None
-    assert stored.save_version == receipt.version == 1
-
-
-async def test_a_save_whose_answer_was_lost_is_found_again_by_its_key(fragile):
+async def test_a_patch_whose_answer_was_lost_is_found_again_by_its_key(fragile):
     runner = await fragile.ready()
     fragile.ledger.lose.append(ConnectionError("lost"))
     with pytest.raises(Exception, match="lost"):
-        await runner.record_save("s1", "a", 1, "e", "k1")
-    other = await runner.record_save("s1", "b", 1, "e", "k2")
-    again = await runner.record_save("s1", "a", 1, "e", "k1")
-    assert (again.version, other.version) == (1, 2)
-    assert fragile.ledger.stored["s1"].save_version == 2
+        await runner.patch_workspace_state("s1", {"a": 1}, "k1")
+    await runner.patch_workspace_state("s1", {"a": 2}, "k2")
+    again = await runner.patch_workspace_state("s1", {"a": 1}, "k1")
+    assert again.workspace_state["a"] == 2
 
 
 async def test_a_patch_repeated_late_does_not_undo_what_came_after_it(bench):
@@ -345,7 +339,7 @@ async def test_patches_and_saves_at_once_are_all_kept(bench):
     runner = await bench.ready()
     await asyncio.gather(
         *(runner.patch_workspace_state("s1", {f"k{n}": n}, key=f"p{n}") for n in range(8)),
-        *(runner.record_save("s1", "f", 1, "e", f"s{n}") for n in range(8)),
+        *(runner.note_save("s1", receipt(n)) for n in range(9)),
         runner.report_terminals("s1", {"main": TerminalMark(end_offset=1)}),
     )
     view = await runner.view("s1")
@@ -360,10 +354,6 @@ async def test_the_servers_keys_and_too_much_are_refused(bench):
         await runner.patch_workspace_state("s1", {"terminals": {}}, key="p")
     with pytest.raises(PayloadTooLarge):
         await runner.patch_workspace_state("s1", {"a": "x" * 70_000}, key="p")
-    with pytest.raises(InvalidArgument):
-        await runner.record_save("s1", "x" * 5000, 1, "e", "k")
-    with pytest.raises(InvalidArgument):
-        await runner.record_save("s1", "x", -1, "e", "k")
     with pytest.raises(InvalidArgument):
         await runner.attach("s1", "x" * 500)
     with pytest.raises(InvalidArgument):
@@ -542,10 +532,9 @@ async def test_events_tell_the_life_of_a_session_and_wait_for_more(bench):
     last = past[-1]
     more = asyncio.create_task(runner.events("s1", last.activation, last.seq, 5.0))
     await asyncio.sleep(0)
-    await runner.record_save("s1", "a.txt", 3, "etag", "k")
+    await runner.note_save("s1", receipt(1))
     (saved,) = await more
     assert (saved.type, saved.data) == ("saved", {"path": "a.txt", "version": 1, "size": 3})
-    await runner.record_save("s1", "a.txt", 3, "etag", "k")
     assert await runner.events("s1", saved.activation, saved.seq, 0.01) == []
 
 

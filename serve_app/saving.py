@@ -1,0 +1,216 @@
+"""Saves of files, and other changes of a workspace, that are answered when they are durable.
+
+The container writes the file; the node's ArchiveActor takes it in and commits a version; only then is
+the receipt given, and remembered under the caller's idempotency key in the same transaction. Of two
+saves under one key one waits for the other. When whoever began a save has died, the next one under its
+key may find the file written already: a condition that does not hold any more is then no refusal if the
+file has the very content that is to be saved.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from blake3 import blake3
+
+from actors import names
+from actors.errors import (
+    Busy,
+    CoditectError,
+    DeadlineExceeded,
+    Fenced,
+    InvalidArgument,
+    KeyReused,
+    NotFound,
+    PayloadTooLarge,
+    PermissionDenied,
+    PreconditionFailed,
+    Unreached,
+    WorkspaceFull,
+)
+from actors.records import Receipt
+from cluster.store.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
+from serve_app.dependencies import Dependencies
+from serve_app.sessions import SessionGateway
+
+ARCHIVE_SECONDS = 120.0
+WAIT_SECONDS = 60.0
+_POLL_SECONDS = 0.2
+_NOT_CARRIED_OUT = (
+    Fenced, InvalidArgument, NotFound, PayloadTooLarge, PermissionDenied, PreconditionFailed,
+    Unreached, WorkspaceFull,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What the file must be like; see RFC 9110, 13.1."""
+
+    if_match: str | None = None
+    if_none_match: str | None = None
+
+
+class Hashed:
+    """A body on its way: bounded, and hashed as it passes."""
+
+    def __init__(self, stream: AsyncIterator[bytes], limit: int) -> None:
+        self._stream = stream
+        self._limit = limit
+        self._hash = blake3()
+        self.size = 0
+
+    async def parts(self) -> AsyncIterator[bytes]:
+        """Yield the body. Raises PayloadTooLarge."""
+        async for part in self._stream:
+            self.size += len(part)
+            if self.size > self._limit:
+                raise PayloadTooLarge("file", self._limit)
+            if part:
+                self._hash.update(part)
+                yield part
+
+    async def digest(self) -> str:
+        """Return the hash of the whole body, reading what nobody has read."""
+        async for _ in self.parts():
+            pass
+        return self._hash.hexdigest()
+
+
+class Saver:
+    """Saves for one replica of the ingress."""
+
+    def __init__(self, deps: Dependencies, gateway: SessionGateway) -> None:
+        self._deps = deps
+        self._gateway = gateway
+
+    async def save(
+        self,
+        session_id: str,
+        path: str,
+        body: Hashed,
+        conditions: Conditions,
+        *,
+        key: str | None,
+        length: int | None,
+    ) -> Receipt:
+        """Save a file and return its receipt, durable; the same key again returns the same.
+
+        Raises KeyReused for a key that was another save's, Busy when that one is still under way.
+        """
+        if key is None:
+            return await self._carry_out(session_id, path, body, conditions, length, None)
+        place, token = place_of(session_id, key), self._deps.new_id("t")
+        begun = await self._begin(place, token, path)
+        if begun.turn is Turn.DONE:
+            assert begun.receipt is not None
+            digest = await body.digest()
+            if (begun.path, begun.digest) != (path, digest):
+                raise KeyReused(f"{begun.path!r} with {begun.receipt.size} bytes")
+            return begun.receipt
+        renewing = asyncio.create_task(self._renew(place, token, path), name="lease of a save")
+        try:
+            return await self._carry_out(
+                session_id, path, body, conditions, length, (place, token, begun)
+            )
+        except _NOT_CARRIED_OUT:
+            await self._deps.ledger.abandon_save(place, token)
+            raise
+        finally:
+            renewing.cancel()
+            await asyncio.gather(renewing, return_exceptions=True)
+
+    async def keep(self, session_id: str, paths: Sequence[str]) -> int:
+        """Have changes of paths taken in; return the version that has them, durable."""
+        version: int = await self._archive(session_id, paths, None)
+        return version
+
+    async def _begin(self, place: str, token: str, path: str) -> Begun:
+        deadline = self._deps.clock.monotonic() + WAIT_SECONDS
+        while True:
+            begun = await self._deps.ledger.begin_save(place, token, path)
+            if begun.turn is not Turn.WAIT:
+                return begun
+            if begun.path != path:
+                raise KeyReused(repr(begun.path))
+            if self._deps.clock.monotonic() >= deadline:
+                raise Busy("a save under this idempotency key is under way", 5.0)
+            await self._deps.clock.sleep(_POLL_SECONDS)
+
+    async def _renew(self, place: str, token: str, path: str) -> None:
+        while True:
+            await self._deps.clock.sleep(LEASE_SECONDS / 3)
+            with contextlib.suppress(CoditectError):
+                await self._deps.ledger.begin_save(place, token, path)
+
+    async def _carry_out(
+        self,
+        session_id: str,
+        path: str,
+        body: Hashed,
+        conditions: Conditions,
+        length: int | None,
+        keyed: tuple[str, str, Begun] | None,
+    ) -> Receipt:
+        # The body can be read once only, so this cannot be tried again on another container.
+        route = await self._gateway.awake_route(session_id)
+        try:
+            saved = await self._deps.codi.put_file(
+                route,
+                path,
+                body.parts(),
+                if_match=conditions.if_match,
+                if_none_match=conditions.if_none_match,
+                length=length,
+            )
+            etag, size = str(saved["etag"]), int(saved["size"])
+        except PreconditionFailed:
+            if keyed is None or keyed[2].turn is not Turn.AGAIN:
+                raise
+            found = await self._written_before(session_id, path, await body.digest())
+            if found is None:
+                raise
+            etag, size = found, body.size
+        answer = None
+        if keyed is not None:
+            digest = await body.digest()
+            answer = Answer(keyed[0], keyed[1], path, size, etag, digest)
+        version = await self._archive(session_id, [path], answer)
+        receipt = Receipt(path=path, size=size, version=version, etag=etag)
+        with contextlib.suppress(CoditectError):  # it is durable: telling others must not fail it
+            await self._gateway.call(session_id, "note_save", receipt)
+        return receipt
+
+    async def _written_before(self, session_id: str, path: str, digest: str) -> str | None:
+        """Return the file's etag if its content is that of the body; None if it is not."""
+        route = await self._gateway.awake_route(session_id)
+        found = blake3()
+        try:
+            async with self._deps.codi.get_file(route, path) as answer:
+                async for part in answer.content:
+                    found.update(part)
+                return answer.headers.get("etag") if found.hexdigest() == digest else None
+        except NotFound:
+            return None
+
+    async def _archive(self, session_id: str, paths: Sequence[str], answer: Answer | None) -> int:
+        """Ask the ArchiveActor; one that is being started anew is waited for."""
+        deps = self._deps
+        name = names.archive_actor(deps.node_id)
+        deadline = deps.clock.monotonic() + ARCHIVE_SECONDS
+        while True:
+            left = deadline - deps.clock.monotonic()
+            try:
+                version: int = await deps.actors.call(
+                    name, "save", session_id, list(paths), answer, timeout_seconds=max(left, 0.1)
+                )
+            except DeadlineExceeded:
+                raise
+            except CoditectError as error:
+                if getattr(error, "component", None) != name or left <= _POLL_SECONDS:
+                    raise
+                await deps.clock.sleep(_POLL_SECONDS)
+            else:
+                return version
