@@ -23,7 +23,17 @@ from coditect.errors import (
     TooManyRequests,
     Unauthorized,
 )
-from coditect.models import ExecResult, Idle, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.models import (
+    ExecResult,
+    FileVersion,
+    Idle,
+    Login,
+    Receipt,
+    Session,
+    TerminalInfo,
+    TreeEntry,
+    User,
+)
 from coditect.sync import Client, Terminal
 from coditect.terminal import AsyncTerminal
 
@@ -36,6 +46,7 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "ExecResult",
+    "FileVersion",
     "Forbidden",
     "Idle",
     "InvalidRequest",

@@ -11,7 +11,17 @@ from urllib.parse import quote
 import httpx
 
 from coditect.errors import ConnectionFailed, Unauthorized, from_problem
-from coditect.models import ExecResult, Idle, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.models import (
+    ExecResult,
+    FileVersion,
+    Idle,
+    Login,
+    Receipt,
+    Session,
+    TerminalInfo,
+    TreeEntry,
+    User,
+)
 from coditect.terminal import AsyncTerminal
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -185,13 +195,43 @@ class AsyncClient:
         answer = await self._request("GET", f"/api/v1/sessions/{session_id}/tree/{quote(path)}")
         return [TreeEntry.from_json(item) for item in answer.json()["entries"]]
 
-    async def read_file(self, session_id: str, path: str) -> bytes:
-        """Return a whole file."""
-        return (await self._request("GET", self._file(session_id, path))).content
+    async def read_file(self, session_id: str, path: str, *, version: int | None = None) -> bytes:
+        """Return a whole file, as it is or as of a kept version."""
+        parameters = {} if version is None else {"version": version}
+        target = self._file(session_id, path)
+        return (await self._request("GET", target, params=parameters)).content
 
-    async def stream_file(self, session_id: str, path: str) -> AsyncIterator[bytes]:
-        """Yield a file's bytes piece by piece."""
-        request = self._http.build_request("GET", self._file(session_id, path))
+    async def history(
+        self, session_id: str, path: str, *, before: int | None = None, limit: int = 100
+    ) -> list[FileVersion]:
+        """List the kept versions of a file, the newest first."""
+        target = f"/api/v1/sessions/{session_id}/history/{quote(path)}"
+        parameters = {"limit": limit} | ({} if before is None else {"before": before})
+        answer = await self._request("GET", target, params=parameters)
+        return [FileVersion.from_json(item) for item in answer.json()["versions"]]
+
+    async def restore_file(
+        self,
+        session_id: str,
+        path: str,
+        version: int,
+        *,
+        target: str | None = None,
+        key: str | None = None,
+    ) -> Receipt:
+        """Put a file back as it was at a version, or its like under the path ``target``."""
+        body = {"path": path, "version": version} | ({"target": target} if target else {})
+        url = f"/api/v1/sessions/{session_id}/restore"
+        answer = await self._request("POST", url, json=body, key=key or _new_key())
+        return Receipt.from_json(answer.json())
+
+    async def stream_file(
+        self, session_id: str, path: str, *, version: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a file's bytes piece by piece, as it is or as of a kept version."""
+        parameters = {} if version is None else {"version": version}
+        target = self._file(session_id, path)
+        request = self._http.build_request("GET", target, params=parameters)
         for last in (False, True):
             request.headers.update(self._headers())
             with self._reached():

@@ -110,6 +110,18 @@ class Receipt(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class FileVersion(FromJson):
+    """A path's state from a version on: ``type`` is file, directory, link or deleted."""
+
+    version: int
+    at: float
+    type: str
+    size: int
+    mode: int = 0
+    content: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalInfo(FromJson):
     """A terminal of a session. Offsets are bytes of output since the terminal began."""
 

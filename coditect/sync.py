@@ -10,7 +10,17 @@ from anyio import to_thread
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from coditect.client import DEFAULT_TIMEOUT_SECONDS, AsyncClient
-from coditect.models import ExecResult, Idle, Login, Receipt, Session, TerminalInfo, TreeEntry, User
+from coditect.models import (
+    ExecResult,
+    FileVersion,
+    Idle,
+    Login,
+    Receipt,
+    Session,
+    TerminalInfo,
+    TreeEntry,
+    User,
+)
 from coditect.terminal import AsyncTerminal
 
 P = ParamSpec("P")
@@ -138,13 +148,35 @@ class Client:
         """List a directory."""
         return self._call(self._client.tree, session_id, path)
 
-    def read_file(self, session_id: str, path: str) -> bytes:
-        """Return a whole file."""
-        return self._call(self._client.read_file, session_id, path)
+    def read_file(self, session_id: str, path: str, *, version: int | None = None) -> bytes:
+        """Return a whole file, as it is or as of a kept version."""
+        return self._call(self._client.read_file, session_id, path, version=version)
 
-    def stream_file(self, session_id: str, path: str) -> Iterator[bytes]:
-        """Yield a file's bytes piece by piece."""
-        pieces = self._client.stream_file(session_id, path)
+    def history(
+        self, session_id: str, path: str, *, before: int | None = None, limit: int = 100
+    ) -> list[FileVersion]:
+        """List the kept versions of a file, the newest first."""
+        return self._call(self._client.history, session_id, path, before=before, limit=limit)
+
+    def restore_file(
+        self,
+        session_id: str,
+        path: str,
+        version: int,
+        *,
+        target: str | None = None,
+        key: str | None = None,
+    ) -> Receipt:
+        """Put a file back as it was at a version, or its like under the path ``target``."""
+        return self._call(
+            self._client.restore_file, session_id, path, version, target=target, key=key
+        )
+
+    def stream_file(
+        self, session_id: str, path: str, *, version: int | None = None
+    ) -> Iterator[bytes]:
+        """Yield a file's bytes piece by piece, as it is or as of a kept version."""
+        pieces = self._client.stream_file(session_id, path, version=version)
         while (piece := self._call(_next, pieces)) is not None:
             yield piece
 

@@ -22,6 +22,7 @@ from actors.records import (
     SessionRecord,
     UserRecord,
 )
+from cluster.archive.library import Library
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
 from cluster.store.saves import Begun
@@ -218,6 +219,7 @@ class Dependencies:
     audit: AuditTrail
     keys: Keys
     ledger: SessionReader
+    library: Library
     actors: ActorCaller
     codi: HttpCodiClient
     clock: Clock

@@ -11,6 +11,8 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from actors.directory import ActorDirectory
+from cluster.archive.blobs import open_blobs
+from cluster.archive.library import Library
 from cluster.clock import SystemClock
 from cluster.codi.client import HttpCodiClient
 from cluster.identifiers import new_id
@@ -20,7 +22,7 @@ from cluster.store.server_keys import KeyStore
 from cluster.store.tickets import TicketStore
 from cluster.store.tokens import TokenStore
 from cluster.store.users import UserStore
-from cluster.wiring import NodeWiring
+from cluster.wiring import NodeWiring, chunk_store
 from serve_app import logs
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies
@@ -46,6 +48,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
         audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),
         keys=KeyStore(engine, tenant),
         ledger=StoreLedger(engine, tenant, clock),
+        library=Library(engine, tenant, open_blobs(chunk_store(settings))),
         actors=directory,
         codi=HttpCodiClient(),
         clock=clock,

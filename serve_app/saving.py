@@ -47,10 +47,11 @@ _NOT_CARRIED_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the file must be like; see RFC 9110, 13.1."""
+    """What the file must be like (RFC 9110, 13.1), and the mode that it gets, if not its own."""
 
     if_match: str | None = None
     if_none_match: str | None = None
+    mode: int | None = None
 
 
 class Hashed:
@@ -164,6 +165,7 @@ class Saver:
                 if_match=conditions.if_match,
                 if_none_match=conditions.if_none_match,
                 length=length,
+                mode=conditions.mode,
             )
             etag, size = str(saved["etag"]), int(saved["size"])
         except PreconditionFailed:

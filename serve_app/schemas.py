@@ -353,6 +353,31 @@ class Tree(BaseModel):
     truncated: bool
 
 
+class FileVersion(BaseModel):
+    """A path's state from a version on. ``content`` is the same for the same bytes."""
+
+    version: int
+    at: float
+    type: Literal["file", "directory", "link", "deleted"]
+    size: int
+    mode: int
+    content: str | None = None
+
+
+class History(BaseModel):
+    """The kept versions of a path, the newest first."""
+
+    versions: list[FileVersion]
+
+
+class Restore(Asked):
+    """A file to be put back as it was at a version; ``target``: under another path."""
+
+    path: WorkspacePath
+    version: Annotated[int, Field(ge=1)]
+    target: WorkspacePath | None = None
+
+
 class Move(Asked):
     """A file or directory to rename."""
 

@@ -188,9 +188,14 @@ class HttpCodiClient(CodiControl):
         if_match: str | None = None,
         if_none_match: str | None = None,
         length: int | None = None,
+        mode: int | None = None,
     ) -> dict[str, Any]:
         """Save a file durably; return ``{path, size, etag}``. ``length``: its size, if known."""
-        sent = {"if-match": if_match, "if-none-match": if_none_match}
+        sent = {
+            "if-match": if_match,
+            "if-none-match": if_none_match,
+            "x-codi-mode": None if mode is None else f"{mode:o}",
+        }
         given = {name: value for name, value in sent.items() if value is not None}
         if length is not None and not isinstance(content, bytes):
             given["content-length"] = str(length)

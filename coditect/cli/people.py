@@ -173,6 +173,42 @@ def cp(
             typer.echo(f"saved {receipt.path}, {receipt.size} bytes, version {receipt.version}")
 
 
+@app.command()
+def history(
+    file: Annotated[str, typer.Argument(help="File: `path` or `session:path`.")],
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="So many of the newest.")] = 50,
+    server: ServerOption = None,
+) -> None:
+    """List the kept versions of a file, the newest first."""
+    name, path = _far(file) or ("", file)
+    with _signed_in(server) as client:
+        chosen = _named(client, name)
+        found = client.history(chosen.session_id, path, limit=limit)
+    table = Table("version", "time", "type", "size", box=None)
+    for each in found:
+        at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.at))
+        size = "" if each.type == "deleted" else str(each.size)
+        table.add_row(str(each.version), at, each.type, size)
+    Console().print(table)
+
+
+@app.command()
+def restore(
+    file: Annotated[str, typer.Argument(help="`path@version` or `session:path@version`.")],
+    to: Annotated[str | None, typer.Option(help="Put it under this path instead.")] = None,
+    server: ServerOption = None,
+) -> None:
+    """Put a file back as it was at a version; what it is now stays in its history."""
+    name, path = _far(file) or ("", file)
+    path, _, version = path.rpartition("@")
+    if not (path and version.isdecimal()):
+        _fail(f"{file!r} names no version: say path@version, as `coditect history` lists them")
+    with _signed_in(server) as client:
+        chosen = _pick(client, name)
+        receipt = client.restore_file(chosen.session_id, path, int(version), target=to)
+    typer.echo(f"saved {receipt.path}, {receipt.size} bytes, version {receipt.version}")
+
+
 @user_app.command("add")
 def user_add(
     email: Annotated[str, typer.Argument(help="Account to create.")],
@@ -244,6 +280,14 @@ def _pick(client: Client, wanted: str | None) -> Session:
     if wanted:
         raise NotFound(404, "not_found", f"no session {wanted!r}")
     return client.open_session()
+
+
+def _named(client: Client, wanted: str) -> Session:
+    """Return a session without waking it."""
+    for session in client.sessions():
+        if wanted in {"", session.session_id, session.name}:
+            return session
+    raise NotFound(404, "not_found", f"no session {wanted!r}" if wanted else "no session")
 
 
 def _far(argument: str) -> tuple[str, str] | None:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
-from actors.errors import InvalidArgument, PayloadTooLarge
+from actors.errors import InvalidArgument, NotFound, PayloadTooLarge
 from actors.records import Receipt, Route
 from cluster.codi.client import FileAnswer
 from serve_app.callers import while_connected
@@ -52,6 +52,12 @@ register_url_convertor("any_path", AnyPath())
 router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
 
 _PASSED_ON = ("range", "if-range", "if-none-match")
+# Whatever a workspace holds must not run as a page of this server.
+_AS_DATA = {
+    "content-disposition": "attachment",
+    "cache-control": "no-cache",
+    "content-security-policy": "sandbox; default-src 'none'",
+}
 _HANDED_BACK = (
     "etag",
     "last-modified",
@@ -68,17 +74,17 @@ _PathParameter = Annotated[
 
 async def get_directory_path(request: Request) -> str:
     """Return the path behind ``/tree/``; empty for the workspace itself."""
-    return _as_sent(request, b"/tree")
+    return as_sent(request, b"/tree")
 
 
 async def get_file_path(request: Request, path: _PathParameter) -> str:
     """Return the path behind ``/files/``. Raises InvalidArgument when there is none."""
     if not path:
         raise InvalidArgument("path", "the path of a file in the workspace")
-    return _as_sent(request, b"/files")
+    return as_sent(request, b"/files")
 
 
-def _as_sent(request: Request, marker: bytes) -> str:
+def as_sent(request: Request, marker: bytes) -> str:
     """Return a path to the byte as it was sent; bytes that are no UTF-8 become surrogate escapes."""
     raw: bytes = request.scope["raw_path"]
     # The session's id in front of it holds no slash, so the first marker is the right one.
@@ -146,9 +152,18 @@ async def tree(path: DirectoryPath, session: SessionDep, ingress: IngressDep) ->
     },
 )
 async def read_file(
-    request: Request, path: FilePath, session: SessionDep, ingress: IngressDep
+    request: Request,
+    path: FilePath,
+    session: SessionDep,
+    ingress: IngressDep,
+    version: Annotated[int | None, Query(ge=1, description="as of this version")] = None,
 ) -> Response:
-    """Return a file's bytes; honours ``Range``, ``If-Range`` and ``If-None-Match``."""
+    """Return a file's bytes; honours ``Range``, ``If-Range`` and ``If-None-Match``.
+
+    With ``version`` they come from the chunk store, whole, and the container is not woken.
+    """
+    if version is not None:
+        return await _read_version(ingress, session, path, version)
     sent = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
     stack = AsyncExitStack()
 
@@ -157,10 +172,23 @@ async def read_file(
 
     answer = await ingress.gateway.on_container(session, work)
     headers = {n: answer.headers[n] for n in _HANDED_BACK if n in answer.headers}
-    # Whatever a workspace holds must not run as a page of this server.
-    headers |= {"content-disposition": "attachment", "cache-control": "no-cache"}
-    headers["content-security-policy"] = "sandbox; default-src 'none'"
-    return StreamingResponse(_closing(stack, answer), status_code=answer.status, headers=headers)
+    return StreamingResponse(
+        _closing(stack, answer), status_code=answer.status, headers=headers | _AS_DATA
+    )
+
+
+async def _read_version(ingress: Ingress, session: str, path: str, version: int) -> Response:
+    record = await ingress.deps.ledger.session(session)
+    if record is None:
+        raise NotFound("session", session)
+    past = await ingress.deps.library.file(record.workspace_id, path, version)
+    headers = {
+        "content-type": "application/octet-stream",
+        "content-length": str(past.entry.size),
+        "etag": f'"{past.entry.content}"',
+    }
+    content = ingress.deps.library.content(record.workspace_id, past.entry)
+    return StreamingResponse(content, headers=headers | _AS_DATA)
 
 
 @router.put(

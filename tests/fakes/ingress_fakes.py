@@ -36,6 +36,8 @@ from actors.records import (
     UserRecord,
 )
 from actors.session_runner import SessionRunner
+from cluster.archive.blobs import open_blobs
+from cluster.archive.library import Library
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Bundle, bundle
 from cluster.codi.client import HttpCodiClient
@@ -50,7 +52,7 @@ from cluster.store.server_keys import KeyStore
 from cluster.store.tickets import TicketStore
 from cluster.store.tokens import TokenStore
 from cluster.store.users import UserStore
-from cluster.wiring import actor_settings, archiver
+from cluster.wiring import actor_settings, archiver, chunk_store
 from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies
@@ -424,6 +426,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         audit=AuditLog(engine, settings.tenant),
         keys=KeyStore(engine, settings.tenant),
         ledger=ledger,
+        library=Library(engine, settings.tenant, open_blobs(chunk_store(settings))),
         actors=actors,
         codi=HttpCodiClient(),
         clock=clock,

@@ -88,7 +88,11 @@ class FileRoutes:
         conditions = files.Conditions(
             exchange.headers.get("if-match"), exchange.headers.get("if-none-match")
         )
-        draft = await self.run(files.Draft, self.workspace, path, conditions)
+        given = exchange.headers.get("x-codi-mode", "")
+        if given and not (given.isascii() and given.isdecimal() and len(given) <= 4):
+            raise invalid("x-codi-mode: permissions in octal")
+        mode = int(given, 8) if given and not set(given) & set("89") else None
+        draft = await self.run(files.Draft, self.workspace, path, conditions, mode)
         try:
             async for part in exchange.body():
                 if draft.size + len(part) > self._max_file:

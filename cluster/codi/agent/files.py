@@ -53,8 +53,14 @@ def open_for_reading(workspace: Workspace, path: bytes) -> Opened:
 class Draft:
     """A file on its way into the workspace: invisible until ``commit``, and gone after ``discard``."""
 
-    def __init__(self, workspace: Workspace, path: bytes, conditions: Conditions) -> None:
-        """Create the temporary file, and the directories above it. Raises AgentError, OSError."""
+    def __init__(
+        self, workspace: Workspace, path: bytes, conditions: Conditions, mode: int | None = None
+    ) -> None:
+        """Create the temporary file, and the directories above it. Raises AgentError, OSError.
+
+        ``mode``: its permissions, if not those of the file that it replaces.
+        """
+        self._mode = mode
         target = workspace.follow(path)
         self._conditions = conditions
         self._directory, self._name = workspace.parent(target, make=True)
@@ -78,10 +84,13 @@ class Draft:
 
     def sync(self) -> None:
         """Bring the content to the disk, with the mode of the file that it will replace."""
-        with contextlib.suppress(FileNotFoundError):
-            status = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
-            if stat.S_ISREG(status.st_mode):
-                os.fchmod(self._fd, stat.S_IMODE(status.st_mode))
+        if self._mode is not None:
+            os.fchmod(self._fd, self._mode)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                status = os.stat(self._name, dir_fd=self._directory, follow_symlinks=False)
+                if stat.S_ISREG(status.st_mode):
+                    os.fchmod(self._fd, stat.S_IMODE(status.st_mode))
         os.fsync(self._fd)
 
     def commit(self) -> str:

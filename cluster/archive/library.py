@@ -1,0 +1,93 @@
+"""Reads kept versions of files: their history, and their bytes as of any of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+
+from actors.errors import InvalidArgument, NotFound
+from cluster.archive.blobs import Blobs
+from cluster.archive.chunk_reader import ChunkReader
+from cluster.store import manifests
+from cluster.store.engine import Engine
+from cluster.store.entries import Entry, Kind
+from cluster.store.keyspace import Keyspace
+from cluster.store.manifests import Location, Version
+from cluster.store.transaction import Transaction, transact
+
+MAX_LISTED = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """A path's state as of a version; ``since`` is the version from which it was so."""
+
+    since: int
+    entry: Entry
+
+
+class Library:
+    """The kept versions of one tenant's workspaces."""
+
+    def __init__(self, engine: Engine, tenant_id: str, blobs: Blobs) -> None:
+        self._engine = engine
+        self._keys = Keyspace(tenant_id)
+        self._blobs = blobs
+
+    async def history(
+        self, workspace_id: str, path: str, *, before: int | None, limit: int
+    ) -> list[Version]:
+        """Return a path's states, newest first; one without a change of content is left out.
+
+        The path of a file that was never there has none.
+        """
+        found = await transact(
+            self._engine,
+            manifests.history,
+            self._keys,
+            workspace_id,
+            _raw(path),
+            before=before,
+            limit=min(limit, MAX_LISTED),
+        )
+        return [
+            state
+            for number, state in enumerate(found)
+            if number + 1 == len(found) or _shown(state.entry) != _shown(found[number + 1].entry)
+        ]
+
+    async def file(self, workspace_id: str, path: str, version: int) -> Past:
+        """Return a file as of a version. Raises NotFound, InvalidArgument for what is no file."""
+
+        async def work(tr: Transaction, keys: Keyspace) -> Past | None:
+            at = await manifests.readable(tr, keys, workspace_id, version)
+            state = await manifests.lookup(tr, keys, workspace_id, _raw(path), at)
+            return Past(*state) if state is not None else None
+
+        past = await transact(self._engine, work, self._keys)
+        if past is None or past.entry.kind is Kind.GONE:
+            raise NotFound("file", f"{path}@{version}")
+        if past.entry.kind is not Kind.FILE:
+            raise InvalidArgument("path", "it was no file")
+        return past
+
+    def content(self, workspace_id: str, entry: Entry) -> AsyncIterator[bytes]:
+        """Yield a kept file's bytes. Raises Unavailable when the chunk store does not have them."""
+
+        async def locate(names: Sequence[bytes]) -> dict[bytes, Location]:
+            find = manifests.locations
+            return await transact(self._engine, find, self._keys, workspace_id, names)
+
+        return ChunkReader(self._blobs, workspace_id, locate).content(entry)
+
+
+def _shown(entry: Entry) -> tuple[str, int, str]:
+    return entry.kind.value, entry.mode, entry.content
+
+
+def _raw(path: str) -> bytes:
+    raw = path.encode("utf-8", "surrogateescape")
+    parts = [part for part in raw.split(b"/") if part not in {b"", b"."}]
+    if b".." in parts or not parts:
+        raise InvalidArgument("path", "the path of a file in the workspace")
+    return b"/".join(parts)

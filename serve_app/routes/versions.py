@@ -1,0 +1,89 @@
+"""Kept versions of files: what there are, and putting one back. Neither wakes the container to look."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
+
+from actors.errors import InvalidArgument, NotFound
+from actors.records import Receipt
+from cluster.archive.library import MAX_LISTED
+from cluster.store.entries import Kind
+from cluster.store.manifests import Version
+from serve_app.ingress import Ingress
+from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
+from serve_app.routes.work import as_sent
+from serve_app.saving import Conditions, Hashed
+from serve_app.schemas import FileVersion, History, Restore
+
+router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
+
+_TYPES = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.LINK: "link", Kind.GONE: "deleted"}
+
+
+async def get_path(
+    request: Request,
+    path: Annotated[str, Path(description="relative to the workspace", examples=["src/main.py"])],
+) -> str:
+    """Return the path behind ``/history/``. Raises InvalidArgument when there is none."""
+    if not path:
+        raise InvalidArgument("path", "the path of a file in the workspace")
+    return as_sent(request, b"/history")
+
+
+@router.get("/history/{path:any_path}", tags=["files"], responses=may_fail(400, 401, 404, 422))
+async def history(
+    path: Annotated[str, Depends(get_path)],
+    session: SessionDep,
+    ingress: IngressDep,
+    before: Annotated[int | None, Query(ge=1, description="versions before this one")] = None,
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = 100,
+) -> History:
+    """List the kept versions of a path, the newest first, deletions included."""
+    workspace_id = await workspace_of(ingress, session)
+    found = await ingress.deps.library.history(workspace_id, path, before=before, limit=limit)
+    if not found and before is None:
+        raise NotFound("file", path)
+    return History(versions=[_shown(state) for state in found])
+
+
+@router.post("/restore", tags=["files"], responses=may_fail(400, 401, 404, 412, 413, 422, 507))
+async def restore(
+    response: Response, session: SessionDep, ingress: IngressDep, key: KeyDep, body: Restore
+) -> Receipt:
+    """Put a file back as it was at a version; what it is now stays in its history."""
+    deps = ingress.deps
+    workspace_id = await workspace_of(ingress, session)
+    past = await deps.library.file(workspace_id, body.path, body.version)
+    content = deps.library.content(workspace_id, past.entry)
+    receipt = await ingress.saver.save(
+        session,
+        body.target or body.path,
+        Hashed(content, max(deps.settings.max_file, past.entry.size)),
+        Conditions(mode=past.entry.mode),
+        key=key,
+        length=past.entry.size,
+    )
+    response.headers["etag"] = receipt.etag
+    return receipt
+
+
+async def workspace_of(ingress: Ingress, session_id: str) -> str:
+    """Return the workspace of a session. Raises NotFound."""
+    record = await ingress.deps.ledger.session(session_id)
+    if record is None:
+        raise NotFound("session", session_id)
+    return record.workspace_id
+
+
+def _shown(state: Version) -> FileVersion:
+    entry = state.entry
+    return FileVersion(
+        version=state.version,
+        at=state.at,
+        type=_TYPES[entry.kind],
+        size=entry.size,
+        mode=entry.mode,
+        content=entry.content if entry.kind is Kind.FILE else None,
+    )
