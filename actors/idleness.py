@@ -120,19 +120,19 @@ def _within(age: float | None, seconds: float) -> bool:
     return age is not None and age <= seconds
 
 
-def sleeps_at(watch: Watch, rules: IdleRules, veto_until: float | None) -> float | None:
-    """Return when it will sleep (Unix time) if nothing more happens; None while that is not in sight."""
+def sleeps_at(watch: Watch, rules: IdleRules) -> float | None:
+    """Return when it would sleep (Unix time) without a veto; None while that is not in sight."""
     if rules.hibernate_after <= 0 or watch.awake:
         return None
     sample = watch.sample
     quiet_for = sample.monotonic - watch.awake_at
-    return max(sample.now - quiet_for + rules.hibernate_after, veto_until or 0.0)
+    return sample.now - quiet_for + rules.hibernate_after
 
 
 def is_due(watch: Watch, rules: IdleRules, veto_until: float | None) -> bool:
     """Whether it should sleep now."""
-    at = sleeps_at(watch, rules, veto_until)
-    return at is not None and watch.sample.now >= at
+    at, now = sleeps_at(watch, rules), watch.sample.now
+    return at is not None and now >= at and now >= (veto_until or 0.0)
 
 
 def told(watch: Watch, rules: IdleRules, known: Idleness) -> Idleness | None:
@@ -140,7 +140,7 @@ def told(watch: Watch, rules: IdleRules, known: Idleness) -> Idleness | None:
 
     While a session is awake it is told why, and not until when: that would change with each sample.
     """
-    at = sleeps_at(watch, rules, known.keep_awake_until)
+    at = sleeps_at(watch, rules)
     because = tuple(sorted(watch.signals)) if watch.awake else ()
     signals = tuple(sorted(watch.signals))
     before = known.sleeps_at

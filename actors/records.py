@@ -288,8 +288,8 @@ class Idleness(Record):
     """``(tenant, "idleness", session_id)``: why a session is awake, or when it will sleep.
 
     ``signals`` are what was seen at last; ``awake_because`` are the same when they weigh enough.
-    ``sleeps_at`` is None while a session is awake. The owner's veto ends at ``keep_awake_until``.
-    Times are Unix seconds.
+    ``sleeps_at``, when it would sleep without a veto, is None while a session is awake. The owner's veto
+    ends at ``keep_awake_until``. Times are Unix seconds.
     """
 
     session_id: str
@@ -298,6 +298,13 @@ class Idleness(Record):
     sleeps_at: float | None = None
     keep_awake_until: float | None = None
     updated_at: float = 0.0
+
+    @property
+    def due_at(self) -> float | None:
+        """When it will sleep if nothing more happens; None while it is awake."""
+        if self.sleeps_at is None:
+            return None
+        return max(self.sleeps_at, self.keep_awake_until or 0.0)
 
 
 class Receipt(Frozen):

@@ -43,7 +43,7 @@ MAX_ID = 128
 MAX_KEY = 128
 MAX_REASON = 500
 MAX_WAIT_SECONDS = 60.0
-IDLE_FIELDS = {"awake_because", "signals", "sleeps_at", "keep_awake_until"}
+IDLE_FIELDS = {"awake_because", "signals", "keep_awake_until"}
 
 
 class SessionRunner:
@@ -281,7 +281,8 @@ class SessionRunner:
     async def tell_idle(self, session_id: str, told: Idleness) -> None:
         """Tell those who follow the session why it is awake, or when it will sleep."""
         held = await self._held(session_id)
-        held.emit("idle", told.model_dump(include=IDLE_FIELDS))
+        data = told.model_dump(include=IDLE_FIELDS) | {"sleeps_at": told.due_at}
+        held.emit("idle", data)
 
     # ---- state ----------------------------------------------------------------------------------
 

@@ -176,10 +176,10 @@ class Idle(BaseModel):
         known = known or Idleness(session_id="")
         veto = known.keep_awake_until
         return cls(
-            awake=known.sleeps_at is None,
+            awake=known.due_at is None,
             awake_because=list(known.awake_because),
             signals=list(known.signals),
-            sleeps_at=known.sleeps_at,
+            sleeps_at=known.due_at,
             keep_awake_until=veto if veto is not None and veto > now else None,
             hibernate_after=hibernate_after,
         )

@@ -39,9 +39,6 @@ async def keep_awake(
     if await tr.get(keys.sessions.key(session_id)) is None:
         raise NotFound("session", session_id)
     known = await get(tr, keys, session_id) or Idleness(session_id=session_id)
-    changes: dict[str, object] = {"keep_awake_until": until, "updated_at": now}
-    if known.sleeps_at is not None and until is not None:
-        changes["sleeps_at"] = max(known.sleeps_at, until)
-    written = known.model_copy(update=changes)
+    written = known.model_copy(update={"keep_awake_until": until, "updated_at": now})
     tr.set(keys.idleness.key(session_id), encode(written))
     return written

@@ -47,13 +47,13 @@ def seen(*samples: Sample, rules: IdleRules = RULES) -> Watch:
 
 def test_a_container_that_nobody_has_looked_at_before_counts_as_awake():
     watch = seen(sample(100, input_age=9000.0))
-    assert sleeps_at(watch, RULES, None) is None
+    assert sleeps_at(watch, RULES) is None
     assert not is_due(watch, RULES, None)
 
 
 def test_a_quiet_session_sleeps_when_its_time_has_passed():
     watch = seen(sample(0), sample(10))
-    assert sleeps_at(watch, RULES, None) == UNIX + AFTER
+    assert sleeps_at(watch, RULES) == UNIX + AFTER
     assert not is_due(seen(sample(0), sample(AFTER - 1)), RULES, None)
     assert is_due(seen(sample(0), sample(10), sample(AFTER)), RULES, None)
 
@@ -74,7 +74,7 @@ def test_what_keeps_a_session_awake(activity, clients):
     watch = seen(sample(0), sample(10, clients, **activity))
     assert watch.awake
     assert watch.awake_at == 10
-    assert sleeps_at(watch, RULES, None) is None
+    assert sleeps_at(watch, RULES) is None
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_keeps_a_session_awake(activity, clients):
 def test_what_does_not(activity, clients):
     watch = seen(sample(0), sample(10, clients, **activity))
     assert not watch.awake
-    assert sleeps_at(watch, RULES, None) == UNIX + AFTER
+    assert sleeps_at(watch, RULES) == UNIX + AFTER
 
 
 def test_life_between_two_samples_is_seen_by_the_later_one():
@@ -101,7 +101,7 @@ def test_life_between_two_samples_is_seen_by_the_later_one():
 
 def test_sleep_comes_a_whole_time_after_the_last_sign_of_life():
     watch = seen(sample(0), sample(400, input_age=1.0), sample(500))
-    assert sleeps_at(watch, RULES, None) == UNIX + 400 + AFTER
+    assert sleeps_at(watch, RULES) == UNIX + 400 + AFTER
     assert not is_due(observe(watch, sample(999), RULES), RULES, None)
     assert is_due(observe(watch, sample(1000), RULES), RULES, None)
 
@@ -109,7 +109,8 @@ def test_sleep_comes_a_whole_time_after_the_last_sign_of_life():
 def test_a_veto_holds_until_it_ends():
     watch = seen(sample(0), sample(AFTER + 1))
     until = UNIX + 5000
-    assert sleeps_at(watch, RULES, until) == until
+    known = Idleness(session_id="s1", sleeps_at=sleeps_at(watch, RULES), keep_awake_until=until)
+    assert known.due_at == until
     assert not is_due(watch, RULES, until)
     assert is_due(observe(watch, sample(5000), RULES), RULES, until)
     assert is_due(watch, RULES, UNIX), "one that has ended counts no more"
@@ -118,7 +119,7 @@ def test_a_veto_holds_until_it_ends():
 def test_sessions_never_sleep_when_told_so():
     rules = IdleRules(0.0, WEIGHTS)
     watch = seen(sample(0), sample(1e9), rules=rules)
-    assert sleeps_at(watch, rules, None) is None
+    assert sleeps_at(watch, rules) is None
 
 
 def test_what_is_told_changes_with_the_reasons_and_not_with_every_sample():

@@ -139,7 +139,7 @@ async def test_a_veto_keeps_it_awake_and_survives_what_is_told(house):
     await house.round(AFTER + 1)
     assert house.bench.codi.sealed == []
     known = await ledger.idleness("s1")
-    assert (known.keep_awake_until, known.sleeps_at) == (until, until)
+    assert (known.keep_awake_until, known.due_at) == (until, until)
     await house.round(AFTER)
     assert len(house.bench.codi.sealed) == 1
 

@@ -90,7 +90,8 @@ async def test_a_veto_is_kept_told_and_taken_back(rig, ada, session_id):
     owner = rig.actor_of(session_id, await rig.owner(session_id))
     told = [e.data for e in await owner.events(session_id, None, 0, 0) if e.type == "idle"]
     assert told[-1]["keep_awake_until"] == longer.keep_awake_until
-    assert (await ada.keep_awake(session_id, 0)).keep_awake_until is None
+    back = await ada.keep_awake(session_id, 0)
+    assert (back.keep_awake_until, back.sleeps_at) == (None, before + 10)
 
 
 @pytest.mark.parametrize("seconds", [-1, 1e9, "long", None])
