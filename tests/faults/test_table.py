@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import signal
 import sys
 from collections.abc import AsyncIterator, Iterator
 
+import psutil
 import pytest
 import pytest_asyncio
 
 from tests.faults import faults
 from tests.faults.crowd import Crowd
 from tests.faults.faults import Fault, inject
+from tests.support import processes
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import wait_until
 
@@ -71,6 +74,30 @@ async def survive(crowd: Crowd, *happening: Fault, seed: int) -> None:
 )
 async def test_nothing_is_lost_and_nothing_comes_twice(crowd, fault):
     await survive(crowd, fault, seed=SEED)
+
+
+@pytest.mark.soak
+async def test_owners_stopped_past_their_lease_are_replaced_and_end_themselves(crowd):
+    async def epochs() -> list[int]:
+        return [(await w.client.session(w.session_id)).epoch for w in crowd.workers]
+
+    before = await epochs()
+    stopped = processes.send(processes.of(crowd.server, "SessionActor"), signal.SIGSTOP)
+    try:
+        async with crowd.at_work():
+            await crowd.progress(2)
+        after = await epochs()
+        assert all(new > old for old, new in zip(before, after, strict=True))
+    finally:
+        processes.send(stopped, signal.SIGCONT)
+
+    async def zombies() -> int:
+        return sum(psutil.pid_exists(pid) for pid in stopped)
+
+    # Those that were warm go on; each that owned a session has ended.
+    await wait_until(zombies, lambda left: left <= len(stopped) - len(crowd.workers))
+    assert await epochs() == after
+    await survive(crowd, seed=SEED)
 
 
 @pytest.mark.parametrize("seed", PAIRS)
