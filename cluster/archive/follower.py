@@ -84,7 +84,7 @@ class Follower:
         self._committing = asyncio.Lock()
         self._tick = 0
         self._reading = 0
-        self._committed_at: dict[bytes, int] = {}
+        self._committed: dict[bytes, tuple[int, Entry]] = {}
         self._restorer: Restorer | None = None
         self._incarnation: str | None = None
         self._intake = Intake(
@@ -366,10 +366,16 @@ class Follower:
         Those are left out, or with ``whole`` nothing is committed when there are any.
         """
         async with self._committing:
-            moved = [path for path in changes if self._committed_at.get(path, 0) > tick]
-            if moved and whole:
-                return moved
-            kept = {path: entry for path, entry in changes.items() if path not in moved}
+            since = {
+                path: entry
+                for path in changes
+                if (entry := self._committed_since(path, tick)) is not None
+            }
+            if since and whole:
+                return list(since)
+            kept = {path: entry for path, entry in changes.items() if path not in since}
+            # What the other one saw was the same: there is nothing to look at again.
+            moved = [path for path, entry in since.items() if entry.stamp != changes[path].stamp]
             complete = self._restorer is None and self._incarnation is not None
             incarnation = self._incarnation if complete else None
             if not kept:
@@ -377,7 +383,7 @@ class Follower:
             version = await self._transact(self._work, kept, stored, stored_at, incarnation, answer)
             self._head = self._head.model_copy(update={"version": version})
             self._tick += 1
-            self._committed_at.update(dict.fromkeys(kept, self._tick))
+            self._committed |= {path: (self._tick, entry) for path, entry in kept.items()}
             self._counters.versions += 1
             self._counters.files += len(kept)
             return moved
@@ -404,6 +410,10 @@ class Follower:
             now=clock.now(), incarnation=incarnation, answer=answer,
         )  # fmt: skip
 
+    def _committed_since(self, path: bytes, tick: int) -> Entry | None:
+        at, entry = self._committed.get(path, (0, None))
+        return entry if at > tick else None
+
     def _begin_reading(self) -> int:
         self._reading += 1
         return self._tick
@@ -411,7 +421,7 @@ class Follower:
     def _end_reading(self) -> None:
         self._reading -= 1
         if self._reading == 0:
-            self._committed_at.clear()
+            self._committed.clear()
 
     # ---- asking the store -----------------------------------------------------------------------
 

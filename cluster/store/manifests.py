@@ -290,11 +290,10 @@ async def expired(
     span = keys.versions.range(workspace_id)
     pairs = await tr.get_range(span, limit=_PAGE, snapshot=True)
     for key, value in pairs:
-        version = int(keys.versions.unpack(key)[1])
-        if json.loads(value)["at"] >= before or version > newest.version - keep:
+        if json.loads(value)["at"] >= before:
             break
-        horizon = version
-    return horizon
+        horizon = int(keys.versions.unpack(key)[1])
+    return max(newest.oldest, min(horizon, newest.version - keep + 1))
 
 
 async def raise_oldest(tr: Transaction, keys: Keyspace, workspace_id: str, oldest: int) -> bool:

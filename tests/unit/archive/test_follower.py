@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from actors.errors import Fenced, StoreFull
+from cluster.archive.blobs import DirectoryBlobs
+from cluster.archive.collector import Collector
 from cluster.codi.bundle import Limits
 from cluster.store.entries import Kind
 from tests.support.archive import follower_of, kept_workspace
@@ -168,3 +173,89 @@ async def test_another_directory_is_filled_and_nothing_counts_as_deleted(tmp_pat
         (kept.files / "d1" / "f1").unlink()
         async with kept.following():
             await kept.until(lambda s: "d1/f1" not in s)
+
+
+async def test_a_save_is_one_version_also_while_somebody_follows(kept):
+    async with kept.following():
+        (kept.files / "first").touch()
+        await kept.until(lambda s: "first" in s)
+        before = (await kept.head()).version
+        for number in range(5):
+            (kept.files / "f").write_bytes(b"%d" % number)
+            await kept.follower.save([b"f"])
+        (kept.files / "last").touch()
+        await kept.until(lambda s: "last" in s)
+        assert (await kept.head()).version <= before + 6
+
+
+async def test_saves_and_rounds_at_once_end_with_what_is_there(kept):
+    async with kept.following():
+        await kept.until(lambda s: not s)
+        for number in range(30):
+            (kept.files / "f").write_bytes(b"x" * number)
+            saving = asyncio.create_task(kept.follower.save([b"f"]))
+            (kept.files / "g").write_bytes(b"y" * number)
+            await saving
+        state = await kept.until(lambda s: s.get("g") is not None and s["g"].size == 29)
+        assert await kept.content(state["f"]) == b"x" * 29
+
+
+async def test_a_container_that_is_not_the_sessions_writes_nothing(kept):
+    (kept.files / "f").write_bytes(b"1")
+    await kept.follower.save([b"f"])
+    stranger = follower_of(kept.tools, kept.codi, kept.counters, container_id="c-0")
+    (kept.files / "f").write_bytes(b"2")
+    with pytest.raises(Fenced):
+        await stranger.save([b"f"])
+    assert await kept.content((await kept.state())["f"]) == b"1"
+
+
+async def test_a_full_chunk_store_refuses_saves_and_recovers_by_itself(tmp_path, stage):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)],
+        check=False,
+        capture_output=True,
+    )
+    if mounted.returncode:
+        pytest.skip("needs root to mount a small disk")
+    try:
+        blobs = DirectoryBlobs(disk / "chunks")
+        async with kept_workspace(tmp_path / "k", stage, blobs=blobs) as kept:
+            small = random.Random(3).randbytes(1 << 20)
+            (kept.files / "small").write_bytes(small)
+            await kept.follower.save([b"small"])
+            (disk / "filler").write_bytes(bytes((2 << 20) + 900_000))
+            large = random.Random(4).randbytes(2 << 20)
+            (kept.files / "large").write_bytes(large)
+            with pytest.raises(StoreFull):
+                await kept.follower.save([b"large"])
+            state = await kept.state()
+            assert set(state) == {"small"}
+            assert await kept.content(state["small"]) == small
+            (disk / "filler").unlink()
+            await kept.follower.save([b"large"])
+            assert await kept.content((await kept.state())["large"]) == large
+            assert not [name for name in os.listdir(disk / "chunks" / "w") if "draft" in name]
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+async def test_versions_that_are_no_longer_kept_are_collected_with_their_packs(kept):
+    contents = [random.Random(n).randbytes(100_000) for n in range(4)]
+    for data in contents:
+        (kept.files / "f").write_bytes(data)
+        await kept.follower.save([b"f"])
+    packs = kept.tools.blobs
+    assert len(await packs.listing("w")) == 4
+    tools = kept.tools
+    collector = Collector(
+        tools.engine, tools.keys, packs, tools.clock, keep_seconds=0, keep_versions=1
+    )
+    await collector.collect()
+    assert len(await packs.listing("w")) == 1
+    assert await kept.content((await kept.state())["f"]) == contents[-1]
+    (kept.files / "f").write_bytes(contents[0])
+    await kept.follower.save([b"f"])
+    assert await kept.content((await kept.state())["f"]) == contents[0]
