@@ -29,6 +29,11 @@ def archive_actor(node_id: str) -> str:
     return f"archive-{node_id}"
 
 
+def journal_actor(node_id: str) -> str:
+    """Return the name of a node's JournalActor."""
+    return f"journal-{node_id}"
+
+
 def session_actor(actor_id: str) -> str:
     """Return the name of a SessionActor; it is the actor's, not the session's: actors are re-bound."""
     return f"session-{actor_id}"

@@ -113,6 +113,7 @@ class Launcher:
             }
         )
         await services.ledger.put_container(ready)
+        await services.journal_watch.watch(handle)
         return handle
 
     def _warm_record(self, container_id: str) -> ContainerRecord:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +22,8 @@ from actors.records import (
     Idleness,
     Quiet,
     SessionRecord,
+    TerminalOutput,
+    TerminalRecord,
 )
 
 
@@ -92,11 +94,9 @@ class CodiClient(Protocol):
         name: str,
         *,
         cwd: str | None,
-        base_offset: int,
-        restarted: bool,
         session_id: str,
     ) -> None:
-        """Start a shell whose output is numbered from ``base_offset``. Idempotent by name."""
+        """Start a shell. Idempotent by name."""
         ...
 
     async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
@@ -110,6 +110,71 @@ class CodiClient(Protocol):
 
         Raises PreconditionFailed when it is not quiet (any more). A raise of the epoch opens it.
         """
+        ...
+
+    async def connect_journal(self, handle: ContainerHandle) -> JournalConnection:
+        """Connect to all terminals of a container; this connection replaces a former one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalOpened:
+    """A terminal has a shell. ``kept``: output that it knows to be kept, None before it is numbered."""
+
+    terminal: int
+    name: str
+    cols: int
+    rows: int
+    cwd: str | None
+    kept: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalPrinted:
+    """Output from ``offset`` on, with the counts of accepted input at that moment."""
+
+    terminal: int
+    offset: int
+    data: bytes
+    inputs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalMoved:
+    """The shell is in another directory."""
+
+    terminal: int
+    cwd: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class TerminalExited:
+    """The shell has ended and all of its output is kept."""
+
+    terminal: int
+    code: int | None
+
+
+JournalMessage = TerminalOpened | TerminalPrinted | TerminalMoved | TerminalExited
+
+
+class JournalConnection(Protocol):
+    """A container's terminals, as their journal hears them. ``terminal`` numbers are the connection's."""
+
+    async def receive(self) -> JournalMessage:
+        """Return the next message. Raises Unavailable at the connection's end."""
+        ...
+
+    async def number(self, terminal: int, end: int, inputs: Mapping[str, int]) -> None:
+        """Say where a terminal's numbering goes on."""
+        ...
+
+    async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
+        """Say up to where the output of these terminals is kept."""
+        ...
+
+    async def close(self) -> None:
+        """End it."""
         ...
 
 
@@ -257,6 +322,70 @@ class Ledger(Protocol):
         ...
 
 
+class Journal(Protocol):
+    """What is kept of the terminals. Every method is one transaction, retried on conflict."""
+
+    async def open_terminal(
+        self, container_id: str, opened: TerminalOpened, now: float
+    ) -> TerminalRecord:
+        """Take a terminal's shell as the one that prints from now on, and return its record.
+
+        Raises Fenced when the container is not, or not yet, its session's.
+        """
+        ...
+
+    async def append(
+        self, outputs: Sequence[TerminalOutput], now: float
+    ) -> list[TerminalRecord | None]:
+        """Keep output, all or nothing; None for each that another container's shell has replaced.
+
+        Idempotent: what is kept already is left out.
+        """
+        ...
+
+    async def note(
+        self,
+        session_id: str,
+        name: str,
+        container_id: str,
+        *,
+        now: float,
+        cwd: str | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        """Note a shell's directory or its end, unless another container's shell has replaced it."""
+        ...
+
+    async def terminals(self, session_id: str) -> list[TerminalRecord]:
+        """Return the session's terminals by name, without the deleted ones."""
+        ...
+
+    async def terminal(self, session_id: str, name: str) -> TerminalRecord | None:
+        """Return a terminal."""
+        ...
+
+    async def output(
+        self, session_id: str, name: str, offset: int, limit: int
+    ) -> list[tuple[int, bytes]]:
+        """Return kept output from ``offset`` on, in pieces with their offsets, about ``limit`` bytes."""
+        ...
+
+    async def delete_terminal(self, session_id: str, name: str, now: float) -> None:
+        """Forget what is kept of a terminal, but for its numbering. Idempotent."""
+        ...
+
+
+class JournalWatch(Protocol):
+    """The node's journal, as those see it who start containers."""
+
+    async def watch(self, handle: ContainerHandle) -> None:
+        """Have the journal connect to a container now; it would find it by itself a little later.
+
+        Ends within its limit and raises nothing of this server.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class ActorSettings:
     """The numbers the actors work with; ``cluster.settings`` fills them. Seconds unless named."""
@@ -292,6 +421,8 @@ class Services:
 
     settings: ActorSettings
     ledger: Ledger
+    journal: Journal
+    journal_watch: JournalWatch
     runtime: ContainerRuntime
     codi: CodiClient
     clock: Clock

@@ -126,9 +126,8 @@ class SessionRecord(Record):
 
     ``epoch`` is the fencing number: raised by each activation and each new container.
     ``owner_actor_id`` is empty while the session is passive. ``workspace_state`` is JSON that a
-    client may patch (open files, layout) beside what the server keeps there
-    (``terminals: {name: {"cwd": str, "end_offset": int}}``). ``revision`` counts the owner's saves, so
-    that the answer of an earlier save is told from that of a new one.
+    client may patch (open files, layout). ``revision`` counts the owner's saves, so that the answer of
+    an earlier save is told from that of a new one.
     """
 
     session_id: str
@@ -236,11 +235,49 @@ class Route(Frozen):
     secret: str
 
 
-class TerminalMark(Frozen):
-    """What an ingress replica has seen of a terminal: the offset after its last byte, its directory."""
+class TerminalRecord(Record):
+    """``(tenant, "terminals", session_id, name)``: a terminal as its journal knows it.
 
-    end_offset: int
+    Output bytes ``start`` to ``end`` (exclusive) are kept; the numbering goes on from ``end`` whatever
+    runs the shell. ``container_id`` is the only container whose output is taken. ``tail`` is the offset
+    of the last segment. ``inputs`` counts the accepted input bytes of each client, the latest last.
+    ``exit_code`` is that of a shell that ended by itself; a ``deleted`` terminal keeps only its numbering.
+    """
+
+    session_id: str
+    name: str
+    container_id: str
+    start: int = 0
+    end: int = 0
+    tail: int = 0
+    cols: int = 80
+    rows: int = 24
     cwd: str | None = None
+    inputs: dict[str, int] = {}
+    exit_code: int | None = None
+    deleted: bool = False
+    created_at: float
+    updated_at: float
+
+
+class TerminalOutput(Frozen):
+    """What a terminal printed from ``offset`` on, and how much input each client had had accepted.
+
+    ``tail`` is where the terminal's last segment is believed to begin: right, it saves a read.
+    """
+
+    session_id: str
+    name: str
+    container_id: str
+    offset: int
+    data: bytes
+    inputs: dict[str, int] = {}
+    tail: int = 0
+
+    @property
+    def end(self) -> int:
+        """The offset after the last byte."""
+        return self.offset + len(self.data)
 
 
 class SessionEvent(Frozen):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, assert_never
 
 from actors import session_messages as messages
@@ -18,19 +18,19 @@ from actors.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransi
 from actors.events import EventRing
 from actors.lease import LeaseRules
 from actors.ports import Services
-from actors.records import ContainerHandle, SessionRecord, TerminalMark
+from actors.records import ContainerHandle, SessionRecord
 from actors.session import SessionMachine, SessionRules
 from actors.session_lease import LeaseKeeper
 from actors.session_stats import SessionStats
 from actors.session_work import SessionWork
 from actors.session_writer import SessionWriter
 from actors.tasks import Tasks
-from actors.workspace_state import known_terminals, with_marks, with_terminals
 
 logger = logging.getLogger(__name__)
 
 LAZY_SAVE_SECONDS = 1.0
 ACTIVITY_SECONDS = 60.0
+MAX_TERMINALS = 1024
 RETRY_LIMIT_SECONDS = 5.0
 ABANDON_SECONDS = 5.0
 
@@ -57,7 +57,6 @@ class Activation:
         self.attachments = Attachments(services.settings.attach_ttl)
         self.ring = EventRing(record.epoch)
         self.writer = SessionWriter(services.ledger, record)
-        self.terminals = known_terminals(record.workspace_state)
         self._services = services
         self._background = background
         self._stats = stats
@@ -72,9 +71,10 @@ class Activation:
             self.writer,
             lease=self.lease,
             overlay=self._overlay,
-            terminals=lambda: self.terminals,
+            on_terminals=lambda names: self.note_terminals(there=names),
             background=background,
         )
+        self._terminal_names: set[str] = set()
         self._working: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._dirty = asyncio.Event()
@@ -124,18 +124,12 @@ class Activation:
         """Note that a person did something; committed with the next save."""
         self._last_activity = max(self._last_activity, self._services.clock.now())
 
-    def merge_marks(self, marks: Mapping[str, TerminalMark | None]) -> None:
-        """Take over what an ingress replica has seen of terminals; committed within a second or so."""
-        merged = with_marks(self.terminals, marks)
-        if merged == self.terminals:
-            return
-        names_changed = merged.keys() != self.terminals.keys()
-        self.terminals = merged
-        if names_changed:
-            self.emit("terminals", {"names": sorted(merged)})
-        if self._lazy_save_at is None:
-            self._lazy_save_at = self._services.clock.monotonic() + LAZY_SAVE_SECONDS
-        self._wake()
+    def note_terminals(self, *, there: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
+        """Tell those who follow the session when its terminals are other ones."""
+        names = (self._terminal_names | set(there)) - set(gone)
+        if names != self._terminal_names and len(names) <= MAX_TERMINALS:
+            self._terminal_names = names
+            self.emit("terminals", {"names": sorted(names)})
 
     def note_version(self, version: int) -> None:
         """Take note of the version that a save was given; committed within a second or so."""
@@ -232,7 +226,6 @@ class Activation:
         """Return the record with everything of it that is decided here."""
         fields = self.machine.persistent()
         fields["save_version"] = max(record.save_version, self._save_version)
-        fields["workspace_state"] = with_terminals(record.workspace_state, self.terminals)
         changed = record.model_copy(update=fields)
         if changed == record and self._last_activity - record.last_activity < ACTIVITY_SECONDS:
             return record  # activity alone is not worth a write

@@ -23,7 +23,6 @@ from actors.records import (
     Route,
     SessionEvent,
     SessionRecord,
-    TerminalMark,
 )
 from actors.session_runner import SessionRunner
 
@@ -59,9 +58,11 @@ class SessionActor:
         """Hold the session that the store says is this actor's."""
         await (await self._ready()).bind(record, handle)
 
-    async def attach(self, session_id: str, client_id: str) -> SessionRecord:
+    async def attach(
+        self, session_id: str, client_id: str, terminal: str | None = None
+    ) -> SessionRecord:
         """Give or renew a client's lease; a new client brings the session up."""
-        return await (await self._ready()).attach(session_id, client_id)
+        return await (await self._ready()).attach(session_id, client_id, terminal)
 
     async def detach(self, session_id: str, client_id: str) -> None:
         """End a client's lease."""
@@ -75,12 +76,11 @@ class SessionActor:
         self,
         session_id: str,
         newer_than_epoch: int = 0,
-        seen: dict[str, TerminalMark | None] | None = None,
         timeout_seconds: float = 30.0,
     ) -> Route:
         """Wait for a container under a newer epoch and tell where it is."""
         runner = await self._ready()
-        return await runner.route(session_id, newer_than_epoch, seen, timeout_seconds)
+        return await runner.route(session_id, newer_than_epoch, timeout_seconds)
 
     async def hibernate(self, session_id: str, key: str = "") -> SessionRecord:
         """Stop the container and keep the session."""
@@ -112,11 +112,9 @@ class SessionActor:
         """Apply a JSON merge patch to the workspace state and commit it."""
         return await (await self._ready()).patch_workspace_state(session_id, patch, key)
 
-    async def report_terminals(
-        self, session_id: str, marks: dict[str, TerminalMark | None]
-    ) -> None:
-        """Take note how far terminals have come; None forgets one."""
-        await (await self._ready()).report_terminals(session_id, marks)
+    async def terminal_deleted(self, session_id: str, name: str) -> None:
+        """Tell those who follow the session that a terminal is gone."""
+        await (await self._ready()).terminal_deleted(session_id, name)
 
     async def events(
         self,

@@ -30,14 +30,13 @@ from actors.records import (
     SessionEvent,
     SessionPhase,
     SessionRecord,
-    TerminalMark,
 )
 from actors.session import COMING_UP, SessionRules
 from actors.session_activation import Activation
 from actors.session_holder import PASSIVATE_SECONDS, Pool, SessionHolder
 from actors.session_work import CODI_SECONDS
 from actors.session_writer import WRITE_SECONDS, within
-from actors.workspace_state import check_marks, check_patch, patched
+from actors.workspace_state import check_patch, patched
 
 MAX_ID = 128
 MAX_KEY = 128
@@ -103,8 +102,10 @@ class SessionRunner:
 
     # ---- attachments ----------------------------------------------------------------------------
 
-    async def attach(self, session_id: str, client_id: str) -> SessionRecord:
-        """Give or renew a client's lease and return the session.
+    async def attach(
+        self, session_id: str, client_id: str, terminal: str | None = None
+    ) -> SessionRecord:
+        """Give or renew a client's lease, on one of its terminals if named, and return the session.
 
         A client that was not attached yet brings a hibernated or failed session up again; a renewal
         does not, so that hibernating under open terminals stays. Raises NotBound, SessionEnded,
@@ -115,6 +116,9 @@ class SessionRunner:
         new = held.attachments.attach(client_id, self._services.clock.monotonic())
         held.touch()
         held.attachments_changed()
+        if terminal is not None:
+            _check_text("terminal", terminal, MAX_ID)
+            held.note_terminals(there=[terminal])
         if new:
             held.step(messages.ResumeRequested())
         return held.view
@@ -151,20 +155,16 @@ class SessionRunner:
         self,
         session_id: str,
         newer_than_epoch: int = 0,
-        seen: dict[str, TerminalMark | None] | None = None,
         timeout_seconds: float = 30.0,
     ) -> Route:
         """Wait for a container under an epoch newer than one that no longer works.
 
-        ``seen`` tells how far the caller has seen terminals, so that a new shell numbers on. Raises
-        DeadlineExceeded, SessionEnded, PreconditionFailed when hibernated, LaunchFailed when FAILED.
+        Raises DeadlineExceeded, SessionEnded, PreconditionFailed when hibernated, LaunchFailed when FAILED.
         """
-        marks = check_marks(seen or {})
         seconds = _check_wait(timeout_seconds)
         if not isinstance(newer_than_epoch, int):
             raise InvalidArgument("newer_than_epoch", "an epoch")
         held = await self._settled(session_id)
-        held.merge_marks(marks)
         machine = held.machine
 
         def decided() -> bool:
@@ -314,14 +314,9 @@ class SessionRunner:
         await self._commit(held, apply, f"patch:{key}")
         return held.view
 
-    async def report_terminals(
-        self, session_id: str, marks: dict[str, TerminalMark | None]
-    ) -> None:
-        """Take note how far terminals have come; None forgets one. Committed within seconds."""
-        checked = check_marks(marks)
-        held = await self._held(session_id)
-        held.touch()
-        held.merge_marks(checked)
+    async def terminal_deleted(self, session_id: str, name: str) -> None:
+        """Tell those who follow the session that a terminal is gone."""
+        (await self._held(session_id)).note_terminals(gone=[name])
 
     async def _commit(
         self, held: Activation, change: Callable[[SessionRecord], SessionRecord], key: str

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 from actors import session_messages as messages
 from actors.errors import CoditectError, Fenced
@@ -22,7 +22,7 @@ from actors.records import (
     Health,
     SessionPhase,
     SessionRecord,
-    TerminalMark,
+    TerminalRecord,
 )
 from actors.session_lease import LeaseKeeper
 from actors.session_writer import WRITE_SECONDS, Change, SessionWriter, within
@@ -38,8 +38,8 @@ WORKSPACE_SECONDS = 60.0
 class SessionWork:
     """The doing half of one activation.
 
-    ``overlay`` brings a record up to the machine's state; ``terminals`` tells the known ones.
-    ``background`` outlives the activation.
+    ``overlay`` brings a record up to the machine's state; ``on_terminals`` is told which ones there
+    are. ``background`` outlives the activation.
     """
 
     def __init__(
@@ -49,14 +49,14 @@ class SessionWork:
         *,
         lease: LeaseKeeper,
         overlay: Change,
-        terminals: Callable[[], Mapping[str, TerminalMark]],
+        on_terminals: Callable[[list[str]], None],
         background: Tasks,
     ) -> None:
         self._services = services
         self._writer = writer
         self._lease = lease
         self._overlay = overlay
-        self._terminals = terminals
+        self._on_terminals = on_terminals
         self._background = background
 
     # ---- adopting -------------------------------------------------------------------------------
@@ -80,6 +80,8 @@ class SessionWork:
             raise
         except (CoditectError, OSError) as error:
             return messages.AdoptFailed(command.work, str(error), dead=await self._is_dead(handle))
+        # The former owner may have ended between the container's start and its terminals'.
+        await self._start_terminals(handle, record)
         return messages.ContainerReady(command.work, handle, record.epoch)
 
     async def _stored_handle(self, container_id: str) -> ContainerHandle | None:
@@ -120,11 +122,13 @@ class SessionWork:
             handle = await within(
                 services.settings.launch_timeout, "start of the container", launch
             )
+            if not self._background.full:
+                self._background.spawn("journal", services.journal_watch.watch(handle))
             raised = services.codi.raise_epoch(handle, session.session_id, session.epoch)
             await within(CODI_SECONDS, "answer of the container", raised)
-            await self._start_terminals(handle, session)
             await self._record_ready(container, handle)
             complete = True
+            await self._start_terminals(handle, session)
         except Fenced:
             raise
         except (CoditectError, OSError) as error:
@@ -166,27 +170,33 @@ class SessionWork:
         )
 
     async def _start_terminals(self, handle: ContainerHandle, session: SessionRecord) -> None:
-        """Start the known terminals, numbered on. One that fails starts when somebody opens it."""
+        """Start the known terminals where they were. One that fails starts when somebody opens it."""
 
-        async def start(name: str, mark: TerminalMark) -> None:
+        async def start(terminal: TerminalRecord) -> None:
             try:
                 await self._services.codi.create_terminal(
                     handle,
                     session.epoch,
-                    name,
-                    cwd=mark.cwd,
-                    base_offset=mark.end_offset,
-                    restarted=True,
+                    terminal.name,
+                    cwd=terminal.cwd,
                     session_id=session.session_id,
                 )
             except Fenced:
                 raise
             except (CoditectError, OSError) as error:
-                logger.warning("terminal %s of %s: %s", name, session.session_id, error)
+                logger.warning("terminal %s of %s: %s", terminal.name, session.session_id, error)
 
-        starts = [start(name, mark) for name, mark in self._terminals().items()]
-        if starts:
-            await within(CODI_SECONDS, "start of the terminals", asyncio.gather(*starts))
+        async def start_all() -> None:
+            known = await self._services.journal.terminals(session.session_id)
+            self._on_terminals([terminal.name for terminal in known])
+            await asyncio.gather(*(start(each) for each in known if each.exit_code is None))
+
+        try:
+            await within(CODI_SECONDS, "start of the terminals", start_all())
+        except Fenced:
+            raise
+        except (CoditectError, OSError) as error:
+            logger.warning("terminals of %s: %s", session.session_id, error)
 
     async def _record_ready(self, container: ContainerRecord, handle: ContainerHandle) -> None:
         ready = container.model_copy(

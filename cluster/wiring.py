@@ -17,6 +17,7 @@ from typing import Any
 from actors import names
 from actors.directory import ActorDirectory
 from actors.idleness import IdleRules, Signal
+from actors.journal_actor import RayJournalWatch
 from actors.ports import ActorSettings, ContainerRuntime, Services
 from actors.supervisor_actor import ActorBlueprint, SupervisorActor
 from cluster.clock import SystemClock
@@ -28,6 +29,7 @@ from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings, StoreName
 from cluster.store.client import RemoteEngine
 from cluster.store.engine import Engine
+from cluster.store.journal import StoreJournal
 from cluster.store.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 
@@ -46,10 +48,13 @@ class NodeWiring:
     async def __call__(self) -> Services:
         """Make the services of one process; belongs to the running event loop."""
         clock = SystemClock()
-        engine = self.engine(ActorDirectory())
+        directory = ActorDirectory()
+        engine = self.engine(directory)
         return Services(
             settings=actor_settings(self.settings, self.node_id),
             ledger=StoreLedger(engine, self.settings.tenant, clock),
+            journal=self.journal(engine),
+            journal_watch=RayJournalWatch(directory, names.journal_actor(self.node_id)),
             runtime=self.runtime(),
             codi=CodiControl(),
             clock=clock,
@@ -61,13 +66,16 @@ class NodeWiring:
         """Return the store as a process other than the StoreActor's sees it."""
         return RemoteEngine(directory, names.store_actor(self.node_id))
 
+    def journal(self, engine: Engine) -> StoreJournal:
+        """Return what is kept of the terminals."""
+        return StoreJournal(engine, self.settings.tenant, self.settings.terminal_scrollback)
+
     def runtime(self) -> ContainerRuntime:
         """Return what starts containers."""
         settings = self.settings
         if settings.runtime is RuntimeName.STUB:
             return StubRuntime(settings.data_dir, self.node_id)
         limits = Limits(
-            scrollback=settings.terminal_scrollback,
             max_terminals=settings.max_terminals,
             max_file=settings.max_file,
             exec_output=settings.exec_output,
@@ -89,8 +97,10 @@ class NodeWiring:
         store = names.store_actor(self.node_id)
         health = names.health_checker_actor(self.node_id)
         archive = names.archive_actor(self.node_id)
+        journal = names.journal_actor(self.node_id)
         return [
             ActorBlueprint(store, partial(_make_store, self, store), "store", vital=True),
+            ActorBlueprint(journal, partial(_make_journal, self, journal), "journal", vital=True),
             ActorBlueprint(pool, partial(_make_pool, self, pool), "pool", vital=True),
             ActorBlueprint(health, partial(_make_health, self, health, pool), "health", vital=True),
             ActorBlueprint(archive, partial(_make_archive, self, archive), "archive", vital=True),
@@ -223,6 +233,12 @@ def _make_pool(wiring: NodeWiring, name: str) -> Any:
     from actors.pool_actor import POOL_CONCURRENCY, PoolActor  # noqa: PLC0415
 
     return _detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
+
+
+def _make_journal(wiring: NodeWiring, name: str) -> Any:
+    from actors.journal_actor import JournalActor  # noqa: PLC0415
+
+    return _detached(JournalActor, name, 1000, wiring)
 
 
 def _make_health(wiring: NodeWiring, name: str, pool: str) -> Any:

@@ -231,28 +231,8 @@ class AsyncClient:
         """Yield a file's bytes piece by piece, as it is or as of a kept version."""
         parameters = {} if version is None else {"version": version}
         target = self._file(session_id, path)
-        request = self._http.build_request("GET", target, params=parameters)
-        for last in (False, True):
-            request.headers.update(self._headers())
-            with self._reached():
-                answer = await self._http.send(request, stream=True)
-            try:
-                if (
-                    answer.status_code == httpx.codes.UNAUTHORIZED
-                    and self.refresh_token
-                    and not last
-                ):
-                    await self.refresh()
-                    continue
-                with self._reached():
-                    if answer.status_code >= 400:
-                        await answer.aread()
-                        raise _error(answer)
-                    async for piece in answer.aiter_bytes():
-                        yield piece
-                return
-            finally:
-                await answer.aclose()
+        async for piece in self._stream(target, parameters):
+            yield piece
 
     async def write_file(
         self,
@@ -288,6 +268,22 @@ class AsyncClient:
         body = (await self._request("GET", f"/api/v1/sessions/{session_id}/terminals")).json()
         return [TerminalInfo.from_json(item) for item in body["terminals"]]
 
+    async def output(
+        self, session_id: str, name: str = "main", *, offset: int = 0
+    ) -> AsyncIterator[bytes]:
+        """Yield what a terminal has printed from byte ``offset`` on, as far as it is kept.
+
+        Needs no running container. Raises NotFound for a terminal that never was.
+        """
+        path = f"/api/v1/sessions/{session_id}/terminals/{quote(name, safe='')}/output"
+        async for part in self._stream(path, {"offset": offset}):
+            yield part
+
+    async def end_terminal(self, session_id: str, name: str) -> None:
+        """Hang up a terminal, and forget what it printed."""
+        url = f"/api/v1/sessions/{session_id}/terminals/{quote(name, safe='')}"
+        await self._request("DELETE", url, key=_new_key())
+
     async def terminal(
         self,
         session_id: str,
@@ -318,6 +314,32 @@ class AsyncClient:
         return terminal
 
     # Plumbing
+
+    async def _stream(
+        self, url: str, parameters: Mapping[str, int] | None = None
+    ) -> AsyncIterator[bytes]:
+        request = self._http.build_request("GET", url, params=parameters)
+        for last in (False, True):
+            request.headers.update(self._headers())
+            with self._reached():
+                answer = await self._http.send(request, stream=True)
+            try:
+                if (
+                    answer.status_code == httpx.codes.UNAUTHORIZED
+                    and self.refresh_token
+                    and not last
+                ):
+                    await self.refresh()
+                    continue
+                with self._reached():
+                    if answer.status_code >= 400:
+                        await answer.aread()
+                        raise _error(answer)
+                    async for piece in answer.aiter_bytes():
+                        yield piece
+                return
+            finally:
+                await answer.aclose()
 
     def _file(self, session_id: str, path: str) -> str:
         return f"/api/v1/sessions/{session_id}/files/{quote(path)}"

@@ -176,9 +176,7 @@ class Client:
         self, session_id: str, path: str, *, version: int | None = None
     ) -> Iterator[bytes]:
         """Yield a file's bytes piece by piece, as it is or as of a kept version."""
-        pieces = self._client.stream_file(session_id, path, version=version)
-        while (piece := self._call(_next, pieces)) is not None:
-            yield piece
+        yield from self._each(self._client.stream_file(session_id, path, version=version))
 
     def write_file(
         self,
@@ -206,6 +204,14 @@ class Client:
         """List the session's terminals."""
         return self._call(self._client.terminals, session_id)
 
+    def output(self, session_id: str, name: str = "main", *, offset: int = 0) -> Iterator[bytes]:
+        """Yield what a terminal has printed from byte ``offset`` on, as far as it is kept."""
+        yield from self._each(self._client.output(session_id, name, offset=offset))
+
+    def end_terminal(self, session_id: str, name: str) -> None:
+        """Hang up a terminal, and forget what it printed."""
+        self._call(self._client.end_terminal, session_id, name)
+
     def terminal(
         self,
         session_id: str,
@@ -227,6 +233,10 @@ class Client:
             client_id=client_id,
         )
         return Terminal(self._portal, attached)
+
+    def _each(self, pieces: AsyncIterator[bytes]) -> Iterator[bytes]:
+        while (piece := self._call(_next, pieces)) is not None:
+            yield piece
 
     def _call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
         return _run(self._portal, function, *args, **kwargs)

@@ -1,21 +1,18 @@
-"""Keeps this replica's sockets attached to their sessions, and tells what its terminals have shown.
+"""Keeps this replica's sockets attached to their sessions.
 
 A socket holds a lease at the session's actor, renewed from here well before it runs out; a replica
-that dies renews nothing, and the session may go passive. In the same rounds the actor is told how far
-each terminal's output has come, so that a new shell, in a new container, numbers on from there.
+that dies renews nothing, and the session may go passive.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import structlog
 
 from actors.errors import CoditectError, NotFound, SessionEnded
 from actors.ports import Clock
-from actors.records import TerminalMark
 from serve_app.sessions import SessionGateway
 
 logger = structlog.get_logger(__name__)
@@ -24,14 +21,10 @@ ROUND_SECONDS = 1.0
 DETACH_SECONDS = 2.0
 AT_ONCE = 64
 
-Marks = Callable[[], Mapping[str, TerminalMark]]
-
 
 @dataclass(slots=True)
 class _Lease:
     renewed: float
-    marks: Marks | None
-    told: Mapping[str, TerminalMark] = field(default_factory=dict)
 
 
 class Attachments:
@@ -47,13 +40,13 @@ class Attachments:
     def __len__(self) -> int:
         return len(self._leases)
 
-    async def attach(self, session_id: str, client_id: str, marks: Marks | None = None) -> None:
+    async def attach(self, session_id: str, client_id: str, terminal: str | None = None) -> None:
         """Attach a socket; this brings up a session that rests. Raises what the session's actor does.
 
-        ``marks`` tells how far the socket's terminals have come, whenever it is asked.
+        ``terminal`` names the one that it is on, if it is on one.
         """
-        await self._gateway.call(session_id, "attach", client_id)
-        self._leases[session_id, client_id] = _Lease(self._clock.monotonic(), marks)
+        await self._gateway.call(session_id, "attach", client_id, terminal)
+        self._leases[session_id, client_id] = _Lease(self._clock.monotonic())
 
     async def detach(self, session_id: str, client_id: str) -> None:
         """Give a lease back; if that cannot be said it runs out by itself."""
@@ -61,7 +54,6 @@ class Attachments:
         if lease is None:
             return
         try:
-            await self._report(session_id, lease)
             await self._gateway.call(
                 session_id, "detach", client_id, timeout_seconds=DETACH_SECONDS, wake=False
             )
@@ -69,13 +61,13 @@ class Attachments:
             logger.info("a lease will run out", session_id=session_id, reason=str(error))
 
     async def run(self) -> None:
-        """Renew and report until cancelled."""
+        """Renew until cancelled."""
         while True:
             await self._clock.sleep(ROUND_SECONDS)
             await self.round()
 
     async def round(self) -> None:
-        """Renew the leases that are due, and report what has changed."""
+        """Renew the leases that are due."""
         results = await asyncio.gather(
             *(self._tend(*key, lease) for key, lease in list(self._leases.items())),
             return_exceptions=True,
@@ -87,7 +79,6 @@ class Attachments:
     async def _tend(self, session_id: str, client_id: str, lease: _Lease) -> None:
         async with self._gate:
             try:
-                await self._report(session_id, lease)
                 if self._clock.monotonic() - lease.renewed >= self._renew_after:
                     await self._gateway.call(session_id, "attach", client_id)
                     lease.renewed = self._clock.monotonic()
@@ -95,10 +86,3 @@ class Attachments:
                 self._leases.pop((session_id, client_id), None)
             except CoditectError as error:
                 logger.info("a lease is not renewed", session_id=session_id, reason=str(error))
-
-    async def _report(self, session_id: str, lease: _Lease) -> None:
-        marks = lease.marks() if lease.marks is not None else {}
-        if marks == lease.told:
-            return
-        await self._gateway.call(session_id, "report_terminals", dict(marks), wake=False)
-        lease.told = marks

@@ -11,7 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from actors.ports import Clock
+from actors.ports import Clock, Journal
 from actors.records import (
     AuditEntry,
     ContainerRecord,
@@ -220,6 +220,7 @@ class Dependencies:
     keys: Keys
     ledger: SessionReader
     library: Library
+    journal: Journal
     actors: ActorCaller
     codi: HttpCodiClient
     clock: Clock

@@ -49,6 +49,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
         keys=KeyStore(engine, tenant),
         ledger=StoreLedger(engine, tenant, clock),
         library=Library(engine, tenant, open_blobs(chunk_store(settings))),
+        journal=wiring.journal(engine),
         actors=directory,
         codi=HttpCodiClient(),
         clock=clock,

@@ -153,7 +153,7 @@ def _assemble(
         attachments=Attachments(gateway, clock, ttl=settings.attach_ttl),
         audit=audit,
         relay_tools=RelayTools(
-            gateway, deps.codi, hub, clock, deps.new_id, metrics.recovery.observe
+            gateway, deps.codi, deps.journal, hub, clock, deps.new_id, metrics.recovery.observe
         ),
         saver=Saver(deps, gateway),
     )

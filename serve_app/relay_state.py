@@ -1,10 +1,10 @@
 """Between a browser's terminal socket and CODI's: who has which byte. No I/O, no clock.
 
 The browser's socket stays open while CODI's is lost and made again, perhaps to a new container. Both
-sides number their bytes (``docs/design/codi.md``, "Terminal socket"), so this file needs to know
-little: how far the browser has been shown the output, which input CODI has not acknowledged yet, and
-the terminal's size and directory. With that a new connection goes on where the last one ended:
-output from the byte after the last one shown, input from the first one that did not arrive.
+sides number their bytes (``docs/design/journal.md``), so this file needs to know little: how far the
+browser has been shown the output, which input is not acknowledged yet, and the terminal's size. With
+that a new connection goes on where the last one ended: output from the byte after the last one shown,
+input from the first one that did not arrive. What CODI does not hold any more comes from the journal.
 
 The shell round it gives in what arrives and carries out what comes back, in order. It sends to CODI
 only what it is told to, so that input goes out once per connection and in its order.
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from actors.records import TerminalMark
+from actors.records import TerminalRecord
 from cluster.codi.terminal_protocol import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
@@ -52,6 +52,14 @@ class ToBrowser:
 
 
 @dataclass(frozen=True, slots=True)
+class Replay:
+    """Show kept output from the journal, bytes ``begin`` to ``end`` (exclusive), through ``output``."""
+
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
 class ToCodi:
     """Send a frame to CODI."""
 
@@ -73,7 +81,7 @@ class Finish:
     reason: str
 
 
-Output = ToBrowser | ToCodi | Finish
+Output = ToBrowser | Replay | ToCodi | Finish
 
 _FINAL = frozenset({CLOSE_BAD_FRAME, CLOSE_ENDED, CLOSE_REPLACED})
 
@@ -91,7 +99,9 @@ class RelayState:
         self._unacknowledged = bytearray()
         self._connected = False
         self._shown = False
-        self._cwd: str | None = None
+        self._whole_from: int | None = None
+        self._shell_offset: int | None = None
+        self._mark_at: int | None = None
         self.status = Status.CONNECTING
 
     @property
@@ -105,11 +115,13 @@ class RelayState:
         return len(self._unacknowledged) >= MAX_UNACKNOWLEDGED
 
     @property
-    def mark(self) -> TerminalMark | None:
-        """How far the browser has seen the terminal; None before it has seen anything."""
-        if self._offset is None:
-            return None
-        return TerminalMark(end_offset=self._offset, cwd=self._cwd)
+    def shown(self) -> bool:
+        """Whether the browser has had its ``attached`` frame."""
+        return self._shown
+
+    def missing_before(self, offset: int) -> bool:
+        """Whether output before ``offset`` is wanted: it has to come from the journal."""
+        return offset > 0 and (self._offset is None or self._offset < offset)
 
     def query(self) -> dict[str, str]:
         """Return the query of the next connection to CODI."""
@@ -122,25 +134,29 @@ class RelayState:
 
     # ---- from CODI ------------------------------------------------------------------------------
 
-    def attached(self, frame: Mapping[str, Any]) -> list[Output]:
-        """Take CODI's first frame of a connection."""
+    def attached(self, frame: Mapping[str, Any], kept_from: int | None) -> list[Output]:
+        """Take CODI's first frame of a connection.
+
+        ``kept_from`` is where the journal's output begins, for one that ``missing_before`` asked about.
+        """
         begins, accepted = int(frame["output_offset"]), int(frame["input_offset"])
+        outputs: list[Output] = []
         if not self._shown:
-            self._shown = True
-            self._offset, self._skip = begins, 0
-            # Input that was typed while this first connection was made counts from here.
-            self._acknowledged = accepted
-            outputs: list[Output] = [ToBrowser(control(**_attached_fields(frame)))]
-        elif begins > (self._offset or 0):
-            # The browser learns of a gap in the one place where the protocol tells of one; of a new
-            # shell here, since at its next attach the container knows it already.
-            told: list[Output] = [ToBrowser(control("restarted"))] if frame.get("restarted") else []
-            return [*told, Finish(CLOSE_SLOW, "output is missing; attach again")]
+            size = {name: frame[name] for name in ("cols", "rows") if name in frame}
+            outputs += self._begin(begins, kept_from, accepted, size)
         else:
-            self._skip = (self._offset or 0) - begins
-            outputs = self._acknowledge(accepted)
-            if frame.get("restarted"):
-                outputs.append(ToBrowser(control("restarted")))
+            wanted = self._offset or 0
+            if begins > wanted and (kept_from is None or kept_from > wanted):
+                # The browser learns of a gap in the one place where the protocol tells of one.
+                return [Finish(CLOSE_SLOW, "output is missing; attach again")]
+            outputs += self._acknowledge(accepted)
+        position = self._offset or 0
+        self._expect_shell(int(frame["shell_offset"]), position)
+        self._skip = max(position - begins, 0)
+        if begins > position:
+            outputs.append(Replay(position, begins))
+        elif self._mark_at == position:
+            outputs += self._mark()
         self._connected = True
         if self.status is not Status.CONNECTING:
             outputs += self.become(Status.READY)
@@ -148,14 +164,68 @@ class RelayState:
         outputs += [ToCodi(part) for part in self._parts()]
         return outputs
 
-    def output(self, data: bytes) -> bytes:
-        """Take output; return what the browser has not seen of it."""
+    def transcript(self, record: TerminalRecord) -> list[Output]:
+        """Begin with what the journal has, while there is no container yet."""
+        if self._shown:
+            return []
+        accepted = max(record.inputs.get(self._client, 0), self._acknowledged)
+        size = {"cols": record.cols, "rows": record.rows}
+        outputs = self._begin(record.end, record.start, accepted, size)
+        begin = self._offset or 0
+        return [*outputs, Replay(begin, record.end)] if begin < record.end else outputs
+
+    def _begin(
+        self, end: int, kept_from: int | None, accepted: int, size: Mapping[str, int]
+    ) -> list[Output]:
+        """Say where the output begins; ``end`` is where the journal's part of it ends."""
+        wanted = self._offset
+        first = end if kept_from is None else min(kept_from, end)
+        begin = first if wanted is None else min(max(wanted, first), end)
+        self._shown = True
+        self._whole_from = begin if wanted is None else None
+        self._offset = begin
+        # Input that was typed while this first connection was made counts from here.
+        self._acknowledged = accepted
+        truncated = begin > (wanted or 0)
+        return [
+            ToBrowser(
+                control(
+                    "attached",
+                    output_offset=begin,
+                    input_offset=accepted,
+                    truncated=truncated,
+                    **size,
+                )
+            )
+        ]
+
+    def _expect_shell(self, shell_offset: int, position: int) -> None:
+        """Have the browser told where another shell begins, unless it knows that one."""
+        known, self._shell_offset = self._shell_offset, shell_offset
+        if shell_offset in {known, 0} or shell_offset < position:
+            return
+        if known is None and shell_offset == self._whole_from:
+            return  # nothing of a former shell is shown
+        self._mark_at = shell_offset
+
+    def _mark(self) -> list[Output]:
+        self._mark_at = None
+        return [ToBrowser(control("restarted"))]
+
+    def output(self, data: bytes) -> list[bytes | str]:
+        """Take output; return what the browser has not seen of it, and the mark of a new shell."""
         if self._skip:
             skipped = min(self._skip, len(data))
             self._skip -= skipped
             data = data[skipped:]
-        self._offset = (self._offset or 0) + len(data)
-        return data
+        position = self._offset or 0
+        self._offset = position + len(data)
+        if self._mark_at is None or not position <= self._mark_at <= self._offset:
+            return [data] if data else []
+        cut = self._mark_at - position
+        self._mark_at = None
+        parts: list[bytes | str] = [data[:cut], control("restarted"), data[cut:]]
+        return [part for part in parts if part]
 
     def codi_says(self, text: str) -> list[Output]:
         """Take a text frame of CODI."""
@@ -165,8 +235,6 @@ class RelayState:
                 return self._acknowledge(int(frame["offset"]))
             case "dropped":
                 return []
-            case "cwd":
-                self._cwd = str(frame["path"])
         return [ToBrowser(text)]
 
     def codi_closed(self, code: int | None, reason: str) -> Reconnect | Finish:
@@ -214,8 +282,3 @@ class RelayState:
     def _parts(self) -> Iterator[bytes]:
         for begin in range(0, len(self._unacknowledged), RESEND_SIZE):
             yield bytes(self._unacknowledged[begin : begin + RESEND_SIZE])
-
-
-def _attached_fields(frame: Mapping[str, Any]) -> dict[str, Any]:
-    named = ("output_offset", "input_offset", "truncated", "restarted", "cols", "rows")
-    return {"kind": "attached"} | {name: frame[name] for name in named if name in frame}

@@ -9,7 +9,7 @@ Mutating calls carry an idempotency key, so that a try whose answer was lost can
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -27,7 +27,7 @@ from actors.errors import (
     Unreached,
 )
 from actors.ports import Clock
-from actors.records import Opened, Route, SessionPhase, SessionRecord, TerminalMark
+from actors.records import Opened, Route, SessionPhase, SessionRecord
 from serve_app.dependencies import ActorCaller, SessionReader
 
 T = TypeVar("T")
@@ -222,7 +222,6 @@ class SessionGateway:
         session_id: str,
         *,
         newer_than_epoch: int = 0,
-        seen: Mapping[str, TerminalMark | None] | None = None,
         timeout_seconds: float = ROUTE_SECONDS,
     ) -> Route:
         """Return where the session's bytes go, waiting for a container under a newer epoch.
@@ -235,7 +234,6 @@ class SessionGateway:
             session_id,
             "route",
             newer_than_epoch,
-            dict(seen or {}),
             patience,
             timeout_seconds=timeout_seconds,
         )

@@ -29,12 +29,20 @@ from actors.errors import (
     SessionEnded,
     Unavailable,
 )
-from actors.ports import Clock
-from actors.records import Route, SessionEvent, SessionPhase, TerminalMark
+from actors.ports import Clock, Journal
+from actors.records import Route, SessionEvent, SessionPhase
 from cluster.codi.terminal_protocol import CLOSE_BAD_FRAME, CLOSE_ENDED, CLOSE_SLOW, BadFrame
 from serve_app.dependencies import TerminalConnection, TerminalDialer
 from serve_app.event_hub import EventHub
-from serve_app.relay_state import Finish, Output, RelayState, Status, ToBrowser, ToCodi
+from serve_app.relay_state import (
+    Finish,
+    Output,
+    RelayState,
+    Replay,
+    Status,
+    ToBrowser,
+    ToCodi,
+)
 from serve_app.sessions import SessionGateway
 from serve_app.sockets import CLOSE_TRY_AGAIN, MAX_FRAME, BrowserSocket, Disconnected, close_code
 
@@ -46,6 +54,8 @@ DIAL_SECONDS = 5.0
 SAME_CONTAINER_SECONDS = 1.0
 INPUT_SECONDS = 60.0
 REST_SECONDS = 10.0
+TRANSCRIPT_SECONDS = 0.05
+REPLAY_PAGE = 256 << 10
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 _TRY_ANOTHER = (Unavailable, DeadlineExceeded, Fenced, PermissionDenied, NotBound)
@@ -58,6 +68,7 @@ class RelayTools:
 
     gateway: SessionGateway
     dialer: TerminalDialer
+    journal: Journal
     hub: EventHub
     clock: Clock
     new_id: Callable[[str], str]
@@ -86,14 +97,10 @@ class TerminalRelay:
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
         self._typed_asleep = False
+        self._wished = False
         self._ended = asyncio.Event()
         self._gone = asyncio.Event()
         self._lost_at: float | None = None
-
-    def marks(self) -> dict[str, TerminalMark]:
-        """Return how far this terminal has been shown."""
-        mark = self._state.mark
-        return {} if mark is None else {self._terminal: mark}
 
     async def run(self) -> None:
         """Relay until either side ends it; closes the browser's socket with the reason."""
@@ -177,9 +184,7 @@ class TerminalRelay:
             while True:
                 frame = await connection.recv()
                 if isinstance(frame, bytes):
-                    fresh = self._state.output(frame)
-                    if fresh:
-                        await self._socket.send(fresh)
+                    await self._show(frame)
                     continue
                 finish = await self._carry_out(self._state.codi_says(frame))
                 self._room.set()
@@ -240,32 +245,91 @@ class TerminalRelay:
         except (ConnectionClosed, TimeoutError) as error:
             await connection.close()
             raise Unavailable("the terminal", str(error) or "no answer") from error
+        finish: Finish | None
         async with self._sending:
             self._connection = connection
-            finish = await self._carry_out(self._state.attached(first))
+            try:
+                kept_from = await self._kept_from(int(first["output_offset"]))
+                finish = await self._carry_out(self._state.attached(first, kept_from))
+            except CoditectError:
+                # What was not carried out must not be overtaken by what is typed next.
+                self._connection = None
+                self._state.codi_closed(None, "")
+                await connection.close()
+                raise
         self._room.set()
+        self._wished = True
         if self._lost_at is not None:
             self._tools.recovered(self._tools.clock.monotonic() - self._lost_at)
             self._lost_at = None
         return finish
 
     async def _find_route(self, replaced: bool) -> Route:
-        """Return the route: the known one first, since a connection may break and nothing else."""
+        """Return the route: the known one first, since a connection may break and nothing else.
+
+        While the first one is waited for, what the journal has is shown.
+        """
         if self._route is not None and not replaced:
             return self._route
-        return await self._tools.gateway.route(
-            self._session_id,
-            newer_than_epoch=self._route.epoch if self._route else 0,
-            seen=self.marks(),
-            timeout_seconds=ROUTE_SECONDS,
+        asking = asyncio.ensure_future(
+            self._tools.gateway.route(
+                self._session_id,
+                newer_than_epoch=self._route.epoch if self._route else 0,
+                timeout_seconds=ROUTE_SECONDS,
+            )
         )
+        try:
+            if not self._state.shown:
+                await asyncio.wait({asking}, timeout=TRANSCRIPT_SECONDS)
+                if not asking.done():
+                    await self._show_transcript(Status.RECOVERING)
+            return await asking
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    # ---- the journal ----------------------------------------------------------------------------
+
+    async def _kept_from(self, begins: int) -> int | None:
+        """Return where the journal's output begins, if output before CODI's is wanted."""
+        if not self._state.missing_before(begins):
+            return None
+        record = await self._tools.journal.terminal(self._session_id, self._terminal)
+        return None if record is None else record.start
+
+    async def _show_transcript(self, status: Status) -> None:
+        """Show what is kept before there is a container to ask."""
+        record = await self._tools.journal.terminal(self._session_id, self._terminal)
+        if record is None or record.deleted:
+            return
+        async with self._sending:
+            await self._carry_out([*self._state.transcript(record), *self._state.become(status)])
+
+    async def _replay(self, begin: int, end: int) -> Finish | None:
+        while begin < end:
+            pieces = await self._tools.journal.output(
+                self._session_id, self._terminal, begin, min(REPLAY_PAGE, end - begin)
+            )
+            if not pieces or pieces[0][0] != begin:  # it was cut off meanwhile
+                return Finish(CLOSE_SLOW, "output is missing; attach again")
+            for offset, data in pieces:
+                if offset != begin or begin >= end:
+                    break
+                await self._show(data[: end - begin])
+                begin += len(data[: end - begin])
+        return None
+
+    async def _show(self, data: bytes) -> None:
+        for part in self._state.output(data):
+            await self._socket.send(part)
 
     async def _rest(self, status: Status) -> None:
         """Wait until somebody wants the session; typing is such a wish."""
         self._wake.clear()
         self._lost_at = None
-        if self._state.status is Status.CONNECTING:
-            self._typed_asleep = True  # opening a terminal is one, too
+        if not self._wished:
+            self._wished = self._typed_asleep = True  # opening a terminal is one, too
+            await self._show_transcript(status)
         else:
             self._typed_asleep = False
             await self._carry_out(self._state.become(status))
@@ -300,6 +364,10 @@ class TerminalRelay:
                         # What is lost with the connection was not acknowledged, and is sent again.
                         with suppress(ConnectionClosed):
                             await self._connection.send(frame)
+                case Replay(begin, end):
+                    finish = await self._replay(begin, end)
+                    if finish is not None:
+                        return finish
                 case Finish():
                     return output
         return None

@@ -25,7 +25,12 @@ from cluster.codi.agent.main import main
 main()
 """
 
-_OWN_FILES = ("__init__.py", "codi/__init__.py", "codi/terminal_protocol.py")
+_OWN_FILES = (
+    "__init__.py",
+    "codi/__init__.py",
+    "codi/journal_protocol.py",
+    "codi/terminal_protocol.py",
+)
 _LIBRARIES = ("h11", "websockets", "blake3", "pyfastcdc", "typing_extensions")
 _LEFT_OUT = frozenset({"tests", "legacy", "sync", "trio", "__pycache__"})
 
@@ -34,7 +39,6 @@ _LEFT_OUT = frozenset({"tests", "legacy", "sync", "trio", "__pycache__"})
 class Limits:
     """What CODI allows. Sizes are bytes, times seconds."""
 
-    scrollback: int = 1 << 20
     max_terminals: int = 32
     max_file: int = 2 << 30
     exec_output: int = 1 << 20
@@ -44,7 +48,6 @@ class Limits:
     def arguments(self) -> list[str]:
         """Return them as CODI's command line options."""
         return [
-            *("--scrollback", str(self.scrollback)),
             *("--max-terminals", str(self.max_terminals)),
             *("--max-file", str(self.max_file)),
             *("--exec-output", str(self.exec_output)),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.errors import DeadlineExceeded, Unavailable
+from actors.ports import JournalConnection
 from actors.records import Activity, ContainerHandle, Quiet
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 
@@ -45,15 +46,19 @@ class CodiControl:
         name: str,
         *,
         cwd: str | None,
-        base_offset: int,
-        restarted: bool,
         session_id: str,
     ) -> None:
-        """Start a shell whose output is numbered from ``base_offset``. Idempotent by name."""
+        """Start a shell. Idempotent by name."""
         asked = Asked(session_id, epoch, "terminal", name)
         sent = headers(handle.secret, session_id, epoch)
-        body = {"name": name, "cwd": cwd, "base_offset": base_offset, "restarted": restarted}
-        await self._call(handle, "POST", "/terminals", sent, asked, body)
+        await self._call(handle, "POST", "/terminals", sent, asked, {"name": name, "cwd": cwd})
+
+    async def connect_journal(self, handle: ContainerHandle) -> JournalConnection:
+        """Connect to all terminals of a container; this connection replaces a former one."""
+        # Only the journal's process needs a WebSocket library.
+        from cluster.codi.journal_client import connect_journal  # noqa: PLC0415
+
+        return await connect_journal(handle, timeout_seconds=self._timeout_seconds)
 
     async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
         """Return what goes on in the container."""

@@ -2,16 +2,11 @@
 
 No I/O, no clock, nothing but the standard library: CODI ships this file into containers.
 
-A terminal's output is one numbered stream, of which the journal keeps the newest part. Each
-connection has a position in it and takes what it can carry; nothing is ever queued per connection,
-so memory is bounded by the journal. Input is counted per client id, so that a client that
-reconnects knows what arrived.
-
-**Numbering survives shells.** A client knows a terminal by the offset after the last byte it saw.
-When the shell is a new one (its container was lost), that offset may lie beyond what the new
-journal was told to begin with, since whoever keeps the marks lags behind. Such a client has seen
-nothing of this journal; it is shown all of it, in its own numbering, *shifted* to go on without a
-gap. The shift is remembered for the client's next connections.
+A terminal's output is one numbered stream, of which the newest part is held here. The numbering is
+the journal's (``journal_protocol``): it says where to go on, and a byte is shown only once the journal
+has *kept* it. Each connection has a position in the stream and takes what it can carry; nothing is ever
+queued per connection, so memory is bounded by the ring. Input is counted per client id, so that a
+client that reconnects knows what arrived; the counts are kept together with the output.
 """
 
 from __future__ import annotations
@@ -21,6 +16,8 @@ from collections import OrderedDict, deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from cluster.codi.journal_protocol import MAX_INPUTS
 
 MAX_OFFSET = (1 << 53) - 1
 """The largest offset: JSON numbers are exact up to here in every language (RFC 8259, 6)."""
@@ -58,12 +55,15 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """Where a connection begins, in its client's numbering, and whom it replaces, if anybody."""
+    """Where a connection begins, and whom it replaces, if anybody.
+
+    ``shell_offset`` is where the present shell began: 0 for a terminal's first.
+    """
 
     output_offset: int
     input_offset: int
     truncated: bool
-    restarted: bool
+    shell_offset: int
     replaced: int | None
 
 
@@ -125,14 +125,20 @@ def control(kind: str, **fields: Any) -> str:
     return json.dumps({"type": kind, **fields}, separators=(",", ":"))
 
 
-class Journal:
+class Ring:
     """The newest ``capacity`` bytes of a numbered stream."""
 
-    def __init__(self, capacity: int, base: int = 0) -> None:
+    def __init__(self, capacity: int) -> None:
         self.capacity = capacity
-        self.base = self.start = self.end = base
+        self.start = self.end = 0
         self._parts: deque[bytes] = deque()
-        self._first = base  # the number of the first byte of the first part; never after start
+        self._first = 0  # the number of the first byte of the first part; never after start
+
+    def renumber(self, by: int) -> None:
+        """Add ``by`` to every number."""
+        self.start += by
+        self.end += by
+        self._first += by
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end and forget the oldest beyond the capacity."""
@@ -168,11 +174,10 @@ class Journal:
 
 @dataclass(slots=True)
 class _Client:
-    """What is remembered of a client id between its connections."""
+    """How much input of a client was given to the terminal, and how much of that the journal kept."""
 
-    shell: int
-    shift: int = 0
     accepted: int = 0
+    kept: int = 0
 
 
 @dataclass(slots=True)
@@ -184,20 +189,22 @@ class _Connection:
 
 
 class TerminalProtocol:
-    """One terminal: its journal, its clients and its connections.
+    """One terminal: its newest output, its clients and its connections.
 
     The shell round it calls ``attach`` and ``detach`` for connections (``key`` is its own number
-    for one), ``output`` for what the terminal printed, ``take`` when a connection can carry more,
-    and ``accept`` for input. After ``output`` and ``take`` it reads ``paused`` and ``laggards``.
+    for one), ``output`` for what the terminal printed, ``accept`` for input, ``number`` and ``keep`` for
+    what the journal says, and ``take`` when a connection can carry more. After ``output``, ``keep`` and
+    ``take`` it reads ``paused`` and ``laggards``.
     """
 
-    def __init__(self, capacity: int, *, base_offset: int = 0, restarted: bool = False) -> None:
-        self.journal = Journal(capacity, base_offset)
-        self._restarted = restarted
-        self._shell = 0
+    def __init__(self, capacity: int) -> None:
+        self.ring = Ring(capacity)
+        self.numbered = False
+        self.kept = 0
+        self.shell_offset = 0
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._connections: dict[int, _Connection] = {}
-        # A journal smaller than the usual bounds must still hold what a reader has not taken.
+        # Half of the ring for what is not kept yet, half for one more read behind it.
         self.read_size = min(READ_SIZE, capacity // 2)
         self._pause_behind = min(PAUSE_BEHIND, capacity // 2)
         self._cut_behind = min(CUT_BEHIND, capacity)
@@ -207,36 +214,67 @@ class TerminalProtocol:
         """The keys of all connections."""
         return list(self._connections)
 
+    # ---- the journal ----------------------------------------------------------------------------
+
+    def number(self, end: int, inputs: Mapping[str, int]) -> None:
+        """Take the journal's word on where the numbering goes on and how much input it knows of.
+
+        The first time everything printed so far is numbered on from ``end``; nobody has seen any of
+        it. Later (the journal has connected anew) it tells what had been kept.
+        """
+        for client_id, count in inputs.items():
+            client = self._clients.setdefault(client_id, _Client())
+            client.accepted = max(client.accepted, count)
+            client.kept = max(client.kept, count)
+        if self.numbered:
+            self.keep(end)
+            return
+        self.numbered = True
+        self.ring.renumber(end)
+        self.kept = self.shell_offset = end
+
+    def unkept(self, limit: int) -> tuple[int, bytes, dict[str, int]]:
+        """Return what the journal has to keep next: an offset, output, and counts of input."""
+        inputs = {
+            client_id: client.accepted
+            for client_id, client in self._clients.items()
+            if client.accepted > client.kept
+        }
+        return self.kept, self.ring.read(self.kept, limit), dict(list(inputs.items())[:MAX_INPUTS])
+
+    def keep(self, end: int, inputs: Mapping[str, int] | None = None) -> None:
+        """Note that the journal has all output before ``end``, and these counts of input."""
+        self.kept = max(self.kept, min(end, self.ring.end))
+        for client_id, count in (inputs or {}).items():
+            client = self._clients.get(client_id)
+            if client is not None:
+                client.kept = max(client.kept, count)
+
     def new_shell(self) -> None:
         """Note that another shell prints from now on; the numbering goes on."""
-        self._shell += 1
+        self.shell_offset = self.ring.end
+
+    # ---- connections ----------------------------------------------------------------------------
+
+    def may_attach(self, client_id: str | None) -> bool:
+        """Whether it can be said where a client stands: once all its input is kept."""
+        client = self._clients.get(client_id) if client_id is not None else None
+        return self.numbered and (client is None or client.accepted == client.kept)
 
     def attach(self, key: int, request: Request) -> Attached:
         """Add a connection; a former one of the same client is forgotten and named in the answer."""
         assert key not in self._connections
-        client, known = self._client(request)
-        wanted = request.offset
-        position, truncated, shift = self.journal.start, False, client.shift
-        if wanted is not None:
-            first = self.journal.base
-            foreign = self._restarted and wanted > first
-            if not known and (foreign or wanted > self.journal.end):
-                shift = wanted - first
-            local = wanted - shift
-            # Beyond the end although it is known: it counted wrongly. It goes on from the end.
-            position = min(max(local, self.journal.start), self.journal.end)
-            shift += max(local - self.journal.end, 0)
-            truncated = position > local
-        restarted = wanted is not None and (
-            client.shell != self._shell if known else self._restarted or shift > 0
-        )
-        client.shell, client.shift = self._shell, shift
-        client.accepted = max(client.accepted, request.input_offset)
+        assert self.may_attach(request.client)
+        client = self._client(request.client)
+        wanted = self.ring.start if request.offset is None else request.offset
+        # Beyond what was ever shown: it counted wrongly. It goes on from there.
+        position = min(max(wanted, self.ring.start), self.kept)
+        client.accepted = client.kept = max(client.accepted, request.input_offset)
         replaced = self._key_of(request.client)
         if replaced is not None:
             del self._connections[replaced]
         self._connections[key] = _Connection(request.client, client, position, client.accepted)
-        return Attached(position + shift, client.accepted, truncated, restarted, replaced)
+        return Attached(position, client.accepted, position > wanted, self.shell_offset, replaced)
 
     def detach(self, key: int) -> None:
         """Forget a connection. Idempotent: a replaced one is forgotten already."""
@@ -244,23 +282,35 @@ class TerminalProtocol:
 
     def output(self, data: bytes) -> None:
         """Take what the terminal printed: ``read_size`` bytes at most, and only while not ``paused``."""
-        self.journal.append(data)
+        self.ring.append(data)
 
     def take(self, key: int, limit: int) -> bytes:
         """Return what a connection gets next, up to ``limit`` bytes, and count it as sent."""
         connection = self._connections[key]
-        data = self.journal.read(connection.position, limit)
+        data = self.ring.read(connection.position, min(limit, self.kept - connection.position))
         connection.position += len(data)
         return data
 
     def behind(self, key: int) -> int:
-        """Return how many bytes a connection has not taken yet."""
-        return self.journal.end - self._connections[key].position
+        """Return how many kept bytes a connection has not taken yet."""
+        return self.kept - self._connections[key].position
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that was printed is kept."""
+        return self.numbered and self.kept == self.ring.end
+
+    @property
+    def room(self) -> int:
+        """How many bytes more ``output`` can take without losing one that is not kept yet."""
+        return self.ring.capacity - (self.ring.end - self.kept)
 
     @property
     def paused(self) -> bool:
-        """True while everybody who is attached is far behind: the terminal must wait."""
-        return bool(self._connections) and self._fastest() > self._pause_behind
+        """Whether the terminal must wait: for the journal, or since all who watch are far behind."""
+        waiting = self.ring.end - self.kept
+        # Together, since the ring has to hold both: what waits for the journal, and for a reader.
+        return waiting + self._fastest() > self._pause_behind
 
     def laggards(self, incoming: int = 0) -> list[int]:
         """Return the connections to cut, before ``incoming`` more bytes are given to ``output``.
@@ -268,11 +318,11 @@ class TerminalProtocol:
         They are further behind than the others by more than the bound, or would lose bytes.
         """
         fastest = self._fastest()
-        room = self.journal.capacity - incoming
+        oldest = self.ring.end + incoming - self.ring.capacity
         return [
             key
-            for key in self._connections
-            if self.behind(key) - fastest > self._cut_behind or self.behind(key) > max(room, 0)
+            for key, connection in self._connections.items()
+            if self.behind(key) - fastest > self._cut_behind or connection.position < oldest
         ]
 
     def accept(self, key: int, data: bytes) -> bytes:
@@ -281,31 +331,44 @@ class TerminalProtocol:
         if connection is None:
             return b""
         connection.client.accepted += len(data)
+        if connection.client_id is None:  # nobody will ever ask for its count
+            connection.client.kept = connection.client.accepted
         return data
 
     def acknowledgement(self, key: int) -> str | None:
         """Return the ``input_ack`` frame that is due to a connection, if one is."""
         connection = self._connections.get(key)
-        if connection is None or connection.acknowledged == connection.client.accepted:
+        if connection is None or connection.acknowledged == connection.client.kept:
             return None
-        connection.acknowledged = connection.client.accepted
+        connection.acknowledged = connection.client.kept
         return control("input_ack", offset=connection.acknowledged)
 
     def _fastest(self) -> int:
         return min((self.behind(key) for key in self._connections), default=0)
 
-    def _client(self, request: Request) -> tuple[_Client, bool]:
-        """Return what is known of the client, and whether anything was."""
-        if request.client is None:
-            return _Client(self._shell), False
-        client = self._clients.get(request.client)
-        if client is not None:
-            self._clients.move_to_end(request.client)
-            return client, True
-        client = self._clients[request.client] = _Client(self._shell)
-        while len(self._clients) > _KNOWN_CLIENTS:
-            self._clients.popitem(last=False)
-        return client, False
+    def _client(self, client_id: str | None) -> _Client:
+        if client_id is None:
+            return _Client()
+        client = self._clients.get(client_id)
+        if client is None:
+            client = self._clients[client_id] = _Client()
+            self._forget_clients()
+        self._clients.move_to_end(client_id)
+        return client
+
+    def _forget_clients(self) -> None:
+        """Forget those that came longest ago, but none that is connected or has input under way."""
+        surplus = len(self._clients) - _KNOWN_CLIENTS
+        if surplus <= 0:
+            return
+        connected = {connection.client_id for connection in self._connections.values()}
+        idle = [
+            client_id
+            for client_id, client in self._clients.items()
+            if client_id not in connected and client.accepted == client.kept
+        ]
+        for client_id in idle[:surplus]:
+            del self._clients[client_id]
 
     def _key_of(self, client_id: str | None) -> int | None:
         if client_id is None:

@@ -17,6 +17,8 @@
     (tenant, "packs", workspace_id, pack)                  bytes of live chunks in a pack (ADD)
     (tenant, "dead_packs", workspace_id, pack)             empty; a pack to be removed
     (tenant, "dead_workspaces", workspace_id)              empty; all of its packs are to be removed
+    (tenant, "terminals", session_id, name)                TerminalRecord
+    (tenant, "journal", session_id, name, offset)          output bytes from this offset on
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address case-folded
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
@@ -91,6 +93,8 @@ class Keyspace:
         self.packs = Directory(tenant_id, "packs")
         self.dead_packs = Directory(tenant_id, "dead_packs")
         self.dead_workspaces = Directory(tenant_id, "dead_workspaces")
+        self.terminals = Directory(tenant_id, "terminals")
+        self.journal = Directory(tenant_id, "journal")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")

@@ -130,6 +130,8 @@ async def end(
     tr.clear(keys.sessions.key(record.session_id))
     tr.clear(keys.leases.key(record.session_id))
     tr.clear(keys.idleness.key(record.session_id))
+    tr.clear_range(keys.terminals.range(record.session_id))
+    tr.clear_range(keys.journal.range(record.session_id))
     name = keys.session_names.key(record.user_id, record.name)
     if await tr.get(name) == record.session_id.encode():
         tr.clear(name)

@@ -98,6 +98,21 @@ def shell(
         raise typer.Exit(run_shell(client, chosen.session_id, terminal))
 
 
+@app.command()
+def logs(
+    terminal: Annotated[str, typer.Argument(help="Whose output.")] = "main",
+    session: SessionOption = None,
+    offset: Annotated[int, typer.Option(min=0, help="First byte wanted.")] = 0,
+    server: ServerOption = None,
+) -> None:
+    """Print what a terminal of your workspace has printed, as far as it is kept."""
+    with _signed_in(server) as client:
+        chosen = _pick(client, session)
+        for part in client.output(chosen.session_id, terminal, offset=offset):
+            sys.stdout.buffer.write(part)
+    sys.stdout.buffer.flush()
+
+
 @app.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
 def exec(  # noqa: A001 - the command's name
     argv: Annotated[list[str], typer.Argument(help="Command and its arguments.")],

@@ -120,7 +120,7 @@ class _Terminal:
             ingress.relay_tools, socket, RelayState(self._request), session_id, self._name
         )
         lease = ingress.deps.new_id("l")
-        await ingress.attachments.attach(session_id, lease, relay.marks)
+        await ingress.attachments.attach(session_id, lease, self._name)
         try:
             await relay.run()
         finally:

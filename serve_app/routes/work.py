@@ -24,11 +24,8 @@ from serve_app.schemas import (
     CommandResult,
     Move,
     NewDirectory,
-    NewTerminal,
     Process,
     Processes,
-    Terminal,
-    Terminals,
     Tree,
 )
 
@@ -275,51 +272,6 @@ async def make_directory(
     await ingress.saver.keep(session, [body.path])
     response.status_code = 201 if made else 200
     return body
-
-
-# ---- terminals --------------------------------------------------------------------------------------
-
-
-@router.get("/terminals", tags=["terminals"], responses=may_fail(401, 404))
-async def list_terminals(session: SessionDep, ingress: IngressDep) -> Terminals:
-    """List the session's terminals."""
-    found = await ingress.gateway.on_container(session, ingress.deps.codi.terminals)
-    return Terminals(terminals=[Terminal(**each) for each in found])
-
-
-@router.post(
-    "/terminals",
-    tags=["terminals"],
-    responses=may_fail(400, 401, 404, 422) | {201: {"model": Terminal, "description": "New"}},
-)
-async def start_terminal(
-    response: Response, session: SessionDep, ingress: IngressDep, body: NewTerminal
-) -> Terminal:
-    """Start a terminal; one of that name that is there already is returned as it is."""
-    found, created = await ingress.gateway.on_container(
-        session,
-        lambda route: ingress.deps.codi.open_terminal(
-            route, body.name, cols=body.cols, rows=body.rows, cwd=body.cwd
-        ),
-    )
-    response.status_code = 201 if created else 200
-    return Terminal(**found)
-
-
-@router.delete(
-    "/terminals/{name}", tags=["terminals"], status_code=204, responses=may_fail(401, 404)
-)
-async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> None:
-    """Hang up a terminal: its programs get SIGHUP."""
-    await ingress.gateway.on_container(
-        session, lambda route: ingress.deps.codi.delete_terminal(route, name)
-    )
-    await _forget_terminal(ingress, session, name)
-
-
-async def _forget_terminal(ingress: Ingress, session: str, name: str) -> None:
-    """Let the session forget it, or a new container would start its shell again."""
-    await ingress.gateway.call(session, "report_terminals", {name: None})
 
 
 async def _closing(stack: AsyncExitStack, answer: FileAnswer) -> AsyncIterator[bytes]:

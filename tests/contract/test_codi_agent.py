@@ -13,6 +13,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from actors.errors import (
@@ -31,6 +32,7 @@ from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
 from tests.support.codi_process import SECRET, SESSION, Codi, run_codi
+from tests.support.journal_keeper import JournalKeeper, KeptTerminal, keeping
 from tests.support.waiting import wait_until
 
 LIMITS = Limits(max_terminals=3, max_file=1 << 20, exec_output=10_000, exec_timeout=20.0)
@@ -46,6 +48,12 @@ def stage(tmp_path_factory):
 def codi(tmp_path, stage):
     with run_codi(tmp_path, stage, LIMITS) as running:
         yield running
+
+
+@pytest.fixture
+async def keeper(codi):
+    async with keeping(codi.handle()) as made:
+        yield made
 
 
 @pytest.fixture
@@ -593,6 +601,7 @@ class TestPrograms:
         assert sum(isinstance(outcome, TooManyRequests) for outcome in outcomes) == 1
 
 
+@pytest.mark.usefixtures("keeper")
 class TestTerminals:
     async def test_a_shell_answers_in_the_workspace_with_job_control(self, codi, client):
         async with await client.connect_terminal(
@@ -604,7 +613,7 @@ class TestTerminals:
                 "output_offset": 0,
                 "input_offset": 0,
                 "truncated": False,
-                "restarted": False,
+                "shell_offset": 0,
                 "cols": 100,
                 "rows": 30,
             }
@@ -631,8 +640,9 @@ class TestTerminals:
             attached = json.loads(await socket.recv())
             assert attached["output_offset"] == offset
             await socket.send(b"echo number-$((%d))\n" % (1000 + number))
-            part, _ = await read_until(socket, b"number-%d\r\n" % (1000 + number))
-            ack = await read_frame(socket, "input_ack")
+            part, frames = await read_until(socket, b"number-%d\r\n" % (1000 + number))
+            acks = [frame for frame in frames if frame["type"] == "input_ack"]
+            ack = acks[-1] if acks else await read_frame(socket, "input_ack")
             assert ack["offset"] == attached["input_offset"] + len(b"echo number-$((1000))\n")
             seen += part
             offset += len(part)
@@ -686,22 +696,22 @@ class TestTerminals:
         query = {"client": "c", "offset": str(end), "create": "1"}
         async with await client.connect_terminal(route, "t", query) as socket:
             attached = json.loads(await socket.recv())
-            assert (attached["output_offset"], attached["restarted"]) == (end, True)
+            assert (attached["output_offset"], attached["shell_offset"]) == (end, end)
             assert attached["input_offset"] == len(b"exit 5\n")
 
-    async def test_a_terminal_continues_the_numbers_of_a_lost_container(self, codi, client):
+    async def test_a_terminal_continues_the_numbers_of_a_lost_container(self, codi, client, keeper):
+        keeper.terminals["t"] = KeptTerminal(5000, bytearray(b"x" * 40), {"c": 12})
         control = CodiControl()
-        arguments = {"cwd": "/gone", "base_offset": 5000, "restarted": True, "session_id": SESSION}
-        for _ in range(2):  # idempotent
-            await control.create_terminal(codi.handle(), 1, "t", **arguments)
-        query = {"client": "c", "offset": "5040", "input_offset": "12"}
+        for _ in range(2):  # idempotent; a directory that is gone is no reason to have no shell
+            await control.create_terminal(codi.handle(), 1, "t", cwd="/gone", session_id=SESSION)
+        query = {"client": "c", "offset": "5040"}
         async with await client.connect_terminal(codi.route(), "t", query) as socket:
             attached = json.loads(await socket.recv())
-            assert attached["output_offset"] == 5040
-            assert attached["input_offset"] == 12
-            assert (attached["restarted"], attached["truncated"]) == (True, False)
+            assert attached["output_offset"] == attached["shell_offset"] == 5040
+            assert (attached["input_offset"], attached["truncated"]) == (12, False)
             await socket.send(b"echo alive-$((1+1)); pwd\n")
             await read_until(socket, b"alive-2")
+        assert len(keeper.terminals["t"].opened) == 1
 
     async def test_hanging_up_ends_the_shell_and_its_programs(self, codi, client):
         route, mark = codi.route(), f"86400.{os.getpid()}"
@@ -798,6 +808,7 @@ class TestTerminals:
             await read_until(socket, b"20 90")
 
 
+@pytest.mark.usefixtures("keeper")
 class TestFlood:
     @pytest.mark.parametrize("command", [b"yes\n", b"cat /dev/zero\n"])
     async def test_endless_output_leaves_codi_responsive(self, codi, client, command):
@@ -877,6 +888,7 @@ class TestFlood:
                     return
 
 
+@pytest.mark.usefixtures("keeper")
 class TestTheEnd:
     async def test_sigterm_hangs_up_and_ends_soon(self, codi, client):
         mark = f"86400.{os.getpid()}"
@@ -902,6 +914,263 @@ class TestTheEnd:
         codi.process.terminate()
         await asyncio.to_thread(codi.process.wait, 5)
         assert codi.log.read_text() == ""
+
+
+class TestJournal:
+    """Nothing is shown, and no input acknowledged, before the journal has it."""
+
+    @pytest.fixture
+    async def journal(self, codi):
+        """A journal that is not connected yet."""
+        made = JournalKeeper(codi.handle())
+        yield made
+        await made.stop()
+
+    async def test_a_terminal_shows_nothing_until_a_journal_connects(self, codi, client, journal):
+        query = {"client": "c", "create": "1"}
+        async with await client.connect_terminal(codi.route(), "t", query) as socket:
+            reading = asyncio.create_task(read_frame(socket, "attached"))
+            await socket.send(b"echo typed-$((1+1))\n")
+            # A whole exchange with CODI: what it would have said, it would have said by now.
+            (listed,) = await client.terminals(codi.route())
+            assert (listed["clients"], listed["end_offset"]) == (0, 0)
+            assert not reading.done()
+            await journal.start()
+            attached = await reading
+            assert (attached["output_offset"], attached["input_offset"]) == (0, 0)
+            await read_until(socket, b"typed-2\r\n")
+        await journal.until("t", b"typed-2\r\n")
+
+    async def test_output_is_shown_and_input_acknowledged_when_it_is_kept(
+        self, codi, client, keeper
+    ):
+        query = {"client": "c", "create": "1"}
+        async with await client.connect_terminal(codi.route(), "t", query) as socket:
+            await read_frame(socket, "attached")
+            await socket.send(b"stty -echo\n")
+            await read_frame(socket, "input_ack")
+            await socket.send(b"echo $((1+1))-ready\n")
+            await read_until(socket, b"2-ready")
+            keeper.hold()
+            await socket.send(b"echo held-$((1+1))\n")
+            await eventually(lambda: keeper.unanswered)
+            shown = (await client.terminals(codi.route()))[0]["end_offset"]
+            assert shown == keeper.terminals["t"].end
+            await (await socket.ping())  # everything that CODI has sent is here now
+            frames = await arrived(socket)
+            assert b"held-2" not in b"".join(f for f in frames if isinstance(f, bytes))
+            keeper.go_on()
+            await read_until(socket, b"held-2")
+            assert keeper.terminals["t"].inputs["c"] == len(
+                b"stty -echo\necho $((1+1))-ready\necho held-$((1+1))\n"
+            )
+
+    async def test_what_was_not_kept_is_handed_over_again_on_the_next_connection(
+        self, codi, client, keeper
+    ):
+        query = {"client": "c", "create": "1"}
+        async with await client.connect_terminal(codi.route(), "t", query) as socket:
+            await read_frame(socket, "attached")
+            await socket.send(b"echo one-$((1+1))\n")
+            await read_until(socket, b"one-2")
+            keeper.hold()
+            await socket.send(b"echo two-$((1+1))\n")
+            await eventually(lambda: keeper.unanswered)
+            await keeper.stop()  # with a batch that it never kept
+            kept = keeper.terminals["t"].end
+            keeper.go_on()
+            await keeper.start()
+            await read_until(socket, b"two-2")
+        assert keeper.terminals["t"].opened[-1].kept == kept
+        await keeper.until("t", b"two-2")
+
+    async def test_a_batch_that_was_kept_without_an_answer_is_not_shown_twice(
+        self, codi, client, keeper
+    ):
+        query = {"client": "c", "create": "1"}
+        async with await client.connect_terminal(codi.route(), "t", query) as socket:
+            await read_frame(socket, "attached")
+            await socket.send(b"echo one-$((1+1))\n")
+            seen, _ = await read_until(socket, b"one-2")
+            keeper.hold()
+            await socket.send(b"echo two-$((1+1))\n")
+            await eventually(lambda: keeper.unanswered)
+            (lost,) = keeper.unanswered
+            await keeper.stop()
+            terminal = keeper.terminals["t"]  # as if it had been kept, and its answer lost
+            terminal.data += lost.data
+            terminal.inputs |= lost.inputs
+            keeper.go_on()
+            await keeper.start()
+            seen, _ = await read_until(socket, b"two-2", seen)
+            await socket.send(b"echo three-$((1+1))\n")
+            seen, _ = await read_until(socket, b"three-2", seen)
+        assert bytes(terminal.data).startswith(seen)
+
+    async def test_a_newer_journal_takes_the_place_of_the_older(self, codi, client, keeper):
+        other = JournalKeeper(codi.handle())
+        other.terminals = keeper.terminals
+        await other.start()
+        await keeper.ended()
+        async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
+            await socket.send(b"echo on-$((1+1))\n")
+            await read_until(socket, b"on-2")
+        await other.stop()
+
+    async def test_without_a_journal_endless_output_stops_at_a_bound_and_goes_on_with_one(
+        self, codi, client, keeper
+    ):
+        query = {"client": "c", "create": "1"}
+        async with await client.connect_terminal(codi.route(), "t", query) as socket:
+            await read_frame(socket, "attached")
+            await keeper.stop()
+            await socket.send(b"yes\n")
+            await sleeps(await pid_of(client, codi.route(), "yes"))
+            assert resident(codi) < 80 << 20
+            await keeper.start()
+            await read_until(socket, b"y\r\n" * 200_000)
+
+    async def test_a_shell_that_ends_amid_endless_output_without_a_journal_loses_none_of_it(
+        self, codi, client, keeper
+    ):
+        query = {"client": "c", "create": "1"}
+        async with await client.connect_terminal(codi.route(), "t", query) as socket:
+            await read_frame(socket, "attached")
+            await keeper.stop()
+            # It says nothing at its end: its own words would wait for the journal, too.
+            await socket.send(b"yes & sleep 0.3; kill -9 $$\n")
+            await sleeps(await pid_of(client, codi.route(), "yes"))
+
+            async def exited():
+                return (await client.terminals(codi.route()))[0]["exited"]
+
+            await wait_until(exited, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.02)
+            await keeper.start()
+            seen = b""
+            with contextlib.suppress(ConnectionClosed):
+                async with asyncio.timeout(LIMIT_SECONDS):
+                    while True:
+                        frame = await socket.recv()
+                        seen += frame if isinstance(frame, bytes) else b""
+            assert socket.close_code == 4410
+        terminal = keeper.terminals["t"]
+        assert bytes(terminal.data).endswith(seen[-1000:])
+        assert len(seen) > 256 << 10
+        await eventually(lambda: terminal.exits)
+        assert [end for _, end in terminal.exits] == [terminal.end]
+        assert codi.log.read_text() == ""
+
+    async def test_an_exit_is_told_behind_the_last_byte(self, codi, client, keeper):
+        async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
+            await read_frame(socket, "attached")
+            await socket.send(b"seq 1 20000; exit 5\n")
+            seen, _ = await read_until(socket, b"20000\r\n")
+            assert (await read_frame(socket, "exit"))["code"] == 5
+        terminal = keeper.terminals["t"]
+        await eventually(lambda: terminal.exits)
+        assert terminal.exits == [(5, terminal.end)]
+        assert bytes(terminal.data).startswith(seen)
+
+    async def test_an_exit_is_told_again_to_a_journal_that_connects_later(
+        self, codi, client, keeper
+    ):
+        async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
+            await socket.send(b"exit 5\n")
+            await read_frame(socket, "exit")
+        await keeper.stop()
+        await keeper.start()
+        await eventually(lambda: keeper.terminals["t"].exits[1:])
+        assert [code for code, _ in keeper.terminals["t"].exits] == [5, 5]
+
+    async def test_another_shell_of_a_terminal_is_announced(self, codi, client, keeper):
+        async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
+            await socket.send(b"exit\n")
+            await read_frame(socket, "exit")
+        async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
+            await socket.send(b"echo again-$((1+1))\n")
+            await read_until(socket, b"again-2")
+        assert [opened.kept is None for opened in keeper.terminals["t"].opened] == [True, False]
+
+    async def test_where_a_shell_is_and_goes_is_told(self, codi, client, keeper):
+        codi.workspace.joinpath("sub").mkdir()
+        async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
+            await socket.send(b"cd sub\n")
+            await read_frame(socket, "cwd")
+        terminal = keeper.terminals["t"]
+        assert terminal.opened[0].cwd == str(codi.workspace)
+        await eventually(lambda: terminal.cwds == [f"{codi.workspace}/sub"])
+
+    async def test_a_container_that_stops_tells_of_no_exit(self, codi, client, keeper):
+        async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
+            await socket.send(b"echo up-$((1+1))\n")
+            await read_until(socket, b"up-2")
+            codi.process.terminate()
+            await keeper.ended()
+        assert keeper.terminals["t"].exits == []
+
+    async def test_a_journal_needs_the_containers_secret(self, codi):
+        handle = codi.handle().model_copy(update={"secret": "wrong"})
+        with pytest.raises(Unavailable):
+            await JournalKeeper(handle).start()
+
+    @pytest.mark.parametrize(
+        "frame",
+        [
+            "nonsense",
+            "[]",
+            "{}",
+            '{"type": "numbered", "id": 1}',
+            '{"type": "numbered", "id": 1, "end": "x", "inputs": {}}',
+            '{"type": "kept", "ends": [[1]]}',
+            '{"type": "kept", "ends": 5}',
+        ],
+    )
+    async def test_a_bad_frame_of_the_journal_ends_its_connection_only(
+        self, codi, client, keeper, frame
+    ):
+        await client.open_terminal(codi.route(), "t")
+        url = f"ws://{codi.address}/journal"
+        async with connect(url, additional_headers=codi.headers, proxy=None) as socket:
+            await socket.recv()
+            await socket.send(frame)
+            assert await close_code(socket) == 4400
+        await keeper.stop()
+        await keeper.start()
+        async with await client.connect_terminal(codi.route(), "t", {}) as socket:
+            await socket.send(b"echo on-$((1+1))\n")
+            await read_until(socket, b"on-2")
+
+
+async def arrived(socket):
+    """Return the frames that have arrived already."""
+    frames = []
+    with contextlib.suppress(TimeoutError):
+        while True:
+            frames.append(await asyncio.wait_for(socket.recv(), 0.05))
+    return frames
+
+
+async def pid_of(client, route, command):
+    async def probe():
+        found = [one["pid"] for one in await client.processes(route) if one["command"] == command]
+        return found[0] if found else None
+
+    return await wait_until(probe, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.02)
+
+
+async def sleeps(pid):
+    """Wait until a process has used no processor time between two looks, or has ended."""
+    looks = [None]
+
+    async def still():
+        try:
+            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        except FileNotFoundError:
+            return True
+        looks.append((fields[11], fields[12]))
+        return fields[0] == "S" and looks[-1] == looks[-2]
+
+    await wait_until(still, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.1)
 
 
 def resident(codi: Codi) -> int:

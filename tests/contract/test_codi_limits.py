@@ -18,6 +18,7 @@ from cluster.codi.control import CodiControl
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
 from tests.support.codi_process import run_codi
+from tests.support.journal_keeper import keeping
 
 LIMIT_SECONDS = 30
 
@@ -86,7 +87,7 @@ class TestInAContainer:
         route = self.route(handle)
         await client.put_file(route, "before", b"x")
         socket = await client.connect_terminal(route, "t", {"create": "1"})
-        async with socket:
+        async with keeping(handle), socket:
             await socket.send(b"bomb() { bomb | bomb & }; bomb\n")
             async with asyncio.timeout(LIMIT_SECONDS):
                 while True:
@@ -107,7 +108,7 @@ class TestInAContainer:
         handle = await runtime.launch(spec())
         socket = await client.connect_terminal(self.route(handle), "t", {"create": "1"})
         seen = b""
-        async with socket:
+        async with keeping(handle), socket:
             assert json.loads(await socket.recv())["type"] == "attached"
             await socket.send(b"echo $USER:$PWD:$((6*7)); jobs; tty; exit\n")
             async with asyncio.timeout(LIMIT_SECONDS):

@@ -2,7 +2,7 @@
 
 What Ray does is done by ``LocalActors`` (names to objects), what the sandbox does by
 ``ProcessRuntime`` (CODI as a plain process), what the pool does by ``LocalPool`` (every open is a
-cold launch). Everything else is the product.
+cold launch), what the JournalActor does by ``LocalJournalist``. Everything else is the product.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import uvicorn
 
 from actors import names
 from actors.errors import ActorGone, Busy, CoditectError, DeadlineExceeded, LaunchFailed
+from actors.journal_runner import JournalRunner
 from actors.ports import Services
 from actors.records import (
     ContainerHandle,
@@ -46,6 +47,7 @@ from cluster.identifiers import new_id, new_secret
 from cluster.settings import Settings
 from cluster.store.audit import AuditLog
 from cluster.store.engine import Engine
+from cluster.store.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
 from cluster.store.lmdb_engine import LmdbEngine
 from cluster.store.server_keys import KeyStore
@@ -159,6 +161,34 @@ class ProcessRuntime:
             if process.returncode is None:
                 self.kill(container_id)
                 await process.wait()
+
+
+class LocalJournalist:
+    """Runs the node's journal, which watches what ``watch`` names at once. ``pause`` ends it for a while."""
+
+    def __init__(self) -> None:
+        self._services: Services | None = None
+        self._runner: JournalRunner | None = None
+        self._run: asyncio.Task[None] | None = None
+
+    def start(self, services: Services | None = None) -> None:
+        self._services = services or self._services
+        assert self._services is not None
+        self._runner = JournalRunner(self._services)
+        self._run = asyncio.create_task(self._runner.run())
+
+    async def watch(self, handle: ContainerHandle) -> None:
+        if self._runner is not None:
+            self._runner.watch(handle)
+
+    async def pause(self) -> None:
+        """End it as a death would; ``start`` brings another one."""
+        runner, run = self._runner, self._run
+        self._runner = self._run = None
+        if runner is not None and run is not None:
+            run.cancel()
+            await asyncio.gather(run, return_exceptions=True)
+            await runner.close()
 
 
 class LocalActors:
@@ -327,6 +357,7 @@ class Rig:
     actors: LocalActors
     pool: LocalPool
     runtime: ProcessRuntime
+    journalist: LocalJournalist
     app: Any
     _http: list[httpx.AsyncClient] = field(default_factory=list)
 
@@ -399,9 +430,13 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     await engine.open()
     ledger = StoreLedger(engine, settings.tenant, clock)
     runtime = ProcessRuntime(directory / "workspaces", bundle(stage))
+    journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback)
+    journalist = LocalJournalist()
     services = Services(
         settings=actor_settings(settings, NODE),
         ledger=ledger,
+        journal=journal,
+        journal_watch=journalist,
         runtime=runtime,
         codi=CodiControl(),
         clock=clock,
@@ -427,18 +462,20 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         keys=KeyStore(engine, settings.tenant),
         ledger=ledger,
         library=Library(engine, settings.tenant, open_blobs(chunk_store(settings))),
+        journal=journal,
         actors=actors,
         codi=HttpCodiClient(),
         clock=clock,
         new_id=new_id,
         random_bytes=secrets.token_bytes,
     )
+    journalist.start(services)
     static = directory / "static"
     app = create_app(deps, static=static)
     made = None
     try:
         async with _serving(app) as url:
-            made = Rig(url, deps, ledger, users, actors, pool, runtime, app)
+            made = Rig(url, deps, ledger, users, actors, pool, runtime, journalist, app)
             yield made
     finally:
         for client in made._http if made else ():
@@ -448,6 +485,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         for actor in list(actors.objects.values()):
             if isinstance(actor, LocalSessionActor):
                 await actor.close()
+        await journalist.pause()
         await runtime.close()
         await engine.close()
 

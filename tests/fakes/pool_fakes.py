@@ -21,6 +21,7 @@ from actors.records import (
     SessionPhase,
     SessionRecord,
 )
+from tests.fakes.journal import ListeningJournal
 
 
 def handle(container_id: str) -> ContainerHandle:
@@ -330,15 +331,24 @@ def settings(**changes: Any) -> ActorSettings:
 
 
 def services(
-    ledger: Any, runtime: Any, clock: Any, *, generation: int = 1, **changes: Any
+    ledger: Any,
+    runtime: Any,
+    clock: Any,
+    *,
+    journal: Any = None,
+    codi: Any = None,
+    generation: int = 1,
+    **changes: Any,
 ) -> Services:
     """Identifiers are numbered; those of different generations differ."""
     numbers = count(1)
     return Services(
         settings=settings(**changes),
         ledger=ledger,
+        journal=journal,
+        journal_watch=ListeningJournal(),
         runtime=runtime,
-        codi=None,
+        codi=codi,
         clock=clock,
         new_id=lambda prefix: f"{prefix}-{generation:02}-{next(numbers):04}",
         new_secret=lambda: "secret",

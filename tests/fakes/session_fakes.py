@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from actors.errors import Fenced, PreconditionFailed, Unavailable
-from actors.ports import Ledger, Services
+from actors.ports import Journal, Ledger, Services, TerminalOpened
 from actors.records import (
     Activity,
     ContainerHandle,
@@ -17,9 +17,12 @@ from actors.records import (
     Health,
     Quiet,
     SessionRecord,
+    TerminalRecord,
 )
 from actors.session import SessionRules
 from actors.session_runner import SessionRunner
+from tests.fakes.journal import ListeningJournal
+from tests.fakes.ledgers import Stores
 from tests.fakes.pool_fakes import ManualClock, container_record
 from tests.fakes.pool_fakes import services as pool_services
 from tests.fakes.runtimes import MemoryRuntime
@@ -40,7 +43,8 @@ class MemoryCodi:
     def __init__(self, runtime: MemoryRuntime) -> None:
         self._runtime = runtime
         self.epochs: dict[str, int] = {}
-        self.terminals: dict[str, dict[str, dict[str, Any]]] = {}
+        self.terminals: dict[str, dict[str, str | None]] = {}
+        """The directory in which each container's terminals were started, by name."""
         self.deaf: set[str] = set()
         self.activities: dict[str, Activity] = {}
         self.sealed: list[str] = []
@@ -59,13 +63,13 @@ class MemoryCodi:
         name: str,
         *,
         cwd: str | None,
-        base_offset: int,
-        restarted: bool,
         session_id: str,
     ) -> None:
         await self.raise_epoch(handle, session_id, epoch)
-        terminal = {"cwd": cwd, "base_offset": base_offset, "restarted": restarted}
-        self.terminals.setdefault(handle.container_id, {}).setdefault(name, terminal)
+        self.terminals.setdefault(handle.container_id, {}).setdefault(name, cwd)
+
+    async def connect_journal(self, handle: ContainerHandle) -> Any:
+        raise Unavailable("codi", "its terminals print nothing")
 
     async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
         await self.raise_epoch(handle, session_id, epoch)
@@ -97,12 +101,14 @@ class ListeningPool:
 
 
 class Workbench:
-    """A ledger, a runtime, its CODI, a clock, a pool, and the session actors that are started on them."""
+    """A store, a runtime, its CODI, a clock, a pool, and the session actors that are started on them."""
 
     def __init__(
-        self, ledger: Ledger, clock: ManualClock, runtime: MemoryRuntime | None = None
+        self, stores: Stores, clock: ManualClock, runtime: MemoryRuntime | None = None
     ) -> None:
-        self.ledger = ledger
+        self.ledger: Ledger = stores.ledger
+        self.journal: Journal = stores.journal
+        self.journal_watch = ListeningJournal()
         self.clock = clock
         self.runtime = runtime or MemoryRuntime()
         self.codi = MemoryCodi(self.runtime)
@@ -111,9 +117,17 @@ class Workbench:
         self._runners: list[SessionRunner] = []
 
     def services(self, **changes: Any) -> Services:
-        made = pool_services(self.ledger, self.runtime, self.clock, generation=0, **changes)
+        made = pool_services(
+            self.ledger,
+            self.runtime,
+            self.clock,
+            journal=self.journal,
+            codi=self.codi,
+            generation=0,
+            **changes,
+        )
         self._new_id = getattr(self, "_new_id", made.new_id)
-        return replace(made, codi=self.codi, new_id=self._new_id)
+        return replace(made, journal_watch=self.journal_watch, new_id=self._new_id)
 
     def runner(self, actor_id: str = "a1", **changes: Any) -> SessionRunner:
         """Start a session actor's runner."""
@@ -165,6 +179,13 @@ class Workbench:
         await runner.route("s1")
         return runner
 
+    async def opens_terminal(
+        self, container_id: str, name: str, cwd: str | None = None, number: int = 1
+    ) -> TerminalRecord:
+        """Record a terminal as the journal does when its shell has started."""
+        opened = TerminalOpened(number, name, cols=80, rows=24, cwd=cwd, kept=None)
+        return await self.journal.open_terminal(container_id, opened, self.clock.now())
+
     async def close(self) -> None:
         for runner in self._runners:
             await runner.close()
@@ -174,9 +195,9 @@ class Workbench:
 
 
 @asynccontextmanager
-async def workbench(ledger: Ledger, clock: ManualClock, runtime: MemoryRuntime | None = None):
+async def workbench(stores: Stores, clock: ManualClock, runtime: MemoryRuntime | None = None):
     """A workbench that is cleared when the test is over."""
-    bench = Workbench(ledger, clock, runtime)
+    bench = Workbench(stores, clock, runtime)
     try:
         yield bench
     finally:

@@ -124,19 +124,15 @@ class Crowd:
 
     # ---- what was promised ----------------------------------------------------------------------
 
-    async def check(self, *, output_kept: bool = True) -> None:
-        """Compare everything that was promised with what there is; since the last check only.
-
-        ``output_kept``: what was shown must be shown again. Otherwise it may be said to be gone.
-        """
-        await asyncio.gather(*(self._check(worker, output_kept) for worker in self.workers))
+    async def check(self) -> None:
+        """Compare everything that was promised with what there is; since the last check only."""
+        await asyncio.gather(*(self._check(worker) for worker in self.workers))
         await self._check_trail()
 
-    async def _check(self, worker: Worker, output_kept: bool) -> None:
+    async def _check(self, worker: Worker) -> None:
         assert worker.faults == []
         client, session_id = worker.client, worker.session_id
-        if not worker.restarts:  # output goes with its container: README, Limits
-            await self._check_output(worker, output_kept)
+        await self._check_output(worker)
         ran = await patiently(lambda: client.read_file(session_id, "typed"))
         counts = Counter(int(number) for number in ran.split())
         for command in worker.typed:
@@ -151,7 +147,7 @@ class Crowd:
         assert [session.session_id for session in listed] == [session_id]
         assert (await patiently(client.me)).email == worker.email
 
-    async def _check_output(self, worker: Worker, output_kept: bool) -> None:
+    async def _check_output(self, worker: Worker) -> None:
         begin = self._marks.get(worker.email, worker.first)
         shown = bytes(worker.transcript)
         end = worker.first + len(shown)
@@ -159,20 +155,18 @@ class Crowd:
             lambda: worker.client.terminal(worker.session_id, offset=begin, timeout_seconds=30)
         )
         async with terminal:
-            gaps = [event for event in terminal.events if event["type"] == "gap"]
-            # What is said to be gone need not be shown; nothing may be shown under its numbers.
-            assert output_kept is False or gaps == [], worker.email
-            start = gaps[-1]["end"] if gaps else begin
             again = bytearray()
             async with asyncio.timeout(PATIENCE_SECONDS):
-                while len(again) < end - start:
+                while len(again) < end - begin:
                     again += await terminal.read(PATIENCE_SECONDS)
+            gaps = [event for event in terminal.events if event["type"] == "gap"]
+            assert gaps == [], worker.email
         self._marks[worker.email] = end
-        wanted = shown[start - worker.first :]
+        wanted = shown[begin - worker.first :]
         at = first_difference(bytes(again), wanted)
         context = slice(max(0, (at or 0) - 60), (at or 0) + 60)
         assert at is None, (
-            f"{worker.email}: byte {start + (at or 0)} of {start} to {end} was shown in"
+            f"{worker.email}: byte {begin + (at or 0)} of {begin} to {end} was shown in"
             f" {wanted[context]!r} and is now in {bytes(again[context])!r}"
         )
 

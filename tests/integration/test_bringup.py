@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -149,3 +150,27 @@ async def gcs_is_started_again(server: ServerProcess) -> None:
             await terminal.read_until(b"after\r\n")
             assert terminal.reconnects == 0
         assert (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id == login.session_id
+
+
+async def test_everything_but_programs_is_there_on_another_machine(tmp_path):
+    (tmp_path / "here").mkdir()
+    there = tmp_path / "there"
+    with ServerProcess(tmp_path / "here", pool_size=1, dashboard=False) as server:
+        async with AsyncClient(server.url, timeout_seconds=60) as client:
+            login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+            await client.write_file(login.session_id, "kept", b"kept")
+            async with await client.terminal(login.session_id) as terminal:
+                await terminal.send("HELD=he''ld; echo still-$HELD\r")
+                await terminal.read_until(b"still-held\r\n")
+        assert server.stop() == 0
+        shutil.copytree(server.data_dir, there, symlinks=True)
+        shutil.rmtree(server.data_dir)
+    with ServerProcess(there, pool_size=1, dashboard=False) as moved:
+        async with AsyncClient(moved.url, timeout_seconds=60) as client:
+            again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+            assert again.session_id == login.session_id
+            assert await client.read_file(again.session_id, "kept") == b"kept"
+            async with await client.terminal(again.session_id, offset=0) as terminal:
+                await terminal.read_until(b"still-held\r\n")
+                await terminal.send("echo go''ne:$HELD\r")
+                await terminal.read_until(b"gone:\r\n")

@@ -71,7 +71,7 @@ class ServerProcess:
     def start(self, timeout_seconds: float = 120.0) -> Self:
         """Start it and return when its health is good."""
         began = time.monotonic()
-        with self.output.open("ab") as output:
+        with self.output.open("wb") as output:  # "ready" must be the word of this start
             self.process = subprocess.Popen(
                 self.command("up", "--port", str(self.port), "--data-dir", str(self.data_dir)),
                 stdin=subprocess.DEVNULL,

@@ -16,7 +16,7 @@ class Config(NamedTuple):
     container_id: str = ""
     epoch: int = 0
     workspace: str = "/workspace"
-    scrollback: int = 1 << 20
+    ring: int = 512 << 10
     max_terminals: int = 32
     max_file: int = 2 << 30
     exec_output: int = 1 << 20
@@ -44,7 +44,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
             container_id=str(document.get("container_id", "")),
             epoch=int(document.get("epoch", 0)),
             workspace=os.path.realpath(str(document.get("workspace", "/workspace"))),
-            scrollback=max(int(options.get("--scrollback", 1 << 20)), 4096),
+            ring=max(int(options.get("--ring", 512 << 10)), 4096),
             max_terminals=max(int(options.get("--max-terminals", 32)), 1),
             max_file=int(options.get("--max-file", 2 << 30)),
             exec_output=int(options.get("--exec-output", 1 << 20)),

@@ -19,10 +19,12 @@ from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.exchange import Exchange
 from cluster.codi.agent.guard import Guard
+from cluster.codi.agent.journal_feed import JournalFeed
+from cluster.codi.agent.journal_socket import JournalSocket
 from cluster.codi.agent.processes import processes
 from cluster.codi.agent.terminal_socket import TerminalSocket, upgrade
 from cluster.codi.agent.terminals import DEFAULT_SIZE, Terminals
-from cluster.codi.terminal_protocol import MAX_OFFSET, BadFrame, check_size, parse_request
+from cluster.codi.terminal_protocol import BadFrame, check_size, parse_request
 
 _MAX_RUNNING = 16
 _CLOSE_GOING_AWAY = 1001
@@ -41,11 +43,13 @@ class Routes:
         self._config = config
         self._guard = guard
         self._children = Children()
-        self.terminals = Terminals(config, self._children)
+        self._journal = JournalFeed()
+        self.terminals = Terminals(config, self._children, self._journal)
         self._activity = Activity()
         self._files = file_routes.FileRoutes(config)
         self._feed = feed_routes.FeedRoutes(config, self._files.workspace, self._files.run)
         self._sockets: dict[int, TerminalSocket] = {}
+        self._journals: set[JournalSocket] = set()
         self._keys = itertools.count()
         self._running = 0
         self._table: dict[tuple[str, str], Handler] = {
@@ -91,7 +95,12 @@ class Routes:
         return False
 
     async def close(self, timeout_seconds: float) -> None:
-        """End the sockets, the terminals and every other program, within the time."""
+        """End the sockets, the terminals and every other program, within the time.
+
+        The journal goes first: that the shells end with their container is not their exit.
+        """
+        for journal in list(self._journals):
+            journal.close(_CLOSE_GOING_AWAY, "the container is stopping")
         for socket in list(self._sockets.values()):
             socket.close(_CLOSE_GOING_AWAY, "the container is stopping")
         try:
@@ -119,9 +128,6 @@ class Routes:
             raise invalid("name: a text")
         if cwd is not None and (not isinstance(cwd, str) or "\0" in cwd):
             raise invalid("cwd: a path")
-        base_offset = body.get("base_offset", 0)
-        if type(base_offset) is not int or not 0 <= base_offset <= MAX_OFFSET:
-            raise invalid(f"base_offset: a number from 0 to {MAX_OFFSET}")
         size = None
         if "cols" in body or "rows" in body:
             cols, rows = body.get("cols", DEFAULT_SIZE[0]), body.get("rows", DEFAULT_SIZE[1])
@@ -130,8 +136,6 @@ class Routes:
             name,
             size=size,
             cwd=self._absolute(cwd) if cwd else None,
-            base_offset=base_offset,
-            restarted=body.get("restarted") is True,
         )
         exchange.answer(201 if created else 200, terminal.describe())
 
@@ -215,6 +219,21 @@ class Routes:
         transport.set_protocol(socket)
         transport.write(answer)
         socket.start(request, early)
+        return True
+
+    def open_journal(self, exchange: Exchange) -> bool:
+        """Upgrade to the journal's socket; the newest one serves, and former ones are closed."""
+        websocket, answer = upgrade(_head(exchange))
+        transport = exchange.link.transport
+        transport.write(answer)
+        if websocket.state is not State.OPEN:
+            transport.close()
+            return True
+        socket = JournalSocket(transport, websocket, self._journal, self._journals.discard)
+        self._journals.add(socket)
+        early = exchange.trailing()
+        transport.set_protocol(socket)
+        socket.start(early)
         return True
 
     def _forget(self, socket: TerminalSocket) -> None:

@@ -126,6 +126,9 @@ class Server:
             exchange.answer(200, self._health())
             asyncio.get_running_loop().call_soon(self.routes)
             return False
+        if exchange.target == "/journal" and exchange.method == "GET":
+            self._guard.check_secret(exchange.headers)
+            return self.routes().open_journal(exchange)
         self._guard.admit(exchange.headers)
         return await self.routes().dispatch(exchange)
 

@@ -1,4 +1,4 @@
-"""One terminal: a shell, its journal, and the sockets that watch it."""
+"""One terminal: a shell, its newest output, the journal that keeps it, and the sockets that watch it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import errno
 import os
 from typing import Any, Protocol
 
+from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.shell import Shell
 from cluster.codi.terminal_protocol import Attached, Request, TerminalProtocol, control
 
@@ -28,6 +29,10 @@ class Watcher(Protocol):
         """Send what is there to be sent."""
         ...
 
+    def acknowledge(self) -> None:
+        """Tell how much input is kept."""
+        ...
+
     def send_control(self, frame: str) -> None:
         """Send a text frame."""
         ...
@@ -45,17 +50,27 @@ class Watcher(Protocol):
         ...
 
 
+class Waiting(Protocol):
+    """A watcher that cannot be told yet where its client stands."""
+
+    def try_attach(self) -> bool:
+        """Attach if that can be done now; say whether this one waits no more."""
+        ...
+
+
 class Terminal:
     """Moves bytes between a shell and its watchers, as the protocol decides."""
 
-    def __init__(self, name: str, protocol: TerminalProtocol) -> None:
+    def __init__(self, name: str, protocol: TerminalProtocol, feed: JournalFeed) -> None:
         self.name = name
         self.protocol = protocol
+        self._feed = feed
         self.size = (80, 24)
         self.exit_code: int | None = None
         self.cwd: str | None = None
         self._shell: Shell | None = None
         self._watchers: dict[int, Watcher] = {}
+        self._to_attach: list[Waiting] = []
         self._loop = asyncio.get_running_loop()
         self._reading = False
         self._resting: asyncio.TimerHandle | None = None
@@ -72,18 +87,17 @@ class Terminal:
 
     @property
     def ended(self) -> bool:
-        """Whether everything that the shell printed has been numbered, and there will be no more."""
-        return self._shell is None
+        """Whether everything that the shell printed is kept, and there will be no more."""
+        return self._shell is None and self.protocol.complete
 
     def describe(self) -> dict[str, Any]:
         """Return the terminal as the API shows it."""
-        journal = self.protocol.journal
         return {
             "name": self.name,
             "cols": self.size[0],
             "rows": self.size[1],
-            "start_offset": journal.start,
-            "end_offset": journal.end,
+            "start_offset": self.protocol.ring.start,
+            "end_offset": self.protocol.kept,
             "cwd": self._directory(),
             "pid": self._shell.child.pid if self._shell else None,
             "clients": len(self._watchers),
@@ -99,10 +113,25 @@ class Terminal:
         self._shell, self.size, self.exit_code = shell, size, None
         self.cwd = shell.directory()
         self._waiting = self._loop.create_task(self._wait(shell), name=f"terminal {self.name}")
+        self._feed.open(self)
+        self._read_on()
+
+    def wait_to_attach(self, watcher: Waiting) -> None:
+        """Have a watcher try again whenever the journal has kept something."""
+        self._to_attach.append(watcher)
+
+    def kept(self) -> None:
+        """Show what the journal has kept by now, and read on if the terminal waited for that."""
+        if self._to_attach:
+            waiting, self._to_attach = self._to_attach, []
+            self._to_attach += [watcher for watcher in waiting if not watcher.try_attach()]
+        for watcher in list(self._watchers.values()):
+            watcher.acknowledge()
+            watcher.pump()
         self._read_on()
 
     def attach(self, watcher: Watcher, request: Request) -> Attached:
-        """Add a watcher; the caller sends the answer, then pumps."""
+        """Add a watcher, once it may be; the caller sends the answer, then pumps."""
         attached = self.protocol.attach(watcher.key, request)
         self._watchers[watcher.key] = watcher
         if attached.replaced is not None:
@@ -132,12 +161,16 @@ class Terminal:
     def type(self, key: int, data: bytes) -> None:
         """Give a watcher's input to the shell."""
         accepted = self.protocol.accept(key, data)
-        if self._shell is None or not accepted:
+        if not accepted:
+            return
+        if self._shell is None:
+            self._feed.changed(self)
             return
         self._input += accepted
         if not self._writing:
             self._write()
         self._hold(held=len(self._input) > INPUT_BOUND)
+        self._feed.changed(self)
 
     def taken(self) -> None:
         """Note that a watcher took output: the shell may have waited for that."""
@@ -197,9 +230,8 @@ class Terminal:
             self.protocol.detach(key)
             self._watchers.pop(key).cut("too far behind the other clients")
         self.protocol.output(data)
-        for watcher in list(self._watchers.values()):
-            watcher.pump()
-        if self._looking is None and self._watchers:
+        self._feed.changed(self)
+        if self._looking is None:
             self._looking = self._loop.call_later(_CWD_SECONDS, self._look)
 
     def _look(self) -> None:
@@ -208,6 +240,7 @@ class Terminal:
         before = self.cwd
         shown = self._directory()
         if self.cwd != before:
+            self._feed.moved(self, shown)
             frame = control("cwd", path=shown)
             for watcher in list(self._watchers.values()):
                 watcher.send_control(frame)
@@ -249,18 +282,18 @@ class Terminal:
         """Finish when the shell has ended: everything it printed first, then the end."""
         code = await shell.child.exited
         if shell.master >= 0:
-            drained = 0
-            while drained < self.protocol.journal.capacity:
+            # Programs that it left behind may print without end, and the journal may be away.
+            while self.protocol.room >= self.protocol.read_size:
                 data = _read(shell.master, self.protocol.read_size)
                 if not data:
                     break
-                drained += len(data)
                 self._number(data)
             self._stop_io(shell)
             shell.hang_up()
         self._shell, self.exit_code = None, code
         self._input.clear()
         self._hold(held=False)
+        self._feed.exited(self)
         for watcher in list(self._watchers.values()):
             watcher.pump()
 

@@ -29,7 +29,7 @@ from cluster.codi.terminal_protocol import (
 MAX_MESSAGE = 1 << 20
 _MAX_TEXT = 64 << 10
 _CHUNK = 64 << 10
-_ACK_SECONDS = 0.05
+_ATTACH_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 KEEPALIVE_SECONDS = 10.0
 _SILENT_ROUNDS = 3
@@ -57,14 +57,43 @@ class TerminalSocket(asyncio.Protocol):
         self._closing = False
         self._held = False
         self._text: bytearray | None = None
-        self._acknowledging: asyncio.TimerHandle | None = None
+        self._request: Request | None = None
+        self._early = b""
+        self._attaching: asyncio.TimerHandle | None = None
         self._closer: asyncio.TimerHandle | None = None
         self._silent = 0
         self._stalled = 0
         self._keepalive = self._loop.call_later(KEEPALIVE_SECONDS, self._keep_alive)
 
     def start(self, request: Request, early: bytes) -> None:
-        """Attach, say where, and send what is kept. ``early`` came right behind the upgrade."""
+        """Attach as soon as it can be said where. ``early`` came right behind the upgrade."""
+        self._early = early
+        if self.terminal.protocol.may_attach(request.client):
+            self._attach(request)
+            return
+        self._request = request
+        self._attaching = self._loop.call_later(
+            _ATTACH_SECONDS, self._close, CLOSE_SLOW, "the journal does not answer"
+        )
+        self.hold_input(held=True)
+        self.terminal.wait_to_attach(self)
+
+    def try_attach(self) -> bool:
+        """Attach if that can be done now; say whether this one waits no more."""
+        request = self._request
+        if request is None or self._closing:
+            return True
+        if not self.terminal.protocol.may_attach(request.client):
+            return False
+        self._request = None
+        if self._attaching is not None:
+            self._attaching.cancel()
+        self.hold_input(held=False)
+        self._attach(request)
+        return True
+
+    def _attach(self, request: Request) -> None:
+        """Say where the client stands, and send what is kept."""
         attached = self.terminal.attach(self, request)
         self._attached = True
         cols, rows = self.terminal.size
@@ -74,12 +103,13 @@ class TerminalSocket(asyncio.Protocol):
                 output_offset=attached.output_offset,
                 input_offset=attached.input_offset,
                 truncated=attached.truncated,
-                restarted=attached.restarted,
+                shell_offset=attached.shell_offset,
                 cols=cols,
                 rows=rows,
             )
         )
         self.pump()
+        early, self._early = self._early, b""
         if early:
             self.data_received(early)
 
@@ -152,7 +182,7 @@ class TerminalSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Detach."""
         self._closing = True
-        for timer in (self._acknowledging, self._closer, self._keepalive):
+        for timer in (self._attaching, self._closer, self._keepalive):
             if timer is not None:
                 timer.cancel()
         self._detach()
@@ -174,7 +204,7 @@ class TerminalSocket(asyncio.Protocol):
     def _take(self, frame: Frame) -> None:
         kind = frame.opcode
         if kind is Opcode.BINARY or (kind is Opcode.CONT and self._text is None):
-            self._type(bytes(frame.data))
+            self.terminal.type(self.key, bytes(frame.data))
         elif kind is Opcode.TEXT or kind is Opcode.CONT:
             self._text = self._text or bytearray()
             self._text += frame.data
@@ -192,13 +222,8 @@ class TerminalSocket(asyncio.Protocol):
         if size is not None and size != self.terminal.size:
             self.terminal.resize(size, by=self.key)
 
-    def _type(self, data: bytes) -> None:
-        self.terminal.type(self.key, data)
-        if data and self._acknowledging is None:
-            self._acknowledging = self._loop.call_later(_ACK_SECONDS, self._acknowledge)
-
-    def _acknowledge(self) -> None:
-        self._acknowledging = None
+    def acknowledge(self) -> None:
+        """Tell the client how much of its input is kept."""
         frame = self.terminal.protocol.acknowledgement(self.key)
         if frame is not None:
             self.send_control(frame)
@@ -222,18 +247,13 @@ class TerminalSocket(asyncio.Protocol):
     def _close(self, code: int, reason: str) -> None:
         if self._closing:
             return
-        self._acknowledge_now()
+        self.acknowledge()
         self._closing = True
         self._detach()
         if self._websocket.state is State.OPEN:
             self._websocket.send_close(code, reason.encode()[:120].decode(errors="ignore"))
         self._flush()
         self._abort_soon()
-
-    def _acknowledge_now(self) -> None:
-        if self._acknowledging is not None:
-            self._acknowledging.cancel()
-            self._acknowledge()
 
     def _abort_soon(self) -> None:
         """Give the other side time to answer the close; one that does not read gets no more."""

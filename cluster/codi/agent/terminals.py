@@ -9,6 +9,7 @@ from cluster.codi.agent import files, shell
 from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
+from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.shell import Shell
 from cluster.codi.agent.terminal import Terminal
 from cluster.codi.terminal_protocol import MAX_NAME, TerminalProtocol
@@ -19,9 +20,10 @@ DEFAULT_SIZE = (80, 24)
 class Terminals:
     """Terminals by name. One that has ended stays, with what it printed, until its place is needed."""
 
-    def __init__(self, config: Config, children: Children) -> None:
+    def __init__(self, config: Config, children: Children, feed: JournalFeed) -> None:
         self._config = config
         self._children = children
+        self._feed = feed
         self._terminals: dict[str, Terminal] = {}
 
     @property
@@ -47,8 +49,6 @@ class Terminals:
         *,
         size: tuple[int, int] | None = None,
         cwd: str | None = None,
-        base_offset: int = 0,
-        restarted: bool = False,
     ) -> tuple[Terminal, bool]:
         """Return the terminal of that name, with a shell, and whether the shell is a new one.
 
@@ -64,11 +64,9 @@ class Terminals:
             self._make_room()
         size = size or (terminal.size if terminal else DEFAULT_SIZE)
         started = self._start(cwd, size)
-        if terminal is None or base_offset > terminal.protocol.journal.end:
-            protocol = TerminalProtocol(
-                self._config.scrollback, base_offset=base_offset, restarted=restarted
-            )
-            terminal = self._terminals[name] = Terminal(name, protocol)
+        if terminal is None:
+            protocol = TerminalProtocol(self._config.ring)
+            terminal = self._terminals[name] = Terminal(name, protocol, self._feed)
         terminal.run(started, size)
         return terminal, True
 
@@ -77,7 +75,7 @@ class Terminals:
         terminal = self.get(name)
         await terminal.hang_up()
         if self._terminals.get(name) is terminal and not terminal.alive:
-            del self._terminals[name]
+            self._forget(terminal)
 
     async def close(self) -> None:
         """Hang up everything."""
@@ -86,13 +84,17 @@ class Terminals:
     def _make_room(self) -> None:
         if len(self._terminals) < self._config.max_terminals:
             return
-        for name, terminal in self._terminals.items():
-            if not terminal.alive:
-                del self._terminals[name]
+        for terminal in self._terminals.values():
+            if not terminal.alive and terminal.protocol.complete:
+                self._forget(terminal)
                 return
         raise AgentError(
             409, "too_many", f"a session has up to {self._config.max_terminals} terminals"
         )
+
+    def _forget(self, terminal: Terminal) -> None:
+        del self._terminals[terminal.name]
+        self._feed.forget(terminal)
 
     def _start(self, cwd: str | None, size: tuple[int, int]) -> Shell:
         try:

@@ -169,7 +169,8 @@ describe("losses", () => {
     link.text(attachedAt(0));
     link.binary(bytes("x"));
     link.closed(1006, "", 0);
-    expect(marks(link.text(attachedAt(1, 0, { restarted: true })))).toEqual(["restarted"]);
+    link.text(attachedAt(1, 0));
+    expect(marks(link.text(JSON.stringify({ type: "restarted" })))).toEqual(["restarted"]);
     expect(marks(link.text(JSON.stringify({ type: "restarted" })))).toEqual([]);
     link.binary(bytes("$ "));
     expect(marks(link.text(JSON.stringify({ type: "restarted" })))).toEqual(["restarted"]);

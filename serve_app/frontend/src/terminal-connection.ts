@@ -251,7 +251,6 @@ export class TerminalConnection {
         effects.push({ do: "mark", mark: { type: "truncated", bytes: lost } });
       }
     }
-    if (frame["restarted"] === true && before !== null) effects.push(...this.restarted());
     if (before !== null) this.replayBytes = 0;
     const accepted = integer(frame["input_offset"], 0);
     this.acknowledge(accepted);

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,7 +12,7 @@ from actors.errors import ActorGone
 from actors.idleness import IdleRules, Signal
 from actors.idleness_runner import IdlenessRunner
 from actors.records import Activity, Idleness, SessionPhase
-from tests.fakes.ledger import MemoryLedger
+from tests.fakes.ledgers import opened_stores
 from tests.fakes.pool_fakes import ManualClock
 from tests.fakes.session_fakes import Workbench
 
@@ -88,11 +89,12 @@ class House:
 @pytest.fixture
 async def house() -> AsyncIterator[House]:
     clock = ManualClock()
-    bench = Workbench(MemoryLedger(clock), clock)
-    made = House(bench)
-    await made.open()
-    yield made
-    await bench.close()
+    async with opened_stores("memory", Path(), clock) as stores:
+        bench = Workbench(stores, clock)
+        made = House(bench)
+        await made.open()
+        yield made
+        await bench.close()
 
 
 async def test_a_quiet_session_sleeps_after_its_time_and_not_before(house):

@@ -313,22 +313,21 @@ async def test_work_wakes_a_hibernated_session():
 # ---- what runs behind the requests ------------------------------------------------------------------
 
 
-async def test_leases_are_renewed_in_time_and_marks_told_when_they_change():
+async def test_leases_are_renewed_in_time_and_given_back_once():
     gateway, actors, _, clock = built(OWNED, a1=[OWNED])
     attachments = Attachments(gateway, clock, ttl=9.0)
-    marks = {"t": {"end_offset": 1}}
-    await attachments.attach("s1", "l1", lambda: dict(marks))
+    await attachments.attach("s1", "l1", "main")
     await attachments.round()
-    await attachments.round()
-    assert [m for _, m, _, _ in actors.calls] == ["attach", "report_terminals"]
+    assert [(m, args) for _, m, args, _ in actors.calls] == [("attach", ("s1", "l1", "main"))]
     clock.time += 3.0
     await attachments.round()
-    marks["t"] = {"end_offset": 2}
+    await attachments.round()
     await attachments.detach("s1", "l1")
-    assert [m for _, m, _, _ in actors.calls][2:] == ["attach", "report_terminals", "detach"]
+    await attachments.detach("s1", "l1")
+    assert [m for _, m, _, _ in actors.calls] == ["attach", "attach", "detach"]
     clock.time += 100.0
     await attachments.round()
-    assert len(actors.calls) == 5
+    assert len(actors.calls) == 3
 
 
 async def test_the_lease_of_an_ended_session_is_dropped():

@@ -1,6 +1,7 @@
 """Any order of drops and new shells: every byte of output shown once, every byte of input typed once.
 
-The other side is CODI's own ``TerminalProtocol``, so the two halves are held to each other.
+The other side is CODI's own ``TerminalProtocol``, so the two halves are held to each other; between
+them lies the journal, whose bytes are the truth.
 """
 
 from __future__ import annotations
@@ -13,26 +14,44 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from actors.records import TerminalRecord
 from cluster.codi.terminal_protocol import BadFrame, Request, TerminalProtocol, parse_request
 from serve_app.relay_state import (
     MAX_UNACKNOWLEDGED,
     Finish,
     Reconnect,
     RelayState,
+    Replay,
     Status,
     ToBrowser,
     ToCodi,
 )
 
 
-def attached(output_offset=0, input_offset=0, **more):
+def attached(output_offset=0, input_offset=0, shell_offset=0, **more):
     return {
         "type": "attached",
         "output_offset": output_offset,
         "input_offset": input_offset,
         "truncated": False,
-        "restarted": False,
+        "shell_offset": shell_offset,
     } | more
+
+
+def shown_first(output_offset=0, input_offset=0, *, truncated=False, **more):
+    """Return the browser's first frame."""
+    return {
+        "type": "attached",
+        "output_offset": output_offset,
+        "input_offset": input_offset,
+        "truncated": truncated,
+    } | more
+
+
+def record(start=0, end=0, **more) -> TerminalRecord:
+    fields = {"session_id": "s1", "name": "main", "container_id": "c1"}
+    times = {"created_at": 0.0, "updated_at": 0.0}
+    return TerminalRecord(**(fields | times | {"start": start, "end": end} | more))
 
 
 def relay(**fields) -> RelayState:
@@ -43,26 +62,54 @@ def told(outputs) -> list[dict]:
     return [json.loads(output.text) for output in outputs if isinstance(output, ToBrowser)]
 
 
+def replayed(outputs) -> list[tuple[int, int]]:
+    return [(output.begin, output.end) for output in outputs if isinstance(output, Replay)]
+
+
 def sent(outputs) -> bytes:
     return b"".join(output.frame for output in outputs if isinstance(output, ToCodi))
 
 
+RESTARTED = '{"type":"restarted"}'
+
+
 class Relayed(RuleBasedStateMachine):
-    """A browser types and reads while the connection, and the shell behind it, come and go."""
+    """A browser types and reads while the connection, and the container behind it, come and go.
+
+    ``journal`` has what was committed, ``shells`` where each shell's output begins in it. What a dead
+    container had printed beyond that is gone, as is input that was not committed with it.
+    """
+
+    CAPACITY = 64
 
     def __init__(self) -> None:
         super().__init__()
         self.relay = RelayState(Request(client="browser"))
-        self.codi = TerminalProtocol(1 << 20)
+        self.journal = b""
+        self.counts: dict[str, int] = {}
+        self.shells: list[int] = []
+        self.codi: TerminalProtocol
         self.key = 0
         self.to_codi: deque[bytes] = deque()
         self.to_relay: deque[bytes | str] = deque()
         self.typed = b""
         self.arrived = b""
-        self.printed = b""
         self.shown = b""
+        self.marks: list[int] = []
         self.counter = 0
-        self.connect()
+        self.container_starts()
+
+    def container_starts(self) -> None:
+        self.codi = TerminalProtocol(self.CAPACITY)
+        self.codi.number(len(self.journal), self.counts)
+        self.shells.append(len(self.journal))
+
+    def commit(self) -> None:
+        offset, data, inputs = self.codi.unkept(self.CAPACITY)
+        assert offset == len(self.journal)
+        self.journal += data
+        self.counts |= inputs
+        self.codi.keep(offset + len(data), inputs)
 
     def connect(self) -> None:
         self.key += 1
@@ -70,16 +117,31 @@ class Relayed(RuleBasedStateMachine):
         frame = attached(
             found.output_offset,
             found.input_offset,
+            found.shell_offset,
             truncated=found.truncated,
-            restarted=found.restarted,
         )
-        self.carry_out(self.relay.attached(frame))
+        kept_from = 0 if self.relay.missing_before(found.output_offset) else None
+        self.carry_out(self.relay.attached(frame, kept_from))
 
     def carry_out(self, outputs) -> None:
         for output in outputs:
-            assert not isinstance(output, Finish)
-            if isinstance(output, ToCodi):
-                self.to_codi.append(output.frame)
+            match output:
+                case ToCodi(frame):
+                    self.to_codi.append(frame)
+                case Replay(begin, end):
+                    assert 0 <= begin < end <= len(self.journal)
+                    self.show(self.relay.output(self.journal[begin:end]))
+                case ToBrowser(text):
+                    self.show([text])
+                case Finish():
+                    raise AssertionError(output)
+
+    def show(self, parts) -> None:
+        for part in parts:
+            if isinstance(part, bytes):
+                self.shown += part
+            elif json.loads(part)["type"] == "restarted":
+                self.marks.append(len(self.shown))
 
     @rule(data=st.binary(min_size=1, max_size=20))
     def type(self, data: bytes) -> None:
@@ -88,10 +150,17 @@ class Relayed(RuleBasedStateMachine):
 
     @rule()
     def print(self) -> None:
+        if self.codi.paused:
+            return
+        for key in self.codi.laggards(8):
+            self.codi.detach(key)
+            self.connection_breaks()
         self.counter += 1
-        data = b"%d," % self.counter
-        self.printed += data
-        self.codi.output(data)
+        self.codi.output(b"%d," % self.counter)
+
+    @rule()
+    def journal_commits(self) -> None:
+        self.commit()
 
     @precondition(lambda self: self.to_codi)
     @rule()
@@ -113,7 +182,7 @@ class Relayed(RuleBasedStateMachine):
     def output_arrives(self) -> None:
         frame = self.to_relay.popleft()
         if isinstance(frame, bytes):
-            self.shown += self.relay.output(frame)
+            self.show(self.relay.output(frame))
         else:
             self.carry_out(self.relay.codi_says(frame))
 
@@ -125,39 +194,50 @@ class Relayed(RuleBasedStateMachine):
         assert self.relay.codi_closed(None, "") == Reconnect(replaced=False)
         self.codi.detach(self.key)
 
-    @precondition(lambda self: self.relay.connected)
-    @rule(lag=st.integers(0, 5))
-    def container_is_replaced(self, lag: int) -> None:
-        """The new shell numbers from a mark that may lag behind; what the old one had left is gone."""
-        self.connection_breaks()
-        self.printed = self.shown
-        # Input of which no acknowledgement came is typed again, into the new shell.
-        base = max(0, len(self.shown) - lag)
-        self.codi = TerminalProtocol(1 << 20, base_offset=base, restarted=True)
-        pending = self.relay.query()["input_offset"]
-        self.arrived = self.arrived[: int(pending)]
+    @rule()
+    def container_is_replaced(self) -> None:
+        if self.relay.connected:
+            self.connection_breaks()
+        # Input that was not committed was not acknowledged: it is typed again, into the new shell.
+        self.arrived = self.arrived[: self.counts.get("browser", 0)]
+        self.container_starts()
 
-    @precondition(lambda self: not self.relay.connected)
+    @precondition(lambda self: not self.relay.connected and not self.relay.shown)
+    @rule()
+    def transcript_is_shown(self) -> None:
+        kept = record(0, len(self.journal), inputs=self.counts)
+        self.carry_out(self.relay.transcript(kept))
+
+    @precondition(lambda self: not self.relay.connected and self.codi.may_attach("browser"))
     @rule()
     def reconnect(self) -> None:
         self.connect()
 
     @invariant()
-    def each_byte_once_and_in_order(self) -> None:
-        assert self.printed.startswith(self.shown)
+    def each_byte_once_and_in_order_and_none_that_the_journal_lacks(self) -> None:
+        assert self.journal.startswith(self.shown)
         assert self.typed.startswith(self.arrived)
 
+    @invariant()
+    def marks_are_where_a_shell_begins_and_told_once(self) -> None:
+        assert set(self.marks) <= set(self.shells)
+        assert len(self.marks) == len(set(self.marks))
+
     def teardown(self) -> None:
+        self.commit()
         if not self.relay.connected:
             self.connect()
         while self.to_codi:
             self.input_arrives()
-        for _ in range(len(self.printed) + 2):
+        self.commit()
+        for _ in range(len(self.journal) + 2):
             self.codi_sends(8)
         while self.to_relay:
             self.output_arrives()
-        assert self.shown == self.printed
+        assert self.shown == self.journal
         assert self.arrived == self.typed
+        if self.shells[-1] > 0:
+            assert self.marks[-1:] == [self.shells[-1]]
 
 
 TestRelayed = Relayed.TestCase
@@ -165,57 +245,182 @@ TestRelayed.settings = settings(max_examples=300, stateful_step_count=40, deadli
 
 
 def test_the_first_frame_is_attached_and_nothing_is_said_before_it():
-    state = relay()
+    state = relay(offset=5)
     assert state.become(Status.RECOVERING) == []
-    outputs = state.attached(attached(5, 0, cols=80, rows=24))
-    assert told(outputs) == [attached(5, 0, cols=80, rows=24)]
+    assert not state.missing_before(5)
+    outputs = state.attached(attached(5, 0, cols=80, rows=24), None)
+    assert told(outputs) == [shown_first(5, 0, cols=80, rows=24)]
     assert state.become(Status.READY) == []
 
 
 def test_an_outage_is_told_once_and_its_end_too():
     state = relay()
-    state.attached(attached())
+    state.attached(attached(), None)
     state.codi_closed(None, "")
     assert told(state.become(Status.RECOVERING)) == [{"type": "status", "status": "recovering"}]
     assert state.become(Status.RECOVERING) == []
-    outputs = state.attached(attached(restarted=True))
-    assert told(outputs) == [{"type": "restarted"}, {"type": "status", "status": "ready"}]
+    outputs = state.attached(attached(), None)
+    assert told(outputs) == [{"type": "status", "status": "ready"}]
 
 
 def test_input_typed_before_the_first_connection_is_typed_after_it():
     state = relay()
     assert state.typed(b"early") == []
-    assert sent(state.attached(attached(0, 7))) == b"early"
+    assert sent(state.attached(attached(0, 7), None)) == b"early"
     assert state.query()["input_offset"] == "7"
 
 
-def test_a_gap_sends_the_browser_to_attach_again():
+# ---- what CODI does not hold any more -----------------------------------------------------------
+
+
+def test_a_new_socket_gets_what_is_kept_and_then_what_codi_holds():
+    state = relay()
+    assert state.missing_before(100)
+    outputs = state.attached(attached(100), kept_from=40)
+    assert told(outputs) == [shown_first(40, truncated=True)]
+    assert replayed(outputs) == [(40, 100)]
+    assert state.output(b"k" * 60) == [b"k" * 60]
+    assert state.output(b"live") == [b"live"]
+    assert state.query()["offset"] == "104"
+
+
+def test_a_terminal_without_a_journal_begins_where_codi_does():
+    outputs = relay().attached(attached(100), kept_from=None)
+    assert told(outputs) == [shown_first(100, truncated=True)]
+    assert replayed(outputs) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "begins", "truncated"), [(20, 40, True), (40, 40, False), (70, 70, False)]
+)
+def test_a_socket_goes_on_where_its_browser_wants_if_that_is_kept(wanted, begins, truncated):
+    outputs = relay(offset=wanted).attached(attached(100), kept_from=40)
+    assert told(outputs) == [shown_first(begins, truncated=truncated)]
+    assert replayed(outputs) == [(begins, 100)]
+
+
+def test_what_a_connection_missed_comes_from_the_journal_unnoticed():
     state = relay(offset=10)
-    state.attached(attached(10))
+    state.attached(attached(10), None)
     state.codi_closed(None, "")
-    assert [type(output) for output in state.attached(attached(20))] == [Finish]
+    assert state.missing_before(20)
+    outputs = state.attached(attached(20), kept_from=0)
+    assert told(outputs) == []
+    assert replayed(outputs) == [(10, 20)]
+
+
+@pytest.mark.parametrize("kept_from", [None, 11, 20])
+def test_a_gap_sends_the_browser_to_attach_again(kept_from):
+    state = relay(offset=10)
+    state.attached(attached(10), None)
+    state.codi_closed(None, "")
+    outputs = state.attached(attached(20), kept_from)
+    assert [(type(output), output.code) for output in outputs] == [(Finish, 4408)]
     assert not state.connected
 
 
-def test_a_new_shell_behind_a_gap_is_told_before_the_browser_is_sent_away():
+def test_output_that_was_shown_already_is_not_shown_again():
     state = relay(offset=10)
-    state.attached(attached(10))
+    state.attached(attached(10), None)
+    state.output(b"12345")
     state.codi_closed(None, "")
-    outputs = state.attached(attached(20, restarted=True))
-    assert told(outputs) == [{"type": "restarted"}]
-    assert isinstance(outputs[-1], Finish)
+    state.attached(attached(12), None)
+    assert state.output(b"34") == []
+    assert state.output(b"567") == [b"67"]
+
+
+# ---- the transcript -----------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_shown_before_there_is_a_container():
+    state = relay()
+    state.typed(b"early")
+    outputs = state.transcript(record(10, 30, cols=90, rows=20, inputs={"w": 4}))
+    assert told(outputs) == [shown_first(10, 4, truncated=True, cols=90, rows=20)]
+    assert replayed(outputs) == [(10, 30)]
+    assert told(state.become(Status.HIBERNATED)) == [{"type": "status", "status": "hibernated"}]
+    assert state.transcript(record(10, 30)) == []
+    state.output(b"t" * 20)
+    outputs = state.attached(attached(30, 4), None)
+    assert told(outputs) == [{"type": "status", "status": "ready"}]
+    assert sent(outputs) == b"early"
+
+
+def test_a_transcript_that_the_browser_has_is_not_repeated():
+    outputs = relay(offset=30).transcript(record(10, 30, cols=80, rows=24))
+    assert told(outputs) == [shown_first(30, cols=80, rows=24)]
+    assert replayed(outputs) == []
+
+
+def test_what_was_kept_after_the_transcript_was_shown_comes_before_the_new_shell():
+    state = relay()
+    state.transcript(record(0, 30))
+    state.output(b"t" * 30)
+    outputs = state.attached(attached(35, 0, 35), kept_from=0)
+    assert replayed(outputs) == [(30, 35)]
+    assert state.output(b"last!") == [b"last!", RESTARTED]
+    assert state.output(b"$ ") == [b"$ "]
+
+
+# ---- another shell ------------------------------------------------------------------------------
+
+
+def test_another_shell_is_told_behind_the_last_byte_of_the_former():
+    state = relay()
+    state.attached(attached(), None)
+    state.output(b"old")
+    state.codi_closed(None, "")
+    assert told(state.attached(attached(3, 0, 3), None)) == [{"type": "restarted"}]
+    assert state.output(b"$ ") == [b"$ "]
+
+
+def test_another_shell_is_told_after_the_transcript_of_the_former():
+    state = relay()
+    state.transcript(record(0, 3))
+    state.output(b"old")
+    assert told(state.attached(attached(3, 0, 3), None)) == [{"type": "restarted"}]
+
+
+def test_another_shell_is_told_amid_output_that_belongs_to_both():
+    state = relay()
+    state.attached(attached(0, 0, 5), None)
+    assert state.output(b"old") == [b"old"]
+    assert state.output(b"er$ new") == [b"er", RESTARTED, b"$ new"]
+    assert state.output(b"er") == [b"er"]
+
+
+def test_a_shell_that_the_browser_knows_is_told_once():
+    state = relay()
+    state.attached(attached(0, 0, 3), None)
+    assert state.output(b"old$ ") == [b"old", RESTARTED, b"$ "]
+    state.codi_closed(None, "")
+    assert told(state.attached(attached(5, 0, 3), None)) == []
+    assert state.output(b"more") == [b"more"]
+
+
+@pytest.mark.parametrize(
+    ("offset", "shell_offset"), [(None, 0), (0, 0), (None, 40), (60, 40), (60, 0)]
+)
+def test_a_shell_of_which_all_that_is_shown_comes_is_not_told(offset, shell_offset):
+    state = relay(offset=offset)
+    outputs = state.attached(attached(offset or 40, 0, shell_offset), kept_from=40)
+    assert [frame["type"] for frame in told(outputs)] == ["attached"]
+    assert state.output(b"$ ") == [b"$ "]
+
+
+# ---- ends, sizes, bounds ------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("code", "end"), [(4410, Finish), (4400, Finish), (4411, Finish)])
 def test_some_ends_are_final(code, end):
     state = relay()
-    state.attached(attached())
+    state.attached(attached(), None)
     assert isinstance(state.codi_closed(code, "why"), end)
 
 
 def test_a_container_that_says_good_bye_is_not_asked_again():
     state = relay()
-    state.attached(attached())
+    state.attached(attached(), None)
     assert state.codi_closed(1001, "") == Reconnect(replaced=True)
     assert state.codi_closed(4408, "") == Reconnect(replaced=False)
 
@@ -224,7 +429,7 @@ def test_a_size_is_remembered_for_the_next_connection():
     state = relay(size=(80, 24))
     assert state.browser_says('{"type": "resize", "cols": 100, "rows": 30}') == []
     assert (state.query()["cols"], state.query()["rows"]) == ("100", "30")
-    state.attached(attached())
+    state.attached(attached(), None)
     assert len(state.browser_says('{"type": "resize", "cols": 101, "rows": 30}')) == 1
     with pytest.raises(BadFrame):
         state.browser_says('{"type": "resize", "cols": 0, "rows": 30}')
@@ -232,18 +437,8 @@ def test_a_size_is_remembered_for_the_next_connection():
 
 def test_unacknowledged_input_is_bounded_by_whoever_reads():
     state = relay()
-    state.attached(attached())
+    state.attached(attached(), None)
     state.typed(b"x" * MAX_UNACKNOWLEDGED)
     assert state.full
     state.codi_says('{"type": "input_ack", "offset": 1}')
     assert not state.full
-
-
-def test_the_mark_follows_output_and_directory():
-    state = relay()
-    assert state.mark is None
-    state.attached(attached(100))
-    state.output(b"12345")
-    state.codi_says('{"type": "cwd", "path": "/workspace/src"}')
-    assert state.mark is not None
-    assert (state.mark.end_offset, state.mark.cwd) == (105, "/workspace/src")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 
 import pytest
@@ -23,6 +24,20 @@ async def read_frames(socket, frames) -> None:
         frames.append(await asyncio.wait_for(socket.recv(), 10))
 
 
+async def raw_frames(rig, ada, session_id, *, until, typed=b"", name="main"):
+    """Open a terminal as a browser does; return all frames up to that output, the JSON ones read."""
+    url = f"ws{rig.url[4:]}/api/v1/sessions/{session_id}/terminals/{name}/ws"
+    headers = {"authorization": f"Bearer {ada.access_token}"}
+    frames, shown = [], b""
+    async with connect(url, additional_headers=headers) as socket, asyncio.timeout(20):
+        await socket.send(typed)
+        while until not in shown:
+            frame = await socket.recv()
+            frames.append(frame if isinstance(frame, bytes) else json.loads(frame))
+            shown += frame if isinstance(frame, bytes) else b""
+    return frames
+
+
 async def test_a_typed_command_answers(ada, session_id):
     async with await ada.terminal(session_id) as terminal:
         await terminal.send("echo $((6 * 7))$((1 + 1))\r")
@@ -40,7 +55,8 @@ async def test_a_terminal_outlives_its_container_without_a_reconnect(rig, ada, s
         kinds = [(e["type"], e.get("status")) for e in terminal.events if e["type"] != "input_ack"]
         assert kinds[0] == ("attached", None)
         recovery = [kind for kind in kinds if kind[0] in {"status", "restarted"}]
-        assert recovery == [("status", "recovering"), ("restarted", None), ("status", "ready")]
+        assert recovery[0] == ("status", "recovering")
+        assert set(recovery[1:]) == {("restarted", None), ("status", "ready")}
     assert (await ada.session(session_id)).container_id != lost
 
 
@@ -82,6 +98,62 @@ async def test_a_hibernated_session_resumes_when_somebody_types(ada, session_id)
         await terminal.send("echo bac''k\r")
         await terminal.read_until(b"back\r\n", 10)
         assert terminal.reconnects == 0
+
+
+async def test_a_new_socket_shows_what_a_lost_container_had_printed_and_where_another_shell_began(
+    rig, ada, session_id
+):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send("echo bef''ore\r")
+        await terminal.read_until(b"before\r\n", 10)
+    await rig.kill_container(session_id)
+    frames = await raw_frames(rig, ada, session_id, until=b"after\r\n", typed=b"echo aft''er\r")
+    shown = frames.index({"type": "restarted"})
+    former = b"".join(frame for frame in frames[:shown] if isinstance(frame, bytes))
+    present = b"".join(frame for frame in frames[shown:] if isinstance(frame, bytes))
+    assert b"before\r\n" in former
+    assert b"before" not in present
+    assert frames[0]["type"] == "attached"
+    assert (frames[0]["output_offset"], frames[0]["truncated"]) == (0, False)
+
+
+async def test_a_hibernated_session_shows_its_transcript_before_there_is_a_container(
+    rig, ada, session_id
+):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send("echo bef''ore\r")
+        await terminal.read_until(b"before\r\n", 10)
+    await ada.hibernate(session_id)
+    rig.runtime.refuse = True  # no container comes
+    frames = await raw_frames(rig, ada, session_id, until=b"before\r\n")
+    assert frames[0]["type"] == "attached"
+    assert frames[0]["output_offset"] == 0
+
+
+async def test_nothing_is_lost_while_the_journal_is_away(rig, ada, session_id):
+    async with await ada.terminal(session_id) as terminal:
+        await terminal.send("echo fir''st\r")
+        await terminal.read_until(b"first\r\n", 10)
+        await rig.journalist.pause()
+        await terminal.send("echo sec''ond\r")
+        rig.journalist.start()
+        await terminal.read_until(b"second\r\n", 10)
+        assert terminal.reconnects == 0
+
+
+async def test_a_deleted_terminal_begins_anew_and_its_numbers_go_on(rig, ada, session_id):
+    async with await ada.terminal(session_id, "t") as terminal:
+        await terminal.send("echo gon''e\r")
+        await terminal.read_until(b"gone\r\n", 10)
+    ended = await rig.http(ada).delete(f"/api/v1/sessions/{session_id}/terminals/t")
+    assert ended.status_code == 204
+    record = await rig.deps.journal.terminal(session_id, "t")
+    assert record.deleted
+    frames = await raw_frames(
+        rig, ada, session_id, name="t", until=b"anew\r\n", typed=b"echo an''ew\r"
+    )
+    assert frames[0]["output_offset"] == record.end
+    assert b"gone" not in b"".join(frame for frame in frames if isinstance(frame, bytes))
 
 
 async def test_exit_closes_with_its_code(ada, session_id):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.ledgers import LEDGERS, opened
+from tests.fakes.ledgers import LEDGERS, opened_stores
 from tests.fakes.pool_fakes import ManualClock
 from tests.fakes.session_fakes import Workbench, workbench
 
@@ -16,7 +16,8 @@ from tests.fakes.session_fakes import Workbench, workbench
 async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Workbench]:
     """Yield a workbench over the ledger in memory, then one over the embedded store."""
     clock = ManualClock()
-    async with opened(request.param, tmp_path, clock) as ledger, workbench(ledger, clock) as made:
+    stores = opened_stores(request.param, tmp_path, clock)
+    async with stores as opened, workbench(opened, clock) as made:
         yield made
 
 
@@ -24,5 +25,6 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 async def fragile() -> AsyncIterator[Workbench]:
     """Yield a workbench whose ledger can be told to refuse writes and to lose answers."""
     clock = ManualClock()
-    async with opened("memory", Path(), clock) as ledger, workbench(ledger, clock) as made:
+    stores = opened_stores("memory", Path(), clock)
+    async with stores as opened, workbench(opened, clock) as made:
         yield made

@@ -14,8 +14,9 @@ from actors.errors import (
     PayloadTooLarge,
     PreconditionFailed,
     SessionEnded,
+    Unavailable,
 )
-from actors.records import ContainerStatus, Receipt, SessionPhase, TerminalMark
+from actors.records import ContainerStatus, Receipt, SessionPhase
 from tests.fakes.runtimes import FailingRuntime, MemoryRuntime, NeverRuntime
 from tests.fakes.session_fakes import MemoryCodi, Workbench, eventually
 
@@ -43,6 +44,11 @@ async def committed(bench: Workbench, **fields: object) -> None:
         return record is not None and all(getattr(record, k) == v for k, v in fields.items())
 
     await eventually(says_so)
+
+
+async def started(bench: Workbench, container_id: str, terminals: dict[str, str | None]) -> None:
+    """Wait until just these terminals run in a container, each in its directory."""
+    await eventually(lambda: bench.codi.terminals.get(container_id, {}) == terminals)
 
 
 # ---- binding ------------------------------------------------------------------------------------
@@ -143,15 +149,12 @@ async def test_a_killed_container_is_replaced_with_its_terminals_and_its_state(b
     runner = await bench.ready()
     before = await runner.route("s1")
     await runner.patch_workspace_state("s1", {"open": ["a.py"]}, key="p1")
-    await runner.report_terminals("s1", {"main": TerminalMark(end_offset=100, cwd="/workspace/x")})
+    await bench.opens_terminal(before.container_id, "main", "/workspace")
+    await bench.journal.note("s1", "main", before.container_id, now=1.0, cwd="/workspace/x")
     bench.runtime.crash(before.container_id)
-    after = await runner.route(
-        "s1", newer_than_epoch=before.epoch, seen={"main": TerminalMark(end_offset=120)}
-    )
+    after = await runner.route("s1", newer_than_epoch=before.epoch)
     assert after.container_id != before.container_id
-    assert bench.codi.terminals[after.container_id] == {
-        "main": {"cwd": "/workspace/x", "base_offset": 120, "restarted": True}
-    }
+    await started(bench, after.container_id, {"main": "/workspace/x"})
     view = await runner.view("s1")
     assert view.workspace_state["open"] == ["a.py"]
     await committed(bench, phase=P.READY, container_id=after.container_id, restarts=1)
@@ -173,27 +176,48 @@ async def test_a_container_that_is_reported_deaf_is_replaced_and_stopped(bench):
     assert len(bench.runtime.launched) == 2
 
 
-async def test_terminals_that_were_closed_are_not_started_again(bench):
+async def test_terminals_that_exited_or_were_deleted_are_not_started_again(bench):
     runner = await bench.ready()
     before = await runner.route("s1")
-    await runner.report_terminals(
-        "s1", {"a": TerminalMark(end_offset=1), "b": TerminalMark(end_offset=1)}
-    )
-    await runner.report_terminals("s1", {"a": None})
+    for number, name in enumerate(("deleted", "exited", "lives")):
+        await bench.opens_terminal(before.container_id, name, number=number)
+    await bench.journal.note("s1", "exited", before.container_id, now=1.0, exit_code=0)
+    await bench.journal.delete_terminal("s1", "deleted", now=1.0)
     bench.runtime.crash(before.container_id)
     after = await runner.route("s1", newer_than_epoch=before.epoch)
-    assert set(bench.codi.terminals[after.container_id]) == {"b"}
+    await started(bench, after.container_id, {"lives": None})
 
 
-async def test_what_terminals_said_survives_the_actor(bench):
+async def test_a_successor_starts_the_terminals_that_its_predecessor_did_not(bench):
     first = await bench.ready()
-    await first.report_terminals("s1", {"main": TerminalMark(end_offset=5)})
-    await eventually(lambda: bool(bench.clock._sleepers))
-    bench.clock.advance(1.5)
-    await committed(bench, workspace_state={"terminals": {"main": {"end_offset": 5, "cwd": None}}})
+    container_id = (await first.route("s1")).container_id
+    await bench.opens_terminal(container_id, "main", "/workspace/here")
     await bench.kill(first)
+    bench.codi.terminals.clear()
     second = bench.runner()
-    assert (await second.view("s1")).workspace_state["terminals"]["main"]["end_offset"] == 5
+    assert (await second.route("s1")).container_id == container_id
+    await started(bench, container_id, {"main": "/workspace/here"})
+
+
+async def test_terminals_that_cannot_be_read_hold_up_no_recovery(fragile):
+    runner = await fragile.ready()
+    before = await runner.route("s1")
+    await fragile.opens_terminal(before.container_id, "main")
+
+    async def away(session_id: str):
+        raise Unavailable("store", "away")
+
+    fragile.journal.terminals = away
+    fragile.runtime.crash(before.container_id)
+    after = await runner.route("s1", newer_than_epoch=before.epoch)
+    assert after.container_id != before.container_id
+    await committed(fragile, phase=P.READY, container_id=after.container_id)
+
+
+async def test_the_journal_is_told_of_a_container_as_soon_as_it_runs(bench):
+    runner = await bench.ready()
+    route = await runner.route("s1")
+    await eventually(lambda: bench.journal_watch.watched == [route.container_id])
 
 
 # ---- failures -----------------------------------------------------------------------------------
@@ -340,22 +364,22 @@ async def test_patches_and_saves_at_once_are_all_kept(bench):
     await asyncio.gather(
         *(runner.patch_workspace_state("s1", {f"k{n}": n}, key=f"p{n}") for n in range(8)),
         *(runner.note_save("s1", receipt(n)) for n in range(9)),
-        runner.report_terminals("s1", {"main": TerminalMark(end_offset=1)}),
     )
     view = await runner.view("s1")
     assert view.save_version == 8
-    assert {f"k{n}": n for n in range(8)}.items() <= view.workspace_state.items()
-    assert "terminals" in view.workspace_state
+    assert view.workspace_state == {f"k{n}": n for n in range(8)}
 
 
-async def test_the_servers_keys_and_too_much_are_refused(bench):
+async def test_what_is_wrong_or_too_much_is_refused(bench):
     runner = await bench.ready()
     with pytest.raises(InvalidArgument):
-        await runner.patch_workspace_state("s1", {"terminals": {}}, key="p")
+        await runner.patch_workspace_state("s1", ["a"], key="p")
     with pytest.raises(PayloadTooLarge):
         await runner.patch_workspace_state("s1", {"a": "x" * 70_000}, key="p")
     with pytest.raises(InvalidArgument):
         await runner.attach("s1", "x" * 500)
+    with pytest.raises(InvalidArgument):
+        await runner.attach("s1", "c", "x" * 500)
     with pytest.raises(InvalidArgument):
         await runner.route("s1", timeout_seconds=float("nan"))
     with pytest.raises(InvalidArgument):
@@ -536,6 +560,33 @@ async def test_events_tell_the_life_of_a_session_and_wait_for_more(bench):
     (saved,) = await more
     assert (saved.type, saved.data) == ("saved", {"path": "a.txt", "version": 1, "size": 3})
     assert await runner.events("s1", saved.activation, saved.seq, 0.01) == []
+
+
+async def terminal_events(runner) -> list[list[str]]:
+    events = await runner.events("s1")
+    return [event.data["names"] for event in events if event.type == "terminals"]
+
+
+async def test_followers_hear_which_terminals_there_are_and_of_changes_only(bench):
+    runner = await bench.ready()
+    await runner.attach("s1", "one", "main")
+    await runner.attach("s1", "two", "build")
+    await runner.attach("s1", "two", "build")
+    await runner.terminal_deleted("s1", "main")
+    await runner.terminal_deleted("s1", "main")
+    assert await terminal_events(runner) == [["main"], ["build", "main"], ["build"]]
+
+
+async def test_a_successor_tells_the_terminals_that_the_journal_knows(bench):
+    first = await bench.ready()
+    container_id = (await first.route("s1")).container_id
+    await bench.opens_terminal(container_id, "a", number=1)
+    await bench.opens_terminal(container_id, "b", number=2)
+    await bench.journal.note("s1", "a", container_id, now=1.0, exit_code=1)
+    await bench.kill(first)
+    second = bench.runner()
+    await second.route("s1")
+    assert await terminal_events(second) == [["a", "b"]]
 
 
 async def test_followers_hear_of_the_end(bench):

@@ -1,4 +1,4 @@
-"""The session's JSON document: patches by RFC 7396, and the server's own part."""
+"""The session's JSON document and its patches by RFC 7396."""
 
 from __future__ import annotations
 
@@ -7,17 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import InvalidArgument, PayloadTooLarge
-from actors.records import TerminalMark
-from actors.workspace_state import (
-    MAX_TERMINALS,
-    check_marks,
-    check_patch,
-    known_terminals,
-    merge_patch,
-    patched,
-    with_marks,
-    with_terminals,
-)
+from actors.workspace_state import check_patch, merge_patch, patched
 
 # RFC 7396, appendix A
 EXAMPLES = [
@@ -63,13 +53,12 @@ def test_a_patch_applied_twice_is_a_patch_applied_once(target, patch):
         [],
         "x",
         None,
-        {"terminals": {}},
         {"a": float("nan")},
         {"a": "\ud800"},
         {"a": object()},
     ],
 )
-def test_a_patch_that_is_no_json_object_or_touches_the_servers_keys_is_refused(patch):
+def test_a_patch_that_is_no_json_object_is_refused(patch):
     with pytest.raises(InvalidArgument):
         check_patch(patch)
 
@@ -90,44 +79,3 @@ def test_patch_and_state_are_bounded():
     half = {"a": "x" * 40_000}
     with pytest.raises(PayloadTooLarge):
         patched(half, check_patch({"b": "x" * 40_000}))
-
-
-def test_offsets_only_grow_and_a_directory_stays_until_another_comes():
-    known = with_marks({}, {"main": TerminalMark(end_offset=10, cwd="/workspace/a")})
-    known = with_marks(known, {"main": TerminalMark(end_offset=7)})
-    assert known == {"main": TerminalMark(end_offset=10, cwd="/workspace/a")}
-    assert with_marks(known, {"main": None}) == {}
-
-
-def test_no_more_terminals_are_remembered_than_may_be():
-    marks = {f"t{n}": TerminalMark(end_offset=n) for n in range(MAX_TERMINALS)}
-    known = with_marks(with_marks({}, marks), {"more": TerminalMark(end_offset=1)})
-    assert len(known) == MAX_TERMINALS
-    assert "more" not in known
-
-
-@pytest.mark.parametrize(
-    "marks",
-    [
-        [],
-        {"": None},
-        {"x" * 65: None},
-        {"a\nb": None},
-        {"a": {"end_offset": 1}},
-        {"a": TerminalMark(end_offset=-1)},
-        {"a": TerminalMark(end_offset=0, cwd="x" * 5000)},
-        {f"t{n}": None for n in range(MAX_TERMINALS + 1)},
-    ],
-)
-def test_bad_reports_are_refused(marks):
-    with pytest.raises(InvalidArgument):
-        check_marks(marks)
-
-
-def test_terminals_are_stored_and_read_back_beside_what_clients_keep():
-    known = {"main": TerminalMark(end_offset=3, cwd=None)}
-    state = with_terminals({"layout": 1}, known)
-    assert state["layout"] == 1
-    assert known_terminals(state) == known
-    assert with_terminals(state, {}) == {"layout": 1}
-    assert known_terminals({"terminals": "damaged"}) == {}

@@ -24,7 +24,6 @@ export interface Memory {
   activeFile: string | null;
   activeTerminal: string | null;
   terminalTitles: Record<string, string>;
-  terminals: string[];
   layout: Layout;
 }
 
@@ -48,7 +47,6 @@ export function readMemory(state: Record<string, unknown> | undefined): Memory {
     terminalTitles: Object.fromEntries(
       titles.filter((pair): pair is [string, string] => typeof pair[1] === "string"),
     ),
-    terminals: Object.keys(object(state?.["terminals"])),
     layout: {
       orientation: layout["orientation"] === "columns" ? "columns" : "rows",
       editorShare: between(layout["editor_share"], 0.1, 0.9, DEFAULT_LAYOUT.editorShare),

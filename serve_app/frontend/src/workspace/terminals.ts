@@ -47,7 +47,7 @@ export async function openTerminals(memory: Memory): Promise<void> {
   } catch (error) {
     sayFailure("The terminals cannot be listed", error);
   }
-  const names = [...new Set([...memory.terminals, ...known.map((info) => info.name)])];
+  const names = known.map((info) => info.name);
   if (names.length === 0) names.push("main");
   for (const name of names.sort(byAge).slice(0, MAX_TABS)) {
     add(name, known.find((info) => info.name === name));

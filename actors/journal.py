@@ -1,0 +1,77 @@
+"""Which output is committed next, and when. No Ray, no I/O, no clock.
+
+Every terminal has at most one batch waiting here. A commit takes as many of them as fit, so that a
+hundred terminals that print at once cost one commit. A terminal that prints without end gets
+``rate`` bytes a second after a burst; its programs wait meanwhile, since CODI shows and reads no
+more before a batch is kept. So the writes of a terminal are bounded whatever it prints.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Hashable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+B = TypeVar("B")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRules:
+    """``commit_bytes`` and ``commit_terminals`` bound a commit; ``rate`` is bytes/s of a terminal."""
+
+    commit_bytes: int = 2 << 20
+    commit_terminals: int = 512
+    rate: float = float(4 << 20)
+    burst: float = float(1 << 20)
+
+
+class Backlog(Generic[K, B]):
+    """Batches that wait for a commit, by terminal, in the order of their arrival."""
+
+    def __init__(self, rules: JournalRules) -> None:
+        self._rules = rules
+        self._waiting: OrderedDict[K, tuple[B, int]] = OrderedDict()
+        self._paid_until: dict[K, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, terminal: K, batch: B, size: int) -> None:
+        """Take a terminal's batch; a former one that still waits is the same again, or older."""
+        self._waiting[terminal] = (batch, size)
+
+    def drop(self, terminal: K) -> None:
+        """Forget a terminal. Idempotent."""
+        self._waiting.pop(terminal, None)
+        self._paid_until.pop(terminal, None)
+
+    def take(self, now: float) -> dict[K, B]:
+        """Return the batches of the next commit, at the monotonic time ``now``; none if all must wait."""
+        taken: dict[K, B] = {}
+        room = self._rules.commit_bytes
+        for terminal, (batch, size) in self._waiting.items():
+            if len(taken) >= self._rules.commit_terminals or (taken and size > room):
+                break
+            if self._wait(terminal, now) > 0.0:
+                continue
+            taken[terminal] = batch
+            room -= size
+        for terminal in taken:
+            self._pay(terminal, self._waiting.pop(terminal)[1], now)
+        return taken
+
+    def next_due(self, now: float) -> float | None:
+        """Return the seconds until ``take`` has something; None when nothing waits."""
+        return min((self._wait(terminal, now) for terminal in self._waiting), default=None)
+
+    def _wait(self, terminal: K, now: float) -> float:
+        ahead = self._paid_until.get(terminal, 0.0) - now
+        return max(0.0, ahead - self._rules.burst / self._rules.rate)
+
+    def _pay(self, terminal: K, size: int, now: float) -> None:
+        until = max(self._paid_until.get(terminal, 0.0), now) + size / self._rules.rate
+        self._paid_until[terminal] = until
+        if len(self._paid_until) > 4 * self._rules.commit_terminals:
+            self._paid_until = {t: u for t, u in self._paid_until.items() if u > now}

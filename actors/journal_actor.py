@@ -1,0 +1,68 @@
+"""The JournalActor: one per node, made by the Supervisor. A shell round ``journal_runner``.
+
+It keeps nothing that is not in the store: after its own end it connects to the containers again, and
+each tells what it has not had kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from actors.directory import ActorDirectory
+from actors.errors import CoditectError
+from actors.journal_runner import JournalRunner
+from actors.ports import ServicesFactory
+from actors.process import Life
+from actors.records import ContainerHandle
+
+WATCH_SECONDS = 2.0
+
+
+class JournalActor:
+    """Journals the terminals of the node's containers."""
+
+    def __init__(self, services_factory: ServicesFactory) -> None:
+        self._services_factory = services_factory
+        self._runner: JournalRunner | None = None
+        self._life = Life(self._run)
+
+    async def watch(self, handle: ContainerHandle) -> None:
+        """Connect to a container that was just started; it would be found a little later anyway."""
+        await self._life.ready()
+        assert self._runner is not None
+        self._runner.watch(handle)
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions."""
+        await self._life.ready()
+        assert self._runner is not None
+        return self._runner.stats()
+
+    async def ping(self) -> dict[str, Any]:
+        """Say that this process lives."""
+        return self._life.ping()
+
+    async def _run(self) -> None:
+        self._runner = runner = JournalRunner(await self._services_factory())
+        self._life.is_ready()
+        try:
+            await runner.run()
+        except asyncio.CancelledError:
+            await runner.close()
+            raise
+
+
+class RayJournalWatch:
+    """Implements ``actors.ports.JournalWatch`` with a call to the node's JournalActor."""
+
+    def __init__(self, directory: ActorDirectory, name: str) -> None:
+        self._directory = directory
+        self._name = name
+
+    async def watch(self, handle: ContainerHandle) -> None:
+        """Have the journal connect to a container now. What fails here is left to its sweep."""
+        try:
+            await self._directory.call(self._name, "watch", handle, timeout_seconds=WATCH_SECONDS)
+        except CoditectError:
+            return

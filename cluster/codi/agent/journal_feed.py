@@ -1,0 +1,163 @@
+"""Hands what the terminals print to the journal, and shows it once it is kept.
+
+One connection at a time, the newest. Each terminal has one batch under way: what it prints
+meanwhile becomes the next one, so that many small writes cost few commits and the first byte waits
+for none. While there is no connection, output waits in each terminal's ring, whose bound stops the
+programs; nothing is lost and nothing is shown.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cluster.codi.journal_protocol import MAX_BATCH, Batch, encode_batch
+
+if TYPE_CHECKING:
+    from cluster.codi.agent.terminal import Terminal
+
+
+class JournalConnection(Protocol):
+    """What the feed says is sent here."""
+
+    def send_text(self, text: str) -> None:
+        """Send a text frame."""
+        ...
+
+    def send_binary(self, data: bytes) -> None:
+        """Send a binary frame."""
+        ...
+
+    def close(self, code: int, reason: str) -> None:
+        """End the connection."""
+        ...
+
+
+class _Entry:
+    """One terminal: ``under_way`` are the input counts of the batch that is not kept yet."""
+
+    def __init__(self, number: int, terminal: Terminal) -> None:
+        self.number = number
+        self.terminal = terminal
+        self.under_way: dict[str, int] | None = None
+        self.exit_told = True
+
+
+class JournalFeed:
+    """All terminals of the container towards the journal."""
+
+    def __init__(self) -> None:
+        self._numbers = itertools.count(1)
+        self._entries: dict[int, _Entry] = {}
+        self._connection: JournalConnection | None = None
+
+    # ---- from the terminals ---------------------------------------------------------------------
+
+    def open(self, terminal: Terminal) -> None:
+        """Tell of a terminal's new shell."""
+        entry = self._entry(terminal)
+        if entry is None:
+            entry = _Entry(next(self._numbers), terminal)
+            self._entries[entry.number] = entry
+        self._announce(entry)
+
+    def changed(self, terminal: Terminal) -> None:
+        """Hand over what is new, unless the last batch is still under way."""
+        entry = self._entry(terminal)
+        if entry is not None:
+            self._flush(entry)
+
+    def moved(self, terminal: Terminal, cwd: str | None) -> None:
+        """Tell where the shell is now."""
+        entry = self._entry(terminal)
+        if entry is not None:
+            self._say({"type": "moved", "id": entry.number, "cwd": cwd})
+
+    def exited(self, terminal: Terminal) -> None:
+        """Tell of the end of a shell, behind its last byte."""
+        entry = self._entry(terminal)
+        if entry is not None:
+            entry.exit_told = False
+            self._flush(entry)
+
+    def forget(self, terminal: Terminal) -> None:
+        """Drop a terminal that is gone."""
+        entry = self._entry(terminal)
+        if entry is not None:
+            del self._entries[entry.number]
+
+    # ---- from the journal -----------------------------------------------------------------------
+
+    def connect(self, connection: JournalConnection) -> None:
+        """Serve this connection from now on; what was under way on the last one is sent again."""
+        former, self._connection = self._connection, connection
+        if former is not None:
+            former.close(4411, "the journal is connected anew")
+        for entry in list(self._entries.values()):
+            entry.under_way = None
+            entry.exit_told = entry.terminal.alive
+            self._announce(entry)
+
+    def disconnect(self, connection: JournalConnection) -> None:
+        """Note the end of a connection. Idempotent."""
+        if self._connection is connection:
+            self._connection = None
+
+    def receive(self, text: str) -> None:
+        """Take a text frame. Raises ValueError, KeyError or TypeError for one that is none."""
+        frame = json.loads(text)
+        if frame["type"] == "numbered":
+            entry = self._entries.get(frame["id"])
+            if entry is not None:
+                entry.terminal.protocol.number(int(frame["end"]), dict(frame["inputs"]))
+                self._kept(entry)
+        elif frame["type"] == "kept":
+            for number, end in frame["ends"]:
+                entry = self._entries.get(number)
+                if entry is not None and entry.under_way is not None:
+                    entry.terminal.protocol.keep(int(end), entry.under_way)
+                    entry.under_way = None
+                    self._kept(entry)
+
+    # ---- inside ---------------------------------------------------------------------------------
+
+    def _entry(self, terminal: Terminal) -> _Entry | None:
+        return next((e for e in self._entries.values() if e.terminal is terminal), None)
+
+    def _announce(self, entry: _Entry) -> None:
+        terminal = entry.terminal
+        shown = terminal.describe()
+        protocol = terminal.protocol
+        self._say(
+            {
+                "type": "open",
+                "id": entry.number,
+                "name": terminal.name,
+                "cols": shown["cols"],
+                "rows": shown["rows"],
+                "cwd": shown["cwd"],
+                "kept": protocol.kept if protocol.numbered else None,
+            }
+        )
+
+    def _kept(self, entry: _Entry) -> None:
+        entry.terminal.kept()
+        self._flush(entry)
+
+    def _flush(self, entry: _Entry) -> None:
+        connection, protocol = self._connection, entry.terminal.protocol
+        if connection is None or not protocol.numbered or entry.under_way is not None:
+            return
+        offset, data, inputs = protocol.unkept(MAX_BATCH)
+        if data or inputs:
+            entry.under_way = inputs
+            connection.send_binary(encode_batch(Batch(entry.number, offset, data, inputs)))
+        elif not entry.exit_told and not entry.terminal.alive:
+            entry.exit_told = True
+            code = entry.terminal.exit_code
+            self._say({"type": "exited", "id": entry.number, "code": code})
+
+    def _say(self, frame: dict[str, Any]) -> None:
+        if self._connection is not None:
+            self._connection.send_text(json.dumps(frame, separators=(",", ":")))

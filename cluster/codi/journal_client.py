@@ -1,0 +1,120 @@
+"""The journal's side of CODI's journal socket (``journal_protocol``)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
+
+from actors.errors import DeadlineExceeded, Unavailable
+from actors.ports import (
+    JournalMessage,
+    TerminalExited,
+    TerminalMoved,
+    TerminalOpened,
+    TerminalPrinted,
+)
+from actors.records import ContainerHandle
+from cluster.codi.answers import COMPONENT
+from cluster.codi.journal_protocol import MAX_BATCH, BadBatch, decode_batch
+
+_MAX_MESSAGE = MAX_BATCH + (128 << 10)
+_PING_SECONDS = 30.0
+_CLOSE_SECONDS = 1.0
+
+
+class CodiJournalConnection:
+    """Implements ``actors.ports.JournalConnection`` over a WebSocket."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+
+    async def receive(self) -> JournalMessage:
+        """Return the next message. Raises Unavailable at the connection's end."""
+        while True:
+            try:
+                frame = await self._socket.recv()
+            except ConnectionClosed as closed:
+                raise Unavailable(COMPONENT, str(closed)) from None
+            try:
+                message = _message(frame)
+            except (BadBatch, ValueError, KeyError, TypeError) as error:
+                raise Unavailable(COMPONENT, f"a frame that is none: {error!r}") from error
+            if message is not None:
+                return message
+
+    async def number(self, terminal: int, end: int, inputs: Mapping[str, int]) -> None:
+        """Say where a terminal's numbering goes on."""
+        await self._say(type="numbered", id=terminal, end=end, inputs=dict(inputs))
+
+    async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
+        """Say up to where the output of these terminals is kept."""
+        await self._say(type="kept", ends=list(ends))
+
+    async def close(self) -> None:
+        """End it."""
+        await self._socket.close()
+
+    async def _say(self, **frame: Any) -> None:
+        try:
+            await self._socket.send(json.dumps(frame, separators=(",", ":")))
+        except ConnectionClosed as closed:
+            raise Unavailable(COMPONENT, str(closed)) from None
+
+
+async def connect_journal(
+    handle: ContainerHandle, *, timeout_seconds: float
+) -> CodiJournalConnection:
+    """Connect to a container. Raises Unavailable, DeadlineExceeded."""
+    try:
+        socket = await connect(
+            f"ws://{handle.address}/journal",
+            additional_headers={"x-codi-secret": handle.secret},
+            compression=None,
+            proxy=None,
+            open_timeout=timeout_seconds,
+            ping_interval=_PING_SECONDS,
+            ping_timeout=_PING_SECONDS,
+            close_timeout=_CLOSE_SECONDS,
+            max_size=_MAX_MESSAGE,
+            max_queue=16,
+            process_exception=lambda error: error,
+        )
+    except TimeoutError:
+        raise DeadlineExceeded("the journal's connection", timeout_seconds) from None
+    except (OSError, EOFError, InvalidHandshake) as error:
+        raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error
+    return CodiJournalConnection(socket)
+
+
+def _message(frame: bytes | str) -> JournalMessage | None:
+    if isinstance(frame, bytes):
+        batch = decode_batch(frame)
+        return TerminalPrinted(batch.terminal, batch.offset, batch.data, batch.inputs)
+    said = json.loads(frame)
+    terminal = int(said["id"])
+    match said["type"]:
+        case "open":
+            kept = said["kept"]
+            return TerminalOpened(
+                terminal=terminal,
+                name=str(said["name"]),
+                cols=int(said["cols"]),
+                rows=int(said["rows"]),
+                cwd=_text(said["cwd"]),
+                kept=None if kept is None else int(kept),
+            )
+        case "moved":
+            return TerminalMoved(terminal, _text(said["cwd"]))
+        case "exited":
+            code = said["code"]
+            return TerminalExited(terminal, None if code is None else int(code))
+        case _:
+            return None  # of a newer CODI
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)

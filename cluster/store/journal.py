@@ -1,0 +1,70 @@
+"""``actors.ports.Journal`` over an engine: each method is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.ports import TerminalOpened
+from actors.records import TerminalOutput, TerminalRecord
+from cluster.store import terminals
+from cluster.store.engine import Engine
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import transact
+
+
+class StoreJournal:
+    """The journal of one tenant's terminals; ``capacity`` bytes are kept of each."""
+
+    def __init__(self, engine: Engine, tenant_id: str, capacity: int) -> None:
+        self._engine = engine
+        self._keys = Keyspace(tenant_id)
+        self._capacity = capacity
+
+    async def open_terminal(
+        self, container_id: str, opened: TerminalOpened, now: float
+    ) -> TerminalRecord:
+        """Take a terminal's shell as the one that prints from now on. Raises Fenced."""
+        work = terminals.open_terminal
+        return await transact(self._engine, work, self._keys, container_id, opened, now)
+
+    async def append(
+        self, outputs: Sequence[TerminalOutput], now: float
+    ) -> list[TerminalRecord | None]:
+        """Keep output, all or nothing; None for each that another container's shell has replaced."""
+        work = terminals.append
+        return await transact(self._engine, work, self._keys, outputs, self._capacity, now)
+
+    async def note(
+        self,
+        session_id: str,
+        name: str,
+        container_id: str,
+        *,
+        now: float,
+        cwd: str | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        """Note a shell's directory or its end."""
+        work = terminals.note
+        await transact(
+            self._engine, work, self._keys, session_id, name, container_id, now, cwd, exit_code
+        )
+
+    async def terminals(self, session_id: str) -> list[TerminalRecord]:
+        """Return the session's terminals by name."""
+        return await transact(self._engine, terminals.of_session, self._keys, session_id)
+
+    async def terminal(self, session_id: str, name: str) -> TerminalRecord | None:
+        """Return a terminal."""
+        return await transact(self._engine, terminals.get, self._keys, session_id, name)
+
+    async def output(
+        self, session_id: str, name: str, offset: int, limit: int
+    ) -> list[tuple[int, bytes]]:
+        """Return kept output from ``offset`` on, about ``limit`` bytes."""
+        work = terminals.output
+        return await transact(self._engine, work, self._keys, session_id, name, offset, limit)
+
+    async def delete_terminal(self, session_id: str, name: str, now: float) -> None:
+        """Forget what is kept of a terminal, but for its numbering."""
+        await transact(self._engine, terminals.delete, self._keys, session_id, name, now)

@@ -1,0 +1,222 @@
+"""Terminals in the store: their records and their output, in segments keyed by offset.
+
+A segment has up to ``SEGMENT`` bytes. The last one is rewritten while it is small, so that a terminal
+that prints a byte at a time makes few keys. What falls below ``start`` is removed once a whole segment
+is behind; readers cut at ``start``. Every function takes a transaction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from actors.errors import Fenced
+from actors.ports import TerminalOpened
+from actors.records import ContainerRecord, SessionRecord, TerminalOutput, TerminalRecord
+from cluster.store.codec import decode, decode_optional, encode
+from cluster.store.engine import KeyRange
+from cluster.store.keyspace import Keyspace
+from cluster.store.transaction import Transaction
+
+SEGMENT = 16 << 10
+MERGE_BELOW = 4 << 10
+MAX_INPUTS = 64
+MAX_CWD = 4096
+
+
+async def get(tr: Transaction, keys: Keyspace, session_id: str, name: str) -> TerminalRecord | None:
+    """Return a terminal."""
+    return decode_optional(TerminalRecord, await tr.get(keys.terminals.key(session_id, name)))
+
+
+async def of_session(tr: Transaction, keys: Keyspace, session_id: str) -> list[TerminalRecord]:
+    """Return the session's terminals by name, without the deleted ones."""
+    pairs = await tr.get_range(keys.terminals.range(session_id), snapshot=True)
+    found = [decode(TerminalRecord, value) for _, value in pairs]
+    return [record for record in found if not record.deleted]
+
+
+def put(tr: Transaction, keys: Keyspace, record: TerminalRecord) -> None:
+    """Write a record."""
+    tr.set(keys.terminals.key(record.session_id, record.name), encode(record))
+
+
+async def open_terminal(
+    tr: Transaction, keys: Keyspace, container_id: str, opened: TerminalOpened, now: float
+) -> TerminalRecord:
+    """Let the container's shell print from now on. Raises Fenced when it is not the session's."""
+    data = await tr.get(keys.containers.key(container_id))
+    container = decode_optional(ContainerRecord, data)
+    session_id = container.session_id if container is not None else None
+    if session_id is None:
+        raise Fenced(container_id, 0, 0)
+    session_key, key = keys.sessions.key(session_id), keys.terminals.key(session_id, opened.name)
+    session_data, data = await tr.get_many([session_key, key])
+    session = decode_optional(SessionRecord, session_data)
+    if session is None or session.container_id != container_id:
+        raise Fenced(session_id, 0, session.epoch if session is not None else 0)
+    record = decode_optional(TerminalRecord, data)
+    if record is None:
+        record = TerminalRecord(
+            session_id=session_id, name=opened.name, container_id="", created_at=now, updated_at=now
+        )
+    # A terminal that goes on may have moved, or have another shell, since the journal last heard of it.
+    goes_on = opened.kept is not None and record.container_id == container_id
+    changed = record.model_copy(
+        update={
+            "container_id": container_id,
+            "cols": opened.cols,
+            "rows": opened.rows,
+            "cwd": _directory(opened.cwd) or (record.cwd if goes_on else None),
+            "exit_code": None,
+            "deleted": False,
+        }
+    )
+    if goes_on and changed == record:
+        return record
+    changed = changed.model_copy(update={"updated_at": now})
+    put(tr, keys, changed)
+    return changed
+
+
+async def append(
+    tr: Transaction, keys: Keyspace, outputs: Sequence[TerminalOutput], capacity: int, now: float
+) -> list[TerminalRecord | None]:
+    """Keep output; see ``actors.ports.Journal.append``. At most one output for each terminal."""
+    stored = await tr.get_many([keys.terminals.key(o.session_id, o.name) for o in outputs])
+    records = [decode_optional(TerminalRecord, data) for data in stored]
+    mine = [
+        record if record is not None and record.container_id == output.container_id else None
+        for record, output in zip(records, outputs, strict=True)
+    ]
+    tails = [
+        keys.journal.key(record.session_id, record.name, record.tail)
+        for record in mine
+        if record is not None and record.end > record.tail
+    ]
+    found = dict(zip(tails, await tr.get_many(tails), strict=True)) if tails else {}
+    return [
+        None
+        if record is None
+        else _append_one(
+            tr, keys, record, output, found.get(_tail_key(keys, record)) or b"", capacity, now
+        )
+        for record, output in zip(mine, outputs, strict=True)
+    ]
+
+
+def _append_one(
+    tr: Transaction,
+    keys: Keyspace,
+    record: TerminalRecord,
+    output: TerminalOutput,
+    tail: bytes,
+    capacity: int,
+    now: float,
+) -> TerminalRecord:
+    data, start, end, at = output.data, record.start, record.end, record.tail
+    if output.offset > end:
+        # Whoever kept what lies between has lost it (a restored store): it is forgotten as a whole,
+        # which readers are told, rather than joined to what it does not follow.
+        tr.clear_range(keys.journal.range(record.session_id, record.name))
+        start = end = at = output.offset
+        tail = b""
+    data = data[max(end - output.offset, 0) :]
+    if data:
+        end += len(data)
+        if len(tail) < MERGE_BELOW:
+            data = tail + data
+        else:
+            at += len(tail)
+        for begin in range(0, len(data), SEGMENT):
+            piece = data[begin : begin + SEGMENT]
+            tr.set(keys.journal.key(record.session_id, record.name, at + begin), piece)
+        at += (len(data) - 1) // SEGMENT * SEGMENT
+        start = _trim(tr, keys, record, start, end, capacity)
+    inputs = dict(record.inputs)
+    for client, count in output.inputs.items():
+        inputs[client] = max(count, inputs.pop(client, 0))
+    while len(inputs) > MAX_INPUTS:
+        del inputs[next(iter(inputs))]
+    changed = record.model_copy(
+        update={"start": start, "end": end, "tail": at, "inputs": inputs, "updated_at": now}
+    )
+    put(tr, keys, changed)
+    return changed
+
+
+def _trim(
+    tr: Transaction, keys: Keyspace, record: TerminalRecord, start: int, end: int, capacity: int
+) -> int:
+    """Return the new start; remove segments that lie before it, now and then."""
+    kept_from = max(start, end - capacity)
+    # A segment that begins before this has ended before ``kept_from``.
+    whole = kept_from - SEGMENT
+    if whole > 0 and whole // SEGMENT > (start - SEGMENT) // SEGMENT:
+        begin = keys.journal.range(record.session_id, record.name).begin
+        tr.clear_range(KeyRange(begin, keys.journal.key(record.session_id, record.name, whole)))
+    return kept_from
+
+
+async def note(
+    tr: Transaction,
+    keys: Keyspace,
+    session_id: str,
+    name: str,
+    container_id: str,
+    now: float,
+    cwd: str | None,
+    exit_code: int | None,
+) -> None:
+    """Note a shell's directory or its end, unless another container's shell has replaced it."""
+    record = await get(tr, keys, session_id, name)
+    if record is None or record.container_id != container_id:
+        return
+    changes = {"cwd": _directory(cwd), "exit_code": exit_code}
+    given = {field: value for field, value in changes.items() if value is not None}
+    if given:
+        put(tr, keys, record.model_copy(update={**given, "updated_at": now}))
+
+
+async def output(
+    tr: Transaction, keys: Keyspace, session_id: str, name: str, offset: int, limit: int
+) -> list[tuple[int, bytes]]:
+    """Return kept output from ``offset`` on, in pieces with their offsets; none before ``start``."""
+    record = await get(tr, keys, session_id, name)
+    if record is None:
+        return []
+    offset = max(offset, record.start)
+    span = KeyRange(
+        keys.journal.key(session_id, name, max(offset - SEGMENT + 1, 0)),
+        keys.journal.range(session_id, name).end,
+    )
+    # Up to ``SEGMENT // MERGE_BELOW`` of the first ones may end before the offset.
+    pairs = await tr.get_range(span, limit=(SEGMENT + limit) // MERGE_BELOW + 2, snapshot=True)
+    found: list[tuple[int, bytes]] = []
+    for key, value in pairs:
+        begin = int(keys.journal.unpack(key)[-1])
+        if begin + len(value) <= offset or begin >= record.end:
+            continue
+        if limit <= 0:
+            break
+        piece = value[max(offset - begin, 0) : record.end - begin]
+        found.append((max(begin, offset), piece))
+        limit -= len(piece)
+    return found
+
+
+async def delete(tr: Transaction, keys: Keyspace, session_id: str, name: str, now: float) -> None:
+    """Forget what is kept of a terminal, but for its numbering: no number is ever used twice."""
+    record = await get(tr, keys, session_id, name)
+    if record is None or record.deleted:
+        return
+    tr.clear_range(keys.journal.range(session_id, name))
+    changes = {"start": record.end, "tail": record.end, "deleted": True, "updated_at": now}
+    put(tr, keys, record.model_copy(update=changes))
+
+
+def _tail_key(keys: Keyspace, record: TerminalRecord) -> bytes:
+    return keys.journal.key(record.session_id, record.name, record.tail)
+
+
+def _directory(cwd: str | None) -> str | None:
+    return cwd if cwd is None or len(cwd) <= MAX_CWD else None

@@ -1,0 +1,127 @@
+"""A session's terminals: listed, started, ended, and what they have printed."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Response
+from starlette.responses import StreamingResponse
+
+from actors.errors import NotFound
+from actors.ports import Journal
+from actors.records import SessionPhase, TerminalRecord
+from cluster.codi.terminal_protocol import MAX_OFFSET
+from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
+from serve_app.schemas import NewTerminal, Terminal, Terminals
+
+OUTPUT_PAGE = 256 << 10
+
+router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
+
+
+@router.get("/terminals", tags=["terminals"], responses=may_fail(401, 404))
+async def list_terminals(session: SessionDep, ingress: IngressDep) -> Terminals:
+    """List the session's terminals; while no container runs, as their journal knows them."""
+    kept = {record.name: record for record in await ingress.deps.journal.terminals(session)}
+    if (await ingress.gateway.view(session)).phase is not SessionPhase.READY:
+        return Terminals(terminals=[_resting(record) for record in kept.values()])
+    found = await ingress.gateway.on_container(session, ingress.deps.codi.terminals)
+    for each in found:  # CODI holds the end of what is kept
+        if each["name"] in kept:
+            each["start_offset"] = min(each["start_offset"], kept[each["name"]].start)
+    return Terminals(terminals=[Terminal(**each) for each in found])
+
+
+def _resting(record: TerminalRecord) -> Terminal:
+    return Terminal(
+        name=record.name,
+        cols=record.cols,
+        rows=record.rows,
+        start_offset=record.start,
+        end_offset=record.end,
+        cwd=record.cwd,
+        clients=0,
+        exited=record.exit_code is not None,
+    )
+
+
+@router.get(
+    "/terminals/{name}/output",
+    tags=["terminals"],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"application/octet-stream": {}},
+            "description": "Bytes `x-output-start` to `x-output-end` (exclusive) of the terminal",
+        },
+        **may_fail(401, 404, 422),
+    },
+)
+async def read_output(
+    name: str,
+    session: SessionDep,
+    ingress: IngressDep,
+    offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="the first byte wanted")] = 0,
+) -> Response:
+    """Return what a terminal has printed, as far as it is kept; needs no container."""
+    record = await ingress.deps.journal.terminal(session, name)
+    if record is None or record.deleted:
+        raise NotFound("terminal", name)
+    start = min(max(offset, record.start), record.end)
+    headers = {
+        "x-output-start": str(start),
+        "x-output-end": str(record.end),
+        "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
+    }
+    return StreamingResponse(
+        _output(ingress.deps.journal, record, start),
+        media_type="application/octet-stream",
+        headers=headers,
+    )
+
+
+async def _output(journal: Journal, record: TerminalRecord, start: int) -> AsyncIterator[bytes]:
+    """Yield the bytes up to the record's end; what is trimmed meanwhile ends the answer early."""
+    while start < record.end:
+        pieces = await journal.output(record.session_id, record.name, start, OUTPUT_PAGE)
+        if not pieces or pieces[0][0] != start:
+            return
+        for begin, data in pieces:
+            part = data[: record.end - begin]
+            start = begin + len(part)
+            if part:
+                yield part
+
+
+@router.post(
+    "/terminals",
+    tags=["terminals"],
+    responses=may_fail(400, 401, 404, 422) | {201: {"model": Terminal, "description": "New"}},
+)
+async def start_terminal(
+    response: Response, session: SessionDep, ingress: IngressDep, body: NewTerminal
+) -> Terminal:
+    """Start a terminal; one of that name that is there already is returned as it is."""
+    found, created = await ingress.gateway.on_container(
+        session,
+        lambda route: ingress.deps.codi.open_terminal(
+            route, body.name, cols=body.cols, rows=body.rows, cwd=body.cwd
+        ),
+    )
+    response.status_code = 201 if created else 200
+    return Terminal(**found)
+
+
+@router.delete(
+    "/terminals/{name}", tags=["terminals"], status_code=204, responses=may_fail(401, 404)
+)
+async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> None:
+    """Hang up a terminal: its programs get SIGHUP."""
+    await ingress.gateway.on_container(
+        session, lambda route: ingress.deps.codi.delete_terminal(route, name)
+    )
+    # Or a new container would start its shell again.
+    await ingress.deps.journal.delete_terminal(session, name, ingress.deps.clock.now())
+    await ingress.gateway.call(session, "terminal_deleted", name)

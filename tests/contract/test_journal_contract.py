@@ -1,0 +1,418 @@
+"""What every journal keeps to: the fake that the actors are tested with, and the real one."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from actors.errors import Fenced
+from actors.ports import Journal, TerminalOpened
+from actors.records import ContainerStatus, TerminalOutput, TerminalRecord
+from cluster.store.keyspace import Keyspace
+from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MERGE_BELOW, SEGMENT
+from cluster.store.transaction import Transaction, transact
+from tests.fakes.ledgers import ALL_LEDGERS, Stores, opened_stores
+from tests.fakes.pool_fakes import ManualClock, container_record
+
+NOW = 1000.0
+CAPACITY = 100_000
+
+
+@pytest.fixture(params=ALL_LEDGERS)
+async def stores(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    """Yield a store whose session ``s1`` has the container ``c1``."""
+    async with opened_stores(
+        request.param, tmp_path, ManualClock(NOW), capacity=CAPACITY
+    ) as opened:
+        await take_session(opened)
+        yield opened
+
+
+@pytest.fixture
+def journal(stores: Stores) -> Journal:
+    return stores.journal
+
+
+async def take_session(stores: Stores) -> None:
+    await stores.ledger.put_container(container_record("c1"))
+    made = await stores.ledger.claim(
+        user_id="u1",
+        name="main",
+        new_session_id="s1",
+        new_workspace_id="w1",
+        actor_id="a1",
+        node_id="node-1",
+        container_id="c1",
+        now=NOW,
+    )
+    assert made.session.container_id == "c1"
+
+
+async def replace_container(stores: Stores, container_id: str) -> None:
+    """Give the session another container, as its actor does."""
+    record = await stores.ledger.session("s1")
+    assert record is not None
+    await stores.ledger.put_container(
+        container_record(container_id, ContainerStatus.READY, session_id="s1", user_id="u1")
+    )
+    await stores.ledger.save_session(
+        record.model_copy(update={"container_id": container_id, "revision": record.revision + 1})
+    )
+
+
+OPENED = TerminalOpened(1, "main", cols=100, rows=30, cwd="/workspace", kept=None)
+
+
+def printed(offset: int, data: bytes, container_id: str = "c1", **changes) -> TerminalOutput:
+    fields = {"session_id": "s1", "name": "main", "container_id": container_id}
+    return TerminalOutput(**(fields | {"offset": offset, "data": data} | changes))
+
+
+async def keep(journal: Journal, output: TerminalOutput) -> TerminalRecord | None:
+    (record,) = await journal.append([output], NOW)
+    return record
+
+
+async def read_all(journal: Journal, offset: int = 0, limit: int = 10_000) -> tuple[int, bytes]:
+    """Read page by page; return where the output began, and all of it."""
+    record = await journal.terminal("s1", "main")
+    assert record is not None
+    first = at = max(offset, record.start)
+    data = b""
+    while at < record.end:
+        pieces = await journal.output("s1", "main", at, limit)
+        assert pieces, f"nothing at {at} of {record.end}"
+        for begin, piece in pieces:
+            assert begin == at
+            assert piece
+            data += piece
+            at += len(piece)
+    assert at == record.end
+    return first, data
+
+
+async def keys_of(stores: Stores, directory: str) -> list[bytes]:
+    """Return the session's keys of a directory; none for a store that has no keys."""
+    if stores.engine is None:
+        return []
+    span = getattr(Keyspace("t"), directory).range("s1")
+
+    async def read(tr: Transaction) -> list[bytes]:
+        return [key for key, _ in await tr.get_range(span)]
+
+    return await transact(stores.engine, read)
+
+
+# ---- opening ------------------------------------------------------------------------------------
+
+
+async def test_a_first_terminal_is_numbered_from_zero(journal):
+    record = await journal.open_terminal("c1", OPENED, NOW)
+    assert (record.start, record.end, record.container_id) == (0, 0, "c1")
+    assert (record.cols, record.rows, record.cwd) == (100, 30, "/workspace")
+    assert await journal.terminal("s1", "main") == record
+    assert await journal.terminals("s1") == [record]
+
+
+async def test_a_container_that_is_no_sessions_is_refused(stores, journal):
+    await stores.ledger.put_container(container_record("warm"))
+    for container_id in ("none", "warm"):
+        with pytest.raises(Fenced):
+            await journal.open_terminal(container_id, OPENED, NOW)
+    assert await journal.terminals("s1") == []
+
+
+async def test_the_numbers_go_on_in_a_new_container_and_the_old_one_is_refused(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"old", inputs={"client": 7}))
+    await journal.note("s1", "main", "c1", now=NOW, exit_code=1)
+    await replace_container(stores, "c2")
+    with pytest.raises(Fenced):
+        await journal.open_terminal("c1", OPENED, NOW)
+    record = await journal.open_terminal("c2", replace(OPENED, cwd="/elsewhere"), NOW + 1)
+    assert (record.start, record.end, record.inputs) == (0, 3, {"client": 7})
+    assert (record.container_id, record.cwd, record.exit_code) == ("c2", "/elsewhere", None)
+    assert await keep(journal, printed(3, b"late")) is None
+    assert (await keep(journal, printed(3, b"new", "c2"))).end == 6
+    assert await read_all(journal) == (0, b"oldnew")
+
+
+async def test_until_the_new_one_is_opened_the_old_containers_output_is_still_taken(
+    stores, journal
+):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await replace_container(stores, "c2")
+    assert (await keep(journal, printed(0, b"its last words"))).end == 14
+    assert (await journal.open_terminal("c2", OPENED, NOW)).end == 14
+
+
+async def test_a_connection_made_anew_hears_what_was_kept_and_changes_nothing(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    kept = await keep(journal, printed(0, b"abc", inputs={"client": 3}))
+    assert await journal.open_terminal("c1", replace(OPENED, kept=1), NOW + 9) == kept
+
+
+async def test_a_connection_made_anew_tells_what_happened_meanwhile(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"abc"))
+    again = replace(OPENED, kept=3, cwd="/workspace/src", cols=120)
+    record = await journal.open_terminal("c1", again, NOW)
+    assert (record.cwd, record.cols, record.end) == ("/workspace/src", 120, 3)
+    record = await journal.open_terminal("c1", replace(again, cwd=None), NOW)
+    assert record.cwd == "/workspace/src"
+
+
+async def test_another_shell_of_an_exited_terminal_has_not_exited(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"bye"))
+    await journal.note("s1", "main", "c1", now=NOW, exit_code=3)
+    record = await journal.open_terminal("c1", replace(OPENED, kept=3), NOW)
+    assert (record.exit_code, record.end) == (None, 3)
+    assert await journal.terminal("s1", "main") == record
+
+
+# ---- appending ----------------------------------------------------------------------------------
+
+
+async def test_appending_again_keeps_every_byte_once(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    for offset, data in (
+        (0, b"hello"),
+        (0, b"hello"),
+        (0, b"hello, "),
+        (3, b"lo, world"),
+        (2, b"l"),
+    ):
+        assert await keep(journal, printed(offset, data)) is not None
+    assert await read_all(journal) == (0, b"hello, world")
+
+
+async def test_output_that_follows_nothing_kept_is_not_joined_to_it(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"x" * 40_000))
+    record = await keep(journal, printed(50_000, b"later"))
+    assert (record.start, record.end) == (50_000, 50_005)
+    assert await read_all(journal) == (50_000, b"later")
+    assert len(await keys_of(stores, "journal")) <= 1
+    await keep(journal, printed(50_005, b" on"))
+    assert await read_all(journal) == (50_000, b"later on")
+
+
+async def test_many_terminals_are_kept_at_once_and_those_that_were_replaced_are_told(journal):
+    for number in range(5):
+        await journal.open_terminal("c1", replace(OPENED, name=f"t{number}"), NOW)
+    outputs = [printed(0, b"%d" % n, name=f"t{n}") for n in range(5)]
+    outputs[2] = outputs[2].model_copy(update={"container_id": "c9"})
+    outputs.append(printed(0, b"x", name="never opened"))
+    records = await journal.append(outputs, NOW)
+    assert [record and record.end for record in records] == [1, 1, None, 1, 1, None]
+    assert [record.end for record in await journal.terminals("s1")] == [1, 1, 0, 1, 1]
+    assert await journal.append([], NOW) == []
+
+
+async def test_journals_at_once_keep_every_byte_once(journal):
+    """Two processes may believe that they are the node's journal: their batches overlap."""
+    await journal.open_terminal("c1", OPENED, NOW)
+    data = bytes(range(200))
+    batches = [(0, 50), (0, 80), (50, 130), (80, 130), (130, 200), (130, 160)]
+    for pair in zip(batches[::2], batches[1::2], strict=True):
+        await asyncio.gather(*(keep(journal, printed(a, data[a:b])) for a, b in pair))
+    assert await read_all(journal) == (0, data)
+
+
+async def test_small_writes_become_few_keys(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    text = b"".join(b"line %d\r\n" % number for number in range(150))
+    for offset in range(0, len(text), 10):
+        await keep(journal, printed(offset, text[offset : offset + 10]))
+    assert await read_all(journal) == (0, text)
+    assert len(await keys_of(stores, "journal")) <= 1 + len(text) // MERGE_BELOW
+
+
+async def test_the_oldest_output_is_forgotten_beyond_the_capacity(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    piece, at = b"0123456789abcdef" * 1500, 0
+    for _ in range(12):
+        record = await keep(journal, printed(at, piece))
+        at += len(piece)
+        assert record.start == max(0, at - CAPACITY)
+    whole = piece * 12
+    assert await read_all(journal) == (at - CAPACITY, whole[-CAPACITY:])
+    assert await journal.output("s1", "main", 0, 10) != []
+    # The store has the capacity, one segment that begins before it, and one that waits for its end.
+    assert len(await keys_of(stores, "journal")) <= 2 * (CAPACITY // SEGMENT + 3)
+
+
+async def test_a_batch_of_the_largest_size_is_cut_into_values_that_the_store_takes(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    data = bytes(range(256)) * 300
+    await keep(journal, printed(0, b"$ "))
+    await keep(journal, printed(2, data))
+    assert await read_all(journal) == (0, b"$ " + data)
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+async def test_output_is_read_from_any_offset_with_any_limit(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    text = b"".join(b"%d," % number for number in range(9000))
+    # Segments of the smallest size: more of them lie before an offset than a small limit asks for.
+    for offset in range(0, len(text), MERGE_BELOW):
+        await keep(journal, printed(offset, text[offset : offset + MERGE_BELOW]))
+    for offset in (0, 1, 4095, 4096, 4097, 16_383, 16_484, 30_000, len(text) - 1):
+        for limit in (1, 100, 5000, 40_000):
+            pieces = await journal.output("s1", "main", offset, limit)
+            assert pieces[0][0] == offset
+            read = b"".join(piece for _, piece in pieces)
+            assert text[offset:].startswith(read)
+            rest = len(text) - offset
+            assert min(limit, rest) <= len(read) <= limit + SEGMENT
+    assert await journal.output("s1", "main", len(text), 10) == []
+    assert await journal.output("s1", "main", len(text) + 5, 10) == []
+    assert await journal.output("s1", "none", 0, 10) == []
+
+
+# ---- input counts -------------------------------------------------------------------------------
+
+
+async def test_input_counts_only_grow_and_need_no_output(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"", inputs={"a": 5, "b": 1}))
+    record = await keep(journal, printed(0, b"x", inputs={"a": 4}))
+    assert record.inputs == {"a": 5, "b": 1}
+    assert record.end == 1
+
+
+async def test_no_more_clients_are_remembered_than_may_be_and_the_latest_stay(journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"", inputs={f"c{n}": n for n in range(MAX_INPUTS)}))
+    record = await keep(journal, printed(0, b"", inputs={"c0": 100, "new": 1}))
+    assert len(record.inputs) == MAX_INPUTS
+    assert "c1" not in record.inputs
+    assert (record.inputs["c0"], record.inputs["new"]) == (100, 1)
+
+
+# ---- notes --------------------------------------------------------------------------------------
+
+
+async def test_directory_and_exit_are_noted_for_the_present_container_only(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await journal.note("s1", "main", "c1", now=NOW, cwd="/workspace/src")
+    await journal.note("s1", "main", "c1", now=NOW, exit_code=0)
+    await journal.note("s1", "main", "c1", now=NOW, cwd="x" * (MAX_CWD + 1))
+    await journal.note("s1", "none", "c1", now=NOW, cwd="/")
+    record = await journal.terminal("s1", "main")
+    assert (record.cwd, record.exit_code) == ("/workspace/src", 0)
+    await replace_container(stores, "c2")
+    await journal.open_terminal("c2", OPENED, NOW)
+    await journal.note("s1", "main", "c1", now=NOW, cwd="/late", exit_code=9)
+    record = await journal.terminal("s1", "main")
+    assert (record.cwd, record.exit_code) == ("/workspace", None)
+
+
+# ---- the end ------------------------------------------------------------------------------------
+
+
+async def test_deleting_forgets_the_output_and_not_the_numbers(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"secret", inputs={"client": 4}))
+    for _ in range(2):
+        await journal.delete_terminal("s1", "main", NOW)
+    await journal.delete_terminal("s1", "none", NOW)
+    assert await journal.terminals("s1") == []
+    assert (await journal.terminal("s1", "main")).deleted
+    assert await journal.output("s1", "main", 0, 100) == []
+    assert await keys_of(stores, "journal") == []
+    record = await journal.open_terminal("c1", OPENED, NOW)
+    assert (record.start, record.end, record.deleted) == (6, 6, False)
+    await keep(journal, printed(6, b"anew"))
+    assert await read_all(journal) == (6, b"anew")
+
+
+async def test_with_the_session_all_of_it_goes(stores, journal):
+    for name in ("main", "other"):
+        await journal.open_terminal("c1", replace(OPENED, name=name), NOW)
+        await keep(journal, printed(0, b"x" * 40_000, name=name))
+    record = await stores.ledger.session("s1")
+    assert record is not None
+    await stores.ledger.end_session(record)
+    assert await journal.terminals("s1") == []
+    assert await journal.terminal("s1", "main") is None
+    assert await journal.output("s1", "main", 0, 100) == []
+    assert await keep(journal, printed(40_000, b"late")) is None
+    assert await keys_of(stores, "journal") + await keys_of(stores, "terminals") == []
+    with pytest.raises(Fenced):
+        await journal.open_terminal("c1", OPENED, NOW)
+
+
+# ---- against a model ----------------------------------------------------------------------------
+
+APPEND = st.tuples(
+    st.just("append"),
+    st.integers(-3000, 0) | st.just(0) | st.integers(1, 50),
+    st.integers(0, 5000) | st.integers(0, 90_000),
+)
+STEPS = st.lists(
+    APPEND
+    | st.tuples(st.just("read"), st.integers(0, 120_000), st.integers(1, 50_000))
+    | st.tuples(st.just("delete"), st.just(0), st.just(0))
+    | st.tuples(st.just("reopen"), st.just(0), st.just(0)),
+    min_size=1,
+    max_size=25,
+)
+NOISE = bytes((n * n + n // 251) % 256 for n in range(1 << 18))
+
+
+@given(steps=STEPS)
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+def test_output_is_what_a_row_of_bytes_says(tmp_path_factory, steps):
+    asyncio.run(_compare(tmp_path_factory.mktemp("journal"), steps))
+
+
+async def _compare(directory: Path, steps) -> None:
+    """Take every step on the embedded store; ``kept`` are all bytes, of which the newest are there."""
+    capacity = 30_000
+    stores = opened_stores("lmdb", directory, ManualClock(NOW), capacity=capacity)
+    async with stores as opened:
+        await take_session(opened)
+        journal, start, end = opened.journal, 0, 0
+        kept: dict[int, int] = {}
+        await journal.open_terminal("c1", OPENED, NOW)
+        for step, (kind, place, size) in enumerate(steps):
+            if kind == "append":
+                offset = max(end + place, 0)
+                fresh = NOISE[step * 997 :][:size]
+                data = bytes(kept.get(offset + i, byte) for i, byte in enumerate(fresh))
+                record = await keep(journal, printed(offset, data))
+                if offset > end:
+                    start = offset
+                    kept.clear()
+                kept |= {offset + i: byte for i, byte in enumerate(data)}
+                end = max(end, offset + len(data)) if offset <= end else offset + len(data)
+                start = max(start, end - capacity)
+                kept = {n: byte for n, byte in kept.items() if n >= start}
+                assert (record.start, record.end) == (start, end)
+            elif kind == "read":
+                pieces = await journal.output("s1", "main", place, size)
+                read = b"".join(piece for _, piece in pieces)
+                begin = max(place, start)
+                assert read == bytes(kept[n] for n in range(begin, begin + len(read)))
+                assert len(read) >= min(size, max(end - begin, 0))
+            elif kind == "delete":
+                await journal.delete_terminal("s1", "main", NOW)
+                start, kept = end, {}
+                await journal.open_terminal("c1", OPENED, NOW)
+            else:
+                record = await journal.open_terminal("c1", replace(OPENED, kept=end), NOW)
+                assert (record.start, record.end) == (start, end)
+        first, data = await read_all(journal)
+        assert (first, data) == (start, bytes(kept[n] for n in range(start, end)))

@@ -1,0 +1,185 @@
+"""A journal in memory: each terminal's output is one ``bytearray``. Also the model of the real one.
+
+Held to the same contract as the real one by ``tests/contract/test_journal_contract.py``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+
+from actors.errors import Fenced
+from actors.ports import TerminalOpened
+from actors.records import ContainerHandle, TerminalOutput, TerminalRecord
+from cluster.store.terminals import MAX_CWD, MAX_INPUTS
+from tests.fakes.ledger import MemoryLedger
+
+
+class MemoryJournal:
+    """Each method is one step, as a transaction is. Sessions and containers are the ledger's.
+
+    ``refuse`` holds errors that the next writes raise without writing, ``lose`` errors that they raise
+    although they wrote. ``commits`` has the outputs of every append that was committed.
+    """
+
+    def __init__(self, ledger: MemoryLedger, capacity: int = 1 << 20) -> None:
+        self.refuse: deque[Exception] = deque()
+        self.lose: deque[Exception] = deque()
+        self.commits: list[list[TerminalOutput]] = []
+        self._ledger = ledger
+        self._capacity = capacity
+        self._records: dict[tuple[str, str], TerminalRecord] = {}
+        self._bytes: dict[tuple[str, str], bytearray] = {}
+
+    async def open_terminal(
+        self, container_id: str, opened: TerminalOpened, now: float
+    ) -> TerminalRecord:
+        await self._begin()
+        container = self._ledger.records.get(container_id)
+        session_id = container.session_id if container is not None else None
+        session = self._ledger.stored.get(session_id) if session_id is not None else None
+        if session is None or session.container_id != container_id:
+            raise Fenced(session_id or container_id, 0, session.epoch if session is not None else 0)
+        key = session.session_id, opened.name
+        record = self._get(*key) or TerminalRecord(
+            session_id=session.session_id,
+            name=opened.name,
+            container_id="",
+            created_at=now,
+            updated_at=now,
+        )
+        goes_on = opened.kept is not None and record.container_id == container_id
+        changed = record.model_copy(
+            update={
+                "container_id": container_id,
+                "cols": opened.cols,
+                "rows": opened.rows,
+                "cwd": _directory(opened.cwd) or (record.cwd if goes_on else None),
+                "exit_code": None,
+                "deleted": False,
+            }
+        )
+        if goes_on and changed == record:
+            return record
+        self._records[key] = changed.model_copy(update={"updated_at": now})
+        self._bytes.setdefault(key, bytearray())
+        self._end()
+        return self._records[key]
+
+    async def append(
+        self, outputs: Sequence[TerminalOutput], now: float
+    ) -> list[TerminalRecord | None]:
+        await self._begin()
+        answers = [self._append(output, now) for output in outputs]
+        self.commits.append(list(outputs))
+        self._end()
+        return answers
+
+    def _append(self, output: TerminalOutput, now: float) -> TerminalRecord | None:
+        key = output.session_id, output.name
+        record = self._get(*key)
+        if record is None or record.container_id != output.container_id:
+            return None
+        kept, start, end = self._bytes[key], record.start, record.end
+        if output.offset > end:
+            kept.clear()
+            start = end = output.offset
+        new = output.data[end - output.offset :]
+        kept += new
+        end += len(new)
+        surplus = max(len(kept) - self._capacity, 0)
+        del kept[:surplus]
+        inputs = dict(record.inputs)
+        for client, count in output.inputs.items():
+            inputs[client] = max(count, inputs.pop(client, 0))
+        self._records[key] = record.model_copy(
+            update={
+                "start": start + surplus,
+                "end": end,
+                "inputs": dict(list(inputs.items())[-MAX_INPUTS:]),
+                "updated_at": now,
+            }
+        )
+        return self._records[key]
+
+    async def note(
+        self,
+        session_id: str,
+        name: str,
+        container_id: str,
+        *,
+        now: float,
+        cwd: str | None = None,
+        exit_code: int | None = None,
+    ) -> None:
+        await self._begin()
+        record = self._get(session_id, name)
+        if record is not None and record.container_id == container_id:
+            given = {"cwd": _directory(cwd), "exit_code": exit_code}
+            update = {field: value for field, value in given.items() if value is not None}
+            if update:
+                update["updated_at"] = now
+            self._records[session_id, name] = record.model_copy(update=update)
+        self._end()
+
+    async def terminals(self, session_id: str) -> list[TerminalRecord]:
+        await asyncio.sleep(0)
+        names = sorted(name for session, name in self._records if session == session_id)
+        found = [self._get(session_id, name) for name in names]
+        return [record for record in found if record is not None and not record.deleted]
+
+    async def terminal(self, session_id: str, name: str) -> TerminalRecord | None:
+        await asyncio.sleep(0)
+        return self._get(session_id, name)
+
+    async def output(
+        self, session_id: str, name: str, offset: int, limit: int
+    ) -> list[tuple[int, bytes]]:
+        await asyncio.sleep(0)
+        record = self._get(session_id, name)
+        if record is None:
+            return []
+        begin = max(offset, record.start)
+        kept = self._bytes[session_id, name]
+        piece = bytes(kept[begin - record.start :][:limit])
+        return [(begin, piece)] if piece else []
+
+    async def delete_terminal(self, session_id: str, name: str, now: float) -> None:
+        await self._begin()
+        record = self._get(session_id, name)
+        if record is not None and not record.deleted:
+            self._bytes[session_id, name].clear()
+            update = {"start": record.end, "deleted": True, "updated_at": now}
+            self._records[session_id, name] = record.model_copy(update=update)
+        self._end()
+
+    def _get(self, session_id: str, name: str) -> TerminalRecord | None:
+        """Return a record; those of a session that has ended went with it."""
+        if session_id not in self._ledger.stored:
+            self._records.pop((session_id, name), None)
+            self._bytes.pop((session_id, name), None)
+        return self._records.get((session_id, name))
+
+    async def _begin(self) -> None:
+        await asyncio.sleep(0)
+        if self.refuse:
+            raise self.refuse.popleft()
+
+    def _end(self) -> None:
+        if self.lose:
+            raise self.lose.popleft()
+
+
+class ListeningJournal:
+    """Implements ``JournalWatch``: remembers which containers it was told of."""
+
+    def __init__(self) -> None:
+        self.watched: list[str] = []
+
+    async def watch(self, handle: ContainerHandle) -> None:
+        self.watched.append(handle.container_id)
+
+
+def _directory(cwd: str | None) -> str | None:
+    return cwd if cwd is None or len(cwd) <= MAX_CWD else None
