@@ -96,6 +96,8 @@ async def test_a_dropped_connection_resumes_without_loss_or_repeat(person):
         await terminal.read_until(b"line100\r\n")
         await terminal.drop_connection()
         rest = await terminal.read_until(b"done\r\n")
+        await terminal.send("echo a''gain\r")
+        await terminal.read_until(b"again\r\n")  # by a new connection
         numbers = [int(line[4:]) for line in rest.split(b"\r\n") if line.startswith(b"line")]
         assert numbers == list(range(101, 3001))
         assert terminal.reconnects >= 1
