@@ -35,12 +35,17 @@ class JournalConnection(Protocol):
 
 
 class _Entry:
-    """One terminal: ``under_way`` are the input counts of the batch that is not kept yet."""
+    """One terminal: ``under_way`` are the input counts of the batch that is not kept yet.
+
+    ``known``: the journal has answered its announcement on this connection; before, it would not know
+    whose a batch is.
+    """
 
     def __init__(self, number: int, terminal: Terminal) -> None:
         self.number = number
         self.terminal = terminal
         self.under_way: dict[str, int] | None = None
+        self.known = False
         self.exit_told = True
 
 
@@ -95,7 +100,7 @@ class JournalFeed:
         if former is not None:
             former.close(4411, "the journal is connected anew")
         for entry in list(self._entries.values()):
-            entry.under_way = None
+            entry.under_way, entry.known = None, False
             entry.exit_told = entry.terminal.alive
             self._announce(entry)
 
@@ -111,6 +116,7 @@ class JournalFeed:
             entry = self._entries.get(frame["id"])
             if entry is not None:
                 entry.terminal.protocol.number(int(frame["end"]), dict(frame["inputs"]))
+                entry.known = True
                 self._kept(entry)
         elif frame["type"] == "kept":
             for number, end in frame["ends"]:
@@ -147,7 +153,7 @@ class JournalFeed:
 
     def _flush(self, entry: _Entry) -> None:
         connection, protocol = self._connection, entry.terminal.protocol
-        if connection is None or not protocol.numbered or entry.under_way is not None:
+        if connection is None or not entry.known or entry.under_way is not None:
             return
         offset, data, inputs = protocol.unkept(MAX_BATCH)
         if data or inputs:

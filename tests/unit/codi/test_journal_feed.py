@@ -1,0 +1,127 @@
+"""What CODI hands to its journal, and when: over connections that come and go."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from cluster.codi.agent.journal_feed import JournalFeed
+from cluster.codi.journal_protocol import decode_batch
+from cluster.codi.terminal_protocol import TerminalProtocol
+
+
+class Journal:
+    """The other end of a connection: notes what is said, and answers when it is told to."""
+
+    def __init__(self, feed: JournalFeed) -> None:
+        self.feed = feed
+        self.texts: list[dict] = []
+        self.batches = []
+        self.closed = None
+        feed.connect(self)
+
+    def send_text(self, text: str) -> None:
+        self.texts.append(json.loads(text))
+
+    def send_binary(self, data: bytes) -> None:
+        self.batches.append(decode_batch(data))
+
+    def close(self, code: int, reason: str) -> None:
+        self.closed = code
+
+    def number(self, end: int) -> None:
+        number = self.texts[-1]["id"]
+        self.feed.receive(
+            json.dumps({"type": "numbered", "id": number, "end": end, "inputs": {"c": 7}})
+        )
+
+    def keep(self) -> None:
+        batch = self.batches[-1]
+        self.feed.receive(json.dumps({"type": "kept", "ends": [[batch.terminal, batch.end]]}))
+
+
+class Terminal:
+    """As much of a terminal as the feed sees."""
+
+    def __init__(self, feed: JournalFeed) -> None:
+        self.name = "main"
+        self.protocol = TerminalProtocol(1 << 16)
+        self.alive = True
+        self.exit_code = None
+        self.told = 0
+        self.feed = feed
+        feed.open(self)
+
+    def describe(self) -> dict:
+        return {"cols": 80, "rows": 24, "cwd": "/workspace"}
+
+    def kept(self) -> None:
+        self.told += 1
+
+    def print(self, data: bytes) -> None:
+        self.protocol.output(data)
+        self.feed.changed(self)
+
+
+@pytest.fixture
+def feed() -> JournalFeed:
+    return JournalFeed()
+
+
+def test_nothing_is_handed_over_before_the_terminal_is_numbered(feed):
+    terminal, journal = Terminal(feed), Journal(feed)
+    terminal.print(b"early")
+    assert journal.batches == []
+    journal.number(100)
+    assert [(b.offset, b.data) for b in journal.batches] == [(100, b"early")]
+
+
+def test_one_batch_is_under_way_and_the_next_holds_what_came_meanwhile(feed):
+    terminal, journal = Terminal(feed), Journal(feed)
+    journal.number(0)
+    for part in (b"a", b"b", b"c"):
+        terminal.print(part)
+    assert [b.data for b in journal.batches] == [b"a"]
+    journal.keep()
+    assert [b.data for b in journal.batches] == [b"a", b"bc"]
+    assert terminal.protocol.kept == 1
+
+
+def test_a_new_connection_is_told_of_the_terminal_before_it_gets_a_batch(feed):
+    terminal, first = Terminal(feed), Journal(feed)
+    first.number(0)
+    terminal.print(b"one")
+    second = Journal(feed)
+    terminal.print(b"two")
+    assert first.closed == 4411
+    assert second.texts[-1]["kept"] == 0
+    assert second.batches == []
+    # The first batch was kept though nobody could say so any more.
+    second.number(3)
+    assert [(b.offset, b.data) for b in second.batches] == [(3, b"two")]
+    second.keep()
+    assert terminal.protocol.kept == 6
+
+
+def test_an_exit_is_told_behind_the_last_byte_and_again_on_the_next_connection(feed):
+    terminal, journal = Terminal(feed), Journal(feed)
+    journal.number(0)
+    terminal.print(b"bye")
+    terminal.alive, terminal.exit_code = False, 3
+    feed.exited(terminal)
+    assert journal.texts[-1]["type"] == "open"
+    journal.keep()
+    assert (journal.texts[-1]["type"], journal.texts[-1]["code"]) == ("exited", 3)
+    again = Journal(feed)
+    again.number(3)
+    assert (again.texts[-1]["type"], again.texts[-1]["code"]) == ("exited", 3)
+
+
+def test_a_late_end_of_a_former_connection_does_not_stop_the_present_one(feed):
+    terminal, first = Terminal(feed), Journal(feed)
+    second = Journal(feed)
+    feed.disconnect(first)
+    second.number(0)
+    terminal.print(b"x")
+    assert [b.data for b in second.batches] == [b"x"]
