@@ -58,4 +58,4 @@ async def test_a_save_that_does_not_fit_is_refused_and_works_when_there_is_space
         assert (await http.delete(f"{files}/ballast")).status_code == 204
         saved = await http.put(f"{files}/kept", content=b"x" * (600 * KIB))
         assert saved.status_code in {200, 201}, saved.text
-        assert saved.json()["version"] == first["version"] + 2
+        assert saved.json()["version"] > first["version"]
