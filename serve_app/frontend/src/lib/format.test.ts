@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { formatAgo, formatBytes, formatMilliseconds, seconds, shortId } from "./format";
+import { formatAgo, formatBytes, formatClock, formatMilliseconds, seconds, shortId } from "./format";
 
 test("sizes keep three digits at most", () => {
   expect([0, 1023, 1024, 1536, 150 * 1024, 3 * 1024 ** 3].map(formatBytes)).toEqual([
@@ -25,6 +25,12 @@ test("times of the API are numbers or text", () => {
   expect(seconds(12.5)).toBe(12.5);
   expect(seconds("1970-01-01T00:01:00Z")).toBe(60);
   expect(seconds("soon")).toBeNull();
+});
+
+test("a time of day has its weekday when it is far", () => {
+  const noon = 1_700_000_000 - (1_700_000_000 % 86400) + 12 * 3600;
+  expect(formatClock(noon, noon + 3600, "en-GB", "UTC")).toBe("13:00");
+  expect(formatClock(noon, noon + 86400, "en-GB", "UTC")).toMatch(/^Wed,? 12:00$/);
 });
 
 test("long ids are cut", () => {

@@ -33,6 +33,17 @@ export function formatSpan(seconds: number): string {
   return `${Math.floor(seconds / 86400)} d`;
 }
 
+/** A time of day, with the weekday when it is not within half a day; `now` and `at` in seconds. */
+export function formatClock(now: number, at: number, locale?: string, timeZone?: string): string {
+  const far = Math.abs(at - now) > 12 * 3600;
+  return new Intl.DateTimeFormat(locale, {
+    hour: "2-digit",
+    minute: "2-digit",
+    ...(far ? { weekday: "short" } : {}),
+    ...(timeZone ? { timeZone } : {}),
+  }).format(at * 1000);
+}
+
 export function shortId(id: string | null | undefined): string {
   if (!id) return "–";
   return id.length > 12 ? `${id.slice(0, 10)}…` : id;

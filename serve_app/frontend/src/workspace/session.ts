@@ -15,6 +15,12 @@ export type Phase =
   | "failed"
   | (string & {});
 
+/** Why the session is awake, or when it will sleep; times are seconds since 1970. */
+export interface Idle {
+  sleeps_at: number | null;
+  keep_awake_until: number | null;
+}
+
 export interface Session {
   session_id: string;
   name?: string;
@@ -25,6 +31,7 @@ export interface Session {
   workspace_state?: Record<string, unknown>;
   save_version?: number;
   failure?: string | null;
+  idle?: Idle | null;
 }
 
 export interface User {
@@ -80,16 +87,25 @@ export function applyEvent(frame: unknown): void {
     noteSave(typeof data["path"] === "string" ? data["path"] : null, Number(data["version"] ?? 0));
   } else if (type === "ended" && before) {
     session.value = { ...before, status: "ended", container_status: "stopped", container_id: null };
+  } else if (type === "idle" && before) {
+    session.value = { ...before, idle: idleOf(data) };
   } else if (type === "status" && before) {
+    const status = String(data["phase"] ?? data["status"] ?? before.status);
     session.value = {
       ...before,
-      status: String(data["phase"] ?? data["status"] ?? before.status),
+      status,
+      idle: status === before.status ? (before.idle ?? null) : null,
       container_status: String(data["container_status"] ?? before.container_status),
       container_id: (data["container_id"] as string | null | undefined) ?? null,
       epoch: Number(data["epoch"] ?? before.epoch),
       failure: (data["failure"] as string | null | undefined) ?? null,
     };
   }
+}
+
+function idleOf(data: Record<string, unknown>): Idle {
+  const time = (name: string) => (typeof data[name] === "number" ? data[name] : null);
+  return { sleeps_at: time("sleeps_at"), keep_awake_until: time("keep_awake_until") };
 }
 
 /** Remember the newest save; older news of it changes nothing. */
@@ -106,6 +122,16 @@ export async function hibernate(): Promise<void> {
 
 export async function resume(): Promise<void> {
   await ask("resume", "The session cannot be resumed");
+}
+
+/** Veto sleep by idleness for some seconds from now; 0 takes that back. */
+export async function keepAwake(seconds: number): Promise<void> {
+  try {
+    const idle = await callJson<Idle>("POST", `${sessionPath}/keep-awake`, { json: { seconds } });
+    if (session.value) session.value = { ...session.value, idle };
+  } catch (error) {
+    sayFailure("The session cannot be kept awake", error);
+  }
 }
 
 export async function endSession(): Promise<void> {

@@ -1,8 +1,8 @@
 import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { formatMilliseconds, shortId } from "../lib/format";
+import { formatClock, formatMilliseconds, shortId } from "../lib/format";
 import { eventsConnected } from "./events-link";
-import { lastSave, phase, resume, session } from "./session";
+import { keepAwake, lastSave, phase, resume, session } from "./session";
 import { activeTab } from "./terminals";
 
 interface Say {
@@ -83,6 +83,7 @@ export function StatusBar() {
           Resume
         </button>
       )}
+      {phase.value === "ready" && <Sleep />}
       <span class="status-item wide-only" title={container ? `Container ${container}` : undefined}>
         {container ? shortId(container) : "no container"}
       </span>
@@ -103,5 +104,39 @@ export function StatusBar() {
         </span>
       )}
     </footer>
+  );
+}
+
+const KEEP_AWAKE_SECONDS = 8 * 3600;
+
+/** When the session will sleep, and the veto: shown only while there is something to say. */
+function Sleep() {
+  const idle = session.value?.idle;
+  const seconds = Date.now() / 1000;
+  const veto = idle?.keep_awake_until ?? null;
+  if (veto !== null && veto > seconds) {
+    return (
+      <button
+        type="button"
+        class="status-action"
+        data-testid="let-sleep"
+        title="Let the session sleep again when it is idle"
+        onClick={() => void keepAwake(0)}
+      >
+        {`Awake until ${formatClock(seconds, veto)} ×`}
+      </button>
+    );
+  }
+  if (!idle || idle.sleeps_at === null) return null;
+  return (
+    <button
+      type="button"
+      class="status-action"
+      data-testid="keep-awake"
+      title="Nothing happens here. Keep the session awake for 8 hours"
+      onClick={() => void keepAwake(KEEP_AWAKE_SECONDS)}
+    >
+      {`Sleeps at ${formatClock(seconds, idle.sleeps_at)} · keep awake`}
+    </button>
   );
 }
