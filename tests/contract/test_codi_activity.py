@@ -19,6 +19,7 @@ from cluster.codi.control import CodiControl
 from cluster.codi.feed_client import FeedClient
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
+from tests.support.journal_keeper import keeping
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.sandbox
@@ -62,8 +63,9 @@ class House:
 @pytest.fixture
 async def house(tmp_path) -> AsyncIterator[House]:
     runtime = SandboxRuntime(tmp_path, "n", agent=bundle(tmp_path / "stage"), clock=SystemClock())
-    async with HttpCodiClient() as client:
-        yield House(await runtime.launch(spec()), client)
+    made = await runtime.launch(spec())
+    async with HttpCodiClient() as client, keeping(made):
+        yield House(made, client)
     for handle in await runtime.list():
         await runtime.stop(handle, 0)
 
