@@ -1,9 +1,10 @@
-"""Writes the audit trail behind the requests: nobody waits for it, and nothing piles up."""
+"""Writes the audit trail: what was answered is in it, and nothing piles up while the store is away."""
 
 from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -15,13 +16,20 @@ logger = structlog.get_logger(__name__)
 
 MAX_WAITING = 5000
 BATCH = 64
+PATIENCE_SECONDS = 2.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 5.0
 _CLOSE_SECONDS = 3.0
 
 
+@dataclass(slots=True)
+class _Waiting:
+    entry: AuditEntry
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+
+
 class AuditWriter:
-    """Takes entries at once and writes them in order. ``run`` is a task of its owner.
+    """Takes entries and writes them in order. ``run`` is a task of its owner.
 
     While the store is away entries wait; past ``limit`` the newest are counted as lost and logged,
     so that a stopped store cannot fill the memory.
@@ -29,17 +37,26 @@ class AuditWriter:
 
     def __init__(self, trail: AuditTrail, *, limit: int = MAX_WAITING) -> None:
         self._trail = trail
-        self._waiting: asyncio.Queue[AuditEntry] = asyncio.Queue(limit)
-        self._batch: list[AuditEntry] = []
+        self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(limit)
+        self._batch: list[_Waiting] = []
         self.lost = 0
 
-    def write(self, entry: AuditEntry) -> None:
-        """Take an entry."""
+    async def write(self, entry: AuditEntry, *, patience_seconds: float = PATIENCE_SECONDS) -> bool:
+        """Take an entry, and return when it is durable, or when its caller has waited long enough.
+
+        Whether it is durable; one that is not yet is written when the store is there again, unless
+        this process ends before.
+        """
         if self._waiting.full():
             self.lost += 1
             logger.error("audit entry lost", **entry.model_dump())
-            return
-        self._waiting.put_nowait(entry)
+            return False
+        waiting = _Waiting(entry)
+        self._waiting.put_nowait(waiting)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_seconds):
+                await waiting.written.wait()
+        return waiting.written.is_set()
 
     async def run(self) -> None:
         """Write until cancelled."""
@@ -71,5 +88,5 @@ class AuditWriter:
 
     async def _flush(self) -> None:
         while self._batch:
-            await self._trail.append(self._batch[:1])
-            del self._batch[0]
+            await self._trail.append([self._batch[0].entry])
+            self._batch.pop(0).written.set()

@@ -63,7 +63,7 @@ class Ingress:
         own = await self.gateway.require(session_id, caller.user_id, admin=caller.is_admin)
         if not own and self.entries.is_new(caller.family, session_id):
             resource = f"session/{session_id}"
-            self.sign_in.note(caller.user_id, "session.entered", resource, visitor)
+            await self.sign_in.note(caller.user_id, "session.entered", resource, visitor)
 
     def snapshot(self) -> dict[str, Any]:
         """Return this replica's metrics."""

@@ -87,7 +87,7 @@ class SignIn:
         finally:
             looking.cancel()
         if user is None or user.disabled or not fits:
-            self._refuse(email, user, visitor)
+            await self._refuse(email, user, visitor)
             raise Unauthenticated(_REFUSED)
         tools.throttle.succeeded(email, visitor.address)
         try:
@@ -96,7 +96,7 @@ class SignIn:
             tools.metrics.signed_in(error.code)
             raise
         tools.metrics.signed_in("ok")
-        self.note(user.user_id, "login", f"session/{session.session_id}", visitor)
+        await self.note(user.user_id, "login", f"session/{session.session_id}", visitor)
         return pair, session
 
     async def refresh(self, presented: str) -> Pair:
@@ -125,13 +125,13 @@ class SignIn:
         for login in ending:
             await self._end(login)
         if user_id is not None:
-            self.note(user_id, "logout", f"user/{user_id}", visitor)
+            await self.note(user_id, "logout", f"user/{user_id}", visitor)
 
-    def note(
+    async def note(
         self, user_id: str | None, action: str, resource: str, visitor: Visitor, result: str = "ok"
     ) -> None:
-        """Write a line of the audit trail; costs the caller nothing."""
-        self._tools.audit.write(
+        """Write a line of the audit trail before anybody is answered; see ``AuditWriter.write``."""
+        await self._tools.audit.write(
             AuditEntry(
                 at=self._tools.clock.now(),
                 tenant_id=self._tools.tenant_id,
@@ -178,9 +178,9 @@ class SignIn:
         )
         return Pair(user, access, refresh_token, tools.access_ttl)
 
-    def _refuse(self, email: str, user: UserRecord | None, visitor: Visitor) -> None:
+    async def _refuse(self, email: str, user: UserRecord | None, visitor: Visitor) -> None:
         tools = self._tools
         tools.throttle.failed(email, visitor.address, tools.clock.monotonic())
         tools.metrics.signed_in("refused")
         resource = f"user/{user.user_id}" if user else "user"
-        self.note(user.user_id if user else None, "login", resource, visitor, "refused")
+        await self.note(user.user_id if user else None, "login", resource, visitor, "refused")

@@ -112,7 +112,7 @@ async def create_user(
         )
     )
     resource = f"user/{record.user_id}"
-    ingress.sign_in.note(admin.user_id, "user.create", resource, visitor)
+    await ingress.sign_in.note(admin.user_id, "user.create", resource, visitor)
     return User.of(record)
 
 
@@ -139,7 +139,7 @@ async def change_user(
         record = await users.set_disabled(user_id, disabled=body.disabled)
     ingress.identity.forget(user_id)
     changed = ",".join(sorted(body.model_fields_set))
-    ingress.sign_in.note(admin.user_id, f"user.change {changed}", f"user/{user_id}", visitor)
+    await ingress.sign_in.note(admin.user_id, f"user.change {changed}", f"user/{user_id}", visitor)
     return User.of(record)
 
 

@@ -125,7 +125,7 @@ async def end_session(
     with suppress(NotFound, SessionEnded):
         await ingress.gateway.call(session, "end", key, timeout_seconds=SLOW_SECONDS)
     ingress.gateway.forget(session)
-    ingress.sign_in.note(caller.user_id, "session.end", f"session/{session}", visitor)
+    await ingress.sign_in.note(caller.user_id, "session.end", f"session/{session}", visitor)
 
 
 @router.post("/sessions/{session_id}/hibernate", tags=["sessions"], responses=may_fail(401, 404))

@@ -121,6 +121,9 @@ class Crowd:
             result = await patiently(lambda: client.exec(login.session_id, ["echo", "new"]))
             assert result.stdout == "new\n"
             await patiently(lambda: _end(client, login.session_id))
+        # Answered is written: no line waits in a process that may be the next to die.
+        trail = {line.split(" ", 2)[2] for line in await patiently(self._read_trail)}
+        assert f"login session/{login.session_id}" in trail
 
     # ---- what was promised ----------------------------------------------------------------------
 

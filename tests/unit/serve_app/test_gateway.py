@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from typing import Any
 
@@ -360,9 +361,19 @@ def entry(number: int) -> AuditEntry:
 async def test_audit_entries_survive_an_outage_in_order_and_are_bounded():
     trail = FailingTrail(failures=1)
     writer = AuditWriter(trail, limit=10)
-    for number in range(12):
-        writer.write(entry(number))
+    durable = [await writer.write(entry(number), patience_seconds=0) for number in range(12)]
+    assert not any(durable)
     assert writer.lost == 2
     await writer.drain()  # the outage
     await writer.drain()
     assert [written.at for written in trail.written] == list(range(10))
+
+
+async def test_who_is_audited_is_answered_when_the_entry_is_durable():
+    trail = FailingTrail(failures=0)
+    writer = AuditWriter(trail)
+    running = asyncio.create_task(writer.run())
+    assert await writer.write(entry(1))
+    assert [written.at for written in trail.written] == [1]
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
