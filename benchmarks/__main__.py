@@ -7,7 +7,18 @@ import sys
 import traceback
 
 # In the order of the README's table.
-NAMES = ["bringup", "login", "echo", "api", "recovery", "claims", "memory", "launch", "store"]
+NAMES = [
+    "bringup",
+    "login",
+    "echo",
+    "api",
+    "recovery",
+    "claims",
+    "memory",
+    "launch",
+    "store",
+    "workspaces",
+]
 
 
 def main(names: list[str]) -> int:
