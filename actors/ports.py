@@ -375,6 +375,17 @@ class Journal(Protocol):
         ...
 
 
+class Archive(Protocol):
+    """The keeper of a node's workspaces, as a session uses it."""
+
+    async def flush(self, session_id: str) -> None:
+        """Return when all that is in the session's workspace is kept.
+
+        Raises Unavailable, DeadlineExceeded, StoreFull.
+        """
+        ...
+
+
 class JournalWatch(Protocol):
     """The node's journal, as those see it who start containers."""
 
@@ -423,6 +434,7 @@ class Services:
     ledger: Ledger
     journal: Journal
     journal_watch: JournalWatch
+    archive: Archive
     runtime: ContainerRuntime
     codi: CodiClient
     clock: Clock

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 CODI_SECONDS = 5.0
 STOP_SLACK_SECONDS = 10.0
+FLUSH_SECONDS = 3.0
 WORKSPACE_SECONDS = 60.0
 
 
@@ -221,8 +222,16 @@ class SessionWork:
     # ---- stopping -------------------------------------------------------------------------------
 
     async def stop(self, command: messages.Stop) -> messages.Event:
-        """Stop the session's container and forget its record."""
+        """Stop the session's container and forget its record; what is in its workspace is kept first.
+
+        When that cannot be, the directory still has it, and the next container's follower looks.
+        """
         if not command.forced:
+            try:
+                flush = self._services.archive.flush(self._writer.record.session_id)
+                await within(FLUSH_SECONDS, "last look at the workspace", flush)
+            except (CoditectError, OSError) as error:
+                logger.warning("session %s: %s", self._writer.record.session_id, error)
             try:
                 await self._remove_container(
                     command.container_id, command.handle, self._services.settings.stop_grace

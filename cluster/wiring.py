@@ -20,6 +20,7 @@ from actors.idleness import IdleRules, Signal
 from actors.journal_actor import RayJournalWatch
 from actors.ports import ActorSettings, ContainerRuntime, Services
 from actors.supervisor_actor import ActorBlueprint, SupervisorActor
+from cluster.archive.ray_archive import RayArchive
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
@@ -55,6 +56,7 @@ class NodeWiring:
             ledger=StoreLedger(engine, self.settings.tenant, clock),
             journal=self.journal(engine),
             journal_watch=RayJournalWatch(directory, names.journal_actor(self.node_id)),
+            archive=RayArchive(directory, names.archive_actor(self.node_id)),
             runtime=self.runtime(),
             codi=CodiControl(),
             clock=clock,

@@ -28,6 +28,10 @@ class ArchiveActor:
         """Take paths of a workspace in at once; see ``Archiver.save``. Idempotent by ``answer``."""
         return await (await self._ready()).save(session_id, paths, answer)
 
+    async def flush(self, session_id: str) -> None:
+        """Return when all that is in a workspace is kept; see ``Archiver.flush``."""
+        await (await self._ready()).flush(session_id)
+
     async def restoring(self, session_id: str) -> int:
         """Return how many paths of a workspace are yet to be put back."""
         return (await self._ready()).restoring(session_id)

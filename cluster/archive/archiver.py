@@ -99,6 +99,17 @@ class Archiver:
                 last = error
         raise Unavailable("the container", str(last))
 
+    async def flush(self, session_id: str) -> None:
+        """Return when all that was in a session's workspace at the call is kept.
+
+        A session without a container has nothing to be kept. Raises as ``save`` does.
+        """
+        try:
+            follower = await self._follower_of(session_id)
+        except NotFound:
+            return
+        await follower.flush()
+
     def restoring(self, session_id: str) -> int:
         """Return how many paths of a workspace are yet to be put back."""
         return sum(
@@ -118,12 +129,12 @@ class Archiver:
             "paths_gone_total": counted.gone,
             "paths_restored_total": counted.restored,
             "paths_unreadable_total": counted.unreadable,
-            "archive_read_bytes_total": counted.read_bytes,
-            "archive_new_bytes_total": counted.new_bytes,
-            "workspace_saves_total": counted.saves,
-            "workspace_save_seconds": counted.save_seconds.snapshot(),
-            "archive_round_seconds": counted.round_seconds.snapshot(),
-            "archive_failures_total": self._failures + self._tasks.failures,
+            "read_bytes_total": counted.read_bytes,
+            "new_bytes_total": counted.new_bytes,
+            "saves_total": counted.saves,
+            "save_seconds": counted.save_seconds.snapshot(),
+            "round_seconds": counted.round_seconds.snapshot(),
+            "failures_total": self._failures + self._tasks.failures,
         } | self._collector.stats()
 
     def _follow(self, record: ContainerRecord) -> None:

@@ -114,8 +114,11 @@ class Follower:
             wait = 0.0 if at_once else WAIT_SECONDS
             answer = await tools.client.changes(self.route, follower, cursor, wait)
             if self._incarnation is None:
-                self._incarnation = str(answer["incarnation"])
-                await self._begin_restore()
+                incarnation = str(answer["incarnation"])
+                # The plan first: as long as it is not known whether a directory is complete, nothing
+                # that is missing in it may count as deleted.
+                self._restorer = await self._planned_restore(incarnation)
+                self._incarnation = incarnation
             began = tools.clock.monotonic()
             if answer["items"] or answer["trees"]:
                 async with tools.gate:
@@ -285,6 +288,12 @@ class Follower:
                 return version
         raise DeadlineExceeded("save: the file changes all the time", float(TRIES))
 
+    async def flush(self) -> None:
+        """Return when all that is in the workspace is kept; while it is being put back, all that changed."""
+        if self._incarnation is None:
+            raise Unavailable("the archive", "the workspace is not followed yet")
+        await self._round([], ["."])
+
     async def _commit_save(
         self,
         taken: Taken,
@@ -311,22 +320,15 @@ class Follower:
 
     # ---- restoring ------------------------------------------------------------------------------
 
-    async def _begin_restore(self) -> None:
-        """Put back what the directory lacks, if it is not the one that has everything."""
-        assert self._incarnation is not None
-        if self._head.incarnation == self._incarnation:
-            return
-        if self._head.version > 0:
-            tools = self._tools
-            self._restorer = Restorer(
-                tools.client, tools.blobs, self.fence.workspace_id, self._locate
-            )
-            await self._restorer.plan(self._children)
-            logger.info(
-                "workspace %s is being restored: %d paths",
-                self.fence.workspace_id,
-                len(self._restorer.missing),
-            )
+    async def _planned_restore(self, incarnation: str) -> Restorer | None:
+        """Return what puts back what the directory lacks; None if it is the one that has everything."""
+        if self._head.incarnation == incarnation or self._head.version == 0:
+            return None
+        tools, workspace_id = self._tools, self.fence.workspace_id
+        restorer = Restorer(tools.client, tools.blobs, workspace_id, self._locate)
+        await restorer.plan(self._children)
+        logger.info("workspace %s: %d paths to restore", workspace_id, len(restorer.missing))
+        return restorer
 
     async def _restore_some(self) -> bool:
         """Put the next files back; true when nothing is left to be put."""

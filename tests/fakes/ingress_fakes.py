@@ -432,11 +432,13 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     runtime = ProcessRuntime(directory / "workspaces", bundle(stage))
     journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback)
     journalist = LocalJournalist()
+    archive = LocalArchive(settings, engine)
     services = Services(
         settings=actor_settings(settings, NODE),
         ledger=ledger,
         journal=journal,
         journal_watch=journalist,
+        archive=archive,
         runtime=runtime,
         codi=CodiControl(),
         clock=clock,
@@ -448,7 +450,6 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     actors.objects[names.pool_actor(NODE)] = pool
     actors.objects[names.health_checker_actor(NODE)] = pool
     actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
-    archive = LocalArchive(settings, engine)
     actors.objects[names.archive_actor(NODE)] = archive
     users = UserStore(engine, settings.tenant)
     deps = Dependencies(

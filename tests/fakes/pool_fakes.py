@@ -347,12 +347,20 @@ def services(
         ledger=ledger,
         journal=journal,
         journal_watch=ListeningJournal(),
+        archive=IdleArchive(),
         runtime=runtime,
         codi=codi,
         clock=clock,
         new_id=lambda prefix: f"{prefix}-{generation:02}-{next(numbers):04}",
         new_secret=lambda: "secret",
     )
+
+
+class IdleArchive:
+    """Implements ``Archive``: there is never anything to be kept."""
+
+    async def flush(self, session_id: str) -> None:
+        return None
 
 
 async def settle(turns: int = 50) -> None:

@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Fenced, StoreFull
+from actors.errors import Fenced, StoreFull, Unavailable
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
+from cluster.archive.restorer import Restorer
 from cluster.codi.bundle import Limits
 from cluster.store.entries import Kind
 from tests.support.archive import follower_of, kept_workspace
@@ -259,3 +260,32 @@ async def test_versions_that_are_no_longer_kept_are_collected_with_their_packs(k
     (kept.files / "f").write_bytes(contents[0])
     await kept.follower.save([b"f"])
     assert await kept.content((await kept.state())["f"]) == contents[0]
+
+
+async def test_nothing_counts_as_deleted_before_the_restore_is_planned(
+    tmp_path, stage, monkeypatch
+):
+    async with kept_workspace(tmp_path / "k", stage) as kept:
+        (kept.files / "f").write_bytes(b"1")
+        async with kept.following():
+            await kept.until(lambda s: "f" in s)
+    planned = Restorer.plan
+
+    async def failing(*_):
+        raise Unavailable("store", "for a moment")
+
+    async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
+        monkeypatch.setattr(Restorer, "plan", failing)
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await kept.follower.follow()
+            with pytest.raises(Unavailable):
+                await kept.follower.flush()
+        assert set(await kept.state()) == {"f"}
+        monkeypatch.setattr(Restorer, "plan", planned)
+        async with kept.following():
+            await kept.until_complete("i-2")
+        assert (kept.files / "f").read_bytes() == b"1"
+        (kept.files / "g").write_bytes(b"2")
+        await kept.follower.flush()
+        assert set(await kept.state()) == {"f", "g"}
