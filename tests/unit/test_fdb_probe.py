@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
 from cluster import fdb_probe, settings
 from tests.fakes.engines import CLUSTER_VARIABLE
+from tests.support.fdb_process import FdbProcess
 
 
-def chosen(cluster_file: str | Path) -> settings.Settings:
+def chosen(cluster_file: str | Path, **more: str) -> settings.Settings:
     return settings.load(
-        {"store": "foundationdb", "store_fdb_cluster_file": str(cluster_file)},
+        {"store": "foundationdb", "store_fdb_cluster_file": str(cluster_file), **more},
         environment={},
         directory=Path.cwd(),
     )
@@ -40,3 +43,41 @@ def test_a_cluster_that_answers_is_well():
     if not named:
         pytest.skip(f"{CLUSTER_VARIABLE} does not name a FoundationDB cluster file")
     assert fdb_probe.failure(chosen(named)) is None
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    """A certificate of its own authority, for somebody called ``test``, and its key."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes the certificate, is not on the PATH")
+    made, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    arguments = ["-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=test"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *arguments, "-keyout", str(key), "-out", str(made)],
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    return made, key
+
+
+@pytest.mark.fdb
+def test_tls_lets_in_who_has_the_certificate_and_only_trusts_who_is_named(tmp_path, certificate):
+    made, key = certificate
+    server = FdbProcess(tmp_path, certificate=made, key=key)
+    tls = {
+        "store_fdb_tls_certificate": str(made),
+        "store_fdb_tls_key": str(key),
+        "store_fdb_tls_ca": str(made),
+    }
+
+    def failure(**more: str) -> str | None:
+        return fdb_probe.failure(chosen(server.cluster_file, **more))
+
+    try:
+        server.create()
+        assert failure(**tls, store_fdb_tls_verify_peers="S.CN=test") is None
+        assert "does not answer" in (failure(**tls, store_fdb_tls_verify_peers="S.CN=other") or "")
+        assert "does not answer" in (failure() or "")
+    finally:
+        server.kill()
