@@ -15,7 +15,7 @@ from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.ledger import MemoryLedger
 
-LEDGERS = ("memory", "lmdb")
+LEDGERS = ("memory", "lmdb", "lmdb_faulty", "fdb_double_faulty")
 ALL_LEDGERS = ("memory", *CALLERS_ENGINES)
 
 

@@ -236,7 +236,11 @@ async def test_launch_failures_end_in_failed_and_an_attach_leaves_it(bench):
     with pytest.raises(LaunchFailed, match="this runtime fails"):
         await runner.route("s1")
     await committed(bench, phase=P.FAILED, failure="launch_failed: " + (await _failure(runner)))
-    assert await bench.ledger.containers() == []
+
+    async def removed() -> bool:
+        return await bench.ledger.containers() == []
+
+    await eventually(removed)
     await runner.attach("s1", "browser")
     assert (await runner.route("s1")).session_id == "s1"
 

@@ -9,16 +9,16 @@ from cluster.store import saves
 from cluster.store.keyspace import Keyspace
 from cluster.store.saves import LEASE_SECONDS, Answer, Turn
 from cluster.store.transaction import transact
-from tests.fakes.engines import opened_engine
+from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 
 KEYS = Keyspace("t")
 KEY = saves.place_of("s", "k")
 NO_UTF8 = "a\udcff"
 
 
-@pytest.fixture
-async def ask(tmp_path):
-    async with opened_engine("lmdb", tmp_path) as engine:
+@pytest.fixture(params=CALLERS_ENGINES)
+async def ask(request, tmp_path):
+    async with opened_engine(request.param, tmp_path) as engine:
 
         async def run(work, *arguments):
             return await transact(engine, work, KEYS, *arguments)
