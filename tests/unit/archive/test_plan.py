@@ -1,0 +1,132 @@
+"""What a look at a workspace means, and the stored forms of what is found."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from actors.errors import StoreFailed, Unavailable
+from cluster.archive import packs, plan
+from cluster.archive.chunk_reader import WINDOW_BYTES, windows
+from cluster.store.entries import ChunkRef, Entry, Kind, decode, encode, join, place
+from cluster.store.manifests import Inline, Packed
+
+FILE = ["f", 0o644, 3, 10, 20, 7, None]
+ENTRY = Entry(Kind.FILE, 0o644, 3, 10, 20, 7)
+
+
+def test_an_item_becomes_an_entry_and_one_that_is_hidden_nothing():
+    assert plan.seen(["a", *FILE]) == plan.Seen(b"a", ENTRY)
+    assert plan.seen(["a", *FILE], b"d/e") == plan.Seen(b"d/e/a", ENTRY)
+    assert plan.seen(["a"]) == plan.Seen(b"a", None)
+    assert plan.seen(["a", "x"]) is None
+    assert plan.seen(["a", "o", 0o600, 0, 1, 2, 3, None]) == plan.Seen(b"a", None)
+    link = plan.seen(["l", "l", 0o777, 0, 1, 2, 3, "caf\udce9"])
+    assert link is not None
+    assert link.entry is not None
+    assert link.entry.target == b"caf\xe9"
+
+
+@pytest.mark.parametrize("item", [[], ["a", "f"], ["a", "q", 1], ["a", "f", 1, 2, 3]])
+def test_what_cannot_be_is_refused(item):
+    with pytest.raises(Unavailable):
+        plan.seen(item)
+
+
+def test_a_listing_says_what_to_read_what_is_gone_and_where_to_go_on():
+    known = {
+        b"same": ENTRY,
+        b"changed": Entry(Kind.FILE, 0o644, 3, 11, 20, 7),
+        b"gone": ENTRY,
+        b"sub": Entry(Kind.DIRECTORY, 0o755),
+        b"hidden": ENTRY,
+    }
+    items = [
+        ["same", *FILE],
+        ["changed", *FILE],
+        ["new", *FILE],
+        ["sub", "d", 0o755, 0, 5, 6, 9, None],
+        ["hidden", "x"],
+    ]
+    found = plan.of_listing(b"d", items, known)
+    assert found.read == [b"d/changed", b"d/new"]
+    assert found.gone == [b"d/gone"]
+    assert found.inside == [b"d/sub"]
+
+
+def test_the_most_recently_used_comes_first():
+    entries = [(b"old", Entry(Kind.FILE, modified_ns=1)), (b"new", Entry(Kind.FILE, modified_ns=2))]
+    assert [path for path, _ in plan.restore_order(entries)] == [b"new", b"old"]
+    assert plan.ancestors(b"a/b/c") == [b"a", b"a/b"]
+    assert plan.ancestors(b"a") == []
+
+
+chunks = st.lists(st.builds(ChunkRef, st.binary(min_size=32, max_size=32), st.integers(0, 1 << 22)))
+
+
+@given(
+    st.builds(
+        Entry,
+        st.sampled_from(Kind),
+        st.integers(0, 0o7777),
+        st.integers(0, 1 << 60),
+        st.integers(-(1 << 62), 1 << 62),
+        st.integers(-(1 << 62), 1 << 62),
+        st.integers(0, (1 << 64) - 1),
+        st.binary(max_size=4096),
+        chunks.map(tuple),
+    )
+)
+def test_an_entry_is_read_as_it_was_written(entry):
+    assert decode(encode(entry)) == entry
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x02" + bytes(60), encode(ENTRY)[:-1], encode(ENTRY) + b"x"]
+)
+def test_an_entry_that_does_not_parse_is_said(data):
+    with pytest.raises(StoreFailed):
+        decode(data)
+
+
+def test_a_place_fits_the_embedded_stores_keys():
+    directory, name = place(b"d" * 255 + b"/" + b"e" * 255 + b"/" + b"n" * 255)
+    assert len(directory) == 16
+    assert name == b"n" * 255
+    assert join(b"", b"a") == b"a"
+    assert join(b"d", b"a") == b"d/a"
+
+
+@pytest.mark.parametrize("size", [10, packs.INLINE_BYTES + 1])
+def test_chunks_come_out_of_a_batch_as_they_went_in(size):
+    data = {
+        packs.name_of(d): d
+        for d in (bytes(100), b"x" * size, bytes(range(200)) * (size // 200 + 1))
+    }
+    batch = packs.Batch("p")
+    for name, content in data.items():
+        batch.add(name, b"\x00" + content)
+        batch.add(name, b"\x00" + content)
+    places, pack = batch.sealed()
+    for name, content in data.items():
+        at = places[name]
+        stored = at.data if isinstance(at, Inline) else pack[at.offset : at.offset + at.size]
+        assert packs.unpack(stored, name) == content
+    assert all(isinstance(at, Packed) for at in places.values()) is (size > packs.INLINE_BYTES)
+
+
+def test_a_damaged_chunk_is_refused():
+    name, stored = packs.name_of(b"a" * 1000), packs.pack(b"a" * 1000)
+    assert packs.unpack(stored, name) == b"a" * 1000
+    for damaged in (stored[:-3], stored[:1] + b"\x00" + stored[2:], packs.pack(b"b" * 1000)):
+        with pytest.raises(Unavailable):
+            packs.unpack(damaged, name)
+
+
+def test_reading_ahead_is_bounded():
+    refs = [ChunkRef(b"", 3 << 20)] * 10
+    divided = windows(refs)
+    assert [ref for part in divided for ref in part] == refs
+    assert all(sum(ref.size for ref in part) <= WINDOW_BYTES for part in divided)
+    assert windows([]) == []
