@@ -19,7 +19,7 @@ import ray
 from actors import names
 from actors.directory import ActorDirectory
 from actors.errors import ActorGone, CoditectError, NotBound, PreconditionFailed, Unavailable
-from actors.records import Opened, Route, SessionPhase, SessionRecord, TerminalMark
+from actors.records import Opened, Route, SessionPhase, SessionRecord
 from cluster.settings import Settings
 from cluster.wiring import NodeWiring, make_supervisor
 from tests.support.waiting import wait_until
@@ -126,8 +126,8 @@ class Node:
                     record = await self.ledger.session(opened.session_id)
                     actor_id = record.owner_actor_id if record else None
 
-    async def route(self, opened: Opened, newer_than: int = 0, seen: Any = None) -> Route:
-        route: Route = await self.call(opened, "route", newer_than, seen, 25.0)
+    async def route(self, opened: Opened, newer_than: int = 0) -> Route:
+        route: Route = await self.call(opened, "route", newer_than, 25.0)
         return route
 
     async def handle(self, container_id: str) -> Any:
@@ -170,8 +170,7 @@ async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
         handle = await node.handle(before.container_id)
         began = time.perf_counter()
         kill_container(handle)
-        seen = {"main": TerminalMark(end_offset=77, cwd="/workspace")}
-        after = await node.route(opened, before.epoch, seen)
+        after = await node.route(opened, before.epoch)
         took.append(time.perf_counter() - began)
         assert after.container_id != before.container_id
         replaced = await node.handle(after.container_id)
