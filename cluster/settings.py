@@ -91,6 +91,11 @@ class Settings(BaseModel):
     store_fdb_tls_verify_peers: str | None = Field(
         None, description="what FoundationDB's certificates must say, e.g. Check.Valid=1"
     )
+    store_fdb_backup_url: str | None = Field(
+        None,
+        description="where FoundationDB's own backups go, file://… or blobstore://…; {id} becomes the"
+        " backup's",
+    )
     runtime: RuntimeName = Field(RuntimeName.SANDBOX, description="sandbox or cloud_run")
     workspace_image: str = Field("coditect/workspace:latest", description="image of a workspace")
 
@@ -120,6 +125,14 @@ class Settings(BaseModel):
     history_versions: int = Field(
         100, ge=1, description="newest versions of a workspace that are kept however old they are"
     )
+
+    # Backups
+    backup_place: str | None = Field(
+        None,
+        description="where backups are kept: a directory, gs://… or s3://…; below data_dir when absent",
+    )
+    backup_interval: float = Field(21_600.0, ge=0, description="time between backups; 0 makes none")
+    backup_keep: int = Field(28, ge=1, description="newest backups that are kept")
 
     # Pools
     pool_size: int = Field(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -25,6 +25,7 @@ from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
+from cluster.places import backup_place, chunk_store
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings, StoreName
@@ -35,6 +36,7 @@ from cluster.store.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 
 STORE_CONCURRENCY = 5000
+STORE_COPY_SECONDS = 3600.0
 ARCHIVE_CONCURRENCY = 1000
 ROUNDS_AT_ONCE = 8
 
@@ -183,14 +185,60 @@ def engine_maker(settings: Settings) -> Callable[[], Any]:
     return partial(make_lmdb_engine, settings.data_dir / "store", settings.store_map_size)
 
 
-def chunk_store(settings: Settings) -> str:
-    """Return where the chunks of workspaces are."""
-    return settings.chunk_store or str(settings.data_dir / "chunks")
-
-
 async def make_archiver(wiring: NodeWiring) -> Any:
     """Make what the ArchiveActor runs; called in its process."""
     return archiver(wiring.settings, wiring.engine(ActorDirectory()), wiring.node_id)
+
+
+async def make_backup_keeper(wiring: NodeWiring) -> Any:
+    """Make what makes backups; called in the ArchiveActor's process."""
+    directory = ActorDirectory()
+    store = names.store_actor(wiring.node_id)
+
+    async def copy(place: Path) -> None:
+        await directory.call(store, "copy", str(place), timeout_seconds=STORE_COPY_SECONDS)
+
+    return backup_keeper(wiring.settings, wiring.engine(directory), wiring.node_id, copy)
+
+
+def backup_keeper(
+    settings: Settings, engine: Engine, node_id: str, copy: Callable[[Path], Awaitable[None]]
+) -> Any:
+    """Return what makes backups of a server; ``copy`` writes its embedded store into a directory."""
+    from cluster.archive.blobs import open_blobs  # noqa: PLC0415 - only this process needs it
+    from cluster.backup import moments  # noqa: PLC0415
+    from cluster.backup.catalog import Catalog  # noqa: PLC0415
+    from cluster.backup.keeper import BackupKeeper  # noqa: PLC0415
+    from cluster.backup.maker import BackupMaker, BackupTools  # noqa: PLC0415
+
+    frozen: moments.EmbeddedMoments | moments.FdbMoments = moments.EmbeddedMoments(
+        copy, settings.store_map_size
+    )
+    if settings.store is StoreName.FOUNDATIONDB:
+        url = (
+            settings.store_fdb_backup_url
+            or f"file://{settings.data_dir.resolve()}/fdb-backup/{{id}}"
+        )
+        frozen = moments.FdbMoments(engine, settings.store_fdb_cluster_file, url, moments.run_tool)
+    clock, place = SystemClock(), open_blobs(backup_place(settings))
+    tools = BackupTools(
+        engine=engine,
+        tenant_id=settings.tenant,
+        node_id=node_id,
+        chunks=open_blobs(chunk_store(settings)),
+        place=place,
+        freeze=frozen.freeze,
+        scratch=settings.data_dir / "run" / "backup",
+        clock=clock,
+        new_id=new_id,
+    )
+    return BackupKeeper(
+        BackupMaker(tools),
+        Catalog(place),
+        clock,
+        interval=settings.backup_interval,
+        keep=settings.backup_keep,
+    )
 
 
 def archiver(settings: Settings, engine: Engine, node_id: str) -> Any:
@@ -252,7 +300,8 @@ def _make_health(wiring: NodeWiring, name: str, pool: str) -> Any:
 def _make_archive(wiring: NodeWiring, name: str) -> Any:
     from cluster.archive.archive_actor import ArchiveActor  # noqa: PLC0415
 
-    return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, partial(make_archiver, wiring))
+    makers = partial(make_archiver, wiring), partial(make_backup_keeper, wiring)
+    return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
 
 
 def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> Any:

@@ -12,6 +12,7 @@ import httpx
 
 from coditect.errors import ConnectionFailed, Unauthorized, from_problem
 from coditect.models import (
+    Backups,
     ExecResult,
     FileVersion,
     Idle,
@@ -103,6 +104,15 @@ class AsyncClient:
         """Return what operators see of the whole server (administrators only)."""
         body: dict[str, Any] = (await self._request("GET", "/api/admin/overview")).json()
         return body
+
+    async def backups(self) -> Backups:
+        """Return the backups of the server, and what is being made (administrators only)."""
+        return Backups.from_json((await self._request("GET", "/api/admin/backups")).json())
+
+    async def start_backup(self) -> Backups:
+        """Have a backup of the server made, unless one is (administrators only)."""
+        answer = await self._request("POST", "/api/admin/backups", key=_new_key())
+        return Backups.from_json(answer.json())
 
     async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the newest lines of the audit trail, newest first (administrators only)."""

@@ -136,6 +136,41 @@ class TerminalInfo(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class Backup(FromJson):
+    """A backup of a server; times are Unix seconds, ``size`` bytes. ``damaged`` says why it is none."""
+
+    backup_id: str
+    created_at: float | None = None
+    finished_at: float | None = None
+    sessions: int = 0
+    users: int = 0
+    packs: int = 0
+    size: int = 0
+    copied_bytes: int = 0
+    damaged: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backups(FromJson):
+    """The backups of a server, the newest first, and the one that is being made."""
+
+    running: bool
+    progress: str
+    error: str | None
+    backups: tuple[Backup, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Backups:
+        """Build from the server's JSON."""
+        return cls(
+            running=bool(value["running"]),
+            progress=str(value["progress"]),
+            error=value["error"],
+            backups=tuple(Backup.from_json(item) for item in value["backups"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class User(FromJson):
     """A user account."""
 

@@ -11,6 +11,7 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from coditect.client import DEFAULT_TIMEOUT_SECONDS, AsyncClient
 from coditect.models import (
+    Backups,
     ExecResult,
     FileVersion,
     Idle,
@@ -93,6 +94,14 @@ class Client:
     def overview(self) -> dict[str, Any]:
         """Return what operators see of the whole server (administrators only)."""
         return self._call(self._client.overview)
+
+    def backups(self) -> Backups:
+        """Return the backups of the server, and what is being made (administrators only)."""
+        return self._call(self._client.backups)
+
+    def start_backup(self) -> Backups:
+        """Have a backup of the server made, unless one is (administrators only)."""
+        return self._call(self._client.start_backup)
 
     def audit(self, limit: int = 100) -> list[dict[str, Any]]:
         """Return the newest lines of the audit trail, newest first (administrators only)."""

@@ -16,7 +16,7 @@ from serve_app.dependencies import Dependencies
 from serve_app.ingress import running
 from serve_app.metrics import IngressMetrics
 from serve_app.middleware import BodyLimit, Observed, SafeHeaders
-from serve_app.routes import admin, auth, sessions, sockets, terminals, versions, work
+from serve_app.routes import admin, auth, backups, sessions, sockets, terminals, versions, work
 
 VERSION = "0.1.0"
 DESCRIPTION = """\
@@ -89,7 +89,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     answers.install(app)
     sockets.install(app)
     session_parts = (sessions.router, work.router, versions.router, terminals.router)
-    for part in (auth.router, *session_parts, admin.router):
+    for part in (auth.router, *session_parts, admin.router, backups.router):
         app.include_router(part)
     pages.install(app, static)
     _describe(app)

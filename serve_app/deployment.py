@@ -16,13 +16,14 @@ from cluster.archive.library import Library
 from cluster.clock import SystemClock
 from cluster.codi.client import HttpCodiClient
 from cluster.identifiers import new_id
+from cluster.places import chunk_store
 from cluster.store.audit import AuditLog
 from cluster.store.ledger import StoreLedger
 from cluster.store.server_keys import KeyStore
 from cluster.store.tickets import TicketStore
 from cluster.store.tokens import TokenStore
 from cluster.store.users import UserStore
-from cluster.wiring import NodeWiring, chunk_store
+from cluster.wiring import NodeWiring
 from serve_app import logs
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies

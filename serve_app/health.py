@@ -77,6 +77,7 @@ def components(deps: Dependencies) -> list[Component]:
         Component("supervisor", vital=True, ask=actor(names.SUPERVISOR)),
         Component("pool", vital=True, ask=actor(names.pool_actor(node))),
         Component("health_checker", vital=False, ask=actor(names.health_checker_actor(node))),
+        Component("journal", vital=True, ask=actor(names.journal_actor(node))),
         Component("archive", vital=False, ask=actor(names.archive_actor(node))),
         Component("gcs", vital=False, ask=gcs),
         Component("serve", vital=True, ask=serve),

@@ -438,6 +438,29 @@ class ServerHealth(BaseModel):
     components: dict[str, ComponentHealth]
 
 
+class BackupInfo(BaseModel):
+    """A backup of the whole server. ``size`` is all that it needs, ``copied_bytes`` what it added."""
+
+    backup_id: str
+    created_at: float | None = None
+    finished_at: float | None = None
+    sessions: int = 0
+    users: int = 0
+    packs: int = 0
+    size: int = 0
+    copied_bytes: int = 0
+    damaged: str | None = None
+
+
+class Backups(BaseModel):
+    """The backups, the newest first; ``error`` is why the last one that was begun is none."""
+
+    running: bool
+    progress: str
+    error: str | None
+    backups: list[BackupInfo]
+
+
 class AuditLine(BaseModel):
     """A line of the audit trail."""
 

@@ -6,22 +6,27 @@ container for everything, compares, and goes on.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.process import Life
 from cluster.archive.archiver import Archiver
+from cluster.backup.keeper import BackupKeeper
 from cluster.store.saves import Answer
 
 MakeArchiver = Callable[[], Awaitable[Archiver]]
+MakeBackups = Callable[[], Awaitable[BackupKeeper]]
 
 
 class ArchiveActor:
     """Keeps the workspaces of a node's containers. ``make`` is called in the actor's own process."""
 
-    def __init__(self, make: MakeArchiver) -> None:
+    def __init__(self, make: MakeArchiver, make_backups: MakeBackups) -> None:
         self._make = make
+        self._make_backups = make_backups
         self._archiver: Archiver | None = None
+        self._backups: BackupKeeper | None = None
         self._life = Life(self._run)
 
     async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> int:
@@ -36,9 +41,23 @@ class ArchiveActor:
         """Return how many paths of a workspace are yet to be put back."""
         return (await self._ready()).restoring(session_id)
 
+    async def start_backup(self) -> None:
+        """Have a backup made, unless one is."""
+        await self._ready()
+        assert self._backups is not None
+        self._backups.start()
+
+    async def backups(self) -> dict[str, Any]:
+        """Return the backups and what is being made; see ``BackupKeeper.state``."""
+        await self._ready()
+        assert self._backups is not None
+        return await self._backups.state()
+
     async def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions."""
-        return (await self._ready()).stats()
+        archiver = await self._ready()
+        assert self._backups is not None
+        return archiver.stats() | self._backups.stats()
 
     async def ping(self) -> dict[str, Any]:
         """Say that this process lives."""
@@ -51,8 +70,11 @@ class ArchiveActor:
 
     async def _run(self) -> None:
         self._archiver = archiver = await self._make()
+        self._backups = backups = await self._make_backups()
         self._life.is_ready()
         try:
-            await archiver.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(archiver.run(), name="archiver")
+                group.create_task(backups.run(), name="backups")
         finally:
             await archiver.close()

@@ -38,6 +38,10 @@ class Blobs(Protocol):
         """Return parts of an object, each by offset and size. Raises NotFound, Unavailable."""
         ...
 
+    async def read(self, name: str) -> bytes:
+        """Return an object. Raises NotFound, Unavailable."""
+        ...
+
     async def delete(self, name: str) -> None:
         """Remove an object. Idempotent."""
         ...
@@ -74,6 +78,10 @@ class DirectoryBlobs:
     async def get(self, name: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """Read parts of a file."""
         return await asyncio.to_thread(self._get, name, spans)
+
+    async def read(self, name: str) -> bytes:
+        """Read a file."""
+        return await asyncio.to_thread(self._read, name)
 
     async def delete(self, name: str) -> None:
         """Remove a file."""
@@ -121,14 +129,26 @@ class DirectoryBlobs:
             raise Unavailable("chunk store", f"pack {name} is shorter than it was")
         return parts
 
+    def _read(self, name: str) -> bytes:
+        try:
+            return self._path(name).read_bytes()
+        except FileNotFoundError:
+            raise NotFound("pack", name) from None
+        except OSError as error:
+            raise _translated(error) from error
+
     @staticmethod
     def _listing(directory: Path) -> dict[str, float]:
         found: dict[str, float] = {}
         now = time.time()
-        with contextlib.suppress(FileNotFoundError):
+        try:
             for entry in os.scandir(directory):
                 with contextlib.suppress(FileNotFoundError):
                     found[entry.name] = now - entry.stat().st_mtime
+        except FileNotFoundError:
+            return {}
+        except OSError as error:
+            raise _translated(error) from error
         return found
 
     @staticmethod
@@ -166,6 +186,11 @@ class BucketBlobs:
             lengths=[size for _, size in spans],
         )
         return [bytes(part) for part in await self._call(name, reading)]
+
+    async def read(self, name: str) -> bytes:
+        """Download an object."""
+        answer = await self._call(name, self._obstore.get_async(self._store, _checked(name)))
+        return bytes(await self._call(name, answer.bytes_async()))
 
     async def delete(self, name: str) -> None:
         """Remove an object."""

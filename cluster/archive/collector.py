@@ -15,7 +15,7 @@ from typing import Any
 from actors.errors import CoditectError
 from actors.ports import Clock
 from cluster.archive.blobs import Blobs
-from cluster.store import manifests
+from cluster.store import backup_holds, manifests
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import transact
@@ -82,6 +82,8 @@ class Collector:
             await self.prune(workspace_id)
             await self._remove_dead_packs(workspace_id)
         dead = await transact(self._engine, manifests.dead_workspaces, self._keys)
+        if await self._held():
+            return
         for workspace_id in dead:
             await self._blobs.delete_group(workspace_id)
             await transact(self._engine, manifests.forget_workspace, self._keys, workspace_id)
@@ -112,12 +114,19 @@ class Collector:
 
     async def _remove_dead_packs(self, workspace_id: str) -> None:
         packs = await transact(self._engine, manifests.dead_packs, self._keys, workspace_id)
+        if packs and await self._held():
+            return
         for pack in packs:
             await self._blobs.delete(f"{workspace_id}/{pack}")
             self._removed += 1
         if packs:
             forget = manifests.forget_packs
             await transact(self._engine, forget, self._keys, workspace_id, packs)
+
+    async def _held(self) -> bool:
+        """Whether a backup may need what is dead. Asked behind the look for it: see ``backup_holds``."""
+        held = backup_holds.held
+        return await transact(self._engine, held, self._keys, self._clock.now())
 
     async def _workspaces(self) -> AsyncIterator[str]:
         after: str | None = None

@@ -19,6 +19,7 @@
     (tenant, "dead_workspaces", workspace_id)              empty; all of its packs are to be removed
     (tenant, "terminals", session_id, name)                TerminalRecord
     (tenant, "journal", session_id, name, offset)          output bytes from this offset on
+    (tenant, "backup_hold")                                {id, expires_at} of a backup under way
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address case-folded
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
@@ -95,6 +96,7 @@ class Keyspace:
         self.dead_workspaces = Directory(tenant_id, "dead_workspaces")
         self.terminals = Directory(tenant_id, "terminals")
         self.journal = Directory(tenant_id, "journal")
+        self.backup_hold = Directory(tenant_id, "backup_hold")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")

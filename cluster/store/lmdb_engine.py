@@ -27,7 +27,7 @@ from typing import Any
 
 import lmdb
 
-from actors.errors import Busy, StoreFailed, TransactionTooOld, Unavailable
+from actors.errors import Busy, StoreFailed, StoreFull, TransactionTooOld, Unavailable
 from actors.statistics import Histogram
 from cluster.store.committer import Committer, Outcome, seek
 from cluster.store.engine import MAX_AGE_SECONDS, MAX_KEY, Commit, KeyRange, Pairs, Values
@@ -147,6 +147,18 @@ class LmdbEngine:
         except asyncio.QueueFull:
             raise Busy("store commits", 1.0) from None
         return await future
+
+    async def copy(self, directory: Path) -> None:
+        """Write the store as of this moment into an empty directory, without unused pages.
+
+        Reads and commits go on. Raises StoreFull, Unavailable.
+        """
+        try:
+            await asyncio.to_thread(self._env.copy, str(directory), compact=True)
+        except lmdb.DiskError as error:
+            raise StoreFull from error
+        except lmdb.Error as error:
+            raise Unavailable("store", f"cannot be copied: {error}") from error
 
     async def statistics(self) -> dict[str, Any]:
         """Return counters and gauges."""

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from actors.errors import CoditectError, InvalidArgument
@@ -56,6 +57,14 @@ class StoreActor:
         """Do several commits, none of which depends on another; errors as in ``read``."""
         await self._opened()
         return await _each(self._engine.commit(commit) for commit in commits)
+
+    async def copy(self, directory: str) -> None:
+        """Write an embedded store as of this moment into an empty directory of this machine."""
+        await self._opened()
+        copy = getattr(self._engine, "copy", None)
+        if copy is None:
+            raise InvalidArgument("store", "one that lies in a file: it has backups of its own")
+        await copy(Path(directory))
 
     async def close(self) -> None:
         """Close the engine; for an orderly end of the server."""

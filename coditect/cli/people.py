@@ -238,7 +238,7 @@ def user_add(
     Uses the kept login, else CODITECT_ADMIN_EMAIL and CODITECT_ADMIN_PASSWORD.
     """
     password = _read_password(password_stdin, confirm=True)
-    with _administrator(server) as client:
+    with administrator(server) as client:
         user = client.create_user(email, password, role)
     typer.echo(f"created {user.email} ({user.role}), {user.user_id}")
 
@@ -273,7 +273,8 @@ def _signed_in(server: str | None) -> Iterator[Client]:
 
 
 @contextmanager
-def _administrator(server: str | None) -> Iterator[Client]:
+def administrator(server: str | None) -> Iterator[Client]:
+    """Give a client that is signed in as kept, or as the environment's administrator."""
     email = os.environ.get("CODITECT_ADMIN_EMAIL")
     password = os.environ.get("CODITECT_ADMIN_PASSWORD")
     with _errors():

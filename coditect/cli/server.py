@@ -54,7 +54,7 @@ def up(
         "runtime": runtime,
         "store": store,
     }
-    settings = _settings({name: value for name, value in options.items() if value is not None})
+    settings = load_settings({name: value for name, value in options.items() if value is not None})
     if detach:
         _up_detached(settings)
         return
@@ -66,15 +66,15 @@ def up(
     try:
         Server(settings, conductor=CONDUCTOR, progress=progress).run()
     except (CoditectError, TimeoutError) as error:
-        _fail(str(error))
+        fail(str(error))
     except Exception as error:  # noqa: BLE001 - an operator gets a line, whoever mends it the log
         log = Layout(settings.data_dir).log_dir / "crash.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             log.write_text(traceback.format_exc())
         except OSError as unwritable:
-            _fail(f"this is a fault of the server: {error!r}; no log of it: {unwritable}")
-        _fail(f"this is a fault of the server: {error!r}; see {log}")
+            fail(f"this is a fault of the server: {error!r}; no log of it: {unwritable}")
+        fail(f"this is a fault of the server: {error!r}; see {log}")
 
 
 def status(
@@ -112,14 +112,14 @@ def down(
     layout = _layout(data_dir)
     server = layout.read_server()
     if server is None:
-        _fail(f"no server runs with {layout.data_dir}")
+        fail(f"no server runs with {layout.data_dir}")
     if keep_containers:
         layout.keep_file.touch()
     send_signal(server.identity, signal.SIGTERM)
     deadline = time.monotonic() + timeout
     while is_alive(server.identity):
         if time.monotonic() > deadline:
-            _fail(f"pid {server.pid} has not ended within {timeout:g} s")
+            fail(f"pid {server.pid} has not ended within {timeout:g} s")
         time.sleep(0.05)
     typer.echo("ended")
 
@@ -128,7 +128,7 @@ def doctor(data_dir: DataDir = None) -> None:
     """Check what this machine offers and say what to do about each lack."""
     from cluster.doctor import fatal, run_checks  # noqa: PLC0415
 
-    checks = run_checks(_settings({} if data_dir is None else {"data_dir": data_dir}))
+    checks = run_checks(load_settings({} if data_dir is None else {"data_dir": data_dir}))
     table = Table("", "check", "found", "advice", box=None)
     signs = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
     for check in checks:
@@ -142,7 +142,7 @@ def _up_detached(settings: Settings) -> None:
     try:
         layout.prepare()
     except CoditectError as error:
-        _fail(str(error))
+        fail(str(error))
     log = layout.log_dir / "server.log"
     arguments = [argument for argument in sys.argv[1:] if argument != "--detach"]
     with log.open("ab") as output:
@@ -170,18 +170,19 @@ def _up_detached(settings: Settings) -> None:
                 return
             time.sleep(0.1)
     os.kill(child.pid, signal.SIGTERM)
-    _fail(f"not ready within {DETACH_SECONDS:g} s; see {log}")
+    fail(f"not ready within {DETACH_SECONDS:g} s; see {log}")
 
 
-def _settings(options: dict[str, Any]) -> Settings:
+def load_settings(options: dict[str, Any]) -> Settings:
+    """Return the settings; options that are None were not given. Ends the command when one is wrong."""
     try:
-        return load(options)
+        return load({name: value for name, value in options.items() if value is not None})
     except InvalidArgument as error:
-        _fail(str(error))
+        fail(str(error))
 
 
 def _layout(data_dir: Path | None) -> Layout:
-    return Layout(_settings({} if data_dir is None else {"data_dir": data_dir}).data_dir)
+    return Layout(load_settings({} if data_dir is None else {"data_dir": data_dir}).data_dir)
 
 
 def _health(server: ServerFile) -> dict[str, Any] | None:
@@ -213,6 +214,7 @@ def _print_status(report: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def _fail(message: str) -> NoReturn:
+def fail(message: str) -> NoReturn:
+    """End the command."""
     typer.echo(f"coditect: {message}", err=True)
     raise typer.Exit(1)

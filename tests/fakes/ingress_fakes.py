@@ -44,6 +44,7 @@ from cluster.codi.bundle import Bundle, bundle
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
+from cluster.places import chunk_store
 from cluster.settings import Settings
 from cluster.store.audit import AuditLog
 from cluster.store.engine import Engine
@@ -54,7 +55,7 @@ from cluster.store.server_keys import KeyStore
 from cluster.store.tickets import TicketStore
 from cluster.store.tokens import TokenStore
 from cluster.store.users import UserStore
-from cluster.wiring import actor_settings, archiver, chunk_store
+from cluster.wiring import actor_settings, archiver
 from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies

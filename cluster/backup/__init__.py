@@ -1,0 +1,1 @@
+"""Backups: the store as of one moment and every pack that it needs, in another place."""

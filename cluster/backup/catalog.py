@@ -1,0 +1,120 @@
+"""What a backup consists of, and the list of them. The manifest is written last: without it there is none.
+
+In the place of backups lie ``backups/{id}`` (a manifest), ``{id}/part-…`` (the store) and
+``{workspace}/{pack}``: packs are immutable and their names are never used twice, so each is copied once
+and shared by all backups that need it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import zstandard
+from blake3 import blake3
+from pydantic import ValidationError
+
+from actors.errors import InvalidArgument, NotFound, Unavailable
+from actors.records import Record
+from cluster.archive.blobs import Blobs
+
+GROUP = "backups"
+PART_BYTES = 16 << 20
+_MAX_MANIFEST = 1 << 30
+
+
+class Piece(Record):
+    """An object of a backup: its name in the place of backups, its size and the BLAKE3 of its bytes."""
+
+    name: str
+    size: int
+    blake3: str
+
+    def fits(self, data: bytes) -> bool:
+        """Whether these bytes are it."""
+        return len(data) == self.size and blake3(data).hexdigest() == self.blake3
+
+
+class Backup(Record):
+    """A backup. ``parts`` together are the embedded store's file; ``packs`` are workspaces' contents.
+
+    With FoundationDB as the store ``parts`` is empty, and ``fdb_url`` says where its own backup is.
+    ``copied_bytes`` is what this backup added to the place. Times are Unix seconds.
+    """
+
+    backup_id: str
+    tenant_id: str
+    node_id: str
+    created_at: float
+    finished_at: float
+    sessions: int
+    users: int
+    parts: list[Piece]
+    packs: list[Piece]
+    copied_bytes: int
+    fdb_url: str | None = None
+
+    @property
+    def size(self) -> int:
+        """The bytes of all that it needs."""
+        return sum(piece.size for piece in (*self.parts, *self.packs))
+
+
+class Catalog:
+    """The backups of one place."""
+
+    def __init__(self, blobs: Blobs) -> None:
+        self._blobs = blobs
+
+    async def ids(self) -> list[str]:
+        """Return all backups, the oldest first: ids begin with the time."""
+        listed = await self._blobs.listing(GROUP)
+        return sorted(name for name in listed if not name.startswith("."))
+
+    async def get(self, backup_id: str) -> Backup:
+        """Return a backup. Raises NotFound, Unavailable when its manifest is damaged."""
+        try:
+            data = await self._blobs.read(f"{GROUP}/{backup_id}")
+        except (NotFound, InvalidArgument):
+            raise NotFound("backup", backup_id) from None
+        what = f"manifest of backup {backup_id}"
+        try:
+            plain = zstandard.ZstdDecompressor().decompress(data, max_output_size=_MAX_MANIFEST)
+        except zstandard.ZstdError as error:
+            raise Unavailable(what, f"damaged: {error}") from error
+        digest, _, body = plain.partition(b"\n")
+        if digest != blake3(body).hexdigest().encode():
+            raise Unavailable(what, "damaged: it is not what was written")
+        try:
+            return Backup.model_validate_json(body)
+        except ValidationError as error:
+            raise Unavailable(what, f"cannot be read: {error}") from error
+
+    async def add(self, backup: Backup) -> None:
+        """Write the manifest: from now on the backup is one."""
+        body = backup.model_dump_json().encode()
+        plain = blake3(body).hexdigest().encode() + b"\n" + body
+        data = zstandard.ZstdCompressor().compress(plain)
+        await self._blobs.put(f"{GROUP}/{backup.backup_id}", data)
+
+    async def expire(self, keep: int) -> list[str]:
+        """Remove all but the newest ``keep``, and what only they needed; return their ids.
+
+        Manifests go first: what is left behind by a death in between is removed the next time.
+        """
+        ids = await self.ids()
+        gone, kept = (ids[:-keep], ids[-keep:]) if keep else ([], ids)
+        if not gone:
+            return []
+        remaining = [await self.get(backup_id) for backup_id in kept]
+        needed = {piece.name for backup in remaining for piece in backup.packs}
+        for backup_id in gone:
+            try:
+                expired: Sequence[Piece] = (await self.get(backup_id)).packs
+            except Unavailable:
+                expired = ()
+            await self._blobs.delete(f"{GROUP}/{backup_id}")
+            await self._blobs.delete_group(backup_id)
+            for piece in expired:
+                if piece.name not in needed:
+                    await self._blobs.delete(piece.name)
+        return gone

@@ -1,0 +1,80 @@
+"""Puts a backup into an empty server's data directory and chunk store.
+
+Everything is read and compared before anything is written. Contents come first and the store last, under
+another name until it is whole: a restore that was cut short leaves no server that could start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from actors.errors import PreconditionFailed, Unavailable
+from cluster.archive.blobs import Blobs
+from cluster.backup.catalog import Backup, Piece
+from cluster.backup.checker import Damage, read, verify
+from cluster.bringup.layout import Layout
+
+STORE_FILE = "data.mdb"
+_DRAFT = "data.mdb.restoring"
+
+
+class DamagedBackup(Unavailable):
+    """A backup that cannot be trusted; ``damage`` says what of it."""
+
+    def __init__(self, backup_id: str, damage: list[Damage]) -> None:
+        self.damage = damage
+        what = "; ".join(f"{each.name}: {each.reason}" for each in damage[:20])
+        more = f"; and {len(damage) - 20} more" if len(damage) > 20 else ""
+        super().__init__(f"backup {backup_id}", f"damaged, nothing was restored: {what}{more}")
+
+
+async def restore(
+    place: Blobs,
+    backup: Backup,
+    layout: Layout,
+    chunks: Blobs,
+    progress: Callable[[str, int, int], None],
+) -> None:
+    """Restore. ``progress`` is told the step, bytes done and bytes in all.
+
+    Raises DamagedBackup, PreconditionFailed when the server is not empty, StoreFull.
+    """
+    check_empty(layout)
+    damaged = await verify(place, backup, lambda done, whole: progress("verify", done, whole))
+    if damaged:
+        raise DamagedBackup(backup.backup_id, damaged)
+    layout.prepare()
+    (layout.data_dir / "node-id").write_text(f"{backup.node_id}\n")
+    done, whole = 0, backup.size
+    for piece in backup.packs:
+        await chunks.put(piece.name, await read(place, piece))
+        done += piece.size
+        progress("contents", done, whole)
+    if backup.parts:
+        await _write_store(place, backup.parts, layout.store_dir)
+        progress("store", whole, whole)
+
+
+def check_empty(layout: Layout) -> None:
+    """Raise PreconditionFailed unless a server with this data directory would begin with nothing."""
+    if (layout.store_dir / STORE_FILE).exists():
+        raise PreconditionFailed("data directory", "empty", f"{layout.data_dir} has a store")
+
+
+async def _write_store(place: Blobs, parts: list[Piece], directory: Path) -> None:
+    draft = directory / _DRAFT
+    with draft.open("wb") as file:
+        for piece in parts:
+            data = await read(place, piece)
+            await asyncio.to_thread(file.write, data)
+        file.flush()
+        await asyncio.to_thread(os.fsync, file.fileno())
+    draft.replace(directory / STORE_FILE)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

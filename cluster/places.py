@@ -1,0 +1,15 @@
+"""Where a server keeps what does not lie in its store."""
+
+from __future__ import annotations
+
+from cluster.settings import Settings
+
+
+def chunk_store(settings: Settings) -> str:
+    """Return where the chunks of workspaces are: a path or a bucket's URL."""
+    return settings.chunk_store or str(settings.data_dir / "chunks")
+
+
+def backup_place(settings: Settings) -> str:
+    """Return where backups are: a path or a bucket's URL."""
+    return settings.backup_place or str(settings.data_dir / "backups")
