@@ -25,7 +25,7 @@ async def list_backups(_: AdminDep, ingress: IngressDep) -> Backups:
 async def start_backup(admin: AdminDep, ingress: IngressDep, visitor: VisitorDep) -> Backups:
     """Have a backup made, unless one is being made; ask ``GET`` how far it is."""
     await _call(ingress, "start_backup")
-    ingress.sign_in.note(admin.user_id, "backup.create", "backup", visitor)
+    await ingress.sign_in.note(admin.user_id, "backup.create", "backup", visitor)
     return Backups(**await _call(ingress, "backups"))
 
 
