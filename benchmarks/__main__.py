@@ -18,6 +18,8 @@ NAMES = [
     "launch",
     "store",
     "workspaces",
+    "survival",
+    "backup",
 ]
 
 

@@ -50,6 +50,7 @@ logger = structlog.get_logger(__name__)
 
 RECOVERY_SECONDS = 180.0
 ROUTE_SECONDS = 20.0
+NEWER_ROUTE_SECONDS = 3.0
 DIAL_SECONDS = 5.0
 SAME_CONTAINER_SECONDS = 1.0
 INPUT_SECONDS = 60.0
@@ -275,7 +276,8 @@ class TerminalRelay:
             self._tools.gateway.route(
                 self._session_id,
                 newer_than_epoch=self._route.epoch if self._route else 0,
-                timeout_seconds=ROUTE_SECONDS,
+                # Not for long: the connection may have broken twice with a container that is well.
+                timeout_seconds=NEWER_ROUTE_SECONDS if self._route else ROUTE_SECONDS,
             )
         )
         try:
