@@ -22,7 +22,7 @@ class JournalRules:
     """``commit_bytes`` and ``commit_terminals`` bound a commit; ``rate`` is bytes/s of a terminal."""
 
     commit_bytes: int = 2 << 20
-    commit_terminals: int = 512
+    commit_terminals: int = 128
     rate: float = float(4 << 20)
     burst: float = float(1 << 20)
 
