@@ -28,6 +28,7 @@ from actors.errors import (
     PayloadTooLarge,
     PermissionDenied,
     PreconditionFailed,
+    Unavailable,
     Unreached,
     WorkspaceFull,
 )
@@ -198,7 +199,10 @@ class Saver:
             return None
 
     async def _archive(self, session_id: str, paths: Sequence[str], answer: Answer | None) -> int:
-        """Ask the ArchiveActor; one that is being started anew is waited for."""
+        """Ask the ArchiveActor. It is waited for, and so is a container that is being replaced.
+
+        What was saved lies in the workspace by now, on disk.
+        """
         deps = self._deps
         name = names.archive_actor(deps.node_id)
         deadline = deps.clock.monotonic() + ARCHIVE_SECONDS
@@ -210,8 +214,8 @@ class Saver:
                 )
             except DeadlineExceeded:
                 raise
-            except CoditectError as error:
-                if getattr(error, "component", None) != name or left <= _POLL_SECONDS:
+            except Unavailable:
+                if left <= _POLL_SECONDS:
                     raise
                 await deps.clock.sleep(_POLL_SECONDS)
             else:

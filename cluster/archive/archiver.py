@@ -29,6 +29,17 @@ SAVE_TRIES = 3
 DUTY = 0.05
 
 
+class _NoContainer(Unavailable):
+    """The session has no container at this moment: it is being replaced, or the session rests."""
+
+    def __init__(self, session_id: str) -> None:
+        super().__init__("the container", f"session {session_id} has none at this moment")
+
+    def __reduce__(self) -> tuple[type[Unavailable], tuple[str, str]]:
+        """Travel as what every process knows."""
+        return Unavailable, (self.component, self.reason)
+
+
 @dataclass(slots=True)
 class _Followed:
     follower: Follower
@@ -88,7 +99,8 @@ class Archiver:
     async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> int:
         """Take paths of a session's workspace in at once; return the version that has them, durable.
 
-        Raises NotFound for a session without a container, StoreFull, Unavailable, DeadlineExceeded.
+        Raises NotFound for a session that has ended, Unavailable while it has no container, StoreFull,
+        DeadlineExceeded.
         """
         raw = [path.encode("utf-8", "surrogateescape") for path in paths]
         for _ in range(SAVE_TRIES):
@@ -106,7 +118,7 @@ class Archiver:
         """
         try:
             follower = await self._follower_of(session_id)
-        except NotFound:
+        except (NotFound, _NoContainer):
             return
         await follower.flush()
 
@@ -167,13 +179,15 @@ class Archiver:
     async def _follower_of(self, session_id: str) -> Follower:
         """Return the follower of the session's container, on the newest route."""
         session = await self._ledger.session(session_id)
-        if session is None or session.container_id is None:
-            raise NotFound("container of session", session_id)
+        if session is None:
+            raise NotFound("session", session_id)
+        if session.container_id is None:
+            raise _NoContainer(session_id)
         followed = self._followed.get(session.container_id)
         if followed is None:
             record = await self._ledger.container(session.container_id)
             if record is None or record.handle is None or record.node_id != self._node_id:
-                raise NotFound("container of session", session_id)
+                raise _NoContainer(session_id)
             # A claim writes both in one transaction, a launch the container first.
             follower = self._make(record.model_copy(update={"session_id": session_id}))
             followed = self._followed.setdefault(session.container_id, _Followed(follower, None))
