@@ -450,6 +450,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     pool = LocalPool(actors, services)
     actors.objects[names.pool_actor(NODE)] = pool
     actors.objects[names.health_checker_actor(NODE)] = pool
+    actors.objects[names.journal_actor(NODE)] = pool
     actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
     actors.objects[names.archive_actor(NODE)] = archive
     users = UserStore(engine, settings.tenant)

@@ -511,6 +511,7 @@ async def test_health_names_every_component_and_is_503_when_a_vital_one_is_down(
         "pool",
         "supervisor",
         "health_checker",
+        "journal",
         "archive",
         "gcs",
         "serve",
