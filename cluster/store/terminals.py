@@ -20,6 +20,9 @@ from cluster.store.transaction import Transaction
 SEGMENT = 16 << 10
 MERGE_BELOW = 4 << 10
 MAX_INPUTS = 64
+MAX_TERMINALS = 128
+"""Names that a session's terminals may have had before those that ended longest ago are forgotten."""
+
 MAX_CWD = 4096
 
 
@@ -56,6 +59,7 @@ async def open_terminal(
         raise Fenced(session_id, 0, session.epoch if session is not None else 0)
     record = decode_optional(TerminalRecord, data)
     if record is None:
+        await _make_room(tr, keys, session_id)
         record = TerminalRecord(
             session_id=session_id, name=opened.name, container_id="", created_at=now, updated_at=now
         )
@@ -76,6 +80,19 @@ async def open_terminal(
     changed = changed.model_copy(update={"updated_at": now})
     put(tr, keys, changed)
     return changed
+
+
+async def _make_room(tr: Transaction, keys: Keyspace, session_id: str) -> None:
+    """Forget the terminal that ended longest ago when a session has had very many names."""
+    pairs = await tr.get_range(keys.terminals.range(session_id))
+    if len(pairs) < MAX_TERMINALS:
+        return
+    known = [decode(TerminalRecord, value) for _, value in pairs]
+    ended = [record for record in known if record.deleted or record.exit_code is not None]
+    if ended:
+        oldest = min(ended, key=lambda record: (record.updated_at, record.name))
+        tr.clear(keys.terminals.key(session_id, oldest.name))
+        tr.clear_range(keys.journal.range(session_id, oldest.name))
 
 
 async def append(

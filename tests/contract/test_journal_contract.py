@@ -15,7 +15,7 @@ from actors.errors import Fenced
 from actors.ports import Journal, TerminalOpened
 from actors.records import ContainerStatus, TerminalOutput, TerminalRecord
 from cluster.store.keyspace import Keyspace
-from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MERGE_BELOW, SEGMENT
+from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS, MERGE_BELOW, SEGMENT
 from cluster.store.transaction import Transaction, transact
 from tests.fakes.ledgers import ALL_LEDGERS, Stores, opened_stores
 from tests.fakes.pool_fakes import ManualClock, container_record
@@ -334,6 +334,22 @@ async def test_deleting_forgets_the_output_and_not_the_numbers(stores, journal):
     assert (record.start, record.end, record.deleted) == (6, 6, False)
     await keep(journal, printed(6, b"anew"))
     assert await read_all(journal) == (6, b"anew")
+
+
+async def test_a_session_with_very_many_names_forgets_what_ended_longest_ago(journal):
+    names = [f"t{number:03}" for number in range(MAX_TERMINALS)]
+    for number, name in enumerate(names):
+        await journal.open_terminal("c1", replace(OPENED, name=name), NOW + number)
+    await keep(journal, printed(0, b"x", name="t005"))
+    await journal.note("s1", "t005", "c1", now=NOW + 500, exit_code=0)
+    await journal.delete_terminal("s1", "t009", NOW + 400)
+    for name in ("more", "still more", "even more"):
+        await journal.open_terminal("c1", replace(OPENED, name=name), NOW + 600)
+    assert await journal.terminal("s1", "t009") is None
+    assert await journal.terminal("s1", "t005") is None
+    assert await journal.output("s1", "t005", 0, 100) == []
+    # Those with a shell stay, however many they are.
+    assert len(await journal.terminals("s1")) == MAX_TERMINALS + 1
 
 
 async def test_with_the_session_all_of_it_goes(stores, journal):

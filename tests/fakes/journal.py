@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from actors.errors import Fenced
 from actors.ports import TerminalOpened
 from actors.records import ContainerHandle, TerminalOutput, TerminalRecord
-from cluster.store.terminals import MAX_CWD, MAX_INPUTS
+from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
 
 
@@ -42,6 +42,8 @@ class MemoryJournal:
         if session is None or session.container_id != container_id:
             raise Fenced(session_id or container_id, 0, session.epoch if session is not None else 0)
         key = session.session_id, opened.name
+        if self._get(*key) is None:
+            self._make_room(session.session_id)
         record = self._get(*key) or TerminalRecord(
             session_id=session.session_id,
             name=opened.name,
@@ -66,6 +68,13 @@ class MemoryJournal:
         self._bytes.setdefault(key, bytearray())
         self._end()
         return self._records[key]
+
+    def _make_room(self, session_id: str) -> None:
+        known = [record for (session, _), record in self._records.items() if session == session_id]
+        ended = [record for record in known if record.deleted or record.exit_code is not None]
+        if len(known) >= MAX_TERMINALS and ended:
+            oldest = min(ended, key=lambda record: (record.updated_at, record.name))
+            del self._records[session_id, oldest.name], self._bytes[session_id, oldest.name]
 
     async def append(
         self, outputs: Sequence[TerminalOutput], now: float
