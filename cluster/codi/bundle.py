@@ -18,9 +18,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+# By its own place: a data directory may be moved, with the stages in it.
 _START = """\
 import sys
-sys.path.insert(0, {root!r})
+sys.path.insert(0, __file__.rpartition("/")[0])
 from cluster.codi.agent.main import main
 main()
 """
@@ -131,7 +132,8 @@ def _tree(source: Path, target: str) -> Iterator[tuple[str, Path]]:
 
 
 def _digest(files: dict[str, Path]) -> str:
-    digest = hashlib.blake2b(sys.implementation.cache_tag.encode(), digest_size=10)
+    begin = f"{sys.implementation.cache_tag}\0{_START}".encode()
+    digest = hashlib.blake2b(begin, digest_size=10)
     for name, path in sorted(files.items()):
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -146,7 +148,7 @@ def _stage(files: dict[str, Path], root: Path) -> None:
             target = draft / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        (draft / "codi.py").write_text(_START.format(root=str(root)), encoding="utf-8")
+        (draft / "codi.py").write_text(_START, encoding="utf-8")
         # Unchecked: the stage never changes, so CODI need not look at the sources at all.
         compileall.compile_dir(
             draft,

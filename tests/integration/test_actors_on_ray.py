@@ -219,6 +219,7 @@ async def test_metrics_come_from_every_component(server):
         "store",
         "pool",
         "health",
+        "journal",
         "archive",
     }
     assert collected["actors"][POOL]["stats"]["claims_total"] == 1
