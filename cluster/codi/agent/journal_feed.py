@@ -8,6 +8,7 @@ programs; nothing is lost and nothing is shown.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 from typing import TYPE_CHECKING, Any, Protocol
@@ -16,6 +17,9 @@ from cluster.codi.journal_protocol import MAX_BATCH, Batch, encode_batch
 
 if TYPE_CHECKING:
     from cluster.codi.agent.terminal import Terminal
+
+
+_ECHO_SECONDS = 0.02
 
 
 class JournalConnection(Protocol):
@@ -46,6 +50,7 @@ class _Entry:
         self.terminal = terminal
         self.under_way: dict[str, int] | None = None
         self.known = False
+        self.echo: asyncio.TimerHandle | None = None
         self.exit_told = True
 
 
@@ -73,6 +78,13 @@ class JournalFeed:
         if entry is not None:
             self._flush(entry)
 
+    def typed(self, terminal: Terminal) -> None:
+        """Hand input counts over with the output that they cause, or a moment later without any."""
+        entry = self._entry(terminal)
+        if entry is not None and entry.echo is None:
+            loop = asyncio.get_running_loop()
+            entry.echo = loop.call_later(_ECHO_SECONDS, self._flush, entry)
+
     def moved(self, terminal: Terminal, cwd: str | None) -> None:
         """Tell where the shell is now."""
         entry = self._entry(terminal)
@@ -91,6 +103,8 @@ class JournalFeed:
         entry = self._entry(terminal)
         if entry is not None:
             del self._entries[entry.number]
+            if entry.echo is not None:
+                entry.echo.cancel()
 
     # ---- from the journal -----------------------------------------------------------------------
 
@@ -152,6 +166,9 @@ class JournalFeed:
         self._flush(entry)
 
     def _flush(self, entry: _Entry) -> None:
+        if entry.echo is not None:
+            entry.echo.cancel()
+            entry.echo = None
         connection, protocol = self._connection, entry.terminal.protocol
         if connection is None or not entry.known or entry.under_way is not None:
             return

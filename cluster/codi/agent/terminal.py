@@ -170,7 +170,7 @@ class Terminal:
         if not self._writing:
             self._write()
         self._hold(held=len(self._input) > INPUT_BOUND)
-        self._feed.changed(self)
+        self._feed.typed(self)
 
     def taken(self) -> None:
         """Note that a watcher took output: the shell may have waited for that."""

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.journal_protocol import decode_batch
-from cluster.codi.terminal_protocol import TerminalProtocol
+from cluster.codi.terminal_protocol import Request, TerminalProtocol
+from tests.support.waiting import wait_until
 
 
 class Journal:
@@ -125,3 +127,24 @@ def test_a_late_end_of_a_former_connection_does_not_stop_the_present_one(feed):
     second.number(0)
     terminal.print(b"x")
     assert [b.data for b in second.batches] == [b"x"]
+
+
+async def test_input_goes_with_the_output_that_it_causes(feed):
+    terminal, journal = Terminal(feed), Journal(feed)
+    journal.number(0)
+    terminal.protocol.attach(1, Request("c"))
+    terminal.protocol.accept(1, b"ls")
+    feed.typed(terminal)
+    assert journal.batches == []
+    terminal.print(b"ls")
+    assert [(b.data, b.inputs) for b in journal.batches] == [(b"ls", {"c": 9})]
+
+
+async def test_input_that_causes_no_output_goes_alone_a_moment_later(feed):
+    terminal, journal = Terminal(feed), Journal(feed)
+    journal.number(0)
+    terminal.protocol.attach(1, Request("c"))
+    terminal.protocol.accept(1, b"secret")
+    feed.typed(terminal)
+    found = await wait_until(lambda: asyncio.sleep(0, journal.batches))
+    assert [(b.data, b.inputs) for b in found] == [(b"", {"c": 13})]
