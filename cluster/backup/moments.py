@@ -44,6 +44,11 @@ def _make_empty(directory: Path) -> None:
     directory.mkdir(parents=True, mode=0o700)
 
 
+def _make_kept(directory: Path) -> None:
+    """Make a directory that may hold earlier backups."""
+    directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+
+
 @dataclass(frozen=True, slots=True)
 class FdbMoments:
     """FoundationDB's own backups, by its tool ``fdbbackup``; a ``backup_agent`` must run beside the cluster.
@@ -63,7 +68,7 @@ class FdbMoments:
         """Have a backup made, and wait until it can be restored."""
         url = self.url.replace("{id}", backup_id)
         if url.startswith("file://"):  # the agents do not make it
-            await asyncio.to_thread(_make_empty, Path(url.removeprefix("file://")))
+            await asyncio.to_thread(_make_kept, Path(url.removeprefix("file://")))
         await self.run(start_command(self.cluster_file, url, backup_id), FDB_SECONDS)
         if url.startswith("file://"):  # it made a directory of its own choice below
             url = (await self.run(["fdbbackup", "list", "-b", url], LIST_SECONDS)).split()[-1]

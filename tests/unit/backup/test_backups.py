@@ -299,6 +299,10 @@ async def test_foundationdbs_own_tools_are_asked(house):
         assert moment.file is None
         assert moment.fdb_url == f"{base}/b-1/backup-2026-11-25"
     assert ran[0] == start_command(cluster, f"{base}/b-1", "b-1")
+    earlier = house.directory / "fdb" / "b-1" / "backup-earlier"
+    earlier.mkdir()
+    async with moments.freeze(Path("unused"), "b-1"):
+        assert earlier.is_dir()
     async with FdbMoments(house.engine, None, "blobstore://k@h/c-{id}?bucket=b", run).freeze(
         Path("unused"), "b-2"
     ) as moment:
