@@ -86,9 +86,9 @@ class Server:
     async def down(self):
         await self.call(names.SUPERVISOR, "shutdown")
         await self.directory.kill(names.SUPERVISOR)
-        left = await self.directory.names()
+        # Ray ends actors behind the call that asks for it
+        await wait_until(self.directory.names, lambda left: left == [])
         self.directory.close()
-        assert left == []
 
     async def call(self, name, method, /, *args, seconds=30.0, **kwargs):
         return await self.directory.call(name, method, *args, timeout_seconds=seconds, **kwargs)
