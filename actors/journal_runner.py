@@ -62,6 +62,7 @@ class JournalRunner:
         self._committing = asyncio.Lock()
         self._links: dict[str, asyncio.Task[Any]] = {}
         self._connected: dict[str, _Link] = {}
+        self._unnoted: dict[_Key, dict[str, Any]] = {}
         self._tasks = Tasks(limit=4 * MAX_LINKS)
         self._commit_seconds = Histogram()
         self._commits = self._bytes = self._batches = self._failures = self._refused = 0
@@ -226,24 +227,44 @@ class JournalRunner:
         await self._say(link, link.connection.number(opened.terminal, record.end, record.inputs))
 
     def _note(self, link: _Link, terminal: int, **changes: Any) -> None:
+        """Have something noted of a terminal; of what waits for the store, only the newest counts."""
+        key = link, terminal
         record = link.records.get(terminal)
-        if record is not None and not self._tasks.full:
-            self._tasks.spawn(f"note {record.name}", self._write_note(link, record, changes))
+        if key in self._unnoted:
+            self._unnoted[key] |= changes
+        elif record is not None and not self._tasks.full:
+            self._unnoted[key] = changes
+            self._tasks.spawn(f"note {record.name}", self._write_notes(key, record))
 
-    async def _write_note(
-        self, link: _Link, record: TerminalRecord, changes: dict[str, Any]
-    ) -> None:
+    async def _write_notes(self, key: _Key, record: TerminalRecord) -> None:
+        """Note until the store has it, or until a namesake or a newer connection has more to say."""
+        link, number = key
+        pause = FIRST_PAUSE
         try:
-            await self._services.journal.note(
-                record.session_id,
-                record.name,
-                link.container_id,
-                now=self._services.clock.now(),
-                **changes,
-            )
-        except (CoditectError, OSError) as error:
-            self._failures += 1
-            logger.warning("terminal %s: %s is not noted: %s", record.name, changes, error)
+            while changes := self._unnoted[key]:
+                if number not in link.records:
+                    return
+                if self._connected.get(link.container_id, link) is not link:
+                    return
+                self._unnoted[key] = {}
+                try:
+                    await self._services.journal.note(
+                        record.session_id,
+                        record.name,
+                        link.container_id,
+                        now=self._services.clock.now(),
+                        **changes,
+                    )
+                except (CoditectError, OSError) as error:
+                    self._failures += 1
+                    logger.warning("terminal %s: %s waits: %s", record.name, changes, error)
+                    self._unnoted[key] = changes | self._unnoted[key]
+                    await self._services.clock.sleep(pause)
+                    pause = min(2 * pause, LONGEST_PAUSE)
+                else:
+                    pause = FIRST_PAUSE
+        finally:
+            del self._unnoted[key]
 
     # ---- commits --------------------------------------------------------------------------------
 

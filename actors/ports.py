@@ -339,7 +339,7 @@ class Journal(Protocol):
     ) -> list[TerminalRecord | None]:
         """Keep output, all or nothing; None for each that another container's shell has replaced.
 
-        Idempotent: what is kept already is left out.
+        None also for a deleted terminal. Idempotent: what is kept already is left out.
         """
         ...
 

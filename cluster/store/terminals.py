@@ -101,8 +101,12 @@ async def append(
     """Keep output; see ``actors.ports.Journal.append``. At most one output for each terminal."""
     stored = await tr.get_many([keys.terminals.key(o.session_id, o.name) for o in outputs])
     records = [decode_optional(TerminalRecord, data) for data in stored]
+    # What a shell printed right before its terminal was deleted may come behind the deletion, and is
+    # none of the next terminal of that name.
     mine = [
-        record if record is not None and record.container_id == output.container_id else None
+        record
+        if record is not None and record.container_id == output.container_id and not record.deleted
+        else None
         for record, output in zip(records, outputs, strict=True)
     ]
     tails = [

@@ -330,6 +330,8 @@ async def test_deleting_forgets_the_output_and_not_the_numbers(stores, journal):
     assert (await journal.terminal("s1", "main")).deleted
     assert await journal.output("s1", "main", 0, 100) == []
     assert await keys_of(stores, "journal") == []
+    # Printed before the end, committed behind it: the next terminal of that name does not show it.
+    assert await keep(journal, printed(6, b"late")) is None
     record = await journal.open_terminal("c1", OPENED, NOW)
     assert (record.start, record.end, record.deleted) == (6, 6, False)
     await keep(journal, printed(6, b"anew"))

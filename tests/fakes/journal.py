@@ -88,7 +88,7 @@ class MemoryJournal:
     def _append(self, output: TerminalOutput, now: float) -> TerminalRecord | None:
         key = output.session_id, output.name
         record = self._get(*key)
-        if record is None or record.container_id != output.container_id:
+        if record is None or record.deleted or record.container_id != output.container_id:
             return None
         kept, start, end = self._bytes[key], record.start, record.end
         if output.offset > end:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import pytest
 
@@ -392,14 +393,54 @@ async def test_an_exit_without_a_code_is_an_exit(node):
     assert (await node.journal.terminal("s1", "main")).exit_code == -1
 
 
-async def test_a_note_that_cannot_be_written_ends_nothing(node):
+async def test_a_note_that_cannot_be_written_waits_for_the_store_and_the_newest_counts(node):
+    connection = await node.open("c1", "s1")
+    node.journal.refuse.extend([Unavailable("store", "away")] * 2)
+    connection.says(moved(1, "/former"))
+    await settle()
+    connection.says(moved(1, "/newest"), exited(1, 7))
+    await settle()
+    assert (await node.journal.terminal("s1", "main")).cwd == "/workspace"
+    await node.pass_time(0.5)
+    record = await node.journal.terminal("s1", "main")
+    assert (record.cwd, record.exit_code) == ("/newest", 7)
+
+
+async def test_a_note_that_waits_outlives_its_container(node):
     connection = await node.open("c1", "s1")
     node.journal.refuse.append(Unavailable("store", "away"))
-    connection.says(moved(1, "/lost"))
+    connection.says(moved(1, "/deep"))
     await settle()
-    connection.says(TerminalPrinted(1, 0, b"on", {}))
+    node.containers.refuse.add("c1")
+    connection.breaks()
+    await node.pass_time(0.5)
+    assert (await node.journal.terminal("s1", "main")).cwd == "/deep"
+
+
+async def test_a_note_that_waits_is_given_up_for_what_a_newer_connection_says(node):
+    connection = await node.open("c1", "s1")
+    node.journal.refuse.append(Unavailable("store", "away"))
+    connection.says(moved(1, "/former"))
     await settle()
-    assert connection.kept == {1: 2}
+    connection.breaks()
+    node.journal.refuse.extend([Unavailable("store", "away")] * 3)
+    await node.pass_time(0.2)
+    newer = node.containers.newest("c1")
+    assert newer is not connection
+    newer.says(replace(opened(1, "main", kept=0), cwd="/newer"))
+    await node.pass_time(3.0)
+    assert (await node.journal.terminal("s1", "main")).cwd == "/newer"
+
+
+async def test_the_exit_of_a_shell_is_not_noted_of_the_next_one_of_its_name(node):
+    connection = await node.open("c1", "s1")
+    node.journal.refuse.append(Unavailable("store", "away"))
+    connection.says(exited(1, 1))
+    await settle()
+    connection.says(opened(2, "main"))
+    await settle()
+    await node.pass_time(0.5)
+    assert (await node.journal.terminal("s1", "main")).exit_code is None
 
 
 # ---- the end ------------------------------------------------------------------------------------
