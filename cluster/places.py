@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from cluster.settings import Settings
 
 
 def chunk_store(settings: Settings) -> str:
     """Return where the chunks of workspaces are: a path or a bucket's URL."""
     return settings.chunk_store or str(settings.data_dir / "chunks")
+
+
+def store_socket(settings: Settings, node_id: str) -> Path:
+    """Return where a node's StoreActor listens."""
+    return settings.data_dir / "run" / f"store-{node_id}.sock"
 
 
 def backup_place(settings: Settings) -> str:

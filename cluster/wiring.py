@@ -25,7 +25,7 @@ from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
-from cluster.places import backup_place, chunk_store
+from cluster.places import backup_place, chunk_store, store_socket
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings, StoreName
@@ -35,7 +35,7 @@ from cluster.store.journal import StoreJournal
 from cluster.store.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 
-STORE_CONCURRENCY = 5000
+STORE_CONCURRENCY = 100
 STORE_COPY_SECONDS = 3600.0
 ARCHIVE_CONCURRENCY = 1000
 ROUNDS_AT_ONCE = 8
@@ -52,7 +52,7 @@ class NodeWiring:
         """Make the services of one process; belongs to the running event loop."""
         clock = SystemClock()
         directory = ActorDirectory()
-        engine = self.engine(directory)
+        engine = self.engine()
         return Services(
             settings=actor_settings(self.settings, self.node_id),
             ledger=StoreLedger(engine, self.settings.tenant, clock),
@@ -66,9 +66,9 @@ class NodeWiring:
             new_secret=new_secret,
         )
 
-    def engine(self, directory: ActorDirectory) -> RemoteEngine:
-        """Return the store as a process other than the StoreActor's sees it."""
-        return RemoteEngine(directory, names.store_actor(self.node_id))
+    def engine(self) -> RemoteEngine:
+        """Return the store as a process of this node other than the StoreActor's sees it."""
+        return RemoteEngine(store_socket(self.settings, self.node_id))
 
     def journal(self, engine: Engine) -> StoreJournal:
         """Return what is kept of the terminals."""
@@ -187,7 +187,7 @@ def engine_maker(settings: Settings) -> Callable[[], Any]:
 
 async def make_archiver(wiring: NodeWiring) -> Any:
     """Make what the ArchiveActor runs; called in its process."""
-    return archiver(wiring.settings, wiring.engine(ActorDirectory()), wiring.node_id)
+    return archiver(wiring.settings, wiring.engine(), wiring.node_id)
 
 
 async def make_backup_keeper(wiring: NodeWiring) -> Any:
@@ -198,7 +198,7 @@ async def make_backup_keeper(wiring: NodeWiring) -> Any:
     async def copy(place: Path) -> None:
         await directory.call(store, "copy", str(place), timeout_seconds=STORE_COPY_SECONDS)
 
-    return backup_keeper(wiring.settings, wiring.engine(directory), wiring.node_id, copy)
+    return backup_keeper(wiring.settings, wiring.engine(), wiring.node_id, copy)
 
 
 def backup_keeper(
@@ -276,7 +276,8 @@ def archiver(settings: Settings, engine: Engine, node_id: str) -> Any:
 def _make_store(wiring: NodeWiring, name: str) -> Any:
     from cluster.store.store_actor import StoreActor  # noqa: PLC0415 - only who makes it needs it
 
-    return _detached(StoreActor, name, STORE_CONCURRENCY, engine_maker(wiring.settings))
+    path = store_socket(wiring.settings, wiring.node_id)
+    return _detached(StoreActor, name, STORE_CONCURRENCY, engine_maker(wiring.settings), path)
 
 
 def _make_pool(wiring: NodeWiring, name: str) -> Any:

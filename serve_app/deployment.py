@@ -37,7 +37,7 @@ GRACE_SECONDS = 10.0
 def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
     """Return what a replica works with, over Ray; belongs to the running event loop."""
     settings, clock = wiring.settings, SystemClock()
-    engine = wiring.engine(directory)
+    engine = wiring.engine()
     tenant = settings.tenant
     return Dependencies(
         settings=settings,

@@ -1,83 +1,118 @@
-"""The engine as other processes see it: calls to the StoreActor, within time limits."""
+"""The engine as other processes see it: questions to the node's StoreActor, within time limits."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any
+from itertools import count
+from pathlib import Path
+from typing import Any, cast
 
-from actors.directory import ActorDirectory
-from actors.errors import CommitUnknown, DeadlineExceeded, Unavailable
-from cluster.store.batching import Batcher
+from actors.errors import Busy, CommitUnknown, Unavailable
 from cluster.store.engine import Commit, KeyRange, Pairs, Values
+from cluster.store.wire import Framed, short_path
 
-Read = tuple[str, tuple[Any, ...]]
-"""A reading method of the engine, and its arguments in order."""
+MAX_WAITING = 20_000
 
 
 class RemoteEngine:
-    """``Engine`` over an actor found by name; belongs to one event loop.
+    """``Engine`` at the socket of a StoreActor; belongs to one event loop.
 
-    A restart of the StoreActor shows as Unavailable for reads and as CommitUnknown for commits;
-    ``transact`` lives through both. Reads that come close together go as one call, and so do commits.
+    One connection, made when it is needed and again when it has ended. A StoreActor that is restarted
+    shows as Unavailable for reads and as CommitUnknown for commits; ``transact`` lives through both.
     """
 
-    def __init__(
-        self, directory: ActorDirectory, actor_name: str, *, timeout_seconds: float = 10.0
-    ) -> None:
-        self._directory = directory
-        self._actor_name = actor_name
+    def __init__(self, path: Path, *, timeout_seconds: float = 10.0) -> None:
+        self._path = path
         self._timeout_seconds = timeout_seconds
-        self._reads = Batcher[Read, Values | Pairs](self._send_reads)
-        self._commits = Batcher[Commit, int](self._send_commits)
+        self._link: _Link | None = None
+        self._linking = asyncio.Lock()
 
     async def get_many(self, keys: Sequence[bytes], read_version: int | None) -> Values:
         """Read some keys at one version."""
-        answer = await self._read(("get_many", (list(keys), read_version)))
-        assert isinstance(answer, Values)
-        return answer
+        return cast("Values", await self._ask("get_many", list(keys), read_version))
 
     async def get_range(
         self, span: KeyRange, read_version: int | None, *, limit: int, reverse: bool
     ) -> Pairs:
         """Read at most ``limit`` pairs of a range."""
-        answer = await self._read(("get_range", (span, read_version, limit, reverse)))
-        assert isinstance(answer, Pairs)
-        return answer
+        return cast("Pairs", await self._ask("get_range", span, read_version, limit, reverse))
 
     async def commit(self, commit: Commit) -> int:
         """Apply durably and return the commit version."""
         commit.check_limits()
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._commits.ask(commit)
-        except (Unavailable, DeadlineExceeded, TimeoutError) as error:
-            raise CommitUnknown(str(error) or "no answer in time") from error
+            return cast("int", await self._ask("commit", commit))
+        except Unavailable as error:
+            raise CommitUnknown(str(error)) from error
 
-    async def statistics(self) -> dict[str, Any]:
-        """Return the engine's counters and gauges."""
-        answer: dict[str, Any] = await self._call("stats")
-        return answer
+    def close(self) -> None:
+        """End the connection; the next question makes another."""
+        if self._link is not None:
+            self._link.abort()
+            self._link = None
 
-    async def _read(self, read: Read) -> Values | Pairs:
+    async def _ask(self, method: str, *arguments: Any) -> Any:
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                return await self._reads.ask(read)
+                return await (await self._linked()).ask(method, arguments)
         except TimeoutError:
             reason = f"no answer within {self._timeout_seconds:g} s"
             raise Unavailable("store", reason) from None
-        except DeadlineExceeded as error:
-            raise Unavailable("store", str(error)) from error
 
-    async def _send_reads(self, reads: Sequence[Read]) -> list[Values | Pairs | BaseException]:
-        answers: list[Values | Pairs | BaseException] = await self._call("read", reads)
-        return answers
+    async def _linked(self) -> _Link:
+        if self._link is not None and self._link.transport is not None:
+            return self._link
+        async with self._linking:
+            if self._link is None or self._link.transport is None:
+                loop = asyncio.get_running_loop()
+                try:
+                    with short_path(self._path) as name:
+                        _, self._link = await loop.create_unix_connection(_Link, name)
+                except OSError as error:
+                    reason = f"nobody listens at {self._path}: {error.strerror}"
+                    raise Unavailable("store", reason) from error
+            return self._link
 
-    async def _send_commits(self, commits: Sequence[Commit]) -> list[int | BaseException]:
-        answers: list[int | BaseException] = await self._call("commit", commits)
-        return answers
 
-    async def _call(self, method: str, *arguments: Any) -> Any:
-        return await self._directory.call(
-            self._actor_name, method, *arguments, timeout_seconds=self._timeout_seconds
-        )
+class _Link(Framed):
+    """A connection with the questions that wait for their answers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._numbers = count()
+        self._waiting: dict[int, asyncio.Future[Any]] = {}
+
+    async def ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        """Return the answer, or raise it. Raises Unavailable when the connection ends before."""
+        if len(self._waiting) >= MAX_WAITING:
+            raise Busy("store calls", 1.0)
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        number = next(self._numbers)
+        self._waiting[number] = future
+        try:
+            await self.writable.wait()
+            if self.transport is None:
+                raise Unavailable("store", "its process has ended")
+            self.say((number, method, arguments))
+            return await future
+        finally:
+            del self._waiting[number]
+
+    def received(self, message: Any) -> None:
+        """Hand an answer to whoever asked; one who waits no more gets none."""
+        number, answer = message
+        future = self._waiting.get(number)
+        if future is None or future.done():
+            return
+        if isinstance(answer, Exception):
+            future.set_exception(answer)
+        else:
+            future.set_result(answer)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """Tell everybody who waits."""
+        super().connection_lost(error)
+        for future in self._waiting.values():
+            if not future.done():
+                future.set_exception(Unavailable("store", "its process has ended"))

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from actors.errors import InvalidArgument, KeyTooLarge, TransactionTooLarge, ValueTooLarge
 
@@ -24,6 +24,9 @@ MAX_COMMIT_KEY = 256
 MAX_VALUE = 100_000
 MAX_TRANSACTION = 10_000_000
 MAX_AGE_SECONDS = 5.0
+RANGE_BYTES = 4 << 20
+"""A range's answer ends with the pair that reaches this."""
+
 VERSIONSTAMP_BYTES = 10
 OFFSET_BYTES = 4
 """Where a versionstamp goes is said by the last bytes of its operand, little-endian."""
@@ -124,7 +127,7 @@ class Values(NamedTuple):
 
 
 class Pairs(NamedTuple):
-    """Answer of ``get_range`` and the version it was read at; ``more`` when a limit cut it."""
+    """Answer of ``get_range`` and its version; ``more`` when ``limit`` or ``RANGE_BYTES`` cut it."""
 
     version: int
     pairs: list[tuple[bytes, bytes]]
@@ -144,7 +147,7 @@ class Engine(Protocol):
     async def get_range(
         self, span: KeyRange, read_version: int | None, *, limit: int, reverse: bool
     ) -> Pairs:
-        """Read at most ``limit`` pairs of a range, from its end when ``reverse``."""
+        """Read at most ``limit`` pairs of a range, from its end when ``reverse``; fewer when large."""
         ...
 
     async def commit(self, commit: Commit) -> int:
@@ -153,10 +156,6 @@ class Engine(Protocol):
         Raises CommitConflict, TransactionTooOld, CommitUnknown (send the very same commit again),
         the errors of ``check_limits``, StoreFull (nothing was written), StoreFailed (the engine has stopped).
         """
-        ...
-
-    async def statistics(self) -> dict[str, Any]:
-        """Return counters and gauges."""
         ...
 
 

@@ -30,7 +30,15 @@ from typing import Any, TypeVar
 from actors.errors import Busy, CoditectError, TransactionTooOld, Unavailable
 from actors.statistics import Histogram
 from cluster.store import fdb_errors
-from cluster.store.engine import Commit, KeyRange, MutationKind, Pairs, Values, key_after
+from cluster.store.engine import (
+    RANGE_BYTES,
+    Commit,
+    KeyRange,
+    MutationKind,
+    Pairs,
+    Values,
+    key_after,
+)
 from cluster.store.fdb_client import (
     MIN_API_VERSION,
     ClientOptions,
@@ -46,8 +54,6 @@ T = TypeVar("T")
 
 KEY_LIFE_SECONDS = 3600
 MAX_IN_FLIGHT = 20_000
-RANGE_BYTES = 4 << 20
-"""A range answers with what it has, and ``more``, once it holds this many bytes."""
 SWEEP_STEP = 1000
 _GRACE_SECONDS = 1.0
 

@@ -30,7 +30,15 @@ import lmdb
 from actors.errors import Busy, StoreFailed, StoreFull, TransactionTooOld, Unavailable
 from actors.statistics import Histogram
 from cluster.store.committer import Committer, Outcome, seek
-from cluster.store.engine import MAX_AGE_SECONDS, MAX_KEY, Commit, KeyRange, Pairs, Values
+from cluster.store.engine import (
+    MAX_AGE_SECONDS,
+    MAX_KEY,
+    RANGE_BYTES,
+    Commit,
+    KeyRange,
+    Pairs,
+    Values,
+)
 
 MAX_SNAPSHOTS = 4096
 MAX_WAITING = 20_000
@@ -77,7 +85,6 @@ class LmdbEngine:
         self._failed: StoreFailed | None = None
         self._committed = 0
         self._task: asyncio.Task[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lmdb-writer")
         self._lock_fd: int | None = None
 
     async def open(self) -> None:
@@ -97,6 +104,7 @@ class LmdbEngine:
             max_readers=MAX_SNAPSHOTS + 16,
             readahead=False,
         )
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="lmdb-writer")
         self._committer = Committer(self._env)
         self._committed = self._committer.version
         self._task = asyncio.create_task(self._commit_forever(), name="store committer")
@@ -108,7 +116,8 @@ class LmdbEngine:
             with suppress(asyncio.CancelledError):
                 await self._task
             self._task = None
-        self._thread.shutdown(wait=True)
+        if self._lock_fd is not None:
+            self._thread.shutdown(wait=True)
         for snapshot in self._snapshots.values():
             snapshot.transaction.abort()
         self._snapshots.clear()
@@ -131,8 +140,8 @@ class LmdbEngine:
         version, transaction = self._snapshot(read_version)
         self._counters.reads += 1
         with transaction.cursor() as cursor:
-            pairs = _scan_back(cursor, span, limit) if reverse else _scan(cursor, span, limit)
-        return Pairs(version, pairs[:limit], len(pairs) > limit)
+            pairs, more = (_scan_back if reverse else _scan)(cursor, span, limit)
+        return Pairs(version, pairs, more)
 
     async def commit(self, commit: Commit) -> int:
         """Apply durably and return the commit version."""
@@ -266,26 +275,38 @@ def _get(transaction: lmdb.Transaction, key: bytes) -> bytes | None:
     return transaction.get(key) if 0 < len(key) <= MAX_KEY else None
 
 
-def _scan(cursor: lmdb.Cursor, span: KeyRange, limit: int) -> list[tuple[bytes, bytes]]:
-    """Return up to ``limit + 1`` pairs, so that the caller sees whether there are more."""
+def _scan(
+    cursor: lmdb.Cursor, span: KeyRange, limit: int
+) -> tuple[list[tuple[bytes, bytes]], bool]:
+    """Return the first pairs of a range, and whether there are more."""
     pairs: list[tuple[bytes, bytes]] = []
+    size = 0
     found = seek(cursor, span.begin)
-    while found and len(pairs) <= limit:
+    while found:
         key, value = cursor.item()
         if key >= span.end:
             break
+        if len(pairs) >= limit or size >= RANGE_BYTES:
+            return pairs, True
         pairs.append((key, value))
+        size += len(key) + len(value)
         found = cursor.next()
-    return pairs
+    return pairs, False
 
 
-def _scan_back(cursor: lmdb.Cursor, span: KeyRange, limit: int) -> list[tuple[bytes, bytes]]:
+def _scan_back(
+    cursor: lmdb.Cursor, span: KeyRange, limit: int
+) -> tuple[list[tuple[bytes, bytes]], bool]:
     pairs: list[tuple[bytes, bytes]] = []
+    size = 0
     found = cursor.prev() if seek(cursor, span.end) else cursor.last()
-    while found and len(pairs) <= limit:
+    while found:
         key, value = cursor.item()
         if key < span.begin:
             break
+        if len(pairs) >= limit or size >= RANGE_BYTES:
+            return pairs, True
         pairs.append((key, value))
+        size += len(key) + len(value)
         found = cursor.prev()
-    return pairs
+    return pairs, False

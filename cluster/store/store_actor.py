@@ -1,19 +1,20 @@
-"""The StoreActor: the one process of a node that has the store open. Calls are the engine's, in batches."""
+"""The StoreActor: the one process of a node that has the store open.
+
+Ray starts it, watches it and asks how it is; the questions to the engine come over a socket of its own
+(``cluster.store.server``), at a fortieth of what a call between actors costs.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
-from actors.errors import CoditectError, InvalidArgument
-from cluster.store.client import Read
-from cluster.store.engine import Commit, Engine, Pairs, Values
-
-T = TypeVar("T")
+from actors.errors import InvalidArgument
+from actors.process import Life
+from cluster.store.engine import Engine
+from cluster.store.server import StoreServer
 
 
 class OpenableEngine(Engine, Protocol):
@@ -25,42 +26,36 @@ class OpenableEngine(Engine, Protocol):
     async def close(self) -> None:
         """Let go of everything."""
 
+    async def statistics(self) -> dict[str, Any]:
+        """Return counters and gauges."""
+        ...
+
 
 class StoreActor:
-    """Serves an engine to the other processes. Made with ``ray.remote`` by the Supervisor.
+    """Serves an engine to the other processes at ``path``. Made with ``ray.remote`` by the Supervisor.
 
     ``make_engine`` is called once, in the actor's process. A restarted actor opens the engine again;
     every acknowledged commit is there.
     """
 
-    def __init__(self, make_engine: Callable[[], OpenableEngine]) -> None:
+    def __init__(self, make_engine: Callable[[], OpenableEngine], path: Path) -> None:
         self._engine = make_engine()
-        self._opening: asyncio.Task[None] | None = None
-        self._started_at = time.monotonic()
+        self._server = StoreServer(self._engine, path)
+        self._life = Life(self._run)
 
     async def ping(self) -> dict[str, Any]:
         """Say that the store is open."""
-        await self._opened()
-        return {"pid": os.getpid(), "uptime_seconds": time.monotonic() - self._started_at}
+        await self._life.ready()
+        return self._life.ping()
 
     async def stats(self) -> dict[str, Any]:
         """Return the engine's counters and gauges."""
-        await self._opened()
+        await self._life.ready()
         return await self._engine.statistics()
-
-    async def read(self, reads: Sequence[Read]) -> list[Values | Pairs | BaseException]:
-        """Do several reads, each of a version of its own; an error stands in the place of its answer."""
-        await self._opened()
-        return await _each(self._read(method, arguments) for method, arguments in reads)
-
-    async def commit(self, commits: Sequence[Commit]) -> list[int | BaseException]:
-        """Do several commits, none of which depends on another; errors as in ``read``."""
-        await self._opened()
-        return await _each(self._engine.commit(commit) for commit in commits)
 
     async def copy(self, directory: str) -> None:
         """Write an embedded store as of this moment into an empty directory of this machine."""
-        await self._opened()
+        await self._life.ready()
         copy = getattr(self._engine, "copy", None)
         if copy is None:
             raise InvalidArgument("store", "one that lies in a file: it has backups of its own")
@@ -68,29 +63,14 @@ class StoreActor:
 
     async def close(self) -> None:
         """Close the engine; for an orderly end of the server."""
-        await self._opened()
-        await self._engine.close()
+        await self._life.stop()
 
-    async def _read(self, method: str, arguments: tuple[Any, ...]) -> Values | Pairs:
-        match method, arguments:
-            case "get_many", (keys, version):
-                return await self._engine.get_many(keys, version)
-            case "get_range", (span, version, limit, reverse):
-                return await self._engine.get_range(span, version, limit=limit, reverse=reverse)
-            case _:
-                raise InvalidArgument("read", f"get_many or get_range, not {method}")
-
-    def _opened(self) -> Awaitable[None]:
-        """Open once; a failure to open is told to every caller, and the next call tries again."""
-        if self._opening is None or (self._opening.done() and self._opening.exception()):
-            self._opening = asyncio.get_running_loop().create_task(self._engine.open())
-        return asyncio.shield(self._opening)
-
-
-async def _each(works: Iterable[Awaitable[T]]) -> list[T | BaseException]:
-    """Do everything at once; only this server's own errors become answers."""
-    answers = await asyncio.gather(*works, return_exceptions=True)
-    for answer in answers:
-        if isinstance(answer, BaseException) and not isinstance(answer, CoditectError):
-            raise answer
-    return answers
+    async def _run(self) -> None:
+        await self._engine.open()
+        try:
+            await self._server.open()
+            self._life.is_ready()
+            await asyncio.Event().wait()
+        finally:
+            await self._server.close()
+            await self._engine.close()

@@ -67,10 +67,12 @@ async def _conduct(wiring: NodeWiring) -> None:
         serving = asyncio.create_task(_serve(wiring))
         await _until(lambda: _ready(directory), "the actors", SUPERVISOR_SECONDS)
     async with _step("administrator") as told:
-        users = UserStore(wiring.engine(directory), wiring.settings.tenant)
+        engine = wiring.engine()
+        users = UserStore(engine, wiring.settings.tenant)
         email, password = await ensure_admin(
             users, wiring.settings, secrets.token_urlsafe, SystemClock()
         )
+        engine.close()
         told.update(email=email, password=password)
     async with _step("ingress"):
         await serving

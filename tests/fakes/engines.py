@@ -15,10 +15,12 @@ import pytest
 
 from actors.errors import Unavailable
 from cluster.store import fdb_client
+from cluster.store.client import RemoteEngine
 from cluster.store.engine import Engine
 from cluster.store.fdb_engine import FdbEngine
 from cluster.store.fdb_layout import Layout
 from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.server import StoreServer
 from tests.fakes.faulty_engine import FaultyEngine
 from tests.fakes.fdb_cluster import Cluster, Faults
 from tests.fakes.fdb_double import FdbDouble, Schedule
@@ -28,7 +30,9 @@ API_VARIABLE = "CODITECT_TEST_FDB_API_VERSION"
 
 _CLUSTER = pytest.param("fdb_cluster", marks=pytest.mark.fdb)
 _FAULTY_CLUSTER = pytest.param("fdb_cluster_faulty", marks=pytest.mark.fdb)
-ENGINES = ["lmdb", "fdb_double", _CLUSTER]
+ENGINES = ["lmdb", "lmdb_served", "fdb_double", _CLUSTER]
+"""``lmdb_served`` is the embedded one at the socket of a StoreActor."""
+
 CALLERS_ENGINES = [
     "lmdb",
     "lmdb_faulty",
@@ -50,6 +54,10 @@ async def opened_engine(
 
     The double fails in its cluster, with FoundationDB's own codes; others fail above the engine.
     """
+    if name == "lmdb_served":
+        async with opened_engine("lmdb", directory) as engine, served(engine, directory) as remote:
+            yield remote
+        return
     base = name.removesuffix("_faulty")
     faulty = base != name
     cluster = Cluster(time.monotonic)
@@ -73,6 +81,19 @@ async def opened_engine(
         if base == "fdb_cluster":
             await _clear(engine)
         await engine.close()
+
+
+@asynccontextmanager
+async def served(engine: Engine, directory: Path) -> AsyncIterator[RemoteEngine]:
+    """Serve an engine at a socket, and yield it as another process sees it."""
+    server = StoreServer(engine, directory / "run" / "store.sock")
+    await server.open()
+    remote = RemoteEngine(directory / "run" / "store.sock")
+    try:
+        yield remote
+    finally:
+        remote.close()
+        await server.close()
 
 
 def double_engine(

@@ -11,7 +11,6 @@ import random
 from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum, auto
-from typing import Any
 
 from actors.errors import (
     CommitConflict,
@@ -75,9 +74,6 @@ class FaultyEngine:
         elif fault is CommitFault.UNKNOWN_LATER:
             self._late.append((self._calls + self._random.randint(1, 20), commit))
         raise CommitUnknown("injected")
-
-    async def statistics(self) -> dict[str, Any]:
-        return await self._engine.statistics()
 
     async def settle(self) -> None:
         """Let everything that is still under way arrive."""
