@@ -10,6 +10,8 @@
     ├── PreconditionFailed     If-Match or an expected state did not hold
     ├── PayloadTooLarge
     ├── WorkspaceFull          the disk of a workspace is full; nothing was changed
+    ├── QuotaExceeded          a user has as much as is allowed
+    │   └── ContainersExceeded as many containers, that is
     ├── TooManyRequests        retryable; the caller sent too much
     ├── Busy                   retryable; the server has too much to do
     ├── Unavailable            retryable; a component does not answer
@@ -165,6 +167,48 @@ class WorkspaceFull(CoditectError):
 
     def __str__(self) -> str:
         return "workspace disk is full"
+
+
+class QuotaExceeded(CoditectError):
+    """A user may not have more of a resource (``actors.quotas.Resource``): ``needed`` does not fit.
+
+    ``unkept``: a file lies in its workspace by now, and is not kept beyond it.
+    """
+
+    code = "quota_exceeded"
+
+    def __init__(
+        self, resource: str, used: int, limit: int, needed: int, *, unkept: bool = False
+    ) -> None:
+        super().__init__(resource, used, limit, needed)
+        self.resource = resource
+        self.used = used
+        self.limit = limit
+        self.needed = needed
+        self.unkept = unkept
+
+    def __str__(self) -> str:
+        what = self.resource.replace("_", " ")
+        text = (
+            f"quota of {what} exceeded: {self.used} of {self.limit} used, {self.needed} more needed"
+        )
+        return text + ("; the file is in the workspace, but not kept" if self.unkept else "")
+
+
+class ContainersExceeded(QuotaExceeded):
+    """A user has as many containers as are allowed; ``sessions`` names whose they are."""
+
+    def __init__(self, used: int, limit: int, sessions: tuple[str, ...]) -> None:
+        super().__init__("containers", used, limit, 1)
+        self.args = (used, limit, sessions)
+        self.sessions = sessions
+
+    def __str__(self) -> str:
+        names = ", ".join(self.sessions[:5]) + (" …" if len(self.sessions) > 5 else "")
+        return (
+            f"{self.used} of {self.limit} containers are in use, by the sessions {names}:"
+            " hibernate or end one"
+        )
 
 
 class TooManyRequests(CoditectError):

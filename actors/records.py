@@ -242,11 +242,13 @@ class TerminalRecord(Record):
     runs the shell. ``container_id`` is the only container whose output is taken. ``tail`` is the offset
     of the last segment. ``inputs`` counts the accepted input bytes of each client, the latest last.
     ``exit_code`` is that of a shell that ended by itself; a ``deleted`` terminal keeps only its numbering.
+    What is kept counts as that of ``user_id``; empty: not counted yet.
     """
 
     session_id: str
     name: str
     container_id: str
+    user_id: str = ""
     start: int = 0
     end: int = 0
     tail: int = 0
@@ -342,6 +344,20 @@ class Idleness(Record):
         if self.sleeps_at is None:
             return None
         return max(self.sleeps_at, self.keep_awake_until or 0.0)
+
+
+class Unarchived(Record):
+    """``(tenant, "unarchived", session_id)``: what of a workspace a quota keeps from being archived.
+
+    ``paths`` of it, which would take ``size`` bytes more, have changed since the Unix time ``since`` and
+    are kept by nothing but the container's disk. ``resource`` is what its user has too much of.
+    """
+
+    session_id: str
+    resource: str
+    paths: int
+    size: int
+    since: float
 
 
 class Receipt(Frozen):

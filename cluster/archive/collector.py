@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
-from actors.errors import CoditectError
+from actors.errors import CoditectError, NotFound
 from actors.ports import Clock
 from cluster.archive.blobs import Blobs
-from cluster.store import backup_holds, manifests
+from cluster.store import backup_holds, manifests, usage
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
+from cluster.store.recount import recount
 from cluster.store.transaction import transact
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class Collector:
         self._clock = clock
         self._keep_seconds = keep_seconds
         self._keep_versions = keep_versions
-        self._pruned = self._removed = self._swept = self._failures = 0
+        self._pruned = self._removed = self._swept = self._corrected = self._failures = 0
 
     async def run(self) -> None:
         """Collect until cancelled, and sweep now and then."""
@@ -61,6 +63,7 @@ class Collector:
                 await self.collect()
                 if turn % SWEEP_EVERY == 0:
                     await self.sweep()
+                    await self.count(every=turn > 0)
             except (CoditectError, OSError) as error:
                 self._failures += 1
                 logger.warning("garbage is collected later: %s", error)
@@ -73,6 +76,7 @@ class Collector:
             "entries_pruned_total": self._pruned,
             "packs_removed_total": self._removed,
             "packs_swept_total": self._swept,
+            "counts_corrected_total": self._corrected,
             "collector_failures_total": self._failures,
         }
 
@@ -111,6 +115,28 @@ class Collector:
                 if age > ORPHAN_SECONDS and pack not in live:
                     await self._blobs.delete(f"{workspace_id}/{pack}")
                     self._swept += 1
+
+    async def count(self, *, every: bool) -> None:
+        """Compare what users are said to have with what there is, and correct it.
+
+        Workspaces are counted that never were (those of an earlier release), or with ``every`` all.
+        """
+        engine, keys = self._engine, self._keys
+        async for workspace_id in self._workspaces():
+            head = await transact(engine, manifests.head, keys, workspace_id)
+            if every or head.counts == 0:
+                with suppress(NotFound):  # its versions went on too fast: the next time
+                    error = await recount(engine, keys, workspace_id)
+                    self._note(f"workspace {workspace_id}", corrected=any(error))
+        for user_id in sorted(await transact(engine, usage.counted_users, keys)):
+            now = self._clock.now()
+            errors = await transact(engine, usage.reconcile, keys, user_id, now)
+            self._note(f"user {user_id}", corrected=bool(errors))
+
+    def _note(self, what: str, *, corrected: bool) -> None:
+        if corrected:
+            self._corrected += 1
+            logger.warning("the count of %s was wrong, and is corrected", what)
 
     async def _remove_dead_packs(self, workspace_id: str) -> None:
         packs = await transact(self._engine, manifests.dead_packs, self._keys, workspace_id)

@@ -25,9 +25,9 @@ from cluster.archive.restorer import Restorer
 from cluster.codi.feed_client import FeedClient
 from cluster.store import manifests
 from cluster.store.engine import Engine
-from cluster.store.entries import GONE, Entry, Kind
+from cluster.store.entries import GONE, Entry, Kind, ManifestHead
 from cluster.store.keyspace import Keyspace
-from cluster.store.manifests import Fence, Location, ManifestHead
+from cluster.store.manifests import Fence, Location
 from cluster.store.saves import Answer
 from cluster.store.transaction import Transaction, transact
 

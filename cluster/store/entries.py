@@ -13,6 +13,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from actors.errors import StoreFailed
+from actors.quotas import Amount
+from actors.records import Record
 
 _SCHEMA = 1
 _HEAD = struct.Struct(">BcHQqqQH")
@@ -69,8 +71,33 @@ class Entry:
             digest.update(_CHUNK.pack(*chunk))
         return digest.hexdigest()
 
+    @property
+    def amount(self) -> Amount:
+        """What it counts for in its user's quotas."""
+        if self.kind is Kind.GONE:
+            return Amount()
+        return Amount(self.size if self.kind is Kind.FILE else 0, 1)
+
 
 GONE = Entry(Kind.GONE)
+
+
+class ManifestHead(Record):
+    """``(tenant, "manifests", workspace_id)``.
+
+    Versions from ``oldest`` to ``version`` can be read. ``incarnation`` names the directory that has
+    everything of it: in any other one, what is missing has not been deleted but is yet to be restored.
+    ``size`` and ``files`` are the bytes and paths of the newest version; in a store of an earlier release
+    they only say what was added since, until they are ``counted``.
+    """
+
+    version: int = 0
+    oldest: int = 0
+    incarnation: str = ""
+    updated_at: float = 0.0
+    size: int = 0
+    files: int = 0
+    counts: int = 0
 
 
 def encode(entry: Entry) -> bytes:

@@ -19,6 +19,10 @@
     (tenant, "dead_workspaces", workspace_id)              empty; all of its packs are to be removed
     (tenant, "terminals", session_id, name)                TerminalRecord
     (tenant, "journal", session_id, name, offset)          output bytes from this offset on
+    (tenant, "usage", resource, user_id)                   how much of it a user has (ADD)
+    (tenant, "usage_checks", user_id)                      when that was compared with what there is
+    (tenant, "quotas", user_id)                            {resource: limit} where not the settings'
+    (tenant, "unarchived", session_id)                     Unarchived; what a quota keeps from being kept
     (tenant, "backup_hold")                                {id, expires_at} of a backup under way
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address case-folded
@@ -96,6 +100,10 @@ class Keyspace:
         self.dead_workspaces = Directory(tenant_id, "dead_workspaces")
         self.terminals = Directory(tenant_id, "terminals")
         self.journal = Directory(tenant_id, "journal")
+        self.usage = Directory(tenant_id, "usage")
+        self.usage_checks = Directory(tenant_id, "usage_checks")
+        self.quotas = Directory(tenant_id, "quotas")
+        self.unarchived = Directory(tenant_id, "unarchived")
         self.backup_hold = Directory(tenant_id, "backup_hold")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")

@@ -242,7 +242,7 @@ async def _end(
     tr: Transaction, keys: Keyspace, record: SessionRecord, *, left_on: str | None, now: float
 ) -> None:
     if await sessions.end(tr, keys, record, left_on=left_on, now=now):
-        manifests.remove(tr, keys, record.workspace_id)
+        await manifests.remove(tr, keys, record.workspace_id, record.user_id)
 
 
 async def _claim(

@@ -10,24 +10,36 @@ nobody uses any more is forgotten in the very transaction that removed its last 
 about to use it conflicts with that, or finds it missing and stores it anew in another pack. So there
 is no time in which collecting garbage could take away what a manifest needs.
 
+The head counts what the newest version has, and its user's counters go with it (``usage``): a version
+that makes it more than their quota allows is refused.
+
 Chunks, like versions, are a workspace's own: see docs/design/workspaces.md. Every function takes the
 transaction first.
 """
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from actors.errors import ChunkMissing, Fenced, ManifestMoved, NotFound, StoreFailed
-from actors.records import Record, SessionRecord
-from cluster.store import saves, sessions
+from actors.errors import (
+    ChunkMissing,
+    Fenced,
+    ManifestMoved,
+    NotFound,
+    QuotaExceeded,
+    StoreFailed,
+)
+from actors.quotas import Amount, Quotas, Resource, totals
+from actors.records import SessionRecord
+from cluster.store import saves, sessions, usage
 from cluster.store.codec import decode_optional, encode
 from cluster.store.engine import KeyRange, MutationKind, key_after
-from cluster.store.entries import Entry, Kind, directory_digest, place
+from cluster.store.entries import Entry, Kind, ManifestHead, directory_digest, place
 from cluster.store.entries import decode as decode_entry
 from cluster.store.entries import encode as encode_entry
 from cluster.store.keyspace import Keyspace
@@ -35,19 +47,6 @@ from cluster.store.transaction import Transaction
 
 _COUNTER_BYTES = 8
 _INLINE, _PACKED = b"\x00", b"\x01"
-
-
-class ManifestHead(Record):
-    """``(tenant, "manifests", workspace_id)``.
-
-    Versions from ``oldest`` to ``version`` can be read. ``incarnation`` names the directory that has
-    everything of it: in any other one, what is missing has not been deleted but is yet to be restored.
-    """
-
-    version: int = 0
-    oldest: int = 0
-    incarnation: str = ""
-    updated_at: float = 0.0
 
 
 class Inline(NamedTuple):
@@ -204,14 +203,16 @@ async def commit(
     now: float,
     incarnation: str | None = None,
     answer: saves.Answer | None = None,
+    quotas: Quotas | None = None,
 ) -> int:
     """Write one version and return its number; it is the commit point of all it names.
 
     ``stored`` are chunks that were stored for it; those of them that meanwhile are known are ignored.
     ``incarnation``: the directory of that name has everything from this version on. ``answer`` is
-    kept with the version; a save that was answered before is not made again. Raises Fenced
-    when the session has another container, ManifestMoved when the head is not ``base`` any more,
-    ChunkMissing when a chunk that was known is not.
+    kept with the version; a save that was answered before is not made again. ``quotas`` are the limits
+    of those who have no others. Raises Fenced when the session has another container, ManifestMoved
+    when the head is not ``base`` any more, ChunkMissing when a chunk that was known is not, QuotaExceeded
+    when it would be more than its user may have.
     """
     workspace_id = fence.workspace_id
     wanted = Counter(chunk.name for entry in changes.values() for chunk in entry.chunks)
@@ -219,7 +220,7 @@ async def commit(
     session_key = keys.sessions.key(fence.session_id)
     chunk_keys = [keys.chunks.key(workspace_id, name) for name in names]
     await tr.get_many([session_key, keys.manifests.key(workspace_id), *chunk_keys])
-    await _require_container(tr, keys, fence)
+    session = await _require_container(tr, keys, fence)
     if answer is not None and (before := await saves.done(tr, keys, answer)) is not None:
         return before
     newest = await head(tr, keys, workspace_id)
@@ -230,6 +231,7 @@ async def commit(
     unknown = tuple(name for name in missing if name not in stored)
     if unknown:
         raise ChunkMissing(unknown)
+    growth = await _grow(tr, keys, session, base, changes, quotas or Quotas())
     version = base + 1
     for name in missing:
         _put_location(tr, keys, workspace_id, name, stored[name])
@@ -244,6 +246,9 @@ async def commit(
         "version": version,
         "updated_at": now,
         "oldest": newest.oldest or version,
+        "size": newest.size + growth.size,
+        "files": newest.files + growth.files,
+        "counts": newest.counts or int(base == 0),
     }
     if incarnation is not None:
         changed["incarnation"] = incarnation
@@ -251,6 +256,60 @@ async def commit(
     if answer is not None:
         await saves.finish(tr, keys, answer, version, now)
     return version
+
+
+async def growths(
+    tr: Transaction,
+    keys: Keyspace,
+    workspace_id: str,
+    base: int,
+    amounts: Mapping[bytes, Amount],
+) -> dict[bytes, Amount]:
+    """Return what each path adds to version ``base`` when it gets an amount. Does not conflict."""
+    before: list[tuple[bytes, bytes] | None] = [None] * len(amounts)
+    if base:
+        spans = [
+            KeyRange(
+                keys.entries.range(workspace_id, *place(path)).begin,
+                keys.entries.key(workspace_id, *place(path), base + 1),
+            )
+            for path in amounts
+        ]
+        before = await tr.last_of(spans)
+    return {
+        path: _difference(amount, pair)
+        for (path, amount), pair in zip(amounts.items(), before, strict=True)
+    }
+
+
+def _difference(amount: Amount, before: tuple[bytes, bytes] | None) -> Amount:
+    was = decode_entry(before[1]).amount if before is not None else Amount()
+    return Amount(amount.size - was.size, amount.files - was.files)
+
+
+async def _grow(
+    tr: Transaction,
+    keys: Keyspace,
+    session: SessionRecord,
+    base: int,
+    changes: Mapping[bytes, Entry],
+    quotas: Quotas,
+) -> Amount:
+    """Count what a version adds, if its user may have it. Raises QuotaExceeded."""
+    amounts = {path: entry.amount for path, entry in changes.items()}
+    found, room = await asyncio.gather(
+        growths(tr, keys, session.workspace_id, base, amounts),
+        usage.room(tr, keys, session.user_id, quotas),
+    )
+    growth = totals(found.values())
+    lacking = room.lacking(growth)
+    if lacking is not None:
+        over, needed = room.size, growth.size
+        if lacking is Resource.FILES:
+            over, needed = room.files, growth.files
+        raise QuotaExceeded(lacking.value, over.used, over.limit or 0, needed)
+    usage.add_files(tr, keys, session.user_id, growth)
+    return growth
 
 
 async def settle(tr: Transaction, keys: Keyspace, fence: Fence, incarnation: str) -> None:
@@ -401,8 +460,10 @@ async def live_packs(tr: Transaction, keys: Keyspace, workspace_id: str) -> set[
     return {str(keys.packs.unpack(key)[1]) for key, _ in pairs}
 
 
-def remove(tr: Transaction, keys: Keyspace, workspace_id: str) -> None:
-    """Forget a workspace's versions and chunks; its packs are left to be removed."""
+async def remove(tr: Transaction, keys: Keyspace, workspace_id: str, user_id: str) -> None:
+    """Forget a user's workspace, its versions and chunks; its packs are left to be removed."""
+    had = await head(tr, keys, workspace_id)
+    usage.add_files(tr, keys, user_id, Amount(-had.size, -had.files))
     for branch in (
         keys.versions, keys.entries, keys.version_entries, keys.chunks, keys.chunk_uses,
         keys.packs, keys.dead_packs,

@@ -7,7 +7,7 @@ import json
 from actors.errors import Fenced, NotFound, SlotGone, TooManyRequests
 from actors.names import DEFAULT_SESSION
 from actors.records import Claim, ContainerRecord, ContainerStatus, SessionPhase, SessionRecord
-from cluster.store import containers, leases
+from cluster.store import containers, leases, terminals
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.engine import KeyRange, key_after
 from cluster.store.keyspace import Keyspace
@@ -130,8 +130,8 @@ async def end(
     tr.clear(keys.sessions.key(record.session_id))
     tr.clear(keys.leases.key(record.session_id))
     tr.clear(keys.idleness.key(record.session_id))
-    tr.clear_range(keys.terminals.range(record.session_id))
-    tr.clear_range(keys.journal.range(record.session_id))
+    tr.clear(keys.unarchived.key(record.session_id))
+    await terminals.forget_all(tr, keys, record.session_id)
     name = keys.session_names.key(record.user_id, record.name)
     if await tr.get(name) == record.session_id.encode():
         tr.clear(name)

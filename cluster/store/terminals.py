@@ -2,16 +2,21 @@
 
 A segment has up to ``SEGMENT`` bytes. The last one is rewritten while it is small, so that a terminal
 that prints a byte at a time makes few keys. What falls below ``start`` is removed once a whole segment
-is behind; readers cut at ``start``. Every function takes a transaction.
+is behind; readers cut at ``start``. What is kept of a terminal counts as its user's (``usage``).
+Every function takes a transaction.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 
+from actors import quotas
 from actors.errors import Fenced
 from actors.ports import TerminalOpened
+from actors.quotas import Resource
 from actors.records import ContainerRecord, SessionRecord, TerminalOutput, TerminalRecord
+from cluster.store import usage
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.engine import KeyRange
 from cluster.store.keyspace import Keyspace
@@ -63,10 +68,13 @@ async def open_terminal(
         record = TerminalRecord(
             session_id=session_id, name=opened.name, container_id="", created_at=now, updated_at=now
         )
+    if record.user_id != session.user_id:  # new, or of a release that did not count
+        _count(tr, keys, session.user_id, record.end - record.start)
     # A terminal that goes on may have moved, or have another shell, since the journal last heard of it.
     goes_on = opened.kept is not None and record.container_id == container_id
     changed = record.model_copy(
         update={
+            "user_id": session.user_id,
             "container_id": container_id,
             "cols": opened.cols,
             "rows": opened.rows,
@@ -91,6 +99,7 @@ async def _make_room(tr: Transaction, keys: Keyspace, session_id: str) -> None:
     ended = [record for record in known if record.deleted or record.exit_code is not None]
     if ended:
         oldest = min(ended, key=lambda record: (record.updated_at, record.name))
+        _count(tr, keys, oldest.user_id, oldest.start - oldest.end)
         tr.clear(keys.terminals.key(session_id, oldest.name))
         tr.clear_range(keys.journal.range(session_id, oldest.name))
 
@@ -115,7 +124,7 @@ async def append(
         if record is not None and record.end > record.tail
     ]
     found = dict(zip(tails, await tr.get_many(tails), strict=True)) if tails else {}
-    return [
+    kept = [
         None
         if record is None
         else _append_one(
@@ -123,6 +132,26 @@ async def append(
         )
         for record, output in zip(mine, outputs, strict=True)
     ]
+    _count_growth(tr, keys, zip(mine, kept, strict=True))
+    return kept
+
+
+def _count_growth(
+    tr: Transaction,
+    keys: Keyspace,
+    changes: Iterable[tuple[TerminalRecord | None, TerminalRecord | None]],
+) -> None:
+    """Add to users' counters what is kept of their terminals more than before; mostly nothing is."""
+    growth: Counter[str] = Counter()
+    for before, after in changes:
+        if before is not None and after is not None:
+            growth[after.user_id] += (after.end - after.start) - (before.end - before.start)
+    for user_id, amount in growth.items():
+        _count(tr, keys, user_id, amount)
+
+
+def _count(tr: Transaction, keys: Keyspace, user_id: str, amount: int) -> None:
+    usage.add(tr, keys, Resource.JOURNAL_BYTES, user_id, amount)
 
 
 def _append_one(
@@ -230,9 +259,47 @@ async def delete(tr: Transaction, keys: Keyspace, session_id: str, name: str, no
     record = await get(tr, keys, session_id, name)
     if record is None or record.deleted:
         return
+    _count(tr, keys, record.user_id, record.start - record.end)
     tr.clear_range(keys.journal.range(session_id, name))
     changes = {"start": record.end, "tail": record.end, "deleted": True, "updated_at": now}
     put(tr, keys, record.model_copy(update=changes))
+
+
+async def forget_all(tr: Transaction, keys: Keyspace, session_id: str) -> None:
+    """Forget all terminals of a session that ends, with their output."""
+    for _, value in await tr.get_range(keys.terminals.range(session_id)):
+        record = decode(TerminalRecord, value)
+        _count(tr, keys, record.user_id, record.start - record.end)
+    tr.clear_range(keys.terminals.range(session_id))
+    tr.clear_range(keys.journal.range(session_id))
+
+
+async def cut(tr: Transaction, keys: Keyspace, user_id: str, total: int) -> int:
+    """Forget a user's oldest output until at most ``total`` bytes are kept; return how many went.
+
+    Each terminal keeps its newest output up to a bound that is the same for all, so that the one
+    that prints most loses most. Only the records of those that lose some conflict.
+    """
+    sessions = await tr.get_range(keys.session_names.range(user_id), snapshot=True)
+    records = [
+        decode(TerminalRecord, value)
+        for _, session_id in sessions
+        for _, value in await tr.get_range(keys.terminals.range(session_id.decode()), snapshot=True)
+    ]
+    mine = [record for record in records if record.user_id == user_id]
+    bound = quotas.level([record.end - record.start for record in mine], total)
+    gone = 0
+    for seen in mine:
+        if seen.end - seen.start <= bound:
+            continue
+        record = await get(tr, keys, seen.session_id, seen.name)
+        if record is None:
+            continue
+        start = _trim(tr, keys, record, record.start, record.end, bound)
+        put(tr, keys, record.model_copy(update={"start": start}))
+        gone += start - record.start
+    _count(tr, keys, user_id, -gone)
+    return gone
 
 
 def _tail_key(keys: Keyspace, record: TerminalRecord) -> bytes:

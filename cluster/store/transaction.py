@@ -102,6 +102,12 @@ class Transaction:
             self._read_conflicts.extend(self._overlay.needed_base(seen))
         return found
 
+    async def last_of(self, spans: Sequence[KeyRange]) -> list[tuple[bytes, bytes] | None]:
+        """Return the last pair of each range, own writes included, asked for at once. Never conflicts."""
+        await self.read_version()
+        asked = (self.get_range(span, limit=1, reverse=True, snapshot=True) for span in spans)
+        return [pairs[0] if pairs else None for pairs in await asyncio.gather(*asked)]
+
     def set(self, key: bytes, value: bytes) -> None:
         """Set a key."""
         self._mutations.append(Mutation(MutationKind.SET, key, value))

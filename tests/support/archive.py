@@ -17,7 +17,7 @@ from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits
 from cluster.codi.feed_client import FeedClient
 from cluster.store import manifests, sessions
-from cluster.store.entries import Entry, Kind
+from cluster.store.entries import Entry, Kind, ManifestHead
 from cluster.store.keyspace import Keyspace
 from cluster.store.lmdb_engine import LmdbEngine
 from cluster.store.manifests import Fence
@@ -43,7 +43,7 @@ class Kept:
     async def ask(self, work, *arguments, **named):
         return await transact(self.tools.engine, work, self.tools.keys, *arguments, **named)
 
-    async def head(self) -> manifests.ManifestHead:
+    async def head(self) -> ManifestHead:
         return await self.ask(manifests.head, WORKSPACE)
 
     async def state(self, at: int | None = None) -> dict[str, Entry]:
