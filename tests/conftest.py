@@ -9,12 +9,20 @@ from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
+from cluster.store import transaction
 from coditect import AsyncClient
 from tests.fakes.engines import API_VARIABLE, CLUSTER_VARIABLE
 from tests.support.people import PASSWORD, Person
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 
 _numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let transactions in the tests' own process try again soon: faults are many there."""
+    monkeypatch.setattr(transaction, "FIRST_BACKOFF_SECONDS", 0.0005)
+    monkeypatch.setattr(transaction, "MAX_BACKOFF_SECONDS", 0.005)
 
 
 def store_settings() -> dict[str, str]:

@@ -30,12 +30,6 @@ NOW = 1000.0
 KEYS = (b"a", b"b", b"c")
 
 
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    monkeypatch.setattr(transaction, "FIRST_BACKOFF_SECONDS", 0.0005)
-    monkeypatch.setattr(transaction, "MAX_BACKOFF_SECONDS", 0.005)
-
-
 async def run_clients(engine: Engine, seed: int, *, clients: int = 5, turns: int = 12) -> Recorder:
     """Have clients read some keys and write some in each transaction, every value only once."""
     recorder = Recorder()

@@ -18,7 +18,6 @@ import pytest
 
 from actors.errors import Fenced, SlotGone
 from actors.records import ContainerStatus, SessionRecord
-from cluster.store import transaction
 from cluster.store.engine import Engine, MutationKind
 from cluster.store.ledger import StoreLedger
 from cluster.store.transaction import Transaction, transact
@@ -67,12 +66,6 @@ STORES = [
 @pytest.fixture(params=STORES)
 def name(request) -> str:
     return request.param
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch):
-    monkeypatch.setattr(transaction, "FIRST_BACKOFF_SECONDS", 0.0005)
-    monkeypatch.setattr(transaction, "MAX_BACKOFF_SECONDS", 0.005)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -51,6 +51,14 @@ asyncio.run(main())
 """
 
 
+def link_or_copy(source: str, target: str) -> None:
+    """Put a file elsewhere without reading it, where both places are on one file system."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copy2(source, target)
+
+
 @pytest.fixture
 def copy_for_everybody(tmp_path_factory):
     """Copy Python, the code and its libraries to where an ordinary user can read them."""
@@ -62,8 +70,11 @@ def copy_for_everybody(tmp_path_factory):
     prefix = Path(sys.base_prefix)
     if prefix != Path("/usr"):
         ignore = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a", "idlelib")
-        shutil.copytree(prefix, place / "python", symlinks=True, ignore=ignore)
-        python = str(place / "python" / "bin" / Path(os.path.realpath(sys.executable)).name)
+        python_there = place / "python"
+        shutil.copytree(
+            prefix, python_there, symlinks=True, ignore=ignore, copy_function=link_or_copy
+        )
+        python = str(python_there / "bin" / Path(os.path.realpath(sys.executable)).name)
     else:
         python = os.path.realpath(sys.executable)
     for package in ("actors", "cluster", "tests"):
