@@ -1,9 +1,10 @@
 """Which output is committed next, and when. No Ray, no I/O, no clock.
 
 Every terminal has at most one batch waiting here. A commit takes as many of them as fit, so that a
-hundred terminals that print at once cost one commit. A terminal that prints without end gets
-``rate`` bytes a second after a burst; its programs wait meanwhile, since CODI shows and reads no
-more before a batch is kept. So the writes of a terminal are bounded whatever it prints.
+hundred terminals that print at once cost one commit; while several print, the next commit gathers for
+a moment, since many small ones would take the processor from everybody. A terminal that prints
+without end gets ``rate`` bytes a second after a burst; its programs wait meanwhile, since CODI shows
+and reads no more before a batch is kept. So the writes of a terminal are bounded whatever it prints.
 """
 
 from __future__ import annotations
@@ -19,12 +20,16 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True)
 class JournalRules:
-    """``commit_bytes`` and ``commit_terminals`` bound a commit; ``rate`` is bytes/s of a terminal."""
+    """``commit_bytes`` and ``commit_terminals`` bound a commit; ``rate`` is bytes/s of a terminal.
+
+    After a commit for several terminals the next one gathers for ``gather`` seconds.
+    """
 
     commit_bytes: int = 2 << 20
     commit_terminals: int = 128
     rate: float = float(4 << 20)
     burst: float = float(1 << 20)
+    gather: float = 0.002
 
 
 class Backlog(Generic[K, B]):
@@ -34,6 +39,7 @@ class Backlog(Generic[K, B]):
         self._rules = rules
         self._waiting: OrderedDict[K, tuple[B, int]] = OrderedDict()
         self._paid_until: dict[K, float] = {}
+        self._gather_until = 0.0
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -50,6 +56,8 @@ class Backlog(Generic[K, B]):
     def take(self, now: float) -> dict[K, B]:
         """Return the batches of the next commit, at the monotonic time ``now``; none if all must wait."""
         taken: dict[K, B] = {}
+        if now < self._gather_until:
+            return taken
         room = self._rules.commit_bytes
         for terminal, (batch, size) in self._waiting.items():
             if len(taken) >= self._rules.commit_terminals or (taken and size > room):
@@ -60,11 +68,14 @@ class Backlog(Generic[K, B]):
             room -= size
         for terminal in taken:
             self._pay(terminal, self._waiting.pop(terminal)[1], now)
+        if len(taken) > 1 and not self._waiting:
+            self._gather_until = now + self._rules.gather
         return taken
 
     def next_due(self, now: float) -> float | None:
         """Return the seconds until ``take`` has something; None when nothing waits."""
-        return min((self._wait(terminal, now) for terminal in self._waiting), default=None)
+        due = min((self._wait(terminal, now) for terminal in self._waiting), default=None)
+        return None if due is None else max(due, self._gather_until - now)
 
     def _wait(self, terminal: K, now: float) -> float:
         ahead = self._paid_until.get(terminal, 0.0) - now

@@ -118,3 +118,18 @@ def test_what_is_known_of_many_terminals_that_came_and_went_is_bounded():
         waiting.add(f"t{number}", "", 1)
         waiting.take(float(number))
     assert len(waiting._paid_until) <= 4 * RULES.commit_terminals
+
+
+def test_while_several_terminals_print_the_next_commit_gathers_and_one_alone_never_waits():
+    waiting = backlog(JournalRules(gather=0.5))
+    waiting.add("a", "1", 1)
+    assert waiting.take(0.0) == {"a": "1"}
+    waiting.add("a", "2", 1)
+    waiting.add("b", "1", 1)
+    assert waiting.take(0.0) == {"a": "2", "b": "1"}
+    waiting.add("a", "3", 1)
+    assert waiting.next_due(0.25) == 0.25
+    assert waiting.take(0.25) == {}
+    assert waiting.take(0.5) == {"a": "3"}
+    waiting.add("a", "4", 1)
+    assert waiting.take(0.5) == {"a": "4"}
