@@ -254,8 +254,11 @@ class Ledger(Protocol):
         """Return the token of a session's lease, which each renewal and each new epoch changes."""
         ...
 
-    async def passivate(self, record: SessionRecord) -> None:
-        """Give ownership back; the record is saved without an owner. Raises Fenced."""
+    async def passivate(self, record: SessionRecord, *, lapsed: str | None = None) -> None:
+        """Give ownership back; the record is saved without an owner. Raises Fenced.
+
+        ``lapsed``: done for an owner that says nothing, whose lease has this token still.
+        """
         ...
 
     async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:

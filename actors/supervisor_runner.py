@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from actors.errors import CoditectError, DeadlineExceeded, Unavailable
+from actors.lease import LeaseRules, LeaseWatch
 from actors.names import session_actor
 from actors.ports import Services
 from actors.records import SessionRecord
@@ -41,6 +42,7 @@ SHUTDOWN_SECONDS = 10.0
 PAGE = 1000
 MAX_PAGES = 1000
 MAX_SOURCES = 256
+LEASES_READ_AT_ONCE = 1000
 SOURCE_TTL = 120.0
 DUTY = 0.05
 
@@ -88,6 +90,7 @@ class SupervisorRunner:
         self._hang_after = hang_after
         self._components = {m.name: Component(m.name, m.kind, m.vital) for m in members}
         self._services: Services | None = None
+        self._leases: LeaseWatch | None = None
         self._tasks = Tasks(limit=1000)
         self._judgement: Judgement | None = None
         self._checked_at: float | None = None
@@ -102,6 +105,7 @@ class SupervisorRunner:
     def attach_services(self, services: Services) -> None:
         """Let the supervisor read the store from now on."""
         self._services = services
+        self._leases = LeaseWatch(LeaseRules(services.settings.owner_lease))
 
     async def components_up(self, monotonic: float) -> bool:
         """Look at the components alone, make what is missing; true if all of them answer."""
@@ -148,12 +152,18 @@ class SupervisorRunner:
             reopened=before.reopened if before else {},
         )
         self._judgement = judgement = judge(world, self._rules())
+        leases_read = 0
         for action in judgement.actions:
             if isinstance(action, Reopen):
                 if not self._tasks.full:
                     self._tasks.spawn(f"reopen {action.session_id}", self._reopen(action))
-            else:
-                await self._act(action, began)
+                continue
+            if isinstance(action, Release) and self._is_elsewhere(action.session):
+                # The others come once these are released: a lost node may have had very many.
+                leases_read += 1
+                if leases_read > LEASES_READ_AT_ONCE:
+                    continue
+            await self._act(action, began)
         self._checked_at = clock.now()
         self._look_seconds = clock.monotonic() - began
         return judgement
@@ -247,13 +257,31 @@ class SupervisorRunner:
                     self._update(name, silent_since=None)
                     await self._crew.kill(name, restart=True)
                 case Release(session):
-                    await self._needed().ledger.passivate(session)
-                    self._released += 1
+                    await self._release(session)
                 case Reopen():
                     raise AssertionError(action)
         except CoditectError as error:
             self._failures += 1
             logger.warning("%s: %s", type(action).__name__, error)
+
+    async def _release(self, session: SessionRecord) -> None:
+        """Make a session passive whose owner is gone; elsewhere, once its lease has run out too.
+
+        That an actor of another node is gone means to Ray only that the node does not answer.
+        """
+        services, lapsed = self._needed(), None
+        if self._is_elsewhere(session):
+            assert self._leases is not None
+            lapsed = await services.ledger.lease(session.session_id)
+            now = services.clock.monotonic()
+            if not self._leases.has_lapsed(session.session_id, lapsed, now):
+                return
+            self._leases.forget(session.session_id)
+        await services.ledger.passivate(session, lapsed=lapsed)
+        self._released += 1
+
+    def _is_elsewhere(self, session: SessionRecord) -> bool:
+        return session.owner_node_id not in {None, self._needed().settings.node_id}
 
     async def _make(self, name: str, monotonic: float) -> None:
         attempts = self._components[name].attempts + 1

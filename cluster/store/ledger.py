@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.errors import PreconditionFailed
+from actors.errors import Fenced, PreconditionFailed
 from actors.ports import Clock
 from actors.records import (
     Claim,
@@ -122,12 +122,14 @@ class StoreLedger:
         """Return the token of a session's lease."""
         return await transact(self._engine, leases.token, self._keys, session_id)
 
-    async def passivate(self, record: SessionRecord) -> None:
-        """Give ownership back."""
+    async def passivate(self, record: SessionRecord, *, lapsed: str | None = None) -> None:
+        """Give ownership back, or take it from an owner whose lease has lapsed."""
         now = self._clock.now()
 
         async def work(tr: Transaction) -> None:
             await sessions.require(tr, self._keys, record)
+            if not await leases.is_still(tr, self._keys, record.session_id, lapsed):
+                raise Fenced(record.session_id, record.epoch, record.epoch)
             sessions.set_owner(tr, self._keys, record, None, None, now)
 
         await transact(self._engine, work)

@@ -202,6 +202,17 @@ async def test_a_lease_that_is_renewed_meanwhile_keeps_its_owner(ledger):
     assert await ledger.session("s1") == made.session
 
 
+async def test_ownership_is_taken_from_a_silent_owner_only_while_its_lease_stays_the_same(ledger):
+    made = await claim(ledger)
+    seen = await ledger.lease("s1")
+    await ledger.renew_lease(made.session, 1)
+    with pytest.raises(Fenced):
+        await ledger.passivate(made.session, lapsed=seen)
+    assert await ledger.session("s1") == made.session
+    await ledger.passivate(made.session, lapsed=await ledger.lease("s1"))
+    assert (await ledger.session("s1")).owner_actor_id is None
+
+
 async def test_a_lease_that_stays_the_same_is_lost_with_the_session(ledger):
     made = await claim(ledger)
     await ledger.renew_lease(made.session, 1)

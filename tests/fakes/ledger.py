@@ -151,9 +151,11 @@ class MemoryLedger:
         await asyncio.sleep(0)
         return self._token(session_id)
 
-    async def passivate(self, record: SessionRecord) -> None:
+    async def passivate(self, record: SessionRecord, *, lapsed: str | None = None) -> None:
         await self._begin()
         self._require(record)
+        if lapsed not in {None, self._token(record.session_id)}:
+            raise Fenced(record.session_id, record.epoch, record.epoch)
         self.stored[record.session_id] = record.model_copy(
             update={"owner_actor_id": None, "owner_node_id": None, "updated_at": self._clock.now()}
         )

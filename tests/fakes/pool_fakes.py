@@ -8,7 +8,14 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from actors.errors import ActorGone, CoditectError, DeadlineExceeded, SlotGone, Unavailable
+from actors.errors import (
+    ActorGone,
+    CoditectError,
+    DeadlineExceeded,
+    Fenced,
+    SlotGone,
+    Unavailable,
+)
 from actors.idleness import IdleRules, Signal
 from actors.lease import token
 from actors.ports import ActorSettings, Services
@@ -263,7 +270,9 @@ class PoolLedger:
         session = self.sessions_by_id.get(session_id)
         return token(session.epoch if session else 0, self.leases.get(session_id))
 
-    async def passivate(self, record: SessionRecord) -> None:
+    async def passivate(self, record: SessionRecord, *, lapsed: str | None = None) -> None:
+        if lapsed not in {None, await self.lease(record.session_id)}:
+            raise Fenced(record.session_id, record.epoch, record.epoch)
         self.passivated.append(record.session_id)
         self.sessions_by_id[record.session_id] = record.model_copy(update={"owner_actor_id": None})
 

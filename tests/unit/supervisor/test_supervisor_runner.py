@@ -72,11 +72,11 @@ class Tower:
         await settle()
         return judgement
 
-    def own(self, owner="a1", phase=SessionPhase.READY):
+    def own(self, owner="a1", phase=SessionPhase.READY, node="node-1"):
         session = session_record(
             "s1",
             owner_actor_id=owner,
-            owner_node_id="node-1",
+            owner_node_id=node,
             phase=phase,
             updated_at=self.clock.time,
         )
@@ -148,6 +148,39 @@ async def test_a_session_of_a_dead_owner_in_a_passing_phase_is_opened_by_its_nod
     assert tower.crew.opened == [("pool-node-1", "a1")]
     await tower.look(10.0)
     assert len(tower.crew.opened) == 2
+
+
+async def test_a_session_of_another_node_becomes_passive_when_its_owners_lease_has_run_out(tower):
+    await tower.up()
+    tower.own(node="node-2")
+    for renewal in range(30):  # gone, says Ray, and goes on renewing
+        tower.ledger.leases["s1"] = renewal
+        await tower.look()
+    assert tower.ledger.passivated == []
+    for _ in range(10):
+        await tower.look()
+    assert tower.ledger.passivated == []
+    await tower.look()
+    assert tower.ledger.passivated == ["s1"]
+
+
+async def test_a_session_whose_owner_renews_after_all_is_not_released(tower):
+    await tower.up()
+    tower.own(node="node-2")
+    tower.ledger.leases["s1"] = 1
+    for _ in range(3):
+        await tower.look()
+    asked = tower.ledger.lease
+
+    async def renewed_behind_the_answer(session_id):
+        answer = await asked(session_id)
+        tower.ledger.leases[session_id] += 1
+        return answer
+
+    tower.clock.advance(20.0)
+    tower.ledger.lease = renewed_behind_the_answer
+    await tower.look()
+    assert tower.ledger.passivated == []
 
 
 async def test_a_session_of_a_live_owner_is_left_alone(tower):
