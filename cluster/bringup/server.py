@@ -280,10 +280,9 @@ class Server:
             self._stop_head()
             if spared is not None:
                 asyncio.run(self._stop_containers(spared))
-            layout.server_file.unlink(missing_ok=True)
-            layout.keep_file.unlink(missing_ok=True)
             shutil.rmtree(layout.ray_dir, ignore_errors=True)
-            shutil.rmtree(layout.gcs_dir, ignore_errors=True)
+            # Of sockets and tokens nothing lasts: a data directory is copied as it is.
+            shutil.rmtree(layout.run_dir, ignore_errors=True)
         self._progress.note("containers run on" if keep else "ended")
 
     def _spared(self) -> frozenset[str] | None:

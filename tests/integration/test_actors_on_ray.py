@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 import ray
 
 from actors import names
@@ -20,7 +21,11 @@ from cluster.wiring import make_supervisor
 from tests.fakes.ray_wiring import StubWiring
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(240),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 NODE = "node-t"
 POOL = names.pool_actor(NODE)
@@ -51,12 +56,19 @@ def ray_head():
                 os.environ["PYTHONPATH"] = before
 
 
-@pytest.fixture
-async def server(ray_head, tmp_path):
-    made = Server(tmp_path)
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(ray_head, tmp_path_factory):
+    made = Server(tmp_path_factory.mktemp("data"))
     await made.up()
     yield made
     await made.down()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def server(shared):
+    """The one server of all tests, with full pools; each test has users of its own."""
+    await shared.filled()
+    return shared
 
 
 class Server:
@@ -134,7 +146,7 @@ class Server:
 
 async def test_opening_takes_warm_slots_and_the_pools_refill(server):
     took = []
-    for number in range(6):
+    for number in range(4):
         await server.filled()
         began = time.perf_counter()
         opened = await server.open(f"u{number}")
@@ -155,11 +167,11 @@ async def test_more_users_at_once_than_slots_all_get_a_session_of_their_own(serv
 
 
 async def test_a_session_actor_killed_comes_back_with_its_session(server):
-    opened = await server.open("u1")
+    opened = await server.open("killed")
     name = names.session_actor(opened.actor_id)
     before = await server.call(name, "view", opened.session_id)
     pid = await server.kill_process(name)
-    again = await server.open("u1", dead_actor_id=opened.actor_id)
+    again = await server.open("killed", dead_actor_id=opened.actor_id)
     assert again.session_id == opened.session_id
     after = await server.call(names.session_actor(again.actor_id), "view", opened.session_id)
     assert after.epoch > before.epoch
@@ -168,26 +180,25 @@ async def test_a_session_actor_killed_comes_back_with_its_session(server):
 
 
 async def test_a_session_actor_gone_for_good_is_replaced(server):
-    opened = await server.open("u1")
+    opened = await server.open("gone")
     await server.directory.kill(names.session_actor(opened.actor_id))
     with pytest.raises(ActorGone):
         await server.call(names.session_actor(opened.actor_id), "ping")
-    again = await server.open("u1", dead_actor_id=opened.actor_id)
+    again = await server.open("gone", dead_actor_id=opened.actor_id)
     assert again.session_id == opened.session_id
     assert again.actor_id != opened.actor_id
 
 
 async def test_the_pool_killed_finds_its_actors_and_containers_again(server):
-    opened = await server.open("u1")
+    opened = await server.open("pool")
     await server.filled()
     before = {name for name in await server.directory.names() if name.startswith("session-")}
     await server.kill_process(POOL)
     await server.filled()
     after = {name for name in await server.directory.names() if name.startswith("session-")}
     assert before == after
-    stats = await server.stats()
-    assert stats["adoptions_total"] == 4
-    again = await server.open("u1")
+    assert (await server.stats())["adoptions_total"] == 4
+    again = await server.open("pool")
     assert again.actor_id == opened.actor_id
 
 
@@ -203,17 +214,18 @@ async def test_a_warm_container_that_ends_is_replaced(server):
 
 
 async def test_every_component_killed_comes_back(server):
-    opened = await server.open("u1")
+    opened = await server.open("every")
     for name in (names.store_actor(NODE), names.health_checker_actor(NODE), names.SUPERVISOR):
         await server.kill_process(name)
     snapshot = await wait_until(server.recovered, timeout_seconds=60.0)
     assert snapshot["stuck"] == []
-    again = await server.open("u1")
+    again = await server.open("every")
     assert (again.session_id, again.actor_id) == (opened.session_id, opened.actor_id)
 
 
 async def test_metrics_come_from_every_component(server):
-    await server.open("u1")
+    before = (await server.stats())["claims_total"]
+    await server.open("metrics")
     collected = await server.call(names.SUPERVISOR, "collect_metrics")
     assert {entry["kind"] for entry in collected["actors"].values()} == {
         "store",
@@ -222,4 +234,4 @@ async def test_metrics_come_from_every_component(server):
         "journal",
         "archive",
     }
-    assert collected["actors"][POOL]["stats"]["claims_total"] == 1
+    assert collected["actors"][POOL]["stats"]["claims_total"] == before + 1

@@ -82,7 +82,7 @@ def test_doctor_looks_at_everything(idle):
     assert "bubblewrap" in result.stdout
 
 
-async def test_a_server_lives_and_goes_without_a_trace(tmp_path):
+async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_machine(tmp_path):
     (tmp_path / "one").mkdir()
     (tmp_path / "two").mkdir()
     one = ServerProcess(tmp_path / "one", pool_size=1, dashboard=False)
@@ -114,9 +114,15 @@ async def test_a_server_lives_and_goes_without_a_trace(tmp_path):
         assert one.is_healthy()
 
         await gcs_is_started_again(one)
+        session_id = await something_is_left(one)
         assert one.stop() == 0
     assert leftovers.find(one.data_dir) == []
     assert one.containers() == {}
+    there = tmp_path / "there"
+    shutil.copytree(one.data_dir, there, symlinks=True)
+    shutil.rmtree(one.data_dir)
+    with ServerProcess(there, pool_size=1, dashboard=False) as moved:
+        await all_but_programs_is_there(moved, session_id)
 
 
 async def gcs_is_started_again(server: ServerProcess) -> None:
@@ -152,25 +158,23 @@ async def gcs_is_started_again(server: ServerProcess) -> None:
         assert (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id == login.session_id
 
 
-async def test_everything_but_programs_is_there_on_another_machine(tmp_path):
-    (tmp_path / "here").mkdir()
-    there = tmp_path / "there"
-    with ServerProcess(tmp_path / "here", pool_size=1, dashboard=False) as server:
-        async with AsyncClient(server.url, timeout_seconds=60) as client:
-            login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
-            await client.write_file(login.session_id, "kept", b"kept")
-            async with await client.terminal(login.session_id) as terminal:
-                await terminal.send("HELD=he''ld; echo still-$HELD\r")
-                await terminal.read_until(b"still-held\r\n")
-        assert server.stop() == 0
-        shutil.copytree(server.data_dir, there, symlinks=True)
-        shutil.rmtree(server.data_dir)
-    with ServerProcess(there, pool_size=1, dashboard=False) as moved:
-        async with AsyncClient(moved.url, timeout_seconds=60) as client:
-            again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
-            assert again.session_id == login.session_id
-            assert await client.read_file(again.session_id, "kept") == b"kept"
-            async with await client.terminal(again.session_id, offset=0) as terminal:
-                await terminal.read_until(b"still-held\r\n")
-                await terminal.send("echo go''ne:$HELD\r")
-                await terminal.read_until(b"gone:\r\n")
+async def something_is_left(server: ServerProcess) -> str:
+    """Save a file and leave a shell; return the session's id."""
+    async with AsyncClient(server.url, timeout_seconds=60) as client:
+        login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        await client.write_file(login.session_id, "kept", b"kept")
+        async with await client.terminal(login.session_id) as terminal:
+            await terminal.send("HELD=he''ld; echo still-$HELD\r")
+            await terminal.read_until(b"still-held\r\n")
+        return login.session_id
+
+
+async def all_but_programs_is_there(moved: ServerProcess, session_id: str) -> None:
+    async with AsyncClient(moved.url, timeout_seconds=60) as client:
+        again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        assert again.session_id == session_id
+        assert await client.read_file(again.session_id, "kept") == b"kept"
+        async with await client.terminal(again.session_id, offset=0) as terminal:
+            await terminal.read_until(b"still-held\r\n")
+            await terminal.send("echo go''ne:$HELD\r")
+            await terminal.read_until(b"gone:\r\n")

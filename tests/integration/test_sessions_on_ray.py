@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 import ray
 
 from actors import names
@@ -24,7 +25,12 @@ from cluster.settings import Settings
 from cluster.wiring import NodeWiring, make_supervisor
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.sandbox, pytest.mark.timeout(240)]
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.sandbox,
+    pytest.mark.timeout(240),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +94,8 @@ class Node:
         for handle in await self.runtime.list():
             await self.runtime.stop(handle, 0.0)
         await self.directory.kill(names.SUPERVISOR)
+        # Ray ends actors behind the call that asks for it, and they write to the data directory.
+        await wait_until(self.directory.names, lambda left: left == [])
         self.directory.close()
 
     async def filled(self) -> None:
@@ -134,13 +142,20 @@ class Node:
         return {h.container_id: h for h in await self.runtime.list()}[container_id]
 
 
-@pytest.fixture
-async def node(ray_head: None) -> AsyncIterator[Node]:
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def shared(ray_head: None) -> AsyncIterator[Node]:
     with tempfile.TemporaryDirectory(prefix="cs-", dir="/tmp") as directory:
         made = Node(Path(directory))
         await made.up()
         yield made
         await made.down()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def node(shared: Node) -> Node:
+    """The one node of all tests, with full pools; each test has users of its own."""
+    await shared.filled()
+    return shared
 
 
 def kill_container(handle: Any) -> None:
@@ -149,7 +164,7 @@ def kill_container(handle: Any) -> None:
 
 async def test_a_claimed_slot_serves_within_the_time_of_a_login(node):
     took = []
-    for number in range(8):
+    for number in range(5):
         await node.filled()
         began = time.perf_counter()
         opened = await node.open(f"u{number}")
@@ -162,7 +177,7 @@ async def test_a_claimed_slot_serves_within_the_time_of_a_login(node):
 
 
 async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
-    opened = await node.open("u")
+    opened = await node.open("container")
     before = await node.route(opened)
     await node.call(opened, "patch_workspace_state", {"open": ["a"]}, "k1")
     took = []
@@ -185,7 +200,7 @@ async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
 
 
 async def test_a_killed_actor_comes_back_with_the_same_container(node):
-    opened = await node.open("u")
+    opened = await node.open("actor")
     before = await node.route(opened)
     await node.call(opened, "patch_workspace_state", {"a": 1}, "k1")
     await node.call(opened, "patch_workspace_state", {"a": 2}, "k2")
@@ -203,7 +218,7 @@ async def test_a_killed_actor_comes_back_with_the_same_container(node):
 
 
 async def test_a_passive_session_costs_no_actor_and_is_activated_with_its_container(node):
-    opened = await node.open("u")
+    opened = await node.open("passive")
     before = await node.route(opened)
 
     async def passive() -> bool:
@@ -216,7 +231,7 @@ async def test_a_passive_session_costs_no_actor_and_is_activated_with_its_contai
     )
     assert ping["session_id"] is None
     began = time.perf_counter()
-    again = await node.open("u")
+    again = await node.open("passive")
     after = await node.route(again)
     took = time.perf_counter() - began
     assert again.session_id == opened.session_id
@@ -225,7 +240,7 @@ async def test_a_passive_session_costs_no_actor_and_is_activated_with_its_contai
 
 
 async def test_hibernating_resuming_and_ending(node):
-    opened = await node.open("u")
+    opened = await node.open("hibernating")
     await node.call(opened, "attach", "browser")
     before = await node.route(opened)
     view = await node.call(opened, "hibernate", "k1")
