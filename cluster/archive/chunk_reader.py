@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import asyncio
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from actors.errors import Unavailable
 from cluster.archive import packs
@@ -11,6 +14,8 @@ from cluster.store.entries import ChunkRef, Entry
 from cluster.store.manifests import Inline, Location, Packed
 
 WINDOW_BYTES = 8 << 20
+PACKS_AT_ONCE = 8
+_THREAD_BYTES = 256 << 10
 
 Locate = Callable[[Sequence[bytes]], Awaitable[dict[bytes, Location]]]
 
@@ -28,30 +33,67 @@ class ChunkReader:
 
         The caller bounds how much that is.
         """
-        found: dict[bytes, bytes] = {}
+        stored: dict[bytes, bytes] = {}
         by_pack: dict[str, list[tuple[bytes, Packed]]] = {}
-        places = await self._locate(list(dict.fromkeys(names)))
-        for name in names:
+        wanted = list(dict.fromkeys(names))
+        places = await self._locate(wanted)
+        for name in wanted:
             place = places.get(name)
             if isinstance(place, Inline):
-                found[name] = packs.unpack(place.data, name)
+                stored[name] = place.data
             elif isinstance(place, Packed):
                 by_pack.setdefault(place.pack, []).append((name, place))
             else:
                 raise Unavailable("chunk store", f"chunk {name.hex()} is not there")
-        for pack, members in by_pack.items():
+        gate = asyncio.Semaphore(PACKS_AT_ONCE)
+
+        async def read_pack(pack: str, members: list[tuple[bytes, Packed]]) -> None:
+            members.sort(key=lambda each: each[1].offset)
             spans = [(place.offset, place.size) for _, place in members]
-            parts = await self._blobs.get(f"{self._workspace_id}/{pack}", spans)
-            for (name, _), stored in zip(members, parts, strict=True):
-                found[name] = packs.unpack(stored, name)
-        return found
+            async with gate:
+                parts = await self._blobs.get(f"{self._workspace_id}/{pack}", spans)
+            stored.update(zip((name for name, _ in members), parts, strict=True))
+
+        await _together([read_pack(*each) for each in by_pack.items()])
+        return await _unpacked(stored)
 
     async def content(self, entry: Entry) -> AsyncIterator[bytes]:
-        """Yield a file's bytes, a few megabytes ahead of the reader at most."""
-        for window in windows(entry.chunks):
-            found = await self.read([chunk.name for chunk in window])
-            for chunk in window:
-                yield found[chunk.name]
+        """Yield a file's bytes; a window of them is read while the one before it is used."""
+        ahead: asyncio.Task[dict[bytes, bytes]] | None = None
+        try:
+            for window, following in itertools.pairwise([*windows(entry.chunks), []]):
+                found = await (ahead or self.read([chunk.name for chunk in window]))
+                ahead = None
+                if following:
+                    ahead = asyncio.create_task(self.read([chunk.name for chunk in following]))
+                for chunk in window:
+                    yield found[chunk.name]
+        finally:
+            if ahead is not None:
+                ahead.cancel()
+                await asyncio.gather(ahead, return_exceptions=True)
+
+
+async def _together(works: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Do several things at once; the first error ends all of them and is raised as it is."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _unpacked(stored: dict[bytes, bytes]) -> dict[bytes, bytes]:
+    """Return what stored forms stand for, in a thread when that takes more than a millisecond or so."""
+
+    def work() -> dict[bytes, bytes]:
+        return {name: packs.unpack(data, name) for name, data in stored.items()}
+
+    if sum(map(len, stored.values())) < _THREAD_BYTES:
+        return work()
+    return await asyncio.to_thread(work)
 
 
 def windows(chunks: Sequence[ChunkRef]) -> list[list[ChunkRef]]:

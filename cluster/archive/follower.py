@@ -106,12 +106,19 @@ class Follower:
 
     async def follow(self) -> None:
         """Follow until cancelled. Raises Fenced, Unavailable and whatever else ends it."""
+        try:
+            await self._follow()
+        finally:
+            if self._restorer is not None:
+                await self._restorer.close()
+
+    async def _follow(self) -> None:
         tools, follower = self._tools, self._tools.new_id("f")
         await self._open(fresh=True)
         cursor = -1
         while True:
-            at_once = cursor < 0 or self._restorer is not None
-            wait = 0.0 if at_once else WAIT_SECONDS
+            wait = WAIT_SECONDS if self._restorer is None else self._restorer.pause
+            wait = 0.0 if cursor < 0 else wait
             answer = await tools.client.changes(self.route, follower, cursor, wait)
             if self._incarnation is None:
                 incarnation = str(answer["incarnation"])
@@ -331,19 +338,19 @@ class Follower:
         return restorer
 
     async def _restore_some(self) -> bool:
-        """Put the next files back; true when nothing is left to be put."""
+        """Put the next files back; true when all is there, and on the disk."""
         restorer = self._restorer
         assert restorer is not None
         tick = self._begin_reading()
         try:
             async with self._tools.gate:
-                made = await restorer.step(self.route)
+                made = await restorer.step(self.route, self._tools.clock.monotonic())
             if made:
                 await self._commit(made, {}, tick)
                 self._counters.restored += len(made)
         finally:
             self._end_reading()
-        return restorer.done
+        return restorer.complete
 
     async def _finish_restore(self) -> None:
         assert self._incarnation is not None

@@ -3,14 +3,19 @@
 The shell in the container runs meanwhile. What is there already is left as it is: it is newer, or it was
 put there by a restore that was cut short. ``missing`` is what is not there yet, and has not been deleted;
 ``opened`` are directories that have more permissions for the time being than they should.
+
+What cannot be put back, as while the workspace's disk is full, stays missing and is tried again. When all
+is there, the file system is synced once, in the background: no file is by itself.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+from actors.errors import Unavailable
 from actors.records import Route
 from cluster.archive import plan
 from cluster.archive.blobs import Blobs
@@ -20,12 +25,14 @@ from cluster.store.entries import Entry, Kind
 
 logger = logging.getLogger(__name__)
 
-STEP_PATHS = 500
+STEP_PATHS = 2000
 STEP_BYTES = 16 << 20
+RETRY_SECONDS = 10.0
+SYNC_LOOK_SECONDS = 0.2
 
 
 class Restorer:
-    """One restore: ``plan`` once, ``step`` until ``done``."""
+    """One restore: ``plan`` once, ``step`` until ``complete``, ``close`` in any case."""
 
     def __init__(self, client: FeedClient, blobs: Blobs, workspace_id: str, locate: Locate) -> None:
         self._client = client
@@ -35,11 +42,23 @@ class Restorer:
         self._modes: list[tuple[bytes, int]] = []
         self.opened: dict[bytes, int] = {}
         self.failed: dict[bytes, str] = {}
+        self._retry_at = 0.0
+        self._syncing: asyncio.Task[None] | None = None
+        self.complete = False
 
     @property
-    def done(self) -> bool:
-        """Whether all that can be put back is."""
-        return not self.missing and not self._modes
+    def pause(self) -> float:
+        """For how many seconds the next step may wait, if nothing else happens."""
+        if self._order or self._modes or self.complete:
+            return 0.0
+        return RETRY_SECONDS if self.failed else SYNC_LOOK_SECONDS
+
+    async def close(self) -> None:
+        """End what goes on in the background."""
+        if self._syncing is not None:
+            self._syncing.cancel()
+            await asyncio.gather(self._syncing, return_exceptions=True)
+            self._syncing = None
 
     async def plan(self, children: Callable[[bytes], Awaitable[dict[bytes, Entry]]]) -> None:
         """Read the manifest and decide the order: directories, links, then files."""
@@ -63,25 +82,32 @@ class Restorer:
         self._modes = sorted(closed)
         self.opened = dict(closed)
 
-    async def step(self, route: Route) -> dict[bytes, Entry]:
-        """Put some back; return those that were made, with their new stamps.
+    async def step(self, route: Route, now: float) -> dict[bytes, Entry]:
+        """Put some back; return those that were made, with their new stamps. ``now``: monotonic.
 
-        Directories are left out: their entries stay as they are.
+        Directories are left out: their entries stay as they are. Raises Unavailable and what else a
+        container may answer; the next step goes on from there.
         """
+        if self.failed and not self._order and not self._modes and now >= self._retry_at:
+            self._try_again()
+        if self._order:
+            return await self._put(route, now)
+        if self._modes:
+            await self._give_modes(route, now)
+        elif not self.failed and not self.complete:
+            self._sync(route)
+        return {}
+
+    async def _put(self, route: Route, now: float) -> dict[bytes, Entry]:
         batch: list[bytes] = []
         size = 0
         while self._order and len(batch) < STEP_PATHS and size < STEP_BYTES:
             batch.append(self._order.pop())
             size += self.missing[batch[-1]].size
-        modes = []
-        if not batch:
-            modes, self._modes = self._modes[-STEP_PATHS:], self._modes[:-STEP_PATHS]
-        records = self._records(batch) if batch else _mode_records(modes)
         try:
-            answer = await self._client.restore(route, records)
+            answer = await self._client.restore(route, self._records(batch))
         except BaseException:
             self._order += reversed(batch)
-            self._modes += modes
             raise
         made: dict[bytes, Entry] = {}
         for item in answer["made"]:
@@ -89,14 +115,52 @@ class Restorer:
             if found is None or found.entry is None or found.entry.kind is Kind.DIRECTORY:
                 continue
             made[found.path] = plan.merged(found.entry, self.missing.get(found.path))
+        self._note(answer, now)
+        for path in batch:
+            if path not in self.failed:
+                self.missing.pop(path, None)
+        return made
+
+    async def _give_modes(self, route: Route, now: float) -> None:
+        modes, self._modes = self._modes[-STEP_PATHS:], self._modes[:-STEP_PATHS]
+        try:
+            answer = await self._client.restore(route, _mode_records(modes))
+        except BaseException:
+            self._modes += modes
+            raise
+        self._note(answer, now)
+        for path, _ in modes:
+            if path not in self.failed:
+                self.opened.pop(path, None)
+
+    def _sync(self, route: Route) -> None:
+        if self._syncing is None:
+            self._syncing = asyncio.create_task(self._bring_to_disk(route))
+        elif self._syncing.done():
+            syncing, self._syncing = self._syncing, None
+            syncing.result()
+            self.complete = True
+
+    async def _bring_to_disk(self, route: Route) -> None:
+        answer = await self._client.restore(route, _sync_record())
+        for _, reason in answer["failed"]:
+            raise Unavailable("the workspace's disk", str(reason))
+
+    def _note(self, answer: dict[str, Any], now: float) -> None:
         for path, reason in answer["failed"]:
             self.failed[path.encode("utf-8", "surrogateescape")] = reason
-            logger.warning("not restored: %r: %s", path, reason)
-        for path in batch:
-            self.missing.pop(path, None)
-        for path, _ in modes:
-            self.opened.pop(path, None)
-        return made
+            self._retry_at = now + RETRY_SECONDS
+        if answer["failed"]:
+            path, reason = answer["failed"][0]
+            logger.warning(
+                "%d paths are not restored yet, as %r: %s", len(answer["failed"]), path, reason
+            )
+
+    def _try_again(self) -> None:
+        # What was planned first is tried first: directories, then what was used last.
+        self._order = [path for path in reversed(self.missing) if path in self.failed]
+        self._modes = sorted((p, mode) for p, mode in self.opened.items() if p in self.failed)
+        self.failed = {}
 
     async def _records(self, batch: list[bytes]) -> AsyncIterator[bytes]:
         small = [
@@ -133,3 +197,7 @@ async def _mode_records(modes: list[tuple[bytes, int]]) -> AsyncIterator[bytes]:
         yield record(
             {"path": path.decode("utf-8", "surrogateescape"), "kind": "m", "mode": mode, "bytes": 0}
         )
+
+
+async def _sync_record() -> AsyncIterator[bytes]:
+    yield record({"path": ".", "kind": "s", "bytes": 0})

@@ -15,6 +15,7 @@ _LENGTH_BYTES = 4
 _WAIT_MARGIN_SECONDS = 15.0
 _CHUNKING_SECONDS = 300.0
 _MAX_HEADER = 16 << 20
+_JOINED_BYTES = 256 << 10
 Item = list[Any]
 
 
@@ -68,7 +69,12 @@ class FeedClient(HttpCodiClient):
     async def restore(self, route: Route, records: AsyncIterator[bytes]) -> dict[str, Any]:
         """Put things back; ``records`` are made by ``record``."""
         response = await self._send(
-            route, "POST", "/restore", _asked(route), content=records, read=_CHUNKING_SECONDS
+            route,
+            "POST",
+            "/restore",
+            _asked(route),
+            content=_joined(records),
+            read=_CHUNKING_SECONDS,
         )
         answer: dict[str, Any] = response.json()
         return answer
@@ -92,6 +98,19 @@ def record(header: dict[str, Any]) -> bytes:
     """Return the start of a record; as many bytes as its ``bytes`` says follow."""
     encoded = json.dumps(header, separators=(",", ":")).encode()
     return len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
+
+
+async def _joined(parts: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Join small parts of a body: each that is sent costs as much as some kilobytes do."""
+    waiting: list[bytes] = []
+    size = 0
+    async for part in parts:
+        waiting.append(part)
+        size += len(part)
+        if size >= _JOINED_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    yield b"".join(waiting)
 
 
 class _Reader:

@@ -6,6 +6,7 @@ header (big endian), the header, and as many bytes as its ``bytes`` says.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -28,6 +29,8 @@ _LISTED_AT_ONCE = 10_000
 _MAX_HEADER = 64 << 10
 _MAX_BLOCKS = 8192
 _LENGTH_BYTES = 4
+_PART_BYTES = 1 << 20
+_BATCH_RECORDS = 256
 
 
 class FeedRoutes:
@@ -128,49 +131,39 @@ class FeedRoutes:
     async def restore(self, exchange: Exchange, _rest: bytes) -> None:
         """``POST /restore``: records ``{path, kind, mode, mtime_ns, size, target}``; see ``restoring``.
 
-        Kinds are those of items, and ``m`` for the mode of a directory that is complete. Answers the
-        items made, and for each path that could not be made the reason.
+        Kinds are those of items, ``m`` for the mode of a directory that is complete, and ``s`` for
+        bringing all to the disk. Answers the items made, and for each path that could not be made
+        the reason.
         """
-        made: list[Any] = []
-        failed: list[list[str]] = []
+        back = restoring.PutBack(self._workspace)
         stream = _Stream(exchange.body())
-        while (header := await stream.header()) is not None:
-            try:
-                await self._restore_one(header, stream, made)
-            except (OSError, AgentError) as error:
-                if isinstance(error, ConnectionError | TimeoutError):
-                    raise
-                reason = error.detail if isinstance(error, AgentError) else error.strerror
-                failed.append([str(header.get("path")), reason or "input/output error"])
-            await stream.skip()
-        exchange.answer(200, {"made": made, "failed": failed})
-
-    async def _restore_one(self, header: dict[str, Any], stream: _Stream, made: list[Any]) -> None:
-        path, workspace = _parsed(header.get("path")), self._workspace
-        mtime_ns, mode = int(header.get("mtime_ns", 0)), int(header.get("mode", 0))
-        match header.get("kind"):
-            case "d":
-                found = await self._run(restoring.make_directory, workspace, path, mode)
-            case "m":
-                found = await self._run(restoring.set_mode, workspace, path, mode)
-            case "l":
-                target = str(header["target"]).encode("utf-8", "surrogateescape")
-                found = await self._run(restoring.make_link, workspace, path, target, mtime_ns)
-            case "f":
-                found = await self._restore_file(path, header, stream)
-            case _:
-                raise invalid("kind: f, d, l or m")
-        if found is not None:
-            made.append(found)
-
-    async def _restore_file(self, path: bytes, header: dict[str, Any], stream: _Stream) -> Any:
-        file = await self._run(restoring.Restored, self._workspace, path, header)
+        # A batch is made in a thread while the next one comes in: a hop for each file costs more than
+        # the file does.
+        making = asyncio.ensure_future(_nothing())
         try:
-            async for part in stream.payload():
-                await self._run(file.write, part)
-            return await self._run(file.finish)
+            while (batch := await stream.batch()) is not None:
+                await making
+                making = asyncio.ensure_future(self._run(back.make, batch))
+                if (header := stream.large) is not None:
+                    await making
+                    await self._restore_large(header, stream, back)
         finally:
-            await self._run(file.discard)
+            await making
+        exchange.answer(200, {"made": back.made, "failed": back.failed})
+
+    async def _restore_large(
+        self, header: restoring.Header, stream: _Stream, back: restoring.PutBack
+    ) -> None:
+        file = await self._run(back.begin, header)
+        try:
+            while part := await stream.part(_PART_BYTES):
+                if file is not None and not await self._run(back.write, file, header, part):
+                    file = await self._run(file.discard)
+            if file is not None:
+                await self._run(back.finish, file, header)
+        finally:
+            if file is not None:
+                await self._run(file.discard)
 
     def _look(self, marks: list[Mark]) -> list[Any]:
         return [contents.look(self._workspace, mark.path) for mark in marks if mark.path != b"."]
@@ -211,36 +204,43 @@ class _Stream:
 
     def __init__(self, body: AsyncIterator[bytes]) -> None:
         self._body = body
-        self._buffer = b""
+        self._buffer = bytearray()
         self._left = 0
+        self.large: restoring.Header | None = None
 
-    async def header(self) -> dict[str, Any] | None:
-        """Return the next header, None at the end. Raises AgentError for what is no record."""
-        if not await self._fill(_LENGTH_BYTES):
-            return None
-        length = int.from_bytes(self._take(_LENGTH_BYTES), "big")
-        if length > _MAX_HEADER or not await self._fill(length):
-            raise invalid("the body is no series of records")
-        try:
-            header = json.loads(self._take(length))
-            self._left = int(header.get("bytes", 0))
-        except (ValueError, AttributeError, TypeError):
-            raise invalid("the body is no series of records") from None
-        return header  # type: ignore[no-any-return]
+    async def batch(self) -> list[tuple[restoring.Header, bytes]] | None:
+        """Return the next records with their bytes, as many as are handled at once; None at the end.
 
-    async def payload(self) -> AsyncIterator[bytes]:
-        """Yield the bytes behind the header."""
-        while self._left > 0:
-            if not self._buffer and not await self._fill(1):
-                raise invalid("the body ends within a record")
-            part = self._take(min(self._left, len(self._buffer)))
-            self._left -= len(part)
-            yield part
+        Up to one that is too large to be held: ``large`` is its header then, and ``part`` has its
+        bytes, all of which the caller takes. Raises AgentError for what is no record.
+        """
+        records: list[tuple[restoring.Header, bytes]] = []
+        size, self.large = 0, None
+        while len(records) < _BATCH_RECORDS and size < _PART_BYTES:
+            if not await self._fill(_LENGTH_BYTES):
+                return records or None
+            length = int.from_bytes(self._take(_LENGTH_BYTES), "big")
+            if length > _MAX_HEADER or not await self._fill(length):
+                raise invalid("the body is no series of records")
+            try:
+                header = json.loads(self._take(length))
+                self._left = int(header.get("bytes", 0))
+            except (ValueError, AttributeError, TypeError):
+                raise invalid("the body is no series of records") from None
+            if self._left > INLINE_BYTES:
+                self.large = header
+                break
+            records.append((header, await self.part(INLINE_BYTES)))
+            size += len(records[-1][1])
+        return records
 
-    async def skip(self) -> None:
-        """Go past what is left of the payload."""
-        async for _ in self.payload():
-            pass
+    async def part(self, size: int) -> bytes:
+        """Return so many of the bytes behind the header, or those that are left."""
+        size = min(size, self._left)
+        if not await self._fill(size):
+            raise invalid("the body ends within a record")
+        self._left -= size
+        return self._take(size)
 
     async def _fill(self, size: int) -> bool:
         while len(self._buffer) < size:
@@ -251,8 +251,13 @@ class _Stream:
         return True
 
     def _take(self, size: int) -> bytes:
-        taken, self._buffer = self._buffer[:size], self._buffer[size:]
+        taken = bytes(memoryview(self._buffer)[:size])
+        del self._buffer[:size]
         return taken
+
+
+async def _nothing() -> None:
+    pass
 
 
 async def _paths(exchange: Exchange) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""The calls of Linux that Python has no names for: prctl(2), openat2(2), renameat2(2)."""
+"""The calls of Linux that Python has no names for: prctl(2), openat2(2), renameat2(2), syncfs(2)."""
 
 from __future__ import annotations
 
@@ -55,6 +55,13 @@ def rename_new(source_directory: int, source: bytes, target_directory: int, targ
     """Rename without overwriting. Raises FileExistsError and other OSError."""
     arguments = (source_directory, ctypes.c_char_p(source), target_directory)
     if _LIBC.renameat2(*arguments, ctypes.c_char_p(target), _RENAME_NOREPLACE) != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+
+
+def sync_filesystem(fd: int) -> None:
+    """Bring all that was written to the file system of an open file to its disk. Raises OSError."""
+    if _LIBC.syncfs(fd) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
 

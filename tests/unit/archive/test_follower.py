@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import Fenced, StoreFull, Unavailable
+from cluster.archive import restorer
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.restorer import Restorer
@@ -214,13 +215,7 @@ async def test_a_container_that_is_not_the_sessions_writes_nothing(kept):
 async def test_a_full_chunk_store_refuses_saves_and_recovers_by_itself(tmp_path, stage):
     disk = tmp_path / "disk"
     disk.mkdir()
-    mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(disk)],
-        check=False,
-        capture_output=True,
-    )
-    if mounted.returncode:
-        pytest.skip("needs root to mount a small disk")
+    mount_small_disk(disk, "4m")
     try:
         blobs = DirectoryBlobs(disk / "chunks")
         async with kept_workspace(tmp_path / "k", stage, blobs=blobs) as kept:
@@ -289,3 +284,114 @@ async def test_nothing_counts_as_deleted_before_the_restore_is_planned(
         (kept.files / "g").write_bytes(b"2")
         await kept.follower.flush()
         assert set(await kept.state()) == {"f", "g"}
+
+
+async def test_what_cannot_be_put_back_is_not_deleted_and_is_tried_again(
+    tmp_path, stage, monkeypatch
+):
+    monkeypatch.setattr(restorer, "RETRY_SECONDS", 0.1)
+    contents = {f"f{number}": random.Random(number).randbytes(400_000) for number in range(8)}
+
+    def setup(files: Path):
+        for number, (name, data) in enumerate(contents.items()):
+            (files / name).write_bytes(data)
+            os.utime(files / name, ns=(number, number))
+
+    async with kept_workspace(tmp_path / "k", stage, setup=setup) as kept, kept.following():
+        await kept.until(lambda s: len(s) == 8)
+
+    def small(files: Path):
+        mount_small_disk(files, "2m")
+
+    workspace = tmp_path / "k" / "box-i-2" / "workspace"
+    try:
+        async with kept_workspace(tmp_path / "k", stage, incarnation="i-2", setup=small) as kept:
+            async with kept.following():
+                async with asyncio.timeout(20):
+                    # Twice tried, so that every mark of the first time has been looked at.
+                    while kept.follower.restoring not in range(1, 8) or kept.counters.rounds < 3:
+                        (kept.files / "touched").touch()
+                        await asyncio.sleep(0.02)
+                state = await kept.state()
+                assert set(state) >= set(contents)
+                assert (await kept.head()).incarnation == "i-1"
+                # What was used last is there.
+                assert (kept.files / "f7").read_bytes() == contents["f7"]
+                subprocess.run(["mount", "-o", "remount,size=8m", str(kept.files)], check=True)
+                await kept.until_complete("i-2")
+            for name, data in contents.items():
+                assert (kept.files / name).read_bytes() == data
+            assert set(await kept.state()) == {*contents, "touched"}
+    finally:
+        subprocess.run(["umount", "-l", str(workspace)], check=False)
+
+
+async def test_a_directory_counts_as_complete_once_it_is_on_the_disk(tmp_path, stage, monkeypatch):
+    async with kept_workspace(tmp_path / "k", stage) as kept:
+        (kept.files / "f").write_bytes(b"1")
+        async with kept.following():
+            await kept.until(lambda s: "f" in s)
+    async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
+        syncing, synced = asyncio.Event(), asyncio.Event()
+        restore = kept.tools.client.restore
+
+        async def held(route, records):
+            parts = [part async for part in records]
+            if b'"kind":"s"' in b"".join(parts):
+                syncing.set()
+                await synced.wait()
+
+            async def again():
+                for part in parts:
+                    yield part
+
+            return await restore(route, again())
+
+        monkeypatch.setattr(kept.tools.client, "restore", held)
+        async with kept.following():
+            async with asyncio.timeout(20):
+                await syncing.wait()
+            assert (kept.files / "f").read_bytes() == b"1"
+            # Changes are kept meanwhile.
+            (kept.files / "g").write_bytes(b"2")
+            await kept.until(lambda s: "g" in s)
+            assert (await kept.head()).incarnation == "i-1"
+            synced.set()
+            await kept.until_complete("i-2")
+
+
+async def test_a_program_that_writes_during_a_restore_keeps_what_it_wrote(tmp_path, stage):
+    names = [f"d{number % 20}/f{number}" for number in range(2500)]
+
+    def setup(files: Path):
+        for name in names:
+            (files / name).parent.mkdir(exist_ok=True)
+            (files / name).write_bytes(b"old")
+
+    async with kept_workspace(tmp_path / "k", stage, setup=setup) as kept, kept.following():
+        await kept.until(lambda s: len(s) == 2520)
+    newer = random.Random(5).sample(names, 300)
+    async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
+
+        def program() -> None:
+            for number, name in enumerate(newer):
+                path = kept.files / name
+                path.parent.mkdir(exist_ok=True)
+                path.with_name(f"draft{number}").write_bytes(b"newer")
+                path.with_name(f"draft{number}").rename(path)
+
+        async with kept.following():
+            await asyncio.to_thread(program)
+            await kept.until_complete("i-2")
+            state = await kept.until(lambda s: all(s[name].size == 5 for name in newer))
+        assert len(state) == 2520
+        for name in names:
+            expected = b"newer" if name in newer else b"old"
+            assert (kept.files / name).read_bytes() == expected, name
+
+
+def mount_small_disk(directory: Path, size: str) -> None:
+    """Mount a tmpfs; whoever calls it unmounts it. Skips the test where that is not allowed."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(directory)]
+    if subprocess.run(mount, check=False, capture_output=True).returncode:
+        pytest.skip("needs root to mount a small disk")
