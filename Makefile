@@ -45,6 +45,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 .PHONY: system
 system:
 	@missing=; command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
+	command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing="$$missing nftables"; \
 	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
 	if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
 	    $(NEEDS_ROOT) apt-get update -qq && \

@@ -16,7 +16,7 @@ from tests.support.people import PASSWORD
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 from tests.support.waiting import wait_until
 
-PEOPLE = int(os.environ.get("CODITECT_FAULTS_PEOPLE", "6"))
+PEOPLE = int(os.environ.get("CODITECT_FAULTS_PEOPLE", "4"))
 AUDIT_PAGE = 1000
 
 

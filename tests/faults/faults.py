@@ -64,9 +64,9 @@ KILLS = [
     Fault("GCS", How.KILL),
 ]
 FREEZES = [
-    Fault("SessionActor", How.FREEZE, 12.0, share=0.5),
+    Fault("SessionActor", How.FREEZE, 9.0, share=0.5),
     Fault("SessionActor", How.FREEZE, 30.0, share=0.5, slow=True),
-    Fault("StoreActor", How.FREEZE, 8.0),
+    Fault("StoreActor", How.FREEZE, 6.0),
     Fault("replica", How.FREEZE, 8.0, share=0.5, slow=True),
     Fault("CODI", How.FREEZE, 3.0, share=0.5, slow=True),
     Fault("CODI", How.FREEZE, 20.0, share=0.5, shells_lost=True, slow=True),

@@ -28,7 +28,9 @@ pytestmark = [
 
 SEED = int(os.environ.get("CODITECT_FAULTS_SEED", "1"))
 MINUTES = float(os.environ.get("CODITECT_FAULTS_MINUTES", "10"))
-PAIRS = range(SEED, SEED + 3)
+OWNER_LEASE_SECONDS = 6.0
+# Seed 2 takes a session's CODI and its owner at once, 5 a keeper and the GCS.
+PAIRS = [2, 5, *(pytest.param(100 * SEED + n, marks=pytest.mark.soak) for n in range(6))]
 
 
 def rows(table: list[Fault]) -> list:
@@ -41,7 +43,8 @@ def rows(table: list[Fault]) -> list:
 @pytest.fixture(scope="module")
 def hurt() -> Iterator[ServerProcess]:
     """A server to be hurt; others' tests have one of their own."""
-    with ServerProcess(pool_size=2, passivate_after=30, dashboard=False) as server:
+    settings = {"passivate_after": 30, "owner_lease": OWNER_LEASE_SECONDS, "dashboard": False}
+    with ServerProcess(pool_size=2, **settings) as server:
         yield server
 
 
