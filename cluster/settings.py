@@ -117,7 +117,7 @@ class Settings(BaseModel):
         ".cache", description="names that are not kept, wherever they lie, separated by commas"
     )
     workspace_max_file: int = Field(
-        8 << 30, ge=1 << 20, le=64 << 30, description="larger files of a workspace are not kept"
+        8 << 30, ge=1 << 20, le=8 << 30, description="larger files of a workspace are not kept"
     )
     history_keep: float = Field(
         30 * 86400.0, ge=0, description="versions of files are kept this long"

@@ -203,6 +203,7 @@ class Follower:
                 # A file that changes all the time is left as it is known: its next change is told.
                 again = await self._commit_taken(taken, known, tick)
                 again += taken.unsteady if tries < UNSTEADY_TRIES else []
+                left = taken.left + left
             except ChunkMissing:
                 again = batch
             finally:
@@ -279,7 +280,7 @@ class Follower:
         for _ in range(TRIES):
             tick = self._begin_reading()
             try:
-                taken = await self._intake.take(self.route, wanted)
+                taken = await self._intake.take(self.route, wanted, whole=True)
                 if taken.unsteady:
                     continue
                 self._count(taken)

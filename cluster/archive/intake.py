@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,10 +13,11 @@ from actors.records import Route
 from cluster.archive import packs, plan
 from cluster.archive.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
-from cluster.store.entries import GONE, ChunkRef, Entry, Kind
+from cluster.store.entries import GONE, MAX_CHUNKS, ChunkRef, Entry, Kind
 from cluster.store.manifests import Location
 
-READ_AT_ONCE = 256
+READ_AT_ONCE = 1000
+CHUNKS_AT_ONCE = 5000
 _THREAD_BYTES = 256 << 10
 _BLOCKS_AT_ONCE = 8 << 20
 _CHUNKS_ASKED = 1000
@@ -27,7 +29,8 @@ Locate = Callable[[Sequence[bytes]], Awaitable[dict[bytes, Location]]]
 class Taken:
     """What was read: entries by path, and where the chunks are that were new.
 
-    ``unsteady`` are files that changed while they were read: they are to be read again.
+    ``unsteady`` are files that changed while they were read: they are to be read again. ``left`` are
+    paths that were not read any more, since there are enough chunks for one transaction.
     ``stored_at`` is when the oldest pack was written, on the clock's monotonic time.
     """
 
@@ -35,6 +38,7 @@ class Taken:
     stored: dict[bytes, Location] = field(default_factory=dict)
     unsteady: list[bytes] = field(default_factory=list)
     unreadable: list[bytes] = field(default_factory=list)
+    left: list[bytes] = field(default_factory=list)
     stored_at: float | None = None
     read_bytes: int = 0
     new_bytes: int = 0
@@ -62,46 +66,66 @@ class Intake:
         self._new_id = new_id
         self._max_file = max_file
 
-    async def take(self, route: Route, paths: Iterable[bytes]) -> Taken:
+    async def take(self, route: Route, paths: Sequence[bytes], *, whole: bool = False) -> Taken:
         """Read paths (at most ``READ_AT_ONCE``) and store their new chunks durably.
 
-        Raises StoreFull, Unavailable and their like; what was stored by then is swept up later.
+        ``whole``: all of them, however many chunks they have. Raises StoreFull, Unavailable and their
+        like; what was stored by then is swept up later.
         """
         taken = Taken()
         batch = self._new_batch()
         small: dict[bytes, bytes] = {}
         large: list[tuple[bytes, Entry]] = []
+        waiting = chunks = number = 0
         texts = [path.decode("utf-8", "surrogateescape") for path in paths]
-        async for header, data in self._client.contents(route, texts):
-            found = plan.seen(header["item"])
-            if found is None or "failed" in header:
-                taken.unreadable.append(str(header["item"][0]).encode("utf-8", "surrogateescape"))
-            elif found.entry is None:
-                taken.entries[found.path] = GONE
-            elif found.entry.kind is not Kind.FILE:
-                taken.entries[found.path] = found.entry
-            elif found.entry.size > self._max_file:
-                taken.unreadable.append(found.path)
-            else:
-                listed = header.get("chunks")
-                chunks = _whole(data) if listed is None else _chunks(listed)
-                entry = replace(found.entry, chunks=chunks)
-                if sum(chunk.size for chunk in chunks) != entry.size:
-                    taken.unsteady.append(found.path)
-                elif listed is not None:
-                    large.append((found.path, entry))
-                else:
-                    taken.entries[found.path] = entry
-                    small |= {chunk.name: data for chunk in chunks}
-            taken.read_bytes += len(data)
-            if sum(map(len, small.values())) >= _BLOCKS_AT_ONCE:
-                batch = await self._keep_small(small, batch, taken)
-                small = {}
+        async with contextlib.aclosing(self._client.contents(route, texts)) as records:
+            async for header, data in records:
+                number += 1
+                if (file := self._sorted_in(header, data, taken)) is not None:
+                    path, entry = file
+                    if "chunks" in header:
+                        large.append((path, entry))
+                    else:
+                        taken.entries[path] = entry
+                        small |= {chunk.name: data for chunk in entry.chunks}
+                    waiting, chunks = waiting + len(data), chunks + len(entry.chunks)
+                if waiting >= _BLOCKS_AT_ONCE:
+                    batch = await self._keep_small(small, batch, taken)
+                    small, waiting = {}, 0
+                if chunks >= CHUNKS_AT_ONCE and not whole:
+                    taken.left = list(paths[number:])
+                    break
         batch = await self._keep_small(small, batch, taken)
         for path, entry in large:
             batch = await self._keep_large(route, path, entry, batch, taken)
         await self._seal(batch, taken)
         return taken
+
+    def _sorted_in(
+        self, header: dict[str, Any], data: bytes, taken: Taken
+    ) -> tuple[bytes, Entry] | None:
+        """Return a file whose content is to be kept; note what else a path is."""
+        taken.read_bytes += len(data)
+        found = plan.seen(header["item"])
+        if found is None or "failed" in header:
+            taken.unreadable.append(str(header["item"][0]).encode("utf-8", "surrogateescape"))
+            return None
+        path, entry = found
+        if entry is None:
+            taken.entries[path] = GONE
+            return None
+        if entry.kind is not Kind.FILE:
+            taken.entries[path] = entry
+            return None
+        listed = header.get("chunks")
+        chunks = _whole(data) if listed is None else _chunks(listed)
+        if entry.size > self._max_file or len(chunks) > MAX_CHUNKS:
+            taken.unreadable.append(path)
+        elif sum(chunk.size for chunk in chunks) != entry.size:
+            taken.unsteady.append(path)
+        else:
+            return path, replace(entry, chunks=chunks)
+        return None
 
     async def _keep_small(
         self, small: dict[bytes, bytes], batch: packs.Batch, taken: Taken

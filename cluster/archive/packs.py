@@ -6,6 +6,9 @@ no table of its own: where a chunk is, the store says.
 
 from __future__ import annotations
 
+import threading
+from typing import Any
+
 import zstandard
 from blake3 import blake3
 
@@ -16,7 +19,8 @@ PACK_BYTES = 16 << 20
 INLINE_BYTES = 32 << 10
 _LEVEL = 1
 _RAW, _ZSTD = b"\x00", b"\x01"
-_MAX_CHUNK = 4 << 20
+_MAX_CHUNK = 16 << 20
+_contexts = threading.local()
 
 
 def name_of(data: bytes) -> bytes:
@@ -26,7 +30,7 @@ def name_of(data: bytes) -> bytes:
 
 def pack(data: bytes) -> bytes:
     """Return a chunk's stored form, compressed when that helps."""
-    packed = zstandard.ZstdCompressor(level=_LEVEL).compress(data)
+    packed = _context(zstandard.ZstdCompressor, level=_LEVEL).compress(data)
     return _ZSTD + packed if len(packed) < len(data) else _RAW + data
 
 
@@ -35,12 +39,21 @@ def unpack(stored: bytes, name: bytes) -> bytes:
     body = stored[1:]
     try:
         if stored[:1] == _ZSTD:
-            body = zstandard.ZstdDecompressor().decompress(body, max_output_size=_MAX_CHUNK)
+            body = _context(zstandard.ZstdDecompressor).decompress(body, max_output_size=_MAX_CHUNK)
     except zstandard.ZstdError as error:
         raise Unavailable("chunk store", f"chunk {name.hex()} is damaged: {error}") from error
     if name_of(body) != name:
         raise Unavailable("chunk store", f"chunk {name.hex()} is damaged")
     return body
+
+
+def _context(kind: Any, **options: Any) -> Any:
+    """Return this thread's own: to make one takes longer than to compress a small file."""
+    found = getattr(_contexts, kind.__name__, None)
+    if found is None:
+        found = kind(**options)
+        setattr(_contexts, kind.__name__, found)
+    return found
 
 
 class Batch:

@@ -20,6 +20,9 @@ _SCHEMA = 1
 _HEAD = struct.Struct(">BcHQqqQH")
 _CHUNK = struct.Struct(">32sI")
 
+MAX_CHUNKS = 2500
+"""A file of more does not fit a value of the store, of 100,000 bytes, with a long target or name."""
+
 
 class Kind(StrEnum):
     """What is at a path."""

@@ -16,7 +16,10 @@ from typing import Any
 from cluster.codi.agent.paths import Workspace
 
 MIN_CHUNK, MEAN_CHUNK, MAX_CHUNK = 256 << 10, 1 << 20, 4 << 20
-_WINDOW = 4 * MAX_CHUNK
+LARGE_FILE, LARGE_FACTOR = 2 << 30, 4
+"""Files above this size are cut into chunks so many times as large: a file has a limited number."""
+
+LARGEST_CHUNK = LARGE_FACTOR * MAX_CHUNK
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE}
 
 Item = list[Any]
@@ -121,16 +124,18 @@ class Opened:
         from blake3 import blake3  # noqa: PLC0415 - see the module's text
         from pyfastcdc import FastCDC  # noqa: PLC0415
 
-        cutter = FastCDC(avg_size=MEAN_CHUNK, min_size=MIN_CHUNK, max_size=MAX_CHUNK)
+        factor = LARGE_FACTOR if self.size > LARGE_FILE else 1
+        smallest, mean, largest = factor * MIN_CHUNK, factor * MEAN_CHUNK, factor * MAX_CHUNK
+        cutter = FastCDC(avg_size=mean, min_size=smallest, max_size=largest)
         offset = 0
         while offset < self.size:
-            window = memoryview(self.read(offset, min(_WINDOW, self.size - offset)))
+            window = memoryview(self.read(offset, min(4 * largest, self.size - offset)))
             if not window:
                 return  # it became shorter: whoever asked sees that the sizes do not add up
             last = offset + len(window) >= self.size
             for chunk in cutter.cut_buf(window):
                 # Where the window ends is no boundary, except at the file's own end.
-                if not last and len(window) - chunk.offset < MAX_CHUNK:
+                if not last and len(window) - chunk.offset < largest:
                     break
                 part = window[chunk.offset : chunk.offset + chunk.length]
                 yield blake3(part).hexdigest(), chunk.length

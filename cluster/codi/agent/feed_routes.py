@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -97,11 +97,11 @@ class FeedRoutes:
         """``POST /contents {paths}``: records with ``item`` and ``bytes``, or ``chunks`` if large."""
         wanted = await _paths(exchange)
         exchange.begin(200, [("content-type", "application/octet-stream")], None)
-        for path in wanted:
-            header, data = await self._run(self._read, path)
-            encoded = json.dumps(header | {"bytes": len(data)}, separators=(",", ":")).encode()
-            exchange.send(len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded + data)
+        while wanted:
+            done, data = await self._run(self._read_some, wanted)
+            exchange.send(data)
             await exchange.link.drain(STALL_SECONDS)
+            wanted = wanted[done:]
         exchange.finish()
 
     async def blocks(self, exchange: Exchange, _rest: bytes) -> None:
@@ -178,6 +178,19 @@ class FeedRoutes:
             if total >= _LISTED_AT_ONCE:
                 break
         return listed
+
+    def _read_some(self, wanted: Sequence[bytes]) -> tuple[int, bytes]:
+        """Read the next paths; return how many, and their records. A large file is the last one."""
+        parts: list[bytes] = []
+        done = size = 0
+        for path in wanted[:_BATCH_RECORDS]:
+            header, data = self._read(path)
+            encoded = json.dumps(header | {"bytes": len(data)}, separators=(",", ":")).encode()
+            parts += [len(encoded).to_bytes(_LENGTH_BYTES, "big"), encoded, data]
+            done, size = done + 1, size + len(data)
+            if size >= _PART_BYTES or "chunks" in header:
+                break
+        return done, b"".join(parts)
 
     def _read(self, path: bytes) -> tuple[dict[str, Any], bytes]:
         found = contents.look(self._workspace, path)
@@ -275,7 +288,7 @@ def _parsed(value: Any) -> bytes:
 
 def _span(value: Any) -> tuple[int, int]:
     match value:
-        case [int(offset), int(size)] if offset >= 0 and 0 <= size <= contents.MAX_CHUNK:
+        case [int(offset), int(size)] if offset >= 0 and 0 <= size <= contents.LARGEST_CHUNK:
             return offset, size
     raise invalid("blocks: pairs of offset and size")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from actors.errors import Fenced, StoreFull, Unavailable
-from cluster.archive import restorer
+from cluster.archive import intake, restorer
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.restorer import Restorer
@@ -101,6 +101,28 @@ async def test_large_files_are_chunked_and_only_new_chunks_are_read(kept):
         state = await kept.until(lambda s: s["big"].size == len(changed))
         assert await kept.content(state["big"]) == changed
         assert kept.counters.new_bytes - stored < 10 << 20
+
+
+async def test_many_large_files_are_several_versions(kept, monkeypatch):
+    monkeypatch.setattr(intake, "CHUNKS_AT_ONCE", 4)
+    contents = {f"big{n}": random.Random(n).randbytes(3 << 20) for n in range(6)}
+    for name, data in contents.items():
+        (kept.files / name).write_bytes(data)
+    async with kept.following():
+        state = await kept.until(lambda s: len(s) == 6)
+    assert (await kept.head()).version >= 3
+    for name, data in contents.items():
+        assert await kept.content(state[name]) == data
+
+
+async def test_a_file_of_too_many_chunks_is_left_out_and_the_others_are_kept(kept, monkeypatch):
+    monkeypatch.setattr(intake, "MAX_CHUNKS", 5)
+    (kept.files / "a").write_bytes(b"1")
+    (kept.files / "huge").write_bytes(random.Random(1).randbytes(20 << 20))
+    (kept.files / "z").write_bytes(b"2")
+    async with kept.following():
+        assert set(await kept.until(lambda s: len(s) == 2)) == {"a", "z"}
+    assert kept.counters.unreadable == 1
 
 
 async def test_sparse_files_cost_nothing(kept):
