@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any
 
 from actors.errors import Unavailable
@@ -47,8 +47,8 @@ class FeedClient(HttpCodiClient):
 
     async def contents(
         self, route: Route, paths: Sequence[str]
-    ) -> AsyncIterator[tuple[dict[str, Any], bytes]]:
-        """Yield a header, and the bytes of a small file, for each path in turn."""
+    ) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:
+        """Yield a header, and the bytes of a small file, for each path in turn. Close it."""
         reader = _Reader(self._stream(route, "/contents", {"paths": list(paths)}))
         while (start := await reader.take(_LENGTH_BYTES, optional=True)) is not None:
             length = int.from_bytes(start, "big")
