@@ -35,6 +35,7 @@ MAX_LINKS = 8192
 SAY_SECONDS = 5.0
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
+TRIM_SECONDS = 2.0
 STORE_PAUSE = 0.1
 _CONNECTABLE = frozenset({ContainerStatus.WARM, ContainerStatus.READY})
 
@@ -65,13 +66,17 @@ class JournalRunner:
         self._unnoted: dict[_Key, dict[str, Any]] = {}
         self._tasks = Tasks(limit=4 * MAX_LINKS)
         self._commit_seconds = Histogram()
-        self._commits = self._bytes = self._batches = self._failures = self._refused = 0
+        self._commits = self._bytes = self._batches = self._failures = self._refused = (
+            self._trimmed
+        ) = 0
 
     async def run(self) -> None:
         """Connect, keep and commit until cancelled."""
         committing = self._tasks.spawn("commit output", self._commit_forever())
         sweeping = self._tasks.spawn("find containers", self._sweep_forever())
-        done, _ = await asyncio.wait({committing, sweeping}, return_when=asyncio.FIRST_COMPLETED)
+        trimming = self._tasks.spawn("trim journals", self._trim_forever())
+        tasks = {committing, sweeping, trimming}
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         done.pop().result()
 
     async def close(self) -> None:
@@ -96,6 +101,7 @@ class JournalRunner:
             "journal_batches_total": self._batches,
             "journal_bytes_total": self._bytes,
             "journal_refused_total": self._refused,
+            "journal_trimmed_bytes_total": self._trimmed,
             "journal_failures_total": self._failures + self._tasks.failures,
             "journal_commit_seconds": self._commit_seconds.snapshot(),
         }
@@ -158,6 +164,17 @@ class JournalRunner:
             for task in link.opening.values():
                 task.cancel()
             await link.connection.close()
+
+    async def _trim_forever(self) -> None:
+        """Keep users' journals within their quotas, behind the commits, which never wait for that."""
+        clock = self._services.clock
+        while True:
+            await clock.sleep(TRIM_SECONDS)
+            try:
+                self._trimmed += await self._services.journal.trim()
+            except (CoditectError, OSError) as error:
+                self._failures += 1
+                logger.warning("journals are not trimmed: %s", error)
 
     # ---- terminals ------------------------------------------------------------------------------
 

@@ -182,7 +182,7 @@ class Claims:
                 now=services.clock.now(),
                 dead_actor_id=dead.actor_id if dead else None,
                 lapsed=dead.lapsed if dead else None,
-                max_sessions=services.settings.max_sessions_per_user,
+                quotas=services.settings.quotas,
             )
         except SlotGone as gone:
             self.slots_gone += 1

@@ -7,10 +7,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from actors.idleness import IdleRules
+from actors.quotas import Quotas
 from actors.records import (
     Activity,
     Claim,
@@ -214,15 +215,17 @@ class Ledger(Protocol):
         now: float,
         dead_actor_id: str | None = None,
         lapsed: str | None = None,
-        max_sessions: int | None = None,
+        quotas: Quotas | None = None,
     ) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session.
 
         One transaction: an existing session that an actor other than ``dead_actor_id`` owns is
         returned as it is (``won=False``); a passive one gets the owner and a raised epoch; a
         missing one is created, taking over the container and its workspace. Raises SlotGone when
-        the container is no longer warm, TooManyRequests when the user would have more than
-        ``max_sessions``, one place of which is kept for the default session.
+        the container is no longer warm, TooManyRequests when the user would have more sessions than
+        allowed, one place of which is kept for the default session, and ContainersExceeded likewise:
+        the default session is then made without a container. ``quotas``: the limits of users who
+        have no others; without it nothing is limited.
 
         ``lapsed`` is the token of the dead owner's lease that ran out; with another one now the owner
         lives, and keeps the session. None: the process is known to have ended.
@@ -304,8 +307,15 @@ class Ledger(Protocol):
         """Return all container records that are not stopped, of one node or of all."""
         ...
 
-    async def put_container(self, record: ContainerRecord) -> None:
-        """Write a container record and, when it has a user, its ``user_containers`` entry."""
+    async def put_container(self, record: ContainerRecord, *, quotas: Quotas | None = None) -> None:
+        """Write a container record and, when it has a user, its ``user_containers`` entry.
+
+        With ``quotas``: raises ContainersExceeded when the user's other sessions have as many as allowed.
+        """
+        ...
+
+    async def require_container(self, session: SessionRecord, quotas: Quotas) -> None:
+        """Raise ContainersExceeded if the session may not have a container now."""
         ...
 
     async def set_container_status(
@@ -377,6 +387,10 @@ class Journal(Protocol):
         """Forget what is kept of a terminal, but for its numbering. Idempotent."""
         ...
 
+    async def trim(self) -> int:
+        """Forget the oldest output of users who have more than they may; return how many bytes."""
+        ...
+
 
 class Archive(Protocol):
     """The keeper of a node's workspaces, as a session uses it."""
@@ -410,7 +424,6 @@ class ActorSettings:
     warm_actors: int
     warm_containers: int
     max_pending_launches: int
-    max_sessions_per_user: int
     launch_timeout: float
     stop_grace: float
     passivate_after: float
@@ -427,6 +440,7 @@ class ActorSettings:
     container_image: str
     egress: str
     owner_lease: float = 10.0
+    quotas: Quotas = field(default_factory=Quotas)
 
 
 @dataclass(frozen=True, slots=True)

@@ -61,6 +61,10 @@ class Amount(NamedTuple):
         """Return the sum."""
         return Amount(self.size + other.size, self.files + other.files)
 
+    def minus(self, other: Amount) -> Amount:
+        """Return the difference."""
+        return Amount(self.size - other.size, self.files - other.files)
+
     @property
     def grows(self) -> bool:
         """Whether either becomes more."""

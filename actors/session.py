@@ -25,7 +25,8 @@ under way; everything that decides about the session is in this file::
   counts only for the current one.
 * **Loops are damped.** A container that dies within ``stable_after`` of being ready is a short life.
   The first in a row is replaced at once, the next ones after growing pauses, and after
-  ``max_short_lives`` the session is FAILED, from which a resume leaves.
+  ``max_short_lives`` the session is FAILED, from which a resume leaves. So it is at once when its user
+  may not have another container (``refused`` says why).
 * **Fencing ends everything.** Once refused, the machine lets go without touching the container: it
   belongs to somebody newer.
 
@@ -42,7 +43,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, assert_never
 
-from actors.errors import IllegalTransition
+from actors.errors import ContainersExceeded, IllegalTransition
 from actors.records import ContainerHandle, ContainerStatus, SessionPhase
 from actors.session_messages import (
     Abandon,
@@ -172,6 +173,7 @@ class SessionMachine:
         self.container_id: str | None = None
         self.handle: ContainerHandle | None = None
         self.failure: str | None = None
+        self.refused: ContainersExceeded | None = None
         self.restarts = 0
         self.short_lives = 0
         self.failures = 0
@@ -251,7 +253,7 @@ class SessionMachine:
                     self._adopt_failed(dead=event.dead)
             case LaunchFailed():
                 if self._answers(event.work, Work.LAUNCH):
-                    self._launch_failed(event.reason)
+                    self._launch_failed(event.reason, event.refused)
             case ContainerLost():
                 self._on_lost(event)
             case HibernateRequested():
@@ -321,7 +323,7 @@ class SessionMachine:
         self.epoch = event.epoch
         self.handle = event.handle
         self.container_id = event.handle.container_id
-        self.failure = None
+        self.failure = self.refused = None
         self.failures = 0
         self._ready_since = self._now
         self._enter(P.READY)
@@ -417,7 +419,7 @@ class SessionMachine:
 
     def _start(self) -> None:
         self.failures = self.short_lives = 0
-        self.failure = None
+        self.failure = self.refused = None
         self._resume_after_stop = False
         self._enter(P.STARTING)
         self._pursue()
@@ -454,8 +456,12 @@ class SessionMachine:
         self._pursue()
         self._commands.append(Save())
 
-    def _launch_failed(self, reason: str) -> None:
+    def _launch_failed(self, reason: str, refused: ContainersExceeded | None = None) -> None:
         self.failures += 1
+        if refused is not None:
+            self.refused = refused
+            self._fail(FailureReason.QUOTA_EXCEEDED, reason)
+            return
         if self.failures >= self._rules.max_launches:
             self._fail(FailureReason.LAUNCH_FAILED, reason)
         else:

@@ -23,6 +23,7 @@ from actors.records import (
     Route,
     SessionEvent,
     SessionRecord,
+    Unarchived,
 )
 from actors.session_runner import SessionRunner
 
@@ -101,6 +102,10 @@ class SessionActor:
     async def tell_idle(self, session_id: str, told: Idleness) -> None:
         """Tell followers why the session is awake, or when it will sleep."""
         await (await self._ready()).tell_idle(session_id, told)
+
+    async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
+        """Tell followers what of the session is not archived."""
+        await (await self._ready()).tell_unarchived(session_id, told)
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
         """Take note of a save that is durable already."""

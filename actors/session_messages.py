@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from actors.errors import ContainersExceeded
 from actors.records import ContainerHandle, SessionPhase
 
 
@@ -37,6 +38,7 @@ class FailureReason(StrEnum):
 
     LAUNCH_FAILED = "launch_failed"
     CRASH_LOOP = "crash_loop"
+    QUOTA_EXCEEDED = "quota_exceeded"
 
 
 # ---- events -------------------------------------------------------------------------------------
@@ -78,10 +80,14 @@ class AdoptFailed:
 
 @dataclass(frozen=True, slots=True)
 class LaunchFailed:
-    """No container was started, and nothing of the attempt is left."""
+    """No container was started, and nothing of the attempt is left.
+
+    ``refused``: none may be, so that trying again does not help.
+    """
 
     work: int
     reason: str
+    refused: ContainersExceeded | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,7 @@ from actors.records import (
     SessionEvent,
     SessionPhase,
     SessionRecord,
+    Unarchived,
 )
 from actors.session import COMING_UP, SessionRules
 from actors.session_activation import Activation
@@ -42,6 +43,7 @@ MAX_ID = 128
 MAX_KEY = 128
 MAX_REASON = 500
 MAX_WAIT_SECONDS = 60.0
+UNARCHIVED_FIELDS = {"resource", "paths", "size", "since"}
 IDLE_FIELDS = {"awake_because", "signals", "keep_awake_until"}
 
 
@@ -159,7 +161,8 @@ class SessionRunner:
     ) -> Route:
         """Wait for a container under an epoch newer than one that no longer works.
 
-        Raises DeadlineExceeded, SessionEnded, PreconditionFailed when hibernated, LaunchFailed when FAILED.
+        Raises DeadlineExceeded, SessionEnded, PreconditionFailed when hibernated, LaunchFailed or
+        ContainersExceeded when FAILED.
         """
         seconds = _check_wait(timeout_seconds)
         if not isinstance(newer_than_epoch, int):
@@ -220,9 +223,15 @@ class SessionRunner:
         return held.view
 
     async def resume(self, session_id: str) -> SessionRecord:
-        """Bring the session up; returns at once (``route`` waits). Idempotent."""
+        """Bring the session up; returns at once (``route`` waits). Idempotent.
+
+        Raises ContainersExceeded when its user may not have another container now.
+        """
         held = await self._settled(session_id)
         held.touch()
+        if held.machine.phase in {SessionPhase.HIBERNATED, SessionPhase.FAILED}:
+            may = self._services.ledger.require_container(held.view, self._services.settings.quotas)
+            await within(WRITE_SECONDS, "look at the user's containers", may)
         held.step(messages.ResumeRequested())
         return held.view
 
@@ -284,6 +293,11 @@ class SessionRunner:
         data = told.model_dump(include=IDLE_FIELDS) | {"sleeps_at": told.due_at}
         held.emit("idle", data)
 
+    async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
+        """Tell those who follow the session what of it a quota keeps from being archived, if anything."""
+        held = await self._held(session_id)
+        held.emit("unarchived", {} if told is None else told.model_dump(include=UNARCHIVED_FIELDS))
+
     # ---- state ----------------------------------------------------------------------------------
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
@@ -339,6 +353,8 @@ def _refuse_if_resting(held: Activation) -> None:
         case SessionPhase.HIBERNATED:
             raise PreconditionFailed("session", "ready", "hibernated")
         case SessionPhase.FAILED:
+            if machine.refused is not None:
+                raise machine.refused
             raise LaunchFailed(machine.container_id or "-", machine.failure or "unknown")
         case _:
             return

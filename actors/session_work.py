@@ -12,7 +12,7 @@ import logging
 from collections.abc import Callable
 
 from actors import session_messages as messages
-from actors.errors import CoditectError, Fenced
+from actors.errors import CoditectError, ContainersExceeded, Fenced
 from actors.ports import Services
 from actors.records import (
     ContainerHandle,
@@ -116,7 +116,8 @@ class SessionWork:
         try:
             session = await self._writer.raise_epoch()
             container = self._container_record(session)
-            put = services.ledger.put_container(container)
+            quotas = services.settings.quotas
+            put = services.ledger.put_container(container, quotas=quotas)
             await within(WRITE_SECONDS, "record of the container", put)
             await self._lease.hold()
             launch = services.runtime.launch(self._spec(container, session.epoch))
@@ -132,6 +133,8 @@ class SessionWork:
             await self._start_terminals(handle, session)
         except Fenced:
             raise
+        except ContainersExceeded as refused:
+            return messages.LaunchFailed(command.work, str(refused), refused)
         except (CoditectError, OSError) as error:
             return messages.LaunchFailed(command.work, str(error))
         finally:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
 from actors.errors import InvalidArgument
+from actors.quotas import Quotas
 
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
@@ -174,6 +175,18 @@ class Settings(BaseModel):
     )
     max_sessions_per_user: int = Field(8, ge=1, le=1000, description="live sessions of one user")
 
+    # Quotas of one user, over all sessions; `coditect user quota` sets others for one user
+    quota_file_bytes: int = Field(
+        20 << 30, ge=0, description="bytes of a user's files that are archived; 0: no limit"
+    )
+    quota_files: int = Field(
+        1_000_000, ge=0, description="a user's files, directories and links; 0: no limit"
+    )
+    quota_journal_bytes: int = Field(
+        128 << 20, ge=0, description="bytes of terminal output kept of a user; 0: no limit"
+    )
+    quota_containers: int = Field(8, ge=0, description="live containers of one user; 0: no limit")
+
     # Health
     probe_interval: float = Field(2.0, gt=0, description="time between probes of a container")
     probe_timeout: float = Field(2.0, gt=0, description="limit for one probe")
@@ -212,6 +225,17 @@ class Settings(BaseModel):
     # Ray
     object_store_memory: int = Field(128 << 20, ge=76 << 20, description="Ray's object store")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
+
+    @property
+    def quotas(self) -> Quotas:
+        """What users may have who have no other limits."""
+        return Quotas(
+            file_bytes=self.quota_file_bytes,
+            files=self.quota_files,
+            journal_bytes=self.quota_journal_bytes,
+            containers=self.quota_containers,
+            sessions=self.max_sessions_per_user,
+        )
 
 
 _REFUSED: Mapping[tuple[str, StrEnum], str] = {

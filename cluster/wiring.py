@@ -20,7 +20,7 @@ from actors.idleness import IdleRules, Signal
 from actors.journal_actor import RayJournalWatch
 from actors.ports import ActorSettings, ContainerRuntime, Services
 from actors.supervisor_actor import ActorBlueprint, SupervisorActor
-from cluster.archive.ray_archive import RayArchive
+from cluster.archive.ray_archive import RayArchive, SessionTeller
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
@@ -72,7 +72,8 @@ class NodeWiring:
 
     def journal(self, engine: Engine) -> StoreJournal:
         """Return what is kept of the terminals."""
-        return StoreJournal(engine, self.settings.tenant, self.settings.terminal_scrollback)
+        settings = self.settings
+        return StoreJournal(engine, settings.tenant, settings.terminal_scrollback, settings.quotas)
 
     def runtime(self) -> ContainerRuntime:
         """Return what starts containers."""
@@ -121,7 +122,6 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         warm_actors=pool if settings.warm_actors is None else settings.warm_actors,
         warm_containers=pool if settings.warm_containers is None else settings.warm_containers,
         max_pending_launches=settings.max_pending_launches,
-        max_sessions_per_user=settings.max_sessions_per_user,
         launch_timeout=settings.launch_timeout,
         stop_grace=settings.stop_grace,
         passivate_after=settings.passivate_after,
@@ -142,6 +142,7 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         container_image=settings.workspace_image,
         egress=settings.egress.value,
         owner_lease=settings.owner_lease,
+        quotas=settings.quotas,
     )
 
 
@@ -187,7 +188,10 @@ def engine_maker(settings: Settings) -> Callable[[], Any]:
 
 async def make_archiver(wiring: NodeWiring) -> Any:
     """Make what the ArchiveActor runs; called in its process."""
-    return archiver(wiring.settings, wiring.engine(), wiring.node_id)
+    engine = wiring.engine()
+    ledger = StoreLedger(engine, wiring.settings.tenant, SystemClock())
+    teller = SessionTeller(ActorDirectory(), ledger)
+    return archiver(wiring.settings, engine, wiring.node_id, teller.tell)
 
 
 async def make_backup_keeper(wiring: NodeWiring) -> Any:
@@ -241,8 +245,13 @@ def backup_keeper(
     )
 
 
-def archiver(settings: Settings, engine: Engine, node_id: str) -> Any:
-    """Return what keeps the workspaces of a node; belongs to the running event loop."""
+def archiver(
+    settings: Settings, engine: Engine, node_id: str, tell: Callable[..., Awaitable[None]]
+) -> Any:
+    """Return what keeps the workspaces of a node; belongs to the running event loop.
+
+    ``tell``: see ``cluster.archive.follower.Tell``.
+    """
     from cluster.archive.archiver import Archiver  # noqa: PLC0415 - only this process needs it
     from cluster.archive.blobs import open_blobs  # noqa: PLC0415
     from cluster.archive.collector import Collector  # noqa: PLC0415
@@ -260,6 +269,8 @@ def archiver(settings: Settings, engine: Engine, node_id: str) -> Any:
         new_id=new_id,
         gate=asyncio.Semaphore(ROUNDS_AT_ONCE),
         max_file=settings.workspace_max_file,
+        quotas=settings.quotas,
+        tell=tell,
     )
     collector = Collector(
         engine,

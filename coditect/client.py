@@ -92,13 +92,37 @@ class AsyncClient:
         self.access_token = self.refresh_token = None
 
     async def me(self) -> User:
-        """Return who is signed in."""
+        """Return who is signed in, what they have and may have (``usage``)."""
         return User.from_json((await self._request("GET", "/api/v1/auth/me")).json())
 
     async def create_user(self, email: str, password: str, role: str = "user") -> User:
         """Create a user (administrators only)."""
         body = {"email": email, "password": password, "role": role}
         return User.from_json((await self._request("POST", "/api/admin/users", json=body)).json())
+
+    async def users(self) -> AsyncIterator[User]:
+        """Yield all accounts, with what they have and may have (administrators only)."""
+        after: str | None = None
+        while True:
+            parameters = {} if after is None else {"after": after}
+            answer = await self._request("GET", "/api/admin/users", params=parameters)
+            body = answer.json()
+            for each in body["users"]:
+                yield User.from_json(each)
+            after = body.get("next")
+            if after is None:
+                return
+
+    async def set_quotas(self, user_id: str, **limits: int | None) -> User:
+        """Set limits of one user (administrators only).
+
+        ``limits``: ``file_bytes``, ``files``, ``journal_bytes``, ``containers``, ``sessions``; 0 is
+        unlimited, None what the server's settings say.
+        """
+        answer = await self._request(
+            "PATCH", f"/api/admin/users/{user_id}", json={"quotas": limits}, key=_new_key()
+        )
+        return User.from_json(answer.json())
 
     async def overview(self) -> dict[str, Any]:
         """Return what operators see of the whole server (administrators only)."""

@@ -11,6 +11,7 @@ ClientError
     ├── Conflict           409
     ├── PreconditionFailed 412
     ├── TooLarge           413
+    ├── QuotaExceeded      507 or 409 with the code ``quota_exceeded``
     ├── TooManyRequests    429, ``retry_after`` says when to try again
     ├── ServerBusy         503, likewise
     └── ServerError        any other 5xx
@@ -105,6 +106,24 @@ class TooLarge(ApiError):
     """More than the server takes."""
 
 
+class QuotaExceeded(ApiError):
+    """The user has as much as is allowed; ``problem`` has ``resource``, ``used`` and ``limit``.
+
+    When ``resource`` is ``containers``, ``sessions`` names those that have them.
+    """
+
+    @property
+    def resource(self) -> str:
+        """What there is too much of."""
+        return str(self.problem.get("resource", ""))
+
+    @property
+    def sessions(self) -> list[str]:
+        """Names of the sessions that have all containers."""
+        names = self.problem.get("sessions")
+        return [str(name) for name in names] if isinstance(names, list) else []
+
+
 class TooManyRequests(ApiError):
     """Slow down; see ``retry_after``."""
 
@@ -131,11 +150,16 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
+_BY_CODE: dict[str, type[ApiError]] = {"quota_exceeded": QuotaExceeded}
+
+
 def from_problem(status: int, problem: Mapping[str, Any], retry_after: str | None) -> ApiError:
     """Return the typed error for an answer with that status and problem document."""
     document = dict(problem)
     if retry_after is not None and "retry_after" not in document and retry_after.isdigit():
         document["retry_after"] = int(retry_after)
+    code = str(document.get("code", "unknown"))
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
+    kind = _BY_CODE.get(code, kind)
     detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
-    return kind(status, str(document.get("code", "unknown")), detail, document)
+    return kind(status, code, detail, document)

@@ -47,8 +47,56 @@ class Idle(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class Used(FromJson):
+    """How much is used of a resource; ``limit`` None: unlimited."""
+
+    used: int
+    limit: int | None = None
+
+
+_NOTHING = Used(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Usage(FromJson):
+    """What a user has, over all sessions, and may have.
+
+    ``files`` are files, directories and links, ``file_bytes`` their contents, ``journal_bytes`` kept
+    output of terminals.
+    """
+
+    file_bytes: Used = _NOTHING
+    files: Used = _NOTHING
+    journal_bytes: Used = _NOTHING
+    containers: Used = _NOTHING
+    sessions: Used = _NOTHING
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Usage:
+        """Build from the server's JSON."""
+        known = {f.name for f in fields(cls)}
+        return cls(**{name: Used.from_json(item) for name, item in value.items() if name in known})
+
+
+@dataclass(frozen=True, slots=True)
+class NotArchived(FromJson):
+    """What of a workspace its user's quota of ``resource`` keeps from being archived.
+
+    ``paths`` would take ``size`` bytes more. They are in the container only, since the Unix time ``since``.
+    """
+
+    resource: str
+    paths: int
+    size: int
+    since: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Session(FromJson):
-    """Details of a session. ``workspace_state`` is JSON; ``idle`` is told of one that runs."""
+    """Details of a session. ``workspace_state`` is JSON; ``idle`` is told of one that runs.
+
+    ``unarchived`` (None: everything is archived) and ``usage``, of its user, are told of one session.
+    """
 
     session_id: str
     status: str
@@ -64,14 +112,18 @@ class Session(FromJson):
     created_at: str | float | None = None
     last_activity: str | float | None = None
     idle: Idle | None = None
+    unarchived: NotArchived | None = None
+    usage: Usage | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Session:
         """Build from the server's JSON."""
-        idle = value.get("idle")
         known = {f.name for f in fields(cls)}
         parts = {name: item for name, item in value.items() if name in known}
-        return cls(**(parts | {"idle": None if idle is None else Idle.from_json(idle)}))
+        kinds: dict[str, type[FromJson]] = {"idle": Idle, "unarchived": NotArchived, "usage": Usage}
+        for name, kind in kinds.items():
+            parts[name] = kind.from_json(value[name]) if value.get(name) is not None else None
+        return cls(**parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,10 +224,20 @@ class Backups(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class User(FromJson):
-    """A user account."""
+    """A user account. ``quotas`` are limits of its own (0: unlimited); ``usage`` is not always told."""
 
     user_id: str
     email: str
     role: str = "user"
     disabled: bool = False
     created_at: str | float | None = None
+    quotas: dict[str, int] = field(default_factory=dict)
+    usage: Usage | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> User:
+        """Build from the server's JSON."""
+        known = {f.name for f in fields(cls)}
+        parts = {name: item for name, item in value.items() if name in known}
+        usage = value.get("usage")
+        return cls(**(parts | {"usage": None if usage is None else Usage.from_json(usage)}))

@@ -84,12 +84,20 @@ class Client:
         self._call(self._client.logout)
 
     def me(self) -> User:
-        """Return who is signed in."""
+        """Return who is signed in, what they have and may have (``usage``)."""
         return self._call(self._client.me)
 
     def create_user(self, email: str, password: str, role: str = "user") -> User:
         """Create a user (administrators only)."""
         return self._call(self._client.create_user, email, password, role)
+
+    def users(self) -> Iterator[User]:
+        """Yield all accounts, with what they have and may have (administrators only)."""
+        yield from self._each(self._client.users())
+
+    def set_quotas(self, user_id: str, **limits: int | None) -> User:
+        """Set limits of one user (administrators only); see ``AsyncClient.set_quotas``."""
+        return self._call(self._client.set_quotas, user_id, **limits)
 
     def overview(self) -> dict[str, Any]:
         """Return what operators see of the whole server (administrators only)."""
@@ -243,7 +251,7 @@ class Client:
         )
         return Terminal(self._portal, attached)
 
-    def _each(self, pieces: AsyncIterator[bytes]) -> Iterator[bytes]:
+    def _each(self, pieces: AsyncIterator[T]) -> Iterator[T]:
         while (piece := self._call(_next, pieces)) is not None:
             yield piece
 
@@ -309,7 +317,7 @@ def _run(
     return portal.call(call)
 
 
-async def _next(pieces: Any) -> bytes | None:
+async def _next(pieces: AsyncIterator[T]) -> T | None:
     return await anext(pieces, None)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.ports import Clock, Journal
+from actors.quotas import Amount, Quotas, Resource, Room, Usage
 from actors.records import (
     AuditEntry,
     ContainerRecord,
@@ -20,6 +21,7 @@ from actors.records import (
     Role,
     Route,
     SessionRecord,
+    Unarchived,
     UserRecord,
 )
 from cluster.archive.library import Library
@@ -66,6 +68,16 @@ class Users(Protocol):
 
     async def set_role(self, user_id: str, role: Role) -> UserRecord:
         """Change the role. Raises NotFound."""
+        ...
+
+    async def quotas(self, user_ids: Sequence[str]) -> list[dict[str, int]]:
+        """Return the limits that each user has in place of the settings'."""
+        ...
+
+    async def set_quotas(
+        self, user_id: str, changes: Mapping[Resource, int | None]
+    ) -> dict[str, int]:
+        """Set limits (0: unlimited), take back those that are None; return all. Raises NotFound."""
         ...
 
     async def set_disabled(self, user_id: str, *, disabled: bool) -> UserRecord:
@@ -154,6 +166,18 @@ class SessionReader(Protocol):
 
     async def keep_awake(self, session_id: str, until: float | None) -> Idleness:
         """Set the owner's veto against sleep, or take it back. Raises NotFound."""
+        ...
+
+    async def usage(self, user_id: str, quotas: Quotas) -> dict[Resource, Usage]:
+        """Return what a user has and may have; ``quotas`` are the limits of those who have no others."""
+        ...
+
+    async def place_for(self, session_id: str, path: str, quotas: Quotas) -> tuple[Amount, Room]:
+        """Return what a path of a workspace counts for, and its user's room. Raises NotFound."""
+        ...
+
+    async def unarchived(self, session_id: str) -> Unarchived | None:
+        """Return what of a workspace a quota keeps from being archived."""
         ...
 
     async def begin_save(self, place: str, token: str, path: str) -> Begun:

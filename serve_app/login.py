@@ -6,7 +6,7 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from actors.errors import CoditectError, Unauthenticated, Unavailable
+from actors.errors import CoditectError, ContainersExceeded, Unauthenticated, Unavailable
 from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
 from actors.records import AuditEntry, SessionRecord, UserRecord
@@ -166,7 +166,16 @@ class SignIn:
             tools.refresh.begin(user.user_id, family, tools.clock.now())
         )
         try:
-            session, _ = await tools.gateway.open(user.user_id, DEFAULT_SESSION, key, known=known)
+            try:
+                session, _ = await tools.gateway.open(
+                    user.user_id, DEFAULT_SESSION, key, known=known
+                )
+            except ContainersExceeded:
+                # It stays asleep: whoever signs in has to be able to put another one to sleep.
+                resting = await tools.ledger.session_of_user(user.user_id, DEFAULT_SESSION)
+                if resting is None:
+                    raise
+                session = resting
             return self._pair(user, family, await beginning), session
         finally:
             beginning.cancel()

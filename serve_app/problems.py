@@ -6,7 +6,8 @@ Every answer that is not a success has this shape, whoever noticed the error::
      "detail": "no session 's-…'", "instance": "/api/v1/sessions/s-…", …}
 
 ``code`` is stable; further members (``field``, ``retry_after``, ``limit_bytes``, ``errors``,
-``request_id``) depend on it. Nothing in a document comes from a traceback.
+``resource``, ``used``, ``limit``, ``sessions``, ``request_id``) depend on it. Nothing in a document
+comes from a traceback.
 """
 
 from __future__ import annotations
@@ -37,6 +38,8 @@ STATUS: dict[type[CoditectError], HTTPStatus] = {
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    errors.QuotaExceeded: HTTPStatus.INSUFFICIENT_STORAGE,
+    errors.ContainersExceeded: HTTPStatus.CONFLICT,
     errors.WorkspaceFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Busy: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -92,6 +95,10 @@ def from_error(error: CoditectError, instance: str) -> tuple[dict[str, Any], dic
         members["field"] = printable(error.field)
     if isinstance(error, errors.PayloadTooLarge):
         members["limit_bytes"] = error.limit_bytes
+    if isinstance(error, errors.QuotaExceeded):
+        members |= {"resource": error.resource, "used": error.used, "limit": error.limit}
+    if isinstance(error, errors.ContainersExceeded):
+        members["sessions"] = [printable(name) for name in error.sessions[:_MAX_LISTED]]
     if status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="coditect"'
     if error.retryable or status is HTTPStatus.SERVICE_UNAVAILABLE:

@@ -5,6 +5,9 @@ the receipt given, and remembered under the caller's idempotency key in the same
 saves under one key one waits for the other. When whoever began a save has died, the next one under its
 key may find the file written already: a condition that does not hold any more is then no refusal if the
 file has the very content that is to be saved.
+
+What a user's quota does not allow is refused before anything is written; when others take the room
+meanwhile, the file is in the workspace, and the error says that it is not kept.
 """
 
 from __future__ import annotations
@@ -28,10 +31,12 @@ from actors.errors import (
     PayloadTooLarge,
     PermissionDenied,
     PreconditionFailed,
+    QuotaExceeded,
     Unavailable,
     Unreached,
     WorkspaceFull,
 )
+from actors.quotas import Amount, Resource
 from actors.records import Receipt
 from cluster.store.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
@@ -61,15 +66,21 @@ class Hashed:
     def __init__(self, stream: AsyncIterator[bytes], limit: int) -> None:
         self._stream = stream
         self._limit = limit
+        self._refusal: CoditectError = PayloadTooLarge("file", limit)
         self._hash = blake3()
         self.size = 0
 
+    def bound(self, limit: int, refusal: CoditectError) -> None:
+        """Let it have fewer bytes than it may; ``refusal`` is raised for one byte more."""
+        if limit < self._limit:
+            self._limit, self._refusal = limit, refusal
+
     async def parts(self) -> AsyncIterator[bytes]:
-        """Yield the body. Raises PayloadTooLarge."""
+        """Yield the body. Raises PayloadTooLarge, or what it was bound with."""
         async for part in self._stream:
             self.size += len(part)
             if self.size > self._limit:
-                raise PayloadTooLarge("file", self._limit)
+                raise self._refusal
             if part:
                 self._hash.update(part)
                 yield part
@@ -100,7 +111,8 @@ class Saver:
     ) -> Receipt:
         """Save a file and return its receipt, durable; the same key again returns the same.
 
-        Raises KeyReused for a key that was another save's, Busy when that one is still under way.
+        Raises KeyReused for a key that was another save's, Busy when that one is still under way,
+        QuotaExceeded when it is more than the session's user may have.
         """
         if key is None:
             return await self._carry_out(session_id, path, body, conditions, length, None)
@@ -119,6 +131,10 @@ class Saver:
             )
         except _NOT_CARRIED_OUT:
             await self._deps.ledger.abandon_save(place, token)
+            raise
+        except QuotaExceeded as error:
+            if not error.unkept:
+                await self._deps.ledger.abandon_save(place, token)
             raise
         finally:
             renewing.cancel()
@@ -156,6 +172,7 @@ class Saver:
         length: int | None,
         keyed: tuple[str, str, Begun] | None,
     ) -> Receipt:
+        await self._bound(session_id, path, body, length)
         # The body can be read once only, so this cannot be tried again on another container.
         route = await self._gateway.awake_route(session_id)
         try:
@@ -180,11 +197,32 @@ class Saver:
         if keyed is not None:
             digest = await body.digest()
             answer = Answer(keyed[0], keyed[1], path, size, etag, digest)
-        version = await self._archive(session_id, [path], answer)
+        try:
+            version = await self._archive(session_id, [path], answer)
+        except QuotaExceeded as error:
+            error.unkept = True
+            raise
         receipt = Receipt(path=path, size=size, version=version, etag=etag)
         with contextlib.suppress(CoditectError):  # it is durable: telling others must not fail it
             await self._gateway.call(session_id, "note_save", receipt)
         return receipt
+
+    async def _bound(self, session_id: str, path: str, body: Hashed, length: int | None) -> None:
+        """Bound a body by what its user may have. Raises QuotaExceeded when its length tells at once."""
+        quotas = self._deps.settings.quotas
+        had, room = await self._deps.ledger.place_for(session_id, path, quotas)
+        lacking = room.lacking(Amount(0, 1 - had.files))
+        if lacking is not None:
+            raise QuotaExceeded(lacking.value, room.files.used, room.files.limit or 0, 1)
+        used, limit = room.size
+        if limit is None:
+            return
+        most = had.size + max(0, limit - used)
+        size = max(length or 0, most + 1)
+        refusal = QuotaExceeded(Resource.FILE_BYTES.value, used, limit, size - had.size)
+        if length is not None and length > most:
+            raise refusal
+        body.bound(most, refusal)
 
     async def _written_before(self, session_id: str, path: str, digest: str) -> str | None:
         """Return the file's etag if its content is that of the body; None if it is not."""

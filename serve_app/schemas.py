@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from actors.records import ContainerRecord, Idleness, Role, SessionRecord, UserRecord
+from actors.quotas import Resource, Usage
+from actors.records import (
+    ContainerRecord,
+    Idleness,
+    Role,
+    SessionRecord,
+    Unarchived,
+    UserRecord,
+)
 from serve_app.passwords import MAX_PASSWORD, MIN_PASSWORD
 
 _EMAIL = r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}$"
@@ -19,6 +28,9 @@ Password = Annotated[
 NewPassword = Annotated[str, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
 SessionName = Annotated[str, Field(pattern=_NAME, examples=["default"])]
 WorkspacePath = Annotated[str, Field(min_length=1, max_length=4096, examples=["src/main.py"])]
+
+
+Limit = Annotated[int | None, Field(ge=0, lt=1 << 60)]
 
 
 class Asked(BaseModel):
@@ -98,19 +110,71 @@ class Ticket(BaseModel):
     expires_in: float
 
 
+class Used(BaseModel):
+    """How much is used of a resource; ``limit`` null: unlimited."""
+
+    used: int
+    limit: int | None
+
+
+class UsageOf(BaseModel):
+    """What a user has, over all sessions, and may have.
+
+    ``files`` are files, directories and links that are archived, ``file_bytes`` their contents;
+    ``journal_bytes`` is kept output of terminals. The oldest output goes when it is too much; of files
+    what is too much is not archived.
+    """
+
+    file_bytes: Used
+    files: Used
+    journal_bytes: Used
+    containers: Used
+    sessions: Used
+
+    @classmethod
+    def of(cls, usage: Mapping[Resource, Usage]) -> UsageOf:
+        """Return what is known."""
+        return cls(
+            **{each.value: Used(used=used, limit=limit) for each, (used, limit) in usage.items()}
+        )
+
+
+class QuotaChange(Asked):
+    """Limits of one user. 0: unlimited; null: as the server's settings say."""
+
+    file_bytes: Limit = None
+    files: Limit = None
+    journal_bytes: Limit = None
+    containers: Limit = None
+    sessions: Limit = None
+
+    def changes(self) -> dict[Resource, int | None]:
+        """Return what was sent."""
+        return {Resource(name): getattr(self, name) for name in self.model_fields_set}
+
+
 class User(BaseModel):
-    """An account."""
+    """An account. ``quotas``: limits of its own; ``usage`` is told where it says so."""
 
     user_id: str
     email: str
     role: Role
     disabled: bool
     created_at: float
+    quotas: dict[str, int] = {}
+    usage: UsageOf | None = None
 
     @classmethod
-    def of(cls, record: UserRecord) -> User:
+    def of(
+        cls,
+        record: UserRecord,
+        quotas: Mapping[str, int] | None = None,
+        usage: Mapping[Resource, Usage] | None = None,
+    ) -> User:
         """Return what may be told of an account."""
         return cls(
+            quotas=dict(quotas or {}),
+            usage=None if usage is None else UsageOf.of(usage),
             user_id=record.user_id,
             email=record.email,
             role=record.role,
@@ -140,6 +204,7 @@ class UserChange(Asked):
     password: NewPassword | None = None
     role: Role | None = None
     disabled: bool | None = None
+    quotas: QuotaChange | None = None
 
 
 class OpenSession(Asked):
@@ -191,8 +256,32 @@ class KeepAwake(Asked):
     seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
+class NotArchived(BaseModel):
+    """What of a workspace its user's quota keeps from being archived: it is in the container only.
+
+    ``paths`` would take ``size`` bytes more; ``resource``: what there is too much of; ``since``: Unix time.
+    They are archived by themselves once there is room: files are deleted, or the quota is raised.
+    """
+
+    resource: str
+    paths: int
+    size: int
+    since: float
+
+    @classmethod
+    def of(cls, told: Unarchived | None) -> NotArchived | None:
+        """Return what is known; None when everything is archived."""
+        if told is None:
+            return None
+        return cls(resource=told.resource, paths=told.paths, size=told.size, since=told.since)
+
+
 class Session(BaseModel):
-    """A session. ``status`` is its phase. ``idle`` is told of one session that runs, not in lists."""
+    """A session. ``status`` is its phase.
+
+    ``idle`` is told of one session that runs, ``usage`` (of its user) and ``unarchived`` of one session;
+    not in lists.
+    """
 
     session_id: str
     user_id: str
@@ -210,10 +299,12 @@ class Session(BaseModel):
     updated_at: float
     last_activity: float
     idle: Idle | None = None
+    unarchived: NotArchived | None = None
+    usage: UsageOf | None = None
 
     @classmethod
-    def of(cls, record: SessionRecord, base_url: str, idle: Idle | None = None) -> Session:
-        """Return what its owner is told of a session."""
+    def of(cls, record: SessionRecord, base_url: str, **told: Any) -> Session:
+        """Return what its owner is told of a session; ``told`` are fields that the record does not have."""
         return cls(
             session_id=record.session_id,
             user_id=record.user_id,
@@ -230,7 +321,7 @@ class Session(BaseModel):
             created_at=record.created_at,
             updated_at=record.updated_at,
             last_activity=record.last_activity,
-            idle=idle,
+            **told,
         )
 
 

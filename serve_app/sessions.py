@@ -139,6 +139,10 @@ class SessionGateway:
             raise NotFound("session", session_id)
         return owner.user_id == user_id
 
+    async def user_of(self, session_id: str) -> str:
+        """Return whose a session is. Raises NotFound."""
+        return (self._owners.get(session_id) or await self._look_up(session_id)).user_id
+
     async def view(self, session_id: str) -> SessionRecord:
         """Return a session as it is at this moment; a passive one is not woken for it."""
         owner = self._owners.get(session_id)

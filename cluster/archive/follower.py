@@ -2,6 +2,9 @@
 
 A round takes what CODI says has changed, compares it with the manifest, reads what differs and commits
 versions; only then is the change acknowledged to CODI, so that a round cut short anywhere is made again.
+What its user's quota does not allow is held: it stays in the container's directory and is archived once
+there is room (``held``). It is left out by its size, before anything of it is read.
+
 Rounds and saves run side by side. Each notes when it began to read; at its commit, paths that another
 one has committed since are read again, so that an older look never hides a newer one.
 """
@@ -10,20 +13,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
-from actors.errors import ChunkMissing, DeadlineExceeded, ManifestMoved, Unavailable
+from actors.errors import (
+    ChunkMissing,
+    DeadlineExceeded,
+    ManifestMoved,
+    QuotaExceeded,
+    Unavailable,
+)
 from actors.ports import Clock
-from actors.records import Route
+from actors.quotas import Amount, Quotas, Resource, Room, fit
+from actors.records import Route, Unarchived
 from actors.statistics import Histogram
 from cluster.archive import plan
 from cluster.archive.blobs import Blobs
+from cluster.archive.held import Held
 from cluster.archive.intake import READ_AT_ONCE, Intake, Taken
 from cluster.archive.restorer import Restorer
 from cluster.codi.feed_client import FeedClient
-from cluster.store import manifests
+from cluster.store import manifests, usage
 from cluster.store.engine import Engine
 from cluster.store.entries import GONE, Entry, Kind, ManifestHead
 from cluster.store.keyspace import Keyspace
@@ -44,11 +55,22 @@ UNSTEADY_TRIES = 3
 LISTED_AT_ONCE = 200
 LOOKUPS_AT_ONCE = 64
 GROUPED_FROM = 8
+HELD_WAIT_SECONDS = 2.0
+
+Tell = Callable[[str, Unarchived | None], Awaitable[None]]
+"""Tells those who follow a session what is held of it. Raises nothing of this server."""
+
+
+async def tell_nobody(_session_id: str, _told: Unarchived | None) -> None:
+    """Tell nobody."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a follower works with. ``gate`` bounds how many read at once."""
+    """What a follower works with. ``gate`` bounds how many read at once.
+
+    ``quotas`` are the limits of users who have no others.
+    """
 
     engine: Engine
     keys: Keyspace
@@ -58,6 +80,8 @@ class Tools:
     new_id: Callable[[str], str]
     gate: asyncio.Semaphore
     max_file: int
+    quotas: Quotas = field(default_factory=Quotas)
+    tell: Tell = tell_nobody
 
 
 class Counters:
@@ -87,6 +111,8 @@ class Follower:
         self._committed: dict[bytes, tuple[int, Entry]] = {}
         self._restorer: Restorer | None = None
         self._incarnation: str | None = None
+        self._held = Held()
+        self._told: Unarchived | None = None
         self._intake = Intake(
             tools.client, tools.blobs, fence.workspace_id, self._locate,
             monotonic=tools.clock.monotonic, new_id=tools.new_id, max_file=tools.max_file,
@@ -102,6 +128,11 @@ class Follower:
         """How many paths are yet to be put back."""
         return len(self._restorer.missing) if self._restorer is not None else 0
 
+    @property
+    def held(self) -> bool:
+        """Whether a quota keeps some of the workspace from being archived."""
+        return bool(self._held)
+
     # ---- following ------------------------------------------------------------------------------
 
     async def follow(self) -> None:
@@ -115,9 +146,11 @@ class Follower:
     async def _follow(self) -> None:
         tools, follower = self._tools, self._tools.new_id("f")
         await self._open(fresh=True)
+        self._told = await self._transact(usage.unarchived, self.fence.session_id)
         cursor = -1
         while True:
-            wait = WAIT_SECONDS if self._restorer is None else self._restorer.pause
+            resting = HELD_WAIT_SECONDS if self._held else WAIT_SECONDS
+            wait = resting if self._restorer is None else self._restorer.pause
             wait = 0.0 if cursor < 0 else wait
             answer = await tools.client.changes(self.route, follower, cursor, wait)
             if self._incarnation is None:
@@ -130,12 +163,16 @@ class Follower:
             if answer["items"] or answer["trees"]:
                 async with tools.gate:
                     await self._round(answer["items"], answer["trees"])
+                self._held.touched()
                 self._counters.rounds += 1
                 self._counters.round_seconds.observe(tools.clock.monotonic() - began)
             if self._restorer is not None and await self._restore_some():
                 # Whatever was made, changed or deleted meanwhile is told apart by a last look.
                 await self._round([], ["."])
                 await self._finish_restore()
+            if self._held.may_look(tools.clock.monotonic()):
+                await self._look_for_held()
+            await self._tell_held()
             cursor = int(answer["cursor"])
 
     async def _open(self, *, fresh: bool = False) -> None:
@@ -146,23 +183,31 @@ class Follower:
             self._head = await self._transact(manifests.head, self.fence.workspace_id)
             self._opened = True
 
-    async def _round(self, items: Iterable[list[Any]], trees: Iterable[str]) -> None:
+    async def _round(self, items: Iterable[list[Any]], trees: Sequence[str]) -> None:
+        began = self._tools.clock.monotonic()
+        if "." in trees:
+            self._held.begin_walk()
         marked = [found for item in items if (found := plan.seen(item)) is not None]
         await self._take_marked([each for each in marked if plan.is_kept(each.path)])
         for tree in trees:
             await self._walk(b"" if tree == "." else tree.encode("utf-8", "surrogateescape"))
+        if "." in trees:
+            now = self._tools.clock.monotonic()
+            self._held.end_walk(now, now - began)
 
     async def _take_marked(self, marked: Sequence[plan.Seen]) -> None:
         known = await self._current([each.path for each in marked])
         differing = [each for each in marked if plan.differs(each.entry, known.get(each.path))]
         gone = [each.path for each in differing if each.entry is None]
-        await self._read([each.path for each in differing if each.entry is not None], known)
+        # What is gone first: it makes room.
         await self._drop(gone, known)
+        found = {each.path: each.entry for each in differing if each.entry is not None}
+        await self._read(found, known)
 
     async def _walk(self, tree: bytes) -> None:
         """Compare everything below a directory with the manifest; additions first, then losses."""
         left, gone = [tree], dict[bytes, Entry]()
-        read: list[bytes] = []
+        read: dict[bytes, Entry] = {}
         known_of_read: dict[bytes, Entry] = {}
         while left:
             batch, left = left[-LISTED_AT_ONCE:], left[:-LISTED_AT_ONCE]
@@ -176,7 +221,7 @@ class Follower:
                 difference = plan.of_listing(directory, found, before)
                 left += difference.inside
                 prefix = directory + b"/" if directory else b""
-                read += difference.read
+                read |= difference.read
                 known_of_read |= {
                     path: state
                     for path in difference.read
@@ -186,16 +231,17 @@ class Follower:
                          if path.removeprefix(prefix) in before}  # fmt: skip
             if len(read) >= COMMIT_CHANGES:
                 await self._read(read, known_of_read)
-                read, known_of_read = [], {}
+                read, known_of_read = {}, {}
         await self._read(read, known_of_read)
         await self._drop(list(gone), gone)
 
-    async def _read(self, paths: Sequence[bytes], known: dict[bytes, Entry]) -> None:
-        """Read paths, the oldest mark first, and commit versions of them."""
-        left = list(paths)
+    async def _read(self, seen: Mapping[bytes, Entry], known: dict[bytes, Entry]) -> None:
+        """Read paths, the oldest mark first, and commit versions of them; what does not fit is held."""
+        left = list(seen)
         tries = 0
         while left:
             batch, left = left[:READ_AT_ONCE], left[READ_AT_ONCE:]
+            batch = await self._fitting({path: seen[path] for path in batch}, known)
             tick = self._begin_reading()
             try:
                 taken = await self._intake.take(self.route, batch)
@@ -218,13 +264,64 @@ class Follower:
     ) -> list[bytes]:
         """Commit what was read; return the paths that have to be read again."""
         opened = self._restorer.opened if self._restorer is not None else {}
-        changes = {path: entry for path, entry in taken.entries.items() if path not in opened}
+        # A look that was older than the last version may find what that has already.
+        changes = {
+            path: entry
+            for path, entry in taken.entries.items()
+            if path not in opened
+            and plan.differs(None if entry is GONE else entry, known.get(path))
+        }
         for path, entry in taken.entries.items():
             before = known.get(path)
             if before is not None and before.kind is Kind.DIRECTORY != entry.kind:
                 changes |= await self._below(path)
-        moved = await self._commit(changes, taken.stored, tick, stored_at=taken.stored_at)
+        try:
+            moved = await self._commit(changes, taken.stored, tick, stored_at=taken.stored_at)
+        except QuotaExceeded:
+            # Files grew since they were listed, or another session took the room.
+            fits = set(await self._fitting(taken.entries, known))
+            changes = {p: e for p, e in changes.items() if p in fits or p not in taken.entries}
+            moved = await self._commit(changes, taken.stored, tick, stored_at=taken.stored_at)
         return [path for path in moved if path in taken.entries]
+
+    # ---- what does not fit ----------------------------------------------------------------------
+
+    async def _fitting(
+        self, found: Mapping[bytes, Entry], known: Mapping[bytes, Entry]
+    ) -> list[bytes]:
+        """Return the paths that the user's quota allows; the others are held."""
+        growths = {
+            path: entry.amount.minus(known[path].amount if path in known else Amount())
+            for path, entry in found.items()
+        }
+        if not any(growth.grows for growth in growths.values()):
+            return list(found)
+        room = await self._room()
+        fitting = fit(growths, room)
+        if fitting.lacks is not None:
+            held = {path: growths[path] for path in fitting.held}
+            self._held.hold(held, fitting.lacks, room, self._tools.clock.now())
+        fits = set(fitting.fits)
+        return [path for path in found if path in fits]
+
+    async def _room(self) -> Room:
+        work = usage.room_of_session
+        return await self._transact(work, self.fence.session_id, self._tools.quotas)
+
+    async def _look_for_held(self) -> None:
+        """Look through the workspace for what can be archived by now."""
+        if self._held.worth_looking(await self._room()):
+            async with self._tools.gate:
+                await self._round([], ["."])
+
+    async def _tell_held(self) -> None:
+        """Have the session say what is held of it, when that has changed."""
+        told = self._held.told(self.fence.session_id)
+        if told == self._told:
+            return
+        await self._transact(usage.tell_unarchived, self.fence.session_id, told)
+        self._told = told
+        await self._tools.tell(self.fence.session_id, told)
 
     async def _drop(self, gone: Sequence[bytes], known: dict[bytes, Entry]) -> None:
         """Note that paths are gone, with everything that was below them."""
@@ -271,7 +368,8 @@ class Follower:
     async def save(self, paths: Sequence[bytes], answer: Answer | None = None) -> int:
         """Take paths in at once; return the version that has them, durable.
 
-        ``answer`` is remembered in the same transaction. Raises StoreFull, Fenced, Unavailable.
+        ``answer`` is remembered in the same transaction. Raises StoreFull, QuotaExceeded, Fenced,
+        Unavailable.
         """
         began = self._tools.clock.monotonic()
         await self._open()
@@ -297,10 +395,18 @@ class Follower:
         raise DeadlineExceeded("save: the file changes all the time", float(TRIES))
 
     async def flush(self) -> None:
-        """Return when all that is in the workspace is kept; while it is being put back, all that changed."""
+        """Return when all that is in the workspace is kept; while it is being put back, all that changed.
+
+        Raises QuotaExceeded when some of it is held.
+        """
         if self._incarnation is None:
             raise Unavailable("the archive", "the workspace is not followed yet")
         await self._round([], ["."])
+        if (told := self._held.told(self.fence.session_id)) is not None:
+            room = await self._room()
+            files = told.resource == Resource.FILES
+            over, needed = (room.files, told.paths) if files else (room.size, told.size)
+            raise QuotaExceeded(told.resource, over.used, over.limit or 0, needed)
 
     async def _commit_save(
         self,
@@ -394,6 +500,7 @@ class Follower:
             self._head = self._head.model_copy(update={"version": version})
             self._tick += 1
             self._committed |= {path: (self._tick, entry) for path, entry in kept.items()}
+            self._held.release(kept)
             self._counters.versions += 1
             self._counters.files += len(kept)
             return moved
@@ -417,7 +524,7 @@ class Follower:
             raise ChunkMissing(tuple(stored))
         return await manifests.commit(
             tr, keys, self.fence, self._head.version, changes, stored,
-            now=clock.now(), incarnation=incarnation, answer=answer,
+            now=clock.now(), incarnation=incarnation, answer=answer, quotas=self._tools.quotas,
         )  # fmt: skip
 
     def _committed_since(self, path: bytes, tick: int) -> Entry | None:

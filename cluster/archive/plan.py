@@ -26,9 +26,12 @@ class Seen(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """``read``: paths whose content is wanted. ``gone``: what was there and is not. ``inside``: dirs."""
+    """``read``: paths whose content is wanted, as they are. ``gone``: what is not there any more.
 
-    read: list[bytes]
+    ``inside``: directories.
+    """
+
+    read: dict[bytes, Entry]
     gone: list[bytes]
     inside: list[bytes]
 
@@ -81,7 +84,7 @@ def of_listing(
 ) -> Difference:
     """Compare what lies in a directory with what did; ``known`` by name, paths in the answer are whole."""
     prefix = directory + b"/" if directory else b""
-    difference = Difference([], [], [])
+    difference = Difference({}, [], [])
     met: set[bytes] = set()
     for item in items:
         name = str(item[0]).encode("utf-8", "surrogateescape")
@@ -95,7 +98,7 @@ def of_listing(
             if found.entry is None:
                 difference.gone.append(found.path)
             else:
-                difference.read.append(found.path)
+                difference.read[found.path] = found.entry
     difference.gone.extend(prefix + name for name in known if name not in met)
     return difference
 

@@ -1,10 +1,23 @@
-"""The ArchiveActor as a session's actor uses it; apart from it, since that imports much more."""
+"""The ArchiveActor as a session's actor uses it, and the other way round.
+
+Apart from it, since that imports much more.
+"""
 
 from __future__ import annotations
 
+import logging
+from typing import Any, Protocol
+
+from actors import names
 from actors.directory import ActorDirectory
+from actors.errors import CoditectError
+from actors.ports import Ledger
+from actors.records import Unarchived
+
+logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 10.0
+TELL_SECONDS = 2.0
 
 
 class RayArchive:
@@ -17,3 +30,33 @@ class RayArchive:
     async def flush(self, session_id: str) -> None:
         """Return when all that is in the session's workspace is kept."""
         await self._directory.call(self._name, "flush", session_id, timeout_seconds=FLUSH_SECONDS)
+
+
+class Caller(Protocol):
+    """Calls actors by name: ``ActorDirectory``."""
+
+    async def call(
+        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
+    ) -> Any:
+        """Call within the limit. Raises ActorGone, Unavailable, DeadlineExceeded, or what it raised."""
+        ...
+
+
+class SessionTeller:
+    """Tells sessions what is held of their workspaces; a passive one has nobody who listens."""
+
+    def __init__(self, actors: Caller, ledger: Ledger) -> None:
+        self._actors = actors
+        self._ledger = ledger
+
+    async def tell(self, session_id: str, told: Unarchived | None) -> None:
+        """Tell a session's owner. What fails is not told: the store has it, and whoever looks sees it."""
+        try:
+            session = await self._ledger.session(session_id)
+            if session is not None and session.owner_actor_id is not None:
+                owner = names.session_actor(session.owner_actor_id)
+                await self._actors.call(
+                    owner, "tell_unarchived", session_id, told, timeout_seconds=TELL_SECONDS
+                )
+        except CoditectError as error:
+            logger.info("session %s is not told what is held: %s", session_id, error)

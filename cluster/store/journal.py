@@ -5,17 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.ports import TerminalOpened
+from actors.quotas import Quotas, Resource
 from actors.records import TerminalOutput, TerminalRecord
-from cluster.store import terminals
+from cluster.store import terminals, usage
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import transact
 
 
 class StoreJournal:
-    """The journal of one tenant's terminals; ``capacity`` bytes are kept of each."""
+    """The journal of one tenant's terminals; ``capacity`` bytes are kept of each.
 
-    def __init__(self, engine: Engine, tenant_id: str, capacity: int) -> None:
+    ``quotas`` are the limits of users who have no others.
+    """
+
+    def __init__(
+        self, engine: Engine, tenant_id: str, capacity: int, quotas: Quotas | None = None
+    ) -> None:
+        self._quotas = quotas or Quotas()
         self._engine = engine
         self._keys = Keyspace(tenant_id)
         self._capacity = capacity
@@ -68,3 +75,17 @@ class StoreJournal:
     async def delete_terminal(self, session_id: str, name: str, now: float) -> None:
         """Forget what is kept of a terminal, but for its numbering."""
         await transact(self._engine, terminals.delete, self._keys, session_id, name, now)
+
+    async def trim(self) -> int:
+        """Forget the oldest output of users who have more than they may; return how many bytes.
+
+        A tenth more goes than has to, so that the next byte does not make it necessary again.
+        """
+        engine, keys, resource = self._engine, self._keys, Resource.JOURNAL_BYTES
+        gone = 0
+        for user_id, used in (
+            await transact(engine, usage.over, keys, resource, self._quotas)
+        ).items():
+            total = (used.limit or 0) * 9 // 10
+            gone += await transact(engine, terminals.cut, keys, user_id, total)
+        return gone

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.errors import Fenced, PreconditionFailed
+from actors.errors import ContainersExceeded, Fenced, PreconditionFailed
+from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
+from actors.quotas import Amount, Quotas, Resource, Room, Usage
 from actors.records import (
     Claim,
     ContainerRecord,
@@ -14,8 +16,18 @@ from actors.records import (
     Idleness,
     SessionPhase,
     SessionRecord,
+    Unarchived,
 )
-from cluster.store import containers, idempotency, idleness, leases, manifests, saves, sessions
+from cluster.store import (
+    containers,
+    idempotency,
+    idleness,
+    leases,
+    manifests,
+    saves,
+    sessions,
+    usage,
+)
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.saves import Begun
@@ -63,7 +75,7 @@ class StoreLedger:
         now: float,
         dead_actor_id: str | None = None,
         lapsed: str | None = None,
-        max_sessions: int | None = None,
+        quotas: Quotas | None = None,
     ) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session."""
         blank = SessionRecord(
@@ -88,7 +100,7 @@ class StoreLedger:
             container_id,
             dead_actor_id,
             lapsed,
-            max_sessions,
+            quotas,
         )
 
     async def activate(
@@ -177,6 +189,20 @@ class StoreLedger:
 
         await transact(self._engine, work)
 
+    async def usage(self, user_id: str, quotas: Quotas) -> dict[Resource, Usage]:
+        """Return what a user has and may have; ``quotas`` are the limits of those who have no others."""
+        return await transact(self._engine, usage.of_user, self._keys, user_id, quotas)
+
+    async def place_for(self, session_id: str, path: str, quotas: Quotas) -> tuple[Amount, Room]:
+        """Return what a path of a workspace counts for, and its user's room. Raises NotFound."""
+        raw = path.encode("utf-8", "surrogateescape")
+        work = manifests.place_for
+        return await transact(self._engine, work, self._keys, session_id, raw, quotas)
+
+    async def unarchived(self, session_id: str) -> Unarchived | None:
+        """Return what of a workspace a quota keeps from being archived."""
+        return await transact(self._engine, usage.unarchived, self._keys, session_id)
+
     async def idleness(self, session_id: str) -> Idleness | None:
         """Return why a session is awake or when it will sleep."""
         return await transact(self._engine, idleness.get, self._keys, session_id)
@@ -202,13 +228,22 @@ class StoreLedger:
         """Return a container's record."""
         return await transact(self._engine, containers.get, self._keys, container_id)
 
-    async def put_container(self, record: ContainerRecord) -> None:
+    async def put_container(self, record: ContainerRecord, *, quotas: Quotas | None = None) -> None:
         """Write a container record and, when it has a user, its entry there."""
 
         async def work(tr: Transaction) -> None:
+            if quotas is not None and record.user_id and record.session_id:
+                await usage.require_container(
+                    tr, self._keys, record.user_id, record.session_id, quotas
+                )
             containers.put(tr, self._keys, record)
 
         await transact(self._engine, work)
+
+    async def require_container(self, session: SessionRecord, quotas: Quotas) -> None:
+        """Raise ContainersExceeded if the session may not have a container now."""
+        work = usage.require_container
+        await transact(self._engine, work, self._keys, session.user_id, session.session_id, quotas)
 
     async def set_container_status(
         self,
@@ -254,7 +289,7 @@ async def _claim(
     container_id: str | None,
     dead_actor_id: str | None,
     lapsed: str | None,
-    max_sessions: int | None,
+    quotas: Quotas | None,
 ) -> Claim:
     # One round trip for what is read below one by one: this is the path of every login.
     wanted = [keys.session_names.key(blank.user_id, blank.name)]
@@ -264,8 +299,8 @@ async def _claim(
     actor_id, node_id, now = blank.owner_actor_id, blank.owner_node_id, blank.updated_at
     existing = await sessions.of_user(tr, keys, blank.user_id, blank.name)
     if existing is None:
-        if max_sessions is not None:
-            await sessions.require_place(tr, keys, blank, max_sessions)
+        if quotas is not None:
+            container_id = await _admit(tr, keys, blank, container_id, quotas)
         record = await sessions.create(tr, keys, blank, container_id, now)
         return Claim(session=record, created=True, won=True)
     if existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
@@ -276,6 +311,30 @@ async def _claim(
         return sessions.lost(existing)
     record = sessions.set_owner(tr, keys, existing, actor_id, node_id, now)
     return Claim(session=record, created=False, won=True)
+
+
+async def _admit(
+    tr: Transaction,
+    keys: Keyspace,
+    blank: SessionRecord,
+    container_id: str | None,
+    quotas: Quotas,
+) -> str | None:
+    """Return the container that a new session may take over; raises if there may be no such session.
+
+    The default session is made in any case, without a container if need be: whoever signs in has to
+    get somewhere, be it to end another one.
+    """
+    limits = quotas.overridden(await usage.overrides(tr, keys, blank.user_id))
+    if limits.sessions:
+        await sessions.require_place(tr, keys, blank, limits.sessions)
+    try:
+        await usage.require_container(tr, keys, blank.user_id, blank.session_id, quotas)
+    except ContainersExceeded:
+        if blank.name != DEFAULT_SESSION:
+            raise
+        return None
+    return container_id
 
 
 async def _save(

@@ -34,7 +34,7 @@ from actors.errors import (
     QuotaExceeded,
     StoreFailed,
 )
-from actors.quotas import Amount, Quotas, Resource, totals
+from actors.quotas import Amount, Quotas, Resource, Room, totals
 from actors.records import SessionRecord
 from cluster.store import saves, sessions, usage
 from cluster.store.codec import decode_optional, encode
@@ -283,8 +283,20 @@ async def growths(
 
 
 def _difference(amount: Amount, before: tuple[bytes, bytes] | None) -> Amount:
-    was = decode_entry(before[1]).amount if before is not None else Amount()
-    return Amount(amount.size - was.size, amount.files - was.files)
+    return amount.minus(decode_entry(before[1]).amount if before is not None else Amount())
+
+
+async def place_for(
+    tr: Transaction, keys: Keyspace, session_id: str, path: bytes, quotas: Quotas
+) -> tuple[Amount, Room]:
+    """Return what a path counts for now, and the room its user has. Raises NotFound."""
+    session = await sessions.get(tr, keys, session_id)
+    if session is None:
+        raise NotFound("session", session_id)
+    newest = await head(tr, keys, session.workspace_id)
+    state = await lookup(tr, keys, session.workspace_id, path, newest.version)
+    room = await usage.room(tr, keys, session.user_id, quotas)
+    return (state[1].amount if state is not None else Amount()), room
 
 
 async def _grow(

@@ -12,12 +12,18 @@ and the sum that it stands for differ by its error alone, and taking off an erro
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from actors.errors import ContainersExceeded, NotFound
 from actors.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.records import ContainerRecord, ContainerStatus, TerminalRecord
-from cluster.store.codec import decode
+from actors.records import (
+    ContainerRecord,
+    ContainerStatus,
+    SessionRecord,
+    TerminalRecord,
+    Unarchived,
+)
+from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.engine import KeyRange, MutationKind, key_after
 from cluster.store.entries import ManifestHead
 from cluster.store.keyspace import Keyspace
@@ -33,7 +39,15 @@ _GONE = frozenset({ContainerStatus.STOPPED, ContainerStatus.LOST, ContainerStatu
 
 async def overrides(tr: Transaction, keys: Keyspace, user_id: str) -> dict[str, int]:
     """Return the limits that a user has in place of the settings'. Does not conflict."""
-    return _parse(await tr.get(keys.quotas.key(user_id), snapshot=True))
+    return (await overrides_of(tr, keys, [user_id]))[0]
+
+
+async def overrides_of(
+    tr: Transaction, keys: Keyspace, user_ids: Sequence[str]
+) -> list[dict[str, int]]:
+    """Return the limits that each user has in place of the settings'. Does not conflict."""
+    found = await tr.get_many([keys.quotas.key(user_id) for user_id in user_ids], snapshot=True)
+    return [_parse(data) for data in found]
 
 
 async def override(
@@ -91,6 +105,16 @@ async def room(tr: Transaction, keys: Keyspace, user_id: str, defaults: Quotas) 
     return Room(
         Usage(size, limits.limit(Resource.FILE_BYTES)), Usage(files, limits.limit(Resource.FILES))
     )
+
+
+async def room_of_session(
+    tr: Transaction, keys: Keyspace, session_id: str, defaults: Quotas
+) -> Room:
+    """Return what the user of a session has and may have of files. Raises NotFound."""
+    data = await tr.get(keys.sessions.key(session_id), snapshot=True)
+    if data is None:
+        raise NotFound("session", session_id)
+    return await room(tr, keys, decode(SessionRecord, data).user_id, defaults)
 
 
 async def of_user(
@@ -181,6 +205,27 @@ async def _containers(
     found = await tr.get_many([keys.containers.key(each) for each in ids], snapshot=True)
     records = [decode(ContainerRecord, data) for data in found if data is not None]
     return [record for record in records if record.status not in _GONE]
+
+
+# ---- what a quota keeps from being archived ---------------------------------------------------------
+
+
+async def unarchived(tr: Transaction, keys: Keyspace, session_id: str) -> Unarchived | None:
+    """Return what is not archived of a session's workspace. Does not conflict."""
+    data = await tr.get(keys.unarchived.key(session_id), snapshot=True)
+    return decode_optional(Unarchived, data)
+
+
+async def tell_unarchived(
+    tr: Transaction, keys: Keyspace, session_id: str, told: Unarchived | None
+) -> None:
+    """Note what is not archived; None: all is. Nothing is noted of a session that is gone."""
+    if await tr.get(keys.sessions.key(session_id)) is None:
+        return
+    if told is None:
+        tr.clear(keys.unarchived.key(session_id))
+    else:
+        tr.set(keys.unarchived.key(session_id), encode(told))
 
 
 # ---- comparing counters with what there is ----------------------------------------------------------

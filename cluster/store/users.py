@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from actors.errors import AlreadyExists, NotFound
+from actors.quotas import Resource
 from actors.records import Role, UserRecord
+from cluster.store import usage
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.engine import Engine, KeyRange, key_after
 from cluster.store.keyspace import Keyspace
@@ -81,6 +84,20 @@ class UserStore:
     async def set_disabled(self, user_id: str, *, disabled: bool) -> UserRecord:
         """Let an account in no more, or again. Raises NotFound."""
         return await self._change(user_id, disabled=disabled)
+
+    async def quotas(self, user_ids: Sequence[str]) -> list[dict[str, int]]:
+        """Return the limits that each user has in place of the settings'."""
+
+        async def work(tr: Transaction) -> list[dict[str, int]]:
+            return await usage.overrides_of(tr, self._keys, user_ids)
+
+        return await transact(self._engine, work)
+
+    async def set_quotas(
+        self, user_id: str, changes: Mapping[Resource, int | None]
+    ) -> dict[str, int]:
+        """Set limits (0: unlimited), take back those that are None; return all. Raises NotFound."""
+        return await transact(self._engine, usage.override, self._keys, user_id, changes)
 
     async def _change(self, user_id: str, **changes: Any) -> UserRecord:
         async def work(tr: Transaction) -> UserRecord:

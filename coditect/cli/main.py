@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from coditect.cli import backups, people, server
+from coditect.cli import backups, people, server, users
 
 app = people.app
 server.register(app)
+app.add_typer(users.app, name="user")
 app.add_typer(backups.app, name="backup")
 
 

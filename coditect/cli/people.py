@@ -1,4 +1,4 @@
-"""Commands for people: login, logout, ps, shell, exec, keep-awake, cp, user add."""
+"""Commands for people: login, logout, ps, shell, exec, keep-awake, cp, history, restore."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,14 +19,12 @@ from rich.table import Table
 from coditect.cli import credentials as stored
 from coditect.cli.shell import run_shell
 from coditect.errors import ClientError, NotFound, Unauthorized
-from coditect.models import Session
+from coditect.models import Session, Usage, Used
 from coditect.sync import Client
 
 DEFAULT_URL = "http://127.0.0.1:8080"
 
 app = typer.Typer(no_args_is_help=True)
-user_app = typer.Typer(no_args_is_help=True, help="Accounts (administrators only).")
-app.add_typer(user_app, name="user")
 
 ServerOption = Annotated[
     str | None, typer.Option("--server", envvar="CODITECT_URL", help="Address of the server.")
@@ -47,7 +45,7 @@ def login(
     """Sign in and open your workspace; the login is kept for the other commands."""
     url = server or DEFAULT_URL
     email = email or typer.prompt("Email")
-    password = _read_password(password_stdin)
+    password = read_password(password_stdin)
     with _errors(), Client(url) as client:
         answer = client.login(email, password)
         stored.save(
@@ -70,9 +68,11 @@ def logout() -> None:
 
 @app.command()
 def ps(server: ServerOption = None) -> None:
-    """List your sessions."""
+    """List your sessions, what you have, and what you may have."""
     with _signed_in(server) as client:
         sessions = client.sessions()
+        usage = client.me().usage
+        details = [client.session(each.session_id) for each in sessions]
     table = Table("session", "name", "status", "container", "epoch", "restarts", box=None)
     for session in sessions:
         table.add_row(
@@ -84,6 +84,16 @@ def ps(server: ServerOption = None) -> None:
             str(session.restarts),
         )
     Console().print(table)
+    if usage is not None:
+        typer.echo("used: " + usage_line(usage))
+    for each in details:
+        if each.unarchived is not None:
+            held = each.unarchived
+            typer.echo(
+                f"{each.name}: {held.paths} paths ({size_text(held.size)}) are not archived, for the"
+                f" quota of {held.resource.replace('_', ' ')}: delete something, or have it raised",
+                err=True,
+            )
 
 
 @app.command()
@@ -128,7 +138,7 @@ def exec(  # noqa: A001 - the command's name
     sys.stdout.write(result.stdout)
     sys.stderr.write(result.stderr)
     if result.timed_out:
-        _fail(f"killed after {timeout:g} s", 124)
+        fail(f"killed after {timeout:g} s", 124)
     # A signal's number comes as a negative code; shells say 128 + number.
     raise typer.Exit(result.exit_code if result.exit_code >= 0 else 128 - result.exit_code)
 
@@ -153,11 +163,35 @@ def keep_awake(
         typer.echo(f"stays awake until {until}")
 
 
+def usage_line(usage: Usage) -> str:
+    """Return what is used of each resource, in a line."""
+    sizes = {"files": usage.file_bytes, "output": usage.journal_bytes}
+    counts = {"paths": usage.files, "containers": usage.containers, "sessions": usage.sessions}
+    parts = [f"{name} {_of(used, size_text)}" for name, used in sizes.items()]
+    return ", ".join(parts + [f"{name} {_of(used, str)}" for name, used in counts.items()])
+
+
+def _of(used: Used, text: Callable[[int], str]) -> str:
+    full = "" if used.limit is None or used.used < used.limit else " (all)"
+    return text(used.used) + (f" of {text(used.limit)}{full}" if used.limit is not None else "")
+
+
+def size_text(size: int) -> str:
+    """Return a number of bytes as people read it."""
+    value, unit = float(size), 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value, unit = value / 1024, unit + 1
+    return f"{value:.0f} B" if unit == 0 else f"{value:.1f} {_UNITS[unit]}"
+
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+
 def _seconds(duration: str) -> float:
     """Return the seconds of ``90``, ``90s``, ``1.5h`` …; ends the command for anything else."""
     found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd]?)", duration.strip())
     if found is None:
-        _fail(f"{duration!r} is no duration: 90s, 30m, 8h or 2d")
+        fail(f"{duration!r} is no duration: 90s, 30m, 8h or 2d")
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[found[2]]
 
 
@@ -172,7 +206,7 @@ def cp(
     """Copy a file to or from a workspace."""
     far_source, far_target = _far(source), _far(target)
     if (far_source is None) == (far_target is None):
-        _fail(
+        fail(
             "one side must be in a workspace (`:path` or `session:path`), the other on this machine"
         )
     with _signed_in(server) as client:
@@ -217,30 +251,11 @@ def restore(
     name, path = _far(file) or ("", file)
     path, _, version = path.rpartition("@")
     if not (path and version.isdecimal()):
-        _fail(f"{file!r} names no version: say path@version, as `coditect history` lists them")
+        fail(f"{file!r} names no version: say path@version, as `coditect history` lists them")
     with _signed_in(server) as client:
         chosen = _pick(client, name)
         receipt = client.restore_file(chosen.session_id, path, int(version), target=to)
     typer.echo(f"saved {receipt.path}, {receipt.size} bytes, version {receipt.version}")
-
-
-@user_app.command("add")
-def user_add(
-    email: Annotated[str, typer.Argument(help="Account to create.")],
-    role: Annotated[str, typer.Option(help="user or admin")] = "user",
-    password_stdin: Annotated[
-        bool, typer.Option(help="Read the password from standard input.")
-    ] = False,
-    server: ServerOption = None,
-) -> None:
-    """Create an account.
-
-    Uses the kept login, else CODITECT_ADMIN_EMAIL and CODITECT_ADMIN_PASSWORD.
-    """
-    password = _read_password(password_stdin, confirm=True)
-    with administrator(server) as client:
-        user = client.create_user(email, password, role)
-    typer.echo(f"created {user.email} ({user.role}), {user.user_id}")
 
 
 @contextmanager
@@ -248,9 +263,9 @@ def _errors() -> Iterator[None]:
     try:
         yield
     except ClientError as error:
-        _fail(str(error))
+        fail(str(error))
     except OSError as error:
-        _fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
+        fail(f"{error.filename or ''}: {error.strerror or error}".lstrip(": "))
 
 
 @contextmanager
@@ -259,13 +274,13 @@ def _signed_in(server: str | None) -> Iterator[Client]:
     with _errors():
         login = stored.load(path)
     if login is None or (server is not None and server.rstrip("/") != login.url.rstrip("/")):
-        _fail("not signed in" + (f" at {server}" if server else "") + "; run `coditect login`")
+        fail("not signed in" + (f" at {server}" if server else "") + "; run `coditect login`")
     client = Client(login.url, access_token=login.access_token, refresh_token=login.refresh_token)
     with _errors(), client:
         try:
             yield client
         except Unauthorized as error:
-            _fail(f"the login has ended ({error.detail}); run `coditect login`")
+            fail(f"the login has ended ({error.detail}); run `coditect login`")
         finally:
             tokens = client.access_token, client.refresh_token
             if tokens[0] and tokens[1] and tokens[0] != login.access_token:
@@ -336,14 +351,16 @@ def _open_local(source: str) -> AbstractContextManager[BinaryIO]:
     return nullcontext(sys.stdin.buffer) if source == "-" else Path(source).open("rb")
 
 
-def _read_password(from_stdin: bool, *, confirm: bool = False) -> str:
+def read_password(from_stdin: bool, *, confirm: bool = False) -> str:
+    """Return a password from standard input, or asked for."""
     if from_stdin:
         return sys.stdin.readline().rstrip("\r\n")
     if not sys.stdin.isatty():
-        _fail("no terminal to ask for the password; use --password-stdin")
+        fail("no terminal to ask for the password; use --password-stdin")
     return str(typer.prompt("Password", hide_input=True, confirmation_prompt=confirm))
 
 
-def _fail(message: str, code: int = 1) -> NoReturn:
+def fail(message: str, code: int = 1) -> NoReturn:
+    """End the command with a message."""
     typer.echo(f"coditect: {message}", err=True)
     raise typer.Exit(code)

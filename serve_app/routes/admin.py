@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -89,10 +90,16 @@ async def overview(_: AdminDep, ingress: IngressDep) -> dict[str, Any]:
 async def list_users(
     _: AdminDep, ingress: IngressDep, after: After = None, limit: Limit = 200
 ) -> Users:
-    """List accounts, by id."""
-    records = await ingress.deps.users.page(after=after, limit=limit)
+    """List accounts, by id, with what they have and may have."""
+    deps = ingress.deps
+    records = await deps.users.page(after=after, limit=limit)
     following = records[-1].user_id if len(records) == limit else None
-    return Users(users=[User.of(record) for record in records], next=following)
+    ids = [record.user_id for record in records]
+    usages = await asyncio.gather(
+        *(deps.ledger.usage(user_id, deps.settings.quotas) for user_id in ids)
+    )
+    told = zip(records, await deps.users.quotas(ids), usages, strict=True)
+    return Users(users=[User.of(*each) for each in told], next=following)
 
 
 @router.post("/users", status_code=201, dependencies=SIGNED, responses=may_fail(401, 403, 409, 422))
@@ -120,7 +127,7 @@ async def create_user(
 async def change_user(
     user_id: str, admin: AdminDep, ingress: IngressDep, visitor: VisitorDep, body: UserChange
 ) -> User:
-    """Change an account's password, role, or whether it may sign in.
+    """Change an account's password, role, quotas, or whether it may sign in.
 
     With a new password, logins from before end: at once for their refresh tokens, and when they
     expire for access tokens.
@@ -137,10 +144,13 @@ async def change_user(
         record = await users.set_role(user_id, body.role)
     if body.disabled is not None:
         record = await users.set_disabled(user_id, disabled=body.disabled)
+    if body.quotas is not None:
+        await users.set_quotas(user_id, body.quotas.changes())
     ingress.identity.forget(user_id)
     changed = ",".join(sorted(body.model_fields_set))
     await ingress.sign_in.note(admin.user_id, f"user.change {changed}", f"user/{user_id}", visitor)
-    return User.of(record)
+    usage = await ingress.deps.ledger.usage(user_id, ingress.deps.settings.quotas)
+    return User.of(record, (await users.quotas([user_id]))[0], usage)
 
 
 @router.delete(

@@ -111,9 +111,11 @@ async def logout(
 
 
 @router.get("/me", responses=may_fail(401), dependencies=SIGNED)
-async def me(caller: CallerDep) -> User:
-    """Return who is signed in."""
-    return User.of(caller.user)
+async def me(caller: CallerDep, ingress: IngressDep) -> User:
+    """Return who is signed in, what they have, and what they may have."""
+    deps = ingress.deps
+    usage = await deps.ledger.usage(caller.user_id, deps.settings.quotas)
+    return User.of(caller.user, usage=usage)
 
 
 @router.post("/ticket", status_code=201, responses=may_fail(401, 403), dependencies=SIGNED)

@@ -28,10 +28,12 @@ from serve_app.schemas import (
     KeepAwake,
     LaunchContainer,
     Launched,
+    NotArchived,
     OpenSession,
     Session,
     SessionChange,
     Sessions,
+    UsageOf,
     workspace_url,
 )
 
@@ -53,7 +55,7 @@ async def list_sessions(request: Request, caller: CallerDep, ingress: IngressDep
 @router.post(
     "/sessions",
     tags=["sessions"],
-    responses=may_fail(401, 403, 422) | {201: {"model": Session, "description": "It is new"}},
+    responses=may_fail(401, 403, 409, 422) | {201: {"model": Session, "description": "It is new"}},
 )
 async def open_session(
     request: Request,
@@ -75,11 +77,21 @@ async def open_session(
 @router.get("/sessions/{session_id}", tags=["sessions"], responses=may_fail(401, 404))
 async def get_session(request: Request, session: SessionDep, ingress: IngressDep) -> Session:
     """Return a session's details."""
-    record, known = await asyncio.gather(
-        ingress.gateway.view(session), ingress.deps.ledger.idleness(session)
+    ledger, quotas = ingress.deps.ledger, ingress.deps.settings.quotas
+    user_id = await ingress.gateway.user_of(session)
+    record, known, told, usage = await asyncio.gather(
+        ingress.gateway.view(session),
+        ledger.idleness(session),
+        ledger.unarchived(session),
+        ledger.usage(user_id, quotas),
     )
-    idle = _idle(ingress, known) if record.phase is SessionPhase.READY else None
-    return Session.of(record, base_url(request), idle)
+    return Session.of(
+        record,
+        base_url(request),
+        idle=_idle(ingress, known) if record.phase is SessionPhase.READY else None,
+        unarchived=NotArchived.of(told),
+        usage=UsageOf.of(usage),
+    )
 
 
 @router.post(
@@ -139,7 +151,7 @@ async def hibernate(
     return Session.of(record, base_url(request))
 
 
-@router.post("/sessions/{session_id}/resume", tags=["sessions"], responses=may_fail(401, 404))
+@router.post("/sessions/{session_id}/resume", tags=["sessions"], responses=may_fail(401, 404, 409))
 async def resume(
     request: Request, session: SessionDep, ingress: IngressDep, key: KeyDep
 ) -> Session:
@@ -154,7 +166,9 @@ async def list_containers(caller: CallerDep, ingress: IngressDep) -> Containers:
     return Containers(containers=[Container.of(record) for record in records])
 
 
-@router.post("/containers", tags=["containers"], status_code=201, responses=may_fail(401, 403, 422))
+@router.post(
+    "/containers", tags=["containers"], status_code=201, responses=may_fail(401, 403, 409, 422)
+)
 async def launch_container(
     request: Request,
     caller: CallerDep,

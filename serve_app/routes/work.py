@@ -244,7 +244,9 @@ async def delete_file(
     await ingress.saver.keep(session, [path])
 
 
-@router.post("/move", tags=["files"], status_code=204, responses=may_fail(400, 401, 404, 409, 422))
+@router.post(
+    "/move", tags=["files"], status_code=204, responses=may_fail(400, 401, 404, 409, 422, 507)
+)
 async def move(session: SessionDep, ingress: IngressDep, body: Move) -> None:
     """Rename a file or directory."""
     await ingress.gateway.on_container(
@@ -260,7 +262,7 @@ async def move(session: SessionDep, ingress: IngressDep, body: Move) -> None:
 @router.post(
     "/directories",
     tags=["files"],
-    responses=may_fail(400, 401, 404, 409, 422) | {201: {"description": "It is new"}},
+    responses=may_fail(400, 401, 404, 409, 422, 507) | {201: {"description": "It is new"}},
 )
 async def make_directory(
     response: Response, session: SessionDep, ingress: IngressDep, body: NewDirectory

@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from actors.errors import Fenced
 from actors.ports import Journal, TerminalOpened
+from actors.quotas import Quotas, Resource
 from actors.records import ContainerStatus, TerminalOutput, TerminalRecord
+from cluster.store import usage
 from cluster.store.keyspace import Keyspace
 from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS, MERGE_BELOW, SEGMENT
 from cluster.store.transaction import Transaction, transact
@@ -434,3 +436,77 @@ async def _compare(directory: Path, steps) -> None:
                 assert (record.start, record.end) == (start, end)
         first, data = await read_all(journal)
         assert (first, data) == (start, bytes(kept[n] for n in range(start, end)))
+
+
+# ---- quotas -------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=ALL_LEDGERS)
+async def limited(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Stores]:
+    """Yield a store whose users may have 50,000 bytes of journal."""
+    quotas = Quotas(journal_bytes=50_000)
+    async with opened_stores(
+        request.param, tmp_path, ManualClock(NOW), capacity=CAPACITY, quotas=quotas
+    ) as opened:
+        await take_session(opened)
+        yield opened
+
+
+async def test_within_the_quota_nothing_is_trimmed(limited):
+    journal = limited.journal
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"a" * 50_000))
+    assert await journal.trim() == 0
+    record = await journal.terminal("s1", "main")
+    assert (record.start, record.end) == (0, 50_000)
+
+
+async def test_the_oldest_output_of_whoever_prints_most_goes_and_numbering_and_printing_go_on(
+    limited,
+):
+    journal = limited.journal
+    await journal.open_terminal("c1", OPENED, NOW)
+    await journal.open_terminal("c1", replace(OPENED, terminal=2, name="quiet"), NOW)
+    await keep(journal, printed(0, b"a" * 60_000))
+    await keep(journal, printed(60_000, b"b" * 10_000))
+    await keep(journal, printed(0, b"q" * 5_000, name="quiet"))
+    assert await journal.trim() == 30_000
+    assert await journal.trim() == 0
+    record, quiet = await journal.terminals("s1")
+    assert (record.start, record.end) == (30_000, 70_000)
+    assert (quiet.start, quiet.end) == (0, 5_000)
+    pieces = await journal.output("s1", "main", 0, 1 << 20)
+    assert pieces[0][0] == 30_000
+    assert b"".join(data for _, data in pieces) == b"a" * 30_000 + b"b" * 10_000
+    record = await keep(journal, printed(70_000, b"c" * 100))
+    assert record.end == 70_100
+
+
+async def test_a_deleted_terminal_gives_its_share_back(limited):
+    journal = limited.journal
+    await journal.open_terminal("c1", OPENED, NOW)
+    await journal.open_terminal("c1", replace(OPENED, terminal=2, name="other"), NOW)
+    await keep(journal, printed(0, b"a" * 40_000))
+    await keep(journal, printed(0, b"o" * 40_000, name="other"))
+    await journal.delete_terminal("s1", "other", NOW)
+    assert await journal.trim() == 0
+
+
+async def test_a_user_of_their_own_limit_is_trimmed_to_that(limited):
+    if limited.engine is None:
+        pytest.skip("limits of single users are the store's")
+    journal, keys = limited.journal, Keyspace("t")
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"a" * 90_000))
+
+    async def override(tr: Transaction, limit: int | None) -> None:
+        tr.set(keys.users.key("u1"), b"{}")
+        await usage.override(tr, keys, "u1", {Resource.JOURNAL_BYTES: limit})
+
+    await transact(limited.engine, override, 0)
+    assert await journal.trim() == 0
+    await transact(limited.engine, override, 1000)
+    assert await journal.trim() == 90_000 - 900
+    await transact(limited.engine, override, None)
+    record = await keep(journal, printed(90_000, b"b" * 10))
+    assert (record.start, record.end) == (89_100, 90_010)

@@ -8,9 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone, TooManyRequests
+from actors.errors import (
+    ContainersExceeded,
+    Fenced,
+    NotFound,
+    PreconditionFailed,
+    SlotGone,
+    TooManyRequests,
+)
 from actors.names import DEFAULT_SESSION
 from actors.ports import Ledger
+from actors.quotas import Quotas
 from actors.records import Claim, ContainerStatus, Health, Idleness, SessionPhase
 from tests.fakes.ledgers import ALL_LEDGERS, opened
 from tests.fakes.pool_fakes import ManualClock, container_record
@@ -115,7 +123,13 @@ async def test_of_many_claims_at_once_one_creates_and_one_owns(ledger):
 async def test_of_sessions_claimed_at_once_no_more_are_made_than_a_user_may_have(ledger):
     claims = await asyncio.gather(
         *(
-            claim(ledger, name=f"n{n}", actor_id=f"a{n}", new_session_id=f"s{n}", max_sessions=4)
+            claim(
+                ledger,
+                name=f"n{n}",
+                actor_id=f"a{n}",
+                new_session_id=f"s{n}",
+                quotas=Quotas(sessions=4),
+            )
             for n in range(8)
         ),
         return_exceptions=True,
@@ -124,7 +138,7 @@ async def test_of_sessions_claimed_at_once_no_more_are_made_than_a_user_may_have
     assert (len(claims) - len(refused), len(refused)) == (3, 5)
     assert len(await ledger.sessions()) == 3
     signed_in = await claim(
-        ledger, name=DEFAULT_SESSION, actor_id="a9", new_session_id="s9", max_sessions=4
+        ledger, name=DEFAULT_SESSION, actor_id="a9", new_session_id="s9", quotas=Quotas(sessions=4)
     )
     assert signed_in.created, "a place is kept for the session that signing in opens"
 
@@ -132,10 +146,12 @@ async def test_of_sessions_claimed_at_once_no_more_are_made_than_a_user_may_have
 async def test_a_session_that_is_there_is_claimed_also_past_the_limit(ledger):
     first = await claim(ledger)
     await ledger.passivate(first.session)
-    assert (await claim(ledger, max_sessions=1)).won
+    assert (await claim(ledger, quotas=Quotas(sessions=1))).won
     with pytest.raises(TooManyRequests):
-        await claim(ledger, name="other", new_session_id="s2", max_sessions=1)
-    assert (await claim(ledger, user_id="u2", new_session_id="s3", max_sessions=2)).created
+        await claim(ledger, name="other", new_session_id="s2", quotas=Quotas(sessions=1))
+    assert (
+        await claim(ledger, user_id="u2", new_session_id="s3", quotas=Quotas(sessions=2))
+    ).created
 
 
 async def test_a_warm_container_is_claimed_once(ledger):
@@ -379,3 +395,68 @@ async def test_what_is_told_of_idleness_goes_with_its_session(ledger):
     assert await ledger.idleness("s1") == told
     await ledger.end_session(record)
     assert await ledger.idleness("s1") is None
+
+
+# ---- quotas -------------------------------------------------------------------------------------
+
+
+def running(container_id: str, session_id: str, status=ContainerStatus.READY, user_id="u1"):
+    return container_record(container_id, status, session_id=session_id, user_id=user_id)
+
+
+async def test_a_new_session_is_refused_while_others_have_all_containers_and_says_which(ledger):
+    await ledger.put_container(container_record("c1"))
+    await ledger.put_container(container_record("c2"))
+    quotas = Quotas(containers=1)
+    assert (await claim(ledger, container_id="c1", quotas=quotas)).created
+    other = {"name": "other", "actor_id": "a2", "new_session_id": "s2", "container_id": "c2"}
+    with pytest.raises(ContainersExceeded) as refused:
+        await claim(ledger, **other, quotas=quotas)
+    assert (refused.value.used, refused.value.limit) == (1, 1)
+    assert refused.value.sessions == ("main",)
+    assert await ledger.session("s2") is None
+    assert (await ledger.container("c2")).status is ContainerStatus.WARM
+    await ledger.remove_container("c1")
+    assert (await claim(ledger, **other, quotas=quotas)).session.container_id == "c2"
+
+
+async def test_the_default_session_is_made_without_a_container_when_none_is_left(ledger):
+    await ledger.put_container(container_record("c1"))
+    await ledger.put_container(running("c0", "s0"))
+    made = await claim(ledger, name=DEFAULT_SESSION, container_id="c1", quotas=Quotas(containers=1))
+    assert made.created
+    assert made.session.container_id is None
+    assert (await ledger.container("c1")).status is ContainerStatus.WARM
+
+
+async def test_a_container_is_recorded_only_within_the_quota_its_sessions_own_aside(ledger):
+    quotas = Quotas(containers=1)
+    made = await claim(ledger)
+    await ledger.put_container(running("c1", "s1", ContainerStatus.STARTING), quotas=quotas)
+    await ledger.put_container(running("c2", "s1", ContainerStatus.STARTING), quotas=quotas)
+    with pytest.raises(ContainersExceeded):
+        await ledger.put_container(running("c3", "s3"), quotas=quotas)
+    assert await ledger.container("c3") is None
+    await ledger.put_container(running("c4", "s4", user_id="u2"), quotas=quotas)
+    await ledger.require_container(made.session, quotas)
+    third = made.session.model_copy(update={"session_id": "s3"})
+    with pytest.raises(ContainersExceeded):
+        await ledger.require_container(third, quotas)
+    for container_id in ("c1", "c2"):
+        await ledger.set_container_status(
+            container_id, ContainerStatus.LOST, expected=[ContainerStatus.STARTING]
+        )
+    await ledger.require_container(third, quotas)
+    await ledger.require_container(third, Quotas())
+
+
+async def test_of_two_that_ask_for_the_last_container_at_once_one_gets_it(ledger):
+    answers = await asyncio.gather(
+        *(
+            ledger.put_container(running(f"c{n}", f"s{n}"), quotas=Quotas(containers=1))
+            for n in range(4)
+        ),
+        return_exceptions=True,
+    )
+    assert sum(answer is None for answer in answers) == 1
+    assert sum(isinstance(answer, ContainersExceeded) for answer in answers) == 3

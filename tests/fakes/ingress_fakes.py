@@ -38,7 +38,9 @@ from actors.records import (
 )
 from actors.session_runner import SessionRunner
 from cluster.archive.blobs import open_blobs
+from cluster.archive.follower import Tell
 from cluster.archive.library import Library
+from cluster.archive.ray_archive import SessionTeller
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Bundle, bundle
 from cluster.codi.client import HttpCodiClient
@@ -248,7 +250,7 @@ class LocalPool:
         self._services = services
         self.busy = False
         self.opened = 0
-        self.max_sessions = services.settings.max_sessions_per_user
+        self.quotas = services.settings.quotas
 
     async def open_session(
         self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
@@ -267,7 +269,7 @@ class LocalPool:
             container_id=None,
             now=self._services.clock.now(),
             dead_actor_id=dead_actor_id,
-            max_sessions=self.max_sessions,
+            quotas=self.quotas,
         )
         owner = str(claim.session.owner_actor_id)
         if claim.won and names.session_actor(owner) not in self._actors.objects:
@@ -306,8 +308,8 @@ class LocalPool:
 class LocalArchive:
     """An ArchiveActor without Ray: the product's own archiver."""
 
-    def __init__(self, settings: Settings, engine: Engine) -> None:
-        self.archiver = archiver(settings, engine, NODE)
+    def __init__(self, settings: Settings, engine: Engine, tell: Tell) -> None:
+        self.archiver = archiver(settings, engine, NODE, tell)
         self._run = asyncio.create_task(self.archiver.run())
 
     def __getattr__(self, method: str) -> Any:
@@ -431,9 +433,10 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     await engine.open()
     ledger = StoreLedger(engine, settings.tenant, clock)
     runtime = ProcessRuntime(directory / "workspaces", bundle(stage))
-    journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback)
+    journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback, settings.quotas)
     journalist = LocalJournalist()
-    archive = LocalArchive(settings, engine)
+    actors = LocalActors()
+    archive = LocalArchive(settings, engine, SessionTeller(actors, ledger).tell)
     services = Services(
         settings=actor_settings(settings, NODE),
         ledger=ledger,
@@ -446,7 +449,6 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         new_id=new_id,
         new_secret=new_secret,
     )
-    actors = LocalActors()
     pool = LocalPool(actors, services)
     actors.objects[names.pool_actor(NODE)] = pool
     actors.objects[names.health_checker_actor(NODE)] = pool

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from actors.errors import Fenced
 from actors.ports import TerminalOpened
+from actors.quotas import Quotas, level
 from actors.records import ContainerHandle, TerminalOutput, TerminalRecord
 from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
@@ -23,7 +24,10 @@ class MemoryJournal:
     although they wrote. ``commits`` has the outputs of every append that was committed.
     """
 
-    def __init__(self, ledger: MemoryLedger, capacity: int = 1 << 20) -> None:
+    def __init__(
+        self, ledger: MemoryLedger, capacity: int = 1 << 20, quotas: Quotas | None = None
+    ) -> None:
+        self._quotas = quotas or Quotas()
         self.refuse: deque[Exception] = deque()
         self.lose: deque[Exception] = deque()
         self.commits: list[list[TerminalOutput]] = []
@@ -48,6 +52,7 @@ class MemoryJournal:
             session_id=session.session_id,
             name=opened.name,
             container_id="",
+            user_id=session.user_id,
             created_at=now,
             updated_at=now,
         )
@@ -162,6 +167,25 @@ class MemoryJournal:
             update = {"start": record.end, "deleted": True, "updated_at": now}
             self._records[session_id, name] = record.model_copy(update=update)
         self._end()
+
+    async def trim(self) -> int:
+        await self._begin()
+        limit, gone = self._quotas.journal_bytes, 0
+        for user_id in {record.user_id for record in self._records.values()} if limit else ():
+            kept = {
+                k: len(self._bytes[k]) for k, r in self._records.items() if r.user_id == user_id
+            }
+            if sum(kept.values()) > limit:
+                bound = level(list(kept.values()), limit * 9 // 10)
+                for key, size in kept.items():
+                    surplus = max(0, size - bound)
+                    del self._bytes[key][:surplus]
+                    record = self._records[key]
+                    update = {"start": record.start + surplus}
+                    self._records[key] = record.model_copy(update=update)
+                    gone += surplus
+        self._end()
+        return gone
 
     def _get(self, session_id: str, name: str) -> TerminalRecord | None:
         """Return a record; those of a session that has ended went with it."""

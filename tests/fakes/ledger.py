@@ -9,10 +9,18 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from actors.errors import Fenced, NotFound, PreconditionFailed, SlotGone, TooManyRequests
+from actors.errors import (
+    ContainersExceeded,
+    Fenced,
+    NotFound,
+    PreconditionFailed,
+    SlotGone,
+    TooManyRequests,
+)
 from actors.lease import token
 from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
+from actors.quotas import Quotas
 from actors.records import (
     Claim,
     ContainerRecord,
@@ -88,7 +96,7 @@ class MemoryLedger:
         now: float,
         dead_actor_id: str | None = None,
         lapsed: str | None = None,
-        max_sessions: int | None = None,
+        quotas: Quotas | None = None,
     ) -> Claim:
         await self._begin()
         existing = self._of_user(user_id, name)
@@ -97,7 +105,7 @@ class MemoryLedger:
         if existing is not None:
             record = _owned(existing, actor_id, node_id, now)
         else:
-            self._require_place(user_id, name, max_sessions)
+            container_id = self._admit(user_id, name, new_session_id, container_id, quotas)
             record = self._created(
                 SessionRecord(
                     session_id=new_session_id,
@@ -219,10 +227,16 @@ class MemoryLedger:
 
     # ---- containers -----------------------------------------------------------------------------
 
-    async def put_container(self, record: ContainerRecord) -> None:
+    async def put_container(self, record: ContainerRecord, *, quotas: Quotas | None = None) -> None:
         await self._begin()
+        if quotas is not None and record.user_id and record.session_id:
+            self._require_container(record.user_id, record.session_id, quotas)
         self.records[record.container_id] = record
         self._end("put_container")
+
+    async def require_container(self, session: SessionRecord, quotas: Quotas) -> None:
+        await asyncio.sleep(0)
+        self._require_container(session.user_id, session.session_id, quotas)
 
     async def set_container_status(
         self,
@@ -296,6 +310,39 @@ class MemoryLedger:
             if (record.user_id, record.name) == (user_id, name):
                 return record
         return None
+
+    def _admit(
+        self,
+        user_id: str,
+        name: str,
+        session_id: str,
+        container_id: str | None,
+        quotas: Quotas | None,
+    ) -> str | None:
+        if quotas is None:
+            return container_id
+        self._require_place(user_id, name, quotas.sessions or None)
+        try:
+            self._require_container(user_id, session_id, quotas)
+        except ContainersExceeded:
+            if name != DEFAULT_SESSION:
+                raise
+            return None
+        return container_id
+
+    def _require_container(self, user_id: str, session_id: str, quotas: Quotas) -> None:
+        gone = {ContainerStatus.STOPPED, ContainerStatus.LOST, ContainerStatus.FAILED}
+        others = [
+            record.session_id or "-"
+            for record in self.records.values()
+            if record.user_id == user_id
+            and record.session_id != session_id
+            and record.status not in gone
+        ]
+        if quotas.containers and len(others) >= quotas.containers:
+            known = {s.session_id: s.name for s in self.stored.values()}
+            names = {known.get(session_id, session_id) for session_id in others}
+            raise ContainersExceeded(len(others), quotas.containers, tuple(sorted(names)))
 
     def _require_place(self, user_id: str, name: str, max_sessions: int | None) -> None:
         mine = [s.name for s in self.stored.values() if s.user_id == user_id]

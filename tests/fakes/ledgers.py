@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.ports import Clock, Journal, Ledger
+from actors.quotas import Quotas
 from cluster.store.engine import Engine
 from cluster.store.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
@@ -30,18 +31,23 @@ class Stores:
 
 @asynccontextmanager
 async def opened_stores(
-    name: str, directory: Path, clock: Clock, *, capacity: int = 1 << 20
+    name: str,
+    directory: Path,
+    clock: Clock,
+    *,
+    capacity: int = 1 << 20,
+    quotas: Quotas | None = None,
 ) -> AsyncIterator[Stores]:
     """Open ledger and journal; all but ``memory`` are named by their engine.
 
-    ``capacity`` bytes are kept of each terminal.
+    ``capacity`` bytes are kept of each terminal, and as many of each user's as ``quotas`` say.
     """
     if name == "memory":
         ledger = MemoryLedger(clock)
-        yield Stores(ledger, MemoryJournal(ledger, capacity), None)
+        yield Stores(ledger, MemoryJournal(ledger, capacity, quotas), None)
         return
     async with opened_engine(name, directory) as engine:
-        journal = StoreJournal(engine, "t", capacity)
+        journal = StoreJournal(engine, "t", capacity, quotas)
         yield Stores(StoreLedger(engine, "t", clock), journal, engine)
 
 

@@ -19,6 +19,7 @@ from actors.errors import (
 from actors.idleness import IdleRules, Signal
 from actors.lease import token
 from actors.ports import ActorSettings, Services
+from actors.quotas import Quotas
 from actors.records import (
     Claim,
     ContainerHandle,
@@ -218,7 +219,7 @@ class PoolLedger:
         now: float,
         dead_actor_id: str | None = None,
         lapsed: str | None = None,
-        max_sessions: int | None = None,
+        quotas: Quotas | None = None,
     ) -> Claim:
         await asyncio.sleep(0)
         if self.errors and not self.commit_first:
@@ -319,7 +320,6 @@ def settings(**changes: Any) -> ActorSettings:
         warm_actors=2,
         warm_containers=2,
         max_pending_launches=4,
-        max_sessions_per_user=100,
         idle=IdleRules(hibernate_after=600.0, weights=dict.fromkeys(Signal, 0.5)),
         launch_timeout=5.0,
         stop_grace=1.0,

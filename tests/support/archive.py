@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from actors.quotas import Quotas
 from actors.records import ContainerStatus, SessionPhase, SessionRecord
 from cluster.archive.blobs import Blobs, DirectoryBlobs
 from cluster.archive.chunk_reader import ChunkReader
@@ -107,6 +108,7 @@ async def kept_workspace(
     blobs: Blobs | None = None,
     limits: Limits | None = None,
     incarnation: str = "i-1",
+    quotas: Quotas | None = None,
     setup: Callable[[Path], None] = lambda _: None,
 ) -> AsyncIterator[Kept]:
     """Run everything below ``directory``; what is kept there stays for the next time."""
@@ -126,6 +128,7 @@ async def kept_workspace(
             new_id=lambda kind: f"{kind}-{run}-{incarnation}-{next(numbers)}",
             gate=asyncio.Semaphore(4),
             max_file=1 << 30,
+            quotas=quotas or Quotas(),
         )
         record = SessionRecord(
             session_id=SESSION, tenant_id="t", user_id="u", name="n", phase=SessionPhase.READY, epoch=1,

@@ -50,7 +50,7 @@ def test_a_listing_says_what_to_read_what_is_gone_and_where_to_go_on():
         ["hidden", "x"],
     ]
     found = plan.of_listing(b"d", items, known)
-    assert found.read == [b"d/changed", b"d/new"]
+    assert list(found.read) == [b"d/changed", b"d/new"]
     assert found.gone == [b"d/gone"]
     assert found.inside == [b"d/sub"]
 

@@ -13,6 +13,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from actors.errors import Unavailable
+from actors.quotas import Quotas
 from actors.records import Idleness
 from cluster.store.saves import LEASE_SECONDS, place_of
 from coditect import InvalidRequest, NotFound, PreconditionFailed
@@ -48,7 +49,7 @@ async def test_sessions_have_names_and_a_limit(rig, ada):
     first = await ada.open_session("work")
     assert (await ada.open_session("work")).session_id == first.session_id
     http = rig.http(ada)
-    rig.pool.max_sessions = 2
+    rig.pool.quotas = Quotas(sessions=2)
     is_problem(
         await http.post("/api/v1/sessions", json={"name": "third"}), 429, "too_many_requests"
     )
@@ -56,7 +57,7 @@ async def test_sessions_have_names_and_a_limit(rig, ada):
 
 
 async def test_sessions_opened_at_once_keep_to_the_limit(rig, ada):
-    rig.pool.max_sessions = 3
+    rig.pool.quotas = Quotas(sessions=3)
     http, before = rig.http(ada), len(await ada.sessions())
     answers = await asyncio.gather(
         *(http.post("/api/v1/sessions", json={"name": f"s{number}"}) for number in range(8))

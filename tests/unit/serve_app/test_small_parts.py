@@ -137,7 +137,12 @@ def every_error(kind: type[CoditectError] = CoditectError):
 
 
 def made(kind: type[CoditectError]) -> CoditectError:
-    arguments = {"InvalidArgument": ("f", "r"), "PreconditionFailed": ("w", "e", "a")}
+    arguments = {
+        "InvalidArgument": ("f", "r"),
+        "PreconditionFailed": ("w", "e", "a"),
+        "QuotaExceeded": ("files", 1, 1, 1),
+        "ContainersExceeded": (1, 1, ("default",)),
+    }
     for attempt in (
         arguments.get(kind.__name__, ()),
         (),

@@ -1,0 +1,95 @@
+"""What a quota keeps from being archived, and when it is worth to look again. Pure: no I/O, no clock.
+
+Held paths lie in the container's directory only. They are looked for again by a walk through the
+workspace, which finds all of them whatever was missed: when there is more room than there was, or when
+something has changed, since what was held may be gone. Walks take a small part of the time at most.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from actors.quotas import Amount, Resource, Room, totals
+from actors.records import Unarchived
+
+MAX_PATHS = 20_000
+PAUSE_SECONDS = 2.0
+DUTY = 0.05
+
+
+class Held:
+    """The held paths of one workspace. Beyond ``MAX_PATHS`` they are only known to be more."""
+
+    def __init__(self) -> None:
+        self.lacks: Resource | None = None
+        self._paths: dict[bytes, Amount] = {}
+        self._more = False
+        self._since = 0.0
+        self._left: int | None = None
+        self._changed = False
+        self._look_at = 0.0
+
+    def __bool__(self) -> bool:
+        return self.lacks is not None
+
+    def hold(self, paths: Mapping[bytes, Amount], lacks: Resource, room: Room, now: float) -> None:
+        """Take paths that do not fit into the room, with what they would add; ``now`` is Unix time."""
+        if self.lacks is None:
+            self._since = now
+        self.lacks = lacks
+        left = room.left(lacks)
+        self._left = left if self._left is None else min(self._left, left or 0)
+        for path, amount in paths.items():
+            if path in self._paths or len(self._paths) < MAX_PATHS:
+                self._paths[path] = amount
+            else:
+                self._more = True
+
+    def release(self, paths: Iterable[bytes]) -> None:
+        """Forget paths that are archived, or gone."""
+        for path in paths:
+            self._paths.pop(path, None)
+        self._settle()
+
+    def touched(self) -> None:
+        """Something has changed, so that what is held may be less."""
+        self._changed = True
+
+    def begin_walk(self) -> None:
+        """All that is held will be found anew."""
+        self._paths.clear()
+        self._more = self._changed = False
+        self._left = None
+
+    def end_walk(self, monotonic: float, seconds: float) -> None:
+        """Everything was looked at, which took some seconds."""
+        self._look_at = monotonic + max(PAUSE_SECONDS, seconds / DUTY)
+        self._settle()
+
+    def may_look(self, monotonic: float) -> bool:
+        """Whether it is time to ask for the room again."""
+        return self.lacks is not None and monotonic >= self._look_at
+
+    def worth_looking(self, room: Room) -> bool:
+        """Whether something of what is held may fit now, or be gone."""
+        if self.lacks is None:
+            return False
+        left = room.left(self.lacks)
+        return self._changed or left is None or self._left is None or left > self._left
+
+    def told(self, session_id: str) -> Unarchived | None:
+        """Return what a session's user is told; None when nothing is held."""
+        if self.lacks is None:
+            return None
+        return Unarchived(
+            session_id=session_id,
+            resource=self.lacks.value,
+            paths=len(self._paths),
+            size=max(0, totals(self._paths.values()).size),
+            since=self._since,
+        )
+
+    def _settle(self) -> None:
+        if not self._paths and not self._more:
+            self.lacks = None
+            self._left = None

@@ -1,0 +1,83 @@
+"""What is held, what is told of it, and when it is looked for again."""
+
+from __future__ import annotations
+
+from actors.quotas import Amount, Resource, Room, Usage
+from cluster.archive.held import MAX_PATHS, PAUSE_SECONDS, Held
+
+
+def room(left: int) -> Room:
+    return Room(Usage(100 - left, 100), Usage(0, None))
+
+
+def held(*paths: bytes, left: int = 10) -> Held:
+    made = Held()
+    amounts = {path: Amount(50, 1) for path in paths}
+    made.hold(amounts, Resource.FILE_BYTES, room(left), now=7.0)
+    return made
+
+
+def test_it_tells_how_much_is_held_since_when_and_for_lack_of_what():
+    told = held(b"a", b"b").told("s1")
+    assert told is not None
+    assert (told.resource, told.paths, told.size, told.since) == ("file_bytes", 2, 100, 7.0)
+
+
+def test_a_path_that_is_held_again_counts_once():
+    made = held(b"a")
+    made.hold({b"a": Amount(60, 1)}, Resource.FILE_BYTES, room(10), now=9.0)
+    told = made.told("s1")
+    assert told is not None
+    assert (told.paths, told.size, told.since) == (1, 60, 7.0)
+
+
+def test_what_is_archived_after_all_is_held_no_more():
+    made = held(b"a", b"b")
+    made.release([b"a"])
+    assert made
+    made.release([b"b", b"unknown"])
+    assert not made
+    assert made.told("s1") is None
+
+
+def test_it_is_worth_looking_when_there_is_more_room_or_something_changed():
+    made = held(b"a", left=10)
+    assert not made.worth_looking(room(10))
+    assert made.worth_looking(room(11))
+    assert made.worth_looking(Room(Usage(90, None), Usage(0, None)))
+    made.touched()
+    assert made.worth_looking(room(10))
+
+
+def test_a_walk_finds_all_that_is_held_anew_and_the_next_one_waits():
+    made = held(b"a", b"b")
+    made.begin_walk()
+    made.hold({b"b": Amount(50, 1)}, Resource.FILE_BYTES, room(10), now=9.0)
+    made.end_walk(monotonic=100.0, seconds=0.001)
+    told = made.told("s1")
+    assert told is not None
+    assert (told.paths, told.since) == (1, 7.0)
+    assert not made.may_look(100.0)
+    assert made.may_look(100.0 + PAUSE_SECONDS)
+    made.begin_walk()
+    made.end_walk(monotonic=200.0, seconds=10.0)
+    assert not made
+
+
+def test_a_long_walk_is_followed_by_a_long_pause():
+    made = held(b"a")
+    made.end_walk(monotonic=0.0, seconds=10.0)
+    assert not made.may_look(199.0)
+    assert made.may_look(200.0)
+
+
+def test_what_is_remembered_is_bounded_and_the_rest_is_not_forgotten():
+    made = held(*(b"%d" % n for n in range(MAX_PATHS + 5)))
+    told = made.told("s1")
+    assert told is not None
+    assert told.paths == MAX_PATHS
+    made.release(b"%d" % n for n in range(MAX_PATHS + 5))
+    assert made  # until a walk has found nothing
+    made.begin_walk()
+    made.end_walk(0.0, 0.0)
+    assert not made
