@@ -16,7 +16,7 @@ from typing import Any
 from actors.errors import CoditectError, NotFound
 from actors.ports import Clock
 from cluster.archive.blobs import Blobs
-from cluster.store import backup_holds, manifests, usage
+from cluster.store import backup_holds, chunks, manifests, retention, usage
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.recount import recount
@@ -85,23 +85,23 @@ class Collector:
         async for workspace_id in self._workspaces():
             await self.prune(workspace_id)
             await self._remove_dead_packs(workspace_id)
-        dead = await transact(self._engine, manifests.dead_workspaces, self._keys)
+        dead = await transact(self._engine, retention.dead_workspaces, self._keys)
         if await self._held():
             return
         for workspace_id in dead:
             await self._blobs.delete_group(workspace_id)
-            await transact(self._engine, manifests.forget_workspace, self._keys, workspace_id)
+            await transact(self._engine, retention.forget_workspace, self._keys, workspace_id)
 
     async def prune(self, workspace_id: str) -> None:
         """Remove the versions of a workspace that are no longer kept."""
         before = self._clock.now() - self._keep_seconds
         keep = self._keep_versions
         engine, keys = self._engine, self._keys
-        oldest = await transact(engine, manifests.expired, keys, workspace_id, before, keep)
-        if not await transact(engine, manifests.raise_oldest, keys, workspace_id, oldest):
+        oldest = await transact(engine, retention.expired, keys, workspace_id, before, keep)
+        if not await transact(engine, retention.raise_oldest, keys, workspace_id, oldest):
             return
         while True:
-            done = await transact(engine, manifests.prune, keys, workspace_id, PRUNED_AT_ONCE)
+            done = await transact(engine, retention.prune, keys, workspace_id, PRUNED_AT_ONCE)
             self._pruned += done
             if done < PRUNED_AT_ONCE:
                 return
@@ -110,7 +110,7 @@ class Collector:
         """Remove packs that are in no manifest: their writer died before its commit."""
         async for workspace_id in self._workspaces():
             ages = await self._blobs.listing(workspace_id)
-            live = await transact(self._engine, manifests.live_packs, self._keys, workspace_id)
+            live = await transact(self._engine, chunks.live_packs, self._keys, workspace_id)
             for pack, age in ages.items():
                 if age > ORPHAN_SECONDS and pack not in live:
                     await self._blobs.delete(f"{workspace_id}/{pack}")
@@ -139,14 +139,14 @@ class Collector:
             logger.warning("the count of %s was wrong, and is corrected", what)
 
     async def _remove_dead_packs(self, workspace_id: str) -> None:
-        packs = await transact(self._engine, manifests.dead_packs, self._keys, workspace_id)
+        packs = await transact(self._engine, chunks.dead_packs, self._keys, workspace_id)
         if packs and await self._held():
             return
         for pack in packs:
             await self._blobs.delete(f"{workspace_id}/{pack}")
             self._removed += 1
         if packs:
-            forget = manifests.forget_packs
+            forget = chunks.forget_packs
             await transact(self._engine, forget, self._keys, workspace_id, packs)
 
     async def _held(self) -> bool:
@@ -157,7 +157,7 @@ class Collector:
     async def _workspaces(self) -> AsyncIterator[str]:
         after: str | None = None
         while True:
-            page = await transact(self._engine, manifests.workspaces, self._keys, after, PAGE)
+            page = await transact(self._engine, retention.workspaces, self._keys, after, PAGE)
             for workspace_id in page:
                 yield workspace_id
             if len(page) < PAGE:

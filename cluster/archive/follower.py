@@ -34,11 +34,12 @@ from cluster.archive.held import Held
 from cluster.archive.intake import READ_AT_ONCE, Intake, Taken
 from cluster.archive.restorer import Restorer
 from cluster.codi.feed_client import FeedClient
-from cluster.store import manifests, usage
+from cluster.store import chunks, manifests, usage
+from cluster.store.chunks import Location
 from cluster.store.engine import Engine
 from cluster.store.entries import GONE, Entry, Kind, ManifestHead
 from cluster.store.keyspace import Keyspace
-from cluster.store.manifests import Fence, Location
+from cluster.store.manifests import Fence
 from cluster.store.saves import Answer
 from cluster.store.transaction import Transaction, transact
 
@@ -543,7 +544,7 @@ class Follower:
     # ---- asking the store -----------------------------------------------------------------------
 
     async def _locate(self, names: Sequence[bytes]) -> dict[bytes, Location]:
-        return await self._transact(manifests.locations, self.fence.workspace_id, names)
+        return await self._transact(chunks.locations, self.fence.workspace_id, names)
 
     async def _children(self, directory: bytes) -> dict[bytes, Entry]:
         version = self._head.version

@@ -13,8 +13,8 @@ from actors.records import Route
 from cluster.archive import packs, plan
 from cluster.archive.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
+from cluster.store.chunks import Location
 from cluster.store.entries import GONE, MAX_CHUNKS, ChunkRef, Entry, Kind
-from cluster.store.manifests import Location
 
 READ_AT_ONCE = 1000
 CHUNKS_AT_ONCE = 5000

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from actors.errors import InvalidArgument, NotFound
 from cluster.archive.blobs import Blobs
 from cluster.archive.chunk_reader import ChunkReader
-from cluster.store import manifests
+from cluster.store import chunks, manifests
+from cluster.store.chunks import Location
 from cluster.store.engine import Engine
 from cluster.store.entries import Entry, Kind
 from cluster.store.keyspace import Keyspace
-from cluster.store.manifests import Location, Version
+from cluster.store.manifests import Version
 from cluster.store.transaction import Transaction, transact
 
 MAX_LISTED = 1000
@@ -75,7 +76,7 @@ class Library:
         """Yield a kept file's bytes. Raises Unavailable when the chunk store does not have them."""
 
         async def locate(names: Sequence[bytes]) -> dict[bytes, Location]:
-            find = manifests.locations
+            find = chunks.locations
             return await transact(self._engine, find, self._keys, workspace_id, names)
 
         return ChunkReader(self._blobs, workspace_id, locate).content(entry)

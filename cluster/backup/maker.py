@@ -22,7 +22,7 @@ from actors.errors import NotFound, Unavailable
 from actors.ports import Clock
 from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import PART_BYTES, Backup, Catalog, Piece
-from cluster.store import backup_holds, manifests
+from cluster.store import backup_holds, chunks, retention
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Directory, Keyspace
 from cluster.store.transaction import Transaction, transact
@@ -164,13 +164,13 @@ class BackupMaker:
             # Its own backup's moment lies somewhere in the time that it took: all that were there.
             names = await self._tools.chunks.listing(workspace_id)
             return sorted(name for name in names if not name.startswith("."))
-        live = await transact(moment.engine, manifests.live_packs, self._keys, workspace_id)
+        live = await transact(moment.engine, chunks.live_packs, self._keys, workspace_id)
         return sorted(live)
 
     async def _workspaces(self, engine: Engine) -> AsyncIterator[str]:
         after: str | None = None
         while True:
-            page = await transact(engine, manifests.workspaces, self._keys, after, PAGE)
+            page = await transact(engine, retention.workspaces, self._keys, after, PAGE)
             for workspace_id in page:
                 yield workspace_id
             if len(page) < PAGE:

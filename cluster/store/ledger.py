@@ -24,6 +24,7 @@ from cluster.store import (
     idleness,
     leases,
     manifests,
+    retention,
     saves,
     sessions,
     usage,
@@ -279,7 +280,7 @@ async def _end(
     tr: Transaction, keys: Keyspace, record: SessionRecord, *, left_on: str | None, now: float
 ) -> None:
     if await sessions.end(tr, keys, record, left_on=left_on, now=now):
-        await manifests.remove(tr, keys, record.workspace_id, record.user_id)
+        await retention.remove(tr, keys, record.workspace_id, record.user_id)
 
 
 async def _claim(

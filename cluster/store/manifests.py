@@ -5,10 +5,10 @@ as of version V is its newest entry at or before V, so a version costs what chan
 is. The transaction is fenced: the session must still have the container that the change was seen in,
 and the head must still be the one that the change was compared with.
 
-Every chunk has its users counted in the same transactions that write and remove entries. A chunk that
-nobody uses any more is forgotten in the very transaction that removed its last user, and whoever is
-about to use it conflicts with that, or finds it missing and stores it anew in another pack. So there
-is no time in which collecting garbage could take away what a manifest needs.
+Every chunk has its users counted in the same transactions that write and remove entries (``chunks``). A
+chunk that nobody uses any more is forgotten in the very transaction that removed its last user, and
+whoever is about to use it conflicts with that, or finds it missing and stores it anew in another pack. So
+there is no time in which collecting garbage could take away what a manifest needs.
 
 The head counts what the newest version has, and its user's counters go with it (``usage``): a version
 that makes it more than their quota allows is refused.
@@ -22,7 +22,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -32,38 +32,18 @@ from actors.errors import (
     ManifestMoved,
     NotFound,
     QuotaExceeded,
-    StoreFailed,
 )
 from actors.quotas import Amount, Quotas, Resource, Room, totals
 from actors.records import SessionRecord
-from cluster.store import saves, sessions, usage
+from cluster.store import chunks, saves, sessions, usage
+from cluster.store.chunks import Location
 from cluster.store.codec import decode_optional, encode
-from cluster.store.engine import KeyRange, MutationKind, key_after
+from cluster.store.engine import KeyRange, key_after
 from cluster.store.entries import Entry, Kind, ManifestHead, directory_digest, place
 from cluster.store.entries import decode as decode_entry
 from cluster.store.entries import encode as encode_entry
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction
-
-_COUNTER_BYTES = 8
-_INLINE, _PACKED = b"\x00", b"\x01"
-
-
-class Inline(NamedTuple):
-    """A chunk's bytes, as they are stored, in the store itself."""
-
-    data: bytes
-
-
-class Packed(NamedTuple):
-    """Where in a pack a chunk's stored bytes are."""
-
-    pack: str
-    offset: int
-    size: int
-
-
-Location = Inline | Packed
 
 
 class Version(NamedTuple):
@@ -171,20 +151,6 @@ async def history(
     ]
 
 
-async def locations(
-    tr: Transaction, keys: Keyspace, workspace_id: str, names: Sequence[bytes]
-) -> dict[bytes, Location]:
-    """Return where chunks are; those that are not stored are left out. Does not conflict."""
-    found = await tr.get_many(
-        [keys.chunks.key(workspace_id, name) for name in names], snapshot=True
-    )
-    return {
-        name: _location(value)
-        for name, value in zip(names, found, strict=True)
-        if value is not None
-    }
-
-
 def _versioned(keys: Keyspace, pair: tuple[bytes, bytes]) -> tuple[int, Entry]:
     return int(keys.entries.unpack(pair[0])[3]), decode_entry(pair[1])
 
@@ -234,9 +200,8 @@ async def commit(
     growth = await _grow(tr, keys, session, base, changes, quotas or Quotas())
     version = base + 1
     for name in missing:
-        _put_location(tr, keys, workspace_id, name, stored[name])
-    for name, count in wanted.items():
-        _add(tr, keys.chunk_uses.key(workspace_id, name), count)
+        chunks.put(tr, keys, workspace_id, name, stored[name])
+    chunks.use(tr, keys, workspace_id, wanted)
     for path, entry in changes.items():
         tr.set(keys.entries.key(workspace_id, *place(path), version), encode_entry(entry))
         tr.set(keys.version_entries.key(workspace_id, version, *place(path)), b"")
@@ -344,184 +309,3 @@ async def _require_container(tr: Transaction, keys: Keyspace, fence: Fence) -> S
     if session.container_id != fence.container_id:
         raise Fenced(fence.session_id, 0, session.epoch)
     return session
-
-
-# ---- removing ---------------------------------------------------------------------------------------
-
-
-async def expired(
-    tr: Transaction, keys: Keyspace, workspace_id: str, before: float, keep: int
-) -> int:
-    """Return the oldest version to keep: made at or after ``before``, or among the newest ``keep``.
-
-    What was the newest at ``before`` is kept, so that every moment since then can be asked for.
-    """
-    newest = await head(tr, keys, workspace_id)
-    horizon = newest.oldest
-    span = keys.versions.range(workspace_id)
-    pairs = await tr.get_range(span, limit=_PAGE, snapshot=True)
-    for key, value in pairs:
-        if json.loads(value)["at"] >= before:
-            break
-        horizon = int(keys.versions.unpack(key)[1])
-    return max(newest.oldest, min(horizon, newest.version - keep + 1))
-
-
-async def raise_oldest(tr: Transaction, keys: Keyspace, workspace_id: str, oldest: int) -> bool:
-    """Let versions before ``oldest`` be read no more; false when that is so already."""
-    newest = await head(tr, keys, workspace_id)
-    if not newest.oldest < oldest <= newest.version:
-        return False
-    changed = newest.model_copy(update={"oldest": oldest})
-    tr.set(keys.manifests.key(workspace_id), encode(changed))
-    return True
-
-
-async def prune(tr: Transaction, keys: Keyspace, workspace_id: str, limit: int) -> int:
-    """Remove entries that no version from the oldest on can see; return how many were looked at.
-
-    An entry of a version up to the oldest hides all older ones of its path; when it says GONE it is
-    not needed either.
-    """
-    newest = await head(tr, keys, workspace_id)
-    span = KeyRange(
-        keys.version_entries.range(workspace_id).begin,
-        keys.version_entries.key(workspace_id, newest.oldest + 1),
-    )
-    rows = await tr.get_range(span, limit=limit)
-    released: Counter[bytes] = Counter()
-    for row, _ in rows:
-        _, version, directory, name = keys.version_entries.unpack(row)
-        begin = keys.entries.range(workspace_id, directory, name).begin
-        end = keys.entries.key(workspace_id, directory, name, version + 1)
-        states = await tr.get_range(KeyRange(begin, end))
-        for key, value in states:
-            entry = decode_entry(value)
-            is_newest = int(keys.entries.unpack(key)[3]) == version
-            if is_newest and entry.kind is not Kind.GONE:
-                continue
-            tr.clear(key)
-            released.update(chunk.name for chunk in entry.chunks)
-        tr.clear(row)
-    await _release(tr, keys, workspace_id, released)
-    if len(rows) < limit:
-        begin = keys.versions.range(workspace_id).begin
-        tr.clear_range(KeyRange(begin, keys.versions.key(workspace_id, newest.oldest)))
-    return len(rows)
-
-
-async def _release(
-    tr: Transaction, keys: Keyspace, workspace_id: str, released: Mapping[bytes, int]
-) -> None:
-    names = list(released)
-    uses = await tr.get_many([keys.chunk_uses.key(workspace_id, name) for name in names])
-    dead = []
-    for name, value in zip(names, uses, strict=True):
-        left = _count(value) - released[name]
-        if left < 0:
-            raise StoreFailed(f"chunk {name.hex()} has fewer users than entries")
-        if left > 0:
-            _add(tr, keys.chunk_uses.key(workspace_id, name), -released[name])
-        else:
-            dead.append(name)
-            tr.clear(keys.chunk_uses.key(workspace_id, name))
-    places = await tr.get_many([keys.chunks.key(workspace_id, name) for name in dead])
-    freed: Counter[str] = Counter()
-    for name, value in zip(dead, places, strict=True):
-        tr.clear(keys.chunks.key(workspace_id, name))
-        if value is not None and isinstance(at := _location(value), Packed):
-            freed[at.pack] += at.size
-    for pack, size in freed.items():
-        key = keys.packs.key(workspace_id, pack)
-        left = _count(await tr.get(key)) - size
-        if left > 0:
-            _add(tr, key, -size)
-        else:
-            tr.clear(key)
-            tr.set(keys.dead_packs.key(workspace_id, pack), b"")
-
-
-async def workspaces(tr: Transaction, keys: Keyspace, after: str | None, limit: int) -> list[str]:
-    """Return workspaces that have a manifest, by id, after ``after``."""
-    begin, end = keys.manifests.range()
-    if after is not None:
-        begin = key_after(keys.manifests.key(after))
-    pairs = await tr.get_range(KeyRange(begin, end), limit=limit, snapshot=True)
-    return [str(keys.manifests.unpack(key)[0]) for key, _ in pairs]
-
-
-async def dead_packs(
-    tr: Transaction, keys: Keyspace, workspace_id: str, limit: int = 1000
-) -> list[str]:
-    """Return packs without a live chunk; nothing will ever be found in them again."""
-    pairs = await tr.get_range(keys.dead_packs.range(workspace_id), limit=limit, snapshot=True)
-    return [str(keys.dead_packs.unpack(key)[1]) for key, _ in pairs]
-
-
-async def forget_packs(
-    tr: Transaction, keys: Keyspace, workspace_id: str, packs: Iterable[str]
-) -> None:
-    """Take note that dead packs are removed."""
-    for pack in packs:
-        tr.clear(keys.dead_packs.key(workspace_id, pack))
-
-
-async def live_packs(tr: Transaction, keys: Keyspace, workspace_id: str) -> set[str]:
-    """Return the packs that chunks are in."""
-    pairs = await tr.get_range(keys.packs.range(workspace_id), limit=1_000_000, snapshot=True)
-    return {str(keys.packs.unpack(key)[1]) for key, _ in pairs}
-
-
-async def remove(tr: Transaction, keys: Keyspace, workspace_id: str, user_id: str) -> None:
-    """Forget a user's workspace, its versions and chunks; its packs are left to be removed."""
-    had = await head(tr, keys, workspace_id)
-    usage.add_files(tr, keys, user_id, Amount(-had.size, -had.files))
-    for branch in (
-        keys.versions, keys.entries, keys.version_entries, keys.chunks, keys.chunk_uses,
-        keys.packs, keys.dead_packs,
-    ):  # fmt: skip
-        tr.clear_range(branch.range(workspace_id))
-    tr.clear(keys.manifests.key(workspace_id))
-    tr.set(keys.dead_workspaces.key(workspace_id), b"")
-
-
-async def dead_workspaces(tr: Transaction, keys: Keyspace, limit: int = 100) -> list[str]:
-    """Return workspaces whose packs are to be removed."""
-    pairs = await tr.get_range(keys.dead_workspaces.range(), limit=limit, snapshot=True)
-    return [str(keys.dead_workspaces.unpack(key)[0]) for key, _ in pairs]
-
-
-async def forget_workspace(tr: Transaction, keys: Keyspace, workspace_id: str) -> None:
-    """Take note that a dead workspace's packs are removed."""
-    tr.clear(keys.dead_workspaces.key(workspace_id))
-
-
-# ---- stored forms -----------------------------------------------------------------------------------
-
-
-def _put_location(
-    tr: Transaction, keys: Keyspace, workspace_id: str, name: bytes, location: Location
-) -> None:
-    key = keys.chunks.key(workspace_id, name)
-    if isinstance(location, Inline):
-        tr.set(key, _INLINE + location.data)
-        return
-    tr.set(key, _PACKED + json.dumps(list(location)).encode())
-    _add(tr, keys.packs.key(workspace_id, location.pack), location.size)
-
-
-def _location(value: bytes) -> Location:
-    if value[:1] == _INLINE:
-        return Inline(value[1:])
-    if value[:1] != _PACKED:
-        raise StoreFailed("a stored chunk's place does not parse: a newer server wrote it")
-    pack, offset, size = json.loads(value[1:])
-    return Packed(pack, offset, size)
-
-
-def _add(tr: Transaction, key: bytes, count: int) -> None:
-    tr.atomic(MutationKind.ADD, key, count.to_bytes(_COUNTER_BYTES, "little", signed=True))
-
-
-def _count(value: bytes | None) -> int:
-    return int.from_bytes(value or b"", "little", signed=True)

@@ -19,11 +19,12 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from actors.errors import ChunkMissing, Fenced, ManifestMoved, NotFound
 from actors.records import SessionPhase, SessionRecord
 from cluster.archive.packs import Batch, name_of, pack, unpack
-from cluster.store import manifests, sessions
+from cluster.store import chunks, manifests, retention, sessions
+from cluster.store.chunks import Inline, Packed
 from cluster.store.entries import GONE, ChunkRef, Entry, Kind
 from cluster.store.keyspace import Keyspace
 from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.manifests import Fence, Inline, Packed
+from cluster.store.manifests import Fence
 from cluster.store.transaction import transact
 
 PATHS = [b"a", b"b", b"d/a", b"d/e/f"]
@@ -77,9 +78,9 @@ class Manifests(RuleBasedStateMachine):
     @rule(changes=changes, packed=st.booleans())
     def prepare(self, changes, packed) -> None:
         """Look what is stored, and store the rest: what a saver does before its commit."""
-        chunks = {name_of(c): c for content in changes.values() if content for c in cut(content)}
-        known = self.ask(manifests.locations, WORKSPACE, list(chunks))
-        new = {name: pack(data) for name, data in chunks.items() if name not in known}
+        wanted = {name_of(c): c for content in changes.values() if content for c in cut(content)}
+        known = self.ask(chunks.locations, WORKSPACE, list(wanted))
+        new = {name: pack(data) for name, data in wanted.items() if name not in known}
         stored: dict = {name: Inline(data) for name, data in new.items()}
         if packed and new:
             batch = Batch(f"p{next(self.numbers)}")
@@ -124,16 +125,16 @@ class Manifests(RuleBasedStateMachine):
     @rule(data=st.data(), limit=st.integers(1, 5))
     def forget_old_versions(self, data, limit) -> None:
         oldest = data.draw(st.integers(self.oldest, self.newest))
-        if self.ask(manifests.raise_oldest, WORKSPACE, oldest):
+        if self.ask(retention.raise_oldest, WORKSPACE, oldest):
             self.oldest = oldest
-        self.ask(manifests.prune, WORKSPACE, limit)
+        self.ask(retention.prune, WORKSPACE, limit)
 
     @rule()
     def remove_dead_packs(self) -> None:
-        dead = self.ask(manifests.dead_packs, WORKSPACE)
+        dead = self.ask(chunks.dead_packs, WORKSPACE)
         for name in dead:
             del self.packs[name]
-        self.ask(manifests.forget_packs, WORKSPACE, dead)
+        self.ask(chunks.forget_packs, WORKSPACE, dead)
 
     @rule()
     def sweep(self) -> None:
@@ -144,8 +145,8 @@ class Manifests(RuleBasedStateMachine):
             for at in stored.values()
             if isinstance(at, Packed)
         }
-        live = self.ask(manifests.live_packs, WORKSPACE)
-        dead = set(self.ask(manifests.dead_packs, WORKSPACE))
+        live = self.ask(chunks.live_packs, WORKSPACE).keys()
+        dead = set(self.ask(chunks.dead_packs, WORKSPACE))
         for name in self.packs.keys() - live - held - dead:
             del self.packs[name]
 
@@ -174,10 +175,10 @@ class Manifests(RuleBasedStateMachine):
         async def counted(tr):
             entries = await tr.get_range(self.keys.entries.range(WORKSPACE))
             uses = await tr.get_range(self.keys.chunk_uses.range(WORKSPACE))
-            chunks = await tr.get_range(self.keys.chunks.range(WORKSPACE))
-            return entries, uses, chunks
+            stored = await tr.get_range(self.keys.chunks.range(WORKSPACE))
+            return entries, uses, stored
 
-        entries, uses, chunks = self.run(transact(self.engine, counted))
+        entries, uses, stored = self.run(transact(self.engine, counted))
         expected: dict[bytes, int] = {}
         for _, value in entries:
             for chunk in manifests.decode_entry(value).chunks:
@@ -187,11 +188,11 @@ class Manifests(RuleBasedStateMachine):
             for key, value in uses
         }
         assert found == expected
-        assert {self.keys.chunks.unpack(key)[1] for key, _ in chunks} == set(expected)
+        assert {self.keys.chunks.unpack(key)[1] for key, _ in stored} == set(expected)
 
     def read(self, entry: Entry) -> bytes:
         names = [chunk.name for chunk in entry.chunks]
-        places = self.ask(manifests.locations, WORKSPACE, names)
+        places = self.ask(chunks.locations, WORKSPACE, names)
         parts = []
         for name in names:
             at = places[name]

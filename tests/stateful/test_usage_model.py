@@ -16,7 +16,7 @@ from actors.errors import QuotaExceeded
 from actors.ports import TerminalOpened
 from actors.quotas import Amount, Quotas, Resource
 from actors.records import ContainerStatus, SessionPhase, SessionRecord, TerminalOutput
-from cluster.store import containers, manifests, sessions, terminals, usage
+from cluster.store import containers, manifests, retention, sessions, terminals, usage
 from cluster.store.entries import GONE, Entry, Kind
 from cluster.store.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
@@ -116,8 +116,8 @@ class UsageMachine(RuleBasedStateMachine):
     def forget_old_versions(self, session_id, data) -> None:
         if self.versions.get(session_id, 0) > 1:
             oldest = data.draw(st.integers(1, self.versions[session_id]))
-            self.ask(manifests.raise_oldest, f"w-{session_id}", oldest)
-            self.ask(manifests.prune, f"w-{session_id}", 3)
+            self.ask(retention.raise_oldest, f"w-{session_id}", oldest)
+            self.ask(retention.prune, f"w-{session_id}", 3)
 
     @rule(
         session_id=st.sampled_from(sorted(USERS)),

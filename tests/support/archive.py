@@ -17,7 +17,7 @@ from cluster.archive.follower import Counters, Follower, Tools
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits
 from cluster.codi.feed_client import FeedClient
-from cluster.store import manifests, sessions
+from cluster.store import chunks, manifests, sessions
 from cluster.store.entries import Entry, Kind, ManifestHead
 from cluster.store.keyspace import Keyspace
 from cluster.store.lmdb_engine import LmdbEngine
@@ -65,7 +65,7 @@ class Kept:
 
     async def content(self, entry: Entry) -> bytes:
         async def locate(names):
-            return await self.ask(manifests.locations, WORKSPACE, names)
+            return await self.ask(chunks.locations, WORKSPACE, names)
 
         reader = ChunkReader(self.tools.blobs, WORKSPACE, locate)
         return b"".join([part async for part in reader.content(entry)])

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from actors.errors import StoreFailed, Unavailable
 from cluster.archive import packs, plan
 from cluster.archive.chunk_reader import WINDOW_BYTES, windows
+from cluster.store.chunks import Inline, Packed
 from cluster.store.entries import ChunkRef, Entry, Kind, decode, encode, join, place
-from cluster.store.manifests import Inline, Packed
 
 FILE = ["f", 0o644, 3, 10, 20, 7, None]
 ENTRY = Entry(Kind.FILE, 0o644, 3, 10, 20, 7)

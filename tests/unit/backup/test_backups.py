@@ -28,11 +28,12 @@ from cluster.backup.moments import (
 from cluster.backup.restorer import DamagedBackup, restore
 from cluster.bringup.layout import Layout
 from cluster.store import backup_holds, manifests, sessions
+from cluster.store.chunks import Packed
 from cluster.store.engine import KeyRange
 from cluster.store.entries import GONE, ChunkRef, Entry, Kind
 from cluster.store.keyspace import Keyspace
 from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.manifests import Fence, Packed
+from cluster.store.manifests import Fence
 from cluster.store.transaction import transact
 from tests.fakes.pool_fakes import ManualClock
 from tests.support.waiting import wait_until
