@@ -1,0 +1,220 @@
+"""A relay whose output comes from the journal, and a journal that fails amid it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from actors.errors import Unavailable
+from actors.records import Route, TerminalRecord
+from cluster.codi.terminal_protocol import CLOSE_SLOW, Request
+from serve_app import terminal_relay
+from serve_app.relay_state import RelayState
+from serve_app.terminal_relay import RelayTools, TerminalRelay
+from tests.support.waiting import wait_until
+
+KEPT = b"01234567"
+ROUTE = Route(session_id="s1", container_id="c1", epoch=1, address="h:1", secret="s")
+AWAY = Unavailable("store", "away")
+
+
+class Connection:
+    """CODI's side of a terminal's socket: its output begins where the journal's ends."""
+
+    def __init__(self) -> None:
+        self.frames: asyncio.Queue[str | bytes | None] = asyncio.Queue()
+        self.sent: list[str | bytes] = []
+        self.closed = False
+        first = {"type": "attached", "output_offset": len(KEPT), "input_offset": 0}
+        self.frames.put_nowait(json.dumps(first | {"shell_offset": 0, "cols": 80, "rows": 24}))
+
+    async def recv(self) -> str | bytes:
+        frame = await self.frames.get()
+        if frame is None:
+            raise ConnectionClosed(None, None)
+        return frame
+
+    async def send(self, message: str | bytes) -> None:
+        self.sent.append(message)
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        self.closed = True
+        self.frames.put_nowait(None)
+
+
+class Journal:
+    """Keeps ``KEPT``. ``fails`` has what the next reads raise, None for one that does not."""
+
+    def __init__(self) -> None:
+        self.start = 0
+        self.fails: deque[Exception | None] = deque()
+        self.reading = asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def terminal(self, session_id: str, name: str) -> TerminalRecord:
+        self._fail()
+        return TerminalRecord(
+            session_id=session_id,
+            name=name,
+            container_id="c1",
+            start=self.start,
+            end=len(KEPT),
+            created_at=0.0,
+            updated_at=0.0,
+        )
+
+    async def output(
+        self, session_id: str, name: str, offset: int, limit: int
+    ) -> list[tuple[int, bytes]]:
+        self.reading.set()
+        await self.go_on.wait()
+        self._fail()
+        begin = max(offset, self.start)
+        return [(begin, KEPT[begin:][:limit])]
+
+    def _fail(self) -> None:
+        error = self.fails.popleft() if self.fails else None
+        if error is not None:
+            raise error
+
+
+class Rig:
+    """A relay with everything round it; the gateway, the dialer, the hub and the clock at once."""
+
+    def __init__(self, request: Request) -> None:
+        self.journal = Journal()
+        self.connections: list[Connection] = []
+        self.queries: list[Mapping[str, str]] = []
+        self.frames: asyncio.Queue[bytes | str | None] = asyncio.Queue()
+        self.shown: list[bytes | str] = []
+        self.closed: tuple[int, str] | None = None
+        self.time = 0.0
+        tools = RelayTools(
+            gateway=self, dialer=self, journal=self.journal, hub=self, clock=self,
+            new_id=lambda prefix: prefix, recovered=lambda _: None,
+        )  # fmt: skip
+        self.relay = TerminalRelay(tools, self, RelayState(request), "s1", "main")
+
+    @property
+    def output(self) -> bytes:
+        return b"".join(frame for frame in self.shown if isinstance(frame, bytes))
+
+    def told(self) -> list[str]:
+        return [json.loads(frame)["type"] for frame in self.shown if isinstance(frame, str)]
+
+    async def route(self, session_id: str, **_: Any) -> Route:
+        return ROUTE
+
+    async def connect_terminal(
+        self, route: Route, name: str, query: Mapping[str, str], *, timeout_seconds: float
+    ) -> Connection:
+        self.queries.append(query)
+        self.connections.append(Connection())
+        return self.connections[-1]
+
+    def listen(self, session_id: str, listener: Any) -> None:
+        return None
+
+    def unlisten(self, session_id: str, listener: Any) -> None:
+        return None
+
+    def monotonic(self) -> float:
+        return self.time
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        await asyncio.sleep(0)
+
+    async def receive(self) -> bytes | str | None:
+        return await self.frames.get()
+
+    async def send(self, frame: bytes | str) -> None:
+        self.shown.append(frame)
+
+    async def close(self, code: int, reason: str) -> None:
+        self.closed = code, reason
+
+
+@pytest.fixture
+async def rig(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Rig]:
+    """A relay for a browser that wants everything; pages of the journal have four bytes."""
+    monkeypatch.setattr(terminal_relay, "REPLAY_PAGE", 4)
+    made = Rig(Request(client="me"))
+    yield made
+    made.frames.put_nowait(None)
+
+
+async def run(rig: Rig) -> asyncio.Task[None]:
+    return asyncio.create_task(rig.relay.run())
+
+
+async def eventually(condition) -> None:
+    await wait_until(lambda: asyncio.sleep(0, condition()), timeout_seconds=5, pause_seconds=0)
+
+
+async def test_a_replay_that_breaks_off_goes_on_where_it_was_over_another_connection(rig):
+    rig.journal.fails.extend([None, None, AWAY])  # the record, a page, and no other page
+    running = await run(rig)
+    await eventually(lambda: rig.output == KEPT)
+    assert [query.get("offset") for query in rig.queries] == [None, "4"]
+    assert rig.connections[0].closed
+    assert rig.told().count("attached") == 1
+    rig.connections[1].frames.put_nowait(b"and on")
+    await eventually(lambda: rig.output == KEPT + b"and on")
+    rig.frames.put_nowait(None)
+    await running
+
+
+async def test_what_is_typed_during_a_replay_that_breaks_off_arrives_once_and_behind_it(rig):
+    rig.journal.go_on.clear()
+    rig.journal.fails.extend([None, AWAY])
+    running = await run(rig)
+    await rig.journal.reading.wait()
+    rig.frames.put_nowait(b"ls\r")
+    await asyncio.sleep(0)
+    rig.journal.go_on.set()
+    await eventually(lambda: len(rig.connections) == 2 and bool(rig.connections[1].sent))
+    assert rig.output == KEPT
+    assert rig.connections[0].sent == []
+    assert rig.connections[1].sent == [b"ls\r"]
+    rig.frames.put_nowait(None)
+    await running
+
+
+async def test_a_journal_that_does_not_answer_at_first_costs_nothing_that_is_shown(rig):
+    rig.journal.fails.extend([AWAY, AWAY])
+    running = await run(rig)
+    await eventually(lambda: rig.output == KEPT)
+    assert len(rig.connections) == 3
+    assert all(connection.closed for connection in rig.connections[:2])
+    assert rig.told().count("attached") == 1
+    rig.frames.put_nowait(None)
+    await running
+
+
+async def test_output_that_was_cut_off_meanwhile_is_told_and_not_passed_over(rig):
+    rig.journal.go_on.clear()
+    running = await run(rig)
+    await rig.journal.reading.wait()
+    rig.journal.start = 6  # others printed so much
+    rig.journal.go_on.set()
+    await running
+    assert rig.closed is not None
+    assert rig.closed[0] == CLOSE_SLOW
+    assert rig.output == b""
+
+
+async def test_a_journal_that_stays_away_ends_the_socket_in_bounded_time(rig):
+    rig.journal.fails.extend([AWAY] * 100_000)
+    await asyncio.wait_for(rig.relay.run(), 20)
+    assert rig.closed is not None
+    assert rig.closed[0] == terminal_relay.CLOSE_TRY_AGAIN
+    assert rig.time >= terminal_relay.RECOVERY_SECONDS
+    assert len(rig.connections) < 300
