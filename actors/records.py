@@ -127,7 +127,8 @@ class SessionRecord(Record):
     ``epoch`` is the fencing number: raised by each activation and each new container.
     ``owner_actor_id`` is empty while the session is passive. ``workspace_state`` is JSON that a
     client may patch (open files, layout). ``revision`` counts the owner's saves, so that the answer of
-    an earlier save is told from that of a new one.
+    an earlier save is told from that of a new one. ``workspace_node_id`` is the node whose directory
+    the session's last container had: elsewhere a directory of the workspace is an older one.
     """
 
     session_id: str
@@ -137,6 +138,7 @@ class SessionRecord(Record):
     phase: SessionPhase
     epoch: int
     workspace_id: str
+    workspace_node_id: str | None = None
     owner_actor_id: str | None = None
     owner_node_id: str | None = None
     container_id: str | None = None
@@ -226,13 +228,17 @@ class Opened(Frozen):
 
 
 class Route(Frozen):
-    """Where the bytes of a session go: CODI's address, its secret, and the epoch to speak with."""
+    """Where the bytes of a session go: CODI's address, its secret, and the epoch to speak with.
+
+    ``node_id`` is the container's node; None where nobody asks for it.
+    """
 
     session_id: str
     container_id: str
     epoch: int
     address: str
     secret: str
+    node_id: str | None = None
 
 
 class TerminalRecord(Record):

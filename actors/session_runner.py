@@ -182,6 +182,7 @@ class SessionRunner:
             epoch=machine.epoch,
             address=machine.handle.address,
             secret=machine.handle.secret,
+            node_id=machine.handle.node_id,
         )
 
     async def events(

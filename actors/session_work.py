@@ -70,6 +70,9 @@ class SessionWork:
             return messages.AdoptFailed(command.work, f"no record read: {error}", dead=False)
         if handle is None:
             return messages.AdoptFailed(command.work, "its record is gone", dead=True)
+        if handle.node_id != self._services.settings.node_id:
+            # Nobody here sees when it ends. The epoch fences it, and its own node's pool stops it.
+            return messages.AdoptFailed(command.work, "it is another node's", dead=True)
         record = self._writer.record
         try:
             await within(
@@ -120,6 +123,7 @@ class SessionWork:
             put = services.ledger.put_container(container, quotas=quotas)
             await within(WRITE_SECONDS, "record of the container", put)
             await self._lease.hold()
+            await self._forget_older_workspace(session)
             launch = services.runtime.launch(self._spec(container, session.epoch))
             handle = await within(
                 services.settings.launch_timeout, "start of the container", launch
@@ -141,6 +145,13 @@ class SessionWork:
             if not complete and container is not None:
                 self._clean_up(container.container_id, handle)
         return messages.ContainerReady(command.work, handle, session.epoch)
+
+    async def _forget_older_workspace(self, session: SessionRecord) -> None:
+        """Remove what this node has of the workspace from before the session was on another one."""
+        if session.workspace_node_id in {None, self._services.settings.node_id}:
+            return
+        removal = self._services.runtime.delete_workspace(session.workspace_id)
+        await within(WORKSPACE_SECONDS, "removal of an older workspace", removal)
 
     def _container_record(self, session: SessionRecord) -> ContainerRecord:
         settings = self._services.settings
@@ -219,6 +230,7 @@ class SessionWork:
             "container_url": handle.address,
             "container_status": ContainerStatus.READY,
             "failure": None,
+            "workspace_node_id": handle.node_id,
         }
         await self._writer.update(lambda record: self._overlay(record).model_copy(update=fields))
 
@@ -258,7 +270,10 @@ class SessionWork:
                 workspace = self._writer.record.workspace_id
                 removal = self._services.runtime.delete_workspace(workspace)
                 await within(WORKSPACE_SECONDS, "removal of the workspace", removal)
-            left_on = self._services.settings.node_id if command.forced else None
+            here, was_on = self._services.settings.node_id, self._writer.record.workspace_node_id
+            left_on = here if command.forced else None
+            if was_on not in {None, here}:
+                left_on = was_on
             await self._writer.end(left_on=left_on)
         except Fenced:
             raise
@@ -290,7 +305,7 @@ class SessionWork:
         self, container_id: str, handle: ContainerHandle | None, grace: float
     ) -> None:
         handle = handle or await self._stored_handle(container_id)
-        if handle is not None:
+        if handle is not None and handle.node_id == self._services.settings.node_id:
             await self._lease.hold()
             stop = self._services.runtime.stop(handle, grace)
             await within(grace + STOP_SLACK_SECONDS, "stop of the container", stop)

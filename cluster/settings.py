@@ -58,6 +58,12 @@ class Settings(BaseModel):
     # Where it listens and keeps things
     host: str = Field("127.0.0.1", description="address the ingress listens on")
     port: int = Field(8080, ge=0, le=65535, description="port of the ingress; 0 picks a free one")
+    node_address: str = Field(
+        "127.0.0.2",
+        pattern=r"^[0-9.]+$",
+        description="address of this machine for Ray and, unless it is the loopback's, of its"
+        " containers",
+    )
     data_dir: Path = Field(Path("coditect-data"), description="everything that lasts, and the logs")
     public_url: str | None = Field(None, description="address people use, when behind a proxy")
     tenant: str = Field("default", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="tenant id")

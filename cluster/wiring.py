@@ -11,6 +11,7 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,7 @@ class NodeWiring:
             self.node_id,
             agent=bundle(settings.data_dir / "runtime" / "codi", limits),
             clock=SystemClock(),
+            host=container_host(settings),
             launch_timeout=settings.launch_timeout,
             probe_timeout=settings.probe_timeout,
         )
@@ -110,6 +112,12 @@ class NodeWiring:
             ActorBlueprint(health, partial(_make_health, self, health, pool), "health", vital=True),
             ActorBlueprint(archive, partial(_make_archive, self, archive), "archive", vital=True),
         ]
+
+
+def container_host(settings: Settings) -> str:
+    """Return the address on which containers are reached; by this machine alone if it is the only one."""
+    alone = ip_address(settings.node_address).is_loopback
+    return "127.0.0.1" if alone else settings.node_address
 
 
 def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
@@ -317,8 +325,11 @@ def _make_archive(wiring: NodeWiring, name: str) -> Any:
 
 
 def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> Any:
+    """Make a detached actor on the node of whoever makes it: what it works with lies there."""
     import ray  # noqa: PLC0415 - services are also made where Ray is there already, at no cost
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: PLC0415
 
+    here = ray.get_runtime_context().get_node_id()
     options = ray.remote(kind).options(
         name=name,
         namespace=names.NAMESPACE,
@@ -327,5 +338,6 @@ def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> Any:
         max_task_retries=0,
         max_concurrency=concurrency,
         num_cpus=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
     )
     return options.remote(*arguments)

@@ -66,7 +66,8 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
     graceful_shutdown_wait_loop_s=0.5,
     health_check_period_s=2.0,
     health_check_timeout_s=10.0,
-    ray_actor_options={"num_cpus": 0},
+    # On the head: a replica works with the data directory of the node whose wiring it has.
+    ray_actor_options={"num_cpus": 0, "resources": {"node:__internal_head__": 0.001}},
     logging_config=LoggingConfig(enable_access_log=False),  # ours says more, see middleware.py
 )
 @serve.ingress()

@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from actors import names
 from actors.errors import (
     Busy,
     CoditectError,
@@ -242,10 +241,10 @@ class Saver:
         What was saved lies in the workspace by now, on disk.
         """
         deps = self._deps
-        name = names.archive_actor(deps.node_id)
         deadline = deps.clock.monotonic() + ARCHIVE_SECONDS
         while True:
             left = deadline - deps.clock.monotonic()
+            name = await self._gateway.archive_actor(session_id)
             try:
                 version: int = await deps.actors.call(
                     name, "save", session_id, list(paths), answer, timeout_seconds=max(left, 0.1)
@@ -255,6 +254,7 @@ class Saver:
             except Unavailable:
                 if left <= _POLL_SECONDS:
                     raise
+                self._gateway.forget(session_id)  # it may be on another node by now
                 await deps.clock.sleep(_POLL_SECONDS)
             else:
                 return version

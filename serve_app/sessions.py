@@ -8,10 +8,13 @@ Mutating calls carry an idempotency key, so that a try whose answer was lost can
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
+
+import structlog
 
 from actors import names
 from actors.errors import (
@@ -30,6 +33,8 @@ from actors.ports import Clock
 from actors.records import Opened, Route, SessionPhase, SessionRecord
 from serve_app.dependencies import ActorCaller, SessionReader
 
+logger = structlog.get_logger(__name__)
+
 T = TypeVar("T")
 
 CALL_SECONDS = 10.0
@@ -38,6 +43,7 @@ ROUTE_SECONDS = 45.0
 REPLACEMENT_SECONDS = 15.0
 HUNG_SECONDS = 6.0
 POOL_RESTART_SECONDS = 10.0
+HOME_SECONDS = 10.0
 MAX_TRIES = 40
 MAX_KNOWN = 20_000
 _FIRST_PAUSE = 0.02
@@ -47,12 +53,16 @@ _RESTING = frozenset({SessionPhase.HIBERNATING, SessionPhase.HIBERNATED, Session
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who was last known to hold a session. ``user_id`` and ``name`` never change."""
+    """Who was last known to hold a session. ``user_id`` and ``name`` never change.
+
+    ``home``: the node that has its container, or had the last one.
+    """
 
     session_id: str
     user_id: str
     name: str
     actor_id: str | None
+    home: str | None = None
 
 
 class SessionGateway:
@@ -72,6 +82,7 @@ class SessionGateway:
         self._actors = actors
         self._clock = clock
         self._pool = names.pool_actor(node_id)
+        self._archive = names.archive_actor(node_id)
         self._new_id = new_id
         self._call_seconds = call_seconds
         self._owners: OrderedDict[str, Owner] = OrderedDict()
@@ -94,7 +105,8 @@ class SessionGateway:
         record = known or await self._ledger.session_of_user(user_id, name)
         created = False
         if record is None or record.owner_actor_id is None:
-            opened = await self._open_in_pool(user_id, name, key, dead_actor_id=None)
+            home = record.workspace_node_id if record is not None else None
+            opened = await self._open_in_pool(user_id, name, key, dead_actor_id=None, home=home)
             created = opened.created
             self._remember(Owner(opened.session_id, user_id, name, opened.actor_id))
             record = await self.view(opened.session_id)
@@ -105,23 +117,38 @@ class SessionGateway:
         return record, created
 
     async def _open_in_pool(
-        self, user_id: str, name: str, key: str, *, dead_actor_id: str | None
+        self,
+        user_id: str,
+        name: str,
+        key: str,
+        *,
+        dead_actor_id: str | None,
+        home: str | None,
     ) -> Opened:
+        """Have the session opened where its container is, or here if that node does not answer.
+
+        Here it goes on with another container and with what is kept of its workspace.
+        """
+        request = {"user_id": user_id, "name": name, "key": key, "dead_actor_id": dead_actor_id}
+        at_home = names.pool_actor(home) if home is not None else self._pool
+        if at_home != self._pool:
+            try:
+                async with asyncio.timeout(HOME_SECONDS):
+                    return await self._ask_pool(at_home, request)
+            except (Unavailable, DeadlineExceeded, TimeoutError) as error:
+                logger.warning("a session's node does not answer", node_id=home, reason=str(error))
+        return await self._ask_pool(self._pool, request)
+
+    async def _ask_pool(self, pool: str, request: Mapping[str, str | None]) -> Opened:
         give_up_at = self._clock.monotonic() + POOL_RESTART_SECONDS
         while True:
             try:
                 opened: Opened = await self._actors.call(
-                    self._pool,
-                    "open_session",
-                    user_id=user_id,
-                    name=name,
-                    key=key,
-                    dead_actor_id=dead_actor_id,
-                    timeout_seconds=OPEN_SECONDS,
+                    pool, "open_session", timeout_seconds=OPEN_SECONDS, **request
                 )
             except Unavailable as error:
                 # Ray restarts a pool, and a call that was lost may be made again: see pool_claims.
-                if error.component != self._pool or self._clock.monotonic() > give_up_at:
+                if error.component != pool or self._clock.monotonic() > give_up_at:
                     raise
             else:
                 return opened
@@ -287,6 +314,11 @@ class SessionGateway:
             await self.resume(session_id, self._new_id("k"))
         return await self.route(session_id)
 
+    async def archive_actor(self, session_id: str) -> str:
+        """Return the name of the ArchiveActor that keeps the session's workspace at this moment."""
+        route = self._routes.get(session_id) or await self.awake_route(session_id)
+        return self._archive if route.node_id is None else names.archive_actor(route.node_id)
+
     async def newer_route(self, session_id: str, old: Route, error: CoditectError) -> Route:
         """Return the route that replaced one that does not work. Raises ``error`` if none came."""
         self._routes.pop(session_id, None)
@@ -324,7 +356,11 @@ class SessionGateway:
     async def _reopen(self, owner: Owner, dead_actor_id: str | None) -> Owner:
         """Have the pool give the session an owner, under a key of its own: this is no user's call."""
         opened = await self._open_in_pool(
-            owner.user_id, owner.name, self._new_id("k"), dead_actor_id=dead_actor_id
+            owner.user_id,
+            owner.name,
+            self._new_id("k"),
+            dead_actor_id=dead_actor_id,
+            home=owner.home,
         )
         if opened.session_id != owner.session_id:
             # The one we mean has ended, and the name is another session's now.
@@ -341,4 +377,10 @@ class SessionGateway:
 
 
 def _owner_of(record: SessionRecord) -> Owner:
-    return Owner(record.session_id, record.user_id, record.name, record.owner_actor_id)
+    return Owner(
+        record.session_id,
+        record.user_id,
+        record.name,
+        record.owner_actor_id,
+        record.owner_node_id or record.workspace_node_id,
+    )

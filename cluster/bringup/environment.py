@@ -51,7 +51,7 @@ def environment(
         **_serve(layout, ports, open_files),
         # uvicorn takes a client's address from the header that HAProxy, or a proxy in front of it,
         # sets; see `haproxy.py`.
-        "FORWARDED_ALLOW_IPS": "127.0.0.1",
+        "FORWARDED_ALLOW_IPS": f"127.0.0.1,{settings.node_address}",
     }
 
 

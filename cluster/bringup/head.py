@@ -26,17 +26,15 @@ from cluster.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# Not 127.0.0.1: Ray replaces that, when it connects, by an address that the network can see.
-LOOPBACK = "127.0.0.2"
 MAX_GCS_RESTARTS_IN_A_ROW = 10
 
 
-def free_ports() -> Ports:
-    """Return ports that are free at this moment, all different."""
+def free_ports(address: str) -> Ports:
+    """Return ports of an address that are free at this moment, all different."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(8)]
         for each in sockets:
-            each.bind((LOOPBACK, 0))
+            each.bind((address, 0))
         a, b, c, d, e, f, g, h = (int(each.getsockname()[1]) for each in sockets)
     return Ports(a, b, c, d, e, f, g, h, replicas=_free_row())
 
@@ -71,12 +69,15 @@ class RayHead:
     @property
     def address(self) -> str:
         """The GCS address that a driver connects to."""
-        return f"{LOOPBACK}:{self._ports.gcs}"
+        return f"{self._settings.node_address}:{self._ports.gcs}"
 
     @property
     def dashboard_url(self) -> str:
         """The dashboard's address; empty when it is off."""
-        return f"http://{LOOPBACK}:{self._ports.dashboard}" if self._settings.dashboard else ""
+        settings = self._settings
+        return (
+            f"http://{settings.node_address}:{self._ports.dashboard}" if settings.dashboard else ""
+        )
 
     def start(self) -> None:
         """Start GCS and raylet; some seconds. Raises Unavailable."""
@@ -96,12 +97,12 @@ class RayHead:
 
         ports, settings = self._ports, self._settings
         parameters = RayParams(
-            node_ip_address=LOOPBACK,
+            node_ip_address=settings.node_address,
             gcs_server_port=ports.gcs,
             temp_dir=str(self._layout.ray_dir / "ray"),
             object_store_memory=settings.object_store_memory,
             include_dashboard=False,
-            dashboard_host=LOOPBACK,
+            dashboard_host=settings.node_address,
             dashboard_port=ports.dashboard,
             dashboard_agent_listen_port=ports.dashboard_agent,
             metrics_export_port=ports.metrics_export,

@@ -135,7 +135,9 @@ class Server:
             shutil.rmtree(layout.ray_dir, ignore_errors=True)
             layout.keep_file.unlink(missing_ok=True)
             if settings.port == 0:
-                settings = self._settings = settings.model_copy(update={"port": free_ports().gcs})
+                settings = self._settings = settings.model_copy(
+                    update={"port": free_ports(settings.node_address).gcs}
+                )
             failed = doctor.fatal(doctor.run_checks(settings))
             if failed:
                 raise Unavailable(
@@ -145,7 +147,7 @@ class Server:
             layout.prepare_ray_dir()
             write_wrapper(layout.haproxy, self._haproxy, tell_peer=settings.public_url is None)
         layout.write_server(own_server_file(time.time()))
-        ports = free_ports()
+        ports = free_ports(settings.node_address)
         packages = Path(cluster.__file__).parents[1]
         os.environ.update(
             environment(settings, layout, ports, packages=packages, open_files=_raise_open_files())

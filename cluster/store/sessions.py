@@ -191,6 +191,7 @@ async def create(
             update={
                 "phase": SessionPhase.READY,
                 "workspace_id": warm.workspace_id,
+                "workspace_node_id": warm.node_id,
                 "container_id": container_id,
                 "container_url": warm.cloud_run_url
                 or (warm.handle.address if warm.handle else None),

@@ -156,7 +156,9 @@ class Workbench:
         )
         return record.handle
 
-    async def claim(self, actor_id: str = "a1", container_id: str | None = None) -> SessionRecord:
+    async def claim(
+        self, actor_id: str = "a1", container_id: str | None = None, **changes: Any
+    ) -> SessionRecord:
         """Claim the user's session for an actor."""
         claim = await self.ledger.claim(
             user_id="u1",
@@ -164,9 +166,9 @@ class Workbench:
             new_session_id="s1",
             new_workspace_id="w1",
             actor_id=actor_id,
-            node_id="node-1",
             container_id=container_id,
             now=self.clock.now(),
+            **{"node_id": "node-1"} | changes,
         )
         assert claim.won
         return claim.session

@@ -66,7 +66,7 @@ def test_two_servers_share_no_path_and_no_port(tmp_path):
         environment(
             load({}, environment={}, directory=tmp_path),
             Layout(tmp_path / name),
-            free_ports(),
+            free_ports("127.0.0.2"),
             packages=Path("/p"),
             open_files=20_000,
         )

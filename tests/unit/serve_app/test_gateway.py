@@ -67,12 +67,15 @@ class ScriptedActors:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.script: dict[str, list[Any]] = {}
+        self.away: set[str] = set()
         self.calls: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = []
 
     async def call(
         self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
     ) -> Any:
         self.calls.append((name, method, args, kwargs))
+        if name in self.away:
+            raise Unavailable(name, "away")
         if method == "open_session":
             return self.open(**kwargs)
         answers = self.script.get(name)
@@ -193,6 +196,41 @@ async def test_a_pool_that_stays_away_is_said():
     with pytest.raises(Unavailable):
         await gateway.open("u1", "default", "k")
     assert 10 <= clock.time < 12
+
+
+async def test_a_session_is_opened_on_the_node_that_has_its_container():
+    passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
+    gateway, actors, _, _ = built(passive, a2=[passive])
+    await gateway.open("u1", passive.name, "k")
+    assert actors.calls[0][0] == "pool-node-2"
+
+
+async def test_a_dead_owner_is_replaced_on_its_own_node():
+    owned = OWNED.model_copy(update={"owner_node_id": "node-2"})
+    gateway, actors, _, _ = built(owned, a2=["alive"])
+    assert await gateway.call("s1", "anything") == "alive"
+    assert [name for name, method, _, _ in actors.calls if method == "open_session"] == [
+        "pool-node-2"
+    ]
+
+
+async def test_a_session_whose_node_does_not_answer_goes_on_here():
+    owned = OWNED.model_copy(update={"owner_node_id": "node-2"})
+    gateway, actors, _, clock = built(owned, a2=["alive"])
+    actors.away = {"pool-node-2"}
+    assert await gateway.call("s1", "anything", timeout_seconds=45) == "alive"
+    assert actors.calls[-2][0] == "pool-node-1"
+    assert clock.time < 12
+
+
+async def test_a_workspace_is_kept_by_its_nodes_archive():
+    there = route(1).model_copy(update={"node_id": "node-2"})
+    gateway, actors, _, _ = built(OWNED, a1=[there, route(2)])
+    assert await gateway.archive_actor("s1") == "archive-node-2"
+    assert await gateway.archive_actor("s1") == "archive-node-2"
+    assert len(actors.calls) == 1
+    gateway.forget("s1")
+    assert await gateway.archive_actor("s1") == "archive-node-1"
 
 
 async def test_tries_and_time_are_bounded():

@@ -145,6 +145,63 @@ async def test_a_successor_finds_a_dead_container_and_replaces_it(bench):
     await eventually(lambda: before.container_id not in bench.runtime.running)
 
 
+async def moved(bench, node_id: str, actor_id: str, dead_actor_id: str):
+    """Have the session taken over on another node; return its actor's runner and the node's runtime."""
+    runtime = MemoryRuntime(node_id)
+    use(bench, runtime)
+    runner = bench.runner(actor_id, node_id=node_id)
+    await runner.bind(
+        await bench.claim(actor_id, node_id=node_id, dead_actor_id=dead_actor_id), None
+    )
+    await runner.route("s1")
+    return runner, runtime
+
+
+async def test_a_container_of_another_node_is_replaced_and_left_to_its_own(bench):
+    first, there = await bench.ready(), bench.runtime
+    before = await first.route("s1")
+    assert before.node_id == "node-1"
+    await bench.kill(first)
+    second, here = await moved(bench, "node-2", "a2", "a1")
+    after = await second.route("s1")
+    assert (after.node_id, after.container_id in here.running) == ("node-2", True)
+    assert (await bench.ledger.session("s1")).workspace_node_id == "node-2"
+
+    # Without a record it is an orphan to its own node, which alone can stop it for certain.
+    async def forgotten() -> bool:
+        return await bench.ledger.container(before.container_id) is None
+
+    await eventually(forgotten)
+    assert before.container_id in there.running
+    assert (there.stopped, here.stopped) == ([], [])
+
+
+async def test_what_a_node_has_of_a_workspace_from_before_it_was_elsewhere_is_not_used(bench):
+    first = await bench.ready()
+    assert bench.runtime.deleted_workspaces == []
+    await bench.kill(first)
+    second, elsewhere = await moved(bench, "node-2", "a2", "a1")
+    assert elsewhere.deleted_workspaces == ["w1"]
+    bench.runtime.crash((await second.route("s1")).container_id)
+    await eventually(lambda: len(elsewhere.launched) == 2)
+    assert elsewhere.deleted_workspaces == ["w1"], (
+        "the next container has the directory of the last"
+    )
+    await bench.kill(second)
+    _, back = await moved(bench, "node-1", "a3", "a2")
+    assert back.deleted_workspaces == ["w1"]
+
+
+async def test_a_session_that_ends_away_from_its_workspace_leaves_it_noted_there(bench):
+    first = await bench.ready()
+    await bench.kill(first)
+    use(bench, NeverRuntime("node-2"))
+    second = bench.runner("a2", node_id="node-2")
+    await second.bind(await bench.claim("a2", node_id="node-2", dead_actor_id="a1"), None)
+    await second.end("s1")
+    assert list(await bench.ledger.left_workspaces("node-1")) == ["w1"]
+
+
 async def test_a_killed_container_is_replaced_with_its_terminals_and_its_state(bench):
     runner = await bench.ready()
     before = await runner.route("s1")
