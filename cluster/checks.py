@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -175,6 +176,18 @@ def foundationdb(cluster_file: str, failure: str | None) -> Check:
         "CODITECT_STORE_FDB_CLUSTER_FILE; or use --store embedded"
     )
     return Check("foundationdb", Verdict.ERROR, failure, advice)
+
+
+def backup_tools(missing: Sequence[str]) -> Check:
+    """Whether FoundationDB's tools, which make and restore its backups, are there."""
+    if not missing:
+        return Check("backup tools", Verdict.OK, "FoundationDB's are there")
+    return Check(
+        "backup tools",
+        Verdict.WARNING,
+        f"no {', '.join(missing)}: there will be no backups",
+        "install FoundationDB's client package, or set CODITECT_BACKUP_INTERVAL=0",
+    )
 
 
 def memory(available_bytes: int) -> Check:

@@ -20,6 +20,7 @@ import psutil
 
 from actors.errors import Unavailable
 from cluster import checks, fdb_probe
+from cluster.backup.fdb_commands import FDB_TOOLS
 from cluster.checks import Check, Verdict
 from cluster.runtime import bwrap, trial
 from cluster.runtime import seccomp as filters
@@ -47,6 +48,9 @@ def run_checks(settings: Settings) -> list[Check]:
     ]
     if settings.store is StoreName.FOUNDATIONDB:
         found.append(_safely("foundationdb", lambda: _foundationdb(settings)))
+        if settings.backup_interval:
+            absent = [name for name in FDB_TOOLS if shutil.which(name) is None]
+            found.append(_safely("backup tools", lambda: checks.backup_tools(absent)))
     if settings.runtime is RuntimeName.SANDBOX:
         found += _container_checks()
     return found

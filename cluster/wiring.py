@@ -220,9 +220,11 @@ def backup_keeper(
     from cluster.archive.blobs import open_blobs  # noqa: PLC0415 - only this process needs it
     from cluster.backup import moments  # noqa: PLC0415
     from cluster.backup.catalog import Catalog  # noqa: PLC0415
+    from cluster.backup.fdb_tools import fdb_tools  # noqa: PLC0415
     from cluster.backup.keeper import BackupKeeper  # noqa: PLC0415
     from cluster.backup.maker import BackupMaker, BackupTools  # noqa: PLC0415
 
+    clock, forget = SystemClock(), None
     frozen: moments.EmbeddedMoments | moments.FdbMoments = moments.EmbeddedMoments(
         copy, settings.store_map_size
     )
@@ -231,8 +233,9 @@ def backup_keeper(
             settings.store_fdb_backup_url
             or f"file://{settings.data_dir.resolve()}/fdb-backup/{{id}}"
         )
-        frozen = moments.FdbMoments(engine, settings.store_fdb_cluster_file, url, moments.run_tool)
-    clock, place = SystemClock(), open_blobs(backup_place(settings))
+        frozen = moments.FdbMoments(engine, fdb_tools(settings, clock), url)
+        forget = frozen.forget
+    place = open_blobs(backup_place(settings))
     tools = BackupTools(
         engine=engine,
         tenant_id=settings.tenant,
@@ -250,6 +253,7 @@ def backup_keeper(
         clock,
         interval=settings.backup_interval,
         keep=settings.backup_keep,
+        forget=forget,
     )
 
 

@@ -7,7 +7,8 @@ and shared by all backups that need it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 import zstandard
 from blake3 import blake3
@@ -34,11 +35,31 @@ class Piece(Record):
         return len(data) == self.size and blake3(data).hexdigest() == self.blake3
 
 
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """An object of a backup that is not as it was written."""
+
+    name: str
+    reason: str
+
+
+class FdbPart(Record):
+    """FoundationDB's own backup of the keys below ``prefix``, as of ``version``.
+
+    ``files`` are those of a directory, by their names below it; in a bucket they are not known.
+    """
+
+    url: str
+    prefix: str
+    version: int
+    files: list[Piece]
+
+
 class Backup(Record):
     """A backup. ``parts`` together are the embedded store's file; ``packs`` are workspaces' contents.
 
-    With FoundationDB as the store ``parts`` is empty, and ``fdb_url`` says where its own backup is.
-    ``copied_bytes`` is what this backup added to the place. Times are Unix seconds.
+    With FoundationDB as the store ``parts`` is empty, and ``fdb`` is the store.
+    ``copied_bytes`` is what this backup wrote. Times are Unix seconds.
     """
 
     backup_id: str
@@ -51,12 +72,13 @@ class Backup(Record):
     parts: list[Piece]
     packs: list[Piece]
     copied_bytes: int
-    fdb_url: str | None = None
+    fdb: FdbPart | None = None
 
     @property
     def size(self) -> int:
         """The bytes of all that it needs."""
-        return sum(piece.size for piece in (*self.parts, *self.packs))
+        files = self.fdb.files if self.fdb is not None else []
+        return sum(piece.size for piece in (*self.parts, *self.packs, *files))
 
 
 class Catalog:
@@ -96,10 +118,13 @@ class Catalog:
         data = zstandard.ZstdCompressor().compress(plain)
         await self._blobs.put(f"{GROUP}/{backup.backup_id}", data)
 
-    async def expire(self, keep: int) -> list[str]:
+    async def expire(
+        self, keep: int, forget: Callable[[FdbPart], Awaitable[None]] | None = None
+    ) -> list[str]:
         """Remove all but the newest ``keep``, and what only they needed; return their ids.
 
-        Manifests go first: what is left behind by a death in between is removed the next time.
+        ``forget`` removes FoundationDB's own backups. They go before the manifest, which alone knows of
+        them; everything else goes after it: what a death leaves behind is removed the next time.
         """
         ids = await self.ids()
         gone, kept = (ids[:-keep], ids[-keep:]) if keep else ([], ids)
@@ -108,10 +133,15 @@ class Catalog:
         remaining = [await self.get(backup_id) for backup_id in kept]
         needed = {piece.name for backup in remaining for piece in backup.packs}
         for backup_id in gone:
+            expired: list[Piece] = []
             try:
-                expired: Sequence[Piece] = (await self.get(backup_id)).packs
+                backup = await self.get(backup_id)
             except Unavailable:
-                expired = ()
+                pass
+            else:
+                expired = backup.packs
+                if backup.fdb is not None and forget is not None:
+                    await forget(backup.fdb)
             await self._blobs.delete(f"{GROUP}/{backup_id}")
             await self._blobs.delete_group(backup_id)
             for piece in expired:

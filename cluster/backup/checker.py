@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from actors.errors import NotFound, Unavailable
 from cluster.archive.blobs import Blobs
-from cluster.backup.catalog import Backup, Piece
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """An object of a backup that is not as it was written."""
-
-    name: str
-    reason: str
+from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
+from cluster.backup.fdb_commands import local_directory
+from cluster.backup.fdb_files import damage_below
+from cluster.backup.fdb_tools import FdbTools
 
 
 async def verify(
-    place: Blobs, backup: Backup, progress: Callable[[int, int], None] = lambda _done, _all: None
+    place: Blobs,
+    backup: Backup,
+    progress: Callable[[int, int], None] = lambda _done, _all: None,
+    tools: FdbTools | None = None,
 ) -> list[Damage]:
-    """Read all of it and return what is damaged; ``progress`` is told bytes read and bytes in all."""
+    """Read all of it and return what is damaged; ``progress`` is told bytes read and bytes in all.
+
+    ``tools`` are needed for a backup of FoundationDB in a bucket, whose files cannot be read here: it is
+    asked whether it can be restored.
+    """
     damaged: list[Damage] = []
     done = 0
     for piece in (*backup.parts, *backup.packs):
@@ -33,7 +34,25 @@ async def verify(
             damaged.append(Damage(piece.name, str(error)))
         done += piece.size
         progress(done, backup.size)
+    if backup.fdb is not None:
+        damaged += await _fdb_damage(backup.fdb, tools)
+        progress(backup.size, backup.size)
     return damaged
+
+
+async def _fdb_damage(part: FdbPart, tools: FdbTools | None) -> list[Damage]:
+    directory = local_directory(part.url)
+    if directory is not None:
+        return await damage_below(directory, part.files)
+    if tools is None:
+        return []
+    try:
+        version = await tools.restorable(part.url)
+    except Unavailable as error:
+        return [Damage(part.url, str(error))]
+    if version is None or version < part.version:
+        return [Damage(part.url, f"it cannot be restored to version {part.version}")]
+    return []
 
 
 async def read(place: Blobs, piece: Piece) -> bytes:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.errors import CoditectError, NotFound, Unavailable
 from actors.ports import Clock
-from cluster.backup.catalog import Catalog
+from cluster.backup.catalog import Catalog, FdbPart
 from cluster.backup.maker import BackupMaker
 
 logger = logging.getLogger(__name__)
@@ -31,16 +32,24 @@ def due_at(last: float | None, started: float, interval: float) -> float | None:
 
 
 class BackupKeeper:
-    """The backups of one server. ``run`` until cancelled."""
+    """The backups of one server. ``run`` until cancelled. ``forget``: see ``Catalog.expire``."""
 
     def __init__(
-        self, maker: BackupMaker, catalog: Catalog, clock: Clock, *, interval: float, keep: int
+        self,
+        maker: BackupMaker,
+        catalog: Catalog,
+        clock: Clock,
+        *,
+        interval: float,
+        keep: int,
+        forget: Callable[[FdbPart], Awaitable[None]] | None = None,
     ) -> None:
         self._maker = maker
         self._catalog = catalog
         self._clock = clock
         self._interval = interval
         self._keep = keep
+        self._forget = forget
         self._started = clock.now()
         self._asked = asyncio.Event()
         self._running = False
@@ -126,7 +135,7 @@ class BackupKeeper:
             backup = await self._maker.create(self._say)
             self._made += 1
             logger.info("backup %s: %d bytes", backup.backup_id, backup.size)
-            await self._catalog.expire(self._keep)
+            await self._catalog.expire(self._keep, self._forget)
         except (CoditectError, OSError) as error:
             self._fail(error)
         finally:

@@ -21,7 +21,7 @@ from blake3 import blake3
 from actors.errors import NotFound, Unavailable
 from actors.ports import Clock
 from cluster.archive.blobs import Blobs
-from cluster.backup.catalog import PART_BYTES, Backup, Catalog, Piece
+from cluster.backup.catalog import PART_BYTES, Backup, Catalog, FdbPart, Piece
 from cluster.store import backup_holds, chunks, retention
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Directory, Keyspace
@@ -39,19 +39,22 @@ class Moment:
 
     engine: Engine
     file: Path | None = None
-    fdb_url: str | None = None
+    fdb: FdbPart | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class BackupTools:
-    """``freeze`` opens the store as of now, with an empty directory and the backup's id at its service."""
+    """``freeze`` opens the store as of now.
+
+    It gets a directory for its own use, the backup's id, and whom to tell how far it is.
+    """
 
     engine: Engine
     tenant_id: str
     node_id: str
     chunks: Blobs
     place: Blobs
-    freeze: Callable[[Path, str], AbstractAsyncContextManager[Moment]]
+    freeze: Callable[[Path, str, Callable[[str], None]], AbstractAsyncContextManager[Moment]]
     scratch: Path
     clock: Clock
     new_id: Callable[[str], str]
@@ -93,9 +96,11 @@ class BackupMaker:
         self, backup_id: str, scratch: Path, now: float, progress: Callable[[str], None]
     ) -> Backup:
         tools = self._tools
-        async with tools.freeze(scratch, backup_id) as moment:
+        async with tools.freeze(scratch, backup_id, progress) as moment:
             parts = await self._store_parts(backup_id, moment.file)
-            progress(f"store: {sum(part.size for part in parts):,} bytes")
+            files = moment.fdb.files if moment.fdb is not None else []
+            store_bytes = sum(piece.size for piece in (*parts, *files))
+            progress(f"store: {store_bytes:,} bytes")
             packs, copied = await self._packs(moment, progress)
             backup = Backup(
                 backup_id=backup_id,
@@ -107,10 +112,10 @@ class BackupMaker:
                 users=await self._count(moment.engine, self._keys.users),
                 parts=parts,
                 packs=packs,
-                copied_bytes=copied + sum(part.size for part in parts),
-                fdb_url=moment.fdb_url,
+                copied_bytes=copied + store_bytes,
+                fdb=moment.fdb,
             )
-        await self._catalog.add(backup)
+            await self._catalog.add(backup)
         return backup
 
     # ---- the store ------------------------------------------------------------------------------

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from actors.errors import Unavailable
+from cluster.backup.catalog import FdbPart
+from cluster.backup.fdb_commands import BackupStatus, local_directory
+from cluster.backup.fdb_files import pieces_below
+from cluster.backup.fdb_tools import FdbTools
 from cluster.backup.maker import Moment
 from cluster.backup.restorer import STORE_FILE
 from cluster.store.engine import Engine
 from cluster.store.lmdb_engine import LmdbEngine
-
-FDB_SECONDS = 4 * 3600.0
-LIST_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +28,9 @@ class EmbeddedMoments:
     map_size: int
 
     @asynccontextmanager
-    async def freeze(self, scratch: Path, _backup_id: str) -> AsyncIterator[Moment]:
+    async def freeze(
+        self, scratch: Path, _backup_id: str, _told: Callable[[str], None]
+    ) -> AsyncIterator[Moment]:
         """Copy the store and open the copy."""
         await asyncio.to_thread(_make_empty, scratch)
         await self.copy(scratch)
@@ -51,64 +54,49 @@ def _make_kept(directory: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class FdbMoments:
-    """FoundationDB's own backups, by its tool ``fdbbackup``; a ``backup_agent`` must run beside the cluster.
+    """FoundationDB's own backups; a ``backup_agent`` must run beside the cluster.
 
-    ``url`` is where to, ``file://`` and a directory that the agents see, or ``blobstore://…``; ``{id}`` in
-    it becomes the backup's id. What is read while a backup is made is read from the live store: its
-    moment lies within.
+    ``url`` is where to, ``file://`` and a directory that the agents and this server see, or
+    ``blobstore://…``; ``{id}`` in it becomes the backup's id. What is read while a backup is made is read
+    from the live store: its moment lies within.
     """
 
     engine: Engine
-    cluster_file: Path | None
+    tools: FdbTools
     url: str
-    run: Callable[[Sequence[str], float], Awaitable[str]]
 
     @asynccontextmanager
-    async def freeze(self, _scratch: Path, backup_id: str) -> AsyncIterator[Moment]:
+    async def freeze(
+        self, _scratch: Path, backup_id: str, told: Callable[[str], None]
+    ) -> AsyncIterator[Moment]:
         """Have a backup made, and wait until it can be restored."""
         url = self.url.replace("{id}", backup_id)
-        if url.startswith("file://"):  # the agents do not make it
-            await asyncio.to_thread(_make_kept, Path(url.removeprefix("file://")))
-        await self.run(start_command(self.cluster_file, url, backup_id), FDB_SECONDS)
-        if url.startswith("file://"):  # it made a directory of its own choice below
-            url = (await self.run(["fdbbackup", "list", "-b", url], LIST_SECONDS)).split()[-1]
-        yield Moment(self.engine, fdb_url=url)
+        base = local_directory(url)
+        if base is not None:  # nobody else makes it
+            await asyncio.to_thread(_make_kept, base)
 
+        def tell(status: BackupStatus) -> None:
+            told(f"store: {status.written:,} bytes, {status.description}")
 
-def start_command(cluster_file: Path | None, url: str, tag: str) -> list[str]:
-    """Return the command that makes one backup (FoundationDB, "Backup, Restore, and Replication")."""
-    where = ["-C", str(cluster_file)] if cluster_file is not None else []
-    return ["fdbbackup", "start", *where, "-d", url, "-t", tag, "-w"]
+        made = await self.tools.backup(url, tell)
+        prefix, version = self.tools.prefix, made.version
+        part = FdbPart(url=made.url, prefix=prefix, version=version, files=[])
+        try:
+            own = local_directory(made.url)  # a directory of its own choice below the base
+            files = await pieces_below(own) if own is not None else []
+            part = FdbPart(url=made.url, prefix=prefix, version=version, files=files)
+            yield Moment(self.engine, fdb=part)
+        except BaseException:
+            with suppress(Unavailable):
+                await self.forget(part)
+            raise
 
-
-def restore_command(cluster_file: Path | None, url: str) -> list[str]:
-    """Return the command that restores one into an empty cluster."""
-    where = ["--dest-cluster-file", str(cluster_file)] if cluster_file is not None else []
-    return ["fdbrestore", "start", *where, "-r", url, "-w"]
-
-
-async def run_tool(command: Sequence[str], seconds: float) -> str:
-    """Run one of FoundationDB's tools to its end; return what it said. Raises Unavailable with that."""
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *command,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-        )
-    except FileNotFoundError:
-        advice = "install the foundationdb-clients package"
-        raise Unavailable(command[0], f"is not there: {advice}") from None
-    try:
-        async with asyncio.timeout(seconds):
-            said, _ = await process.communicate()
-    except TimeoutError:
-        raise Unavailable(command[0], f"did not end within {seconds:g} s") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    text = said.decode(errors="replace").strip()
-    if process.returncode != 0:
-        raise Unavailable(command[0], text[-500:] or "failed")
-    return text
+    async def forget(self, part: FdbPart) -> None:
+        """Remove a backup. Raises Unavailable."""
+        await self.tools.delete(part.url)
+        own = local_directory(part.url)
+        if own is not None and own.parent == local_directory(self.url):
+            return  # the base is shared
+        if own is not None:
+            with suppress(OSError):
+                await asyncio.to_thread(own.parent.rmdir)

@@ -13,8 +13,10 @@ from pathlib import Path
 
 from actors.errors import PreconditionFailed, Unavailable
 from cluster.archive.blobs import Blobs
-from cluster.backup.catalog import Backup, Piece
-from cluster.backup.checker import Damage, read, verify
+from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
+from cluster.backup.checker import read, verify
+from cluster.backup.fdb_commands import RestoreStatus
+from cluster.backup.fdb_tools import FdbTools
 from cluster.bringup.layout import Layout
 
 STORE_FILE = "data.mdb"
@@ -37,25 +39,48 @@ async def restore(
     layout: Layout,
     chunks: Blobs,
     progress: Callable[[str, int, int], None],
+    tools: FdbTools | None = None,
 ) -> None:
-    """Restore. ``progress`` is told the step, bytes done and bytes in all.
+    """Restore. ``progress`` is told the step, how much is done and how much it is in all.
 
-    Raises DamagedBackup, PreconditionFailed when the server is not empty, StoreFull.
+    ``tools`` are those of the cluster of the server that it is for, None when its store is the embedded
+    one. Raises DamagedBackup, PreconditionFailed when the server is not empty or has another store,
+    StoreFull, Unavailable.
     """
     check_empty(layout)
-    damaged = await verify(place, backup, lambda done, whole: progress("verify", done, whole))
+    part = backup.fdb
+    if tools is not None:
+        await _check_cluster(part, tools)
+    elif part is not None:
+        raise PreconditionFailed("store", "foundationdb, as the backup's is", "embedded")
+    told = lambda done, whole: progress("verify", done, whole)  # noqa: E731
+    damaged = await verify(place, backup, told, tools)
     if damaged:
         raise DamagedBackup(backup.backup_id, damaged)
     layout.prepare()
     (layout.data_dir / "node-id").write_text(f"{backup.node_id}\n")
-    done, whole = 0, backup.size
+    done, whole = 0, sum(piece.size for piece in backup.packs)
     for piece in backup.packs:
         await chunks.put(piece.name, await read(place, piece))
         done += piece.size
         progress("contents", done, whole)
     if backup.parts:
         await _write_store(place, backup.parts, layout.store_dir)
-        progress("store", whole, whole)
+        progress("store", 1, 1)
+    if part is not None and tools is not None:
+
+        def restored(status: RestoreStatus) -> None:
+            progress("store", status.done, status.whole)
+
+        await tools.restore(part.url, part.version, restored)
+
+
+async def _check_cluster(part: FdbPart | None, tools: FdbTools) -> None:
+    if part is None:
+        raise PreconditionFailed("store", "embedded, as the backup's is", "foundationdb")
+    if part.prefix != tools.prefix:
+        raise PreconditionFailed("store_fdb_prefix", f"{part.prefix!r}", f"{tools.prefix!r}")
+    await tools.check_empty()
 
 
 def check_empty(layout: Layout) -> None:

@@ -16,18 +16,18 @@ from rich.table import Table
 from actors.errors import CoditectError
 from cluster.archive.blobs import Blobs, open_blobs
 from cluster.backup import checker, restorer
-from cluster.backup.catalog import Backup, Catalog
-from cluster.backup.moments import restore_command, run_tool
+from cluster.backup.catalog import Backup, Catalog, Damage
+from cluster.backup.fdb_tools import FdbTools, fdb_tools
 from cluster.bringup.layout import DataDirLock, Layout
+from cluster.clock import SystemClock
 from cluster.places import backup_place, chunk_store
-from cluster.settings import Settings
+from cluster.settings import Settings, StoreName
 from coditect.cli.people import ServerOption, administrator
 from coditect.cli.server import DataDir, fail, load_settings
 
 T = TypeVar("T")
 
 WIDTH = 160
-FDB_RESTORE_SECONDS = 24 * 3600.0
 POLL_SECONDS = 0.5
 
 app = typer.Typer(help="Backups of the whole server.", no_args_is_help=True)
@@ -91,10 +91,10 @@ def verify(backup_id: BackupId = "latest", data_dir: DataDir = None, place: Plac
     with Progress(console=Console(stderr=True)) as progress:
         bar = progress.add_task("verify", total=None)
 
-        async def work() -> tuple[Backup, list[checker.Damage]]:
+        async def work() -> tuple[Backup, list[Damage]]:
             backup = await _get(source, backup_id)
             told = lambda done, whole: progress.update(bar, completed=done, total=whole)  # noqa: E731
-            return backup, await checker.verify(source, backup, told)
+            return backup, await checker.verify(source, backup, told, _tools(settings))
 
         backup, damaged = _run(work())
     for each in damaged:
@@ -120,10 +120,7 @@ def restore(backup_id: BackupId = "latest", data_dir: DataDir = None, place: Pla
         async def work() -> Backup:
             backup = await _get(source, backup_id)
             chunks = open_blobs(chunk_store(settings))
-            await restorer.restore(source, backup, layout, chunks, told)
-            if backup.fdb_url is not None:
-                command = restore_command(settings.store_fdb_cluster_file, backup.fdb_url)
-                await run_tool(command, FDB_RESTORE_SECONDS)
+            await restorer.restore(source, backup, layout, chunks, told, _tools(settings))
             return backup
 
         backup = _run(_locked(layout, work()))
@@ -155,6 +152,11 @@ async def _get(source: Blobs, backup_id: str) -> Backup:
             fail("there is no backup")
         backup_id = ids[-1]
     return await catalog.get(backup_id)
+
+
+def _tools(settings: Settings) -> FdbTools | None:
+    """Return FoundationDB's tools if the server's store is one."""
+    return fdb_tools(settings, SystemClock()) if settings.store is StoreName.FOUNDATIONDB else None
 
 
 def _place(settings: Settings, place: str | None) -> Blobs:

@@ -14,6 +14,7 @@ import pytest
 from tests.support.server_process import free_port
 
 _CONFIGURE_SECONDS = 60
+BACKUP_TOOLS = ("fdbbackup", "fdbrestore", "backup_agent")
 
 
 class FdbProcess:
@@ -36,6 +37,7 @@ class FdbProcess:
             self._tls += ["--tls-certificate-file", str(certificate), "--tls-key-file", str(key)]
             self._tls += ["--tls-ca-file", str(certificate)]
         self._process: subprocess.Popen[bytes] | None = None
+        self._agent: subprocess.Popen[bytes] | None = None
         self.cluster_file = directory / "fdb.cluster"
         self.cluster_file.write_text(f"test:{secrets.token_hex(8)}@{self._address}\n")
 
@@ -65,9 +67,43 @@ class FdbProcess:
             env={**os.environ},
         )
 
+    def start_agent(self) -> None:
+        """Start what carries out backups and restores; skips where the backup tools are not installed."""
+        missing = [name for name in BACKUP_TOOLS if shutil.which(name) is None]
+        if missing:
+            pytest.skip(f"FoundationDB's {', '.join(missing)} not on the PATH")
+        self._agent = subprocess.Popen(
+            ["backup_agent", "-C", str(self.cluster_file)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            cwd=self._directory,
+        )
+
+    def kill_agent(self) -> None:
+        """End the agent at once."""
+        _kill(self._agent)
+        self._agent = None
+
+    def cli(self, command: str) -> str:
+        """Have ``fdbcli`` do something; return what it said."""
+        done = subprocess.run(
+            [str(self._cli), "-C", str(self.cluster_file), *self._tls, "--exec", command],
+            capture_output=True,
+            text=True,
+            timeout=_CONFIGURE_SECONDS,
+            check=True,
+        )
+        return done.stdout
+
     def kill(self) -> None:
-        """End it at once, as a crash does."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.wait(timeout=30)
-            self._process = None
+        """End it, and its agent, at once, as a crash does."""
+        self.kill_agent()
+        _kill(self._process)
+        self._process = None
+
+
+def _kill(process: subprocess.Popen[bytes] | None) -> None:
+    if process is not None:
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=30)

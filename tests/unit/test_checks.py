@@ -35,6 +35,8 @@ GIB = 1 << 30
         (checks.data_directory("/d", "Read-only file system"), Verdict.ERROR),
         (checks.foundationdb("/etc/fdb.cluster", None), Verdict.OK),
         (checks.foundationdb("/etc/fdb.cluster", "no libfdb_c"), Verdict.ERROR),
+        (checks.backup_tools([]), Verdict.OK),
+        (checks.backup_tools(["fdbbackup"]), Verdict.WARNING),
         (checks.disk(GIB - 1), Verdict.ERROR),
         (checks.disk(2 * GIB), Verdict.WARNING),
         (checks.disk(50 * GIB), Verdict.OK),

@@ -17,14 +17,8 @@ from cluster.archive.packs import name_of, pack
 from cluster.backup.catalog import Catalog
 from cluster.backup.checker import verify
 from cluster.backup.keeper import BackupKeeper, due_at
-from cluster.backup.maker import HOLD_SECONDS, BackupMaker, BackupTools, Moment
-from cluster.backup.moments import (
-    EmbeddedMoments,
-    FdbMoments,
-    restore_command,
-    run_tool,
-    start_command,
-)
+from cluster.backup.maker import HOLD_SECONDS, BackupMaker, BackupTools
+from cluster.backup.moments import EmbeddedMoments
 from cluster.backup.restorer import DamagedBackup, restore
 from cluster.bringup.layout import Layout
 from cluster.store import backup_holds, manifests, sessions
@@ -89,8 +83,8 @@ class House:
         moments = EmbeddedMoments(self.engine.copy, MAP)
 
         @asynccontextmanager
-        async def freeze(scratch, backup_id):
-            async with moments.freeze(scratch, backup_id) as moment:
+        async def freeze(scratch, backup_id, told):
+            async with moments.freeze(scratch, backup_id, told) as moment:
                 self.during.set()
                 await self.go_on.wait()
                 yield moment
@@ -284,35 +278,3 @@ async def test_a_keeper_makes_what_is_asked_for_and_tells_why_not(house):
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-
-
-async def test_foundationdbs_own_tools_are_asked(house):
-    ran = []
-
-    async def run(command, _seconds):
-        ran.append(list(command))
-        return f"{command[-1]}/backup-2026-11-25" if "list" in command else ""
-
-    cluster, base = Path("/etc/fdb.cluster"), f"file://{house.directory}/fdb"
-    moments = FdbMoments(house.engine, cluster, base + "/{id}", run)
-    async with moments.freeze(Path("unused"), "b-1") as moment:
-        assert isinstance(moment, Moment)
-        assert moment.file is None
-        assert moment.fdb_url == f"{base}/b-1/backup-2026-11-25"
-    assert ran[0] == start_command(cluster, f"{base}/b-1", "b-1")
-    earlier = house.directory / "fdb" / "b-1" / "backup-earlier"
-    earlier.mkdir()
-    async with moments.freeze(Path("unused"), "b-1"):
-        assert earlier.is_dir()
-    async with FdbMoments(house.engine, None, "blobstore://k@h/c-{id}?bucket=b", run).freeze(
-        Path("unused"), "b-2"
-    ) as moment:
-        assert moment.fdb_url == "blobstore://k@h/c-b-2?bucket=b"
-    assert restore_command(None, base) == ["fdbrestore", "start", "-r", base, "-w"]
-
-
-async def test_a_tool_that_is_missing_or_fails_is_said():
-    with pytest.raises(Unavailable, match="foundationdb-clients"):
-        await run_tool(["no-such-tool-of-foundationdb"], 5)
-    with pytest.raises(Unavailable, match="it broke"):
-        await run_tool(["sh", "-c", "echo it broke; exit 3"], 5)
