@@ -291,6 +291,7 @@ def archiver(
         clock,
         keep_seconds=settings.history_keep,
         keep_versions=settings.history_versions,
+        new_id=new_id,
     )
     ledger = StoreLedger(engine, settings.tenant, clock)
     return Archiver(tools, ledger, node_id, collector)

@@ -17,7 +17,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from actors.errors import InvalidArgument, NotFound, StoreFull, Unavailable
 
@@ -25,6 +25,13 @@ _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DRAFT = ".draft-"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}/\.?[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
+
+
+class Listed(NamedTuple):
+    """An object: its age in seconds, and its size in bytes."""
+
+    age: float
+    size: int
 
 
 class Blobs(Protocol):
@@ -46,8 +53,8 @@ class Blobs(Protocol):
         """Remove an object. Idempotent."""
         ...
 
-    async def listing(self, group: str) -> dict[str, float]:
-        """Return the objects of a group, by the name within it, with their ages in seconds."""
+    async def listing(self, group: str) -> dict[str, Listed]:
+        """Return the objects of a group, by the name within it."""
         ...
 
     async def delete_group(self, group: str) -> None:
@@ -88,7 +95,7 @@ class DirectoryBlobs:
         with contextlib.suppress(FileNotFoundError):
             await asyncio.to_thread(self._path(name).unlink)
 
-    async def listing(self, group: str) -> dict[str, float]:
+    async def listing(self, group: str) -> dict[str, Listed]:
         """List a directory; drafts of writers that died are in it, too."""
         return await asyncio.to_thread(self._listing, self._path(f"{group}/x").parent)
 
@@ -138,13 +145,14 @@ class DirectoryBlobs:
             raise _translated(error) from error
 
     @staticmethod
-    def _listing(directory: Path) -> dict[str, float]:
-        found: dict[str, float] = {}
+    def _listing(directory: Path) -> dict[str, Listed]:
+        found: dict[str, Listed] = {}
         now = time.time()
         try:
             for entry in os.scandir(directory):
                 with contextlib.suppress(FileNotFoundError):
-                    found[entry.name] = now - entry.stat().st_mtime
+                    status = entry.stat()
+                    found[entry.name] = Listed(now - status.st_mtime, status.st_size)
         except FileNotFoundError:
             return {}
         except OSError as error:
@@ -197,20 +205,26 @@ class BucketBlobs:
         with contextlib.suppress(NotFound):
             await self._call(name, self._obstore.delete_async(self._store, _checked(name)))
 
-    async def listing(self, group: str) -> dict[str, float]:
+    async def listing(self, group: str) -> dict[str, Listed]:
         """List the objects of a group."""
         found = await self._call(group, self._list(group))
-        return {path.rpartition("/")[2]: time.time() - at.timestamp() for path, at in found}
+        now = time.time()
+        return {
+            meta["path"].rpartition("/")[2]: Listed(
+                now - meta["last_modified"].timestamp(), int(meta["size"])
+            )
+            for meta in found
+        }
 
     async def delete_group(self, group: str) -> None:
         """Remove all objects of a group."""
         for name in await self.listing(group):
             await self.delete(f"{group}/{name}")
 
-    async def _list(self, group: str) -> list[tuple[str, Any]]:
-        found: list[tuple[str, Any]] = []
+    async def _list(self, group: str) -> list[Any]:
+        found: list[Any] = []
         async for page in self._obstore.list(self._store, prefix=_checked(f"{group}/x")[:-2]):
-            found += [(meta["path"], meta["last_modified"]) for meta in page]
+            found += page
         return found
 
     @staticmethod

@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
-from actors.errors import Unavailable
+from actors.errors import NotFound, Unavailable
 from cluster.archive import packs
 from cluster.archive.blobs import Blobs
 from cluster.store.chunks import Inline, Location, Packed
@@ -15,6 +15,7 @@ from cluster.store.entries import ChunkRef, Entry
 
 WINDOW_BYTES = 8 << 20
 PACKS_AT_ONCE = 8
+TRIES = 3
 _THREAD_BYTES = 256 << 10
 
 Locate = Callable[[Sequence[bytes]], Awaitable[dict[bytes, Location]]]
@@ -34,10 +35,21 @@ class ChunkReader:
         The caller bounds how much that is.
         """
         stored: dict[bytes, bytes] = {}
-        by_pack: dict[str, list[tuple[bytes, Packed]]] = {}
         wanted = list(dict.fromkeys(names))
-        places = await self._locate(wanted)
-        for name in wanted:
+        for _ in range(TRIES):
+            stored |= await self._read(wanted)
+            # Found nowhere: its pack was compacted and removed since its place was asked for.
+            wanted = [name for name in wanted if name not in stored]
+            if not wanted:
+                return await _unpacked(stored)
+        raise Unavailable("chunk store", f"the pack of chunk {wanted[0].hex()} is not there")
+
+    async def _read(self, names: Sequence[bytes]) -> dict[bytes, bytes]:
+        """Return stored chunks; those are left out whose pack is gone."""
+        stored: dict[bytes, bytes] = {}
+        by_pack: dict[str, list[tuple[bytes, Packed]]] = {}
+        places = await self._locate(names)
+        for name in names:
             place = places.get(name)
             if isinstance(place, Inline):
                 stored[name] = place.data
@@ -51,11 +63,14 @@ class ChunkReader:
             members.sort(key=lambda each: each[1].offset)
             spans = [(place.offset, place.size) for _, place in members]
             async with gate:
-                parts = await self._blobs.get(f"{self._workspace_id}/{pack}", spans)
+                try:
+                    parts = await self._blobs.get(f"{self._workspace_id}/{pack}", spans)
+                except NotFound:
+                    return
             stored.update(zip((name for name, _ in members), parts, strict=True))
 
         await _together([read_pack(*each) for each in by_pack.items()])
-        return await _unpacked(stored)
+        return stored
 
     async def content(self, entry: Entry) -> AsyncIterator[bytes]:
         """Yield a file's bytes; a window of them is read while the one before it is used."""

@@ -1,21 +1,22 @@
 """Collects garbage: versions that are no longer kept, packs without a live chunk, packs of nobody.
 
-What a manifest needs cannot be hit: chunks are counted in the store's transactions (``manifests``), and a
+What a manifest needs cannot be hit: chunks are counted in the store's transactions (``chunks``), and a
 pack's name is never used twice. A pack that a writer stored and never committed is known by being in
 no manifest though it is old; writers commit what they stored within half an hour or store it anew
-(``follower.MAX_UPLOAD_AGE``), so a day is old enough.
+(``packs.MAX_UPLOAD_AGE``), so a day is old enough.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
 from actors.errors import CoditectError, NotFound
 from actors.ports import Clock
 from cluster.archive.blobs import Blobs
+from cluster.archive.compactor import WRITTEN_AT_ONCE, Compactor
 from cluster.store import backup_holds, chunks, manifests, retention, usage
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
@@ -46,6 +47,7 @@ class Collector:
         *,
         keep_seconds: float,
         keep_versions: int,
+        new_id: Callable[[str], str],
     ) -> None:
         self._engine = engine
         self._keys = keys
@@ -53,6 +55,7 @@ class Collector:
         self._clock = clock
         self._keep_seconds = keep_seconds
         self._keep_versions = keep_versions
+        self._compactor = Compactor(engine, keys, blobs, clock, new_id)
         self._pruned = self._removed = self._swept = self._corrected = self._failures = 0
 
     async def run(self) -> None:
@@ -78,7 +81,7 @@ class Collector:
             "packs_swept_total": self._swept,
             "counts_corrected_total": self._corrected,
             "collector_failures_total": self._failures,
-        }
+        } | self._compactor.stats()
 
     async def collect(self) -> None:
         """Remove what is no longer kept, and the packs that nothing lives in."""
@@ -107,14 +110,17 @@ class Collector:
                 return
 
     async def sweep(self) -> None:
-        """Remove packs that are in no manifest: their writer died before its commit."""
+        """Remove packs that are in no manifest: their writer died before its commit. Compact others."""
+        budget = WRITTEN_AT_ONCE
         async for workspace_id in self._workspaces():
-            ages = await self._blobs.listing(workspace_id)
+            listed = await self._blobs.listing(workspace_id)
             live = await transact(self._engine, chunks.live_packs, self._keys, workspace_id)
-            for pack, age in ages.items():
+            for pack, (age, _) in listed.items():
                 if age > ORPHAN_SECONDS and pack not in live:
                     await self._blobs.delete(f"{workspace_id}/{pack}")
                     self._swept += 1
+            sizes = {pack: size for pack, (_, size) in listed.items()}
+            budget -= await self._compactor.compact(workspace_id, sizes, live, budget)
 
     async def count(self, *, every: bool) -> None:
         """Compare what users are said to have with what there is, and correct it.

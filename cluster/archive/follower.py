@@ -28,7 +28,7 @@ from actors.ports import Clock
 from actors.quotas import Amount, Quotas, Resource, Room, fit
 from actors.records import Route, Unarchived
 from actors.statistics import Histogram
-from cluster.archive import plan
+from cluster.archive import packs, plan
 from cluster.archive.blobs import Blobs
 from cluster.archive.held import Held
 from cluster.archive.intake import READ_AT_ONCE, Intake, Taken
@@ -49,7 +49,6 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 WAIT_SECONDS = 25.0
-MAX_UPLOAD_AGE = 1800.0
 COMMIT_CHANGES = 2000
 TRIES = 8
 UNSTEADY_TRIES = 3
@@ -521,7 +520,7 @@ class Follower:
         # version is known, and a commit is refused five seconds after that: so no pack that is named
         # here can be old enough to be swept.
         clock = self._tools.clock
-        if stored_at is not None and clock.monotonic() - stored_at > MAX_UPLOAD_AGE:
+        if stored_at is not None and clock.monotonic() - stored_at > packs.MAX_UPLOAD_AGE:
             raise ChunkMissing(tuple(stored))
         return await manifests.commit(
             tr, keys, self.fence, self._head.version, changes, stored,

@@ -17,6 +17,9 @@ from cluster.store.chunks import Inline, Location, Packed
 
 PACK_BYTES = 16 << 20
 INLINE_BYTES = 32 << 10
+MAX_UPLOAD_AGE = 1800.0
+"""For how many seconds a pack may be in no manifest before its writer has to store its chunks anew."""
+
 _LEVEL = 1
 _RAW, _ZSTD = b"\x00", b"\x01"
 _MAX_CHUNK = 16 << 20
@@ -82,14 +85,16 @@ class Batch:
 
     def sealed(self) -> tuple[dict[bytes, Location], bytes]:
         """Return where each chunk will be, and the pack's bytes; empty when the store takes them."""
-        content = b"".join(self._parts)
-        if self.size <= INLINE_BYTES:
-            places: dict[bytes, Location] = {
-                name: Inline(content[offset : offset + size])
-                for name, (offset, size) in self._places.items()
-            }
-            return places, b""
+        if self.size > INLINE_BYTES:
+            places, content = self.packed()
+            return dict(places), content
+        return {
+            name: Inline(part) for name, part in zip(self._places, self._parts, strict=True)
+        }, b""
+
+    def packed(self) -> tuple[dict[bytes, Packed], bytes]:
+        """Return where each chunk will be in the pack, and its bytes, however few."""
         return {
             name: Packed(self.pack_name, offset, size)
             for name, (offset, size) in self._places.items()
-        }, content
+        }, b"".join(self._parts)

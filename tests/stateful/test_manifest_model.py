@@ -46,6 +46,7 @@ class Manifests(RuleBasedStateMachine):
         self.oldest = 0
         self.numbers = itertools.count(1)
         self.prepared: list[tuple[int, dict[bytes, bytes | None], dict]] = []
+        self.moving: list[dict[bytes, tuple[Packed, Packed]]] = []
 
     def run(self, work):
         return self.loop.run_until_complete(work)
@@ -129,6 +130,30 @@ class Manifests(RuleBasedStateMachine):
             self.oldest = oldest
         self.ask(retention.prune, WORKSPACE, limit)
 
+    @rule(data=st.data(), nodes=st.integers(1, 2))
+    def store_chunks_elsewhere(self, data, nodes) -> None:
+        """Write what lives in some packs into a new one: what compaction does before its commit."""
+        found = self.ask(chunks.packed, WORKSPACE, None, 1000)
+        live = sorted({at.pack for _, at in found if isinstance(at, Packed)})
+        if not live:
+            return
+        chosen = data.draw(st.sets(st.sampled_from(live), min_size=1))
+        for _ in range(nodes):
+            name, parts, moves = f"p{next(self.numbers)}", b"", {}
+            for chunk, old in found:
+                if isinstance(old, Packed) and old.pack in chosen:
+                    moves[chunk] = old, Packed(name, len(parts), old.size)
+                    parts += self.packs[old.pack][old.offset :][: old.size]
+            self.packs[name] = parts
+            self.moving.append(moves)
+
+    @precondition(lambda self: self.moving)
+    @rule(data=st.data(), dies=st.booleans())
+    def let_them_be_found_there(self, data, dies) -> None:
+        moves = self.moving.pop(data.draw(st.integers(0, len(self.moving) - 1)))
+        if not dies:
+            self.ask(chunks.relocate, WORKSPACE, moves)
+
     @rule()
     def remove_dead_packs(self) -> None:
         dead = self.ask(chunks.dead_packs, WORKSPACE)
@@ -144,7 +169,7 @@ class Manifests(RuleBasedStateMachine):
             for *_, stored in self.prepared
             for at in stored.values()
             if isinstance(at, Packed)
-        }
+        } | {new.pack for moves in self.moving for _, new in moves.values()}
         live = self.ask(chunks.live_packs, WORKSPACE).keys()
         dead = set(self.ask(chunks.dead_packs, WORKSPACE))
         for name in self.packs.keys() - live - held - dead:
@@ -190,6 +215,15 @@ class Manifests(RuleBasedStateMachine):
         assert found == expected
         assert {self.keys.chunks.unpack(key)[1] for key, _ in stored} == set(expected)
 
+    @invariant()
+    def every_pack_has_as_many_live_bytes_as_are_counted(self) -> None:
+        expected: dict[str, int] = {}
+        for _, at in self.ask(chunks.packed, WORKSPACE, None, 1000):
+            if isinstance(at, Packed):
+                expected[at.pack] = expected.get(at.pack, 0) + at.size
+        assert self.ask(chunks.live_packs, WORKSPACE) == expected
+        assert not expected.keys() & set(self.ask(chunks.dead_packs, WORKSPACE))
+
     def read(self, entry: Entry) -> bytes:
         names = [chunk.name for chunk in entry.chunks]
         places = self.ask(chunks.locations, WORKSPACE, names)
@@ -220,4 +254,4 @@ def entry_of(content: bytes | None) -> Entry:
 
 
 TestManifests = Manifests.TestCase
-TestManifests.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestManifests.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)

@@ -281,8 +281,9 @@ async def test_versions_that_are_no_longer_kept_are_collected_with_their_packs(k
     assert len(await packs.listing("w")) == 4
     tools = kept.tools
     collector = Collector(
-        tools.engine, tools.keys, packs, tools.clock, keep_seconds=0, keep_versions=1
-    )
+        tools.engine, tools.keys, packs, tools.clock,
+        keep_seconds=0, keep_versions=1, new_id=tools.new_id,
+    )  # fmt: skip
     await collector.collect()
     assert len(await packs.listing("w")) == 1
     assert await kept.content((await kept.state())["f"]) == contents[-1]

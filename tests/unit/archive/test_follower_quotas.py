@@ -140,8 +140,9 @@ async def test_a_collector_counts_what_an_earlier_release_left_uncounted(kept):
     await kept.ask(forget)
     tools = kept.tools
     collector = Collector(
-        tools.engine, tools.keys, tools.blobs, tools.clock, keep_seconds=1e9, keep_versions=1
-    )
+        tools.engine, tools.keys, tools.blobs, tools.clock,
+        keep_seconds=1e9, keep_versions=1, new_id=tools.new_id,
+    )  # fmt: skip
     await collector.count(every=False)
     head = await kept.head()
     assert (head.size, head.files, head.counts) == (950, 2, 1)

@@ -104,8 +104,9 @@ class House:
 
     def collector(self) -> Collector:
         return Collector(
-            self.engine, self.keys, self.chunks, self.clock, keep_seconds=0.0, keep_versions=1
-        )
+            self.engine, self.keys, self.chunks, self.clock,
+            keep_seconds=0.0, keep_versions=1, new_id=lambda kind: f"{kind}-{next(self.numbers):06d}",
+        )  # fmt: skip
 
     async def restored(self, backup, place: Path) -> Layout:
         layout = Layout(place)
