@@ -206,8 +206,8 @@ class ContainersExceeded(QuotaExceeded):
     def __str__(self) -> str:
         names = ", ".join(self.sessions[:5]) + (" …" if len(self.sessions) > 5 else "")
         return (
-            f"{self.used} of {self.limit} containers are in use, by the sessions {names}:"
-            " hibernate or end one"
+            f"{self.used} of {self.limit} containers are in use (by {names}): hibernate or end"
+            " one of these sessions"
         )
 
 

@@ -108,3 +108,17 @@ async def test_the_operators_page_shows_sessions_pool_and_health(page, server, p
     await page.goto(f"{server.url}/admin")
     await expect(page.get_by_text(person.email).first).to_be_visible()
     await expect(page.get_by_text("store").first).to_be_visible()
+
+
+async def test_files_that_are_not_archived_are_said_until_they_are(page, person, server, admin):
+    user_id = (await person.client.me()).user_id
+    await admin.set_quotas(user_id, file_bytes=100_000)
+    await sign_in(page, server.url, person.email)
+    usage = page.get_by_test_id("usage")
+    await expect(usage).to_contain_text("of 97.7 KiB")
+    await type_line(page, "head -c 200000 /dev/zero > large")
+    await expect(page.get_by_test_id("unarchived")).to_have_text("1 file not archived: quota")
+    await expect(page.get_by_text("1 file is not archived (195 KiB)").first).to_be_visible()
+    await admin.set_quotas(user_id, file_bytes=None)
+    await expect(page.get_by_test_id("unarchived")).to_be_hidden()
+    await expect(usage).to_contain_text("of 20.0 GiB")

@@ -215,3 +215,26 @@ def test_a_shell_goes_on_after_detaching_and_hands_on_its_exit_code(open_shell) 
     second.type(b"exit 3\n")
     second.wait_for(b"exit")
     assert second.process.wait(60) == 3
+
+
+def test_users_and_their_quotas_are_listed_and_changed(signed_in, person):
+    as_admin = {
+        "CODITECT_ADMIN_EMAIL": ADMIN_EMAIL,
+        "CODITECT_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "XDG_CONFIG_HOME": "/nonexistent",
+    }
+    quota = ["user", "quota", person.email]
+    done = signed_in(*quota, "--file-bytes", "2M", "--containers", "3", **as_admin)
+    assert done.returncode == 0, done.stderr
+    assert b"of 2.0 MiB" in done.stdout
+    assert b"of 3" in done.stdout
+    listed = signed_in("user", "list", **as_admin).stdout.decode()
+    (line,) = [each for each in listed.splitlines() if person.email in each]
+    assert "2.0 MiB*" in line
+    assert "/ 3*" in line
+    shown = signed_in("ps").stdout.decode()
+    assert "of 2.0 MiB" in shown
+    done = signed_in(*quota, "--file-bytes", "default", **as_admin)
+    assert b"of 20.0 GiB" in done.stdout
+    assert b"no amount" in signed_in(*quota, "--files", "many", **as_admin).stderr
+    assert signed_in("user", "quota", "nobody@example.com", **as_admin).returncode == 1

@@ -2,6 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { ApiError, callJson, explain } from "../lib/api";
+import type { Resource, Usage } from "../lib/usage";
 
 export interface Health {
   status: "ok" | "degraded" | "down";
@@ -35,6 +36,9 @@ export interface User {
   role: "user" | "admin";
   disabled: boolean;
   created_at: number | string;
+  /** Limits of its own; 0: none. */
+  quotas?: Partial<Record<Resource, number>>;
+  usage?: Usage | null;
 }
 
 export interface AuditEntry {

@@ -1,12 +1,14 @@
 import { useRef, useState } from "preact/hooks";
 import { call, explain } from "../lib/api";
 import { formatAgo, seconds } from "../lib/format";
+import { describe, parseLimit, type Resource, RESOURCES, table } from "../lib/usage";
 import { confirm, Dialog } from "../ui/dialog";
 import { say, sayFailure } from "../ui/toasts";
 import { audit, emailOf, lookAtUsers, me, type User, users } from "./data";
 
 export function UsersSection() {
   const [adding, setAdding] = useState(false);
+  const [limiting, setLimiting] = useState<User | null>(null);
   const all = users.value;
   return (
     <section class="card" aria-labelledby="users">
@@ -28,6 +30,8 @@ export function UsersSection() {
                 <th>Email</th>
                 <th>Role</th>
                 <th>Since</th>
+                <th>Files</th>
+                <th>Containers</th>
                 <th>
                   <span class="visually-hidden">Actions</span>
                 </th>
@@ -35,18 +39,19 @@ export function UsersSection() {
             </thead>
             <tbody>
               {all.map((user) => (
-                <UserRow key={user.user_id} user={user} />
+                <UserRow key={user.user_id} user={user} onLimit={() => setLimiting(user)} />
               ))}
             </tbody>
           </table>
         </div>
       )}
       {adding && <AddUser onClose={() => setAdding(false)} />}
+      {limiting && <EditQuotas user={limiting} onClose={() => setLimiting(null)} />}
     </section>
   );
 }
 
-function UserRow({ user }: { user: User }) {
+function UserRow({ user, onLimit }: { user: User; onLimit: () => void }) {
   const own = user.user_id === me.value?.user_id;
   const since = seconds(user.created_at);
   return (
@@ -67,7 +72,12 @@ function UserRow({ user }: { user: User }) {
         </select>
       </td>
       <td>{since === null ? "–" : formatAgo(Date.now() / 1000, since)}</td>
+      <UsedCell user={user} resource="file_bytes" />
+      <UsedCell user={user} resource="containers" />
       <td class="actions">
+        <button type="button" class="button small" onClick={onLimit}>
+          Quotas…
+        </button>{" "}
         <button
           type="button"
           class={`button small ${user.disabled ? "" : "danger"}`}
@@ -78,6 +88,82 @@ function UserRow({ user }: { user: User }) {
         </button>
       </td>
     </tr>
+  );
+}
+
+function UsedCell({ user, resource }: { user: User; resource: Resource }) {
+  const used = user.usage?.[resource];
+  if (!used) return <td>–</td>;
+  const full = used.limit !== null && used.used >= used.limit;
+  return (
+    <td title={user.usage ? table(user.usage) : undefined}>
+      <span class={full ? "badge bad" : ""}>{describe(resource, used)}</span>
+    </td>
+  );
+}
+
+function EditQuotas({ user, onClose }: { user: User; onClose: () => void }) {
+  const form = useRef<HTMLFormElement>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const save = async () => {
+    const quotas: Record<string, number | null> = {};
+    for (const [name, text] of new FormData(form.current!)) {
+      const limit = parseLimit(String(text));
+      if (limit === undefined) {
+        setProblem(`"${String(text)}" is no amount: 500, 128M, 20G, 0 for no limit`);
+        return;
+      }
+      quotas[name] = limit;
+    }
+    try {
+      await call("PATCH", `/api/admin/users/${encodeURIComponent(user.user_id)}`, {
+        json: { quotas },
+      });
+      onClose();
+      await lookAtUsers();
+    } catch (error) {
+      setProblem(explain(error));
+    }
+  };
+  return (
+    <Dialog title={`Quotas of ${user.email}`} onClose={onClose}>
+      <form
+        ref={form}
+        class="add-user"
+        onSubmit={(event) => {
+          event.preventDefault();
+          void save();
+        }}
+      >
+        <p>Empty: as the server's settings say. 0: no limit.</p>
+        {RESOURCES.map(({ name, label }) => (
+          <label key={name} class="field">
+            <span>{label}</span>
+            <input
+              class="input"
+              name={name}
+              inputMode="numeric"
+              autocomplete="off"
+              defaultValue={String(user.quotas?.[name] ?? "")}
+              placeholder={user.usage ? describe(name, user.usage[name]) : ""}
+            />
+          </label>
+        ))}
+        {problem && (
+          <p class="notice bad" role="alert">
+            {problem}
+          </p>
+        )}
+        <footer>
+          <button type="button" class="button" onClick={onClose}>
+            Cancel
+          </button>
+          <button type="submit" class="button primary">
+            Save
+          </button>
+        </footer>
+      </form>
+    </Dialog>
   );
 }
 

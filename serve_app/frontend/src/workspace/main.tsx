@@ -7,7 +7,7 @@ import { restoreFiles } from "./editors";
 import { followEvents } from "./events-link";
 import { layout } from "./layout";
 import { readMemory } from "./memory";
-import { awake, loadSession, loadUser, missing, phase, session } from "./session";
+import { awake, followUsage, loadSession, loadUser, missing, phase, session } from "./session";
 import { installShortcuts } from "./shortcuts";
 import { signedOut } from "./signed-out";
 import { activeTab, openTerminals, outputCount, terminalText } from "./terminals";
@@ -43,6 +43,7 @@ async function begin(): Promise<void> {
     return;
   }
   followEvents();
+  followUsage();
   effect(() => {
     // Whoever pressed a button of a notice that is gone now goes on in the terminal.
     if (phase.value === "ready" && document.activeElement === document.body) {

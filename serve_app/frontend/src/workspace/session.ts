@@ -2,6 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { ApiError, call, callJson } from "../lib/api";
+import { explainUnarchived, type Unarchived, type Usage } from "../lib/usage";
 import { say, sayFailure } from "../ui/toasts";
 
 export type Phase =
@@ -32,12 +33,16 @@ export interface Session {
   save_version?: number;
   failure?: string | null;
   idle?: Idle | null;
+  /** Null: everything is archived. */
+  unarchived?: Unarchived | null;
+  usage?: Usage | null;
 }
 
 export interface User {
   user_id: string;
   email: string;
   role: string;
+  usage?: Usage | null;
 }
 
 export interface Saved {
@@ -78,6 +83,23 @@ export async function loadUser(): Promise<void> {
   user.value = await callJson<User>("GET", "/api/v1/auth/me");
 }
 
+const USAGE_MILLISECONDS = 60_000;
+const USAGE_SOON_MILLISECONDS = 1500;
+let usageTimer: ReturnType<typeof setTimeout> | undefined;
+
+/** Keep what is used up to date: now and then, and soon after something was saved. */
+export function followUsage(): void {
+  lookAtUsage(USAGE_MILLISECONDS);
+}
+
+function lookAtUsage(delay: number): void {
+  clearTimeout(usageTimer);
+  usageTimer = setTimeout(() => {
+    if (document.visibilityState === "visible") loadUser().catch(() => undefined);
+    lookAtUsage(USAGE_MILLISECONDS);
+  }, delay);
+}
+
 /** Take an event of the session's stream; unknown types are for newer pages. */
 export function applyEvent(frame: unknown): void {
   if (typeof frame !== "object" || frame === null) return;
@@ -85,6 +107,9 @@ export function applyEvent(frame: unknown): void {
   const before = session.value;
   if (type === "saved") {
     noteSave(typeof data["path"] === "string" ? data["path"] : null, Number(data["version"] ?? 0));
+    lookAtUsage(USAGE_SOON_MILLISECONDS);
+  } else if (type === "unarchived" && before) {
+    noteUnarchived(before, typeof data["paths"] === "number" ? (data as unknown as Unarchived) : null);
   } else if (type === "ended" && before) {
     session.value = { ...before, status: "ended", container_status: "stopped", container_id: null };
   } else if (type === "idle" && before) {
@@ -101,6 +126,14 @@ export function applyEvent(frame: unknown): void {
       failure: (data["failure"] as string | null | undefined) ?? null,
     };
   }
+}
+
+/** Say once when files begin not to be archived, and when all are again. */
+function noteUnarchived(before: Session, unarchived: Unarchived | null): void {
+  session.value = { ...before, unarchived };
+  if (unarchived && !before.unarchived) say(explainUnarchived(unarchived), "bad");
+  if (!unarchived && before.unarchived) say("Everything is archived again.");
+  lookAtUsage(USAGE_SOON_MILLISECONDS);
 }
 
 function idleOf(data: Record<string, unknown>): Idle {
@@ -166,13 +199,19 @@ export async function signOut(): Promise<void> {
   }
 }
 
+/** What an answer says; what it leaves out (null there) is as it was. */
+function told(answer: Session): Session {
+  const { unarchived, usage, ...rest } = answer;
+  return rest;
+}
+
 async function ask(what: "hibernate" | "resume", failure: string): Promise<void> {
   try {
     const answer = await callJson<Session | undefined>("POST", `${sessionPath}/${what}`, {
       json: {},
       timeoutSeconds: 60,
     });
-    if (answer?.session_id) session.value = answer;
+    if (answer?.session_id) session.value = { ...session.value, ...told(answer) };
     if (what === "hibernate") say("The session goes to sleep. Files stay as they are.");
   } catch (error) {
     sayFailure(failure, error);

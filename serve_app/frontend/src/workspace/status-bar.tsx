@@ -2,7 +2,8 @@ import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { formatClock, formatMilliseconds, shortId } from "../lib/format";
 import { eventsConnected } from "./events-link";
-import { keepAwake, lastSave, phase, resume, session } from "./session";
+import { describe, explainUnarchived, isNearlyFull, table } from "../lib/usage";
+import { keepAwake, lastSave, phase, resume, session, user } from "./session";
 import { activeTab } from "./terminals";
 
 interface Say {
@@ -87,7 +88,9 @@ export function StatusBar() {
       <span class="status-item wide-only" title={container ? `Container ${container}` : undefined}>
         {container ? shortId(container) : "no container"}
       </span>
+      <NotArchived />
       <span class="status-gap" />
+      <UsageItem />
       {save && (
         <span class="status-item" title={save.path ?? undefined}>
           saved v{save.version}
@@ -104,6 +107,37 @@ export function StatusBar() {
         </span>
       )}
     </footer>
+  );
+}
+
+/** Files that a quota keeps from being archived: said as long as there are any. */
+function NotArchived() {
+  const unarchived = session.value?.unarchived;
+  if (!unarchived) return null;
+  const { paths } = unarchived;
+  return (
+    <span
+      class="status-item"
+      role="status"
+      data-testid="unarchived"
+      title={explainUnarchived(unarchived)}
+    >
+      <span class="dot bad" />
+      {paths === 1 ? "1 file not archived: quota" : `${paths} files not archived: quota`}
+    </span>
+  );
+}
+
+/** What the user's files take, quietly; all the rest of what is used in its title. */
+function UsageItem() {
+  const usage = user.value?.usage;
+  if (!usage) return null;
+  const nearly = isNearlyFull(usage);
+  return (
+    <span class={`status-item ${nearly ? "" : "wide-only"}`} data-testid="usage" title={table(usage)}>
+      {nearly && <span class="dot warn" />}
+      {describe("file_bytes", usage.file_bytes)}
+    </span>
   );
 }
 

@@ -1,0 +1,40 @@
+import { expect, test } from "vitest";
+import { describe, explainUnarchived, isNearlyFull, parseLimit, table, type Usage } from "./usage";
+
+const usage = (changes: Partial<Usage> = {}): Usage => ({
+  file_bytes: { used: 1536, limit: 10 * 1024 },
+  files: { used: 3, limit: null },
+  journal_bytes: { used: 2048, limit: 2048 },
+  containers: { used: 1, limit: 8 },
+  sessions: { used: 2, limit: 8 },
+  ...changes,
+});
+
+test("what is used is told with its limit", () => {
+  expect(describe("file_bytes", { used: 1536, limit: 10 * 1024 })).toBe("1.5 KiB of 10.0 KiB");
+  expect(describe("files", { used: 3, limit: null })).toBe("3, no limit");
+  expect(table(usage()).split("\n")).toHaveLength(5);
+});
+
+test("files that are nearly too much are said, output and what has no limit never", () => {
+  expect(isNearlyFull(usage())).toBe(false);
+  expect(isNearlyFull(usage({ file_bytes: { used: 9300, limit: 10 * 1024 } }))).toBe(true);
+  expect(isNearlyFull(usage({ files: { used: 9, limit: 10 } }))).toBe(true);
+});
+
+test("what is not archived says why and what helps", () => {
+  const one = explainUnarchived({ resource: "file_bytes", paths: 1, size: 2048 });
+  expect(one).toContain("1 file is not archived (2.0 KiB): your quota of bytes");
+  expect(explainUnarchived({ resource: "files", paths: 5, size: 0 })).toContain("5 files are");
+});
+
+test("limits are typed as people write them", () => {
+  expect(["", " 500 ", "20G", "128 MiB", "0"].map(parseLimit)).toEqual([
+    null,
+    500,
+    20 * 1024 ** 3,
+    128 * 1024 ** 2,
+    0,
+  ]);
+  expect(["many", "-1", "1.5G"].map(parseLimit)).toEqual([undefined, undefined, undefined]);
+});

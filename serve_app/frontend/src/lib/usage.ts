@@ -1,0 +1,69 @@
+/** What a user has and may have, in words. Pure. */
+
+import { formatBytes } from "./format";
+
+export interface Used {
+  used: number;
+  limit: number | null;
+}
+
+export type Resource = "file_bytes" | "files" | "journal_bytes" | "containers" | "sessions";
+export type Usage = Record<Resource, Used>;
+
+/** What of a workspace a quota keeps from being archived. */
+export interface Unarchived {
+  resource: string;
+  paths: number;
+  size: number;
+}
+
+export const RESOURCES: readonly { name: Resource; label: string }[] = [
+  { name: "file_bytes", label: "Bytes of files" },
+  { name: "files", label: "Files and directories" },
+  { name: "journal_bytes", label: "Terminal output" },
+  { name: "containers", label: "Containers" },
+  { name: "sessions", label: "Sessions" },
+];
+
+const NEARLY = 0.9;
+
+/** Whether so much is used that it should be said. Output never is: the oldest goes by itself. */
+export function isNearlyFull(usage: Usage): boolean {
+  return (["file_bytes", "files"] as const).some((name) => {
+    const { used, limit } = usage[name];
+    return limit !== null && used >= NEARLY * limit;
+  });
+}
+
+export function amount(resource: Resource, value: number): string {
+  return resource.endsWith("_bytes") ? formatBytes(value) : String(value);
+}
+
+export function describe(resource: Resource, { used, limit }: Used): string {
+  if (limit === null) return `${amount(resource, used)}, no limit`;
+  return `${amount(resource, used)} of ${amount(resource, limit)}`;
+}
+
+/** All of it, a line each. */
+export function table(usage: Usage): string {
+  return RESOURCES.map(({ name, label }) => `${label}: ${describe(name, usage[name])}`).join("\n");
+}
+
+/** What is not archived, and what can be done about it. */
+export function explainUnarchived({ resource, paths, size }: Unarchived): string {
+  const what = paths === 1 ? "1 file is" : `${paths} files are`;
+  const lacks = resource === "files" ? "number of files" : "bytes of files";
+  return (
+    `${what} not archived (${formatBytes(size)}): your quota of ${lacks} is used up. What is not` +
+    " archived is in this container only, until files are deleted or the quota is raised."
+  );
+}
+
+/** What to send for a limit that was typed: null for none, undefined for what is no amount. */
+export function parseLimit(text: string): number | null | undefined {
+  if (text.trim() === "") return null;
+  const found = /^(\d+)\s*([kmgt]?)(i?b)?$/i.exec(text.trim());
+  if (!found) return undefined;
+  const power = ["", "k", "m", "g", "t"].indexOf(found[2]!.toLowerCase());
+  return Number(found[1]) * 1024 ** power;
+}
