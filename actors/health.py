@@ -116,13 +116,12 @@ def is_due(vitals: Vitals, now: float) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class MarkLost:
-    """Make the record LOST, if its status still is ``expected``. ``warm``: the pool should look."""
+    """Make a warm container's record LOST, if its status still is ``expected``; the pool should look."""
 
     container_id: str
     expected: ContainerStatus
     health: Health
     reason: str
-    warm: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +135,16 @@ class TellOwner:
 
 
 @dataclass(frozen=True, slots=True)
+class Revive:
+    """Have a passive session opened, whose new owner finds its container lost and replaces it."""
+
+    container_id: str
+    user_id: str
+    session_name: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
 class MarkHealth:
     """Write the verdict beside an unchanged status, for operators."""
 
@@ -144,7 +153,7 @@ class MarkHealth:
     health: Health
 
 
-HealthAction = MarkLost | TellOwner | MarkHealth
+HealthAction = MarkLost | TellOwner | Revive | MarkHealth
 
 
 def decide(
@@ -176,13 +185,13 @@ def _decide_lost(
 ) -> HealthAction | None:
     container_id, reason = record.container_id, vitals.describe()
     if record.session_id is None:
-        return MarkLost(container_id, record.status, vitals.health, reason, warm=True)
+        return MarkLost(container_id, record.status, vitals.health, reason)
     if session is None or session.container_id != container_id:
         return None
-    if session.owner_actor_id is None:
-        return MarkLost(container_id, record.status, vitals.health, reason, warm=False)
     if vitals.told_at is not None and now - vitals.told_at < rules.tell_interval:
         return None
+    if session.owner_actor_id is None:
+        return Revive(container_id, session.user_id, session.name, session.epoch)
     return TellOwner(container_id, session.session_id, session.owner_actor_id, reason)
 
 

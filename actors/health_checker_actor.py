@@ -44,8 +44,8 @@ class RayOwners:
             timeout_seconds=CALL_SECONDS,
         )
 
-    async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str) -> None:
-        """Have the pool open a session whose owner is gone."""
+    async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str | None) -> None:
+        """Have the pool open a session whose owner is gone, or that has none."""
         await self._directory.call(
             self._pool_name,
             "open_session",

@@ -18,6 +18,7 @@ from actors.health import (
     HealthRules,
     MarkHealth,
     MarkLost,
+    Revive,
     TellOwner,
     Vitals,
     decide,
@@ -43,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 MAX_WATCHES = 8192
 PROBES_AT_ONCE = 32
+REVIVALS_AT_ONCE = 4
+"""Those who sign in meanwhile want warm actors, too."""
+
 CALL_SECONDS = 5.0
 DUTY = 0.05
 
@@ -56,8 +60,8 @@ class Owners(Protocol):
         """Tell a session's owner. Raises ActorGone, NotBound, Unavailable, DeadlineExceeded."""
         ...
 
-    async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str) -> None:
-        """Have the pool open a session whose owner is gone. Raises Busy, Unavailable and others."""
+    async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str | None) -> None:
+        """Have the pool open a session whose owner is gone, or none. Raises Busy, Unavailable, others."""
         ...
 
     async def resync(self) -> None:
@@ -79,6 +83,8 @@ class HealthRunner:
         self._watches: dict[str, asyncio.Task[Any]] = {}
         self._tasks = Tasks(limit=2 * MAX_WATCHES)
         self._gate = asyncio.Semaphore(PROBES_AT_ONCE)
+        self._reviving: set[str] = set()
+        self._revivals = asyncio.Semaphore(REVIVALS_AT_ONCE)
         self._refresh_seconds = 0.0
         self._probe_seconds = Histogram()
         self._probes = self._probe_failures = self._exits = self._told = self._lost = 0
@@ -223,7 +229,7 @@ class HealthRunner:
     async def _carry_out(self, action: HealthAction) -> None:
         ledger = self._services.ledger
         match action:
-            case MarkLost(container_id, expected, health, reason, warm):
+            case MarkLost(container_id, expected, health, reason):
                 self._lost += 1
                 changed = await ledger.set_container_status(
                     container_id,
@@ -232,7 +238,7 @@ class HealthRunner:
                     health=health,
                     reason=reason,
                 )
-                if changed and warm:
+                if changed:
                     await self._owners.resync()
             case MarkHealth(container_id, expected, health):
                 await ledger.set_container_status(
@@ -243,6 +249,8 @@ class HealthRunner:
                     self._records[container_id] = record.model_copy(update={"health": health})
             case TellOwner():
                 await self._tell(action)
+            case Revive():
+                self._revive(action)
 
     async def _tell(self, action: TellOwner) -> None:
         container_id = action.container_id
@@ -262,3 +270,25 @@ class HealthRunner:
             await self._owners.reopen(session.user_id, session.name, key, action.actor_id)
         except (Unavailable, DeadlineExceeded) as error:
             logger.info("owner %s will be told again: %s", action.actor_id, error)
+
+    def _revive(self, action: Revive) -> None:
+        """Open the session in a task of its own: after a reboot there are many, and probes go on."""
+        container_id = action.container_id
+        if container_id in self._reviving or self._tasks.full:
+            return
+        self._reviving.add(container_id)
+        self._tasks.spawn(f"revive {container_id}", self._open_again(action))
+
+    async def _open_again(self, action: Revive) -> None:
+        container_id = action.container_id
+        key = f"health/{container_id}/{action.epoch}/revive"
+        try:
+            async with self._revivals:
+                await self._owners.reopen(action.user_id, action.session_name, key, None)
+        except CoditectError as error:
+            logger.info("container %s is not replaced yet: %s", container_id, error)
+        finally:
+            self._reviving.discard(container_id)
+            vitals = self._vitals.get(container_id)
+            if vitals is not None:
+                self._vitals[container_id] = told(vitals, self._services.clock.monotonic())

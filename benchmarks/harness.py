@@ -6,6 +6,7 @@ import datetime as dt
 import json
 import os
 import platform
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -53,8 +54,9 @@ class Report:
         at_most: bool = True,
         note: str = "",
     ) -> None:
-        """Add one figure."""
+        """Add one figure, and say it at once: what follows may take minutes."""
         self.rows.append(Row(what, value, unit, target, at_most, note))
+        print(f"{self.name}: {what}: {value:,.3g} {unit}", file=sys.stderr, flush=True)
 
     def add_quantiles(
         self,
@@ -79,11 +81,14 @@ class Report:
             target = "" if row.target is None else f"{sign} {row.target:g} {row.unit}"
             table.add_row(row.what, f"{row.value:,.3g} {row.unit}", target, row.verdict, row.note)
         Console(width=140).print(table)
+        load = [round(each, 1) for each in os.getloadavg()]
+        print(f"load of the machine over 1, 5 and 15 minutes: {load}")
         RESULTS.mkdir(exist_ok=True)
         document = {
             "benchmark": self.name,
             "date": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             "machine": machine(),
+            "load": load,
             "rows": [asdict(row) | {"verdict": row.verdict} for row in self.rows],
         }
         (RESULTS / f"{self.name}.json").write_text(json.dumps(document, indent=1) + "\n")

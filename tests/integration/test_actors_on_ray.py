@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import statistics
 import tempfile
 import time
 from pathlib import Path
@@ -145,16 +144,12 @@ class Server:
 
 
 async def test_opening_takes_warm_slots_and_the_pools_refill(server):
-    took = []
     for number in range(4):
         await server.filled()
-        began = time.perf_counter()
         opened = await server.open(f"u{number}")
-        took.append(time.perf_counter() - began)
         assert (opened.created, opened.warm_actor, opened.warm_container) == (True, True, True)
         record = await server.call(names.session_actor(opened.actor_id), "view", opened.session_id)
         assert record.owner_actor_id == opened.actor_id
-    assert statistics.median(took) < 1.0, took
 
 
 async def test_more_users_at_once_than_slots_all_get_a_session_of_their_own(server):

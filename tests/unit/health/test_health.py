@@ -8,6 +8,7 @@ from actors.health import (
     HealthRules,
     MarkHealth,
     MarkLost,
+    Revive,
     TellOwner,
     Vitals,
     decide,
@@ -71,7 +72,7 @@ DEAD = exited(Vitals("c1", health=Health.HEALTHY), "killed")
 
 def test_a_lost_warm_container_is_marked_so_that_the_pool_replaces_it():
     action = decide(DEAD, container_record("c1"), None, RULES, 0.0)
-    assert action == MarkLost("c1", ContainerStatus.WARM, Health.DEAD, "exited: killed", warm=True)
+    assert action == MarkLost("c1", ContainerStatus.WARM, Health.DEAD, "exited: killed")
 
 
 def test_the_owner_of_a_lost_container_is_told_and_told_again_later():
@@ -84,11 +85,14 @@ def test_the_owner_of_a_lost_container_is_told_and_told_again_later():
     assert decide(informed, record, session, RULES, 15.0) == action
 
 
-def test_the_lost_container_of_a_passive_session_is_only_marked():
+def test_a_passive_session_whose_container_is_lost_is_opened_and_again_later():
     record = container_record("c1", READY, session_id="s1", user_id="u1")
-    session = session_record("s1", container_id="c1")
-    action = decide(DEAD, record, session, RULES, 0.0)
-    assert action == MarkLost("c1", READY, Health.DEAD, "exited: killed", warm=False)
+    session = session_record("s1", container_id="c1", epoch=4)
+    action = decide(DEAD, record, session, RULES, 10.0)
+    assert action == Revive("c1", "u1", "main", 4)
+    informed = told(DEAD, 10.0)
+    assert decide(informed, record, session, RULES, 14.9) is None
+    assert decide(informed, record, session, RULES, 15.0) == action
 
 
 def test_a_container_that_its_session_has_left_is_nobodys_concern():

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from actors.errors import ActorGone, Unavailable
-from actors.health_runner import HealthRunner
+from actors.health_runner import REVIVALS_AT_ONCE, HealthRunner
 from actors.records import ContainerSpec, ContainerStatus, Health
 from tests.fakes.pool_fakes import (
     ManualClock,
@@ -120,14 +120,45 @@ async def test_the_session_of_an_owner_that_is_gone_is_opened_through_the_pool(w
     assert ward.owners.reopened == [("u1", "main", "a1")]
 
 
-async def test_the_container_of_a_passive_session_is_marked_and_nobody_is_woken(ward):
+async def test_a_passive_session_is_opened_to_replace_its_container(ward):
     await ward.add_session(None)
     await ward.runner.refresh()
     await settle()
     ward.runtime.crash("c1")
     await settle()
-    assert ward.ledger.records["c1"].status is ContainerStatus.LOST
-    assert (ward.owners.told, ward.owners.reopened, ward.owners.resyncs) == ([], [], 0)
+    assert ward.owners.reopened == [("u1", "main", None)]
+    for _ in range(3):
+        await ward.round()
+    assert ward.owners.reopened == [("u1", "main", None)] * 2
+    assert (ward.owners.told, ward.owners.resyncs) == ([], 0)
+
+
+async def test_after_a_reboot_passive_sessions_are_opened_a_few_at_a_time_and_probes_go_on(ward):
+    gate, opening = asyncio.Event(), []
+
+    async def reopen(user_id, name, key, dead_actor_id):
+        opening.append(key)
+        await gate.wait()
+
+    ward.owners.reopen = reopen
+    for number in range(6):
+        container_id, session_id = f"c{number}", f"s{number}"
+        await ward.add(container_id, READY, session_id=session_id, user_id="u1")
+        ward.ledger.sessions_by_id[session_id] = session_record(
+            session_id, container_id=container_id
+        )
+    await ward.add("warm")
+    await ward.runner.refresh()
+    await settle()
+    for number in range(6):
+        ward.runtime.crash(f"c{number}")
+    for _ in range(3):
+        await ward.round()
+    assert len(opening) == REVIVALS_AT_ONCE
+    assert ward.runner.stats()["probes_total"] > 0
+    gate.set()
+    await settle()
+    assert len(opening) == len(set(opening)) == 6
 
 
 async def test_a_container_that_stops_answering_is_lost_after_the_threshold(ward):
