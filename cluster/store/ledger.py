@@ -293,7 +293,10 @@ async def _claim(
     quotas: Quotas | None,
 ) -> Claim:
     # One round trip for what is read below one by one: this is the path of every login.
-    wanted = [keys.session_names.key(blank.user_id, blank.name)]
+    wanted = [
+        keys.session_names.key(blank.user_id, blank.name),
+        keys.quotas.key(blank.user_id),
+    ]
     if container_id is not None:
         wanted.append(keys.containers.key(container_id))
     await tr.get_many(wanted, snapshot=True)

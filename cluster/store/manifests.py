@@ -258,6 +258,9 @@ async def place_for(
     session = await sessions.get(tr, keys, session_id)
     if session is None:
         raise NotFound("session", session_id)
+    # One round trip for what is read below one by one: this is on the way of every save.
+    wanted = [keys.manifests.key(session.workspace_id), *usage.room_keys(keys, session.user_id)]
+    await tr.get_many(wanted, snapshot=True)
     newest = await head(tr, keys, session.workspace_id)
     state = await lookup(tr, keys, session.workspace_id, path, newest.version)
     room = await usage.room(tr, keys, session.user_id, quotas)

@@ -11,6 +11,7 @@ and the sum that it stands for differ by its error alone, and taking off an erro
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
@@ -92,19 +93,18 @@ def add_files(tr: Transaction, keys: Keyspace, user_id: str, amount: Amount) -> 
 
 async def room(tr: Transaction, keys: Keyspace, user_id: str, defaults: Quotas) -> Room:
     """Return what a user has and may have of files. Does not conflict."""
-    data, *counters = await tr.get_many(
-        [
-            keys.quotas.key(user_id),
-            keys.usage.key(Resource.FILE_BYTES.value, user_id),
-            keys.usage.key(Resource.FILES.value, user_id),
-        ],
-        snapshot=True,
-    )
+    data, *counters = await tr.get_many(room_keys(keys, user_id), snapshot=True)
     limits = defaults.overridden(_parse(data))
     size, files = map(_number, counters)
     return Room(
         Usage(size, limits.limit(Resource.FILE_BYTES)), Usage(files, limits.limit(Resource.FILES))
     )
+
+
+def room_keys(keys: Keyspace, user_id: str) -> list[bytes]:
+    """Return what ``room`` reads, for those who read it together with something else."""
+    counted = (Resource.FILE_BYTES, Resource.FILES)
+    return [keys.quotas.key(user_id), *(keys.usage.key(r.value, user_id) for r in counted)]
 
 
 async def room_of_session(
@@ -120,16 +120,19 @@ async def room_of_session(
 async def of_user(
     tr: Transaction, keys: Keyspace, user_id: str, defaults: Quotas
 ) -> dict[Resource, Usage]:
-    """Return what a user has and may have of everything. Does not conflict."""
-    data, *counters = await tr.get_many(
-        [keys.quotas.key(user_id), *(keys.usage.key(r.value, user_id) for r in COUNTED)],
-        snapshot=True,
+    """Return what a user has and may have of everything. Does not conflict.
+
+    All is asked for at once, and may be of versions that differ by a moment.
+    """
+    wanted = [keys.quotas.key(user_id), *(keys.usage.key(r.value, user_id) for r in COUNTED)]
+    (data, *counters), names, there = await asyncio.gather(
+        tr.get_many(wanted, snapshot=True),
+        tr.get_range(keys.session_names.range(user_id), snapshot=True),
+        _containers(tr, keys, user_id, snapshot=True),
     )
     limits = defaults.overridden(_parse(data))
     used = dict(zip(COUNTED, map(_number, counters), strict=True))
-    names = await tr.get_range(keys.session_names.range(user_id), snapshot=True)
-    used[Resource.SESSIONS] = len(names)
-    used[Resource.CONTAINERS] = len(await _containers(tr, keys, user_id, snapshot=True))
+    used |= {Resource.SESSIONS: len(names), Resource.CONTAINERS: len(there)}
     # Right after an upgrade a counter may be behind what is taken off it.
     return {r: Usage(max(0, used[r]), limits.limit(r)) for r in Resource}
 
