@@ -402,6 +402,13 @@ class Archive(Protocol):
         """
         ...
 
+    async def whole(self, session_id: str) -> None:
+        """Return when all that is kept of the session's workspace is in its container's directory.
+
+        Waits for as long as that takes: the caller has a limit. Raises Unavailable.
+        """
+        ...
+
 
 class JournalWatch(Protocol):
     """The node's journal, as those see it who start containers."""

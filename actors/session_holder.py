@@ -32,7 +32,12 @@ from actors.records import ContainerHandle, SessionRecord
 from actors.session import SessionRules
 from actors.session_activation import Activation
 from actors.session_stats import SessionStats
-from actors.session_work import CODI_SECONDS, STOP_SLACK_SECONDS, WORKSPACE_SECONDS
+from actors.session_work import (
+    CODI_SECONDS,
+    RESTORE_SECONDS,
+    STOP_SLACK_SECONDS,
+    WORKSPACE_SECONDS,
+)
 from actors.session_writer import WRITE_SECONDS, within
 from actors.tasks import Tasks
 
@@ -55,7 +60,10 @@ def rules_from(settings: ActorSettings) -> SessionRules:
     stop = settings.stop_grace + STOP_SLACK_SECONDS + 2 * WRITE_SECONDS
     return SessionRules(
         adopt_timeout=WRITE_SECONDS + CODI_SECONDS + settings.probe_timeout + 1.0,
-        launch_timeout=settings.launch_timeout + 2 * CODI_SECONDS + 4 * WRITE_SECONDS,
+        launch_timeout=settings.launch_timeout
+        + 2 * CODI_SECONDS
+        + 4 * WRITE_SECONDS
+        + RESTORE_SECONDS,
         stop_timeout=stop,
         end_timeout=stop + WORKSPACE_SECONDS + 2 * WRITE_SECONDS,
         passivate_timeout=PASSIVATE_SECONDS,

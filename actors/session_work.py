@@ -34,6 +34,7 @@ CODI_SECONDS = 5.0
 STOP_SLACK_SECONDS = 10.0
 FLUSH_SECONDS = 3.0
 WORKSPACE_SECONDS = 60.0
+RESTORE_SECONDS = 10.0
 
 
 class SessionWork:
@@ -134,6 +135,8 @@ class SessionWork:
             await within(CODI_SECONDS, "answer of the container", raised)
             await self._record_ready(container, handle)
             complete = True
+            if self._is_elsewhere(session):
+                await self._make_whole(session)
             await self._start_terminals(handle, session)
         except Fenced:
             raise
@@ -148,10 +151,26 @@ class SessionWork:
 
     async def _forget_older_workspace(self, session: SessionRecord) -> None:
         """Remove what this node has of the workspace from before the session was on another one."""
-        if session.workspace_node_id in {None, self._services.settings.node_id}:
+        if not self._is_elsewhere(session):
             return
         removal = self._services.runtime.delete_workspace(session.workspace_id)
         await within(WORKSPACE_SECONDS, "removal of an older workspace", removal)
+
+    async def _make_whole(self, session: SessionRecord) -> None:
+        """Let what is kept of the workspace be there before anybody works in it, if that is soon.
+
+        Of what somebody typed while the session moved, a command that adds to a file would otherwise
+        begin it anew. A large workspace is put back under its shells.
+        """
+        try:
+            whole = self._services.archive.whole(session.session_id)
+            await within(RESTORE_SECONDS, "restored workspace", whole)
+        except (CoditectError, OSError) as error:
+            logger.warning("session %s goes on amid its restore: %s", session.session_id, error)
+
+    def _is_elsewhere(self, session: SessionRecord) -> bool:
+        """Whether the session's last container was on another node."""
+        return session.workspace_node_id not in {None, self._services.settings.node_id}
 
     def _container_record(self, session: SessionRecord) -> ContainerRecord:
         settings = self._services.settings

@@ -37,6 +37,10 @@ class ArchiveActor:
         """Return when all that is in a workspace is kept; see ``Archiver.flush``."""
         await (await self._ready()).flush(session_id)
 
+    async def whole(self, session_id: str, timeout_seconds: float) -> None:
+        """Return when a workspace is as it was kept; see ``Archiver.whole``."""
+        await (await self._ready()).whole(session_id, timeout_seconds)
+
     async def restoring(self, session_id: str) -> int:
         """Return how many paths of a workspace are yet to be put back."""
         return (await self._ready()).restoring(session_id)

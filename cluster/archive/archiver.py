@@ -23,6 +23,7 @@ from cluster.store.saves import Answer
 logger = logging.getLogger(__name__)
 
 LOOK_SECONDS = 0.5
+WHOLE_PAUSE = 0.05
 MAX_FOLLOWERS = 4096
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 SAVE_TRIES = 3
@@ -121,6 +122,18 @@ class Archiver:
         except (NotFound, _NoContainer):
             return
         await follower.flush()
+
+    async def whole(self, session_id: str, timeout_seconds: float) -> None:
+        """Return when all that is kept of a workspace is in its directory. Raises Unavailable."""
+        clock = self._tools.clock
+        deadline = clock.monotonic() + timeout_seconds
+        while not any(
+            each.follower.whole and each.follower.fence.session_id == session_id
+            for each in self._followed.values()
+        ):
+            if clock.monotonic() >= deadline:
+                raise Unavailable("the archive", f"session {session_id} is not whole yet")
+            await clock.sleep(WHOLE_PAUSE)
 
     def restoring(self, session_id: str) -> int:
         """Return how many paths of a workspace are yet to be put back."""

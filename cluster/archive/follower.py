@@ -124,6 +124,11 @@ class Follower:
         return self._head.version
 
     @property
+    def whole(self) -> bool:
+        """Whether it is known that nothing is yet to be put back."""
+        return self._incarnation is not None and self._restorer is None
+
+    @property
     def restoring(self) -> int:
         """How many paths are yet to be put back."""
         return len(self._restorer.missing) if self._restorer is not None else 0

@@ -17,6 +17,7 @@ from actors.records import Unarchived
 logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 10.0
+WHOLE_SECONDS = 60.0
 TELL_SECONDS = 2.0
 
 
@@ -30,6 +31,12 @@ class RayArchive:
     async def flush(self, session_id: str) -> None:
         """Return when all that is in the session's workspace is kept."""
         await self._directory.call(self._name, "flush", session_id, timeout_seconds=FLUSH_SECONDS)
+
+    async def whole(self, session_id: str) -> None:
+        """Return when all that is kept of the session's workspace is in its container's directory."""
+        await self._directory.call(
+            self._name, "whole", session_id, WHOLE_SECONDS, timeout_seconds=WHOLE_SECONDS + 1.0
+        )
 
 
 class Caller(Protocol):

@@ -368,8 +368,14 @@ def services(
 class IdleArchive:
     """Implements ``Archive``: there is never anything to be kept."""
 
+    def __init__(self) -> None:
+        self.made_whole: list[str] = []
+
     async def flush(self, session_id: str) -> None:
         return None
+
+    async def whole(self, session_id: str) -> None:
+        self.made_whole.append(session_id)
 
 
 async def settle(turns: int = 50) -> None:

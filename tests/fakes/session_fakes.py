@@ -23,7 +23,7 @@ from actors.session import SessionRules
 from actors.session_runner import SessionRunner
 from tests.fakes.journal import ListeningJournal
 from tests.fakes.ledgers import Stores
-from tests.fakes.pool_fakes import ManualClock, container_record
+from tests.fakes.pool_fakes import IdleArchive, ManualClock, container_record
 from tests.fakes.pool_fakes import services as pool_services
 from tests.fakes.runtimes import MemoryRuntime
 
@@ -109,6 +109,7 @@ class Workbench:
         self.ledger: Ledger = stores.ledger
         self.journal: Journal = stores.journal
         self.journal_watch = ListeningJournal()
+        self.archive = IdleArchive()
         self.clock = clock
         self.runtime = runtime or MemoryRuntime()
         self.codi = MemoryCodi(self.runtime)
@@ -127,7 +128,9 @@ class Workbench:
             **changes,
         )
         self._new_id = getattr(self, "_new_id", made.new_id)
-        return replace(made, journal_watch=self.journal_watch, new_id=self._new_id)
+        return replace(
+            made, journal_watch=self.journal_watch, archive=self.archive, new_id=self._new_id
+        )
 
     def runner(self, actor_id: str = "a1", **changes: Any) -> SessionRunner:
         """Start a session actor's runner."""

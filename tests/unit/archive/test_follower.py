@@ -20,6 +20,7 @@ from cluster.archive.restorer import Restorer
 from cluster.codi.bundle import Limits
 from cluster.store.entries import Kind
 from tests.support.archive import follower_of, kept_workspace
+from tests.support.waiting import wait_until
 
 NO_UTF8 = b"caf\xe9".decode("utf-8", "surrogateescape")
 
@@ -181,7 +182,10 @@ async def test_another_directory_is_filled_and_nothing_counts_as_deleted(tmp_pat
     async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
         (kept.files / "d0").mkdir()
         (kept.files / "d0" / "f0").write_bytes(b"newer")
+        assert not kept.follower.whole
         async with kept.following():
+            await wait_until(lambda: asyncio.sleep(0, kept.follower.whole), pause_seconds=0.01)
+            assert len(list(kept.files.rglob("f*"))) == 700
             await kept.until_complete("i-2")
             state = await kept.until(lambda s: s["d0/f0"].size == 5)
         assert state.keys() == before.keys()

@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from actors import session_work
 from actors.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -166,6 +167,7 @@ async def test_a_container_of_another_node_is_replaced_and_left_to_its_own(bench
     after = await second.route("s1")
     assert (after.node_id, after.container_id in here.running) == ("node-2", True)
     assert (await bench.ledger.session("s1")).workspace_node_id == "node-2"
+    assert bench.archive.made_whole == ["s1"], "before anybody was sent there"
 
     # Without a record it is an orphan to its own node, which alone can stop it for certain.
     async def forgotten() -> bool:
@@ -190,6 +192,23 @@ async def test_what_a_node_has_of_a_workspace_from_before_it_was_elsewhere_is_no
     await bench.kill(second)
     _, back = await moved(bench, "node-1", "a3", "a2")
     assert back.deleted_workspaces == ["w1"]
+
+
+async def test_a_workspace_that_takes_long_to_restore_holds_up_its_session_for_a_while_only(
+    bench, monkeypatch
+):
+    monkeypatch.setattr(session_work, "RESTORE_SECONDS", 0.05)
+    first = await bench.ready()
+    await bench.kill(first)
+
+    async def never(session_id: str) -> None:
+        await asyncio.Event().wait()
+
+    bench.archive.whole = never
+    use(bench, MemoryRuntime("node-2"))
+    runner = bench.runner("a2", node_id="node-2")
+    await runner.bind(await bench.claim("a2", node_id="node-2", dead_actor_id="a1"), None)
+    assert (await runner.route("s1")).node_id == "node-2"
 
 
 async def test_a_session_that_ends_away_from_its_workspace_leaves_it_noted_there(bench):
