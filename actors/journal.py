@@ -1,10 +1,12 @@
 """Which output is committed next, and when. No Ray, no I/O, no clock.
 
 Every terminal has at most one batch waiting here. A commit takes as many of them as fit, so that a
-hundred terminals that print at once cost one commit; while several print, the next commit gathers for
-a moment, since many small ones would take the processor from everybody. A terminal that prints
-without end gets ``rate`` bytes a second after a burst; its programs wait meanwhile, since CODI shows
-and reads no more before a batch is kept. So the writes of a terminal are bounded whatever it prints.
+hundred terminals that print at once cost one commit. Many small commits would take the processor from
+everybody: while several terminals print, the next commit gathers for a moment, and a terminal that
+printed much at once, which nobody reads byte by byte, rests until its next batch is larger. One that
+prints without end gets ``rate`` bytes a second after a burst; its programs wait meanwhile, since CODI
+shows and reads no more before a batch is kept. So the writes of a terminal are bounded whatever it
+prints.
 """
 
 from __future__ import annotations
@@ -22,7 +24,8 @@ B = TypeVar("B")
 class JournalRules:
     """``commit_bytes`` and ``commit_terminals`` bound a commit; ``rate`` is bytes/s of a terminal.
 
-    After a commit for several terminals the next one gathers for ``gather`` seconds.
+    After a commit for several terminals the next one gathers for ``gather`` seconds. A terminal that
+    printed ``loud`` bytes or more at once rests for ``rest`` seconds, so that its next batch is larger.
     """
 
     commit_bytes: int = 2 << 20
@@ -30,6 +33,8 @@ class JournalRules:
     rate: float = float(4 << 20)
     burst: float = float(1 << 20)
     gather: float = 0.002
+    loud: int = 4 << 10
+    rest: float = 0.01
 
 
 class Backlog(Generic[K, B]):
@@ -39,6 +44,7 @@ class Backlog(Generic[K, B]):
         self._rules = rules
         self._waiting: OrderedDict[K, tuple[B, int]] = OrderedDict()
         self._paid_until: dict[K, float] = {}
+        self._rests_until: dict[K, float] = {}
         self._gather_until = 0.0
 
     def __len__(self) -> int:
@@ -52,15 +58,17 @@ class Backlog(Generic[K, B]):
         """Forget a terminal. Idempotent."""
         self._waiting.pop(terminal, None)
         self._paid_until.pop(terminal, None)
+        self._rests_until.pop(terminal, None)
 
     def take(self, now: float) -> dict[K, B]:
         """Return the batches of the next commit, at the monotonic time ``now``; none if all must wait."""
         taken: dict[K, B] = {}
         if now < self._gather_until:
             return taken
-        room = self._rules.commit_bytes
+        room, full = self._rules.commit_bytes, False
         for terminal, (batch, size) in self._waiting.items():
-            if len(taken) >= self._rules.commit_terminals or (taken and size > room):
+            full = len(taken) >= self._rules.commit_terminals or bool(taken and size > room)
+            if full:
                 break
             if self._wait(terminal, now) > 0.0:
                 continue
@@ -68,7 +76,7 @@ class Backlog(Generic[K, B]):
             room -= size
         for terminal in taken:
             self._pay(terminal, self._waiting.pop(terminal)[1], now)
-        if len(taken) > 1 and not self._waiting:
+        if len(taken) > 1 and not full:
             self._gather_until = now + self._rules.gather
         return taken
 
@@ -79,10 +87,14 @@ class Backlog(Generic[K, B]):
 
     def _wait(self, terminal: K, now: float) -> float:
         ahead = self._paid_until.get(terminal, 0.0) - now
-        return max(0.0, ahead - self._rules.burst / self._rules.rate)
+        rests = self._rests_until.get(terminal, 0.0) - now
+        return max(0.0, ahead - self._rules.burst / self._rules.rate, rests)
 
     def _pay(self, terminal: K, size: int, now: float) -> None:
         until = max(self._paid_until.get(terminal, 0.0), now) + size / self._rules.rate
         self._paid_until[terminal] = until
+        if size >= self._rules.loud:
+            self._rests_until[terminal] = now + self._rules.rest
         if len(self._paid_until) > 4 * self._rules.commit_terminals:
             self._paid_until = {t: u for t, u in self._paid_until.items() if u > now}
+            self._rests_until = {t: u for t, u in self._rests_until.items() if u > now}

@@ -133,3 +133,18 @@ def test_while_several_terminals_print_the_next_commit_gathers_and_one_alone_nev
     assert waiting.take(0.5) == {"a": "3"}
     waiting.add("a", "4", 1)
     assert waiting.take(0.5) == {"a": "4"}
+
+
+def test_a_terminal_that_prints_much_at_once_rests_and_holds_up_nobody():
+    waiting = backlog(JournalRules(loud=100, rest=0.5))
+    waiting.add("loud", "1", 100)
+    waiting.add("quiet", "1", 99)
+    waiting.take(0.0)
+    waiting.add("loud", "2", 1)
+    waiting.add("quiet", "2", 1)
+    assert waiting.next_due(0.1) == 0.0
+    assert waiting.take(0.1) == {"quiet": "2"}
+    assert waiting.next_due(0.25) == 0.25
+    assert waiting.take(0.5) == {"loud": "2"}
+    waiting.add("loud", "3", 1)
+    assert waiting.take(0.5) == {"loud": "3"}
