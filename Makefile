@@ -41,7 +41,8 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
 	touch $@
 
-# The server itself needs no Debian package; the tests want a browser and the system's bubblewrap.
+# The server itself needs no Debian package; the tests want a browser, the system's
+# bubblewrap, and nftables to drop packets.
 .PHONY: system
 system:
 	@missing=; command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \

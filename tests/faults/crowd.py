@@ -7,7 +7,7 @@ import hashlib
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from coditect import AsyncClient, Conflict, NotFound
@@ -36,10 +36,16 @@ class Crowd:
         self._trail: Counter[str] = Counter()
         self._restarts = 0
 
-    async def begin(self, people: int = PEOPLE) -> None:
-        """Make accounts, log everybody in, and let everybody do everything once."""
+    async def begin(
+        self, people: int = PEOPLE, place: Callable[[str], Awaitable[object]] | None = None
+    ) -> None:
+        """Make accounts, log everybody in, and let everybody do everything once.
+
+        ``place`` is given each user's id before they log in: it may open their session somewhere.
+        """
         await patiently(lambda: self.admin.login(ADMIN_EMAIL, ADMIN_PASSWORD))
-        self.workers = list(await asyncio.gather(*(self._join(n) for n in range(people))))
+        joining = (self._join(number, place) for number in range(people))
+        self.workers = list(await asyncio.gather(*joining))
         await self.check()
 
     async def close(self) -> None:
@@ -52,9 +58,11 @@ class Crowd:
             await worker.close()
         await self.admin.close()
 
-    async def _join(self, number: int) -> Worker:
+    async def _join(self, number: int, place: Callable[[str], Awaitable[object]] | None) -> Worker:
         email = f"worker{self._seed}-{number}@example.com"
-        await self.admin.create_user(email, PASSWORD)
+        user = await self.admin.create_user(email, PASSWORD)
+        if place is not None:
+            await place(user.user_id)
         client = AsyncClient(self.url, timeout_seconds=30)
         login = await patiently(lambda: client.login(email, PASSWORD))
         worker = Worker(email, client, login, random.Random(f"{self._seed}/{number}"))
