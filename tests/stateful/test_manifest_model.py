@@ -79,6 +79,9 @@ class Manifests(RuleBasedStateMachine):
     @rule(changes=changes, packed=st.booleans())
     def prepare(self, changes, packed) -> None:
         """Look what is stored, and store the rest: what a saver does before its commit."""
+        self.store(changes, packed=packed)
+
+    def store(self, changes, *, packed) -> None:
         wanted = {name_of(c): c for content in changes.values() if content for c in cut(content)}
         known = self.ask(chunks.locations, WORKSPACE, list(wanted))
         new = {name: pack(data) for name, data in wanted.items() if name not in known}
@@ -99,7 +102,9 @@ class Manifests(RuleBasedStateMachine):
     def commit(self, data, rebase, container) -> None:
         index = data.draw(st.integers(0, len(self.prepared) - 1))
         base, changes, stored = self.prepared.pop(index)
-        base = self.newest if rebase else base
+        self.try_to_commit(self.newest if rebase else base, changes, stored, container)
+
+    def try_to_commit(self, base, changes, stored, container) -> None:
         entries = {path: entry_of(content) for path, content in changes.items()}
         fence = Fence("s", WORKSPACE, container)
         try:
@@ -122,6 +127,12 @@ class Manifests(RuleBasedStateMachine):
         self.states[version] = state
         self.oldest = self.oldest or version
 
+    @rule(changes=changes)
+    def save(self, changes) -> None:
+        """All that a saver does, so that there is something to collect in most runs."""
+        self.store(changes, packed=True)
+        self.try_to_commit(*self.prepared.pop(), "c")
+
     @precondition(lambda self: self.newest > 1)
     @rule(data=st.data(), limit=st.integers(1, 5))
     def forget_old_versions(self, data, limit) -> None:
@@ -131,6 +142,9 @@ class Manifests(RuleBasedStateMachine):
         self.ask(retention.prune, WORKSPACE, limit)
 
     @rule(data=st.data(), nodes=st.integers(1, 2))
+    def begin_to_compact(self, data, nodes) -> None:
+        self.store_chunks_elsewhere(data, nodes)
+
     def store_chunks_elsewhere(self, data, nodes) -> None:
         """Write what lives in some packs into a new one: what compaction does before its commit."""
         found = self.ask(chunks.packed, WORKSPACE, None, 1000)
@@ -146,6 +160,13 @@ class Manifests(RuleBasedStateMachine):
                     parts += self.packs[old.pack][old.offset :][: old.size]
             self.packs[name] = parts
             self.moving.append(moves)
+
+    @rule(data=st.data())
+    def compact_on_two_nodes(self, data) -> None:
+        self.store_chunks_elsewhere(data, 2)
+        for moves in self.moving:
+            self.ask(chunks.relocate, WORKSPACE, moves)
+        self.moving = []
 
     @precondition(lambda self: self.moving)
     @rule(data=st.data(), dies=st.booleans())
