@@ -262,12 +262,12 @@ def archiver(
 ) -> Any:
     """Return what keeps the workspaces of a node; belongs to the running event loop.
 
-    ``tell``: see ``cluster.archive.follower.Tell``.
+    ``tell``: see ``cluster.archive.tools.Tell``.
     """
     from cluster.archive.archiver import Archiver  # noqa: PLC0415 - only this process needs it
     from cluster.archive.blobs import open_blobs  # noqa: PLC0415
     from cluster.archive.collector import Collector  # noqa: PLC0415
-    from cluster.archive.follower import Tools  # noqa: PLC0415
+    from cluster.archive.tools import Tools  # noqa: PLC0415
     from cluster.codi.feed_client import FeedClient  # noqa: PLC0415
 
     clock, keys = SystemClock(), Keyspace(settings.tenant)

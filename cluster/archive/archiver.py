@@ -16,7 +16,8 @@ from actors.ports import Ledger
 from actors.records import ContainerRecord, ContainerStatus, Route, SessionRecord
 from actors.tasks import Tasks
 from cluster.archive.collector import Collector
-from cluster.archive.follower import Counters, Follower, Tools
+from cluster.archive.follower import Follower
+from cluster.archive.tools import Counters, Tools
 from cluster.store.manifests import Fence
 from cluster.store.saves import Answer
 

@@ -13,9 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from actors.errors import (
     ChunkMissing,
@@ -24,27 +23,18 @@ from actors.errors import (
     QuotaExceeded,
     Unavailable,
 )
-from actors.ports import Clock
-from actors.quotas import Amount, Quotas, Resource, Room, fit
+from actors.quotas import Amount, Resource, Room, fit
 from actors.records import Route, Unarchived
-from actors.statistics import Histogram
-from cluster.archive import packs, plan
-from cluster.archive.blobs import Blobs
+from cluster.archive import plan
 from cluster.archive.held import Held
 from cluster.archive.intake import READ_AT_ONCE, Intake, Taken
+from cluster.archive.known import Known
 from cluster.archive.restorer import Restorer
-from cluster.codi.feed_client import FeedClient
-from cluster.store import chunks, manifests, usage
-from cluster.store.chunks import Location
-from cluster.store.engine import Engine
-from cluster.store.entries import GONE, Entry, Kind, ManifestHead
-from cluster.store.keyspace import Keyspace
+from cluster.archive.tools import Counters, Tools
+from cluster.store import manifests, usage
+from cluster.store.entries import GONE, Entry, Kind
 from cluster.store.manifests import Fence
 from cluster.store.saves import Answer
-from cluster.store.transaction import Transaction, transact
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -53,45 +43,7 @@ COMMIT_CHANGES = 2000
 TRIES = 8
 UNSTEADY_TRIES = 3
 LISTED_AT_ONCE = 200
-LOOKUPS_AT_ONCE = 64
-GROUPED_FROM = 8
 HELD_WAIT_SECONDS = 2.0
-
-Tell = Callable[[str, Unarchived | None], Awaitable[None]]
-"""Tells those who follow a session what is held of it. Raises nothing of this server."""
-
-
-async def tell_nobody(_session_id: str, _told: Unarchived | None) -> None:
-    """Tell nobody."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """What a follower works with. ``gate`` bounds how many read at once.
-
-    ``quotas`` are the limits of users who have no others.
-    """
-
-    engine: Engine
-    keys: Keyspace
-    blobs: Blobs
-    client: FeedClient
-    clock: Clock
-    new_id: Callable[[str], str]
-    gate: asyncio.Semaphore
-    max_file: int
-    quotas: Quotas = field(default_factory=Quotas)
-    tell: Tell = tell_nobody
-
-
-class Counters:
-    """What all followers of a node did together."""
-
-    def __init__(self) -> None:
-        self.versions = self.files = self.gone = self.read_bytes = self.new_bytes = 0
-        self.unsteady = self.unreadable = self.saves = self.rounds = self.restored = 0
-        self.save_seconds = Histogram()
-        self.round_seconds = Histogram()
 
 
 class Follower:
@@ -102,26 +54,20 @@ class Follower:
         self.route = route
         self._tools = tools
         self._counters = counters
-        self._head = ManifestHead()
-        self._opened = False
-        self._opening = asyncio.Lock()
-        self._committing = asyncio.Lock()
-        self._tick = 0
-        self._reading = 0
-        self._committed: dict[bytes, tuple[int, Entry]] = {}
         self._restorer: Restorer | None = None
         self._incarnation: str | None = None
         self._held = Held()
+        self._known = Known(tools, fence, counters, self._held.release)
         self._told: Unarchived | None = None
         self._intake = Intake(
-            tools.client, tools.blobs, fence.workspace_id, self._locate,
+            tools.client, tools.blobs, fence.workspace_id, self._known.locate,
             monotonic=tools.clock.monotonic, new_id=tools.new_id, max_file=tools.max_file,
         )  # fmt: skip
 
     @property
     def version(self) -> int:
         """The newest version that is known here."""
-        return self._head.version
+        return self._known.head.version
 
     @property
     def whole(self) -> bool:
@@ -150,8 +96,8 @@ class Follower:
 
     async def _follow(self) -> None:
         tools, follower = self._tools, self._tools.new_id("f")
-        await self._open(fresh=True)
-        self._told = await self._transact(usage.unarchived, self.fence.session_id)
+        await self._known.open(fresh=True)
+        self._told = await self._known.transact(usage.unarchived, self.fence.session_id)
         cursor = -1
         while True:
             resting = HELD_WAIT_SECONDS if self._held else WAIT_SECONDS
@@ -180,14 +126,6 @@ class Follower:
             await self._tell_held()
             cursor = int(answer["cursor"])
 
-    async def _open(self, *, fresh: bool = False) -> None:
-        """Read the head."""
-        async with self._opening:
-            if self._opened and not fresh:
-                return
-            self._head = await self._transact(manifests.head, self.fence.workspace_id)
-            self._opened = True
-
     async def _round(self, items: Iterable[list[Any]], trees: Sequence[str]) -> None:
         began = self._tools.clock.monotonic()
         if "." in trees:
@@ -201,7 +139,7 @@ class Follower:
             self._held.end_walk(now, now - began)
 
     async def _take_marked(self, marked: Sequence[plan.Seen]) -> None:
-        known = await self._current([each.path for each in marked])
+        known = await self._known.current([each.path for each in marked])
         differing = [each for each in marked if plan.differs(each.entry, known.get(each.path))]
         gone = [each.path for each in differing if each.entry is None]
         # What is gone first: it makes room.
@@ -219,7 +157,7 @@ class Follower:
             texts = [path.decode("utf-8", "surrogateescape") or "." for path in batch]
             listed = await self._tools.client.listings(self.route, texts)
             left += batch[len(listed) :]
-            befores = await asyncio.gather(*(self._children(p) for p in batch[: len(listed)]))
+            befores = await asyncio.gather(*(self._known.children(p) for p in batch[: len(listed)]))
             for directory, (_, found), before in zip(batch, listed, befores, strict=False):
                 if not isinstance(found, list):
                     continue
@@ -247,7 +185,7 @@ class Follower:
         while left:
             batch, left = left[:READ_AT_ONCE], left[READ_AT_ONCE:]
             batch = await self._fitting({path: seen[path] for path in batch}, known)
-            tick = self._begin_reading()
+            tick = self._known.begin_reading()
             try:
                 taken = await self._intake.take(self.route, batch)
                 self._count(taken)
@@ -258,7 +196,7 @@ class Follower:
             except ChunkMissing:
                 again = batch
             finally:
-                self._end_reading()
+                self._known.end_reading()
             tries = tries + 1 if again else 0
             if tries >= TRIES:
                 raise Unavailable("the workspace", "its files change faster than they can be read")
@@ -281,12 +219,12 @@ class Follower:
             if before is not None and before.kind is Kind.DIRECTORY != entry.kind:
                 changes |= await self._below(path)
         try:
-            moved = await self._commit(changes, taken.stored, tick, stored_at=taken.stored_at)
+            moved = await self._commit(changes, taken, tick)
         except QuotaExceeded:
             # Files grew since they were listed, or another session took the room.
             fits = set(await self._fitting(taken.entries, known))
             changes = {p: e for p, e in changes.items() if p in fits or p not in taken.entries}
-            moved = await self._commit(changes, taken.stored, tick, stored_at=taken.stored_at)
+            moved = await self._commit(changes, taken, tick)
         return [path for path in moved if path in taken.entries]
 
     # ---- what does not fit ----------------------------------------------------------------------
@@ -311,7 +249,7 @@ class Follower:
 
     async def _room(self) -> Room:
         work = usage.room_of_session
-        return await self._transact(work, self.fence.session_id, self._tools.quotas)
+        return await self._known.transact(work, self.fence.session_id, self._tools.quotas)
 
     async def _look_for_held(self) -> None:
         """Look through the workspace for what can be archived by now."""
@@ -324,14 +262,14 @@ class Follower:
         told = self._held.told(self.fence.session_id)
         if told == self._told:
             return
-        await self._transact(usage.tell_unarchived, self.fence.session_id, told)
+        await self._known.transact(usage.tell_unarchived, self.fence.session_id, told)
         self._told = told
         await self._tools.tell(self.fence.session_id, told)
 
     async def _drop(self, gone: Sequence[bytes], known: dict[bytes, Entry]) -> None:
         """Note that paths are gone, with everything that was below them."""
         missing = self._restorer.missing if self._restorer is not None else {}
-        tick = self._begin_reading()
+        tick = self._known.begin_reading()
         try:
             changes: dict[bytes, Entry] = {}
             for path in gone:
@@ -345,12 +283,12 @@ class Follower:
                     changes = {}
             await self._commit_in_parts(changes, tick)
         finally:
-            self._end_reading()
+            self._known.end_reading()
 
     async def _commit_in_parts(self, changes: dict[bytes, Entry], tick: int) -> None:
         items = list(changes.items())
         for start in range(0, len(items), COMMIT_CHANGES):
-            await self._commit(dict(items[start : start + COMMIT_CHANGES]), {}, tick)
+            await self._commit(dict(items[start : start + COMMIT_CHANGES]), Taken(), tick)
             self._counters.gone += len(items[start : start + COMMIT_CHANGES])
 
     async def _below(self, path: bytes) -> dict[bytes, Entry]:
@@ -360,7 +298,7 @@ class Follower:
         left = [path]
         while left:
             directory = left.pop()
-            for name, entry in (await self._children(directory)).items():
+            for name, entry in (await self._known.children(directory)).items():
                 inner = directory + b"/" + name
                 if inner not in missing:
                     changes[inner] = GONE
@@ -377,11 +315,11 @@ class Follower:
         Unavailable.
         """
         began = self._tools.clock.monotonic()
-        await self._open()
+        await self._known.open()
         wanted = list(dict.fromkeys(p for path in paths for p in (*plan.ancestors(path), path)))
-        known = await self._current(wanted)
+        known = await self._known.current(wanted)
         for _ in range(TRIES):
-            tick = self._begin_reading()
+            tick = self._known.begin_reading()
             try:
                 taken = await self._intake.take(self.route, wanted, whole=True)
                 if taken.unsteady:
@@ -389,10 +327,10 @@ class Follower:
                 self._count(taken)
                 version = await self._commit_save(taken, known, tick, paths, answer)
             except (ChunkMissing, ManifestMoved):
-                await self._open(fresh=True)
+                await self._known.open(fresh=True)
                 continue
             finally:
-                self._end_reading()
+                self._known.end_reading()
             if version is not None:
                 self._counters.saves += 1
                 self._counters.save_seconds.observe(self._tools.clock.monotonic() - began)
@@ -432,20 +370,18 @@ class Follower:
                 changes[path] = entry
             if before is not None and before.kind is Kind.DIRECTORY != entry.kind:
                 changes |= await self._below(path)
-        moved = await self._commit(
-            changes, taken.stored, tick, stored_at=taken.stored_at, answer=answer, whole=True
-        )
-        return None if moved else self._head.version
+        moved = await self._commit(changes, taken, tick, answer, whole=True)
+        return None if moved else self._known.head.version
 
     # ---- restoring ------------------------------------------------------------------------------
 
     async def _planned_restore(self, incarnation: str) -> Restorer | None:
         """Return what puts back what the directory lacks; None if it is the one that has everything."""
-        if self._head.incarnation == incarnation or self._head.version == 0:
+        if self._known.head.incarnation == incarnation or self._known.head.version == 0:
             return None
         tools, workspace_id = self._tools, self.fence.workspace_id
-        restorer = Restorer(tools.client, tools.blobs, workspace_id, self._locate)
-        await restorer.plan(self._children)
+        restorer = Restorer(tools.client, tools.blobs, workspace_id, self._known.locate)
+        await restorer.plan(self._known.children)
         logger.info("workspace %s: %d paths to restore", workspace_id, len(restorer.missing))
         return restorer
 
@@ -453,137 +389,42 @@ class Follower:
         """Put the next files back; true when all is there, and on the disk."""
         restorer = self._restorer
         assert restorer is not None
-        tick = self._begin_reading()
+        tick = self._known.begin_reading()
         try:
             async with self._tools.gate:
                 made = await restorer.step(self.route, self._tools.clock.monotonic())
             if made:
-                await self._commit(made, {}, tick)
+                await self._commit(made, Taken(), tick)
                 self._counters.restored += len(made)
         finally:
-            self._end_reading()
+            self._known.end_reading()
         return restorer.complete
 
     async def _finish_restore(self) -> None:
         assert self._incarnation is not None
-        await self._transact(manifests.settle, self.fence, self._incarnation)
+        await self._known.transact(manifests.settle, self.fence, self._incarnation)
         self._restorer = None
         logger.info("workspace %s is restored", self.fence.workspace_id)
-
-    # ---- committing -----------------------------------------------------------------------------
 
     async def _commit(
         self,
         changes: dict[bytes, Entry],
-        stored: dict[bytes, Location],
+        taken: Taken,
         tick: int,
-        *,
-        stored_at: float | None = None,
         answer: Answer | None = None,
+        *,
         whole: bool = False,
     ) -> list[bytes]:
-        """Commit one version; return the paths that others have committed since ``tick``.
-
-        Those are left out, or with ``whole`` nothing is committed when there are any.
-        """
-        async with self._committing:
-            since = {
-                path: entry
-                for path in changes
-                if (entry := self._committed_since(path, tick)) is not None
-            }
-            if since and whole:
-                return list(since)
-            kept = {path: entry for path, entry in changes.items() if path not in since}
-            # What the other one saw was the same: there is nothing to look at again.
-            moved = [path for path, entry in since.items() if entry.stamp != changes[path].stamp]
-            complete = self._restorer is None and self._incarnation is not None
-            incarnation = self._incarnation if complete else None
-            if not kept:
-                return moved
-            version = await self._transact(self._work, kept, stored, stored_at, incarnation, answer)
-            self._head = self._head.model_copy(update={"version": version})
-            self._tick += 1
-            self._committed |= {path: (self._tick, entry) for path, entry in kept.items()}
-            self._held.release(kept)
-            self._counters.versions += 1
-            self._counters.files += len(kept)
-            return moved
-
-    async def _work(
-        self,
-        tr: Transaction,
-        keys: Keyspace,
-        changes: dict[bytes, Entry],
-        stored: dict[bytes, Location],
-        stored_at: float | None,
-        incarnation: str | None,
-        answer: Answer | None,
-    ) -> int:
-        await tr.read_version()
-        # Packs that no chunk lies in are swept up when they are old. This is asked after the read
-        # version is known, and a commit is refused five seconds after that: so no pack that is named
-        # here can be old enough to be swept.
-        clock = self._tools.clock
-        if stored_at is not None and clock.monotonic() - stored_at > packs.MAX_UPLOAD_AGE:
-            raise ChunkMissing(tuple(stored))
-        return await manifests.commit(
-            tr, keys, self.fence, self._head.version, changes, stored,
-            now=clock.now(), incarnation=incarnation, answer=answer, quotas=self._tools.quotas,
-        )  # fmt: skip
-
-    def _committed_since(self, path: bytes, tick: int) -> Entry | None:
-        at, entry = self._committed.get(path, (0, None))
-        return entry if at > tick else None
-
-    def _begin_reading(self) -> int:
-        self._reading += 1
-        return self._tick
-
-    def _end_reading(self) -> None:
-        self._reading -= 1
-        if self._reading == 0:
-            self._committed.clear()
-
-    # ---- asking the store -----------------------------------------------------------------------
-
-    async def _locate(self, names: Sequence[bytes]) -> dict[bytes, Location]:
-        return await self._transact(chunks.locations, self.fence.workspace_id, names)
-
-    async def _children(self, directory: bytes) -> dict[bytes, Entry]:
-        version = self._head.version
-        return await self._transact(manifests.children, self.fence.workspace_id, directory, version)
-
-    async def _current(self, paths: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Return the manifest's entries of paths; of many in one directory by reading it whole."""
-        version = self._head.version
-        grouped: dict[bytes, list[bytes]] = {}
-        for path in paths:
-            grouped.setdefault(path.rpartition(b"/")[0], []).append(path)
-        gate = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-
-        async def one(directory: bytes, wanted: list[bytes]) -> dict[bytes, Entry]:
-            async with gate:
-                if len(wanted) < GROUPED_FROM:
-                    return await self._transact(
-                        manifests.current, self.fence.workspace_id, wanted, version
-                    )
-                found = await self._children(directory)
-                names = {path.rpartition(b"/")[2]: path for path in wanted}
-                return {names[name]: entry for name, entry in found.items() if name in names}
-
-        known: dict[bytes, Entry] = {}
-        for part in await asyncio.gather(*(one(*group) for group in grouped.items())):
-            known |= part
-        return known
-
-    async def _transact(
-        self,
-        work: Callable[Concatenate[Transaction, Keyspace, P], Awaitable[T]],
-        *args: P.args,
-        **kwargs: P.kwargs,
-    ) -> T:
-        return await transact(self._tools.engine, work, self._tools.keys, *args, **kwargs)
+        """Commit what was read or seen; see ``Known.commit``."""
+        return await self._known.commit(
+            changes,
+            taken.stored,
+            tick,
+            stored_at=taken.stored_at,
+            answer=answer,
+            whole=whole,
+            incarnation=self._incarnation if self._restorer is None else None,
+        )
 
     def _count(self, taken: Taken) -> None:
         self._counters.read_bytes += taken.read_bytes

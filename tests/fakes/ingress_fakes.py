@@ -38,9 +38,9 @@ from actors.records import (
 )
 from actors.session_runner import SessionRunner
 from cluster.archive.blobs import open_blobs
-from cluster.archive.follower import Tell
 from cluster.archive.library import Library
 from cluster.archive.ray_archive import SessionTeller
+from cluster.archive.tools import Tell
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Bundle, bundle
 from cluster.codi.client import HttpCodiClient

@@ -13,7 +13,8 @@ from actors.quotas import Quotas
 from actors.records import ContainerStatus, SessionPhase, SessionRecord
 from cluster.archive.blobs import Blobs, DirectoryBlobs
 from cluster.archive.chunk_reader import ChunkReader
-from cluster.archive.follower import Counters, Follower, Tools
+from cluster.archive.follower import Follower
+from cluster.archive.tools import Counters, Tools
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits
 from cluster.codi.feed_client import FeedClient

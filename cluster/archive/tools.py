@@ -1,0 +1,52 @@
+"""What the followers of a node work with, and what they did together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from actors.ports import Clock
+from actors.quotas import Quotas
+from actors.records import Unarchived
+from actors.statistics import Histogram
+from cluster.archive.blobs import Blobs
+from cluster.codi.feed_client import FeedClient
+from cluster.store.engine import Engine
+from cluster.store.keyspace import Keyspace
+
+Tell = Callable[[str, Unarchived | None], Awaitable[None]]
+"""Tells those who follow a session what is held of it. Raises nothing of this server."""
+
+
+async def tell_nobody(_session_id: str, _told: Unarchived | None) -> None:
+    """Tell nobody."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a follower works with. ``gate`` bounds how many read at once.
+
+    ``quotas`` are the limits of users who have no others.
+    """
+
+    engine: Engine
+    keys: Keyspace
+    blobs: Blobs
+    client: FeedClient
+    clock: Clock
+    new_id: Callable[[str], str]
+    gate: asyncio.Semaphore
+    max_file: int
+    quotas: Quotas = field(default_factory=Quotas)
+    tell: Tell = tell_nobody
+
+
+class Counters:
+    """What all followers of a node did together."""
+
+    def __init__(self) -> None:
+        self.versions = self.files = self.gone = self.read_bytes = self.new_bytes = 0
+        self.unsteady = self.unreadable = self.saves = self.rounds = self.restored = 0
+        self.save_seconds = Histogram()
+        self.round_seconds = Histogram()
