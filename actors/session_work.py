@@ -35,6 +35,7 @@ STOP_SLACK_SECONDS = 10.0
 FLUSH_SECONDS = 3.0
 WORKSPACE_SECONDS = 60.0
 RESTORE_SECONDS = 10.0
+FENCE_PAUSE, FENCE_TRIES = 1.0, 300
 
 
 class SessionWork:
@@ -73,6 +74,8 @@ class SessionWork:
             return messages.AdoptFailed(command.work, "its record is gone", dead=True)
         if handle.node_id != self._services.settings.node_id:
             # Nobody here sees when it ends. The epoch fences it, and its own node's pool stops it.
+            if not self._background.full:
+                self._background.spawn(f"fence {handle.container_id}", self._fence(handle))
             return messages.AdoptFailed(command.work, "it is another node's", dead=True)
         record = self._writer.record
         try:
@@ -88,6 +91,21 @@ class SessionWork:
         # The former owner may have ended between the container's start and its terminals'.
         await self._start_terminals(handle, record)
         return messages.ContainerReady(command.work, handle, record.epoch)
+
+    async def _fence(self, handle: ContainerHandle) -> None:
+        """Make a container that was left on another node refuse everybody, as soon as it can be reached."""
+        for _ in range(FENCE_TRIES):
+            record = self._writer.record
+            raised = self._services.codi.raise_epoch(handle, record.session_id, record.epoch)
+            try:
+                await within(CODI_SECONDS, "answer of the container", raised)
+            except Fenced:
+                return
+            except (CoditectError, OSError) as error:
+                logger.info("container %s is not fenced yet: %s", handle.container_id, error)
+            else:
+                return
+            await self._services.clock.sleep(FENCE_PAUSE)
 
     async def _stored_handle(self, container_id: str) -> ContainerHandle | None:
         found = self._services.ledger.container(container_id)

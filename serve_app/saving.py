@@ -36,7 +36,7 @@ from actors.errors import (
     WorkspaceFull,
 )
 from actors.quotas import Amount, Resource
-from actors.records import Receipt
+from actors.records import Receipt, Route
 from cluster.store.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
 from serve_app.sessions import SessionGateway
@@ -141,8 +141,8 @@ class Saver:
 
     async def keep(self, session_id: str, paths: Sequence[str]) -> int:
         """Have changes of paths taken in; return the version that has them, durable."""
-        version: int = await self._archive(session_id, paths, None)
-        return version
+        route = await self._gateway.awake_route(session_id)
+        return await self._archive(session_id, paths, None, route)
 
     async def _begin(self, place: str, token: str, path: str) -> Begun:
         deadline = self._deps.clock.monotonic() + WAIT_SECONDS
@@ -197,7 +197,7 @@ class Saver:
             digest = await body.digest()
             answer = Answer(keyed[0], keyed[1], path, size, etag, digest)
         try:
-            version = await self._archive(session_id, [path], answer)
+            version = await self._archive(session_id, [path], answer, route)
         except QuotaExceeded as error:
             error.unkept = True
             raise
@@ -235,16 +235,19 @@ class Saver:
         except NotFound:
             return None
 
-    async def _archive(self, session_id: str, paths: Sequence[str], answer: Answer | None) -> int:
+    async def _archive(
+        self, session_id: str, paths: Sequence[str], answer: Answer | None, route: Route
+    ) -> int:
         """Ask the ArchiveActor. It is waited for, and so is a container that is being replaced.
 
-        What was saved lies in the workspace by now, on disk.
+        What was saved lies in the workspace by now, on the disk of the route's node. Raises Unavailable
+        when the session has gone on at another node: what lies there is not what was saved.
         """
         deps = self._deps
         deadline = deps.clock.monotonic() + ARCHIVE_SECONDS
+        name = self._gateway.archive_actor(route)
         while True:
             left = deadline - deps.clock.monotonic()
-            name = await self._gateway.archive_actor(session_id)
             try:
                 version: int = await deps.actors.call(
                     name, "save", session_id, list(paths), answer, timeout_seconds=max(left, 0.1)
@@ -254,7 +257,8 @@ class Saver:
             except Unavailable:
                 if left <= _POLL_SECONDS:
                     raise
-                self._gateway.forget(session_id)  # it may be on another node by now
+                if self._gateway.archive_actor(await self._gateway.awake_route(session_id)) != name:
+                    raise
                 await deps.clock.sleep(_POLL_SECONDS)
             else:
                 return version

@@ -82,7 +82,7 @@ class SessionGateway:
         self._actors = actors
         self._clock = clock
         self._pool = names.pool_actor(node_id)
-        self._archive = names.archive_actor(node_id)
+        self._node_id = node_id
         self._new_id = new_id
         self._call_seconds = call_seconds
         self._owners: OrderedDict[str, Owner] = OrderedDict()
@@ -268,6 +268,9 @@ class SessionGateway:
             patience,
             timeout_seconds=timeout_seconds,
         )
+        if route.node_id not in {None, self._node_id}:
+            # Nobody here sees it replaced, and it may serve on where its session's owner cannot reach it.
+            return route
         self._routes[session_id] = route
         self._routes.move_to_end(session_id)
         while len(self._routes) > MAX_KNOWN:
@@ -314,10 +317,9 @@ class SessionGateway:
             await self.resume(session_id, self._new_id("k"))
         return await self.route(session_id)
 
-    async def archive_actor(self, session_id: str) -> str:
-        """Return the name of the ArchiveActor that keeps the session's workspace at this moment."""
-        route = self._routes.get(session_id) or await self.awake_route(session_id)
-        return self._archive if route.node_id is None else names.archive_actor(route.node_id)
+    def archive_actor(self, route: Route) -> str:
+        """Return the name of the ArchiveActor that keeps what is in a container's workspace."""
+        return names.archive_actor(route.node_id or self._node_id)
 
     async def newer_route(self, session_id: str, old: Route, error: CoditectError) -> Route:
         """Return the route that replaced one that does not work. Raises ``error`` if none came."""

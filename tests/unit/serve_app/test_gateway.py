@@ -223,14 +223,15 @@ async def test_a_session_whose_node_does_not_answer_goes_on_here():
     assert clock.time < 12
 
 
-async def test_a_workspace_is_kept_by_its_nodes_archive():
+async def test_a_route_to_another_node_is_asked_for_each_time():
     there = route(1).model_copy(update={"node_id": "node-2"})
-    gateway, actors, _, _ = built(OWNED, a1=[there, route(2)])
-    assert await gateway.archive_actor("s1") == "archive-node-2"
-    assert await gateway.archive_actor("s1") == "archive-node-2"
-    assert len(actors.calls) == 1
-    gateway.forget("s1")
-    assert await gateway.archive_actor("s1") == "archive-node-1"
+    gateway, _, _, _ = built(OWNED, a1=[there, route(2)])
+
+    async def work(found: Route) -> str:
+        return gateway.archive_actor(found)
+
+    assert await gateway.on_container("s1", work) == "archive-node-2"
+    assert await gateway.on_container("s1", work) == "archive-node-1"
 
 
 async def test_tries_and_time_are_bounded():

@@ -176,6 +176,10 @@ async def test_a_container_of_another_node_is_replaced_and_left_to_its_own(bench
     await eventually(forgotten)
     assert before.container_id in there.running
     assert (there.stopped, here.stopped) == ([], [])
+    # Whoever has its route still is refused as soon as it is reached.
+    here.running[before.container_id] = there.running[before.container_id]
+    await passes(bench, 2)
+    assert bench.codi.epochs[before.container_id] > before.epoch
 
 
 async def test_what_a_node_has_of_a_workspace_from_before_it_was_elsewhere_is_not_used(bench):
