@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from actors.errors import CoditectError, LaunchFailed
+from actors.errors import CoditectError, DeadlineExceeded, LaunchFailed
 from actors.pool import ForgetContainer, RetireReason, StopContainer, StopReason
 from actors.pool_slots import SlotState, SlotTable
 from actors.pool_warm import SessionActors, WarmPools
@@ -100,9 +100,10 @@ class Launcher:
             egress=settings.egress,
         )
         try:
-            async with asyncio.timeout(settings.launch_timeout):
-                handle = await services.runtime.launch(spec)
-        except TimeoutError:
+            async with services.runtime.turn(settings.launch_wait):
+                async with asyncio.timeout(settings.launch_timeout):
+                    handle = await services.runtime.launch(spec)
+        except (TimeoutError, DeadlineExceeded):
             raise LaunchFailed(record.container_id, "not ready in time") from None
         ready = record.model_copy(
             update={

@@ -63,7 +63,7 @@ class PoolRunner:
         self._services = services
         self._actors = actors
         self._pool_name = pool_name
-        self.rules = rules or PoolRules(settings.orphan_lease, settings.launch_timeout)
+        self.rules = rules or PoolRules(settings.orphan_lease, settings.launch_limit)
         self.pools = WarmPools(settings, self.rules, services.clock, max_starting=max_starting)
         self._tasks = Tasks()
         self.claims = Claims(services, actors, self.pools, self._tasks)

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -49,8 +50,15 @@ class ContainerRuntime(Protocol):
 
     name: str
 
+    def turn(self, limit_seconds: float) -> AbstractAsyncContextManager[None]:
+        """Hold a turn to launch: so many at once as the node can start in time.
+
+        Raises DeadlineExceeded.
+        """
+        ...
+
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
-        """Start a container and return when CODI answers.
+        """Start a container and return when CODI answers. For somebody who holds a turn.
 
         The container outlives the calling process. Raises LaunchFailed with nothing left
         behind but the workspace directory.
@@ -432,6 +440,7 @@ class ActorSettings:
     warm_containers: int
     max_pending_launches: int
     launch_timeout: float
+    launch_wait: float
     stop_grace: float
     passivate_after: float
     attach_ttl: float
@@ -448,6 +457,11 @@ class ActorSettings:
     egress: str
     owner_lease: float = 10.0
     quotas: Quotas = field(default_factory=Quotas)
+
+    @property
+    def launch_limit(self) -> float:
+        """How long a launch may take with its wait for a turn."""
+        return self.launch_wait + self.launch_timeout
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,7 +60,7 @@ def rules_from(settings: ActorSettings) -> SessionRules:
     stop = settings.stop_grace + STOP_SLACK_SECONDS + 2 * WRITE_SECONDS
     return SessionRules(
         adopt_timeout=WRITE_SECONDS + CODI_SECONDS + settings.probe_timeout + 1.0,
-        launch_timeout=settings.launch_timeout
+        launch_timeout=settings.launch_limit
         + 2 * CODI_SECONDS
         + 4 * WRITE_SECONDS
         + RESTORE_SECONDS,

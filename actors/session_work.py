@@ -141,12 +141,13 @@ class SessionWork:
             quotas = services.settings.quotas
             put = services.ledger.put_container(container, quotas=quotas)
             await within(WRITE_SECONDS, "record of the container", put)
-            await self._lease.hold()
-            await self._forget_older_workspace(session)
-            launch = services.runtime.launch(self._spec(container, session.epoch))
-            handle = await within(
-                services.settings.launch_timeout, "start of the container", launch
-            )
+            async with services.runtime.turn(services.settings.launch_wait):
+                await self._lease.hold()
+                await self._forget_older_workspace(session)
+                launch = services.runtime.launch(self._spec(container, session.epoch))
+                handle = await within(
+                    services.settings.launch_timeout, "start of the container", launch
+                )
             if not self._background.full:
                 self._background.spawn("journal", services.journal_watch.watch(handle))
             raised = services.codi.raise_epoch(handle, session.session_id, session.epoch)

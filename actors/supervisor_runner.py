@@ -388,7 +388,7 @@ class SupervisorRunner:
         if self._services is not None:
             settings = self._services.settings
             limits = phase_limits(
-                launch_timeout=settings.launch_timeout, stop_grace=settings.stop_grace
+                launch_timeout=settings.launch_limit, stop_grace=settings.stop_grace
             )
         return SupervisorRules(limits, hang_after=self._hang_after)
 

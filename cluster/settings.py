@@ -112,6 +112,12 @@ class Settings(BaseModel):
     container_pids: int = Field(512, ge=16, le=1 << 20, description="processes of a container")
     egress: Egress = Field(Egress.NONE, description="what workspaces may reach")
     launch_timeout: float = Field(20.0, gt=0, le=600, description="limit for a container's start")
+    launch_wait: float = Field(
+        120.0, gt=0, le=3600, description="limit for the wait while other containers start"
+    )
+    launches_at_once: int | None = Field(
+        None, ge=1, le=1000, description="containers that start at once; two a core when absent"
+    )
     stop_grace: float = Field(3.0, ge=0, le=600, description="time a container gets to end itself")
 
     # Workspaces

@@ -7,6 +7,7 @@ process and called there.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -95,6 +96,7 @@ class NodeWiring:
             clock=SystemClock(),
             host=container_host(settings),
             launch_timeout=settings.launch_timeout,
+            launches_at_once=settings.launches_at_once or 2 * (os.cpu_count() or 1),
             probe_timeout=settings.probe_timeout,
         )
 
@@ -131,6 +133,7 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         warm_containers=pool if settings.warm_containers is None else settings.warm_containers,
         max_pending_launches=settings.max_pending_launches,
         launch_timeout=settings.launch_timeout,
+        launch_wait=settings.launch_wait,
         stop_grace=settings.stop_grace,
         passivate_after=settings.passivate_after,
         attach_ttl=settings.attach_ttl,

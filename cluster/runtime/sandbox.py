@@ -11,6 +11,7 @@ import logging
 import os
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from hashlib import blake2b
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -25,6 +26,7 @@ from cluster.runtime.health import is_healthy
 from cluster.runtime.launch import AgentProgram, Launch, Prepared
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.threads import in_thread, run_to_the_end
+from cluster.runtime.turns import Turns
 from cluster.runtime.workspaces import Workspaces, check_id
 
 logger = logging.getLogger(__name__)
@@ -54,12 +56,14 @@ class SandboxRuntime:
         clock: Clock,
         host: str = "127.0.0.1",
         launch_timeout: float = 20.0,
+        launches_at_once: int = 4,
         probe_timeout: float = 2.0,
         keep_dead_seconds: float = 60.0,
     ) -> None:
         data_dir = data_dir.resolve()
         self._runtime_dir = data_dir / "runtime"
         self._registry = Registry.of(data_dir)
+        self._turns = Turns(self._runtime_dir / "turns", launches_at_once, clock)
         owner = userns.HOST_ID if os.geteuid() == 0 else None
         self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owner)
         self._group_name = group_name(data_dir)
@@ -73,6 +77,10 @@ class SandboxRuntime:
         self._cgroups: Cgroups | None = None
         self._preparing = threading.Lock()
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def turn(self, limit_seconds: float) -> AbstractAsyncContextManager[None]:
+        """Hold a turn to launch, of those that all processes of the node share."""
+        return self._turns.turn(limit_seconds)
 
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         """Start a container and return when CODI answers. Idempotent by the container's id.

@@ -30,6 +30,11 @@ class StubRuntime:
         self._poll_seconds = poll_seconds
         self._ended: dict[str, asyncio.Event] = {}
 
+    def turn(self, limit_seconds: float) -> contextlib.AbstractAsyncContextManager[None]:
+        """Hold a turn: there are as many as anybody wants, since a start is no work."""
+        del limit_seconds
+        return contextlib.nullcontext()
+
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         """Write the container down. Idempotent by its id."""
         check_id("container_id", spec.container_id)

@@ -322,6 +322,7 @@ def settings(**changes: Any) -> ActorSettings:
         max_pending_launches=4,
         idle=IdleRules(hibernate_after=600.0, weights=dict.fromkeys(Signal, 0.5)),
         launch_timeout=5.0,
+        launch_wait=5.0,
         stop_grace=1.0,
         passivate_after=60.0,
         attach_ttl=20.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 
 from actors.errors import LaunchFailed
 from actors.ports import Clock
@@ -24,6 +25,10 @@ class MemoryRuntime:
         self.health: dict[str, Health] = {}
         self._ended: dict[str, asyncio.Event] = {}
         self._reasons: dict[str, str] = {}
+
+    def turn(self, limit_seconds: float) -> AbstractAsyncContextManager[None]:
+        del limit_seconds
+        return nullcontext()
 
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         if running := self.running.get(spec.container_id):

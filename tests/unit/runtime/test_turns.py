@@ -1,0 +1,85 @@
+"""Turns to start a container, shared by processes."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+
+import pytest
+
+from actors.errors import DeadlineExceeded
+from cluster.clock import SystemClock
+from cluster.runtime.turns import Turns
+from tests.fakes.pool_fakes import ManualClock, settle
+
+HOLDER = """
+import asyncio, sys
+from pathlib import Path
+from cluster.clock import SystemClock
+from cluster.runtime.turns import Turns
+
+async def main():
+    async with Turns(Path(sys.argv[1]), 1, SystemClock()).turn(5):
+        print("held", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+async def test_so_many_hold_a_turn_at_once_and_the_next_waits_for_one_of_them(tmp_path):
+    clock = ManualClock()
+    turns = Turns(tmp_path / "turns", 2, clock, lambda: 0.5)
+    running, most, gate = 0, 0, asyncio.Event()
+
+    async def work():
+        nonlocal running, most
+        async with turns.turn(1000):
+            running += 1
+            most = max(most, running)
+            await gate.wait()
+            running -= 1
+
+    working = [asyncio.create_task(work()) for _ in range(5)]
+    await settle()
+    assert running == 2
+    gate.set()
+    for _ in range(20):
+        clock.advance(1.0)
+        await settle()
+    await asyncio.gather(*working)
+    assert most == 2
+
+
+async def test_whoever_waits_too_long_is_told_and_takes_none(tmp_path):
+    clock = ManualClock()
+    turns = Turns(tmp_path, 1, clock, lambda: 0.5)
+    async with turns.turn(1):
+        waiting = asyncio.create_task(turns.turn(10).__aenter__())
+        for _ in range(200):
+            await settle()
+            clock.advance(0.2)
+        with pytest.raises(DeadlineExceeded, match="turn to start a container"):
+            await waiting
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(turns.turn(0))
+
+
+async def test_a_process_that_dies_gives_its_turn_back(tmp_path):
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert holder.stdout is not None
+        assert (await asyncio.to_thread(holder.stdout.readline)).strip() == "held"
+        turns = Turns(tmp_path, 1, SystemClock())
+        with pytest.raises(DeadlineExceeded):
+            async with turns.turn(0):
+                pass
+    finally:
+        holder.kill()
+        holder.wait()
+    async with turns.turn(5):
+        pass
