@@ -29,14 +29,30 @@ logger = logging.getLogger(__name__)
 MAX_GCS_RESTARTS_IN_A_ROW = 10
 
 
-def free_ports(address: str) -> Ports:
-    """Return ports of an address that are free at this moment, all different."""
+def free_ports(address: str, *, ingress: int = 0) -> Ports:
+    """Return ports that are free at this moment, all different, and none of them ``ingress``.
+
+    Below those that the kernel gives out (ip_local_port_range): one of these might be some connection's
+    when a daemon or HAProxy is started again.
+    """
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(8)]
-        for each in sockets:
-            each.bind((address, 0))
-        a, b, c, d, e, f, g, h = (int(each.getsockname()[1]) for each in sockets)
+        a, b, c, d, e, f, g, h = (_take_port(stack, address, ingress) for _ in range(8))
     return Ports(a, b, c, d, e, f, g, h, replicas=_free_row())
+
+
+def _take_port(stack: ExitStack, address: str, ingress: int) -> int:
+    """Hold a free port above the rows of ``_free_row`` until the stack is closed."""
+    for _ in range(1000):
+        port = random.randrange(30_100, 32_700)  # noqa: S311 - to part two servers
+        # At the node's address for its daemons, at the loopback's for HAProxy.
+        try:
+            for each in {address, "127.0.0.1"}:
+                stack.enter_context(socket.socket()).bind((each, port))
+        except OSError:
+            continue
+        if port != ingress:
+            return port
+    raise Unavailable("ports", "none is free between 30100 and 32700")
 
 
 def _free_row() -> int:

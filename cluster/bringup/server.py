@@ -147,7 +147,7 @@ class Server:
             layout.prepare_ray_dir()
             write_wrapper(layout.haproxy, self._haproxy, tell_peer=settings.public_url is None)
         layout.write_server(own_server_file(time.time()))
-        ports = free_ports(settings.node_address)
+        ports = free_ports(settings.node_address, ingress=settings.port)
         packages = Path(cluster.__file__).parents[1]
         os.environ.update(
             environment(settings, layout, ports, packages=packages, open_files=_raise_open_files())
