@@ -127,10 +127,6 @@ class FdbCommands:
         begin, end = self._range()
         return self._cli(f"getrangekeys {begin} {end} 1")
 
-    def advance(self, version: int) -> list[str]:
-        """Have the cluster's versions go on above one."""
-        return self._cli(f"advanceversion {version}")
-
     def clear_hint(self) -> str:
         """Return what a person types into ``fdbcli`` to remove this server's keys."""
         begin, end = self._range()

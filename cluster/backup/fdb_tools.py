@@ -141,8 +141,8 @@ class FdbTools:
     async def restore(self, url: str, version: int, told: Callable[[RestoreStatus], None]) -> None:
         """Restore a backup into an empty part; ``told`` is told how far it is. Raises Unavailable.
 
-        The whole cluster is locked meanwhile. Its versions go on above the backup's afterwards, or
-        what is ordered by versionstamps would be out of order.
+        The whole cluster is locked meanwhile. Its versions go on above the backup's: FoundationDB sees to
+        it, so what is ordered by versionstamps stays in order.
         """
         try:
             await self._restore(url, version, told)
@@ -150,7 +150,6 @@ class FdbTools:
             with suppress(Unavailable):
                 await self._say(self._commands.abort_restore())
             raise
-        await self._say(self._commands.advance(version))
 
     async def _restore(self, url: str, version: int, told: Callable[[RestoreStatus], None]) -> None:
         await self._begin(self._commands.restore(url, version), self._restore_status)

@@ -76,7 +76,7 @@ class FdbMoments:
             await asyncio.to_thread(_make_kept, base)
 
         def tell(status: BackupStatus) -> None:
-            told(f"store: {status.written:,} bytes, {status.description}")
+            told(f"store: {status.written:,} bytes written")
 
         made = await self.tools.backup(url, tell)
         prefix, version = self.tools.prefix, made.version

@@ -24,7 +24,6 @@ class BackupTools:
         self.version = 7_000_000
         self.restorable: int | None = self.version
         self.empty = True
-        self.advanced: int | None = None
 
     async def __call__(self, command: Sequence[str], _seconds: float) -> str:
         self.ran.append(list(command))
@@ -120,12 +119,9 @@ class BackupTools:
         return "aborted"
 
     def _cli(self, command: str) -> str:
-        if command.startswith("getrangekeys"):
-            keys = "" if self.empty else "`\\x02coditect\\x00\\x14a'\n"
-            return f"\nRange limited to 1 keys\n{keys}"
-        assert command.startswith("advanceversion")
-        self.advanced = int(command.split()[1])
-        return "Current read version is 1"
+        assert command.startswith("getrangekeys")
+        keys = "" if self.empty else "`\\x02coditect\\x00\\x14a'\n"
+        return f"\nRange limited to 1 keys\n{keys}"
 
 
 class NoAgent(BackupTools):

@@ -57,6 +57,12 @@ def run(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[s
     )
 
 
+def version_of(place: Path, backup_id: str) -> int:
+    """Return the version of the only FoundationDB backup in the place, by the name of its snapshot."""
+    [snapshot] = (place / "fdb" / backup_id).rglob("snapshots/snapshot,*")
+    return int(snapshot.name.split(",")[2])
+
+
 def succeeded(done: subprocess.CompletedProcess[str]) -> str:
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -106,6 +112,7 @@ async def test_a_backup_brings_an_empty_cluster_and_server_everything(tmp_path):
 
         assert backup.backup_id in succeeded(run(new, "restore", *where))
         assert "clearrange" in refused(run(new, "restore", *where))
+        assert int(second.cli("getversion")) > version_of(place, backup.backup_id)
         assert "`somebody-else' is `2'" in second.cli("get somebody-else")
         with new:
             async with AsyncClient(new.url, timeout_seconds=60) as client:
