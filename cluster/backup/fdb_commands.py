@@ -18,7 +18,7 @@ from cluster.store.fdb_layout import Layout
 FDB_TOOLS = ("fdbbackup", "fdbrestore", "fdbcli")
 _PROGRESS = re.compile(
     r"State: (?P<state>\S+)\s+Blocks: (?P<done>\d+)/(?P<whole>\d+).*?BytesWritten: (?P<written>\d+)"
-    r".*?LastError: (?P<error>.*)",
+    r".*?LastError: (?P<error>.*?)\s*(?:URL:|$)",
     re.DOTALL,
 )
 
@@ -177,13 +177,12 @@ def read_restore_status(text: str) -> RestoreStatus:
     found = _PROGRESS.search(text)
     if found is None:
         raise Unavailable("fdbrestore status", text[-500:] or "said nothing")
-    error = found["error"].strip().splitlines()[0].strip() if found["error"].strip() else "None"
     return RestoreStatus(
         state=found["state"],
         done=int(found["done"]),
         whole=int(found["whole"]),
         written=int(found["written"]),
-        error=None if error == "None" else error,
+        error=None if found["error"] == "None" else found["error"],
     )
 
 

@@ -110,8 +110,8 @@ class BackupTools:
             self.empty = False
         return (
             f"Tag: t  UID: 0  State: {state}  Blocks: 1/4  BlocksInProgress: 0  Files: 2  BytesWritten: "
-            "5  CurrentVersion: 0 FirstConsistentVersion: 0  ApplyVersionLag: 0  LastError: None"
-            "\nRange: ''-'\\xff'"
+            "5  CurrentVersion: 0 FirstConsistentVersion: 0  ApplyVersionLag: 0  LastError: None  "
+            "URL: file:///place/backup-1  Range: 'a'-'b'  AddPrefix: ''  RemovePrefix: ''  Version: 1\n"
         )
 
     def _abort_restore(self, _command: list[str]) -> str:

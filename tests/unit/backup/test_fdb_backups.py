@@ -243,12 +243,16 @@ def test_answers_that_are_none_are_said():
         read_restore_status("gibberish")
 
 
-def test_the_last_error_of_a_restore_is_read():
+@pytest.mark.parametrize(
+    ("said", "error"), [("None", None), ("'io_error' 3s ago.\n", "'io_error' 3s ago.")]
+)
+def test_the_last_error_of_a_restore_is_read(said, error):
     status = read_restore_status(
         "Tag: t  UID: 0  State: running  Blocks: 0/9  BlocksInProgress: 3  Files: 2  BytesWritten: 0  "
-        "CurrentVersion: 1 FirstConsistentVersion: 2  ApplyVersionLag: 0  LastError: 'io_error' 3s ago.\n"
+        f"CurrentVersion: 1 FirstConsistentVersion: 2  ApplyVersionLag: 0  LastError: {said}  "
+        "URL: file:///place/backup-1  Range: 'a'-'b'  AddPrefix: ''  RemovePrefix: ''  Version: 1"
     )
-    assert (status.running, status.begun, status.error) == (True, True, "'io_error' 3s ago.")
+    assert (status.running, status.begun, status.error) == (True, True, error)
 
 
 async def test_the_tools_speak_tls_as_the_client_does(tmp_path):
