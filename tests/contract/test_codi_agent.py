@@ -1091,14 +1091,16 @@ class TestJournal:
             await read_until(socket, b"again-2")
         assert [opened.kept is None for opened in keeper.terminals["t"].opened] == [True, False]
 
-    async def test_where_a_shell_is_and_goes_is_told(self, codi, client, keeper):
+    async def test_where_a_shell_is_and_goes_is_told_before_what_it_prints_there(
+        self, codi, client, keeper
+    ):
         codi.workspace.joinpath("sub").mkdir()
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
-            await socket.send(b"cd sub\n")
-            await read_frame(socket, "cwd")
-        terminal = keeper.terminals["t"]
-        assert terminal.opened[0].cwd == str(codi.workspace)
-        await eventually(lambda: terminal.cwds == [f"{codi.workspace}/sub"])
+            await socket.send(b"cd sub; echo in-$((1+1))\n")
+            await read_until(socket, b"in-2")
+            terminal = keeper.terminals["t"]
+            assert terminal.opened[0].cwd == str(codi.workspace)
+            assert terminal.cwds == [f"{codi.workspace}/sub"]
 
     async def test_a_container_that_stops_tells_of_no_exit(self, codi, client, keeper):
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:

@@ -27,7 +27,8 @@ async def test_a_large_file_is_saved_and_read_without_being_held(person, server,
         kept = client.stream_file(session_id, "large", version=receipt.version)
         assert await sha256_of(kept) == expected
         assert await program_sha256(client, session_id, "large") == content.sha256
-        assert await until_kept(client, session_id, "large", size) == receipt.version
+        # the round that follows the directory may have kept the same content first
+        assert await until_kept(client, session_id, "large", size) <= receipt.version
         await client.delete_file(session_id, "large")
     growth, name = memory.growth()
     assert growth < MOST_GROWTH, name

@@ -174,6 +174,8 @@ class JournalFeed:
             return
         offset, data, inputs = protocol.unkept(MAX_BATCH)
         if data or inputs:
+            # Before what it printed there: a shell that dies now is started again where it was.
+            entry.terminal.look()
             entry.under_way = inputs
             connection.send_binary(encode_batch(Batch(entry.number, offset, data, inputs)))
         elif not entry.exit_told and not entry.terminal.alive:

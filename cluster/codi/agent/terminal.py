@@ -232,11 +232,10 @@ class Terminal:
         self.protocol.output(data)
         self._feed.changed(self)
         if self._looking is None:
-            self._looking = self._loop.call_later(_CWD_SECONDS, self._look)
+            self._looking = self._loop.call_later(_CWD_SECONDS, self._look_again)
 
-    def _look(self) -> None:
-        """Tell the watchers when the shell has gone to another directory."""
-        self._looking = None
+    def look(self) -> None:
+        """Tell journal and watchers when the shell has gone to another directory."""
         before = self.cwd
         shown = self._directory()
         if self.cwd != before:
@@ -244,6 +243,10 @@ class Terminal:
             frame = control("cwd", path=shown)
             for watcher in list(self._watchers.values()):
                 watcher.send_control(frame)
+
+    def _look_again(self) -> None:
+        self._looking = None
+        self.look()
 
     def _directory(self) -> str | None:
         found = self._shell.directory() if self._shell else None

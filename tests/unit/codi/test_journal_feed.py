@@ -58,6 +58,9 @@ class Terminal:
     def describe(self) -> dict:
         return {"cols": 80, "rows": 24, "cwd": "/workspace"}
 
+    def look(self) -> None:
+        """The shell stays where it is."""
+
     def kept(self) -> None:
         self.told += 1
 
