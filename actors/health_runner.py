@@ -35,6 +35,7 @@ from actors.records import (
     ContainerRecord,
     ContainerStatus,
     Health,
+    SessionPhase,
     SessionRecord,
 )
 from actors.statistics import Histogram
@@ -44,11 +45,15 @@ logger = logging.getLogger(__name__)
 
 MAX_WATCHES = 8192
 PROBES_AT_ONCE = 32
-REVIVALS_AT_ONCE = 4
-"""Those who sign in meanwhile want warm actors, too."""
+REVIVALS_AT_ONCE = 2
+"""Each takes a warm actor and a turn to start, which those who sign in meanwhile want, too."""
+
+REVIVAL_PAUSE = 0.2
 
 CALL_SECONDS = 5.0
 DUTY = 0.05
+
+_COMING_UP = frozenset({SessionPhase.STARTING, SessionPhase.RECOVERING, SessionPhase.READY})
 
 
 class Owners(Protocol):
@@ -285,6 +290,7 @@ class HealthRunner:
         try:
             async with self._revivals:
                 await self._owners.reopen(action.user_id, action.session_name, key, None)
+                await self._until_replaced(action)
         except CoditectError as error:
             logger.info("container %s is not replaced yet: %s", container_id, error)
         finally:
@@ -292,3 +298,15 @@ class HealthRunner:
             vitals = self._vitals.get(container_id)
             if vitals is not None:
                 self._vitals[container_id] = told(vitals, self._services.clock.monotonic())
+
+    async def _until_replaced(self, action: Revive) -> None:
+        """Wait for the new container, so that the next session finds an actor and a processor."""
+        clock, limit = self._services.clock, self._services.settings.launch_limit
+        began = clock.monotonic()
+        while clock.monotonic() - began < limit:
+            session = await self._services.ledger.session(action.session_id)
+            if session is None or session.phase not in _COMING_UP:
+                return
+            if session.container_id not in {None, action.container_id}:
+                return
+            await clock.sleep(REVIVAL_PAUSE)

@@ -17,8 +17,8 @@ from tests.support import processes
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 from tests.support.waiting import wait_until
 
-KINDS = ("SessionActor", "JournalActor", "StoreActor", "replica", "HAProxy")
-ROUNDS = 3
+KINDS = ("SessionActor", "JournalActor", "StoreActor", "one replica", "all replicas", "HAProxy")
+ROUNDS = 4
 TICK_SECONDS = 0.02
 PRINTED = 20 << 20
 CROWD = 100
@@ -83,10 +83,10 @@ async def _deaths(server: ServerProcess, report: Report) -> None:
             reading = asyncio.create_task(counted.run())
             for kind in KINDS:
                 silences = []
-                for _ in range(ROUNDS):
+                for number in range(ROUNDS):
                     await counted.until(counted.last + 100)
                     counted.longest = 0.0
-                    processes.kill(server, kind)
+                    _kill(server, kind, number)
                     await counted.until(counted.last + 100)
                     silences.append(counted.longest)
                     await asyncio.sleep(5)
@@ -98,6 +98,15 @@ async def _deaths(server: ServerProcess, report: Report) -> None:
             await asyncio.gather(reading, return_exceptions=True)
     report.add("lines lost over all of these deaths", lost, "", 0)
     report.add("lines repeated", repeated, "", 0)
+
+
+def _kill(server: ServerProcess, kind: str, number: int) -> None:
+    """Kill all of a kind; of the replicas, one of which has the terminal, now the one, now the other."""
+    if kind == "one replica":
+        replicas = sorted(processes.of(server, "replica"))
+        processes.send([replicas[number % len(replicas)]], signal.SIGKILL)
+    else:
+        processes.kill(server, kind.removeprefix("all ").removesuffix("s"))
 
 
 async def _resume(server: ServerProcess, report: Report) -> None:
