@@ -289,6 +289,12 @@ class HealthRunner:
         key = f"health/{container_id}/{action.epoch}/revive"
         try:
             async with self._revivals:
+                # After the wait: by its name alone, one that has ended would be made anew.
+                session = await self._services.ledger.session(action.session_id)
+                if session is None or session.owner_actor_id is not None:
+                    return
+                if session.container_id != container_id:
+                    return
                 await self._owners.reopen(action.user_id, action.session_name, key, None)
                 await self._until_replaced(action)
         except CoditectError as error:

@@ -63,7 +63,8 @@ def rules_from(settings: ActorSettings) -> SessionRules:
         launch_timeout=settings.launch_limit
         + 2 * CODI_SECONDS
         + 4 * WRITE_SECONDS
-        + RESTORE_SECONDS,
+        + RESTORE_SECONDS
+        + WORKSPACE_SECONDS,
         stop_timeout=stop,
         end_timeout=stop + WORKSPACE_SECONDS + 2 * WRITE_SECONDS,
         passivate_timeout=PASSIVATE_SECONDS,

@@ -141,9 +141,10 @@ class SessionWork:
             quotas = services.settings.quotas
             put = services.ledger.put_container(container, quotas=quotas)
             await within(WRITE_SECONDS, "record of the container", put)
+            await self._lease.hold()
+            await self._forget_older_workspace(session)
             async with services.runtime.turn(services.settings.launch_wait):
                 await self._lease.hold()
-                await self._forget_older_workspace(session)
                 launch = services.runtime.launch(self._spec(container, session.epoch))
                 handle = await within(
                     services.settings.launch_timeout, "start of the container", launch

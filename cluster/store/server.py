@@ -110,7 +110,10 @@ class _Connection(Framed):
             logger.exception("%s failed", method)
             answer = StoreError(f"{method}: {error!r}")
         self._outstanding -= 1
-        self.say((number, answer))
+        try:
+            self.say((number, answer))
+        except ValueError as error:
+            self.say((number, StoreError(f"{method}: {error}")))
         self._listen_or_not()
 
     async def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:

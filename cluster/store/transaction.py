@@ -29,6 +29,8 @@ T = TypeVar("T")
 FIRST_BACKOFF_SECONDS = 0.005
 MAX_BACKOFF_SECONDS = 0.5
 PAGE = 10_000
+KEYS_AT_ONCE = 500
+"""Even when each has the largest value, the answer fits a frame of ``cluster.store.wire``."""
 
 
 class Transaction:
@@ -56,12 +58,13 @@ class Transaction:
     async def get_many(
         self, keys: Sequence[bytes], *, snapshot: bool = False
     ) -> list[bytes | None]:
-        """Return several values, in one round trip."""
+        """Return several values, in one round trip for each ``KEYS_AT_ONCE``."""
         missing = [key for key in keys if self._overlay.needs_base(key) and key not in self._cache]
-        if missing:
-            answer = await self._engine.get_many(missing, self._read_version)
+        for begin in range(0, len(missing), KEYS_AT_ONCE):
+            portion = missing[begin : begin + KEYS_AT_ONCE]
+            answer = await self._engine.get_many(portion, self._read_version)
             self._read_version = answer.version
-            self._cache.update(zip(missing, answer.values, strict=True))
+            self._cache.update(zip(portion, answer.values, strict=True))
         if not snapshot:
             self._read_conflicts.extend(
                 KeyRange(key, key_after(key)) for key in keys if self._overlay.needs_base(key)

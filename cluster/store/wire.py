@@ -70,9 +70,14 @@ class Framed(asyncio.Protocol):
         raise NotImplementedError
 
     def say(self, message: Any) -> None:
-        """Send a message; nothing happens when the connection has ended."""
+        """Send a message; nothing happens when the connection has ended.
+
+        Raises ValueError for one that the other end would not take.
+        """
         if self.transport is not None:
             data = pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
+            if len(data) > MAX_FRAME:
+                raise ValueError(f"{len(data):,} bytes are more than a frame may have")
             self.transport.write(len(data).to_bytes(LENGTH_BYTES, "little") + data)
 
     def abort(self) -> None:

@@ -155,6 +155,24 @@ async def test_after_a_reboot_passive_sessions_are_opened_a_few_at_a_time_and_pr
     assert ward.runner.stats()["probes_total"] > 0
 
 
+async def test_a_session_that_ended_while_others_were_revived_is_not_made_anew(ward):
+    for number in range(REVIVALS_AT_ONCE + 1):
+        container_id, session_id = f"c{number}", f"s{number}"
+        await ward.add(container_id, READY, session_id=session_id, user_id=session_id)
+        ward.ledger.sessions_by_id[session_id] = session_record(
+            session_id, container_id=container_id, user_id=session_id
+        )
+    await ward.runner.refresh()
+    await settle()
+    for number in range(REVIVALS_AT_ONCE + 1):
+        ward.runtime.crash(f"c{number}")
+    await settle()
+    ward.ledger.sessions_by_id.clear()
+    for _ in range(3):
+        await ward.round()
+    assert len(ward.owners.reopened) == REVIVALS_AT_ONCE
+
+
 async def test_a_container_that_stops_answering_is_lost_after_the_threshold(ward):
     await ward.add("c1")
     await ward.round()

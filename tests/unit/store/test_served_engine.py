@@ -9,12 +9,13 @@ import pytest
 
 from actors.errors import CommitConflict, CommitUnknown, StoreError, Unavailable
 from cluster.store import server as serving
+from cluster.store import wire
 from cluster.store.client import RemoteEngine
 from cluster.store.engine import Commit, KeyRange, Mutation, MutationKind, Values, key_after
 from cluster.store.lmdb_engine import LmdbEngine
 from cluster.store.server import StoreServer
 from cluster.store.store_actor import StoreActor
-from cluster.store.transaction import transact
+from cluster.store.transaction import Transaction, transact
 from cluster.store.wire import MAX_FRAME, short_path
 from tests.fakes.engines import opened_engine, served
 from tests.support.waiting import wait_until
@@ -156,3 +157,35 @@ async def test_a_transaction_lives_through_a_new_store_actor(tmp_path: Path):
         assert (await actor.ping())["ready"]
         await actor.close()
     remote.close()
+
+
+async def test_an_answer_too_large_for_a_frame_is_an_error_of_that_question_only(
+    tmp_path, monkeypatch
+):
+    async with opened_engine("lmdb_served", tmp_path) as engine:
+        value = Mutation(MutationKind.SET, b"a", b"x" * 50_000)
+        await engine.commit(Commit(0, (), (value,), b"large"))
+        monkeypatch.setattr(wire, "MAX_FRAME", 20_000)
+        large, small = await asyncio.gather(
+            engine.get_many([b"a"], None), engine.get_many([b"b"], None), return_exceptions=True
+        )
+        assert isinstance(large, StoreError)
+        assert small.values == [None]
+
+
+async def test_a_transaction_reads_very_many_keys_in_portions_of_one_version(tmp_path):
+    async with opened_engine("lmdb", tmp_path) as engine:
+        for number in (1, 1000):
+            await engine.commit(setting(b"k%04d" % number, b"%d" % number))
+        asked = []
+
+        class Counting:
+            async def get_many(self, keys, read_version):
+                asked.append((len(keys), read_version))
+                return await engine.get_many(keys, read_version)
+
+        tr = Transaction(Counting())
+        found = await tr.get_many([b"k%04d" % number for number in range(1001)])
+        assert (found[0], found[1], found[1000]) == (None, b"1", b"1000")
+        assert [count for count, _ in asked] == [500, 500, 1]
+        assert [version for _, version in asked] == [None, asked[1][1], asked[1][1]]
