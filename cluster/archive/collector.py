@@ -115,10 +115,16 @@ class Collector:
         async for workspace_id in self._workspaces():
             listed = await self._blobs.listing(workspace_id)
             live = await transact(self._engine, chunks.live_packs, self._keys, workspace_id)
-            for pack, (age, _) in listed.items():
-                if age > ORPHAN_SECONDS and pack not in live:
-                    await self._blobs.delete(f"{workspace_id}/{pack}")
-                    self._swept += 1
+            orphans = [
+                pack
+                for pack, (age, _) in listed.items()
+                if age > ORPHAN_SECONDS and pack not in live
+            ]
+            if orphans and await self._held():
+                orphans = []  # a backup may be about to copy them: the next sweep
+            for pack in orphans:
+                await self._blobs.delete(f"{workspace_id}/{pack}")
+                self._swept += 1
             sizes = {pack: size for pack, (_, size) in listed.items()}
             budget -= await self._compactor.compact(workspace_id, sizes, live, budget)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -227,6 +228,20 @@ async def test_nothing_that_a_backup_needs_is_collected_while_it_is_made(house, 
     await house.collector().collect()
     assert await house.chunks.listing("w") == {}
     await house.restored(backup, tmp_path / "new")
+
+
+async def test_packs_of_nobody_are_swept_up_after_the_backup(house):
+    await house.save(b"a", b"hello")
+    await house.chunks.put("w/p-nobody", b"data")
+    path = house.directory / "chunks" / "w" / "p-nobody"
+    os.utime(path, (0, 0))
+    now = house.clock.now()
+    await transact(house.engine, backup_holds.hold, house.keys, "b-1", now, HOLD_SECONDS)
+    await house.collector().sweep()
+    assert "p-nobody" in await house.chunks.listing("w")
+    await transact(house.engine, backup_holds.release, house.keys, "b-1")
+    await house.collector().sweep()
+    assert "p-nobody" not in await house.chunks.listing("w")
 
 
 async def test_the_hold_of_a_maker_that_died_runs_out(house):
