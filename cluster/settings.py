@@ -29,6 +29,12 @@ OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL", "CODITECT_SERVER
 FilePath = Annotated[Path, AfterValidator(lambda path: path.expanduser().absolute())]
 
 
+def _names_each_backup(url: str) -> str:
+    if url.startswith("blobstore://") and "{id}" not in url:
+        raise ValueError("a blobstore:// URL must have {id}: each backup needs a URL of its own")
+    return url
+
+
 class RuntimeName(StrEnum):
     """What runs containers."""
 
@@ -98,10 +104,10 @@ class Settings(BaseModel):
     store_fdb_tls_verify_peers: str | None = Field(
         None, description="what FoundationDB's certificates must say, e.g. Check.Valid=1"
     )
-    store_fdb_backup_url: str | None = Field(
+    store_fdb_backup_url: Annotated[str, AfterValidator(_names_each_backup)] | None = Field(
         None,
         description="where FoundationDB's own backups go, file://… or blobstore://…; {id} becomes the"
-        " backup's",
+        " backup's, and blobstore:// needs it",
     )
     runtime: RuntimeName = Field(RuntimeName.SANDBOX, description="sandbox or cloud_run")
     workspace_image: str = Field("coditect/workspace:latest", description="image of a workspace")
@@ -288,7 +294,8 @@ def load(
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        shown = "" if "password" in name else f", not {first['input']!r}"
+        secret = "password" in name or name == "store_fdb_backup_url"  # keys of a bucket
+        shown = "" if secret else f", not {first['input']!r}"
         raise InvalidArgument(
             name, f"{first['msg']}{shown} ({places.get(name, 'default')})"
         ) from None

@@ -82,16 +82,17 @@ class FdbTools:
         The caller lets nobody else make one at the same time: one that runs is taken for one whose
         maker has died, and ended. Raises Unavailable; what was begun is ended and removed then.
         """
-        if (await self._status()).running:
+        before = await self._status()
+        if before.running:
             await self._say(self._commands.abort())
         try:
             return await self._backup(url, told)
         except Unavailable as error:
             met = await self._errors()
-            await self._undo(url)
+            await self._undo(url, before.url)
             raise Unavailable(error.component, f"{error.reason}{met}") from None
         except BaseException:
-            await self._undo(url)
+            await self._undo(url, before.url)
             raise
 
     async def _backup(self, url: str, told: Callable[[BackupStatus], None]) -> FdbBackup:
@@ -120,12 +121,13 @@ class FdbTools:
             return ""
         return f"; fdbbackup status: {said[-500:]}" if said else ""
 
-    async def _undo(self, url: str) -> None:
+    async def _undo(self, url: str, before: str | None) -> None:
+        """End and remove what was begun; until it is known to the cluster ``before`` is told of."""
         with suppress(Unavailable):
             status = await self._status()
             if status.running:
                 await self._say(self._commands.abort())
-            if status.url is not None and status.url.startswith(url):
+            if status.url is not None and status.url != before and status.url.startswith(url):
                 await self.delete(status.url)
 
     # ---- restores -------------------------------------------------------------------------------

@@ -24,10 +24,13 @@ class BackupTools:
         self.version = 7_000_000
         self.restorable: int | None = self.version
         self.empty = True
+        self.refuse: dict[str, str] = {}
 
     async def __call__(self, command: Sequence[str], _seconds: float) -> str:
         self.ran.append(list(command))
         tool, what = command[0], command[1]
+        if tool == "fdbbackup" and what in self.refuse:
+            raise Unavailable(tool, self.refuse[what])
         if tool == "fdbcli":
             return self._cli(command[-1])
         return {

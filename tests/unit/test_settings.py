@@ -50,6 +50,18 @@ def test_a_wrong_password_setting_is_not_shown(tmp_path):
     assert "12345" not in str(refused.value)
 
 
+def test_backups_in_a_bucket_need_urls_of_their_own(tmp_path):
+    def load(url):
+        options = {"store_fdb_backup_url": url}
+        return settings.load(options, environment={}, directory=tmp_path).store_fdb_backup_url
+
+    for url in ("blobstore://key:hidden@host/c-{id}?bucket=b", "file:///place"):
+        assert load(url) == url
+    with pytest.raises(InvalidArgument, match=r"store_fdb_backup_url.*\{id\}") as refused:
+        load("blobstore://key:hidden@host/c?bucket=b")
+    assert "hidden" not in str(refused.value)
+
+
 def test_the_readme_has_the_table_of_all_settings():
     readme = (ROOT / "README.md").read_text()
     shown = readme.split("<!-- settings -->")[1].split("<!-- /settings -->")[0].strip()

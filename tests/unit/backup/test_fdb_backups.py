@@ -142,6 +142,15 @@ async def test_what_nobody_carries_out_is_ended_removed_and_said(tmp_path, engin
     assert await house.catalog.ids() == []
 
 
+async def test_a_start_that_fails_leaves_the_last_backup_as_it_is(tmp_path, engine):
+    house = House(tmp_path, engine, Tools(write_files), f"file://{tmp_path}/fdb")
+    backup = await house.create()
+    house.run.refuse = {"start": "ERROR: Could not create the container"}
+    with pytest.raises(Unavailable, match="Could not create"):
+        await house.create()
+    assert await verify(house.place, backup) == []
+
+
 async def test_a_backup_that_is_cancelled_ends_in_the_cluster_too(tmp_path, engine):
     run = StuckAgent(write_files)
     house = House(tmp_path, engine, run, f"file://{tmp_path}/fdb")
