@@ -51,13 +51,15 @@ class PutBack:
             directories.close()
 
     def begin(self, header: Header) -> Restored | None:
-        """Begin a file that comes in parts; None when it cannot be."""
+        """Begin a file that comes in parts; None when it cannot be, or something is there already."""
         with self._noting(header):
             path = _path(header)
             if header.get("kind") != "f":
                 raise invalid("kind: bytes belong to a file")
             directory, name = self._workspace.parent(path, make=True)
             try:
+                if _is_there(directory, name):
+                    return None
                 return Restored(os.dup(directory), name, path, header)
             finally:
                 os.close(directory)
@@ -92,6 +94,8 @@ class PutBack:
                 return None
             case "f":
                 directory, name = directories.of(path)
+                if _is_there(directory, name):
+                    return None
                 file = Restored(os.dup(directory), name, path, header)
                 try:
                     file.write(data)
@@ -201,16 +205,41 @@ def sync(workspace: Workspace) -> None:
 
 
 def make_directory(workspace: Workspace, path: bytes, mode: int) -> Item | None:
-    """Make a directory and those above it, open to its owner; None when something was there."""
+    """Make a directory and those above it, open to its owner; None when something was there.
+
+    A directory that was there is opened to its owner, too: its final mode comes at the end.
+    """
     directory, name = workspace.parent(path, make=True)
     try:
         os.mkdir(name, 0o700, dir_fd=directory)
         os.chmod(name, mode | 0o700, dir_fd=directory)
     except FileExistsError:
+        _open_to_owner(directory, name, mode)
         return None
     finally:
         os.close(directory)
     return look(workspace, path)
+
+
+def _open_to_owner(directory: int, name: bytes, mode: int) -> None:
+    """Let the owner into a directory that an earlier restore, or a program, has closed."""
+    # No permission of the directory itself is needed for this, and no link is followed.
+    flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, dir_fd=directory)
+    try:
+        if os.fstat(fd).st_mode & 0o700 != 0o700:
+            os.chmod(b"/proc/self/fd/%d" % fd, mode | 0o700)
+    finally:
+        os.close(fd)
+
+
+def _is_there(directory: int, name: bytes) -> bool:
+    """Whether a name is taken. Asked first: nothing has to be written to leave a file as it is."""
+    try:
+        os.stat(name, dir_fd=directory, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def make_link(workspace: Workspace, path: bytes, target: bytes, mtime_ns: int) -> Item | None:

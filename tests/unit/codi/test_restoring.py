@@ -98,3 +98,30 @@ def test_more_directories_than_are_kept_open(back, tmp_path):
     back.make(records)
     assert len(back.made) == 200
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_restore_that_starts_again_opens_the_directories_it_had_closed(back, tmp_path):
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d").chmod(0o555)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o711)
+    (tmp_path / "f").write_bytes(b"")
+    (tmp_path / "l").symlink_to("d")
+    records = [(header(name, kind="d", mode=0o555), b"") for name in ("d", "open", "f", "l")]
+    back.make([*records, (header("d/new", b"1"), b"1")])
+    assert made(back) == ["d/new"]
+    assert not back.failed
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o755
+    assert (tmp_path / "open").stat().st_mode & 0o777 == 0o711
+    back.make([(header("d", kind="m", mode=0o555), b"")])
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o555
+
+
+def test_nothing_is_written_for_a_file_that_is_there(back, tmp_path, monkeypatch):
+    (tmp_path / "f").write_bytes(b"newer")
+    (tmp_path / "l").symlink_to("nowhere")
+    monkeypatch.setattr(restoring, "Restored", lambda *_: pytest.fail("a temporary is created"))
+    back.make([(header("f", b"old"), b"old"), (header("l", b"old"), b"old")])
+    assert back.begin(header("f", bytes(10))) is None
+    assert not back.made
+    assert not back.failed
