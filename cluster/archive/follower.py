@@ -360,8 +360,12 @@ class Follower:
         answer: Answer | None,
     ) -> int | None:
         changes: dict[bytes, Entry] = {}
+        # No quota refuses a deletion: directories that are held stay so when what is in them goes.
+        deletes = all(taken.entries.get(path) is GONE for path in paths)
         for path, entry in taken.entries.items():
             before = known.get(path)
+            if deletes and before is None and path not in paths:
+                continue
             # Noted even when nothing is there any more: what is saved has to get a version.
             saved = path in paths and (
                 entry is not GONE or before is not None or answer is not None

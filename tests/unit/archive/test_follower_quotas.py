@@ -10,6 +10,7 @@ from actors.errors import QuotaExceeded
 from actors.quotas import Quotas, Resource
 from cluster.archive.collector import Collector
 from cluster.store import manifests, usage
+from cluster.store.saves import Answer
 from tests.support.archive import kept_workspace
 from tests.support.codi_process import SESSION
 
@@ -100,6 +101,23 @@ async def test_a_save_beyond_the_quota_is_refused_and_what_is_there_may_be_rewri
         (kept.files / "a").unlink()
         assert await kept.follower.save([b"a"]) == 3
         assert await kept.follower.save([b"b"]) == 4
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_what_is_held_may_be_deleted_though_its_directory_is_held_too(
+    tmp_path, stage, answered
+):
+    async with kept_workspace(tmp_path / "k", stage, quotas=Quotas(files=1)) as kept:
+        (kept.files / "a").write_bytes(b"1")
+        await kept.follower.save([b"a"])
+        (kept.files / "d").mkdir()
+        (kept.files / "d" / "x").write_bytes(b"2")
+        with pytest.raises(QuotaExceeded):
+            await kept.follower.save([b"d/x"])
+        (kept.files / "d" / "x").unlink()
+        answer = Answer("key", "token", "d/x", 0, "etag", "digest") if answered else None
+        await kept.follower.save([b"d/x"], answer)
+        assert set(await kept.state()) == {"a"}
 
 
 async def test_a_file_that_grows_while_it_is_looked_at_is_held_and_its_neighbours_are_not(
