@@ -7,6 +7,7 @@ and shared by all backups that need it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -14,9 +15,11 @@ import zstandard
 from blake3 import blake3
 from pydantic import ValidationError
 
-from actors.errors import InvalidArgument, NotFound, Unavailable
+from actors.errors import CoditectError, InvalidArgument, NotFound, Unavailable
 from actors.records import Record
 from cluster.archive.blobs import Blobs
+
+logger = logging.getLogger(__name__)
 
 GROUP = "backups"
 PART_BYTES = 16 << 20
@@ -125,6 +128,7 @@ class Catalog:
 
         ``forget`` removes FoundationDB's own backups. They go before the manifest, which alone knows of
         them; everything else goes after it: what a death leaves behind is removed the next time.
+        One that cannot be removed keeps none from it that can; what it met is raised behind them.
         """
         ids = await self.ids()
         gone, kept = (ids[:-keep], ids[-keep:]) if keep else ([], ids)
@@ -132,19 +136,39 @@ class Catalog:
             return []
         remaining = [await self.get(backup_id) for backup_id in kept]
         needed = {piece.name for backup in remaining for piece in backup.packs}
+        failed: CoditectError | OSError | None = None
         for backup_id in gone:
-            expired: list[Piece] = []
             try:
-                backup = await self.get(backup_id)
-            except Unavailable:
-                pass
-            else:
-                expired = backup.packs
-                if backup.fdb is not None and forget is not None:
-                    await forget(backup.fdb)
-            await self._blobs.delete(f"{GROUP}/{backup_id}")
-            await self._blobs.delete_group(backup_id)
-            for piece in expired:
-                if piece.name not in needed:
-                    await self._blobs.delete(piece.name)
+                await self._remove(backup_id, needed, forget)
+            except (CoditectError, OSError) as error:
+                logger.warning("backup %s is removed later: %s", backup_id, error)
+                failed = failed or error
+        if failed is not None:
+            raise failed
         return gone
+
+    async def _remove(
+        self,
+        backup_id: str,
+        needed: set[str],
+        forget: Callable[[FdbPart], Awaitable[None]] | None,
+    ) -> None:
+        """Remove a backup, and its packs but those ``needed``; if that fails they are needed, too."""
+        expired: list[Piece] = []
+        try:
+            backup = await self.get(backup_id)
+        except Unavailable:
+            pass
+        else:
+            expired = backup.packs
+            if backup.fdb is not None and forget is not None:
+                try:
+                    await forget(backup.fdb)
+                except (CoditectError, OSError):
+                    needed.update(piece.name for piece in expired)
+                    raise
+        await self._blobs.delete(f"{GROUP}/{backup_id}")
+        await self._blobs.delete_group(backup_id)
+        for piece in expired:
+            if piece.name not in needed:
+                await self._blobs.delete(piece.name)

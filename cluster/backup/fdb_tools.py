@@ -17,9 +17,12 @@ from typing import Protocol, TypeVar
 from actors.errors import PreconditionFailed, Unavailable
 from actors.ports import Clock
 from cluster.backup.fdb_commands import (
+    GONE,
+    NOTHING_LEFT,
     BackupStatus,
     FdbCommands,
     RestoreStatus,
+    local_directory,
     read_backup_status,
     read_empty,
     read_restorable,
@@ -107,8 +110,13 @@ class FdbTools:
         return read_restorable(await self._say(self._commands.describe(url)))
 
     async def delete(self, url: str) -> None:
-        """Remove a backup. Raises Unavailable."""
-        await self._run(self._commands.delete(url), DELETE_SECONDS)
+        """Remove a backup, if it is not gone; of a local one something may be left. Raises Unavailable."""
+        try:
+            await self._run(self._commands.delete(url), DELETE_SECONDS)
+        except Unavailable as error:
+            local = local_directory(url) is not None
+            if GONE not in error.reason and not (local and NOTHING_LEFT in error.reason):
+                raise
 
     async def _status(self) -> BackupStatus:
         return read_backup_status(await self._say(self._commands.status()))

@@ -52,6 +52,14 @@ def _make_kept(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True, mode=0o700)
 
 
+def _removed(directory: Path) -> bool:
+    """Remove the directory of one of FoundationDB's backups; whether it was there, and is gone."""
+    if not directory.name.startswith("backup-") or not directory.is_dir():
+        return False
+    shutil.rmtree(directory, ignore_errors=True)
+    return not directory.exists()
+
+
 @dataclass(frozen=True, slots=True)
 class FdbMoments:
     """FoundationDB's own backups; a ``backup_agent`` must run beside the cluster.
@@ -92,9 +100,17 @@ class FdbMoments:
             raise
 
     async def forget(self, part: FdbPart) -> None:
-        """Remove a backup. Raises Unavailable."""
-        await self.tools.delete(part.url)
+        """Remove a backup, also one whose removal was cut short. Raises Unavailable."""
         own = local_directory(part.url)
+        try:
+            await self.tools.delete(part.url)
+        except Unavailable:
+            # The tool refuses what it cannot read, such as one half removed.
+            if own is None or not await asyncio.to_thread(_removed, own):
+                raise
+        else:
+            if own is not None:
+                await asyncio.to_thread(_removed, own)
         if own is not None and own.parent == local_directory(self.url):
             return  # the base is shared
         if own is not None:

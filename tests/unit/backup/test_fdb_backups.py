@@ -179,6 +179,47 @@ async def test_an_old_backup_goes_with_its_files(house, tmp_path):
         await house.catalog.get(first.backup_id)
 
 
+@pytest.mark.parametrize(
+    "said", ["ERROR: Backup does not exist", "ERROR: Backup Container URL invalid"]
+)
+@pytest.mark.parametrize("left", [True, False])
+async def test_an_expiry_that_was_cut_short_is_done_by_the_next(house, tmp_path, said, left):
+    first, second = await house.create(), await house.create()
+    if not left:
+        await house.moments.forget(first.fdb)
+    house.run.refuse = {"delete": said}
+    assert await house.catalog.expire(1, house.moments.forget) == [first.backup_id]
+    assert [path.name for path in (tmp_path / "fdb").iterdir()] == [second.backup_id]
+    assert await house.catalog.ids() == [second.backup_id]
+
+
+async def test_an_unreadable_local_backup_goes_by_its_directory(house, tmp_path):
+    await house.create()
+    second = await house.create()
+    house.run.refuse = {"delete": "ERROR: Backup Container info invalid"}
+    await house.catalog.expire(1, house.moments.forget)
+    assert [path.name for path in (tmp_path / "fdb").iterdir()] == [second.backup_id]
+
+
+async def test_one_that_cannot_be_removed_keeps_no_other_from_it(tmp_path, engine):
+    house = House(tmp_path, engine, Tools(), "blobstore://k@h/c-{id}?bucket=b")
+    first, _, third = [await house.create() for _ in range(3)]
+
+    async def forget(part):
+        if part == first.fdb:
+            house.run.refuse = {"delete": "ERROR: Backup Container URL invalid"}
+        try:
+            await house.moments.forget(part)
+        finally:
+            house.run.refuse = {}
+
+    with pytest.raises(Unavailable, match="URL invalid"):
+        await house.catalog.expire(1, forget)
+    assert await house.catalog.ids() == [first.backup_id, third.backup_id]
+    house.run.refuse = {"delete": "ERROR: Backup does not exist"}
+    assert await house.catalog.expire(1, house.moments.forget) == [first.backup_id]
+
+
 async def test_a_restore_is_of_this_servers_keys_at_the_backups_version(house, tmp_path):
     backup = await house.create()
     await house.restored(backup, tmp_path / "new", house.tools)
