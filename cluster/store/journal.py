@@ -1,9 +1,12 @@
-"""``actors.ports.Journal`` over an engine: each method is one transaction."""
+"""``actors.ports.Journal`` over an engine: each method but ``trim`` is one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
+from actors.errors import CoditectError
 from actors.ports import TerminalOpened
 from actors.quotas import Quotas, Resource
 from actors.records import TerminalOutput, TerminalRecord
@@ -11,6 +14,8 @@ from cluster.store import terminals, usage
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import transact
+
+logger = structlog.get_logger(__name__)
 
 
 class StoreJournal:
@@ -79,7 +84,8 @@ class StoreJournal:
     async def trim(self) -> int:
         """Forget the oldest output of users who have more than they may; return how many bytes.
 
-        A tenth more goes than has to, so that the next byte does not make it necessary again.
+        A tenth more goes than has to, so that the next byte does not make it necessary again. A user
+        whose output cannot be cut now is logged, and keeps nobody else's from being cut.
         """
         engine, keys, resource = self._engine, self._keys, Resource.JOURNAL_BYTES
         gone = 0
@@ -87,5 +93,12 @@ class StoreJournal:
             await transact(engine, usage.over, keys, resource, self._quotas)
         ).items():
             total = (used.limit or 0) * 9 // 10
-            gone += await transact(engine, terminals.cut, keys, user_id, total)
+            try:
+                bound, losers = await transact(engine, terminals.surplus, keys, user_id, total)
+                for each in losers:
+                    gone += await transact(
+                        engine, terminals.cut, keys, each.session_id, each.name, bound
+                    )
+            except (CoditectError, OSError) as error:
+                logger.warning("a journal is not trimmed", user_id=user_id, reason=str(error))
         return gone

@@ -274,11 +274,13 @@ async def forget_all(tr: Transaction, keys: Keyspace, session_id: str) -> None:
     tr.clear_range(keys.journal.range(session_id))
 
 
-async def cut(tr: Transaction, keys: Keyspace, user_id: str, total: int) -> int:
-    """Forget a user's oldest output until at most ``total`` bytes are kept; return how many went.
+async def surplus(
+    tr: Transaction, keys: Keyspace, user_id: str, total: int
+) -> tuple[int, list[TerminalRecord]]:
+    """Return the user's terminals that have to lose output for at most ``total`` bytes to be kept.
 
-    Each terminal keeps its newest output up to a bound that is the same for all, so that the one
-    that prints most loses most. Only the records of those that lose some conflict.
+    With them the bound that each is cut to. It is the same for all, so that the one that prints most
+    loses most. Does not conflict.
     """
     sessions = await tr.get_range(keys.session_names.range(user_id), snapshot=True)
     records = [
@@ -288,18 +290,21 @@ async def cut(tr: Transaction, keys: Keyspace, user_id: str, total: int) -> int:
     ]
     mine = [record for record in records if record.user_id == user_id]
     bound = quotas.level([record.end - record.start for record in mine], total)
-    gone = 0
-    for seen in mine:
-        if seen.end - seen.start <= bound:
-            continue
-        record = await get(tr, keys, seen.session_id, seen.name)
-        if record is None:
-            continue
-        start = _trim(tr, keys, record, record.start, record.end, bound)
-        put(tr, keys, record.model_copy(update={"start": start}))
-        gone += start - record.start
-    _count(tr, keys, user_id, -gone)
-    return gone
+    return bound, [record for record in mine if record.end - record.start > bound]
+
+
+async def cut(tr: Transaction, keys: Keyspace, session_id: str, name: str, bound: int) -> int:
+    """Forget a terminal's oldest output but for ``bound`` bytes; return how many went.
+
+    Every append to the terminal conflicts with this: a transaction cuts one, and is a short one.
+    """
+    record = await get(tr, keys, session_id, name)
+    if record is None or record.end - record.start <= bound:
+        return 0
+    start = _trim(tr, keys, record, record.start, record.end, bound)
+    put(tr, keys, record.model_copy(update={"start": start}))
+    _count(tr, keys, record.user_id, record.start - start)
+    return start - record.start
 
 
 def _tail_key(keys: Keyspace, record: TerminalRecord) -> bytes:

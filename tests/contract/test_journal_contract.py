@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import itertools
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.errors import Fenced
+from actors.errors import DeadlineExceeded, Fenced
 from actors.ports import Journal, TerminalOpened
 from actors.quotas import Quotas, Resource
 from actors.records import ContainerStatus, TerminalOutput, TerminalRecord
 from cluster.store import usage
+from cluster.store.engine import Commit, Engine
+from cluster.store.journal import StoreJournal
 from cluster.store.keyspace import Keyspace
 from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS, MERGE_BELOW, SEGMENT
 from cluster.store.transaction import Transaction, transact
@@ -510,3 +514,74 @@ async def test_a_user_of_their_own_limit_is_trimmed_to_that(limited):
     await transact(limited.engine, override, None)
     record = await keep(journal, printed(90_000, b"b" * 10))
     assert (record.start, record.end) == (89_100, 90_010)
+
+
+class RivalledEngine:
+    """Has something happen right before each commit."""
+
+    def __init__(self, engine: Engine, before_commit: Callable[[Commit], Awaitable[None]]) -> None:
+        self._engine = engine
+        self._before_commit = before_commit
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._engine, name)
+
+    async def commit(self, commit: Commit) -> int:
+        await self._before_commit(commit)
+        return await self._engine.commit(commit)
+
+
+async def test_terminals_that_print_all_the_time_are_trimmed_nevertheless(limited):
+    if limited.engine is None:
+        pytest.skip("conflicts are the store's")
+    journal, shells = limited.journal, [f"t{n}" for n in range(5)]
+    ends = dict.fromkeys(shells, 20_000)
+    for number, name in enumerate(shells):
+        await journal.open_terminal("c1", replace(OPENED, terminal=number, name=name), NOW)
+        await keep(journal, printed(0, b"a" * 20_000, name=name))
+    turns = itertools.cycle(shells)
+
+    async def one_prints(_: Commit) -> None:
+        name = next(turns)
+        await keep(journal, printed(ends[name], b"b", name=name))
+        ends[name] += 1
+
+    rivalled = RivalledEngine(limited.engine, one_prints)
+    trimming = StoreJournal(rivalled, "t", CAPACITY, Quotas(journal_bytes=50_000))
+    gone = await trimming.trim()
+    assert sum(r.start for r in await journal.terminals("s1")) == gone
+    assert sum(r.end - r.start for r in await journal.terminals("s1")) <= 50_000
+
+
+async def test_a_user_who_cannot_be_trimmed_keeps_no_other_from_it(limited):
+    if limited.engine is None:
+        pytest.skip("transactions are the store's")
+    journal = limited.journal
+    await limited.ledger.put_container(container_record("c2"))
+    await limited.ledger.claim(
+        user_id="u2",
+        name="main",
+        new_session_id="s2",
+        new_workspace_id="w2",
+        actor_id="a2",
+        node_id="node-1",
+        container_id="c2",
+        now=NOW,
+    )
+    for session_id, container_id in (("s1", "c1"), ("s2", "c2")):
+        await journal.open_terminal(container_id, OPENED, NOW)
+        output = printed(0, b"a" * 60_000).model_copy(
+            update={"session_id": session_id, "container_id": container_id}
+        )
+        await keep(journal, output)
+    refused = Keyspace("t").terminals.key("s1", "main")
+
+    async def refuse(commit: Commit) -> None:
+        if any(mutation.key == refused for mutation in commit.mutations):
+            raise DeadlineExceeded("cut", 20.0)
+
+    rivalled = RivalledEngine(limited.engine, refuse)
+    trimming = StoreJournal(rivalled, "t", CAPACITY, Quotas(journal_bytes=50_000))
+    assert await trimming.trim() == 15_000
+    assert (await journal.terminal("s1", "main")).start == 0
+    assert (await journal.terminal("s2", "main")).start == 15_000

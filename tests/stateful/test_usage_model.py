@@ -152,7 +152,8 @@ class UsageMachine(RuleBasedStateMachine):
     @rule(user_id=st.sampled_from(["u1", "u2"]), total=st.sampled_from([0, 100, 60_000, 1 << 20]))
     def cut_journals(self, user_id, total) -> None:
         before = self.journal(user_id)
-        gone = self.ask(terminals.cut, user_id, total)
+        bound, losers = self.ask(terminals.surplus, user_id, total)
+        gone = sum(self.ask(terminals.cut, r.session_id, r.name, bound) for r in losers)
         assert before - gone <= total
         assert gone <= max(0, before - total) + 4
         for key in self.kept:
