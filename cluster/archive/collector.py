@@ -110,23 +110,32 @@ class Collector:
                 return
 
     async def sweep(self) -> None:
-        """Remove packs that are in no manifest: their writer died before its commit. Compact others."""
+        """Remove packs that are in no manifest: their writer died before its commit. Compact others.
+
+        A workspace where that fails, as at a damaged pack, is counted; those behind it have their turn.
+        """
         budget = WRITTEN_AT_ONCE
         async for workspace_id in self._workspaces():
-            listed = await self._blobs.listing(workspace_id)
-            live = await transact(self._engine, chunks.live_packs, self._keys, workspace_id)
-            orphans = [
-                pack
-                for pack, (age, _) in listed.items()
-                if age > ORPHAN_SECONDS and pack not in live
-            ]
-            if orphans and await self._held():
-                orphans = []  # a backup may be about to copy them: the next sweep
-            for pack in orphans:
-                await self._blobs.delete(f"{workspace_id}/{pack}")
-                self._swept += 1
-            sizes = {pack: size for pack, (_, size) in listed.items()}
-            budget -= await self._compactor.compact(workspace_id, sizes, live, budget)
+            try:
+                budget -= await self._sweep(workspace_id, budget)
+            except (CoditectError, OSError) as error:
+                self._failures += 1
+                logger.warning("workspace %s is swept later: %s", workspace_id, error)
+
+    async def _sweep(self, workspace_id: str, budget: int) -> int:
+        """Sweep and compact one workspace; return how many bytes were written."""
+        listed = await self._blobs.listing(workspace_id)
+        live = await transact(self._engine, chunks.live_packs, self._keys, workspace_id)
+        orphans = [
+            pack for pack, (age, _) in listed.items() if age > ORPHAN_SECONDS and pack not in live
+        ]
+        if orphans and await self._held():
+            orphans = []  # a backup may be about to copy them: the next sweep
+        for pack in orphans:
+            await self._blobs.delete(f"{workspace_id}/{pack}")
+            self._swept += 1
+        sizes = {pack: size for pack, (_, size) in listed.items()}
+        return await self._compactor.compact(workspace_id, sizes, live, budget)
 
     async def count(self, *, every: bool) -> None:
         """Compare what users are said to have with what there is, and correct it.

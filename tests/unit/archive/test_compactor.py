@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 
 import pytest
@@ -111,8 +112,9 @@ async def test_it_can_die_anywhere(kept, monkeypatch):
     ):  # fmt: skip
         with monkeypatch.context() as patch:
             patch.setattr(target, name, failure)
-            with pytest.raises(Unavailable):
-                await collector(kept).sweep()
+            failing_collector = collector(kept)
+            await failing_collector.sweep()
+            assert failing_collector.stats()["collector_failures_total"] == 1
         await is_kept(kept, left)
     with monkeypatch.context() as patch:
         patch.setattr(blobs, "put", full)
@@ -216,3 +218,26 @@ async def test_a_damaged_chunk_stays_where_it_is(kept):
     assert await kept.content(state["1-1"]) == contents["1-1"]
     with pytest.raises(Unavailable):
         await kept.content(state["1-0"])
+
+
+async def test_a_truncated_pack_keeps_nothing_from_the_workspaces_behind_it(kept, monkeypatch):
+    contents = await save(kept, 1)
+    await remove(kept, list(contents)[:-1])
+    await collector(kept).collect()
+    blobs = kept.tools.blobs
+    assert isinstance(blobs, DirectoryBlobs)
+    [(pack, (_, size))] = (await blobs.listing(WORKSPACE)).items()
+    os.truncate(blobs._path(f"{WORKSPACE}/{pack}"), size - 1)
+    await blobs.put("w-behind/p-of-nobody", b"x")
+    monkeypatch.setattr("cluster.archive.collector.ORPHAN_SECONDS", -1.0)
+
+    async def both(*_):
+        return [WORKSPACE, "w-behind"]
+
+    monkeypatch.setattr("cluster.store.retention.workspaces", both)
+    sweeping = collector(kept)
+    await sweeping.sweep()
+    assert not await blobs.listing("w-behind")
+    assert pack in await blobs.listing(WORKSPACE)
+    stats = sweeping.stats()
+    assert (stats["collector_failures_total"], stats["packs_swept_total"]) == (1, 1)
