@@ -44,6 +44,7 @@ REPLACEMENT_SECONDS = 15.0
 HUNG_SECONDS = 6.0
 POOL_RESTART_SECONDS = 10.0
 HOME_SECONDS = 10.0
+HOME_PING_SECONDS = 3.0
 MAX_TRIES = 40
 MAX_KNOWN = 20_000
 _FIRST_PAUSE = 0.02
@@ -127,17 +128,37 @@ class SessionGateway:
     ) -> Opened:
         """Have the session opened where its container is, or here if that node does not answer.
 
-        Here it goes on with another container and with what is kept of its workspace.
+        Here it goes on with another container and with what is kept of its workspace. A node that is
+        only busy is waited for: raises DeadlineExceeded when it takes ``OPEN_SECONDS``.
         """
         request = {"user_id": user_id, "name": name, "key": key, "dead_actor_id": dead_actor_id}
         at_home = names.pool_actor(home) if home is not None else self._pool
         if at_home != self._pool:
             try:
-                async with asyncio.timeout(HOME_SECONDS):
-                    return await self._ask_pool(at_home, request)
-            except (Unavailable, DeadlineExceeded, TimeoutError) as error:
+                return await self._ask_home(at_home, request)
+            except Unavailable as error:
                 logger.warning("a session's node does not answer", node_id=home, reason=str(error))
         return await self._ask_pool(self._pool, request)
+
+    async def _ask_home(self, pool: str, request: Mapping[str, str | None]) -> Opened:
+        """Ask another node's pool, again and again while it lives. Raises Unavailable when it does not."""
+        give_up_at = self._clock.monotonic() + OPEN_SECONDS
+        while (left := give_up_at - self._clock.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(HOME_SECONDS, left)):
+                    return await self._ask_pool(pool, request)
+            except Unavailable as error:
+                if error.component != pool:
+                    raise
+            except (DeadlineExceeded, TimeoutError):
+                pass
+            try:
+                await self._actors.call(pool, "ping", timeout_seconds=HOME_PING_SECONDS)
+            except DeadlineExceeded as error:
+                raise Unavailable(pool, str(error)) from None
+            # It may wait for an actor. What it does under this key already is joined, not done twice.
+            await self._clock.sleep(_LONGEST_PAUSE)
+        raise DeadlineExceeded(f"{pool}.open_session", OPEN_SECONDS)
 
     async def _ask_pool(self, pool: str, request: Mapping[str, str | None]) -> Opened:
         give_up_at = self._clock.monotonic() + POOL_RESTART_SECONDS

@@ -21,6 +21,7 @@ from actors.errors import (
     Unreached,
 )
 from actors.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
+from serve_app import sessions
 from serve_app.attachments import Attachments
 from serve_app.audit import AuditWriter
 from serve_app.sessions import MAX_TRIES, SessionGateway
@@ -212,6 +213,74 @@ async def test_a_dead_owner_is_replaced_on_its_own_node():
     assert [name for name, method, _, _ in actors.calls if method == "open_session"] == [
         "pool-node-2"
     ]
+
+
+async def test_a_node_that_is_busy_but_lives_is_waited_for():
+    passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
+    gateway, actors, _, clock = built(passive, a2=[passive])
+    actors.script["pool-node-2"] = [{"ready": True}]
+    answers = with_slow_opens(actors, clock, slow=3)
+    await gateway.open("u1", passive.name, "k")
+    assert answers == ["pool-node-2"] * 4
+    assert {call["key"] for call in actors.opens()} == {f"u1:{passive.name}:k"}
+
+
+async def test_a_node_that_says_nothing_is_pinged_and_asked_again(monkeypatch):
+    monkeypatch.setattr(sessions, "HOME_SECONDS", 0.01)
+    passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
+    gateway, actors, _, _ = built(passive, a2=[passive])
+    actors.script["pool-node-2"] = [{"ready": True}]
+    call, asked = actors.call, []
+
+    async def silent_once(name: str, method: str, /, *args: Any, **kwargs: Any) -> Any:
+        asked.append((name, method))
+        if len(asked) == 1:
+            await asyncio.Event().wait()
+        return await call(name, method, *args, **kwargs)
+
+    actors.call = silent_once
+    await gateway.open("u1", passive.name, "k")
+    opening = ("pool-node-2", "open_session")
+    assert asked[:3] == [opening, ("pool-node-2", "ping"), opening]
+
+
+async def test_a_node_that_is_busy_for_too_long_is_said_and_its_container_stays():
+    passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
+    gateway, actors, _, clock = built(passive)
+    actors.script["pool-node-2"] = [{"ready": True}]
+    answers = with_slow_opens(actors, clock, slow=100)
+    with pytest.raises(DeadlineExceeded):
+        await gateway.open("u1", passive.name, "k")
+    assert set(answers) == {"pool-node-2"}
+    assert 45 <= clock.time < 60
+
+
+@pytest.mark.parametrize(
+    "silence", [DeadlineExceeded("pool-node-2.ping", 3.0), Unavailable("pool-node-2", "away")]
+)
+async def test_a_node_whose_pool_answers_no_ping_either_is_given_up(silence):
+    passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
+    gateway, actors, _, clock = built(passive, a2=[passive])
+    actors.script["pool-node-2"] = [silence]
+    answers = with_slow_opens(actors, clock, slow=1)
+    await gateway.open("u1", passive.name, "k")
+    assert answers == ["pool-node-2", "pool-node-1"]
+
+
+def with_slow_opens(actors: ScriptedActors, clock: SteppingClock, slow: int) -> list[str]:
+    """Have that many opens take longer than is waited; return the pools that are asked, as they are."""
+    asked: list[str] = []
+    opened = actors.open
+
+    def slowly(**kwargs: Any) -> Opened:
+        asked.append(actors.calls[-1][0])
+        if len(asked) > slow:
+            return opened(**kwargs)
+        clock.time += 10.0
+        raise DeadlineExceeded(f"{asked[-1]}.open_session", 10.0)
+
+    actors.open = slowly
+    return asked
 
 
 async def test_a_session_whose_node_does_not_answer_goes_on_here():
