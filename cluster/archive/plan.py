@@ -109,9 +109,15 @@ def ancestors(path: bytes) -> list[bytes]:
     return [b"/".join(parts[:count]) for count in range(1, len(parts))]
 
 
-def merged(found: Entry, known: Entry | None) -> Entry:
-    """Return a restored path's entry: its content is known, its stamps are the new ones."""
-    return found if known is None else replace(found, chunks=known.chunks)
+def merged(found: Entry, known: Entry | None) -> Entry | None:
+    """Return a restored path's entry: its content is known, its stamps are the new ones.
+
+    None when what is known is not its content: it was written to, and has to be read.
+    """
+    chunks = () if known is None else known.chunks
+    if sum(chunk.size for chunk in chunks) != found.size:
+        return None
+    return replace(found, chunks=chunks)
 
 
 def restore_order(files: Iterable[tuple[bytes, Entry]]) -> list[tuple[bytes, Entry]]:

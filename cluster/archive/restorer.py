@@ -114,7 +114,9 @@ class Restorer:
             found = plan.seen(item)
             if found is None or found.entry is None or found.entry.kind is Kind.DIRECTORY:
                 continue
-            made[found.path] = plan.merged(found.entry, self.missing.get(found.path))
+            # What is left out here differs from its entry, and is read by the last look.
+            if (entry := plan.merged(found.entry, self.missing.get(found.path))) is not None:
+                made[found.path] = entry
         self._note(answer, now)
         for path in batch:
             if path not in self.failed:

@@ -173,18 +173,25 @@ class Restored:
             done += os.pwrite(self._fd, part[done:], self._offset + start + done)
 
     def finish(self) -> Item | None:
-        """Put it into place unless something is there; return how it is now, None if it was not put."""
+        """Put it into place unless something is there; return how it is now.
+
+        None if it was not put, or was written to at once: what it holds then has to be looked at.
+        """
         if self._size != self._offset:
             raise invalid(f"{self._offset} of {self._size} bytes came")
         os.ftruncate(self._fd, self._size)
         os.fchmod(self._fd, self._mode)
         os.utime(self._fd, ns=(self._mtime_ns, self._mtime_ns))
+        before = os.fstat(self._fd)
         try:
             kernel.rename_new(self._directory, self._temporary, self._directory, self._name)
         except FileExistsError:
             return None
         self._temporary = b""
-        return item(self._path, os.fstat(self._fd), None)
+        after = os.fstat(self._fd)
+        if (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns):
+            return None
+        return item(self._path, after, None)
 
     def discard(self) -> None:
         """Close, and remove what was not put into place. Once."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -60,6 +62,16 @@ def test_the_most_recently_used_comes_first():
     assert [path for path, _ in plan.restore_order(entries)] == [b"new", b"old"]
     assert plan.ancestors(b"a/b/c") == [b"a", b"a/b"]
     assert plan.ancestors(b"a") == []
+
+
+def test_a_restored_file_has_its_known_content_only_while_that_is_of_its_size():
+    parts = (ChunkRef(b"a" * 32, 2), ChunkRef(b"b" * 32, 1))
+    known = Entry(Kind.FILE, 0o644, 3, 10, 2, 5, chunks=parts)
+    assert plan.merged(ENTRY, known) == replace(ENTRY, chunks=parts)
+    assert plan.merged(replace(ENTRY, size=4), known) is None
+    assert plan.merged(ENTRY, None) is None
+    link = Entry(Kind.LINK, 0o777, target=b"t")
+    assert plan.merged(link, link) == link
 
 
 chunks = st.lists(st.builds(ChunkRef, st.binary(min_size=32, max_size=32), st.integers(0, 1 << 22)))

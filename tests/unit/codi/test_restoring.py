@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from cluster.codi.agent import restoring
+from cluster.codi.agent import kernel, restoring
 from cluster.codi.agent.paths import Workspace
 
 
@@ -125,3 +125,20 @@ def test_nothing_is_written_for_a_file_that_is_there(back, tmp_path, monkeypatch
     assert back.begin(header("f", bytes(10))) is None
     assert not back.made
     assert not back.failed
+
+
+def test_a_file_that_is_written_to_as_soon_as_it_is_there_is_not_said_to_be_as_it_was_kept(
+    back, tmp_path, monkeypatch
+):
+    rename, contents = kernel.rename_new, {"longer": b"one+", "same-size": b"two"}
+
+    def rename_and_write(source_directory, source, directory, name):
+        rename(source_directory, source, directory, name)
+        if name.decode() in contents:
+            (tmp_path / name.decode()).write_bytes(contents[name.decode()])
+
+    monkeypatch.setattr(kernel, "rename_new", rename_and_write)
+    back.make([(header(name, b"one"), b"one") for name in (*contents, "left-alone")])
+    assert made(back) == ["left-alone"]
+    assert not back.failed
+    assert {name: (tmp_path / name).read_bytes() for name in contents} == contents
