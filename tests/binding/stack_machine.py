@@ -260,7 +260,7 @@ class StackMachine:
         async def work(tr: Operations) -> None:
             if await tr.get_range(prefix, strinc(prefix), 1, reverse=False, snapshot=False):
                 # As if somebody were in the way, for as long as something is there.
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.005)
                 raise Refused(1020)
 
         await self._retried(work)
