@@ -140,9 +140,6 @@ class Revive:
 
     container_id: str
     session_id: str
-    user_id: str
-    session_name: str
-    epoch: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +189,7 @@ def _decide_lost(
     if vitals.told_at is not None and now - vitals.told_at < rules.tell_interval:
         return None
     if session.owner_actor_id is None:
-        return Revive(
-            container_id, session.session_id, session.user_id, session.name, session.epoch
-        )
+        return Revive(container_id, session.session_id)
     return TellOwner(container_id, session.session_id, session.owner_actor_id, reason)
 
 

@@ -286,7 +286,6 @@ class HealthRunner:
 
     async def _open_again(self, action: Revive) -> None:
         container_id = action.container_id
-        key = f"health/{container_id}/{action.epoch}/revive"
         try:
             async with self._revivals:
                 # After the wait: by its name alone, one that has ended would be made anew.
@@ -295,7 +294,8 @@ class HealthRunner:
                     return
                 if session.container_id != container_id:
                     return
-                await self._owners.reopen(action.user_id, action.session_name, key, None)
+                key = f"health/{container_id}/{session.epoch}/revive"
+                await self._owners.reopen(session.user_id, session.name, key, None)
                 await self._until_replaced(action)
         except CoditectError as error:
             logger.info("container %s is not replaced yet: %s", container_id, error)

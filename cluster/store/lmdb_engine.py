@@ -140,7 +140,7 @@ class LmdbEngine:
         version, transaction = self._snapshot(read_version)
         self._counters.reads += 1
         with transaction.cursor() as cursor:
-            pairs, more = (_scan_back if reverse else _scan)(cursor, span, limit)
+            pairs, more = _scan(cursor, span, limit, reverse=reverse)
         return Pairs(version, pairs, more)
 
     async def commit(self, commit: Commit) -> int:
@@ -276,37 +276,22 @@ def _get(transaction: lmdb.Transaction, key: bytes) -> bytes | None:
 
 
 def _scan(
-    cursor: lmdb.Cursor, span: KeyRange, limit: int
+    cursor: lmdb.Cursor, span: KeyRange, limit: int, *, reverse: bool
 ) -> tuple[list[tuple[bytes, bytes]], bool]:
-    """Return the first pairs of a range, and whether there are more."""
+    """Return the first pairs of a range, or the last ones, and whether there are more."""
+    if reverse:
+        found, step = cursor.prev() if seek(cursor, span.end) else cursor.last(), cursor.prev
+    else:
+        found, step = seek(cursor, span.begin), cursor.next
     pairs: list[tuple[bytes, bytes]] = []
     size = 0
-    found = seek(cursor, span.begin)
     while found:
         key, value = cursor.item()
-        if key >= span.end:
+        if not span.begin <= key < span.end:
             break
         if len(pairs) >= limit or size >= RANGE_BYTES:
             return pairs, True
         pairs.append((key, value))
         size += len(key) + len(value)
-        found = cursor.next()
-    return pairs, False
-
-
-def _scan_back(
-    cursor: lmdb.Cursor, span: KeyRange, limit: int
-) -> tuple[list[tuple[bytes, bytes]], bool]:
-    pairs: list[tuple[bytes, bytes]] = []
-    size = 0
-    found = cursor.prev() if seek(cursor, span.end) else cursor.last()
-    while found:
-        key, value = cursor.item()
-        if key < span.begin:
-            break
-        if len(pairs) >= limit or size >= RANGE_BYTES:
-            return pairs, True
-        pairs.append((key, value))
-        size += len(key) + len(value)
-        found = cursor.prev()
+        found = step()
     return pairs, False

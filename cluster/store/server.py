@@ -17,7 +17,6 @@ from cluster.store.wire import Framed, short_path
 
 logger = logging.getLogger(__name__)
 
-METHODS = frozenset({"get_many", "get_range", "commit"})
 MAX_OUTSTANDING = 1024
 MAX_CONNECTIONS = 10_000
 BACKLOG = 1024
@@ -124,7 +123,7 @@ class _Connection(Framed):
                 return await self._engine.get_range(span, version, limit=limit, reverse=reverse)
             case "commit", (commit,):
                 return await self._engine.commit(commit)
-        raise InvalidArgument("question", f"one of {', '.join(sorted(METHODS))}, not {method}")
+        raise InvalidArgument("question", f"get_many, get_range or commit, not {method}")
 
     def _listen_or_not(self) -> None:
         deaf = self._outstanding >= MAX_OUTSTANDING or not self.writable.is_set()
