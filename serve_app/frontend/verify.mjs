@@ -3,10 +3,11 @@
 import { mkdtemp, readdir, readFile, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import { build } from "vite";
 
-const committed = new URL("../static", import.meta.url).pathname;
+const committed = fileURLToPath(new URL("../static", import.meta.url));
 const fresh = await mkdtemp(join(tmpdir(), "pages-"));
 try {
   await build({ logLevel: "error", build: { outDir: fresh, emptyOutDir: true } });

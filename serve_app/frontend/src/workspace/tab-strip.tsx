@@ -22,9 +22,14 @@ interface TabStripProps {
   children?: ComponentChildren;
 }
 
-/** A row of tabs with arrow keys, Delete and middle click; what follows it stands at its end. */
+/**
+ * A row of tabs with arrow keys, Delete and middle click; what follows it stands at its end. A tab list
+ * may hold nothing but tabs, so the crosses in it are for pointers only; one button behind it closes the
+ * active tab for everybody else.
+ */
 export function TabStrip(props: TabStripProps) {
   const list = useRef<HTMLDivElement>(null);
+  const active = props.tabs.find((tab) => tab.id === props.active);
   useEffect(() => {
     list.current
       ?.querySelector('[aria-selected="true"]')
@@ -54,13 +59,19 @@ export function TabStrip(props: TabStripProps) {
   };
   return (
     <div class="tab-bar">
-      <div ref={list} class="tab-list" role="tablist" aria-label={props.label} onKeyDown={onKeyDown}>
+      <div
+        ref={list}
+        class="tab-list"
+        role={props.tabs.length > 0 ? "tablist" : undefined}
+        aria-label={props.tabs.length > 0 ? props.label : undefined}
+        onKeyDown={onKeyDown}
+      >
         {props.tabs.map((tab) => {
-          const active = tab.id === props.active;
+          const chosen = tab.id === props.active;
           return (
             <div
               key={tab.id}
-              class={`tab ${active ? "active" : ""}`}
+              class={`tab ${chosen ? "active" : ""}`}
               title={tab.title}
               onMouseDown={(event) => {
                 if (event.button === 1) event.preventDefault();
@@ -73,9 +84,9 @@ export function TabStrip(props: TabStripProps) {
                 type="button"
                 role="tab"
                 class="tab-name"
-                aria-selected={active}
+                aria-selected={chosen}
                 aria-controls={props.panel}
-                tabIndex={active ? 0 : -1}
+                tabIndex={chosen ? 0 : -1}
                 onClick={() => props.onSelect(tab.id)}
                 onDblClick={() => props.onRename?.(tab.id)}
               >
@@ -86,7 +97,8 @@ export function TabStrip(props: TabStripProps) {
               <button
                 type="button"
                 class="tab-close"
-                aria-label={`Close ${tab.label}`}
+                aria-hidden="true"
+                title={`Close ${tab.label}`}
                 tabIndex={-1}
                 onClick={() => props.onClose(tab.id)}
               >
@@ -96,6 +108,15 @@ export function TabStrip(props: TabStripProps) {
           );
         })}
       </div>
+      {active && (
+        <button
+          type="button"
+          class="button small until-focus"
+          onClick={() => props.onClose(active.id)}
+        >
+          Close {active.label}
+        </button>
+      )}
       {props.children}
     </div>
   );
