@@ -90,6 +90,18 @@ class PermissionDenied(CoditectError):
         return f"not allowed: {self.action}"
 
 
+class WrongPassword(PermissionDenied):
+    """A signed-in caller does not know the password that is to be changed."""
+
+    code = "wrong_password"
+
+    def __init__(self) -> None:
+        super().__init__("the current password is wrong")
+
+    def __reduce__(self) -> tuple[type[WrongPassword], tuple[()]]:
+        return WrongPassword, ()
+
+
 class NotFound(CoditectError):
     """There is no such thing, or it is not the caller's; the two are not told apart."""
 

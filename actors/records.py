@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 
 class Frozen(BaseModel):
@@ -157,7 +157,9 @@ class SessionRecord(Record):
 class UserRecord(Record):
     """A person or service account. ``password_hash`` is argon2id in PHC form.
 
-    Logins from before ``logins_since``, when the password was changed last, are not continued.
+    A login is of the ``generation`` that the account had when it began. Every change of who may do
+    what with the account raises that number, which ends all logins but ``kept_login``, the one by
+    which the change was made.
     """
 
     user_id: str
@@ -167,7 +169,20 @@ class UserRecord(Record):
     password_hash: str
     created_at: float
     disabled: bool = False
-    logins_since: float = 0.0
+    generation: int = 0
+    kept_login: str | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_release(cls, data: Any) -> Any:
+        """Take over what said that logins had ended before there were generations."""
+        if isinstance(data, dict) and data.get("logins_since") and "generation" not in data:
+            return data | {"generation": 1}
+        return data
+
+    def admits(self, login: str, generation: int) -> bool:
+        """Whether a login of that generation goes on."""
+        return not self.disabled and (generation == self.generation or login == self.kept_login)
 
 
 class RefreshTokenRecord(Record):
@@ -176,7 +191,8 @@ class RefreshTokenRecord(Record):
     ``successor`` is the id of the token that replaced it, ``replaced_at`` when: a second use
     within the overlap returns the same successor, one after it revokes the family.
     ``successor_secret`` is the successor's secret, encrypted with the presented token as key, so
-    that only whoever holds the old token can be given the same successor again.
+    that only whoever holds the old token can be given the same successor again. ``generation`` is
+    the account's when the login began.
     """
 
     token_id: str
@@ -190,6 +206,7 @@ class RefreshTokenRecord(Record):
     successor_id: str | None = None
     successor_secret: str | None = None
     revoked: bool = False
+    generation: int = 0
 
 
 class AuditEntry(Record):

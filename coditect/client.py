@@ -95,6 +95,14 @@ class AsyncClient:
         """Return who is signed in, what they have and may have (``usage``)."""
         return User.from_json((await self._request("GET", "/api/v1/auth/me")).json())
 
+    async def change_password(self, current_password: str, new_password: str) -> None:
+        """Change one's own password: all other logins of the account end, this one goes on.
+
+        Raises Forbidden with the code ``wrong_password`` when the current one is not right.
+        """
+        body = {"current_password": current_password, "new_password": new_password}
+        await self._request("POST", "/api/v1/auth/password", json=body)
+
     async def create_user(self, email: str, password: str, role: str = "user") -> User:
         """Create a user (administrators only)."""
         body = {"email": email, "password": password, "role": role}

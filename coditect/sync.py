@@ -87,6 +87,10 @@ class Client:
         """Return who is signed in, what they have and may have (``usage``)."""
         return self._call(self._client.me)
 
+    def change_password(self, current_password: str, new_password: str) -> None:
+        """Change one's own password: all other logins of the account end, this one goes on."""
+        self._call(self._client.change_password, current_password, new_password)
+
     def create_user(self, email: str, password: str, role: str = "user") -> User:
         """Create a user (administrators only)."""
         return self._call(self._client.create_user, email, password, role)

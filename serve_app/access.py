@@ -25,14 +25,21 @@ _MAX_TOKEN = 4096
 
 
 @dataclass(frozen=True, slots=True)
+class Login:
+    """One login: ``family`` is its id, ``generation`` the account's when it began."""
+
+    user_id: str
+    family: str
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Claims:
     """What a valid token says. Times are seconds since the Unix epoch."""
 
-    user_id: str
+    login: Login
     role: Role
-    family: str
     token_id: str
-    issued_at: float
     expires_at: float
 
 
@@ -44,13 +51,13 @@ class Signer:
         self._tenant_id = tenant_id
         self._new_id = new_id
 
-    def access_token(self, user_id: str, role: Role, family: str, *, now: float, ttl: float) -> str:
-        """Return an access token; ``family`` is the login that it belongs to."""
-        return self._sign(_ACCESS, user_id, role, family, now, ttl)
+    def access_token(self, login: Login, role: Role, *, now: float, ttl: float) -> str:
+        """Return an access token of a login."""
+        return self._sign(_ACCESS, login, role, now, ttl)
 
-    def ticket(self, user_id: str, role: Role, family: str, *, now: float) -> str:
+    def ticket(self, login: Login, role: Role, *, now: float) -> str:
         """Return a ticket, valid for ``TICKET_SECONDS`` and once."""
-        return self._sign(_TICKET, user_id, role, family, now, TICKET_SECONDS)
+        return self._sign(_TICKET, login, role, now, TICKET_SECONDS)
 
     def read_access_token(self, token: str, now: float) -> Claims:
         """Return what a token says. Raises Unauthenticated."""
@@ -60,15 +67,14 @@ class Signer:
         """Return what a ticket says. Raises Unauthenticated; that it is unspent is not checked here."""
         return self._read(_TICKET, token, now)
 
-    def _sign(
-        self, kind: str, user_id: str, role: Role, family: str, now: float, ttl: float
-    ) -> str:
+    def _sign(self, kind: str, login: Login, role: Role, now: float, ttl: float) -> str:
         claims = {
             "typ": kind,
-            "sub": user_id,
+            "sub": login.user_id,
             "tenant": self._tenant_id,
             "role": role.value,
-            "family": family,
+            "family": login.family,
+            "gen": login.generation,
             "jti": self._new_id("t"),
             "iat": now,
             "exp": now + ttl,
@@ -83,11 +89,10 @@ class Signer:
         if now >= claims["exp"]:
             raise Unauthenticated("the token has expired")
         return Claims(
-            user_id=str(claims["sub"]),
+            # A token of an earlier release has no generation: it is of the first one.
+            login=Login(str(claims["sub"]), str(claims["family"]), int(claims.get("gen", 0))),
             role=Role(claims["role"]),
-            family=str(claims["family"]),
             token_id=str(claims["jti"]),
-            issued_at=float(claims.get("iat", 0.0)),
             expires_at=float(claims["exp"]),
         )
 

@@ -40,11 +40,10 @@ async def ensure_admin(
         if existing is None:
             await _create(users, settings, email, await passwords.hash(password), clock)
             return email, None if given else password
+        hashed = None
         if given is not None and not await passwords.verify(existing.password_hash, given):
             hashed = await passwords.hash(given)
-            await users.set_password_hash(existing.user_id, hashed, now=clock.now())
-        if existing.role is not Role.ADMIN:
-            await users.set_role(existing.user_id, Role.ADMIN)
+        await users.change(existing.user_id, now=clock.now(), password_hash=hashed, role=Role.ADMIN)
     finally:
         passwords.close()
     return email, None

@@ -27,8 +27,9 @@ from actors.records import (
 from cluster.archive.library import Library
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
+from cluster.store.ended_logins import EndedLogin
 from cluster.store.saves import Begun
-from cluster.store.tokens import EndedLogin, Rotation
+from cluster.store.tokens import Rotation
 
 
 class ActorCaller(Protocol):
@@ -60,14 +61,21 @@ class Users(Protocol):
         """Return accounts by id."""
         ...
 
-    async def set_password_hash(
-        self, user_id: str, password_hash: str, *, now: float
+    async def change(
+        self,
+        user_id: str,
+        *,
+        now: float,
+        password_hash: str | None = None,
+        role: Role | None = None,
+        disabled: bool | None = None,
+        kept_login: str | None = None,
+        replacing: str | None = None,
     ) -> UserRecord:
-        """Change the password; logins from before ``now`` end with it. Raises NotFound."""
-        ...
+        """Change what is given; logins end with it, but ``kept_login``.
 
-    async def set_role(self, user_id: str, role: Role) -> UserRecord:
-        """Change the role. Raises NotFound."""
+        Raises NotFound, PreconditionFailed when ``replacing`` is not the password hash any more.
+        """
         ...
 
     async def quotas(self, user_ids: Sequence[str]) -> list[dict[str, int]]:
@@ -78,10 +86,6 @@ class Users(Protocol):
         self, user_id: str, changes: Mapping[Resource, int | None]
     ) -> dict[str, int]:
         """Set limits (0: unlimited), take back those that are None; return all. Raises NotFound."""
-        ...
-
-    async def set_disabled(self, user_id: str, *, disabled: bool) -> UserRecord:
-        """Let an account in no more, or again. Raises NotFound."""
         ...
 
 

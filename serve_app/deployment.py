@@ -43,7 +43,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
         settings=settings,
         node_id=wiring.node_id,
         replica_id=new_id("replica"),
-        users=UserStore(engine, tenant),
+        users=UserStore(engine, tenant, keep_ended=2 * settings.access_token_ttl),
         tokens=TokenStore(engine, tenant, keep_ended=2 * settings.access_token_ttl),
         tickets=TicketStore(engine, tenant),
         audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),

@@ -1,27 +1,41 @@
 """Which logins have ended, so that their access tokens are worth nothing from then on.
 
 Asking the store with every request would cost more than most requests do. Instead each replica follows
-the list of ends in the store, one small read a second whatever the number of users, and looks in its
+the list of ends in the store, two small reads a second whatever the number of users, and looks in its
 own memory. So a login ends at once on the replica that was told, and ``FOLLOW_SECONDS`` later on the
-others; open sockets are closed then, too. While the store is away a replica goes on with what it
-knows. An end is forgotten when no access token of its login can be valid any more.
+others; open sockets, streams, uploads and downloads end then, too. While the store is away a replica
+goes on with what it knows. An end is forgotten when no access token of its login can be valid any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
 
 import structlog
 
 from actors.errors import CoditectError, Unauthenticated
 from actors.ports import Clock
+from actors.records import UserRecord
+from cluster.store.ended_logins import EndedLogin
+from serve_app.access import Login
 from serve_app.dependencies import RefreshTokens
 
 logger = structlog.get_logger(__name__)
 
-FOLLOW_SECONDS = 1.0
+FOLLOW_SECONDS = 0.5
 SKEW_SECONDS = 60.0
+
+
+class _Account(NamedTuple):
+    """Logins of an account from before ``generation`` ended at ``at``, but not ``kept``."""
+
+    at: float
+    generation: int
+    kept: str | None
 
 
 class EndedLogins:
@@ -35,47 +49,65 @@ class EndedLogins:
         self._store = store
         self._clock = clock
         self._keep = keep + SKEW_SECONDS
-        self._ended: OrderedDict[str, float] = OrderedDict()
+        self._families: OrderedDict[str, float] = OrderedDict()
+        self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._place: bytes | None = None
-        self._waiting: dict[str, set[asyncio.Event]] = {}
-
-    def __contains__(self, family: object) -> bool:
-        return family in self._ended
+        self._watches: dict[str, dict[Login, set[Callable[[], None]]]] = {}
 
     def __len__(self) -> int:
-        return len(self._ended)
+        return len(self._families) + len(self._accounts)
 
-    def add(self, family: str, at: float) -> None:
-        """Take note of an end; whoever waits for it goes on."""
-        self._ended[family] = at
-        self._ended.move_to_end(family)
-        for event in self._waiting.pop(family, ()):
-            event.set()
+    def is_over(self, login: Login) -> bool:
+        """Whether a login has ended, as far as this replica knows."""
+        if login.family in self._families:
+            return True
+        account = self._accounts.get(login.user_id)
+        return (
+            account is not None
+            and login.generation < account.generation
+            and login.family != account.kept
+        )
 
-    async def require_live(self, family: str) -> None:
+    def add(self, user_id: str, family: str, at: float) -> None:
+        """Take note of the end of one login; whoever watches it is told."""
+        self._families[family] = at
+        self._families.move_to_end(family)
+        self._tell(user_id)
+
+    def add_account(self, user: UserRecord, at: float) -> None:
+        """Take note that an account was changed."""
+        self._add_account(user.user_id, _Account(at, user.generation, user.kept_login))
+
+    @contextmanager
+    def watching(self, login: Login, told: Callable[[], None]) -> Iterator[None]:
+        """Call ``told`` when a login ends, at once if it has; at most once."""
+        watches = self._watches.setdefault(login.user_id, {}).setdefault(login, set())
+        watches.add(told)
+        if self.is_over(login):
+            self._tell(login.user_id)
+        try:
+            yield
+        finally:
+            self._forget(login, told)
+
+    async def require_live(self, login: Login) -> None:
         """Wait until a login ends, then raise Unauthenticated."""
-        if family not in self:
-            event = asyncio.Event()
-            self._waiting.setdefault(family, set()).add(event)
-            try:
-                await event.wait()
-            finally:
-                others = self._waiting.get(family)
-                if others is not None:
-                    others.discard(event)
-                    if not others:
-                        del self._waiting[family]
+        event = asyncio.Event()
+        with self.watching(login, event.set):
+            await event.wait()
         raise Unauthenticated("signed out")
 
     async def catch_up(self) -> None:
         """Take over what the store knows and this replica does not. Raises Unavailable."""
         while page := await self._store.ended_after(self._place):
             for ended in page:
-                self.add(ended.family_id, ended.at)
+                self._take(ended)
             self._place = page[-1].place
         past = self._clock.now() - self._keep
-        while self._ended and next(iter(self._ended.values())) < past:
-            self._ended.popitem(last=False)
+        while self._families and next(iter(self._families.values())) < past:
+            self._families.popitem(last=False)
+        while self._accounts and next(iter(self._accounts.values())).at < past:
+            self._accounts.popitem(last=False)
 
     async def run(self) -> None:
         """Follow until cancelled."""
@@ -85,3 +117,36 @@ class EndedLogins:
             except CoditectError as error:
                 logger.warning("ends of logins are not followed", reason=str(error))
             await self._clock.sleep(FOLLOW_SECONDS)
+
+    def _take(self, ended: EndedLogin) -> None:
+        if ended.family_id is not None:
+            self.add(ended.user_id, ended.family_id, ended.at)
+        else:
+            self._add_account(ended.user_id, _Account(ended.at, ended.generation, ended.kept))
+
+    def _add_account(self, user_id: str, account: _Account) -> None:
+        known = self._accounts.get(user_id)
+        if known is not None and known.generation > account.generation:
+            return
+        self._accounts[user_id] = account
+        self._accounts.move_to_end(user_id)
+        self._tell(user_id)
+
+    def _tell(self, user_id: str) -> None:
+        watched = self._watches.get(user_id, {})
+        for login in [login for login in watched if self.is_over(login)]:
+            for told in tuple(watched.pop(login)):
+                told()
+        if not watched:
+            self._watches.pop(user_id, None)
+
+    def _forget(self, login: Login, told: Callable[[], None]) -> None:
+        watched = self._watches.get(login.user_id, {})
+        watches = watched.get(login)
+        if watches is None:
+            return
+        watches.discard(told)
+        if not watches:
+            del watched[login]
+        if not watched:
+            del self._watches[login.user_id]

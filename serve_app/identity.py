@@ -9,14 +9,14 @@ ticket, which no other page can have, or by a bearer token.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from actors.errors import CoditectError, PermissionDenied, Unauthenticated
 from actors.ports import Clock
 from actors.records import Role, UserRecord
-from serve_app.access import Claims, Signer
+from serve_app.access import Claims, Login, Signer
 from serve_app.dependencies import SpentTickets, Users
 
 ACCESS_COOKIE = "coditect_access"
@@ -33,10 +33,10 @@ MAX_KNOWN = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Somebody who has proved who they are. ``family`` is their login."""
+    """Somebody who has proved who they are, and by which login."""
 
     user: UserRecord
-    family: str
+    login: Login
 
     @property
     def user_id(self) -> str:
@@ -50,14 +50,14 @@ class Caller:
 
 
 class Identity:
-    """Tells callers by what they send. Belongs to one event loop. ``ended``: logins that are over."""
+    """Tells callers by what they send. Belongs to one event loop. ``over``: whether a login has ended."""
 
     def __init__(
         self,
         signer: Signer,
         users: Users,
         tickets: SpentTickets,
-        ended: Container[str],
+        over: Callable[[Login], bool],
         clock: Clock,
         *,
         public_url: str | None,
@@ -65,7 +65,7 @@ class Identity:
         self._signer = signer
         self._users = users
         self._tickets = tickets
-        self._ended = ended
+        self._over = over
         self._clock = clock
         self._public_origin = _origin(public_url) if public_url else None
         self._known: OrderedDict[str, tuple[UserRecord, float]] = OrderedDict()
@@ -122,19 +122,21 @@ class Identity:
         self._known.pop(user_id, None)
 
     async def _caller(self, claims: Claims) -> Caller:
-        if claims.family in self._ended:
+        login = claims.login
+        if self._over(login):
             raise Unauthenticated("signed out")
-        user = await self._user(claims.user_id)
-        if user is None or user.disabled:
-            raise Unauthenticated("the account is not there any more")
-        if claims.issued_at < user.logins_since:
-            raise Unauthenticated("the password was changed; sign in again")
-        return Caller(user, claims.family)
+        user = await self._user(login)
+        if user is None or not user.admits(login.family, login.generation):
+            raise Unauthenticated("the account was changed or is not there; sign in again")
+        return Caller(user, login)
 
-    async def _user(self, user_id: str) -> UserRecord | None:
+    async def _user(self, login: Login) -> UserRecord | None:
         """Return the account, at most ``KNOWN_SECONDS`` old, or older while the store is away."""
         now = self._clock.monotonic()
+        user_id = login.user_id
         known = self._known.get(user_id)
+        if known is not None and known[0].generation < login.generation:
+            known = None  # what is known is from before the login
         if known is not None and now - known[1] < KNOWN_SECONDS:
             return known[0]
         try:

@@ -61,7 +61,7 @@ class Ingress:
         Administrators enter any session, and the audit trail tells of it.
         """
         own = await self.gateway.require(session_id, caller.user_id, admin=caller.is_admin)
-        if not own and self.entries.is_new(caller.family, session_id):
+        if not own and self.entries.is_new(caller.login.family, session_id):
             resource = f"session/{session_id}"
             await self.sign_in.note(caller.user_id, "session.entered", resource, visitor)
 
@@ -143,7 +143,7 @@ def _assemble(
         passwords=passwords,
         signer=signer,
         identity=Identity(
-            signer, deps.users, deps.tickets, ended, clock, public_url=settings.public_url
+            signer, deps.users, deps.tickets, ended.is_over, clock, public_url=settings.public_url
         ),
         ended=ended,
         entries=Entries(clock.monotonic),

@@ -6,15 +6,23 @@ import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
 
-from actors.errors import CoditectError, ContainersExceeded, Unauthenticated, Unavailable
+from actors.errors import (
+    CoditectError,
+    ContainersExceeded,
+    PreconditionFailed,
+    Unauthenticated,
+    Unavailable,
+    WrongPassword,
+)
 from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
 from actors.records import AuditEntry, SessionRecord, UserRecord
 from cluster.store.users import fold_email
-from serve_app.access import Signer
+from serve_app.access import Login, Signer
 from serve_app.audit import AuditWriter
 from serve_app.dependencies import SessionReader, Users
 from serve_app.ended_logins import EndedLogins
+from serve_app.identity import Caller
 from serve_app.metrics import IngressMetrics
 from serve_app.passwords import Passwords
 from serve_app.refresh import RefreshDesk
@@ -104,28 +112,52 @@ class SignIn:
         tools = self._tools
         now = tools.clock.now()
         refreshed = await tools.refresh.trade(presented, now)
-        user = await tools.users.by_id(refreshed.user_id)
-        if user is None or user.disabled:
-            await self._end(refreshed.family_id)
-            raise Unauthenticated("the account is not there any more")
-        if refreshed.presented_from < user.logins_since:
-            await self._end(refreshed.family_id)
-            raise Unauthenticated("the password was changed; sign in again")
-        return self._pair(user, refreshed.family_id, refreshed.token)
+        login = refreshed.login
+        user = await tools.users.by_id(login.user_id)
+        if user is None or not user.admits(login.family, login.generation):
+            await self._end(login)
+            raise Unauthenticated("the account was changed or is not there; sign in again")
+        return self._pair(user, login, refreshed.token)
 
-    async def logout(
-        self, presented: str | None, family: str | None, user_id: str | None, visitor: Visitor
-    ) -> None:
-        """End the login of a refresh token or of an access token's family. Never fails for bad ones."""
-        ending = set() if family is None else {family}
+    async def logout(self, presented: str | None, current: Login | None, visitor: Visitor) -> None:
+        """End the login of a refresh token, and ``current``, an access token's. Takes bad ones."""
+        ending = set() if current is None else {current}
         if presented:
             with suppress(Unauthenticated):
-                user_id, family = await self._tools.refresh.login_of(presented)
-                ending.add(family)
+                ending.add(await self._tools.refresh.login_of(presented))
         for login in ending:
             await self._end(login)
-        if user_id is not None:
+        for user_id in {login.user_id for login in ending}:
             await self.note(user_id, "logout", f"user/{user_id}", visitor)
+
+    async def change_password(
+        self, caller: Caller, current: str, new: str, visitor: Visitor
+    ) -> None:
+        """Change the caller's own password: their other logins end, the one that asks goes on.
+
+        Raises WrongPassword, InvalidArgument, TooManyRequests.
+        """
+        tools, login = self._tools, caller.login
+        email, resource = fold_email(caller.user.email), f"user/{login.user_id}"
+        tools.throttle.check(email, visitor.address, tools.clock.monotonic())
+        user = await tools.users.by_id(login.user_id)
+        if user is None or not await tools.passwords.verify(user.password_hash, current):
+            tools.throttle.failed(email, visitor.address, tools.clock.monotonic())
+            await self.note(login.user_id, "password.change", resource, visitor, "refused")
+            raise WrongPassword
+        hashed, now = await tools.passwords.hash(new), tools.clock.now()
+        try:
+            changed = await tools.users.change(
+                login.user_id,
+                now=now,
+                password_hash=hashed,
+                kept_login=login.family,
+                replacing=user.password_hash,
+            )
+        except PreconditionFailed:
+            raise WrongPassword from None
+        tools.ended.add_account(changed, now)
+        await self.note(login.user_id, "password.change", resource, visitor)
 
     async def note(
         self, user_id: str | None, action: str, resource: str, visitor: Visitor, result: str = "ok"
@@ -144,10 +176,10 @@ class SignIn:
             )
         )
 
-    async def _end(self, family: str) -> None:
+    async def _end(self, login: Login) -> None:
         now = self._tools.clock.now()
-        await self._tools.refresh.revoke_family(family, now)
-        self._tools.ended.add(family, now)
+        await self._tools.refresh.revoke_family(login.family, now)
+        self._tools.ended.add(login.user_id, login.family, now)
 
     async def _known_session(self, user: UserRecord | None) -> SessionRecord | None:
         if user is None:
@@ -161,10 +193,9 @@ class SignIn:
         self, user: UserRecord, key: str, known: SessionRecord | None
     ) -> tuple[Pair, SessionRecord]:
         tools = self._tools
-        family = tools.refresh.new_family()
-        beginning = asyncio.create_task(
-            tools.refresh.begin(user.user_id, family, tools.clock.now())
-        )
+        # Of the generation whose password was checked: a change meanwhile ends this login, too.
+        login = Login(user.user_id, tools.refresh.new_family(), user.generation)
+        beginning = asyncio.create_task(tools.refresh.begin(login, tools.clock.now()))
         try:
             try:
                 session, _ = await tools.gateway.open(
@@ -176,14 +207,14 @@ class SignIn:
                 if resting is None:
                     raise
                 session = resting
-            return self._pair(user, family, await beginning), session
+            return self._pair(user, login, await beginning), session
         finally:
             beginning.cancel()
 
-    def _pair(self, user: UserRecord, family: str, refresh_token: str) -> Pair:
+    def _pair(self, user: UserRecord, login: Login, refresh_token: str) -> Pair:
         tools = self._tools
         access = tools.signer.access_token(
-            user.user_id, user.role, family, now=tools.clock.now(), ttl=tools.access_ttl
+            login, user.role, now=tools.clock.now(), ttl=tools.access_ttl
         )
         return Pair(user, access, refresh_token, tools.access_ttl)
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 
 from actors.errors import Unauthenticated
 from actors.records import RefreshTokenRecord
+from serve_app.access import Login
 from serve_app.dependencies import RefreshTokens
 
 SECRET_BYTES = 32
@@ -25,15 +26,10 @@ _REFUSED = "the refresh token is not valid any more; sign in again"
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A valid token and whose it is. ``repeated``: it had been given out before.
-
-    ``presented_from`` is when the token that was traded for it had been made.
-    """
+    """A valid token and the login it belongs to. ``repeated``: it had been given out before."""
 
     token: str
-    user_id: str
-    family_id: str
-    presented_from: float
+    login: Login
     repeated: bool = False
 
 
@@ -61,16 +57,16 @@ class RefreshDesk:
         """Return the id of a new login."""
         return self._new_id("f")
 
-    async def begin(self, user_id: str, family_id: str, now: float) -> str:
+    async def begin(self, login: Login, now: float) -> str:
         """Return the first token of a login."""
-        record, token = self._make(user_id, family_id, now)
+        record, token = self._make(login, now)
         await self._store.create(record)
         return token
 
     async def trade(self, presented: str, now: float) -> Refreshed:
         """Return the successor of a token. Raises Unauthenticated; reuse revokes the family."""
         old = await self._check(presented)
-        successor, token = self._make(old.user_id, old.family_id, now)
+        successor, token = self._make(_login(old), now)
         _, secret = _split(token)
         _, old_secret = _split(presented)
         sealed = seal(secret, old_secret, successor.token_id)
@@ -88,16 +84,13 @@ class RefreshDesk:
             secret = seal(bytes.fromhex(rotation.sealed_secret), old_secret, kept.token_id)
         return Refreshed(
             _join(kept.token_id, secret),
-            kept.user_id,
-            kept.family_id,
-            old.created_at,
+            _login(kept),
             rotation.repeated,
         )
 
-    async def login_of(self, presented: str) -> tuple[str, str]:
-        """Return user and login that a token belongs to. Raises Unauthenticated."""
-        record = await self._check(presented)
-        return record.user_id, record.family_id
+    async def login_of(self, presented: str) -> Login:
+        """Return the login that a token belongs to. Raises Unauthenticated."""
+        return _login(await self._check(presented))
 
     async def revoke_family(self, family_id: str, now: float) -> None:
         """End a login. Idempotent."""
@@ -110,13 +103,14 @@ class RefreshDesk:
             raise Unauthenticated(_REFUSED)
         return record
 
-    def _make(self, user_id: str, family_id: str, now: float) -> tuple[RefreshTokenRecord, str]:
+    def _make(self, login: Login, now: float) -> tuple[RefreshTokenRecord, str]:
         token_id, secret = self._new_id("r"), self._random_bytes(SECRET_BYTES)
         record = RefreshTokenRecord(
             token_id=token_id,
             tenant_id=self._tenant_id,
-            family_id=family_id,
-            user_id=user_id,
+            family_id=login.family,
+            user_id=login.user_id,
+            generation=login.generation,
             secret_hash=_hash(secret),
             created_at=now,
             expires_at=now + self._ttl,
@@ -131,6 +125,10 @@ def seal(secret: bytes, under: bytes, successor_id: str) -> bytes:
     """
     pad = hmac.digest(under, b"successor " + successor_id.encode(), "sha256")
     return bytes(a ^ b for a, b in zip(secret, pad, strict=True))
+
+
+def _login(record: RefreshTokenRecord) -> Login:
+    return Login(record.user_id, record.family_id, record.generation)
 
 
 def _hash(secret: bytes) -> str:

@@ -74,6 +74,13 @@ class Credentials(Asked):
     password: Password
 
 
+class PasswordChange(Asked):
+    """A new password for the account of whoever asks."""
+
+    current_password: Password
+    new_password: NewPassword
+
+
 class Providers(BaseModel):
     """Names of identity providers that people may sign in with."""
 

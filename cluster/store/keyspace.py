@@ -29,7 +29,7 @@
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
     (tenant, "token_families", family_id, token_id)        empty
     (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal
-    (tenant, "ended_logins", versionstamp)                 {family_id, at}; in the order of their ends
+    (tenant, "ended_logins", versionstamp)                 {user_id, family_id, at} or an account's
     (tenant, "idempotency", key)                           answer of a call made before
     (tenant, "idempotency_ages", at_ms, key)               empty; oldest first, for removal
     (tenant, "audit", versionstamp)                        AuditEntry

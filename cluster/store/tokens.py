@@ -7,21 +7,18 @@ family is revoked (RFC 9700, section 4.14.2).
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
 from actors.errors import Unauthenticated
 from actors.records import RefreshTokenRecord
 from cluster.store.codec import decode, decode_optional, encode
-from cluster.store.engine import Engine, KeyRange, MutationKind, key_after
+from cluster.store.ended_logins import KEEP_SECONDS, EndedLogin, Ends
+from cluster.store.engine import Engine, KeyRange
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
 
 _PRUNED_PER_CALL = 8
 _EXPIRED_PER_CALL = 4
-_PAGE = 1000
-
-KEEP_ENDED_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +33,6 @@ class Rotation:
     repeated: bool
 
 
-@dataclass(frozen=True, slots=True)
-class EndedLogin:
-    """A login that ended at ``at``, and its place in the order of all ends."""
-
-    place: bytes
-    family_id: str
-    at: float
-
-
 class TokenStore:
     """The refresh tokens of one tenant; each method is one transaction.
 
@@ -52,12 +40,10 @@ class TokenStore:
     token lives.
     """
 
-    def __init__(
-        self, engine: Engine, tenant_id: str, *, keep_ended: float = KEEP_ENDED_SECONDS
-    ) -> None:
+    def __init__(self, engine: Engine, tenant_id: str, *, keep_ended: float = KEEP_SECONDS) -> None:
         self._engine = engine
-        self._keep_ended = keep_ended
         self._keys = Keyspace(tenant_id)
+        self._ends = Ends(self._keys, keep_ended)
 
     async def create(self, record: RefreshTokenRecord) -> None:
         """Keep the first token of a family."""
@@ -129,15 +115,8 @@ class TokenStore:
         await transact(self._engine, work)
 
     async def ended_after(self, place: bytes | None) -> list[EndedLogin]:
-        """Return a page of logins that ended after ``place``, in order; fewer than a page at the end."""
-
-        async def work(tr: Transaction) -> list[EndedLogin]:
-            begin, end = self._keys.ended_logins.range()
-            span = KeyRange(begin if place is None else key_after(place), end)
-            found = await tr.get_range(span, limit=_PAGE, snapshot=True)
-            return [_ended(key, value) for key, value in found]
-
-        return await transact(self._engine, work)
+        """Return a page of logins that ended after ``place``, in order; an empty one at the end."""
+        return await transact(self._engine, self._ends.after, place)
 
     async def _get(self, tr: Transaction, token_id: str) -> RefreshTokenRecord | None:
         return decode_optional(
@@ -178,20 +157,11 @@ class TokenStore:
         return [decode(RefreshTokenRecord, data) for data in found if data is not None]
 
     async def _revoke(self, tr: Transaction, family_id: str, now: float) -> None:
-        # Read first: FoundationDB refuses reads of where a versionstamp may come to stand (1036).
-        span = self._keys.ended_logins.range()
-        oldest = await tr.get_range(span, limit=_EXPIRED_PER_CALL, snapshot=True)
         live = [token for token in await self._family(tr, family_id) if not token.revoked]
         for token in live:
             self._put(tr, token.model_copy(update={"revoked": True}))
-        if not live:
-            return
-        for key, value in oldest:
-            if _ended(key, value).at < now - self._keep_ended:
-                tr.clear(key)
-        entry = json.dumps({"family_id": family_id, "at": now}).encode()
-        key = self._keys.ended_logins.stamped_key()
-        tr.atomic(MutationKind.SET_VERSIONSTAMPED_KEY, key, entry)
+        if live:
+            await self._ends.add_login(tr, live[0].user_id, family_id, now)
 
     async def _prune(
         self, tr: Transaction, family_id: str, now: float, overlap_seconds: float
@@ -208,8 +178,3 @@ class TokenStore:
         ]
         for token in old[:_PRUNED_PER_CALL]:
             self._remove(tr, token)
-
-
-def _ended(place: bytes, value: bytes) -> EndedLogin:
-    told = json.loads(value)
-    return EndedLogin(place, str(told["family_id"]), float(told["at"]))

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actors.errors import AlreadyExists, NotFound
+from actors.errors import AlreadyExists, NotFound, PreconditionFailed
 from actors.quotas import Resource
 from actors.records import Role, UserRecord
 from cluster.store import usage
 from cluster.store.codec import decode, decode_optional, encode
+from cluster.store.ended_logins import KEEP_SECONDS, Ends
 from cluster.store.engine import Engine, KeyRange, key_after
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
@@ -21,11 +22,15 @@ def fold_email(email: str) -> str:
 
 
 class UserStore:
-    """The accounts of one tenant; each method is one transaction."""
+    """The accounts of one tenant; each method is one transaction.
 
-    def __init__(self, engine: Engine, tenant_id: str) -> None:
+    ``keep_ended``: as for ``TokenStore``.
+    """
+
+    def __init__(self, engine: Engine, tenant_id: str, *, keep_ended: float = KEEP_SECONDS) -> None:
         self._engine = engine
         self._keys = Keyspace(tenant_id)
+        self._ends = Ends(self._keys, keep_ended)
 
     async def create(self, record: UserRecord) -> UserRecord:
         """Add an account. Raises AlreadyExists for an address that has one."""
@@ -71,19 +76,45 @@ class UserStore:
 
         return await transact(self._engine, work)
 
-    async def set_password_hash(
-        self, user_id: str, password_hash: str, *, now: float
+    async def change(
+        self,
+        user_id: str,
+        *,
+        now: float,
+        password_hash: str | None = None,
+        role: Role | None = None,
+        disabled: bool | None = None,
+        kept_login: str | None = None,
+        replacing: str | None = None,
     ) -> UserRecord:
-        """Change the password; logins from before ``now`` end with it. Raises NotFound."""
-        return await self._change(user_id, password_hash=password_hash, logins_since=now)
+        """Change what is given; the account's logins end with it, but ``kept_login`` goes on.
 
-    async def set_role(self, user_id: str, role: Role) -> UserRecord:
-        """Change the role. Raises NotFound."""
-        return await self._change(user_id, role=role)
+        ``replacing``: the password hash that is to be changed. Raises NotFound, PreconditionFailed
+        when the hash is another one by now. What is so already changes nothing and ends nothing.
+        """
+        given = {"password_hash": password_hash, "role": role, "disabled": disabled}
 
-    async def set_disabled(self, user_id: str, *, disabled: bool) -> UserRecord:
-        """Let an account in no more, or again. Raises NotFound."""
-        return await self._change(user_id, disabled=disabled)
+        async def work(tr: Transaction) -> UserRecord:
+            key = self._keys.users.key(user_id)
+            record = decode_optional(UserRecord, await tr.get(key))
+            if record is None:
+                raise NotFound("user", user_id)
+            if replacing is not None and record.password_hash != replacing:
+                raise PreconditionFailed("password", "the one given", "another one")
+            changes: dict[str, Any] = {
+                name: value
+                for name, value in given.items()
+                if value is not None and value != getattr(record, name)
+            }
+            if not changes:
+                return record
+            changes |= {"generation": record.generation + 1, "kept_login": kept_login}
+            changed = record.model_copy(update=changes)
+            await self._ends.add_account(tr, user_id, changed.generation, kept_login, now)
+            tr.set(key, encode(changed))
+            return changed
+
+        return await transact(self._engine, work)
 
     async def quotas(self, user_ids: Sequence[str]) -> list[dict[str, int]]:
         """Return the limits that each user has in place of the settings'."""
@@ -98,15 +129,3 @@ class UserStore:
     ) -> dict[str, int]:
         """Set limits (0: unlimited), take back those that are None; return all. Raises NotFound."""
         return await transact(self._engine, usage.override, self._keys, user_id, changes)
-
-    async def _change(self, user_id: str, **changes: Any) -> UserRecord:
-        async def work(tr: Transaction) -> UserRecord:
-            key = self._keys.users.key(user_id)
-            record = decode_optional(UserRecord, await tr.get(key))
-            if record is None:
-                raise NotFound("user", user_id)
-            changed = record.model_copy(update=changes)
-            tr.set(key, encode(changed))
-            return changed
-
-        return await transact(self._engine, work)

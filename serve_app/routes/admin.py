@@ -129,28 +129,32 @@ async def change_user(
 ) -> User:
     """Change an account's password, role, quotas, or whether it may sign in.
 
-    With a new password, logins from before end: at once for their refresh tokens, and when they
-    expire for access tokens.
+    With any of these but quotas its logins end within a second, with the sockets, streams and
+    transfers they have open; only the administrator's own goes on who changes their own account.
     """
     users = ingress.deps.users
     record = await _existing(ingress, user_id)
     if user_id == admin.user_id and (body.disabled or body.role not in {None, record.role}):
         raise InvalidArgument("user_id", "administrators do not lock themselves out")
-    if body.password is not None:
-        hashed = await ingress.passwords.hash(body.password)
-        now = ingress.deps.clock.now()
-        record = await users.set_password_hash(user_id, hashed, now=now)
-    if body.role is not None:
-        record = await users.set_role(user_id, body.role)
-    if body.disabled is not None:
-        record = await users.set_disabled(user_id, disabled=body.disabled)
+    hashed = None if body.password is None else await ingress.passwords.hash(body.password)
+    now = ingress.deps.clock.now()
+    changed = await users.change(
+        user_id,
+        now=now,
+        password_hash=hashed,
+        role=body.role,
+        disabled=body.disabled,
+        kept_login=admin.login.family if user_id == admin.user_id else None,
+    )
+    if changed.generation != record.generation:
+        ingress.ended.add_account(changed, now)
     if body.quotas is not None:
         await users.set_quotas(user_id, body.quotas.changes())
     ingress.identity.forget(user_id)
-    changed = ",".join(sorted(body.model_fields_set))
-    await ingress.sign_in.note(admin.user_id, f"user.change {changed}", f"user/{user_id}", visitor)
+    fields = ",".join(sorted(body.model_fields_set))
+    await ingress.sign_in.note(admin.user_id, f"user.change {fields}", f"user/{user_id}", visitor)
     usage = await ingress.deps.ledger.usage(user_id, ingress.deps.settings.quotas)
-    return User.of(record, (await users.quotas([user_id]))[0], usage)
+    return User.of(changed, (await users.quotas([user_id]))[0], usage)
 
 
 @router.delete(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request, Response
@@ -24,6 +25,7 @@ from serve_app.routes.common import (
 from serve_app.schemas import (
     Credentials,
     LoggedIn,
+    PasswordChange,
     Presented,
     Providers,
     Ticket,
@@ -97,15 +99,11 @@ async def logout(
     if presented is None and REFRESH_COOKIE in request.cookies:
         ingress.identity.require_own_origin(request.headers)
         presented = request.cookies[REFRESH_COOKIE]
-    family = user_id = None
+    current = None
     if bearer(request.headers) is not None or request.cookies.get(ACCESS_COOKIE):
-        try:
-            caller = await get_caller(request)
-        except Unauthenticated:
-            pass
-        else:
-            family, user_id = caller.family, caller.user_id
-    await ingress.sign_in.logout(presented, family, user_id, visitor)
+        with suppress(Unauthenticated):
+            current = (await get_caller(request)).login
+    await ingress.sign_in.logout(presented, current, visitor)
     response.delete_cookie(ACCESS_COOKIE, path="/")
     response.delete_cookie(REFRESH_COOKIE, path=REFRESH_PATH)
 
@@ -118,11 +116,25 @@ async def me(caller: CallerDep, ingress: IngressDep) -> User:
     return User.of(caller.user, usage=usage)
 
 
+@router.post(
+    "/password", status_code=204, responses=may_fail(400, 401, 403, 413, 422), dependencies=SIGNED
+)
+async def change_password(
+    caller: CallerDep, ingress: IngressDep, visitor: VisitorDep, body: PasswordChange
+) -> None:
+    """Change one's own password. All other logins of the account end, the one that asks goes on.
+
+    403 with the code `wrong_password` when the current one is not right.
+    """
+    await ingress.sign_in.change_password(caller, body.current_password, body.new_password, visitor)
+    ingress.identity.forget(caller.user_id)
+
+
 @router.post("/ticket", status_code=201, responses=may_fail(401, 403), dependencies=SIGNED)
 async def ticket(caller: CallerDep, ingress: IngressDep) -> Ticket:
     """Return a ticket that opens one socket within 30 s: ``?ticket=…``."""
     now = ingress.deps.clock.now()
-    signed = ingress.signer.ticket(caller.user_id, caller.user.role, caller.family, now=now)
+    signed = ingress.signer.ticket(caller.login, caller.user.role, now=now)
     return Ticket(ticket=signed, expires_in=TICKET_SECONDS)
 
 

@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 from actors.errors import CoditectError, InvalidArgument
 from actors.records import SessionEvent, SessionRecord
 from cluster.codi.terminal_protocol import CLOSE_ENDED, CLOSE_SLOW, BadFrame, Request, parse_request
+from serve_app.access import Login
 from serve_app.identity import SUBPROTOCOL
 from serve_app.ingress import Ingress
 from serve_app.login import Visitor
@@ -69,7 +70,7 @@ async def _serve(ingress: Ingress, kind: _Terminal | _Events, socket: BrowserSoc
     ingress.metrics.sockets += 1
     try:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
-        await _while_signed_in(ingress, caller.family, kind.run(ingress, socket, session_id))
+        await _while_signed_in(ingress, caller.login, kind.run(ingress, socket, session_id))
     except Disconnected:
         return
     except CoditectError as error:
@@ -78,10 +79,10 @@ async def _serve(ingress: Ingress, kind: _Terminal | _Events, socket: BrowserSoc
         ingress.metrics.sockets -= 1
 
 
-async def _while_signed_in(ingress: Ingress, family: str, work: Coroutine[Any, Any, None]) -> None:
+async def _while_signed_in(ingress: Ingress, login: Login, work: Coroutine[Any, Any, None]) -> None:
     """Serve a socket for as long as its login lasts. Raises what the work does, Unauthenticated."""
     working = asyncio.create_task(work, name="socket")
-    ending = asyncio.create_task(ingress.ended.require_live(family), name="end of the login")
+    ending = asyncio.create_task(ingress.ended.require_live(login), name="end of the login")
     try:
         done, _ = await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
         (working if working in done else ending).result()

@@ -12,6 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from coditect import AsyncClient, Forbidden, ServerBusy, TooManyRequests, Unauthorized
+from serve_app.access import Login
 from serve_app.ended_logins import EndedLogins
 from tests.fakes.ingress_fakes import ADMIN_EMAIL, EMAIL, PASSWORD
 from tests.support.waiting import wait_until
@@ -69,7 +70,7 @@ async def test_unknown_user_wrong_password_and_disabled_account_get_the_same_ans
     unknown = await http.post(
         "/api/v1/auth/login", json={"email": "nobody@example.com", "password": "wrong"}
     )
-    await rig.users.set_disabled(user.user_id, disabled=True)
+    await rig.users.change(user.user_id, now=1.0, disabled=True)
     disabled = await login(http)
     documents = [answer.json() for answer in (wrong, unknown, disabled)]
     assert [answer.status_code for answer in (wrong, unknown, disabled)] == [401] * 3
@@ -189,7 +190,7 @@ async def test_another_replica_hears_of_a_logout_and_a_new_one_knows_of_it(rig, 
     late = EndedLogins(rig.deps.tokens, rig.deps.clock, keep=900.0)
     await late.catch_up()
     [ended] = await rig.deps.tokens.ended_after(None)
-    assert ended.family_id in late
+    assert late.is_over(Login(ended.user_id, str(ended.family_id)))
 
 
 async def test_a_logout_closes_the_sockets_of_that_login_and_no_others(rig, ada, session_id):

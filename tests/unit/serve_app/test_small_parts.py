@@ -19,7 +19,7 @@ from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.tokens import EndedLogin
 from serve_app import problems
-from serve_app.access import Signer
+from serve_app.access import Login, Signer
 from serve_app.bootstrap import ensure_admin
 from serve_app.ended_logins import EndedLogins
 from serve_app.entries import AGAIN_SECONDS, Entries
@@ -90,16 +90,16 @@ def signer(key: bytes = b"k" * 32, tenant: str = "t") -> Signer:
 
 
 def test_a_token_says_who_until_it_expires():
-    token = signer().access_token("u-1", Role.ADMIN, "f-1", now=100.0, ttl=10.0)
+    token = signer().access_token(Login("u-1", "f-1", 3), Role.ADMIN, now=100.0, ttl=10.0)
     claims = signer().read_access_token(token, 109.0)
-    assert (claims.user_id, claims.role, claims.family) == ("u-1", Role.ADMIN, "f-1")
+    assert (claims.login, claims.role) == (Login("u-1", "f-1", 3), Role.ADMIN)
     with pytest.raises(Unauthenticated):
         signer().read_access_token(token, 110.0)
 
 
 def test_tokens_of_other_keys_tenants_and_kinds_are_refused():
-    token = signer().access_token("u-1", Role.USER, "f-1", now=0.0, ttl=10.0)
-    ticket = signer().ticket("u-1", Role.USER, "f-1", now=0.0)
+    token = signer().access_token(Login("u-1", "f-1", 3), Role.USER, now=0.0, ttl=10.0)
+    ticket = signer().ticket(Login("u-1", "f-1", 3), Role.USER, now=0.0)
     for read in (
         lambda: signer(b"x" * 32).read_access_token(token, 1.0),
         lambda: signer(tenant="other").read_access_token(token, 1.0),
@@ -270,13 +270,10 @@ class MemoryUsers:
             :limit
         ]
 
-    async def set_password_hash(self, user_id, password_hash, *, now):
-        return self.change(user_id, password_hash=password_hash, logins_since=now)
+    async def change(self, user_id, *, now, **changes):
+        return self.put(user_id, **{k: v for k, v in changes.items() if v is not None})
 
-    async def set_role(self, user_id, role):
-        return self.change(user_id, role=role)
-
-    def change(self, user_id, **changes):
+    def put(self, user_id, **changes):
         self.records[user_id] = self.records[user_id].model_copy(update=changes)
         return self.records[user_id]
 
@@ -302,7 +299,7 @@ async def test_the_settings_name_the_administrator_and_change_its_password():
     await first(users, **(named | {"admin_password": "second-password"}))
     [after] = users.records.values()
     assert after.password_hash != before.password_hash
-    users.change(after.user_id, role=Role.USER)
+    users.put(after.user_id, role=Role.USER)
     await first(users, admin_email="ada@example.com")
     assert next(iter(users.records.values())).role is Role.ADMIN
 
@@ -318,7 +315,7 @@ class Ends:
         self.away = False
 
     def end(self, family: str, at: float) -> None:
-        self.ends.append(EndedLogin(b"%04d" % len(self.ends), family, at))
+        self.ends.append(EndedLogin(b"%04d" % len(self.ends), "u", at, family))
 
     async def ended_after(self, place):
         if self.away:
@@ -332,37 +329,43 @@ async def test_ends_of_logins_are_followed_page_by_page_and_forgotten_with_their
     for number in range(5):
         ends.end(f"f{number}", 1000.0 + number)
     await known.catch_up()
-    assert all(f"f{number}" in known for number in range(5))
+    assert all(known.is_over(Login("u", f"f{number}")) for number in range(5))
     clock.advance(962.0)
     await known.catch_up()
-    assert [f"f{number}" in known for number in range(5)] == [False, False, True, True, True]
+    assert [known.is_over(Login("u", f"f{number}")) for number in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
 
 
 async def test_what_is_known_of_ended_logins_holds_while_the_store_is_away():
     clock, ends = ManualClock(), Ends()
     known = EndedLogins(ends, clock, keep=900.0)
-    known.add("mine", clock.now())
+    known.add("u", "mine", clock.now())
     ends.away = True
     with pytest.raises(Unavailable):
         await known.catch_up()
-    assert "mine" in known
+    assert known.is_over(Login("u", "mine"))
 
 
 async def test_whoever_waits_for_the_end_of_a_login_hears_of_it_and_leaves_nothing_behind():
     known = EndedLogins(Ends(), ManualClock(), keep=900.0)
-    waiting = [asyncio.create_task(known.require_live("mine")) for _ in range(2)]
-    other = asyncio.create_task(known.require_live("other"))
+    waiting = [asyncio.create_task(known.require_live(Login("u", "mine"))) for _ in range(2)]
+    other = asyncio.create_task(known.require_live(Login("u", "other")))
     await asyncio.sleep(0)
     waiting[0].cancel()
     await asyncio.sleep(0)
-    known.add("mine", 0.0)
+    known.add("u", "mine", 0.0)
     with pytest.raises(Unauthenticated):
         await waiting[1]
     with pytest.raises(Unauthenticated):
-        await known.require_live("mine")
+        await known.require_live(Login("u", "mine"))
     other.cancel()
     await asyncio.gather(*waiting, other, return_exceptions=True)
-    assert known._waiting == {}
+    assert known._watches == {}
 
 
 def test_an_entry_is_new_again_after_a_while_or_by_another_login():

@@ -92,10 +92,10 @@ async def test_accounts_are_listed_changed_and_kept_apart_by_tenant(engine):
     first = await users.page(limit=2)
     rest = await users.page(after=first[-1].user_id)
     assert [record.user_id for record in (*first, *rest)] == [f"u-{n}" for n in range(5)]
-    assert (await users.set_role("u-1", Role.ADMIN)).role is Role.ADMIN
-    assert (await users.set_disabled("u-1", disabled=True)).disabled
+    assert (await users.change("u-1", now=1.0, role=Role.ADMIN)).role is Role.ADMIN
+    assert (await users.change("u-1", now=1.0, disabled=True)).disabled
     with pytest.raises(NotFound):
-        await users.set_role("u-9", Role.ADMIN)
+        await users.change("u-9", now=1.0, role=Role.ADMIN)
     assert await UserStore(engine, "other").page() == []
 
 
