@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -218,7 +219,13 @@ class AsyncClient:
         env: Mapping[str, str] | None = None,
         timeout_seconds: float = 30.0,
     ) -> ExecResult:
-        """Run a command in the workspace and wait for it; killed after ``timeout_seconds``."""
+        """Run a command in the workspace and wait for it; killed after ``timeout_seconds``.
+
+        What it leaves in the background goes on. Bytes that are no UTF-8 are lone surrogates, as of
+        ``os.fsdecode``. Raises TypeError for arguments that are no sequence of strings.
+        """
+        if isinstance(argv, str | bytes) or not all(isinstance(part, str) for part in argv):
+            raise TypeError(f"argv is a sequence of strings, the program first, not {argv!r}")
         body: dict[str, Any] = {"argv": list(argv), "timeout_seconds": timeout_seconds}
         if cwd is not None:
             body["cwd"] = cwd
@@ -227,7 +234,8 @@ class AsyncClient:
         answer = await self._request(
             "POST",
             f"/api/v1/sessions/{session_id}/exec",
-            json=body,
+            content=json.dumps(body),  # escaped, unlike httpx's own: bytes may be no UTF-8
+            headers={"content-type": "application/json"},
             timeout=timeout_seconds + self.timeout_seconds,
         )
         return ExecResult.from_json(answer.json())

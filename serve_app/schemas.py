@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from actors.quotas import Resource, Usage
 from actors.records import (
@@ -393,13 +393,43 @@ class Launched(BaseModel):
     workspace_url: str
 
 
-class Command(Asked):
-    """A program to run to its end. It is killed after ``timeout_seconds``."""
+def _of_system(text: str) -> str:
+    """Check what is given to a program: the system's strings have no NUL, and any other byte."""
+    if "\0" in text:
+        raise ValueError("it has a NUL")
+    _bytes_of(text)
+    return text
 
-    argv: Annotated[list[str], Field(min_length=1, max_length=1024, examples=[["ls", "-l"]])]
-    cwd: str | None = Field(None, max_length=4096, description="relative to the workspace")
-    env: dict[str, str] | None = None
-    stdin: str | None = None
+
+def _bytes_of(text: str) -> str:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate stands for no byte, except U+DC80 to U+DCFF") from None
+    return text
+
+
+def _variable(name: str) -> str:
+    if not name or "=" in name:
+        raise ValueError("the name of a variable is not empty and has no =")
+    return _of_system(name)
+
+
+SystemText = Annotated[str, AfterValidator(_of_system)]
+"""A string that a program is given; U+DC80 to U+DCFF are bytes that are no UTF-8 (PEP 383)."""
+
+
+class Command(Asked):
+    """A program to run to its end. It is killed after ``timeout_seconds``.
+
+    What it leaves running in the background goes on. U+DC80 to U+DCFF (escaped, as JSON allows)
+    stand for the bytes 0x80 to 0xFF that are no UTF-8.
+    """
+
+    argv: Annotated[list[SystemText], Field(min_length=1, max_length=1024, examples=[["ls", "-l"]])]
+    cwd: SystemText | None = Field(None, description="relative to the workspace")
+    env: dict[Annotated[str, AfterValidator(_variable)], SystemText] | None = None
+    stdin: Annotated[str, AfterValidator(_bytes_of)] | None = None
     timeout_seconds: float | None = Field(None, gt=0, le=3600)
 
 

@@ -47,7 +47,8 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
         case "fenced":
             return Fenced(asked.session_id, asked.epoch, _number(answer.get("epoch")))
         case "not_found":
-            return NotFound(asked.kind, asked.identity)
+            kind, identity = answer.get("kind", asked.kind), answer.get("identity", asked.identity)
+            return NotFound(str(kind), str(identity))
         case "exists":
             return AlreadyExists(asked.kind, asked.identity)
         case "forbidden":

@@ -94,7 +94,7 @@ class HttpCodiClient(CodiControl):
             "stdin": stdin,
             "timeout_seconds": timeout_seconds,
         }
-        asked = _asked(route, "program or directory", argv[0] if argv else "")
+        asked = _asked(route, "program", ascii(argv[0])[1:-1] if argv else "")
         limit = timeout_seconds + _EXEC_MARGIN_SECONDS
         answer: dict[str, Any] = await self._json(route, "POST", "/exec", asked, body, limit)
         return answer

@@ -31,7 +31,7 @@ class Child:
                 os.killpg(self.pid, number)
 
     async def wait(self, timeout_seconds: float) -> int:
-        """Return the exit code (128 + N after signal N). Raises TimeoutError."""
+        """Return the exit code (-N after signal N). Raises TimeoutError."""
         async with asyncio.timeout(timeout_seconds):
             return await asyncio.shield(self.exited)
 
@@ -110,5 +110,4 @@ class Children:
                 return
             child = self._living.pop(pid, None)
             if child is not None and not child.exited.done():
-                code = os.waitstatus_to_exitcode(status)
-                child.exited.set_result(code if code >= 0 else 128 - code)
+                child.exited.set_result(os.waitstatus_to_exitcode(status))

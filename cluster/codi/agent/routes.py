@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from websockets.protocol import State
 
-from cluster.codi.agent import execute, feed_routes, file_routes, files, shell
+from cluster.codi.agent import execute, feed_routes, file_routes, shell
 from cluster.codi.agent.activity import Activity
 from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
@@ -21,6 +21,7 @@ from cluster.codi.agent.exchange import Exchange
 from cluster.codi.agent.guard import Guard
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.journal_socket import JournalSocket
+from cluster.codi.agent.output import LeftOpen
 from cluster.codi.agent.processes import processes
 from cluster.codi.agent.terminal_socket import TerminalSocket, upgrade
 from cluster.codi.agent.terminals import DEFAULT_SIZE, Terminals
@@ -52,6 +53,7 @@ class Routes:
         self._journals: set[JournalSocket] = set()
         self._keys = itertools.count()
         self._running = 0
+        self._left_open = LeftOpen()
         self._table: dict[tuple[str, str], Handler] = {
             ("PUT", "epoch"): self._put_epoch,
             ("GET", "terminals"): self._get_terminals,
@@ -111,6 +113,7 @@ class Routes:
         finally:
             for child in self._children.living:
                 child.signal_group(signal.SIGKILL)
+        self._left_open.close()
         self._feed.close()
         self._files.close()
 
@@ -150,20 +153,22 @@ class Routes:
         timeout_seconds = execute.check_timeout(
             body.get("timeout_seconds"), self._config.exec_timeout
         )
-        cwd, stdin = body.get("cwd") or "", body.get("stdin") or ""
-        if not isinstance(cwd, str) or "\0" in cwd or not isinstance(stdin, str):
-            raise invalid("cwd, stdin: texts")
+        cwd, stdin = (
+            execute.check_directory(body.get("cwd")),
+            execute.check_stdin(body.get("stdin")),
+        )
         if self._running >= _MAX_RUNNING:
             raise AgentError(409, "too_many", f"up to {_MAX_RUNNING} programs run at once")
-        directory = files.require_directory(self._absolute(cwd))
+        directory = execute.open_directory(self._absolute(cwd))
         self._running += 1
         try:
             program = execute.execute(
                 self._children,
+                self._left_open,
                 argv,
                 directory=directory,
                 environment=shell.environment(os.environ) | extra,
-                stdin=stdin.encode("utf-8", "surrogateescape"),
+                stdin=stdin,
                 timeout_seconds=timeout_seconds,
                 output_limit=self._config.exec_output,
             )

@@ -284,6 +284,7 @@ class Terminal:
     async def _wait(self, shell: Shell) -> None:
         """Finish when the shell has ended: everything it printed first, then the end."""
         code = await shell.child.exited
+        code = code if code >= 0 else 128 - code  # a terminal tells it as shells do
         if shell.master >= 0:
             # Programs that it left behind may print without end, and the journal may be away.
             while self.protocol.room >= self.protocol.read_size:
