@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -13,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from actors.errors import CoditectError
-from serve_app import problems
+from serve_app import pages, problems
 
 logger = structlog.get_logger(__name__)
 
@@ -50,8 +52,8 @@ def problem_response(error: CoditectError, instance: str, request_id: str) -> Pr
     return ProblemResponse(body, headers)
 
 
-def install(app: FastAPI) -> None:
-    """Make every error of the application a problem document."""
+def install(app: FastAPI, static: Path) -> None:
+    """Make every error of the application a problem document, or a page where a person asks for one."""
 
     @app.exception_handler(CoditectError)
     async def coditect_error(request: Request, error: CoditectError) -> Response:
@@ -64,6 +66,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http_error(request: Request, error: HTTPException) -> Response:
         status = error.status_code
+        if status == HTTPStatus.NOT_FOUND and (page := pages.not_found(request, static)):
+            return page
         code = _CODES.get(status, "invalid_request" if status < 500 else "internal")
         if status == 400 and request.method in {"POST", "PUT", "PATCH"}:
             code = "invalid_json"

@@ -86,7 +86,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
             Middleware(BodyLimit, limit=deps.settings.max_body, exempt=_streams_its_body),
         ],
     )
-    answers.install(app)
+    answers.install(app, static)
     sockets.install(app)
     session_parts = (sessions.router, work.router, versions.router, terminals.router)
     for part in (auth.router, *session_parts, admin.router, backups.router):

@@ -10,6 +10,9 @@ path                        file
 ``/favicon.ico``            ``favicon.svg``
 =========================== ===========================
 
+Addresses that people make up from these lead to them: ``/login``, and a slash at the end. Who asks for
+anything else and takes HTML gets ``not-found.html``; programs get a problem document.
+
 Pages hold no data and need no sign-in; what they show they ask the API for. They are checked anew
 with every visit (``no-cache`` and an ``ETag``). Files below ``/static/assets/`` carry a hash of their
 content in their names and are kept for a year. A file that has a ``.br`` or ``.gz`` beside it is sent
@@ -23,10 +26,11 @@ import mimetypes
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from urllib.parse import quote
 
 from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
+from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 STATIC = Path(__file__).parent / "static"
 PAGES = {
@@ -34,6 +38,15 @@ PAGES = {
     "/workspaces/{session_id}": "workspace.html",
     "/admin": "admin.html",
     "/favicon.ico": "favicon.svg",
+}
+NOT_FOUND = "not-found.html"
+_MEANT = {
+    "/login": "/",
+    "/login/": "/",
+    "/admin/": "/admin",
+    "/workspaces": "/",
+    "/workspaces/": "/",
+    "/workspaces/{session_id}/": "/workspaces/{session_id}",
 }
 _YEAR = "public, max-age=31536000, immutable"
 _ENCODINGS = (("br", ".br"), ("gzip", ".gz"))
@@ -54,12 +67,35 @@ def install(app: FastAPI, directory: Path = STATIC) -> None:
         async def show(request: Request) -> Response:
             return respond(request, directory, name)
 
+    def redirection(path: str, target: str) -> None:
+        @app.api_route(path, methods=["GET", "HEAD"], include_in_schema=False)
+        async def lead(request: Request) -> Response:
+            parameters = {name: quote(text) for name, text in request.path_params.items()}
+            query = f"?{request.url.query}" if request.url.query else ""
+            return RedirectResponse(target.format(**parameters) + query)
+
     for path, name in PAGES.items():
         page(path, name)
+    for path, target in _MEANT.items():
+        redirection(path, target)
 
     @app.api_route("/static/{name:path}", methods=["GET", "HEAD"], include_in_schema=False)
     async def static(request: Request, name: str) -> Response:
         return respond(request, directory, name)
+
+
+def not_found(request: Request, directory: Path) -> Response | None:
+    """Return the page for a person whose address leads nowhere; None for all other requests."""
+    wants_page = request.method in {"GET", "HEAD"} and "text/html" in request.headers.get(
+        "accept", ""
+    )
+    if not wants_page or request.url.path.startswith("/api/"):
+        return None
+    try:
+        content = (directory / NOT_FOUND).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None  # the pages are not built
+    return HTMLResponse(content, status_code=404, headers={"cache-control": "no-store"})
 
 
 def respond(request: Request, directory: Path, name: str) -> Response:

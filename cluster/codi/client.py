@@ -165,8 +165,29 @@ class HttpCodiClient(CodiControl):
         self, route: Route, path: str, sent: Mapping[str, str] | None = None
     ) -> AsyncIterator[FileAnswer]:
         """Open a file for streaming. ``sent`` may hold ``range``, ``if-range``, ``if-none-match``."""
-        asked = _asked(route, "file", path)
-        request = self._request(route, "GET", _path("files", path), headers=dict(sent or {}))
+        async with self._streamed(
+            _asked(route, "file", path), route, "files", path, sent
+        ) as answer:
+            yield answer
+
+    @contextlib.asynccontextmanager
+    async def get_archive(self, route: Route, path: str) -> AsyncIterator[FileAnswer]:
+        """Open a directory for streaming, as a tar archive."""
+        async with self._streamed(
+            _asked(route, "directory", path), route, "archive", path
+        ) as answer:
+            yield answer
+
+    @contextlib.asynccontextmanager
+    async def _streamed(
+        self,
+        asked: Asked,
+        route: Route,
+        call: str,
+        path: str,
+        sent: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[FileAnswer]:
+        request = self._request(route, "GET", _path(call, path), headers=dict(sent or {}))
         with translated(asked):
             response = await self._http.send(request, stream=True)
         try:

@@ -58,7 +58,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     assetsInlineLimit: 0,
     chunkSizeWarningLimit: 700,
-    rollupOptions: { input: ["login.html", "workspace.html", "admin.html"] },
+    rollupOptions: { input: ["login.html", "workspace.html", "admin.html", "not-found.html"] },
   },
   server: {
     proxy: { "/api": { target: server, ws: true, changeOrigin: false } },

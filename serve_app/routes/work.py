@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from typing import Annotated
-from urllib.parse import unquote_to_bytes
+from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
@@ -72,6 +72,11 @@ _PathParameter = Annotated[
 async def get_directory_path(request: Request) -> str:
     """Return the path behind ``/tree/``; empty for the workspace itself."""
     return as_sent(request, b"/tree")
+
+
+async def get_archive_path(request: Request) -> str:
+    """Return the path behind ``/archive/``; empty for the workspace itself."""
+    return as_sent(request, b"/archive")
 
 
 async def get_file_path(request: Request, path: _PathParameter) -> str:
@@ -171,6 +176,40 @@ async def read_file(
     headers = {n: answer.headers[n] for n in _HANDED_BACK if n in answer.headers}
     return StreamingResponse(
         _closing(stack, answer), status_code=answer.status, headers=headers | _AS_DATA
+    )
+
+
+@router.get("/archive", tags=["files"], include_in_schema=False)
+@router.get(
+    "/archive/{path:any_path}",
+    tags=["files"],
+    response_class=StreamingResponse,
+    responses={
+        200: {
+            "content": {"application/x-tar": {}},
+            "description": "The directory as a tar archive",
+        },
+        **may_fail(400, 401, 404),
+    },
+)
+async def read_archive(
+    path: Annotated[str, Depends(get_archive_path)], session: SessionDep, ingress: IngressDep
+) -> Response:
+    """Return a directory with all that is in it as a tar stream (pax), made while it is read.
+
+    What cannot be read is listed in a file at its end. A stream that breaks off is not whole.
+    """
+    stack = AsyncExitStack()
+
+    async def work(route: Route) -> FileAnswer:
+        return await stack.enter_async_context(ingress.deps.codi.get_archive(route, path))
+
+    answer = await ingress.gateway.on_container(session, work)
+    name = path.strip("/").rpartition("/")[2] or "workspace"
+    encoded = quote(name.encode("utf-8", "surrogateescape"), safe="")
+    named = {"content-disposition": f"attachment; filename*=UTF-8''{encoded}.tar"}
+    return StreamingResponse(
+        _closing(stack, answer), media_type="application/x-tar", headers=_AS_DATA | named
     )
 
 

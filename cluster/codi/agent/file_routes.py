@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qs, quote_from_bytes
 
 from cluster.codi.agent import files, paths
+from cluster.codi.agent.archive import Archive
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import STALL_SECONDS, Exchange
@@ -20,6 +21,7 @@ from cluster.codi.agent.exchange import STALL_SECONDS, Exchange
 T = TypeVar("T")
 
 MAX_LISTED = 10_000
+_MAX_ARCHIVES = 2
 _THREADS = 4
 _THREAD_START_SECONDS = 5.0
 _BLOCK = 256 << 10
@@ -33,6 +35,7 @@ class FileRoutes:
         self._max_file = config.max_file
         self.workspace = paths.Workspace(config.workspace)
         self._commit = asyncio.Lock()
+        self._archives = 0
         # Started at once: when programs have used up the container's processes, it is too late.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         barrier = Barrier(_THREADS)
@@ -79,6 +82,26 @@ class FileRoutes:
             exchange.finish()
         finally:
             os.close(opened.fd)
+
+    async def archive(self, exchange: Exchange, rest: bytes) -> None:
+        """``GET /archive/{path}``: a directory as a tar stream, made while it is sent."""
+        if self._archives >= _MAX_ARCHIVES:
+            raise AgentError(409, "too_many", f"up to {_MAX_ARCHIVES} archives are sent at once")
+        self._archives += 1
+        try:
+            archive = await self.run(Archive, self.workspace, paths.parse(rest))
+            try:
+                part = await self.run(archive.next)
+                exchange.begin(200, [("content-type", "application/x-tar")], None)
+                while part:
+                    exchange.send(part)
+                    await exchange.link.drain(STALL_SECONDS)
+                    part = await self.run(archive.next)
+                exchange.finish()
+            finally:
+                await self.run(archive.close)
+        finally:
+            self._archives -= 1
 
     async def put(self, exchange: Exchange, rest: bytes) -> None:
         """``PUT /files/{path}``, with ``If-Match`` and ``If-None-Match``."""

@@ -32,7 +32,7 @@ _CLOSE_GOING_AWAY = 1001
 
 # What a person does. Everything else the server asks by itself: it keeps no container awake, and a
 # closed one still answers it.
-_PERSONAL = frozenset({"exec", "processes", "tree", "files", "move", "directories"})
+_PERSONAL = frozenset({"exec", "processes", "tree", "files", "archive", "move", "directories"})
 
 Handler = Callable[[Exchange, bytes], Awaitable[None]]
 
@@ -65,6 +65,7 @@ class Routes:
             ("POST", "seal"): self._post_seal,
             ("GET", "tree"): self._files.tree,
             ("GET", "files"): self._files.get,
+            ("GET", "archive"): self._files.archive,
             ("PUT", "files"): self._files.put,
             ("DELETE", "files"): self._files.delete,
             ("POST", "move"): self._files.move,

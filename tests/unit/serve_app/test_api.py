@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 import os
+import tarfile
 import time
 
 import httpx
@@ -311,6 +313,26 @@ async def test_paths_out_of_the_workspace_are_refused(rig, ada, session_id):
         answer = await http.get(f"/api/v1/sessions/{session_id}/files/{path}")
         assert answer.status_code in {400, 404}, path
         assert b"root:" not in answer.content
+
+
+async def test_a_directory_is_had_as_a_tar_archive_by_its_owner(rig, ada, session_id):
+    await ada.write_file(session_id, "my src/a.py", b"print()")
+    http = rig.http(ada)
+    answer = await http.get(f"/api/v1/sessions/{session_id}/archive/my%20src")
+    assert answer.headers["content-type"] == "application/x-tar"
+    assert answer.headers["content-disposition"].endswith("my%20src.tar")
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as found:
+        assert found.extractfile("my src/a.py").read() == b"print()"
+    whole = await http.get(f"/api/v1/sessions/{session_id}/archive")
+    with tarfile.open(fileobj=io.BytesIO(whole.content)) as found:
+        assert "workspace/my src/a.py" in found.getnames()
+    is_problem(await http.get(f"/api/v1/sessions/{session_id}/archive/none"), 404)
+    is_problem(await http.get(f"/api/v1/sessions/{session_id}/archive/%2e%2e/x"), 400)
+    is_problem(await rig.http().get(f"/api/v1/sessions/{session_id}/archive/my%20src"), 401)
+    await rig.add_user("eve@example.com")
+    async with await rig.sign_in("eve@example.com") as eve:
+        theirs = rig.http(eve)
+        is_problem(await theirs.get(f"/api/v1/sessions/{session_id}/archive/"), 404)
 
 
 async def test_a_large_file_streams_through(ada, session_id):
@@ -653,6 +675,42 @@ async def test_pages_are_served_with_safe_headers_and_nothing_else_is(rig):
     assert (await http.send(packed, stream=True)).headers["content-encoding"] == "gzip"
     for path in ("../secret", "%2e%2e/secret", "..%2fsecret", "%00", "assets", "nothing"):
         is_problem(await http.get(f"/static/{path}"), 404)
+
+
+async def test_a_person_gets_the_page_they_meant_and_a_program_a_problem(rig):
+    static = rig.deps.settings.data_dir / "static"
+    static.mkdir(parents=True, exist_ok=True)
+    (static / "not-found.html").write_text('<a href="/">home</a>')
+    person = rig.http(headers={"accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    program = rig.http(headers={"accept": "application/json"})
+    for path, page in (
+        ("/admin/", "/admin"),
+        ("/workspaces/s-1/", "/workspaces/s-1"),
+        ("/login", "/"),
+        ("/login/", "/"),
+        ("/login?next=%2Fadmin", "/?next=%2Fadmin"),
+        ("/workspaces", "/"),
+        ("/workspaces/", "/"),
+    ):
+        answer = await person.get(path)
+        assert (answer.status_code, answer.headers["location"]) == (307, page)
+        assert (await program.get(path)).headers["location"] == page
+    for path in (
+        "/nothing",
+        "/admin/users",
+        "/workspaces/s-1/x",
+        "/static/none",
+    ):
+        answer = await person.get(path)
+        assert (answer.status_code, answer.text) == (404, '<a href="/">home</a>')
+        assert answer.headers["content-type"] == "text/html; charset=utf-8"
+        assert answer.headers["cache-control"] == "no-store"
+        is_problem(await program.get(path), 404, "not_found")
+        is_problem(await rig.http().get(path), 404, "not_found")
+        is_problem(await person.post(path), 404 if "static" not in path else 405)
+    is_problem(await person.get("/api/v1/nothing"), 404, "not_found")
+    (static / "not-found.html").unlink()
+    is_problem(await person.get("/nothing"), 404, "not_found")
 
 
 async def test_a_login_from_many_at_once_all_succeed(rig):
