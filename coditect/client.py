@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Self
-from urllib.parse import quote
 
 import httpx
 
-from coditect.errors import ConnectionFailed, Unauthorized, from_problem
+from coditect import addresses
+from coditect.errors import ConnectionFailed, InvalidRequest, Unauthorized, from_problem
 from coditect.models import (
     Backups,
     ExecResult,
@@ -129,7 +128,10 @@ class AsyncClient:
         unlimited, None what the server's settings say.
         """
         answer = await self._request(
-            "PATCH", f"/api/admin/users/{user_id}", json={"quotas": limits}, key=_new_key()
+            "PATCH",
+            f"/api/admin/users/{addresses.segment(user_id, 'user_id')}",
+            json={"quotas": limits},
+            key=_new_key(),
         )
         return User.from_json(answer.json())
 
@@ -169,32 +171,26 @@ class AsyncClient:
 
     async def session(self, session_id: str) -> Session:
         """Return a session's details."""
-        return Session.from_json(
-            (await self._request("GET", f"/api/v1/sessions/{session_id}")).json()
-        )
+        return Session.from_json((await self._request("GET", self._session(session_id))).json())
 
     async def end_session(self, session_id: str) -> None:
         """End the session and delete its workspace."""
-        await self._request("DELETE", f"/api/v1/sessions/{session_id}", key=_new_key())
+        await self._request("DELETE", self._session(session_id), key=_new_key())
 
     async def hibernate(self, session_id: str) -> Session:
         """Stop the container and keep the session."""
-        answer = await self._request(
-            "POST", f"/api/v1/sessions/{session_id}/hibernate", key=_new_key()
-        )
+        answer = await self._request("POST", self._session(session_id, "hibernate"), key=_new_key())
         return Session.from_json(answer.json())
 
     async def resume(self, session_id: str) -> Session:
         """Bring a hibernated session back."""
-        answer = await self._request(
-            "POST", f"/api/v1/sessions/{session_id}/resume", key=_new_key()
-        )
+        answer = await self._request("POST", self._session(session_id, "resume"), key=_new_key())
         return Session.from_json(answer.json())
 
     async def keep_awake(self, session_id: str, seconds: float) -> Idle:
         """Keep a session from hibernating by itself for some time from now; 0 takes that back."""
         answer = await self._request(
-            "POST", f"/api/v1/sessions/{session_id}/keep-awake", json={"seconds": seconds}
+            "POST", self._session(session_id, "keep-awake"), json={"seconds": seconds}
         )
         return Idle.from_json(answer.json())
 
@@ -202,7 +198,7 @@ class AsyncClient:
         """Merge into the session's ``workspace_state`` (RFC 7396)."""
         answer = await self._request(
             "PATCH",
-            f"/api/v1/sessions/{session_id}",
+            self._session(session_id),
             json={"workspace_state": dict(patch)},
             key=_new_key(),
         )
@@ -233,16 +229,17 @@ class AsyncClient:
             body["env"] = dict(env)
         answer = await self._request(
             "POST",
-            f"/api/v1/sessions/{session_id}/exec",
-            content=json.dumps(body),  # escaped, unlike httpx's own: bytes may be no UTF-8
-            headers={"content-type": "application/json"},
+            self._session(session_id, "exec"),
+            json=body,
             timeout=timeout_seconds + self.timeout_seconds,
         )
         return ExecResult.from_json(answer.json())
 
     async def tree(self, session_id: str, path: str = "") -> list[TreeEntry]:
         """List a directory."""
-        answer = await self._request("GET", f"/api/v1/sessions/{session_id}/tree/{quote(path)}")
+        answer = await self._request(
+            "GET", self._session(session_id, f"tree/{addresses.path(path)}")
+        )
         return [TreeEntry.from_json(item) for item in answer.json()["entries"]]
 
     async def read_file(self, session_id: str, path: str, *, version: int | None = None) -> bytes:
@@ -255,7 +252,7 @@ class AsyncClient:
         self, session_id: str, path: str, *, before: int | None = None, limit: int = 100
     ) -> list[FileVersion]:
         """List the kept versions of a file, the newest first."""
-        target = f"/api/v1/sessions/{session_id}/history/{quote(path)}"
+        target = self._session(session_id, f"history/{_file_path(path)}")
         parameters = {"limit": limit} | ({} if before is None else {"before": before})
         answer = await self._request("GET", target, params=parameters)
         return [FileVersion.from_json(item) for item in answer.json()["versions"]]
@@ -271,7 +268,7 @@ class AsyncClient:
     ) -> Receipt:
         """Put a file back as it was at a version, or its like under the path ``target``."""
         body = {"path": path, "version": version} | ({"target": target} if target else {})
-        url = f"/api/v1/sessions/{session_id}/restore"
+        url = self._session(session_id, "restore")
         answer = await self._request("POST", url, json=body, key=key or _new_key())
         return Receipt.from_json(answer.json())
 
@@ -315,7 +312,7 @@ class AsyncClient:
 
     async def terminals(self, session_id: str) -> list[TerminalInfo]:
         """List the session's terminals."""
-        body = (await self._request("GET", f"/api/v1/sessions/{session_id}/terminals")).json()
+        body = (await self._request("GET", self._session(session_id, "terminals"))).json()
         return [TerminalInfo.from_json(item) for item in body["terminals"]]
 
     async def output(
@@ -325,13 +322,13 @@ class AsyncClient:
 
         Needs no running container. Raises NotFound for a terminal that never was.
         """
-        path = f"/api/v1/sessions/{session_id}/terminals/{quote(name, safe='')}/output"
+        path = self._session(session_id, f"terminals/{addresses.segment(name)}/output")
         async for part in self._stream(path, {"offset": offset}):
             yield part
 
     async def end_terminal(self, session_id: str, name: str) -> None:
         """Hang up a terminal, and forget what it printed."""
-        url = f"/api/v1/sessions/{session_id}/terminals/{quote(name, safe='')}"
+        url = self._session(session_id, f"terminals/{addresses.segment(name)}")
         await self._request("DELETE", url, key=_new_key())
 
     async def terminal(
@@ -351,7 +348,7 @@ class AsyncClient:
         ``give_up_seconds``: how long it tries to get a lost connection back before it is closed.
         """
         terminal = AsyncTerminal(
-            self._socket_url(f"/api/v1/sessions/{session_id}/terminals/{quote(name, safe='')}/ws"),
+            self._socket_url(self._session(session_id, f"terminals/{addresses.segment(name)}/ws")),
             headers=self._headers,
             renew=self.refresh,
             client_id=client_id or f"py-{secrets.token_hex(8)}",
@@ -391,8 +388,13 @@ class AsyncClient:
             finally:
                 await answer.aclose()
 
+    @staticmethod
+    def _session(session_id: str, rest: str = "") -> str:
+        place = f"/api/v1/sessions/{addresses.segment(session_id, 'session_id')}"
+        return f"{place}/{rest}" if rest else place
+
     def _file(self, session_id: str, path: str) -> str:
-        return f"/api/v1/sessions/{session_id}/files/{quote(path)}"
+        return self._session(session_id, f"files/{_file_path(path)}")
 
     def _socket_url(self, path: str) -> str:
         return "ws" + self.url.removeprefix("http") + path
@@ -424,6 +426,9 @@ class AsyncClient:
             sent["idempotency-key"] = key
         if timeout is not None:
             arguments["timeout"] = timeout
+        if "json" in arguments:
+            arguments["content"] = addresses.body(arguments.pop("json"))
+            sent["content-type"] = "application/json"
         for last in (False, True):
             if signed:
                 sent |= self._headers()
@@ -443,6 +448,12 @@ class AsyncClient:
                 raise _error(answer)
             return answer
         raise AssertionError("unreachable")
+
+
+def _file_path(path: str) -> str:
+    if not path.strip("/"):
+        raise InvalidRequest(400, "invalid_argument", "path: the path of a file in the workspace")
+    return addresses.path(path)
 
 
 def _error(answer: httpx.Response) -> Exception:

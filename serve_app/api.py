@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from starlette.types import Scope
 
 from serve_app import answers, pages, problems
+from serve_app.addresses import Addresses
 from serve_app.dependencies import Dependencies
 from serve_app.ingress import running
 from serve_app.metrics import IngressMetrics
@@ -83,6 +84,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
         middleware=[
             Middleware(Observed, metrics=metrics, new_id=deps.new_id),
             Middleware(SafeHeaders),
+            Middleware(Addresses),
             Middleware(BodyLimit, limit=deps.settings.max_body, exempt=_streams_its_body),
         ],
     )

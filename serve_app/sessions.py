@@ -24,7 +24,6 @@ from actors.errors import (
     Fenced,
     NotBound,
     NotFound,
-    PermissionDenied,
     PreconditionFailed,
     Unavailable,
     Unreached,
@@ -314,7 +313,7 @@ class SessionGateway:
         route = self._routes.get(session_id) or await self.awake_route(session_id)
         try:
             return await work(route)
-        except (Unavailable, Fenced, PermissionDenied) as error:
+        except (Unavailable, Fenced) as error:
             if not repeatable and type(error) is Unavailable:
                 self._routes.pop(session_id, None)
                 raise
@@ -326,7 +325,7 @@ class SessionGateway:
         route = await self.awake_route(session_id)
         try:
             return await work(route)
-        except Unreached as error:
+        except (Unreached, Fenced) as error:
             route = await self.newer_route(session_id, route, error)
         return await work(route)
 

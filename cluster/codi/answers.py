@@ -51,6 +51,8 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
             return NotFound(str(kind), str(identity))
         case "exists":
             return AlreadyExists(asked.kind, asked.identity)
+        case "another_session":
+            return Fenced(asked.session_id, asked.epoch, asked.epoch + 1)
         case "forbidden":
             return PermissionDenied(detail)
         case "precondition_failed":

@@ -96,6 +96,14 @@ def _number(query: Mapping[str, str], name: str, default: int, low: int, high: i
     return int(text)
 
 
+def check_name(name: str) -> str:
+    """Return a terminal's name if it is one: a single segment of a URL. Raises BadFrame."""
+    good = 0 < len(name) <= MAX_NAME and name.isprintable()
+    if not good or "/" in name or name in {".", ".."}:
+        raise BadFrame(f"name: 1 to {MAX_NAME} printable characters, no slash, not only dots")
+    return name
+
+
 def check_size(cols: Any, rows: Any) -> tuple[int, int]:
     """Return a terminal's size if it is one. Raises BadFrame."""
     for name, value in (("cols", cols), ("rows", rows)):

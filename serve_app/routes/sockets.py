@@ -7,7 +7,6 @@ import json
 from collections import deque
 from collections.abc import Coroutine
 from typing import Any
-from urllib.parse import unquote
 
 import structlog
 from fastapi import FastAPI
@@ -16,7 +15,14 @@ from starlette.types import Receive, Scope, Send
 
 from actors.errors import CoditectError, InvalidArgument
 from actors.records import SessionEvent, SessionRecord
-from cluster.codi.terminal_protocol import CLOSE_ENDED, CLOSE_SLOW, BadFrame, Request, parse_request
+from cluster.codi.terminal_protocol import (
+    CLOSE_ENDED,
+    CLOSE_SLOW,
+    BadFrame,
+    Request,
+    check_name,
+    parse_request,
+)
 from serve_app.access import Login
 from serve_app.identity import SUBPROTOCOL
 from serve_app.ingress import Ingress
@@ -99,10 +105,11 @@ class _Terminal:
 
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Check what is asked for. Raises InvalidArgument."""
-        self._name = unquote(socket.parameters["name"])
-        if not 0 < len(self._name) <= MAX_NAME or not self._name.isprintable():
-            raise InvalidArgument("name", f"1 to {MAX_NAME} printable characters")
+        self._name = socket.parameters["name"]
+        if len(self._name) > MAX_NAME:
+            raise InvalidArgument("name", f"up to {MAX_NAME} characters")
         try:
+            check_name(self._name)
             asked = parse_request(socket.query)
         except BadFrame as error:
             field, _, reason = str(error).partition(": ")

@@ -23,7 +23,6 @@ from actors.errors import (
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
-    PermissionDenied,
     PreconditionFailed,
     TooManyRequests,
     Unavailable,
@@ -149,7 +148,7 @@ class TestWhoMayAsk:
     async def test_the_first_session_binds_and_another_is_refused(self, codi, client):
         await client.terminals(codi.route())
         other = codi.route().model_copy(update={"session_id": "s-2"})
-        with pytest.raises(PermissionDenied):
+        with pytest.raises(Fenced):
             await client.terminals(other)
 
     async def test_an_older_epoch_is_fenced_and_a_newer_one_taken_over(self, codi, client):
@@ -591,6 +590,27 @@ class TestPrograms:
     async def test_a_wrong_request_is_refused(self, http, body, status):
         response = await http.post("/exec", json=body)
         assert response.status_code == status, response.text
+
+    @pytest.mark.parametrize(
+        "body",
+        [
+            b'{"argv": ["true", "\\ud800"]}',
+            b'{"argv": ["\\ud800"]}',
+            b'{"argv": ["/\\ud800"]}',
+            b'{"argv": ["true"], "env": {"\\ud800": "a"}}',
+            b'{"argv": ["true"], "env": {"A": "\\ud800"}}',
+            b'{"argv": ["true"], "cwd": "\\ud800"}',
+            b'{"argv": ["true"], "stdin": "\\ud800"}',
+        ],
+    )
+    async def test_surrogates_that_stand_for_no_byte_are_refused_at_once(self, http, body):
+        response = await http.post("/exec", content=body)
+        assert response.status_code == 400, response.text
+        assert (await http.get("/health")).status_code == 200
+
+    async def test_surrogates_that_stand_for_bytes_are_these(self, http):
+        body = b'{"argv": ["printf", "%s", "\\udcc3\\udca9"]}'
+        assert (await http.post("/exec", content=body)).json()["stdout"] == "é"
 
     async def test_no_more_than_so_many_programs_run_at_once(self, codi, client):
         started = [

@@ -63,6 +63,7 @@ from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies
 from serve_app.passwords import Passwords
+from tests.support.codi_process import without_capabilities
 
 NODE = "node-1"
 PASSWORD = "a password of some length"
@@ -105,6 +106,7 @@ class ProcessRuntime:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
             process = await asyncio.create_subprocess_exec(
+                *without_capabilities(),
                 *self._program.python_argv,
                 *("--listen-fd", str(listener.fileno()), "--config-fd", str(reading)),
                 pass_fds=(listener.fileno(), reading),

@@ -28,7 +28,7 @@ class Guard:
     def admit(self, headers: Mapping[str, str]) -> None:
         """Check a request and take over its epoch.
 
-        Raises ``unauthorized``, ``forbidden`` (another session), ``fenced`` (an older epoch, with
+        Raises ``unauthorized``, ``another_session``, ``fenced`` (an older epoch, with
         the ``epoch`` that rules) or ``invalid_argument``; then nothing has changed.
         """
         self.check_secret(headers)
@@ -37,7 +37,7 @@ class Guard:
             raise invalid(f"x-codi-session: 1 to {_MAX_SESSION_ID} characters")
         epoch = _epoch(headers.get("x-codi-epoch", ""))
         if self.session_id not in {None, session_id}:
-            raise AgentError(403, "forbidden", "this container belongs to another session")
+            raise AgentError(403, "another_session", "this container belongs to another session")
         if epoch < self.epoch:
             raise AgentError(
                 409, "fenced", f"epoch {epoch} is over, {self.epoch} rules", epoch=self.epoch

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import h11
 
 from cluster.codi.agent.config import Config
-from cluster.codi.agent.errors import AgentError, from_os_error
+from cluster.codi.agent.errors import AgentError, from_os_error, invalid
 from cluster.codi.agent.exchange import (
     IDLE_SECONDS,
     Exchange,
@@ -92,8 +92,8 @@ class Server:
             link.abort()
         except h11.RemoteProtocolError as error:
             _refuse(link, http, error)
-        except h11.LocalProtocolError as error:  # ours: the answer did not match its own headers
-            print(f"codi: {error!r}", file=sys.stderr)  # noqa: T201 - the log of a container
+        except Exception as error:  # noqa: BLE001 - an answer that was begun, and cannot be ended
+            _log(error)
             link.abort()
 
     async def _serve_one(self, link: Link, http: h11.Connection) -> bool:
@@ -111,6 +111,13 @@ class Server:
             if isinstance(error, ConnectionError | TimeoutError):
                 raise
             exchange.fail(from_os_error(error))
+        except UnicodeEncodeError:
+            exchange.fail(invalid("a text holds surrogates that stand for no byte"))
+        except h11.ProtocolError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a caller waits: whatever it is, it ends in an answer
+            _log(error)
+            exchange.fail(AgentError(500, "internal", "CODI failed; its log says how"))
         else:
             if upgraded:
                 return False
@@ -142,6 +149,13 @@ class Server:
             "terminals": self._routes.terminals.count if self._routes else 0,
             "processes": sum(name.isdigit() for name in os.listdir("/proc")),
         }
+
+
+def _log(error: Exception) -> None:
+    """Write an error that nobody has thought of to the log of the container."""
+    import traceback  # noqa: PLC0415 - a container starts without
+
+    print("codi:", *traceback.format_exception(error), file=sys.stderr)  # noqa: T201
 
 
 def _refuse(link: Link, http: h11.Connection, error: h11.RemoteProtocolError) -> None:

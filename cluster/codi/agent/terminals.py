@@ -12,7 +12,7 @@ from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.shell import Shell
 from cluster.codi.agent.terminal import Terminal
-from cluster.codi.terminal_protocol import MAX_NAME, TerminalProtocol
+from cluster.codi.terminal_protocol import BadFrame, TerminalProtocol, check_name
 
 DEFAULT_SIZE = (80, 24)
 
@@ -55,8 +55,10 @@ class Terminals:
         A directory that is gone is no reason to have no shell: it starts in the workspace then.
         Raises AgentError ``too_many`` or ``invalid_argument``, OSError without processes.
         """
-        if not 0 < len(name) <= MAX_NAME or "/" in name or not name.isprintable():
-            raise invalid(f"name: 1 to {MAX_NAME} printable characters without a slash")
+        try:
+            check_name(name)
+        except BadFrame as error:
+            raise invalid(str(error)) from None
         terminal = self._terminals.get(name)
         if terminal is not None and terminal.alive:
             return terminal, False
