@@ -226,6 +226,12 @@ class Settings(BaseModel):
     )
     argon2_parallel: int = Field(2, ge=1, le=64, description="password checks at once per replica")
     argon2_queue: int = Field(512, ge=1, description="password checks waiting before 429")
+    transfer_min_rate: int = Field(
+        1024, ge=0, description="bytes a second below which a body is given up; 0: any pace"
+    )
+    transfer_patience: float = Field(
+        30.0, gt=0, le=3600, description="time for which a body may come or go more slowly"
+    )
     max_body: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_file: int = Field(2 << 30, ge=1, description="largest file saved through the API")
     cookie_secure: bool = Field(default=False, description="mark cookies Secure (set behind TLS)")

@@ -17,7 +17,9 @@ from serve_app.dependencies import Dependencies
 from serve_app.ingress import running
 from serve_app.metrics import IngressMetrics
 from serve_app.middleware import BodyLimit, Observed, SafeHeaders
+from serve_app.pace import Paced
 from serve_app.routes import admin, auth, backups, sessions, sockets, terminals, versions, work
+from serve_app.under_way import EndsWithLogin
 
 VERSION = "0.1.0"
 DESCRIPTION = """\
@@ -85,6 +87,12 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
             Middleware(Observed, metrics=metrics, new_id=deps.new_id),
             Middleware(SafeHeaders),
             Middleware(Addresses),
+            Middleware(
+                Paced,
+                rate=deps.settings.transfer_min_rate,
+                patience=deps.settings.transfer_patience,
+            ),
+            Middleware(EndsWithLogin),
             Middleware(BodyLimit, limit=deps.settings.max_body, exempt=_streams_its_body),
         ],
     )

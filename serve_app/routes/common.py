@@ -39,9 +39,10 @@ async def get_ingress(request: Request) -> Ingress:
 
 async def get_caller(request: Request) -> Caller:
     """Return who is asking. Raises Unauthenticated, PermissionDenied."""
-    identity = ingress_of(request).identity
-    caller = await identity.of_request(request.method, request.headers, request.cookies)
-    request.scope["state"]["user_id"] = caller.user_id
+    ingress, state = ingress_of(request), request.scope["state"]
+    caller = await ingress.identity.of_request(request.method, request.headers, request.cookies)
+    state["user_id"] = caller.user_id
+    state["under_way"].belongs_to(caller.login, ingress.ended)
     return caller
 
 
