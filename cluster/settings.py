@@ -7,6 +7,7 @@ Sources, strongest first: command-line options, ``CODITECT_*`` environment varia
 from __future__ import annotations
 
 import difflib
+import ipaddress
 import os
 import tomllib
 from collections.abc import Mapping
@@ -33,6 +34,12 @@ def _names_each_backup(url: str) -> str:
     if url.startswith("blobstore://") and "{id}" not in url:
         raise ValueError("a blobstore:// URL must have {id}: each backup needs a URL of its own")
     return url
+
+
+def _networks(text: str) -> str:
+    for each in filter(None, map(str.strip, text.split(","))):
+        ipaddress.ip_network(each)
+    return text
 
 
 class RuntimeName(StrEnum):
@@ -226,6 +233,22 @@ class Settings(BaseModel):
     )
     argon2_parallel: int = Field(2, ge=1, le=64, description="password checks at once per replica")
     argon2_queue: int = Field(512, ge=1, description="password checks waiting before 429")
+    address_connections: int = Field(
+        2000, ge=0, description="connections of one address at once; 0: no limit"
+    )
+    address_requests: int = Field(
+        300,
+        ge=0,
+        description="requests a second of one address, over 10 s, other than this machine; 0: no limit",
+    )
+    header_timeout: float = Field(
+        5.0, gt=0, le=300, description="time in which a request's headers have to be there"
+    )
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="addresses or networks, separated by commas, whose X-Forwarded-For is believed; this"
+        " machine's when there is a public_url",
+    )
     transfer_min_rate: int = Field(
         1024, ge=0, description="bytes a second below which a body is given up; 0: any pace"
     )

@@ -55,6 +55,11 @@ def environment(
     }
 
 
+def connections(open_files: int) -> int:
+    """Return how many connections HAProxy takes at once."""
+    return max(500, min(20_000, int((open_files - _SPARE_DESCRIPTORS) / 2.5)))
+
+
 def _ray(settings: Settings, layout: Layout) -> dict[str, str]:
     return {
         "RAY_AUTH_MODE": "token",
@@ -92,7 +97,6 @@ def _ray(settings: Settings, layout: Layout) -> dict[str, str]:
 
 def _serve(layout: Layout, ports: Ports, open_files: int) -> dict[str, str]:
     directory = layout.ray_dir
-    connections = max(500, min(20_000, int((open_files - _SPARE_DESCRIPTORS) / 2.5)))
     return {
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(layout.haproxy),
@@ -115,7 +119,7 @@ def _serve(layout: Layout, ports: Ports, open_files: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "86400",
         "RAY_SERVE_HAPROXY_TIMEOUT_SERVER_S": "86400",
-        "RAY_SERVE_HAPROXY_MAXCONN": str(connections),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(connections(open_files)),
         "RAY_SERVE_HAPROXY_NBTHREAD": "2",
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "1s",
         # An HAProxy that has died is missed three times before it is started again: 30 s by default.

@@ -35,8 +35,8 @@ import cluster
 from actors.errors import CoditectError, DeadlineExceeded, Unavailable
 from cluster import doctor
 from cluster.bringup import leftovers
-from cluster.bringup.environment import environment
-from cluster.bringup.haproxy import write_wrapper
+from cluster.bringup.environment import connections, environment
+from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.layout import DataDirLock, Layout, own_server_file
 from cluster.bringup.progress import Progress
@@ -145,12 +145,14 @@ class Server:
                     "; ".join(f"{check.name}: {check.found}; {check.advice}" for check in failed),
                 )
             layout.prepare_ray_dir()
-            write_wrapper(layout.haproxy, self._haproxy, tell_peer=settings.public_url is None)
+            open_files = _raise_open_files()
+            limits = Limits.of(settings, connections(open_files))
+            write_wrapper(layout.haproxy, self._haproxy, limits)
         layout.write_server(own_server_file(time.time()))
         ports = free_ports(settings.node_address, ingress=settings.port)
         packages = Path(cluster.__file__).parents[1]
         os.environ.update(
-            environment(settings, layout, ports, packages=packages, open_files=_raise_open_files())
+            environment(settings, layout, ports, packages=packages, open_files=open_files)
         )
         self._head = RayHead(settings, layout, ports)
         with self._progress.step("ray head"):
