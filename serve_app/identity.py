@@ -11,17 +11,14 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 from actors.errors import CoditectError, PermissionDenied, Unauthenticated
 from actors.ports import Clock
 from actors.records import Role, UserRecord
 from serve_app.access import Claims, Login, Signer
 from serve_app.dependencies import SpentTickets, Users
+from serve_app.origins import Origins
 
-ACCESS_COOKIE = "coditect_access"
-REFRESH_COOKIE = "coditect_refresh"
-REFRESH_PATH = "/api/v1/auth"
 SUBPROTOCOL = "coditect"
 _BEARER_SUBPROTOCOL = "bearer."
 SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
@@ -59,36 +56,40 @@ class Identity:
         tickets: SpentTickets,
         over: Callable[[Login], bool],
         clock: Clock,
-        *,
-        public_url: str | None,
+        origins: Origins,
     ) -> None:
         self._signer = signer
         self._users = users
         self._tickets = tickets
         self._over = over
         self._clock = clock
-        self._public_origin = _origin(public_url) if public_url else None
+        self._origins = origins
         self._known: OrderedDict[str, tuple[UserRecord, float]] = OrderedDict()
 
     async def of_request(
-        self, method: str, headers: Mapping[str, str], cookies: Mapping[str, str]
+        self, method: str, scheme: str, headers: Mapping[str, str], cookies: Mapping[str, str]
     ) -> Caller:
         """Return who makes a request. Raises Unauthenticated, PermissionDenied for a foreign page."""
         token = bearer(headers)
         if token is None:
-            token = cookies.get(ACCESS_COOKIE)
+            names = self._origins.cookies(scheme, headers.get("host", ""))
+            token = cookies.get(names.access)
             if not token:
                 raise Unauthenticated
             if method not in SAFE_METHODS:
-                self.require_own_origin(headers)
+                self.require_own_origin(scheme, headers)
         return await self._caller(self._signer.read_access_token(token, self._clock.now()))
 
     async def of_socket(
-        self, headers: Mapping[str, str], ticket: str | None, subprotocols: Sequence[str]
+        self,
+        scheme: str,
+        headers: Mapping[str, str],
+        ticket: str | None,
+        subprotocols: Sequence[str],
     ) -> Caller:
         """Return who opens a socket. Raises Unauthenticated, PermissionDenied for a foreign page."""
         if headers.get("origin") is not None:
-            self.require_own_origin(headers)
+            self.require_own_origin(scheme, headers)
         now = self._clock.now()
         token = bearer(headers) or next(
             (
@@ -108,14 +109,15 @@ class Identity:
             raise Unauthenticated("the ticket was used before")
         return caller
 
-    def require_own_origin(self, headers: Mapping[str, str]) -> None:
+    def require_own_origin(self, scheme: str, headers: Mapping[str, str]) -> None:
         """Raise PermissionDenied unless the page that makes the request is ours."""
         origin = headers.get("origin")
         if origin is None or origin == "null":
             raise PermissionDenied("a request with a cookie needs an Origin header")
-        found = _origin(origin)
-        if found != self._public_origin and found[1] != headers.get("host", "").lower():
-            raise PermissionDenied("requests from another site")
+        if not self._origins.admits(origin, scheme, headers.get("host", "")):
+            raise PermissionDenied(
+                "requests from another site; behind a proxy, public_url has to be the site's address"
+            )
 
     def forget(self, user_id: str) -> None:
         """Look the account up again at its next request, since it was changed."""
@@ -154,19 +156,9 @@ class Identity:
 
 
 def bearer(headers: Mapping[str, str]) -> str | None:
-    """Return the token of an ``Authorization: Bearer`` header (RFC 6750). Raises Unauthenticated."""
-    value = headers.get("authorization")
-    if value is None:
-        return None
-    scheme, _, token = value.partition(" ")
-    if scheme.lower() != "bearer":
-        raise Unauthenticated("only bearer tokens are taken")
-    return token.strip()
+    """Return the token of an ``Authorization: Bearer`` header (RFC 6750).
 
-
-def _origin(url: str) -> tuple[str, str]:
-    try:
-        parts = urlsplit(url)
-    except ValueError:
-        return "", ""
-    return parts.scheme.lower(), parts.netloc.lower()
+    None for any other scheme: it is between the browser and a proxy in front of us.
+    """
+    scheme, _, token = headers.get("authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else None

@@ -22,6 +22,7 @@ from serve_app.event_hub import EventHub
 from serve_app.identity import Caller, Identity
 from serve_app.login import SignIn, SignInTools, Visitor
 from serve_app.metrics import IngressMetrics
+from serve_app.origins import Origins
 from serve_app.passwords import Passwords
 from serve_app.refresh import RefreshDesk
 from serve_app.saving import Saver
@@ -44,6 +45,7 @@ class Ingress:
     metrics: IngressMetrics
     passwords: Passwords
     signer: Signer
+    origins: Origins
     identity: Identity
     ended: EndedLogins
     entries: Entries
@@ -119,6 +121,7 @@ def _assemble(
         new_id=deps.new_id,
         random_bytes=deps.random_bytes,
     )
+    origins = Origins(settings.public_url, secure=settings.cookie_secure)
     ended = EndedLogins(deps.tokens, clock, keep=settings.access_token_ttl)
     sign_in = SignIn(
         SignInTools(
@@ -142,9 +145,8 @@ def _assemble(
         metrics=metrics,
         passwords=passwords,
         signer=signer,
-        identity=Identity(
-            signer, deps.users, deps.tickets, ended.is_over, clock, public_url=settings.public_url
-        ),
+        origins=origins,
+        identity=Identity(signer, deps.users, deps.tickets, ended.is_over, clock, origins),
         ended=ended,
         entries=Entries(clock.monotonic),
         sign_in=sign_in,

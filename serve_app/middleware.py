@@ -107,7 +107,7 @@ class Observed:
 
 
 class SafeHeaders:
-    """Adds the headers that tell browsers what a page of ours may do."""
+    """Adds the headers that tell browsers what a page of ours may do, and that answers are not kept."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -123,6 +123,8 @@ class SafeHeaders:
                 headers = MutableHeaders(scope=message)
                 for name, value in _SAFE_HEADERS.items():
                     headers.setdefault(name, value)
+                if scope["path"].startswith("/api/"):
+                    headers.setdefault("cache-control", "no-store")
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -33,6 +33,7 @@ class BrowserSocket:
         self._send = send
         self._closed = False
         self.path = str(scope["path"])
+        self.scheme = str(scope.get("scheme", "ws"))
         self.state: dict[str, Any] = scope.setdefault("state", {})
         self.parameters: Mapping[str, str] = scope.get("path_params", {})
         self.query = dict(parse_qsl(scope["query_string"].decode("latin-1"), errors="replace"))

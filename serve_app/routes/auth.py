@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Body, Request, Response
 
 from actors.errors import Unauthenticated
 from serve_app.access import TICKET_SECONDS
-from serve_app.identity import ACCESS_COOKIE, REFRESH_COOKIE, REFRESH_PATH, bearer
+from serve_app.identity import bearer
 from serve_app.ingress import Ingress
 from serve_app.login import Pair
+from serve_app.origins import LEGACY, CookieNames
 from serve_app.routes.common import (
     SIGNED,
     CallerDep,
@@ -19,7 +20,9 @@ from serve_app.routes.common import (
     KeyDep,
     VisitorDep,
     base_url,
+    cookie_names,
     get_caller,
+    ingress_of,
     may_fail,
 )
 from serve_app.schemas import (
@@ -47,9 +50,11 @@ async def login(
     key: KeyDep,
 ) -> LoggedIn:
     """Sign in and open the user's session: attach to it, resume it, or claim one from the pools."""
-    _require_own_page(request, ingress)
+    if "origin" in request.headers:
+        # No foreign page signs its visitor in to an account of its own.
+        _require_own_page(request, ingress)
     pair, session = await ingress.sign_in.login(body.email, body.password, key, visitor)
-    _set_cookies(response, ingress, pair)
+    _set_cookies(request, response, pair)
     return LoggedIn(
         session_id=session.session_id,
         workspace_url=workspace_url(base_url(request), session.session_id),
@@ -74,12 +79,12 @@ async def refresh(
     """Trade a refresh token, from the body or the cookie, for a new pair."""
     presented = body.refresh_token if body else None
     if presented is None:
-        presented = request.cookies.get(REFRESH_COOKIE)
+        presented = request.cookies.get(cookie_names(request).refresh)
         if presented is None:
             raise Unauthenticated("no refresh token was sent")
-        ingress.identity.require_own_origin(request.headers)
+        _require_own_page(request, ingress)
     pair = await ingress.sign_in.refresh(presented)
-    _set_cookies(response, ingress, pair)
+    _set_cookies(request, response, pair)
     return Tokens(**_tokens(pair))
 
 
@@ -96,16 +101,17 @@ async def logout(
     The session goes on. Answers 204 also to those who are not signed in (any more).
     """
     presented = body.refresh_token if body else None
-    if presented is None and REFRESH_COOKIE in request.cookies:
-        ingress.identity.require_own_origin(request.headers)
-        presented = request.cookies[REFRESH_COOKIE]
+    names = cookie_names(request)
+    if presented is None and names.refresh in request.cookies:
+        _require_own_page(request, ingress)
+        presented = request.cookies[names.refresh]
     current = None
-    if bearer(request.headers) is not None or request.cookies.get(ACCESS_COOKIE):
+    if bearer(request.headers) is not None or request.cookies.get(names.access):
         with suppress(Unauthenticated):
             current = (await get_caller(request)).login
     await ingress.sign_in.logout(presented, current, visitor)
-    response.delete_cookie(ACCESS_COOKIE, path="/")
-    response.delete_cookie(REFRESH_COOKIE, path=REFRESH_PATH)
+    _clear(request, response, names)
+    _clear(request, response, LEGACY)
 
 
 @router.get("/me", responses=may_fail(401), dependencies=SIGNED)
@@ -147,29 +153,34 @@ def _tokens(pair: Pair) -> dict[str, Any]:
 
 
 def _require_own_page(request: Request, ingress: Ingress) -> None:
-    """Let no foreign page sign its visitor in to an account of its own."""
-    if "origin" in request.headers:
-        ingress.identity.require_own_origin(request.headers)
+    ingress.identity.require_own_origin(request.url.scheme, request.headers)
 
 
-def _set_cookies(response: Response, ingress: Ingress, pair: Pair) -> None:
-    settings = ingress.deps.settings
-    response.headers["cache-control"] = "no-store"
-    response.set_cookie(
-        ACCESS_COOKIE,
-        pair.access_token,
-        max_age=int(pair.expires_in),
-        path="/",
-        httponly=True,
-        secure=settings.cookie_secure,
-        samesite="lax",
-    )
-    response.set_cookie(
-        REFRESH_COOKIE,
-        pair.refresh_token,
-        max_age=int(settings.refresh_token_ttl),
-        path=REFRESH_PATH,
-        httponly=True,
-        secure=settings.cookie_secure,
-        samesite="strict",
-    )
+def _set_cookies(request: Request, response: Response, pair: Pair) -> None:
+    """Give a browser its tokens, and take those away that an earlier release gave it."""
+    ingress, names = ingress_of(request), cookie_names(request)
+    secure = ingress.origins.is_secure(request.url.scheme, request.headers.get("host", ""))
+    kept = int(ingress.deps.settings.refresh_token_ttl)
+    for name, token, path, same_site, age in (
+        (names.access, pair.access_token, "/", "lax", int(pair.expires_in)),
+        (names.refresh, pair.refresh_token, names.refresh_path, "strict", kept),
+    ):
+        response.set_cookie(
+            name,
+            token,
+            max_age=age,
+            path=path,
+            httponly=True,
+            secure=secure,
+            samesite=cast(Literal["lax", "strict"], same_site),
+        )
+    _clear(request, response, LEGACY)
+
+
+def _clear(request: Request, response: Response, names: CookieNames) -> None:
+    """Have a browser forget cookies that it sent."""
+    for name, path in ((names.access, "/"), (names.refresh, names.refresh_path)):
+        if name in request.cookies:
+            # A browser takes no answer about a `__Host-` cookie that is not secure.
+            secure = name.startswith("__Host-")
+            response.delete_cookie(name, path=path, secure=secure, httponly=True)

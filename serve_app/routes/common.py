@@ -12,9 +12,10 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 from actors.errors import InvalidArgument, NotFound, PermissionDenied
 from cluster.settings import Settings
 from serve_app import problems
-from serve_app.identity import ACCESS_COOKIE, Caller
+from serve_app.identity import Caller
 from serve_app.ingress import Ingress
 from serve_app.login import Visitor
+from serve_app.origins import CookieNames
 from serve_app.schemas import Problem
 
 _SESSION_ID = re.compile(r"[a-z0-9-]{1,64}")
@@ -22,7 +23,9 @@ _KEY = re.compile(r"[\x21-\x7e]{1,100}")
 
 # For the OpenAPI document only: `identity.py` reads the request itself.
 _bearer = HTTPBearer(auto_error=False, description="an access token")
-_cookie = APIKeyCookie(name=ACCESS_COOKIE, auto_error=False, description="set by login")
+_cookie = APIKeyCookie(
+    name="coditect_access_8080", auto_error=False, description="set by login, named after the port"
+)
 SIGNED: list[Any] = [Depends(_bearer), Depends(_cookie)]
 
 
@@ -40,7 +43,9 @@ async def get_ingress(request: Request) -> Ingress:
 async def get_caller(request: Request) -> Caller:
     """Return who is asking. Raises Unauthenticated, PermissionDenied."""
     ingress, state = ingress_of(request), request.scope["state"]
-    caller = await ingress.identity.of_request(request.method, request.headers, request.cookies)
+    caller = await ingress.identity.of_request(
+        request.method, request.url.scheme, request.headers, request.cookies
+    )
     state["user_id"] = caller.user_id
     state["under_way"].belongs_to(caller.login, ingress.ended)
     return caller
@@ -101,6 +106,11 @@ def check_session_id(session_id: str) -> None:
     """Raise NotFound for what cannot be a session's id."""
     if not _SESSION_ID.fullmatch(session_id):
         raise NotFound("session", problems.printable(session_id)[:64])
+
+
+def cookie_names(request: Request) -> CookieNames:
+    """Return what the cookies of this request's origin are called."""
+    return ingress_of(request).origins.cookies(request.url.scheme, request.headers.get("host", ""))
 
 
 def base_url(request: Request) -> str:

@@ -65,7 +65,7 @@ async def _serve(ingress: Ingress, kind: _Terminal | _Events, socket: BrowserSoc
         kind.prepare(ingress, socket)
         check_session_id(session_id)
         caller = await ingress.identity.of_socket(
-            socket.headers, socket.query.get("ticket"), socket.subprotocols
+            socket.scheme, socket.headers, socket.query.get("ticket"), socket.subprotocols
         )
         socket.state["user_id"] = caller.user_id
         visitor = Visitor(socket.address, socket.headers.get("user-agent", ""))

@@ -15,6 +15,7 @@ from coditect import AsyncClient, Forbidden, ServerBusy, TooManyRequests, Unauth
 from serve_app.access import Login
 from serve_app.ended_logins import EndedLogins
 from tests.fakes.ingress_fakes import ADMIN_EMAIL, EMAIL, PASSWORD
+from tests.fakes.ingress_fakes import rig as make_rig
 from tests.support.waiting import wait_until
 
 
@@ -259,7 +260,8 @@ async def test_a_cookie_changes_something_only_from_a_page_of_ours(rig):
     body = {"name": "second"}
     assert (await browser.get("/api/v1/auth/me")).json()["email"] == EMAIL
     assert (await browser.post("/api/v1/sessions", json=body)).status_code == 403
-    for origin in ("http://evil.example", "null", rig.url + ".evil.example", "http://["):
+    secure = rig.url.replace("http:", "https:")
+    for origin in ("http://evil.example", "null", rig.url + ".evil.example", "http://[", secure):
         answer = await browser.post("/api/v1/sessions", json=body, headers={"origin": origin})
         assert answer.status_code == 403, origin
     ours = await browser.post("/api/v1/sessions", json=body, headers={"origin": rig.url})
@@ -275,15 +277,59 @@ async def test_a_browser_refreshes_by_cookie(rig):
     await rig.add_user()
     browser = rig.http()
     await login(browser)
-    before = browser.cookies["coditect_refresh"]
+    port = rig.url.rpartition(":")[2]
+    before = browser.cookies[f"coditect_refresh_{port}"]
     assert (await browser.post("/api/v1/auth/refresh")).status_code == 403
     answer = await browser.post("/api/v1/auth/refresh", headers={"origin": rig.url})
     assert answer.status_code == 200
-    assert browser.cookies["coditect_refresh"] != before
+    assert browser.cookies[f"coditect_refresh_{port}"] != before
     assert (
         await browser.post("/api/v1/auth/logout", headers={"origin": rig.url})
     ).status_code == 204
+    assert not browser.cookies
+
+
+async def test_the_cookies_of_another_server_on_this_host_and_of_an_earlier_one_do_no_harm(rig):
+    await rig.add_user()
+    browser = rig.http()
+    for name, path in (("coditect_access", "/"), ("coditect_refresh", "/api/v1/auth")):
+        browser.cookies.set(name, "x", domain="127.0.0.1", path=path)
+    browser.cookies.set("coditect_access_9", "x", domain="127.0.0.1", path="/")
+    answer = await login(browser)
+    assert (await browser.get("/api/v1/auth/me")).status_code == 200
+    assert answer.headers["cache-control"] == "no-store"
     assert "coditect_access" not in browser.cookies
+    assert "coditect_refresh" not in browser.cookies
+    assert "coditect_access_9" in browser.cookies
+
+
+async def test_behind_tls_cookies_are_bound_to_the_host(tmp_path, stage):
+    async with make_rig(tmp_path, stage, public_url="https://code.example.com") as rig:
+        await rig.add_user()
+        proxied = {"host": "code.example.com", "origin": "https://code.example.com"}
+        answer = await login(rig.http(), **proxied)
+        cookies = answer.headers.get_list("set-cookie")
+        assert [cookie.partition("=")[0] for cookie in cookies] == [
+            "__Host-coditect_access_443",
+            "__Host-coditect_refresh_443",
+        ]
+        assert all("Secure" in cookie and "Path=/;" in cookie for cookie in cookies)
+        plain = proxied | {"origin": "http://code.example.com"}
+        assert (await login(rig.http(), **plain)).status_code == 403
+
+
+async def test_an_authorization_of_another_scheme_is_the_proxys_and_not_ours(rig):
+    await rig.add_user()
+    browser = rig.http()
+    await login(browser)
+    for value in ("Basic dTpw", "Negotiate abc", "Digest x", "nonsense"):
+        answer = await browser.get("/api/v1/auth/me", headers={"authorization": value})
+        assert answer.status_code == 200, value
+        assert answer.headers["cache-control"] == "no-store"
+    refused = await browser.post(
+        "/api/v1/sessions", json={"name": "x"}, headers={"authorization": "Basic dTpw"}
+    )
+    assert refused.status_code == 403, "a cookie changes nothing without an Origin of ours"
 
 
 async def socket(url: str, **options) -> str:
@@ -294,7 +340,8 @@ async def socket(url: str, **options) -> str:
 async def test_a_socket_opens_by_ticket_once_and_never_by_cookie(rig, ada, session_id):
     http = rig.http(ada)
     url = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{session_id}/events"
-    cookie = {"cookie": f"coditect_access={ada.access_token}"}
+    port = rig.url.rpartition(":")[2]
+    cookie = {"cookie": f"coditect_access_{port}={ada.access_token}"}
     with pytest.raises(ConnectionClosed) as closed:
         await socket(url, origin=rig.url, additional_headers=cookie)
     assert closed.value.rcvd.code == 4401
@@ -305,9 +352,10 @@ async def test_a_socket_opens_by_ticket_once_and_never_by_cookie(rig, ada, sessi
         await socket(f"{url}?ticket={ticket}", origin=rig.url)
     assert "before" in closed.value.rcvd.reason
     ticket = (await http.post("/api/v1/auth/ticket")).json()["ticket"]
-    with pytest.raises(ConnectionClosed) as closed:
-        await socket(f"{url}?ticket={ticket}", origin="http://evil.example")
-    assert closed.value.rcvd.code == 4403
+    for origin in ("http://evil.example", rig.url.replace("http:", "https:")):
+        with pytest.raises(ConnectionClosed) as closed:
+            await socket(f"{url}?ticket={ticket}", origin=origin)
+        assert closed.value.rcvd.code == 4403
 
 
 async def test_a_program_opens_a_socket_by_header_or_subprotocol(rig, ada, session_id):
