@@ -24,7 +24,10 @@ from cluster.codi.terminal_protocol import (
     CLOSE_ENDED,
     CLOSE_REPLACED,
     CLOSE_SLOW,
+    Active,
+    Hidden,
     Request,
+    Resize,
     control,
     parse_control,
 )
@@ -83,6 +86,7 @@ class Finish:
 
 Output = ToBrowser | Replay | ToCodi | Finish
 
+_ROLE = ("cols", "rows", "sizes", "answers", "answers_from")
 _FINAL = frozenset({CLOSE_BAD_FRAME, CLOSE_ENDED, CLOSE_REPLACED})
 
 
@@ -93,6 +97,7 @@ class RelayState:
         assert request.client is not None
         self._client = request.client
         self._size = request.size
+        self._emulator = request.emulator
         self._offset = request.offset
         self._skip = 0
         self._acknowledged = request.input_offset
@@ -130,6 +135,8 @@ class RelayState:
             query["offset"] = str(self._offset)
         if self._size is not None:
             query["cols"], query["rows"] = map(str, self._size)
+        if self._emulator:
+            query["emulator"] = "1"
         return query
 
     # ---- from CODI ------------------------------------------------------------------------------
@@ -142,14 +149,15 @@ class RelayState:
         begins, accepted = int(frame["output_offset"]), int(frame["input_offset"])
         outputs: list[Output] = []
         if not self._shown:
-            size = {name: frame[name] for name in ("cols", "rows") if name in frame}
-            outputs += self._begin(begins, kept_from, accepted, size)
+            role = {name: frame[name] for name in _ROLE if name in frame}
+            outputs += self._begin(begins, kept_from, accepted, role)
         else:
             wanted = self._offset or 0
             if begins > wanted and (kept_from is None or kept_from > wanted):
                 # The browser learns of a gap in the one place where the protocol tells of one.
                 return [Finish(CLOSE_SLOW, "output is missing; attach again")]
             outputs += self._acknowledge(accepted)
+            outputs += self._role(frame)
         position = self._offset or 0
         self._expect_shell(int(frame["shell_offset"]), position)
         self._skip = max(position - begins, 0)
@@ -175,7 +183,7 @@ class RelayState:
         return [*outputs, Replay(begin, record.end)] if begin < record.end else outputs
 
     def _begin(
-        self, end: int, kept_from: int | None, accepted: int, size: Mapping[str, int]
+        self, end: int, kept_from: int | None, accepted: int, role: Mapping[str, Any]
     ) -> list[Output]:
         """Say where the output begins; ``end`` is where the journal's part of it ends."""
         wanted = self._offset
@@ -194,10 +202,18 @@ class RelayState:
                     output_offset=begin,
                     input_offset=accepted,
                     truncated=truncated,
-                    **size,
+                    **role,
                 )
             )
         ]
+
+    def _role(self, frame: Mapping[str, Any]) -> list[Output]:
+        """Tell the browser what it is to the terminal on a connection that is not its first."""
+        if "answers" not in frame:  # of an older CODI
+            return []
+        size = {name: frame[name] for name in ("cols", "rows", "sizes")}
+        answers = control("answers", answers=frame["answers"], offset=frame["answers_from"])
+        return [ToBrowser(control("resized", **size)), ToBrowser(answers)]
 
     def _expect_shell(self, shell_offset: int, position: int) -> None:
         """Have the browser told where another shell begins, unless it knows that one."""
@@ -253,11 +269,19 @@ class RelayState:
 
     def browser_says(self, text: str) -> list[Output]:
         """Take a text frame of the browser. Raises BadFrame."""
-        size = parse_control(text)
-        if size is None:
-            return []
-        self._size = size
-        return [ToCodi(control("resize", cols=size[0], rows=size[1]))] if self._connected else []
+        said = parse_control(text)
+        match said:
+            case Resize(size):
+                self._size = size
+                frame = control("resize", cols=size[0], rows=size[1])
+            case Hidden():
+                self._size = None
+                frame = control("hidden")
+            case Active():
+                frame = control("active")
+            case None:
+                return []
+        return [ToCodi(frame)] if self._connected else []
 
     def become(self, status: Status) -> list[Output]:
         """Change the status; return what the browser is told, which is nothing the second time.

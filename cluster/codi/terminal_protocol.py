@@ -44,13 +44,37 @@ class BadFrame(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a connection asks for. ``offset`` None: everything kept."""
+    """What a connection asks for. ``offset`` None: everything kept.
+
+    ``size`` None: it does not show the terminal. ``emulator``: it answers what programs ask of a terminal.
+    """
 
     client: str | None = None
     offset: int | None = None
     input_offset: int = 0
     size: tuple[int, int] | None = None
     create: bool = False
+    emulator: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Resize:
+    """The client shows the terminal, this large."""
+
+    size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """The client does not show the terminal any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Active:
+    """A person uses the terminal at this client."""
+
+
+Said = Resize | Hidden | Active
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +108,7 @@ def parse_request(query: Mapping[str, str]) -> Request:
         input_offset=_number(query, "input_offset", 0, 0, MAX_OFFSET),
         size=size,
         create=query.get("create") == "1",
+        emulator=query.get("emulator") == "1",
     )
 
 
@@ -112,8 +137,8 @@ def check_size(cols: Any, rows: Any) -> tuple[int, int]:
     return cols, rows
 
 
-def parse_control(text: str) -> tuple[int, int] | None:
-    """Read a client's text frame: the new size, or None for a type that is unknown. Raises BadFrame.
+def parse_control(text: str) -> Said | None:
+    """Read a client's text frame; None for a type that is unknown. Raises BadFrame.
 
     Unknown types are ignored, so that newer clients work with an older CODI.
     """
@@ -123,9 +148,14 @@ def parse_control(text: str) -> tuple[int, int] | None:
         raise BadFrame("text frames are JSON objects") from None
     if not isinstance(frame, dict) or not isinstance(frame.get("type"), str):
         raise BadFrame('text frames are JSON objects with a "type"')
-    if frame["type"] != "resize":
-        return None
-    return check_size(frame.get("cols"), frame.get("rows"))
+    match frame["type"]:
+        case "resize":
+            return Resize(check_size(frame.get("cols"), frame.get("rows")))
+        case "hidden":
+            return Hidden()
+        case "active":
+            return Active()
+    return None
 
 
 def control(kind: str, **fields: Any) -> str:

@@ -120,6 +120,7 @@ class _Terminal:
             input_offset=asked.input_offset,
             size=asked.size,
             create=True,
+            emulator=asked.emulator,
         )
 
     async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:

@@ -636,6 +636,9 @@ class TestTerminals:
                 "shell_offset": 0,
                 "cols": 100,
                 "rows": 30,
+                "sizes": True,
+                "answers": False,
+                "answers_from": 0,
             }
             await socket.send(b"tty; stty size; pwd; echo $TERM:$LANG; echo options-$-\n")
             seen, _ = await read_until(socket, b"options-him")

@@ -214,8 +214,9 @@ class Routes:
             transport.write(answer)
             transport.close()
             return True
+        began = False
         if request.create:
-            terminal, _ = self.terminals.create(name, size=request.size)
+            terminal, began = self.terminals.create(name, size=request.size)
         else:
             terminal = self.terminals.get(name)
         key = next(self._keys)
@@ -224,7 +225,7 @@ class Routes:
         early = exchange.trailing()
         transport.set_protocol(socket)
         transport.write(answer)
-        socket.start(request, early)
+        socket.start(request, early, began=began)
         return True
 
     def open_journal(self, exchange: Exchange) -> bool:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.shell import Shell
+from cluster.codi.agent.viewers import Role, Viewers
 from cluster.codi.terminal_protocol import Attached, Request, TerminalProtocol, control
 
 INPUT_BOUND = 64 << 10
@@ -35,6 +36,10 @@ class Watcher(Protocol):
 
     def send_control(self, frame: str) -> None:
         """Send a text frame."""
+        ...
+
+    def inform(self) -> None:
+        """Tell what has changed of the size and of what this connection is to the terminal."""
         ...
 
     def cut(self, reason: str) -> None:
@@ -70,6 +75,7 @@ class Terminal:
         self.cwd: str | None = None
         self._shell: Shell | None = None
         self._watchers: dict[int, Watcher] = {}
+        self._viewers = Viewers()
         self._to_attach: list[Waiting] = []
         self._loop = asyncio.get_running_loop()
         self._reading = False
@@ -130,16 +136,25 @@ class Terminal:
             watcher.pump()
         self._read_on()
 
-    def attach(self, watcher: Watcher, request: Request) -> Attached:
-        """Add a watcher, once it may be; the caller sends the answer, then pumps."""
-        attached = self.protocol.attach(watcher.key, request)
-        self._watchers[watcher.key] = watcher
+    def attach(self, watcher: Watcher, request: Request, *, began: bool = False) -> Attached:
+        """Add a watcher, once it may be; the caller sends the answer, then pumps.
+
+        ``began``: the shell was started for this one, which so has all of its questions to answer.
+        """
+        key, end = watcher.key, self.protocol.ring.end
+        attached = self.protocol.attach(key, request)
+        self._watchers[key] = watcher
         if attached.replaced is not None:
+            self._viewers.remove(attached.replaced, end)
             self._watchers.pop(attached.replaced).replace()
+        self._viewers.add(
+            key, request.client, emulator=request.emulator, size=request.size, end=end
+        )
+        if began:
+            self._viewers.begin_at(key, self.protocol.shell_offset)
         if self._held:
             watcher.hold_input(held=True)
-        if request.size is not None and request.size != self.size:
-            self.resize(request.size, by=watcher.key)
+        self._settle()
         self._read_on()
         return attached
 
@@ -147,16 +162,33 @@ class Terminal:
         """Remove a watcher. Idempotent."""
         self._watchers.pop(key, None)
         self.protocol.detach(key)
+        self._viewers.remove(key, self.protocol.ring.end)
+        self._settle()
         self._read_on()
 
-    def resize(self, size: tuple[int, int], *, by: int | None) -> None:
-        """Change the size and tell everybody else."""
-        self.size = size
-        if self._shell is not None:
-            self._shell.resize(*size)
-        for key, watcher in list(self._watchers.items()):
-            if key != by:
-                watcher.send_control(control("resized", cols=size[0], rows=size[1]))
+    def role(self, key: int) -> Role:
+        """Return what a watcher is to the terminal."""
+        return self._viewers.role(key)
+
+    def show(self, key: int, size: tuple[int, int] | None) -> None:
+        """Note how large a watcher shows the terminal; None: it does not show it."""
+        self._viewers.show(key, size, self.protocol.ring.end)
+        self._settle()
+
+    def use(self, key: int) -> None:
+        """Note that a person uses the terminal at a watcher."""
+        self._viewers.use(key, self.protocol.ring.end)
+        self._settle()
+
+    def _settle(self) -> None:
+        """Have the size that is asked for, and tell everybody what has changed for them."""
+        size = self._viewers.size
+        if size is not None and size != self.size:
+            self.size = size
+            if self._shell is not None:
+                self._shell.resize(*size)
+        for watcher in list(self._watchers.values()):
+            watcher.inform()
 
     def type(self, key: int, data: bytes) -> None:
         """Give a watcher's input to the shell."""
@@ -227,8 +259,9 @@ class Terminal:
     def _number(self, data: bytes) -> None:
         """Put output into the journal and to whoever can take it."""
         for key in self.protocol.laggards(len(data)):
-            self.protocol.detach(key)
-            self._watchers.pop(key).cut("too far behind the other clients")
+            watcher = self._watchers[key]
+            self.detach(key)
+            watcher.cut("too far behind the other clients")
         self.protocol.output(data)
         self._feed.changed(self)
         if self._looking is None:

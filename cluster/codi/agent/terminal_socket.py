@@ -15,13 +15,17 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from cluster.codi.agent.terminal import Terminal
+from cluster.codi.agent.viewers import Role
 from cluster.codi.terminal_protocol import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
     CLOSE_REPLACED,
     CLOSE_SLOW,
+    Active,
     BadFrame,
+    Hidden,
     Request,
+    Resize,
     control,
     parse_control,
 )
@@ -58,6 +62,8 @@ class TerminalSocket(asyncio.Protocol):
         self._held = False
         self._text: bytearray | None = None
         self._request: Request | None = None
+        self._began = False
+        self._told: tuple[tuple[int, int], Role] | None = None
         self._early = b""
         self._attaching: asyncio.TimerHandle | None = None
         self._closer: asyncio.TimerHandle | None = None
@@ -65,9 +71,12 @@ class TerminalSocket(asyncio.Protocol):
         self._stalled = 0
         self._keepalive = self._loop.call_later(KEEPALIVE_SECONDS, self._keep_alive)
 
-    def start(self, request: Request, early: bytes) -> None:
-        """Attach as soon as it can be said where. ``early`` came right behind the upgrade."""
-        self._early = early
+    def start(self, request: Request, early: bytes, *, began: bool = False) -> None:
+        """Attach as soon as it can be said where. ``early`` came right behind the upgrade.
+
+        ``began``: the shell was started for this connection.
+        """
+        self._early, self._began = early, began
         if self.terminal.protocol.may_attach(request.client):
             self._attach(request)
             return
@@ -94,9 +103,9 @@ class TerminalSocket(asyncio.Protocol):
 
     def _attach(self, request: Request) -> None:
         """Say where the client stands, and send what is kept."""
-        attached = self.terminal.attach(self, request)
+        attached = self.terminal.attach(self, request, began=self._began)
         self._attached = True
-        cols, rows = self.terminal.size
+        (cols, rows), role = self._told = self.terminal.size, self.terminal.role(self.key)
         self.send_control(
             control(
                 "attached",
@@ -106,6 +115,9 @@ class TerminalSocket(asyncio.Protocol):
                 shell_offset=attached.shell_offset,
                 cols=cols,
                 rows=rows,
+                sizes=role.sizes,
+                answers=role.answers,
+                answers_from=role.answers_from,
             )
         )
         self.pump()
@@ -140,6 +152,19 @@ class TerminalSocket(asyncio.Protocol):
         if not self._closing:
             self._websocket.send_text(frame.encode())
             self._flush()
+
+    def inform(self) -> None:
+        """Tell what has changed of the size, unless it is this client's own, and of who answers."""
+        if self._told is None:
+            return  # it is told so in its first frame
+        (size, role), now = self._told, (self.terminal.size, self.terminal.role(self.key))
+        self._told = now
+        if (now[0] != size and not (role.sizes and now[1].sizes)) or now[1].sizes != role.sizes:
+            (cols, rows), sizes = now[0], now[1].sizes
+            self.send_control(control("resized", cols=cols, rows=rows, sizes=sizes))
+        if now[1].answers != role.answers:
+            answers = control("answers", answers=now[1].answers, offset=now[1].answers_from)
+            self.send_control(answers)
 
     def cut(self, reason: str) -> None:
         """Say why, and end the connection; the client comes back for the rest."""
@@ -216,11 +241,16 @@ class TerminalSocket(asyncio.Protocol):
 
     def _control(self, raw: bytes) -> None:
         try:
-            size = parse_control(raw.decode())
+            said = parse_control(raw.decode())
         except UnicodeDecodeError:
             raise BadFrame("text frames are UTF-8") from None
-        if size is not None and size != self.terminal.size:
-            self.terminal.resize(size, by=self.key)
+        match said:
+            case Resize(size):
+                self.terminal.show(self.key, size)
+            case Hidden():
+                self.terminal.show(self.key, None)
+            case Active():
+                self.terminal.use(self.key)
 
     def acknowledge(self) -> None:
         """Tell the client how much of its input is kept."""

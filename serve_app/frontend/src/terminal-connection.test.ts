@@ -20,13 +20,19 @@ const size = { cols: 80, rows: 24 };
 let link: TerminalConnection;
 
 beforeEach(() => {
-  link = new TerminalConnection(nothing, size, 0);
+  link = new TerminalConnection(nothing, size);
   link.connecting();
 });
 
 describe("output", () => {
   test("a first connection asks for everything that is kept", () => {
-    expect(link.query()).toEqual({ client: "me", input_offset: "0", cols: "80", rows: "24" });
+    expect(link.query()).toEqual({
+      client: "me",
+      input_offset: "0",
+      emulator: "1",
+      cols: "80",
+      rows: "24",
+    });
   });
 
   test("a later connection asks for the byte after the last one seen", () => {
@@ -57,17 +63,56 @@ describe("output", () => {
 
   test("a first connection that begins late says so only when bytes are gone", () => {
     expect(marks(link.text(attachedAt(50)))).toEqual([]);
-    const other = new TerminalConnection(nothing, size, 0);
+    const other = new TerminalConnection(nothing, size);
     expect(marks(other.text(attachedAt(50, 0, { truncated: true })))).toEqual(["truncated"]);
   });
+});
 
-  test("what the server kept already is told apart from what is new", () => {
-    const late = new TerminalConnection(nothing, size, 3);
-    late.text(attachedAt(0));
-    expect(late.binary(bytes("abcde"))).toEqual([
-      { do: "show", data: bytes("abc"), replay: true },
-      { do: "show", data: bytes("de"), replay: false },
+describe("what programs ask", () => {
+  const control = (type: string, fields: object) => JSON.stringify({ type, ...fields });
+  const live = (effects: Effect[]) =>
+    effects.map((e) => (e.do === "show" && e.live ? new TextDecoder().decode(e.data) : "")).join("");
+
+  test("is answered from the byte on that the server names", () => {
+    link.text(attachedAt(0, 0, { answers: true, answers_from: 3 }));
+    expect(link.binary(bytes("abcde"))).toEqual([
+      { do: "show", data: bytes("abc"), live: false },
+      { do: "show", data: bytes("de"), live: true },
     ]);
+    expect(live(link.binary(bytes("f")))).toBe("f");
+  });
+
+  test("is not answered where the server names nobody or another", () => {
+    link.text(attachedAt(0));
+    expect(live(link.binary(bytes("abc")))).toBe("");
+    link.text(control("answers", { answers: false, offset: 3 }));
+    expect(live(link.binary(bytes("abc")))).toBe("");
+  });
+
+  test("goes over from one to the other at one byte", () => {
+    const other = new TerminalConnection({ ...nothing, client: "other" }, size);
+    link.text(attachedAt(0, 0, { answers: true, answers_from: 0 }));
+    other.text(attachedAt(0, 0, { answers: false, answers_from: 0 }));
+    link.text(control("answers", { answers: false, offset: 4 }));
+    other.text(control("answers", { answers: true, offset: 4 }));
+    expect(live(link.binary(bytes("abcdef")))).toBe("abcd");
+    expect(live(other.binary(bytes("abcdef")))).toBe("ef");
+  });
+
+  test("while nobody was there is not answered by catching up", () => {
+    link.text(attachedAt(0, 0, { answers: true, answers_from: 0 }));
+    link.binary(bytes("ab"));
+    link.closed(1006, "", 0);
+    link.text(attachedAt(2, 0, { answers: true, answers_from: 6 }));
+    expect(live(link.binary(bytes("cdefgh")))).toBe("gh");
+  });
+
+  test("has no answer that comes too late", () => {
+    link.text(attachedAt(0));
+    expect(sent(link.reply(bytes("1;2c")))).toBe("1;2c");
+    link.closed(1006, "", 0);
+    expect(link.reply(bytes("late"))).toEqual([]);
+    expect(sent(link.text(attachedAt(0, 4)))).toBe("");
   });
 });
 
@@ -118,7 +163,7 @@ describe("input", () => {
   test("unacknowledged input outlives the page", () => {
     link.text(attachedAt(0, 7));
     link.input(bytes("ab"));
-    const next = new TerminalConnection(link.remember(), size, 0);
+    const next = new TerminalConnection(link.remember(), size);
     expect(next.query()).toMatchObject({ client: "me", input_offset: "7" });
     expect(sent(next.text(attachedAt(0, 8)))).toBe("b");
   });
@@ -192,11 +237,33 @@ describe("size", () => {
     });
   });
 
-  test("a size that another client chose is taken over", () => {
-    link.text(attachedAt(0));
-    const effects = link.text(JSON.stringify({ type: "resized", cols: 60, rows: 20 }));
-    expect(effects).toEqual([{ do: "size", cols: 60, rows: 20 }]);
-    expect(link.resize({ cols: 60, rows: 20 })).toEqual([]);
+  test("a terminal that is not shown claims no size", () => {
+    const hidden = new TerminalConnection(nothing, null);
+    expect(hidden.query()).not.toHaveProperty("cols");
+    hidden.connecting();
+    hidden.text(attachedAt(0));
+    expect(hidden.resize(size)).toEqual([{ do: "control", frame: { type: "resize", ...size } }]);
+    expect(hidden.resize(null)).toEqual([{ do: "control", frame: { type: "hidden" } }]);
+    expect(hidden.resize(null)).toEqual([]);
+    expect(hidden.query()).not.toHaveProperty("cols");
+  });
+
+  test("the terminal's size is another window's or this one's, as the server says", () => {
+    const effects = link.text(attachedAt(0, 0, { cols: 60, rows: 20, sizes: false }));
+    expect(effects).toContainEqual({ do: "size", cols: 60, rows: 20, ours: false });
+    expect(link.secondary).toBe(true);
+    expect(link.use()).toEqual([{ do: "control", frame: { type: "active" } }]);
+    expect(
+      link.text(JSON.stringify({ type: "resized", cols: 80, rows: 24, sizes: true })),
+    ).toEqual([{ do: "size", cols: 80, rows: 24, ours: true }]);
+    link.text(JSON.stringify({ type: "answers", answers: true, offset: 0 }));
+    expect(link.secondary).toBe(false);
+  });
+
+  test("this page's claim is as it was while another window has the terminal", () => {
+    link.text(attachedAt(0, 0, { cols: 60, rows: 20, sizes: false }));
+    expect(link.resize(size)).toEqual([]);
+    expect(link.query()).toMatchObject({ cols: "80", rows: "24" });
   });
 });
 

@@ -48,9 +48,9 @@ export type Mark =
 export type Effect =
   | { do: "send"; data: Uint8Array }
   | { do: "control"; frame: Record<string, unknown> }
-  | { do: "show"; data: Uint8Array; replay: boolean }
+  | { do: "show"; data: Uint8Array; live: boolean }
   | { do: "mark"; mark: Mark }
-  | { do: "size"; cols: number; rows: number }
+  | { do: "size"; cols: number; rows: number; ours: boolean }
   | { do: "directory"; path: string }
   | { do: "retry"; seconds: number }
   | { do: "authenticate" }
@@ -73,7 +73,10 @@ export class TerminalConnection {
   status: ServerStatus = "ready";
   private offset: number | null = null;
   private skip = 0;
-  private replayBytes: number;
+  /** What programs ask in these output bytes, by number, is answered here; `until` is exclusive. */
+  private answered = { from: Infinity, until: Infinity };
+  /** Whether the terminal has this page's size. */
+  private sizes = false;
   private inputOffset: number;
   private pending: Uint8Array[] = [];
   private pendingBytes = 0;
@@ -81,17 +84,12 @@ export class TerminalConnection {
   private saidRestarted = false;
   private sentSize: Size | null = null;
 
-  /**
-   * `historyBytes` is how much output the server is known to keep already: what is shown of it is
-   * marked as replay, since programs that asked the terminal something then have long had an answer.
-   */
+  /** `size` is how large the page shows the terminal; null: it does not, and claims no size. */
   constructor(
     private readonly remembered: Remembered,
-    private size: Size,
-    historyBytes: number,
+    private size: Size | null,
   ) {
     this.inputOffset = remembered.inputOffset;
-    this.replayBytes = historyBytes;
     if (remembered.unacknowledged.length > 0) this.keep(remembered.unacknowledged);
   }
 
@@ -100,9 +98,12 @@ export class TerminalConnection {
     const query: Record<string, string> = {
       client: this.remembered.client,
       input_offset: String(this.inputOffset),
-      cols: String(this.size.cols),
-      rows: String(this.size.rows),
+      emulator: "1",
     };
+    if (this.size) {
+      query["cols"] = String(this.size.cols);
+      query["rows"] = String(this.size.rows);
+    }
     if (this.offset !== null) query["offset"] = String(this.offset);
     return query;
   }
@@ -149,12 +150,11 @@ export class TerminalConnection {
         return this.restarted();
       case "truncated":
         return [{ do: "mark", mark: { type: "truncated", bytes: null } }];
-      case "resized": {
-        const size = { cols: integer(frame["cols"], 0), rows: integer(frame["rows"], 0) };
-        if (size.cols < 1 || size.rows < 1) return [];
-        this.sentSize = this.size = size;
-        return [{ do: "size", ...size }];
-      }
+      case "resized":
+        return this.resized(frame);
+      case "answers":
+        this.answers(frame["answers"] === true, frame["offset"]);
+        return [];
       case "cwd":
         return typeof frame["path"] === "string" ? [{ do: "directory", path: frame["path"] }] : [];
       case "exit":
@@ -169,15 +169,18 @@ export class TerminalConnection {
     const fresh = data.subarray(Math.min(this.skip, data.length));
     this.skip -= data.length - fresh.length;
     if (fresh.length === 0) return [];
-    this.offset = (this.offset ?? 0) + fresh.length;
+    const begin = this.offset ?? 0;
+    this.offset = begin + fresh.length;
     this.saidRestarted = false;
-    const old = fresh.subarray(0, Math.min(this.replayBytes, fresh.length));
-    const live = fresh.subarray(old.length);
-    this.replayBytes -= old.length;
-    const effects: Effect[] = [];
-    if (old.length > 0) effects.push({ do: "show", data: old, replay: true });
-    if (live.length > 0) effects.push({ do: "show", data: live, replay: false });
-    return effects;
+    const within = (offset: number) => Math.min(Math.max(offset - begin, 0), fresh.length);
+    const from = within(this.answered.from);
+    const until = Math.max(from, within(this.answered.until));
+    const parts: [Uint8Array, boolean][] = [
+      [fresh.subarray(0, from), false],
+      [fresh.subarray(from, until), true],
+      [fresh.subarray(until), false],
+    ];
+    return parts.flatMap(([data, live]) => (data.length > 0 ? [{ do: "show", data, live }] : []));
   }
 
   /** Somebody typed. While detached it is kept, and sent when the server is back. */
@@ -190,12 +193,27 @@ export class TerminalConnection {
     return this.phase.at === "attached" ? sends(data) : [];
   }
 
-  /** The terminal on the page has another size. */
-  resize(size: Size): Effect[] {
+  /** The emulator answers a program. An answer that comes too late would be typed, so none is kept. */
+  reply(data: Uint8Array): Effect[] {
+    return this.phase.at === "attached" ? this.input(data) : [];
+  }
+
+  /** The page shows the terminal in another size, or, with null, not any more. */
+  resize(size: Size | null): Effect[] {
     this.size = size;
     if (this.phase.at !== "attached" || same(this.sentSize, size)) return [];
     this.sentSize = size;
-    return [{ do: "control", frame: { type: "resize", ...size } }];
+    return [{ do: "control", frame: size ? { type: "resize", ...size } : { type: "hidden" } }];
+  }
+
+  /** A person uses the terminal here, so that it has this page's size, and this page answers. */
+  use(): Effect[] {
+    return this.phase.at === "attached" ? [{ do: "control", frame: { type: "active" } }] : [];
+  }
+
+  /** Whether another window would have to give something up if this one were used. */
+  get secondary(): boolean {
+    return !this.sizes || this.answered.until !== Infinity || this.answered.from === Infinity;
   }
 
   /** The connection is gone or was never made. `chance` in [0, 1) spreads the retries. */
@@ -251,7 +269,8 @@ export class TerminalConnection {
         effects.push({ do: "mark", mark: { type: "truncated", bytes: lost } });
       }
     }
-    if (before !== null) this.replayBytes = 0;
+    this.answered = { from: Infinity, until: Infinity };
+    this.answers(frame["answers"] === true, frame["answers_from"]);
     const accepted = integer(frame["input_offset"], 0);
     this.acknowledge(accepted);
     // A server that lost count of this client starts from its own number: count on from there.
@@ -259,10 +278,24 @@ export class TerminalConnection {
     this.phase = { at: "attached" };
     this.status = "ready";
     this.attempt = 0;
+    effects.push(...this.resized(frame));
     for (const piece of this.pending) effects.push(...sends(piece));
     if (!same(this.sentSize, this.size)) effects.push(...this.resize(this.size));
     effects.push({ do: "changed" });
     return effects;
+  }
+
+  private resized(frame: Record<string, unknown>): Effect[] {
+    const size = { cols: integer(frame["cols"], 0), rows: integer(frame["rows"], 0) };
+    if (size.cols < 1 || size.rows < 1) return [];
+    this.sizes = frame["sizes"] === true;
+    return [{ do: "size", ...size, ours: this.sizes }];
+  }
+
+  private answers(answers: boolean, offset: unknown): void {
+    const at = integer(offset, this.offset ?? 0);
+    if (answers) this.answered = { from: at, until: Infinity };
+    else this.answered.until = at;
   }
 
   private restarted(): Effect[] {
@@ -326,8 +359,8 @@ function integer(value: unknown, otherwise: number): number {
   return Number.isSafeInteger(value) ? (value as number) : otherwise;
 }
 
-function same(a: Size | null, b: Size): boolean {
-  return a !== null && a.cols === b.cols && a.rows === b.rows;
+function same(a: Size | null, b: Size | null): boolean {
+  return a === b || (a !== null && b !== null && a.cols === b.cols && a.rows === b.rows);
 }
 
 function concat(parts: Uint8Array[], length: number): Uint8Array {

@@ -16,8 +16,11 @@ from hypothesis.stateful import (
 from cluster.codi.journal_protocol import MAX_INPUTS
 from cluster.codi.terminal_protocol import (
     MAX_OFFSET,
+    Active,
     BadFrame,
+    Hidden,
     Request,
+    Resize,
     Ring,
     TerminalProtocol,
     control,
@@ -365,7 +368,9 @@ class TestFrames:
             parse_control(text)
 
     def test_frames_are_read_and_unknown_ones_ignored(self):
-        assert parse_control(control("resize", cols=1000, rows=1)) == (1000, 1)
+        assert parse_control(control("resize", cols=1000, rows=1)) == Resize((1000, 1))
+        assert parse_control(control("hidden")) == Hidden()
+        assert parse_control(control("active")) == Active()
         assert parse_control(control("future", field=1)) is None
 
 

@@ -15,7 +15,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actors.records import TerminalRecord
-from cluster.codi.terminal_protocol import BadFrame, Request, TerminalProtocol, parse_request
+from cluster.codi.terminal_protocol import (
+    BadFrame,
+    Request,
+    TerminalProtocol,
+    control,
+    parse_request,
+)
 from serve_app.relay_state import (
     MAX_UNACKNOWLEDGED,
     Finish,
@@ -442,3 +448,29 @@ def test_unacknowledged_input_is_bounded_by_whoever_reads():
     assert state.full
     state.codi_says('{"type": "input_ack", "offset": 1}')
     assert not state.full
+
+
+def test_a_browser_learns_what_it_is_to_the_terminal_on_every_connection():
+    relay = RelayState(Request(client="c", emulator=True))
+    assert relay.query()["emulator"] == "1"
+    role = {"cols": 80, "rows": 24, "sizes": False, "answers": True, "answers_from": 7}
+    first = {"output_offset": 0, "input_offset": 0, "shell_offset": 0, "truncated": False}
+    begun = json.loads(relay.attached(first | role, None)[0].text)
+    assert {name: begun[name] for name in role} == role
+    relay.codi_closed(None, "")
+    again = role | {"answers": False, "answers_from": 9, "sizes": True}
+    told = [json.loads(output.text) for output in relay.attached(first | again, None)]
+    assert told == [
+        {"type": "resized", "cols": 80, "rows": 24, "sizes": True},
+        {"type": "answers", "answers": False, "offset": 9},
+    ]
+
+
+def test_what_a_browser_does_not_show_has_no_size_on_the_next_connection_either():
+    relay = RelayState(Request(client="c", size=(80, 24)))
+    relay.browser_says(control("hidden"))
+    assert "cols" not in relay.query()
+    first = {"output_offset": 0, "input_offset": 0, "shell_offset": 0, "truncated": False}
+    relay.attached(first, None)
+    assert relay.browser_says(control("hidden")) == [ToCodi(control("hidden"))]
+    assert relay.browser_says(control("active")) == [ToCodi(control("active"))]

@@ -4,7 +4,7 @@ import { formatClock, formatMilliseconds, shortId } from "../lib/format";
 import { eventsConnected } from "./events-link";
 import { describe, explainUnarchived, isNearlyFull, table } from "../lib/usage";
 import { keepAwake, lastSave, phase, resume, session, user } from "./session";
-import { activeTab } from "./terminals";
+import { activeTab, type TerminalTab } from "./terminals";
 
 interface Say {
   dot: "ok" | "warn" | "bad" | "";
@@ -56,7 +56,6 @@ export function StatusBar() {
   const state = PHASES[phase.value] ?? { dot: "" as const, text: phase.value };
   const tab = activeTab.value;
   const echo = tab?.link.echo.value ?? null;
-  const size = tab?.view.size.value;
   const container = session.value?.container_id;
   const save = lastSave.value;
   return (
@@ -101,12 +100,35 @@ export function StatusBar() {
           {formatMilliseconds(echo)}
         </span>
       )}
-      {size && (
-        <span class="status-item wide-only" title="Columns and rows of the terminal">
-          {size.cols}×{size.rows}
-        </span>
-      )}
+      {tab && <SizeItem tab={tab} />}
     </footer>
+  );
+}
+
+/** The terminal's size, and whose it is: the window's that was used last. */
+function SizeItem({ tab }: { tab: TerminalTab }) {
+  const { cols, rows } = tab.view.size.value;
+  if (!tab.view.foreign.value || tab.link.phase.value.at !== "attached") {
+    return (
+      <span class="status-item wide-only" title="Columns and rows of the terminal">
+        {cols}×{rows}
+      </span>
+    );
+  }
+  return (
+    <span class="status-item" data-testid="foreign-size">
+      <span class="wide-only">sized by another window</span>
+      {cols}×{rows}
+      <button
+        type="button"
+        class="status-action"
+        data-testid="use-size"
+        title="The terminal has the size of the window that was used last"
+        onClick={() => tab.view.takeSize()}
+      >
+        use this size
+      </button>
+    </span>
   );
 }
 

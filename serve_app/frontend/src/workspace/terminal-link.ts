@@ -14,9 +14,11 @@ import {
 
 /** Where output goes. `backlog` is how many bytes of it are not drawn yet. */
 export interface TerminalSink {
-  show(data: Uint8Array, replay: boolean): void;
+  /** Draw; what programs ask in `live` output is answered. */
+  show(data: Uint8Array, live: boolean): void;
   mark(mark: Mark): void;
-  resizedByOther(size: Size): void;
+  /** The terminal has this size: this page's own, or another window's. */
+  resized(size: Size, ours: boolean): void;
   directory(path: string): void;
   backlog(): number;
 }
@@ -26,6 +28,8 @@ const LOW_BACKLOG = 1 << 20;
 const BACKLOG_PAUSE_SECONDS = 0.2;
 const ATTACH_LIMIT_SECONDS = 70;
 const SILENCE_LIMIT_SECONDS = 12;
+const USE_AGAIN_MILLISECONDS = 2000;
+const USE_FIRST_MILLISECONDS = 100;
 const CLOSED_BY_US = 4408;
 const LOST = 1006;
 
@@ -43,15 +47,15 @@ export class TerminalLink {
   private typedAt: number | null = null;
   private attempt = 0;
   private ended = false;
+  private usedAt = -Infinity;
 
   constructor(
     private readonly path: string,
     private readonly storageKey: string,
     private readonly sink: TerminalSink,
-    size: Size,
-    historyBytes: number,
+    size: Size | null,
   ) {
-    this.connection = new TerminalConnection(takeRemembered(storageKey), size, historyBytes);
+    this.connection = new TerminalConnection(takeRemembered(storageKey), size);
     addEventListener("pagehide", this.putBack);
     addEventListener("pageshow", this.takeAgain);
     addEventListener("online", this.hurry);
@@ -74,8 +78,22 @@ export class TerminalLink {
     this.watch();
   }
 
-  resize(size: Size): void {
+  /** Send what the emulator answers to a program. */
+  reply(data: Uint8Array): void {
+    this.carryOut(this.connection.reply(data));
+  }
+
+  resize(size: Size | null): void {
     this.carryOut(this.connection.resize(size));
+  }
+
+  /** Say that a person uses this page, at once if another one has the terminal, else now and then. */
+  use(): void {
+    const now = performance.now();
+    const pause = this.connection.secondary ? USE_FIRST_MILLISECONDS : USE_AGAIN_MILLISECONDS;
+    if (now - this.usedAt < pause) return;
+    this.usedAt = now;
+    this.carryOut(this.connection.use());
   }
 
   /** Begin again after the shell's end or after another window took over. */
@@ -175,13 +193,13 @@ export class TerminalLink {
           this.socket?.send(JSON.stringify(effect.frame));
           break;
         case "show":
-          this.sink.show(effect.data, effect.replay);
+          this.sink.show(effect.data, effect.live);
           break;
         case "mark":
           this.sink.mark(effect.mark);
           break;
         case "size":
-          this.sink.resizedByOther(effect);
+          this.sink.resized({ cols: effect.cols, rows: effect.rows }, effect.ours);
           break;
         case "directory":
           this.sink.directory(effect.path);

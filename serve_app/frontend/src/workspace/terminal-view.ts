@@ -9,6 +9,7 @@ import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { fontSize, isDark, screenReader } from "../lib/preferences";
 import type { Mark, Size } from "../terminal-connection";
+import { guardQueries } from "./terminal-queries";
 import { controlCharacter, markText, RESET_MODES } from "./terminal-text";
 import type { TerminalSink } from "./terminal-link";
 import { DARK, LIGHT } from "./terminal-theme";
@@ -18,13 +19,20 @@ const encoder = new TextEncoder();
 
 export interface TerminalKeys {
   type(data: Uint8Array): void;
-  resize(size: Size): void;
+  /** An answer to a program. */
+  reply(data: Uint8Array): void;
+  /** How large the terminal is shown here; null: it is not shown. */
+  resize(size: Size | null): void;
+  /** A person uses it here. */
+  use(): void;
 }
 
 export class TerminalView implements TerminalSink {
   readonly element = document.createElement("div");
   readonly cwd = signal<string | null>(null);
   readonly size = signal<Size>({ cols: 80, rows: 24 });
+  /** Whether another window sets the size. */
+  readonly foreign = signal(false);
   /** Set while the key bar's Ctrl is down: the next character is sent as a control character. */
   readonly stickyControl = signal(false);
   readonly search = new SearchAddon();
@@ -36,9 +44,10 @@ export class TerminalView implements TerminalSink {
   private readonly disposeEffects: (() => void)[] = [];
   private keys: TerminalKeys | null = null;
   private notDrawn = 0;
-  private replaying = false;
+  private live = false;
   private shownAnything = false;
-  private foreignSize = false;
+  private attached = false;
+  private followsCursor = true;
   private frame = 0;
 
   constructor(private label: string) {
@@ -61,13 +70,28 @@ export class TerminalView implements TerminalSink {
     this.terminal.loadAddon(new Unicode11Addon());
     this.terminal.loadAddon(new WebLinksAddon((_event, uri) => openLink(uri)));
     this.terminal.unicode.activeVersion = "11";
-    this.answerOnce();
-    this.terminal.onData((text) => this.typed(text));
+    const queries = guardQueries(this.terminal.parser, () => this.live);
+    this.terminal.onData((text) => {
+      if (!queries.pass(text)) return;
+      if (queries.takeAsked()) this.keys?.reply(encoder.encode(text));
+      else this.send(text);
+    });
     this.terminal.onBinary((text) =>
       this.keys?.type(Uint8Array.from(text, (character) => character.charCodeAt(0))),
     );
-    this.element.addEventListener("focusin", () => this.takeSizeBack());
+    for (const kind of ["keydown", "pointerdown", "beforeinput", "paste"]) {
+      this.element.addEventListener(kind, () => this.keys?.use(), { capture: true, passive: true });
+    }
+    this.element.addEventListener("mousedown", (event) => {
+      if (event.target !== this.element) return;
+      event.preventDefault(); // beside a terminal that another window made smaller
+      this.focus();
+    });
+    this.terminal.onCursorMove(() => this.showCursor());
+    this.element.addEventListener("scroll", () => (this.followsCursor = this.cursorShown()));
+    document.addEventListener("visibilitychange", this.fitNow);
     this.disposeEffects.push(
+      () => document.removeEventListener("visibilitychange", this.fitNow),
       effect(() => {
         this.terminal.options.theme = isDark() ? DARK : LIGHT;
       }),
@@ -116,11 +140,15 @@ export class TerminalView implements TerminalSink {
 
   /** Type as if from the keyboard: the key bar and pasting come through here. */
   typed(text: string): void {
+    this.keys?.use();
+    this.send(text);
+  }
+
+  private send(text: string): void {
     if (this.stickyControl.value) {
       this.stickyControl.value = false;
       text = controlCharacter(text) ?? text;
     }
-    this.takeSizeBack();
     this.keys?.type(encoder.encode(text));
   }
 
@@ -158,15 +186,16 @@ export class TerminalView implements TerminalSink {
 
   // ---- TerminalSink -------------------------------------------------------------------------------
 
-  show(data: Uint8Array, replay: boolean): void {
+  show(data: Uint8Array, live: boolean): void {
     this.shownAnything = true;
     this.notDrawn += data.length;
-    if (replay) this.terminal.write("", () => (this.replaying = true));
+    // Drawn in its turn: until then what was given before is, and counts as that does.
+    if (live) this.terminal.write("", () => (this.live = true));
     this.terminal.write(data, () => {
       this.notDrawn -= data.length;
-      this.replaying = false;
+      this.live = false;
     });
-    if (!replay) this.onOutput();
+    this.onOutput();
   }
 
   mark(mark: Mark): void {
@@ -176,10 +205,17 @@ export class TerminalView implements TerminalSink {
     this.shownAnything = true;
   }
 
-  resizedByOther(size: Size): void {
-    this.foreignSize = true;
-    this.terminal.resize(size.cols, size.rows);
-    this.size.value = { cols: size.cols, rows: size.rows };
+  resized(size: Size, ours: boolean): void {
+    this.attached = true;
+    this.foreign.value = !ours;
+    this.element.classList.toggle("foreign", !ours);
+    if (ours) {
+      this.fit();
+      return;
+    }
+    this.draw(size);
+    this.followsCursor = true;
+    requestAnimationFrame(() => this.showCursor());
   }
 
   directory(path: string): void {
@@ -192,14 +228,35 @@ export class TerminalView implements TerminalSink {
 
   // ---- size -------------------------------------------------------------------------------------
 
+  /**
+   * Measure what there is room for, and claim it. Where another window sets the size, that one is shown
+   * whole, with bars to scroll. What is hidden, with the page or in it, claims nothing.
+   */
   fit(): void {
-    if (this.foreignSize || this.element.offsetParent === null) return;
+    const size = this.measure();
+    if (size && (!this.attached || !this.foreign.value)) this.draw(size);
+    this.keys?.resize(size);
+  }
+
+  /** Have the terminal in this page's size. */
+  takeSize(): void {
+    this.keys?.use();
+    this.fit();
+    this.focus();
+  }
+
+  private readonly fitNow = (): void => this.fit();
+
+  private measure(): Size | null {
+    if (document.visibilityState === "hidden" || this.element.offsetParent === null) return null;
     const proposed = this.fitter.proposeDimensions();
-    if (!proposed || !(proposed.cols >= 2 && proposed.rows >= 1)) return;
-    const size = { cols: Math.min(proposed.cols, 1000), rows: Math.min(proposed.rows, 1000) };
+    if (!proposed || !(proposed.cols >= 2 && proposed.rows >= 1)) return null;
+    return { cols: Math.min(proposed.cols, 1000), rows: Math.min(proposed.rows, 1000) };
+  }
+
+  private draw(size: Size): void {
     this.terminal.resize(size.cols, size.rows);
     this.size.value = size;
-    this.keys?.resize(size);
   }
 
   private fitSoon(): void {
@@ -207,35 +264,25 @@ export class TerminalView implements TerminalSink {
     this.frame = requestAnimationFrame(() => this.fit());
   }
 
-  /** Whoever types sets the size; what another browser chose lasts until then. */
-  private takeSizeBack(): void {
-    if (!this.foreignSize) return;
-    this.foreignSize = false;
-    this.fit();
+  /** Where the cursor's row is in the element that scrolls, in pixels. */
+  private cursorRow(): { top: number; bottom: number } {
+    const screen = this.element.querySelector<HTMLElement>(".xterm-screen");
+    const height = (screen?.offsetHeight ?? 0) / this.terminal.rows;
+    const top = height * this.terminal.buffer.active.cursorY;
+    return { top, bottom: top + height };
   }
 
-  /**
-   * Programs ask terminals about themselves, and a second answer would be typed into the shell. So
-   * questions are swallowed in replayed output, which have long been answered, and while another
-   * browser has the terminal, which answers itself.
-   */
-  private answerOnce(): void {
-    const swallow = () => this.replaying || this.foreignSize;
-    const { parser } = this.terminal;
-    for (const prefix of ["", ">", "=", "?"]) {
-      const id = prefix === "" ? {} : { prefix };
-      for (const final of ["c", "n", "u", "q"]) {
-        if (prefix === "" && (final === "u" || final === "q")) continue; // restores the cursor
-        parser.registerCsiHandler({ ...id, final }, swallow);
-      }
-      if (prefix === "" || prefix === "?") {
-        parser.registerCsiHandler({ ...id, intermediates: "$", final: "p" }, swallow);
-      }
-    }
-    parser.registerDcsHandler({ intermediates: "$", final: "q" }, swallow);
-    for (const code of [4, 10, 11, 12]) {
-      parser.registerOscHandler(code, (data) => swallow() && data.includes("?"));
-    }
+  private cursorShown(): boolean {
+    const { top, bottom } = this.cursorRow();
+    const { scrollTop, clientHeight } = this.element;
+    return top >= scrollTop - 1 && bottom <= scrollTop + clientHeight + 1;
+  }
+
+  /** Keep the cursor's row in sight of a window that is smaller, unless somebody scrolled away from it. */
+  private showCursor(): void {
+    if (!this.foreign.value || !this.followsCursor || this.cursorShown()) return;
+    const { bottom } = this.cursorRow();
+    this.element.scrollTop = bottom - this.element.clientHeight + 16;
   }
 
   /** Draw with the graphics card where that is not a burden; the default renderer stays otherwise. */

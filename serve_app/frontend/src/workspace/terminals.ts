@@ -18,8 +18,6 @@ export interface TerminalTab {
 
 interface TerminalInfo {
   name: string;
-  start_offset?: number;
-  end_offset?: number;
 }
 
 const MAX_TABS = 32;
@@ -50,10 +48,14 @@ export async function openTerminals(memory: Memory): Promise<void> {
   const names = known.map((info) => info.name);
   if (names.length === 0) names.push("main");
   for (const name of names.sort(byAge).slice(0, MAX_TABS)) {
-    add(name, known.find((info) => info.name === name));
+    if (!closedHere.has(name)) add(name);
   }
+  tabs.value = [...tabs.value].sort((a, b) => byAge(a.name, b.name)); // an event may have been first
   const last = memory.activeTerminal;
-  activate(last !== null && names.includes(last) ? last : names[0]!);
+  if (activeTab.peek() !== null) return;
+  const first = tabs.value.find((tab) => tab.name === last) ?? tabs.value[0];
+  if (first) activate(first.name);
+  else openNew();
 }
 
 export function titleOf(name: string): string {
@@ -90,8 +92,7 @@ export function openNew(): void {
 export function noteNames(names: unknown): void {
   if (!Array.isArray(names)) return;
   for (const name of names) {
-    const shown = tabs.value.some((tab) => tab.name === name);
-    if (typeof name === "string" && !shown && !closedHere.has(name) && tabs.value.length < MAX_TABS) {
+    if (typeof name === "string" && !closedHere.has(name) && tabs.value.length < MAX_TABS) {
       add(name);
     }
   }
@@ -133,15 +134,15 @@ export function terminalText(name?: string): string {
   return tab?.view.text() ?? "";
 }
 
-function add(name: string, info?: TerminalInfo): void {
+/** Show a terminal as a tab, once: the list, events and people name it in any order. */
+function add(name: string): void {
+  if (tabs.peek().some((tab) => tab.name === name)) return;
   const view = new TerminalView(titleOf(name));
-  const history = Math.max((info?.end_offset ?? 0) - (info?.start_offset ?? 0), 0);
   const link = new TerminalLink(
     `${sessionPath}/terminals/${encodeURIComponent(name)}/ws`,
     `coditect.terminal.${sessionId}.${name}`,
     view,
-    view.size.peek(),
-    history,
+    null,
   );
   view.onOutput = () => {
     outputCount.value += 1;
@@ -154,7 +155,9 @@ export function startTab(tab: TerminalTab): void {
   if (tab.view.opened) return;
   tab.view.open({
     type: (data) => typed(tab, data),
+    reply: (data) => tab.link.reply(data),
     resize: (size) => tab.link.resize(size),
+    use: () => tab.link.use(),
   });
   tab.link.start();
 }
