@@ -69,6 +69,7 @@ class Generator:
             self._conflict_range: 3,
             self._use: 10,
             self._commit: 10,
+            self._race: 4,
             self._versions: 3,
             self._fail: 2,
             self._reset: 2,
@@ -178,6 +179,18 @@ class Generator:
         if self._chance():
             self._do("GET_COMMITTED_VERSION", pushes=1)
         self._do(self._random.choice(("RESET", "NEW_TRANSACTION")))
+
+    def _race(self) -> None:
+        """Read some of a range, let others write near it, and commit what depends on it."""
+        self._do(self._random.choice(("RESET", "NEW_TRANSACTION")))
+        limits = (self._random.choice((1, 2, 3)), self._chance(), -2)
+        self._do("GET_RANGE", *self._span(), *limits)
+        self._do("SET_DATABASE", self._key(), self._value(), pushes=1)
+        # What was read lies below the answer of the write to the database.
+        self._do("SWAP", 1)
+        self._do("SET", self._key())
+        self._do("COMMIT", pushes=1)
+        self._do("RESET")
 
     def _versions(self) -> None:
         """Have one transaction read at the version of another."""

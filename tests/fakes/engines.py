@@ -48,21 +48,31 @@ FAULT_SEED = 2026
 
 @asynccontextmanager
 async def opened_engine(
-    name: str, directory: Path, *, seed: int = FAULT_SEED
+    name: str,
+    directory: Path,
+    *,
+    seed: int = FAULT_SEED,
+    clock: Callable[[], float] = time.monotonic,
 ) -> AsyncIterator[Engine]:
     """Open an empty engine; the test is skipped when it needs a cluster that is not there.
 
-    The double fails in its cluster, with FoundationDB's own codes; others fail above the engine.
+    By ``clock`` transactions grow old; a real cluster has its own. The double fails in its cluster,
+    with FoundationDB's own codes; others fail above the engine.
     """
     if name == "lmdb_served":
-        async with opened_engine("lmdb", directory) as engine, served(engine, directory) as remote:
+        async with (
+            opened_engine("lmdb", directory, clock=clock) as engine,
+            served(engine, directory) as remote,
+        ):
             yield remote
         return
     base = name.removesuffix("_faulty")
     faulty = base != name
-    cluster = Cluster(time.monotonic)
+    cluster = Cluster(clock)
     if base == "lmdb":
-        engine: LmdbEngine | FdbEngine = LmdbEngine(directory / "store", map_size=64 << 20)
+        engine: LmdbEngine | FdbEngine = LmdbEngine(
+            directory / "store", map_size=64 << 20, clock=clock
+        )
     elif base == "fdb_double":
         engine = double_engine(cluster)
     else:

@@ -12,7 +12,7 @@ import pytest
 from actors.errors import Fenced
 from actors.records import SessionRecord
 from cluster.store import transaction
-from cluster.store.engine import Engine
+from cluster.store.engine import Engine, KeyRange, key_after
 from cluster.store.ledger import StoreLedger
 from cluster.store.transaction import Transaction, transact
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
@@ -27,28 +27,43 @@ from tests.support.linearizability import (
 
 SEEDS = range(4)
 NOW = 1000.0
-KEYS = (b"a", b"b", b"c")
+KEYS = (b"a", b"b", b"c", b"d")
+Span = tuple[bytes, bytes, int, bool]
+"""Of a read range: begin, end, limit, and whether from its end."""
+Writes = dict[bytes, bytes | None]
 
 
 async def run_clients(engine: Engine, seed: int, *, clients: int = 5, turns: int = 12) -> Recorder:
-    """Have clients read some keys and write some in each transaction, every value only once."""
+    """Have clients read keys and ranges, and write or clear keys; each value is written once."""
     recorder = Recorder()
     values = itertools.count(1)
 
-    async def work(tr: Transaction, reads: list[bytes], writes: dict[bytes, bytes]) -> dict:
+    async def work(tr: Transaction, reads: list[bytes], span: Span | None, writes: Writes) -> dict:
         found = dict(zip(reads, await tr.get_many(reads), strict=True)) if reads else {}
+        if span is not None:
+            begin, end, limit, reverse = span
+            pairs = await tr.get_range(KeyRange(begin, end), limit=limit, reverse=reverse)
+            found[span] = tuple(pairs)
+        await asyncio.sleep(0)
         for key, value in writes.items():
-            tr.set(key, value)
+            if value is None:
+                tr.clear(key)
+            else:
+                tr.set(key, value)
         return found
 
     async def client(me: int) -> None:
         choose = random.Random(f"{seed}/{me}")
         for _ in range(turns):
-            reads = choose.sample(KEYS, choose.randint(0, 3))
-            written = choose.sample(KEYS, choose.randint(0, 2) if reads else 1)
-            writes = {key: b"%d" % next(values) for key in written}
+            reads = choose.sample(KEYS, choose.randint(0, 2))
+            begin, end = sorted(choose.sample(range(len(KEYS) + 1), 2))
+            ends = [*KEYS, b"z"]
+            span = (ends[begin], ends[end], choose.randint(1, 3), choose.random() < 0.5)
+            ranged = span if choose.random() < 0.7 else None
+            written = choose.sample(KEYS, choose.randint(0, 2) if reads or ranged else 1)
+            writes = {k: b"%d" % next(values) if choose.random() < 0.8 else None for k in written}
             async with recorder.call(writes) as call:
-                call.answered = await transact(engine, work, reads, writes)
+                call.answered = await transact(engine, work, reads, ranged, writes)
             await asyncio.sleep(0)
 
     await asyncio.gather(*(client(me) for me in range(clients)))
@@ -79,6 +94,33 @@ async def test_a_store_that_answers_from_the_past_is_found_out(tmp_path):
             recorder = await run_clients(engine, 1)
     with pytest.raises(NotLinearizable):
         linearize(transactions(), recorder.calls)
+
+
+@pytest.mark.parametrize("missed", ["last key", "all of it"])
+async def test_a_range_that_conflicts_too_little_is_found_out(missed, tmp_path):
+    class Careless(Transaction):
+        async def get_range(self, span, *, limit, reverse=False, snapshot=False):
+            pairs = await super().get_range(span, limit=limit, reverse=reverse, snapshot=True)
+            if missed == "last key" and len(pairs) < limit:
+                self.add_read_conflict(span)
+            elif missed == "last key":
+                last = pairs[-1][0]
+                begin, end = (key_after(last), span.end) if reverse else (span.begin, last)
+                self.add_read_conflict(KeyRange(begin, end))
+            await asyncio.sleep(0.001)
+            return pairs
+
+    found = 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(transaction, "Transaction", Careless)
+        for seed in SEEDS:
+            async with opened_engine("lmdb", tmp_path / str(seed)) as engine:
+                recorder = await run_clients(engine, seed)
+            try:
+                linearize(transactions(), recorder.calls)
+            except NotLinearizable:
+                found += 1
+    assert found
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -275,4 +275,4 @@ def entry_of(content: bytes | None) -> Entry:
 
 
 TestManifests = Manifests.TestCase
-TestManifests.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestManifests.settings = settings(max_examples=60, stateful_step_count=40)

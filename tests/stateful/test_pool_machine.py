@@ -215,4 +215,4 @@ class PoolMachine(stateful.RuleBasedStateMachine):
 
 
 TestPoolMachine = PoolMachine.TestCase
-TestPoolMachine.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+TestPoolMachine.settings = settings(max_examples=80, stateful_step_count=30)

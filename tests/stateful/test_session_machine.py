@@ -262,5 +262,5 @@ class SessionWorld(RuleBasedStateMachine):
         raise AssertionError(f"stuck in {machine.phase}/{machine.work}: {machine.history}")
 
 
-SessionWorld.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
+SessionWorld.TestCase.settings = settings(max_examples=100, stateful_step_count=30)
 TestSessionWorld = SessionWorld.TestCase

@@ -1,10 +1,16 @@
-"""Transactions over each engine against a dict: serial results, conflicts, own writes."""
+"""Transactions over each engine against a dict: serial results, conflicts, own writes.
+
+A transaction that was let through is done again on what the others had committed meanwhile, with
+writes that depend on what is there, and each of its reads must find what it had found. It must
+conflict exactly when something that it had read was written since.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import itertools
 import tempfile
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 
@@ -15,7 +21,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from actors.errors import CommitConflict
 from cluster.store import atomic
-from cluster.store.engine import Engine, KeyRange, MutationKind
+from cluster.store.engine import Engine, KeyRange, MutationKind, key_after
 from cluster.store.transaction import Transaction
 from tests.fakes.engines import opened_engine
 
@@ -23,22 +29,60 @@ keys = st.sampled_from([b"a", b"b", b"ba", b"c", b"d\xff", b"e"])
 values = st.binary(min_size=1, max_size=4)
 spans = st.tuples(keys, keys).map(lambda pair: KeyRange(min(pair), max(pair) + b"\x01"))
 slots = st.integers(0, 2)
+MINE, RIVAL = 3, 4
 atomics = st.sampled_from(
     [MutationKind.ADD, MutationKind.MAX, MutationKind.BYTE_MIN, MutationKind.COMPARE_AND_CLEAR]
 )
 
 
+Op = Callable[[dict[bytes, bytes]], object]
+"""One step of a transaction, done to a dict: a write returns None, a read what it finds there."""
+
+
 class Model:
-    """One open transaction as it must behave: a copy of the data, and what it has read."""
+    """One open transaction as it must behave: its data, its steps, and what it conflicts with."""
 
     def __init__(self, data: dict[bytes, bytes], history_length: int) -> None:
         self.data = dict(data)
         self.began = history_length
+        self.steps: list[tuple[Op, object]] = []
         self.read: list[KeyRange] = []
         self.written: list[KeyRange] = []
+        self.decided: list[KeyRange] = []
+        """What own sets and clears have fixed: reading it says nothing of the store."""
 
-    def own(self, key: bytes) -> bool:
-        return any(span.begin <= key < span.end for span in self.written)
+    def do(self, step: Op) -> object:
+        """Take a step on the transaction's own data; return what it found."""
+        found = step(self.data)
+        self.steps.append((step, found))
+        return found
+
+    def note_read(self, span: KeyRange) -> None:
+        """Note a read: it conflicts where own writes had not decided what it would find."""
+        parts = [span]
+        for hole in self.decided:
+            cut = [KeyRange(part.begin, min(part.end, hole.begin)) for part in parts]
+            cut += [KeyRange(max(part.begin, hole.end), part.end) for part in parts]
+            parts = [part for part in cut if part.begin < part.end]
+        self.read += parts
+
+    def replay(self, data: dict[bytes, bytes]) -> dict[bytes, bytes]:
+        """Return what the steps make of committed data. Each read must find again what it found."""
+        after = dict(data)
+        for step, found in self.steps:
+            assert step(after) == found, "it read what was no longer so, and was let through"
+        return after
+
+
+def one(key: bytes) -> KeyRange:
+    return KeyRange(key, key_after(key))
+
+
+def pairs_of(
+    data: dict[bytes, bytes], span: KeyRange, limit: int, reverse: bool
+) -> list[tuple[bytes, bytes]]:
+    inside = [(k, v) for k, v in data.items() if span.begin <= k < span.end]
+    return sorted(inside, reverse=reverse)[:limit]
 
 
 class StoreMachine(RuleBasedStateMachine):
@@ -62,7 +106,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.engine = self.run(self.opened.enter_async_context(self.make()))
 
     def make(self) -> AbstractAsyncContextManager[Engine]:
-        return opened_engine("lmdb", Path(self.directory.name))
+        return opened_engine("lmdb", Path(self.directory.name), clock=lambda: 0.0)
 
     def transaction(self, slot: int) -> tuple[Transaction, Model]:
         if slot not in self.open:
@@ -74,70 +118,90 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(slot=slots, key=keys)
     def get(self, slot: int, key: bytes) -> None:
         transaction, model = self.transaction(slot)
-        assert self.run(transaction.get(key)) == model.data.get(key)
-        model.read.append(KeyRange(key, key + b"\0"))
+        assert self.run(transaction.get(key)) == model.do(lambda data: data.get(key))
+        model.note_read(one(key))
 
     @rule(slot=slots, span=spans, limit=st.integers(1, 4), reverse=st.booleans())
     def get_range(self, slot: int, span: KeyRange, limit: int, reverse: bool) -> None:
         transaction, model = self.transaction(slot)
         found = self.run(transaction.get_range(span, limit=limit, reverse=reverse))
-        inside = sorted(
-            ((k, v) for k, v in model.data.items() if span.begin <= k < span.end), reverse=reverse
-        )
-        assert found == inside[:limit]
-        model.read.append(span)
+        assert found == model.do(lambda data: pairs_of(data, span, limit, reverse))
+        if len(found) == limit:
+            last = found[-1][0]
+            span = KeyRange(last, span.end) if reverse else KeyRange(span.begin, key_after(last))
+        model.note_read(span)
+
+    @rule(
+        span=spans,
+        limit=st.integers(1, 3),
+        reverse=st.booleans(),
+        theirs=spans,
+        single=st.booleans(),
+    )
+    def race(
+        self, span: KeyRange, limit: int, reverse: bool, theirs: KeyRange, single: bool
+    ) -> None:
+        """Keep what a range holds, as all work on the store does, and have others write meanwhile."""
+        self.open.pop(MINE, None)
+        self.get_range(MINE, span, limit, reverse)
+        seen = self.open[MINE][1].steps[-1][1]
+        if single:
+            self.set(RIVAL, theirs.begin, b"r")
+        else:
+            self.clear_range(RIVAL, theirs)
+        self.commit(RIVAL)
+        self.set(MINE, b"kept", repr(seen).encode())
+        self.commit(MINE)
 
     @rule(slot=slots, key=keys, value=values)
     def set(self, slot: int, key: bytes, value: bytes) -> None:
         transaction, model = self.transaction(slot)
         transaction.set(key, value)
-        model.data[key] = value
-        model.written.append(KeyRange(key, key + b"\0"))
+        model.do(lambda data: data.update({key: value}))
+        model.written.append(one(key))
+        model.decided.append(one(key))
 
     @rule(slot=slots, span=spans)
     def clear_range(self, slot: int, span: KeyRange) -> None:
+        def step(data: dict[bytes, bytes]) -> None:
+            for key in [k for k in data if span.begin <= k < span.end]:
+                del data[key]
+
         transaction, model = self.transaction(slot)
         transaction.clear_range(span)
-        for key in [k for k in model.data if span.begin <= k < span.end]:
-            del model.data[key]
+        model.do(step)
         model.written.append(span)
+        model.decided.append(span)
 
     @rule(slot=slots, kind=atomics, key=keys, operand=values)
     def mutate(self, slot: int, kind: MutationKind, key: bytes, operand: bytes) -> None:
+        def step(data: dict[bytes, bytes]) -> None:
+            result = atomic.apply(kind, data.pop(key, None), operand)
+            if result is not None:
+                data[key] = result
+
         transaction, model = self.transaction(slot)
-        if not model.own(key):
-            # Read first: the model then knows the value that the operation is applied to.
-            self.run(transaction.get(key))
-            model.read.append(KeyRange(key, key + b"\0"))
         transaction.atomic(kind, key, operand)
-        result = atomic.apply(kind, model.data.get(key), operand)
-        model.data.pop(key, None)
-        if result is not None:
-            model.data[key] = result
-        model.written.append(KeyRange(key, key + b"\0"))
+        model.do(step)
+        model.written.append(one(key))
 
     @rule(slot=slots)
     def commit(self, slot: int) -> None:
         transaction, model = self.transaction(slot)
         del self.open[slot]
         later = [span for written in self.history[model.began :] for span in written]
-        may_conflict = any(
+        conflicts = any(
             max(r.begin, w.begin) < min(r.end, w.end) for r in model.read for w in later
         )
         try:
             self.run(transaction.commit(b"%d" % next(self.commit_keys)))
         except CommitConflict:
-            assert may_conflict
+            assert conflicts, "nothing that it had read was written since"
             return
         if not model.written:
             return
-        # A commit that went through saw nothing that others have changed: replay it on what is there.
-        for span in model.written:
-            for key in [k for k in self.data if span.begin <= k < span.end]:
-                del self.data[key]
-        for key, value in model.data.items():
-            if model.own(key):
-                self.data[key] = value
+        assert not conflicts
+        self.data = model.replay(self.data)
         self.history.append(model.written)
 
     @rule(slot=slots)
@@ -162,7 +226,7 @@ class DoubleMachine(StoreMachine):
     """The same over the FoundationDB engine and the double of its client."""
 
     def make(self) -> AbstractAsyncContextManager[Engine]:
-        return opened_engine("fdb_double", Path(self.directory.name))
+        return opened_engine("fdb_double", Path(self.directory.name), clock=lambda: 0.0)
 
 
 class ClusterMachine(StoreMachine):
@@ -173,8 +237,8 @@ class ClusterMachine(StoreMachine):
 
 
 TestStore = StoreMachine.TestCase
-TestStore.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestStore.settings = settings(max_examples=60, stateful_step_count=40)
 TestDouble = DoubleMachine.TestCase
-TestDouble.settings = settings(max_examples=30, stateful_step_count=40, deadline=None)
+TestDouble.settings = settings(max_examples=30, stateful_step_count=40)
 TestCluster = pytest.mark.fdb(ClusterMachine.TestCase)
-TestCluster.settings = settings(max_examples=20, stateful_step_count=40, deadline=None)
+TestCluster.settings = settings(max_examples=20, stateful_step_count=40)

@@ -235,4 +235,4 @@ def total(state: dict[bytes, Entry]) -> Amount:
 
 
 TestUsage = UsageMachine.TestCase
-TestUsage.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestUsage.settings = settings(max_examples=40, stateful_step_count=30)

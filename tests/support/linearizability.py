@@ -182,14 +182,23 @@ Cells = tuple[tuple[Any, Any], ...]
 def transactions() -> Model[Cells]:
     """Strict serializability: a call is a whole transaction, done at one instant.
 
-    Asked: a dict of what it writes. Answered: a dict of what it read; absent keys read None.
+    Asked: a dict of what it writes, None for what it clears. Answered: a dict of what it read by key,
+    and by ``(begin, end, limit, reverse)`` for ranges; absent keys read None.
     """
+
+    def found(cells: dict[Any, Any], asked: Any) -> Any:
+        if not isinstance(asked, tuple):
+            return cells.get(asked)
+        begin, end, limit, reverse = asked
+        inside = (pair for pair in cells.items() if begin <= pair[0] < end)
+        return tuple(sorted(inside, reverse=reverse)[:limit])
 
     def step(state: Cells, writes: dict[Any, Any], read: Any) -> Cells | None:
         cells = dict(state)
-        if read is not UNKNOWN and any(cells.get(key) != value for key, value in read.items()):
+        if read is not UNKNOWN and any(found(cells, key) != value for key, value in read.items()):
             return None
-        return tuple(sorted({**cells, **writes}.items()))
+        after = {**cells, **writes}
+        return tuple(sorted((key, value) for key, value in after.items() if value is not None))
 
     return Model((), step)
 

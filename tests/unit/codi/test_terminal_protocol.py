@@ -539,4 +539,4 @@ class ExactlyOnce(RuleBasedStateMachine):
 
 
 TestExactlyOnce = ExactlyOnce.TestCase
-TestExactlyOnce.settings = settings(max_examples=80, stateful_step_count=50, deadline=None)
+TestExactlyOnce.settings = settings(max_examples=80, stateful_step_count=50)

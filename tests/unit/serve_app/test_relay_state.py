@@ -247,7 +247,7 @@ class Relayed(RuleBasedStateMachine):
 
 
 TestRelayed = Relayed.TestCase
-TestRelayed.settings = settings(max_examples=300, stateful_step_count=40, deadline=None)
+TestRelayed.settings = settings(max_examples=300, stateful_step_count=40)
 
 
 def test_the_first_frame_is_attached_and_nothing_is_said_before_it():

@@ -177,7 +177,7 @@ def _replays(model: Model, order: tuple[Call, ...]) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(histories())
 def test_agrees_with_trying_every_order(calls):
     try:
