@@ -63,7 +63,7 @@ async def _warm(server: ServerProcess, report: Report) -> None:
 async def _attach(client: AsyncClient, session_id: str) -> float:
     loop = asyncio.get_running_loop()
     began = loop.time()
-    terminal = await client.terminal(session_id)
+    terminal = await client.terminal(session_id, "main")
     await terminal.read(timeout_seconds=30)
     elapsed = loop.time() - began
     await terminal.close()

@@ -25,7 +25,7 @@ async def login_to_first_byte(client: AsyncClient, email: str) -> tuple[float, L
     """Return the time from the login request to the first byte of the shell, and the login."""
     began = time.perf_counter()
     login = await client.login(email, PASSWORD)
-    terminal = await client.terminal(login.session_id)
+    terminal = await client.terminal(login.session_id, "main")
     try:
         await terminal.read(timeout_seconds=60)
         return time.perf_counter() - began, login
@@ -36,7 +36,7 @@ async def login_to_first_byte(client: AsyncClient, email: str) -> tuple[float, L
 @asynccontextmanager
 async def shell(client: AsyncClient, session_id: str):
     """Attach, and read up to where the shell has answered once."""
-    terminal: AsyncTerminal = await client.terminal(session_id)
+    terminal: AsyncTerminal = await client.terminal(session_id, "main")
     try:
         await terminal.send("echo re''ady\r")
         await terminal.read_until(b"ready\r\n", 30)

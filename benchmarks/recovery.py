@@ -44,7 +44,7 @@ async def _measure(server: ServerProcess, report: Report) -> None:
         for _ in range(10):
             await asyncio.sleep(3)
             began = loop.time()
-            terminal = await client.terminal(session_id)
+            terminal = await client.terminal(session_id, "main")
             await terminal.read(30)
             waits.append(loop.time() - began)
             await terminal.close()

@@ -121,7 +121,7 @@ async def _resume(server: ServerProcess, report: Report) -> None:
             await client.hibernate(session_id)
             await wait_until(lambda: client.session(session_id), lambda s: s.status == "hibernated")
             began = time.perf_counter()
-            terminal = await client.terminal(session_id)
+            terminal = await client.terminal(session_id, "main")
             await terminal.read(30)
             first.append(time.perf_counter() - began)
             await terminal.send(f"echo li''ve{number}\r")
@@ -155,7 +155,7 @@ async def _whole_server(server: ServerProcess, report: Report) -> None:
     [email] = await make_users(server, "whole", 1)
     async with AsyncClient(server.url, timeout_seconds=120) as client:
         session_id = (await client.login(email, PASSWORD)).session_id
-        terminal = await client.terminal(session_id, give_up_seconds=300)
+        terminal = await client.terminal(session_id, "main", give_up_seconds=300)
         await terminal.send(TICKER)
         counted = Counted(terminal)
         reading = asyncio.create_task(counted.run())

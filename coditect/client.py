@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Self
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, BinaryIO
 
-import httpx
+from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus, WebSocketException
 
 from coditect import addresses
-from coditect.errors import ConnectionFailed, InvalidRequest, Unauthorized, from_problem
+from coditect.connection import DEFAULT_TIMEOUT_SECONDS, Connection, new_key
+from coditect.errors import ConnectionFailed, InvalidRequest, from_refusal
 from coditect.models import (
     Backups,
+    Container,
     ExecResult,
     FileVersion,
     Idle,
     Login,
+    Process,
     Receipt,
     Session,
     TerminalInfo,
@@ -24,66 +28,34 @@ from coditect.models import (
     User,
 )
 from coditect.terminal import AsyncTerminal
+from coditect.terminal_state import AUTOMATION_PREFIX
+from coditect.upload import Upload
 
-DEFAULT_TIMEOUT_SECONDS = 30.0
 
-
-class AsyncClient:
+class AsyncClient(Connection):
     """One signed-in user of one server.
 
     Not tied to a session: calls name the session they mean. An expired access token is refreshed
-    once by itself. Raises the errors of ``coditect.errors``; a ``ConnectionFailed`` on a mutating
-    call is safe to repeat with the same ``key`` (sent as ``Idempotency-Key``).
+    once by itself, and a server that answers 429, or 503 with ``Retry-After``, is asked again when it
+    says, for up to ``retry_seconds`` a call. Raises the errors of ``coditect.errors``; a
+    ``ConnectionFailed`` on a mutating call is safe to repeat with the same ``key`` (sent as
+    ``Idempotency-Key``).
     """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        access_token: str | None = None,
-        refresh_token: str | None = None,
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-    ) -> None:
-        self.url = url.rstrip("/")
-        self.access_token = access_token
-        self.refresh_token = refresh_token
-        self.timeout_seconds = timeout_seconds
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            timeout=httpx.Timeout(timeout_seconds, pool=timeout_seconds),
-            limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
-        )
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        await self.close()
-
-    async def close(self) -> None:
-        """Close the connections; sessions go on."""
-        await self._http.aclose()
 
     # Identity
 
     async def login(self, email: str, password: str) -> Login:
         """Sign in and open the user's session."""
         answer = await self._request(
-            "POST", "/api/v1/auth/login", json={"email": email, "password": password}, signed=False
+            "POST",
+            "/api/v1/auth/login",
+            json={"email": email, "password": password},
+            signed=False,
+            key=new_key(),
         )
         login = Login.from_json(answer.json())
         self.access_token, self.refresh_token = login.access_token, login.refresh_token
         return login
-
-    async def refresh(self) -> None:
-        """Trade the refresh token for a new pair."""
-        if self.refresh_token is None:
-            raise Unauthorized(401, "unauthenticated", "sign in first")
-        answer = await self._request(
-            "POST", "/api/v1/auth/refresh", json={"refresh_token": self.refresh_token}, signed=False
-        )
-        body = answer.json()
-        self.access_token, self.refresh_token = body["access_token"], body["refresh_token"]
 
     async def logout(self) -> None:
         """Revoke this login's tokens; the session goes on."""
@@ -103,6 +75,18 @@ class AsyncClient:
         body = {"current_password": current_password, "new_password": new_password}
         await self._request("POST", "/api/v1/auth/password", json=body)
 
+    async def providers(self) -> list[str]:
+        """List the ways to sign in other than by password."""
+        answer = await self._request("GET", "/api/v1/auth/providers", signed=False)
+        names: list[str] = answer.json()["providers"]
+        return names
+
+    async def ticket(self) -> str:
+        """Return a ticket that opens one socket within 30 s: ``?ticket=…``, for who can set no header."""
+        return str((await self._request("POST", "/api/v1/auth/ticket")).json()["ticket"])
+
+    # Administration
+
     async def create_user(self, email: str, password: str, role: str = "user") -> User:
         """Create a user (administrators only)."""
         body = {"email": email, "password": password, "role": role}
@@ -121,6 +105,33 @@ class AsyncClient:
             if after is None:
                 return
 
+    async def change_user(
+        self,
+        user_id: str,
+        *,
+        password: str | None = None,
+        role: str | None = None,
+        disabled: bool | None = None,
+    ) -> User:
+        """Change what is given of an account (administrators only).
+
+        ``disabled`` ends its logins, and False lets it sign in again.
+        """
+        given = {"password": password, "role": role, "disabled": disabled}
+        answer = await self._request(
+            "PATCH",
+            f"/api/admin/users/{addresses.segment(user_id, 'user_id')}",
+            json={name: value for name, value in given.items() if value is not None},
+            key=new_key(),
+        )
+        return User.from_json(answer.json())
+
+    async def disable_user(self, user_id: str) -> None:
+        """Let nobody sign in with an account any more; what it has is kept (administrators only)."""
+        await self._request(
+            "DELETE", f"/api/admin/users/{addresses.segment(user_id, 'user_id')}", key=new_key()
+        )
+
     async def set_quotas(self, user_id: str, **limits: int | None) -> User:
         """Set limits of one user (administrators only).
 
@@ -131,9 +142,40 @@ class AsyncClient:
             "PATCH",
             f"/api/admin/users/{addresses.segment(user_id, 'user_id')}",
             json={"quotas": limits},
-            key=_new_key(),
+            key=new_key(),
         )
         return User.from_json(answer.json())
+
+    async def health(self) -> dict[str, Any]:
+        """Return how every component of the server is; needs no login.
+
+        Raises ServerBusy when a vital one is down; its ``problem`` is the same document.
+        """
+        answer = await self._request("GET", "/api/admin/health", signed=False)
+        body: dict[str, Any] = answer.json()
+        return body
+
+    async def metrics(self) -> str:
+        """Return all metrics of the server in Prometheus' text format (administrators only)."""
+        return (await self._request("GET", "/api/admin/metrics")).text
+
+    async def all_sessions(self) -> AsyncIterator[Session]:
+        """Yield the live sessions of all users (administrators only)."""
+        after: str | None = None
+        while True:
+            parameters = {} if after is None else {"after": after}
+            answer = await self._request("GET", "/api/admin/sessions", params=parameters)
+            body = answer.json()
+            for each in body["sessions"]:
+                yield Session.from_json(each)
+            after = body.get("next")
+            if after is None:
+                return
+
+    async def all_containers(self) -> list[Container]:
+        """List all containers that have not been stopped (administrators only)."""
+        body = (await self._request("GET", "/api/admin/containers")).json()
+        return [Container.from_json(item) for item in body["containers"]]
 
     async def overview(self) -> dict[str, Any]:
         """Return what operators see of the whole server (administrators only)."""
@@ -146,7 +188,7 @@ class AsyncClient:
 
     async def start_backup(self) -> Backups:
         """Have a backup of the server made, unless one is (administrators only)."""
-        answer = await self._request("POST", "/api/admin/backups", key=_new_key())
+        answer = await self._request("POST", "/api/admin/backups", key=new_key())
         return Backups.from_json(answer.json())
 
     async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
@@ -165,7 +207,7 @@ class AsyncClient:
     async def open_session(self, name: str = "default", *, key: str | None = None) -> Session:
         """Open the session of that name: attach, resume or create."""
         answer = await self._request(
-            "POST", "/api/v1/sessions", json={"name": name}, key=key or _new_key()
+            "POST", "/api/v1/sessions", json={"name": name}, key=key or new_key()
         )
         return Session.from_json(answer.json())
 
@@ -175,16 +217,16 @@ class AsyncClient:
 
     async def end_session(self, session_id: str) -> None:
         """End the session and delete its workspace."""
-        await self._request("DELETE", self._session(session_id), key=_new_key())
+        await self._request("DELETE", self._session(session_id), key=new_key())
 
     async def hibernate(self, session_id: str) -> Session:
         """Stop the container and keep the session."""
-        answer = await self._request("POST", self._session(session_id, "hibernate"), key=_new_key())
+        answer = await self._request("POST", self._session(session_id, "hibernate"), key=new_key())
         return Session.from_json(answer.json())
 
     async def resume(self, session_id: str) -> Session:
         """Bring a hibernated session back."""
-        answer = await self._request("POST", self._session(session_id, "resume"), key=_new_key())
+        answer = await self._request("POST", self._session(session_id, "resume"), key=new_key())
         return Session.from_json(answer.json())
 
     async def keep_awake(self, session_id: str, seconds: float) -> Idle:
@@ -200,9 +242,42 @@ class AsyncClient:
             "PATCH",
             self._session(session_id),
             json={"workspace_state": dict(patch)},
-            key=_new_key(),
+            key=new_key(),
         )
         return Session.from_json(answer.json())
+
+    async def containers(self) -> list[Container]:
+        """List the containers of the user's sessions."""
+        body = (await self._request("GET", "/api/v1/containers")).json()
+        return [Container.from_json(item) for item in body["containers"]]
+
+    async def launch_container(
+        self, name: str | None = None, *, key: str | None = None
+    ) -> Container:
+        """Launch a container with a session of its own, or return that of the session so named."""
+        answer = await self._request(
+            "POST",
+            "/api/v1/containers",
+            json={} if name is None else {"name": name},
+            key=key or new_key(),
+        )
+        return Container.from_json(answer.json())
+
+    async def events(self, session_id: str) -> AsyncIterator[dict[str, Any]]:
+        """Yield what happens to a session, as JSON objects with a ``type``, until the connection ends.
+
+        Raises ConnectionFailed when it breaks; whoever goes on then asks for the session's details, as
+        something may have been missed.
+        """
+        url = self._socket_url(self._session(session_id, "events"))
+        try:
+            async with connect(url, additional_headers=self._headers(), max_size=4 << 20) as socket:
+                async for message in socket:
+                    yield json.loads(message)
+        except InvalidStatus as refused:
+            raise from_refusal(refused) from refused
+        except (OSError, TimeoutError, WebSocketException) as error:
+            raise ConnectionFailed(url, str(error) or type(error).__name__) from error
 
     # Work
 
@@ -213,16 +288,20 @@ class AsyncClient:
         *,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
         timeout_seconds: float = 30.0,
     ) -> ExecResult:
         """Run a command in the workspace and wait for it; killed after ``timeout_seconds``.
 
         What it leaves in the background goes on. Bytes that are no UTF-8 are lone surrogates, as of
-        ``os.fsdecode``. Raises TypeError for arguments that are no sequence of strings.
+        ``os.fsdecode``. Raises TypeError for arguments that are no sequence of strings: a line of shell is
+        ``["bash", "-c", line]``.
         """
         if isinstance(argv, str | bytes) or not all(isinstance(part, str) for part in argv):
             raise TypeError(f"argv is a sequence of strings, the program first, not {argv!r}")
         body: dict[str, Any] = {"argv": list(argv), "timeout_seconds": timeout_seconds}
+        if stdin is not None:
+            body["stdin"] = stdin
         if cwd is not None:
             body["cwd"] = cwd
         if env is not None:
@@ -234,6 +313,11 @@ class AsyncClient:
             timeout=timeout_seconds + self.timeout_seconds,
         )
         return ExecResult.from_json(answer.json())
+
+    async def processes(self, session_id: str) -> list[Process]:
+        """List the processes of the session's container."""
+        body = (await self._request("GET", self._session(session_id, "processes"))).json()
+        return [Process.from_json(item) for item in body["processes"]]
 
     async def tree(self, session_id: str, path: str = "") -> list[TreeEntry]:
         """List a directory."""
@@ -269,7 +353,7 @@ class AsyncClient:
         """Put a file back as it was at a version, or its like under the path ``target``."""
         body = {"path": path, "version": version} | ({"target": target} if target else {})
         url = self._session(session_id, "restore")
-        answer = await self._request("POST", url, json=body, key=key or _new_key())
+        answer = await self._request("POST", url, json=body, key=key or new_key())
         return Receipt.from_json(answer.json())
 
     async def stream_file(
@@ -281,23 +365,33 @@ class AsyncClient:
         async for piece in self._stream(target, parameters):
             yield piece
 
+    async def stream_directory(self, session_id: str, path: str = "") -> AsyncIterator[bytes]:
+        """Yield a directory with all that is in it as a tar stream; one that breaks off is not whole."""
+        async for piece in self._stream(
+            self._session(session_id, f"archive/{addresses.path(path)}")
+        ):
+            yield piece
+
     async def write_file(
         self,
         session_id: str,
         path: str,
-        data: bytes | AsyncIterator[bytes],
+        data: bytes | BinaryIO | AsyncIterator[bytes],
         *,
         if_match: str | None = None,
         key: str | None = None,
     ) -> Receipt:
-        """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``."""
+        """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``.
+
+        An open file is read from where it stands, piece by piece.
+        """
         headers = {"if-match": if_match} if if_match else {}
         answer = await self._request(
             "PUT",
             self._file(session_id, path),
-            content=data,
+            content=data if isinstance(data, bytes) else Upload(data),
             headers=headers,
-            key=key or _new_key(),
+            key=key or new_key(),
         )
         return Receipt.from_json(answer.json())
 
@@ -305,8 +399,22 @@ class AsyncClient:
         """Remove a file, a link or, with ``recursive``, a directory."""
         parameters = {"recursive": "1"} if recursive else {}
         await self._request(
-            "DELETE", self._file(session_id, path), params=parameters, key=_new_key()
+            "DELETE", self._file(session_id, path), params=parameters, key=new_key()
         )
+
+    async def move(
+        self, session_id: str, source: str, target: str, *, overwrite: bool = False
+    ) -> None:
+        """Rename a file or a directory."""
+        body = {"source": source, "target": target, "overwrite": overwrite}
+        url = self._session(session_id, "move")
+        await self._request("POST", url, json=body)
+
+    async def make_directory(self, session_id: str, path: str) -> bool:
+        """Make a directory, with its parents; say whether it was not there before."""
+        url = self._session(session_id, "directories")
+        answer = await self._request("POST", url, json={"path": path}, key=new_key())
+        return answer.status_code == 201
 
     # Terminals
 
@@ -314,6 +422,25 @@ class AsyncClient:
         """List the session's terminals."""
         body = (await self._request("GET", self._session(session_id, "terminals"))).json()
         return [TerminalInfo.from_json(item) for item in body["terminals"]]
+
+    async def start_terminal(
+        self,
+        session_id: str,
+        name: str,
+        *,
+        cols: int | None = None,
+        rows: int | None = None,
+        cwd: str | None = None,
+    ) -> TerminalInfo:
+        """Start a terminal without attaching to it; one that is there already stays as it is."""
+        given = {"name": name, "cols": cols, "rows": rows, "cwd": cwd}
+        answer = await self._request(
+            "POST",
+            self._session(session_id, "terminals"),
+            json={name: value for name, value in given.items() if value is not None},
+            key=new_key(),
+        )
+        return TerminalInfo.from_json(answer.json())
 
     async def output(
         self, session_id: str, name: str = "main", *, offset: int = 0
@@ -329,12 +456,12 @@ class AsyncClient:
     async def end_terminal(self, session_id: str, name: str) -> None:
         """Hang up a terminal, and forget what it printed."""
         url = self._session(session_id, f"terminals/{addresses.segment(name)}")
-        await self._request("DELETE", url, key=_new_key())
+        await self._request("DELETE", url, key=new_key())
 
     async def terminal(
         self,
         session_id: str,
-        name: str = "main",
+        name: str | None = None,
         *,
         cols: int = 80,
         rows: int = 24,
@@ -343,10 +470,18 @@ class AsyncClient:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         give_up_seconds: float = 60.0,
     ) -> AsyncTerminal:
-        """Attach to a terminal, starting its shell if there is none; it resumes by itself.
+        """Attach to a terminal; it resumes by itself.
 
+        Without a ``name`` it is a new one for this program alone: pages do not show it, its prompt is
+        ``$ `` and has been read already, and closing it ends its shell and forgets it. With a name,
+        as ``main``, it is a person's as well: its shell is started if there is none, what it printed
+        from byte ``offset`` on comes first (None: everything kept), and closing only detaches.
         ``give_up_seconds``: how long it tries to get a lost connection back before it is closed.
         """
+        own = name is None
+        if own and offset is not None:
+            raise ValueError("offset: of which terminal? give its name")
+        name = name or f"{AUTOMATION_PREFIX}{secrets.token_hex(6)}"
         terminal = AsyncTerminal(
             self._socket_url(self._session(session_id, f"terminals/{addresses.segment(name)}/ws")),
             headers=self._headers,
@@ -356,37 +491,11 @@ class AsyncClient:
             rows=rows,
             offset=offset,
             give_up_seconds=give_up_seconds,
+            forget=(lambda: self.end_terminal(session_id, name)) if own else None,
         )
         await terminal.connect(timeout_seconds)
+        self._attached.add(terminal)
         return terminal
-
-    # Plumbing
-
-    async def _stream(
-        self, url: str, parameters: Mapping[str, int] | None = None
-    ) -> AsyncIterator[bytes]:
-        request = self._http.build_request("GET", url, params=parameters)
-        for last in (False, True):
-            request.headers.update(self._headers())
-            with self._reached():
-                answer = await self._http.send(request, stream=True)
-            try:
-                if (
-                    answer.status_code == httpx.codes.UNAUTHORIZED
-                    and self.refresh_token
-                    and not last
-                ):
-                    await self.refresh()
-                    continue
-                with self._reached():
-                    if answer.status_code >= 400:
-                        await answer.aread()
-                        raise _error(answer)
-                    async for piece in answer.aiter_bytes():
-                        yield piece
-                return
-            finally:
-                await answer.aclose()
 
     @staticmethod
     def _session(session_id: str, rest: str = "") -> str:
@@ -396,75 +505,8 @@ class AsyncClient:
     def _file(self, session_id: str, path: str) -> str:
         return self._session(session_id, f"files/{_file_path(path)}")
 
-    def _socket_url(self, path: str) -> str:
-        return "ws" + self.url.removeprefix("http") + path
-
-    def _headers(self) -> dict[str, str]:
-        return {"authorization": f"Bearer {self.access_token}"} if self.access_token else {}
-
-    @contextmanager
-    def _reached(self) -> Iterator[None]:
-        """Tell that the server cannot be reached, or that an answer broke off, in the client's words."""
-        try:
-            yield
-        except httpx.TransportError as error:
-            raise ConnectionFailed(self.url, str(error) or type(error).__name__) from error
-
-    async def _request(
-        self,
-        method: str,
-        path: str,
-        *,
-        key: str | None = None,
-        signed: bool = True,
-        timeout: float | None = None,
-        headers: Mapping[str, str] | None = None,
-        **arguments: Any,
-    ) -> httpx.Response:
-        sent = dict(headers or {})
-        if key is not None:
-            sent["idempotency-key"] = key
-        if timeout is not None:
-            arguments["timeout"] = timeout
-        if "json" in arguments:
-            arguments["content"] = addresses.body(arguments.pop("json"))
-            sent["content-type"] = "application/json"
-        for last in (False, True):
-            if signed:
-                sent |= self._headers()
-            with self._reached():
-                answer = await self._http.request(method, path, headers=sent, **arguments)
-            repeatable = not isinstance(arguments.get("content"), AsyncIterator)
-            if (
-                answer.status_code == 401
-                and signed
-                and not last
-                and self.refresh_token
-                and repeatable
-            ):
-                await self.refresh()
-                continue
-            if answer.status_code >= 400:
-                raise _error(answer)
-            return answer
-        raise AssertionError("unreachable")
-
 
 def _file_path(path: str) -> str:
     if not path.strip("/"):
         raise InvalidRequest(400, "invalid_argument", "path: the path of a file in the workspace")
     return addresses.path(path)
-
-
-def _error(answer: httpx.Response) -> Exception:
-    try:
-        problem = answer.json()
-    except ValueError:
-        problem = {"detail": answer.text[:500]}
-    if not isinstance(problem, dict):
-        problem = {"detail": str(problem)[:500]}
-    return from_problem(answer.status_code, problem, answer.headers.get("retry-after"))
-
-
-def _new_key() -> str:
-    return secrets.token_hex(16)

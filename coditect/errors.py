@@ -3,6 +3,7 @@
 ClientError
 ├── ConnectionFailed       the server cannot be reached, or the connection broke
 ├── TerminalClosed         the terminal ended or the server refused it
+├── ShellRestarted         the shell was started anew, and what ran in it is gone
 └── ApiError               the server answered with a problem document (RFC 9457)
     ├── InvalidRequest     400, 422
     ├── Unauthorized       401
@@ -19,8 +20,13 @@ ClientError
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Any
+
+from websockets.exceptions import InvalidStatus
 
 
 class ClientError(Exception):
@@ -52,6 +58,13 @@ class TerminalClosed(ClientError):
 
     def __str__(self) -> str:
         return self.reason
+
+
+class ShellRestarted(ClientError):
+    """The terminal has a new shell: what ran in the old one, and what was set there, is gone."""
+
+    def __str__(self) -> str:
+        return "the terminal's shell was started anew while the command ran"
 
 
 class ApiError(ClientError):
@@ -156,10 +169,33 @@ _BY_CODE: dict[str, type[ApiError]] = {"quota_exceeded": QuotaExceeded}
 def from_problem(status: int, problem: Mapping[str, Any], retry_after: str | None) -> ApiError:
     """Return the typed error for an answer with that status and problem document."""
     document = dict(problem)
-    if retry_after is not None and "retry_after" not in document and retry_after.isdigit():
-        document["retry_after"] = int(retry_after)
+    seconds = _seconds(retry_after, time.time()) if retry_after is not None else None
+    if seconds is not None and "retry_after" not in document:
+        document["retry_after"] = seconds
     code = str(document.get("code", "unknown"))
     kind = _BY_STATUS.get(status, ServerError if status >= 500 else ApiError)
     kind = _BY_CODE.get(code, kind)
     detail = str(document.get("detail") or document.get("title") or f"HTTP {status}")
     return kind(status, code, detail, document)
+
+
+def from_refusal(refused: InvalidStatus) -> ApiError:
+    """Return what a server, or a proxy in front of it, said instead of opening a socket."""
+    response = refused.response
+    try:
+        problem = json.loads(response.body or b"{}")
+    except (ValueError, RecursionError):
+        problem = {}
+    if not isinstance(problem, dict):
+        problem = {}
+    return from_problem(response.status_code, problem, response.headers.get("retry-after"))
+
+
+def _seconds(retry_after: str, now: float) -> float | None:
+    """Return the seconds that a ``Retry-After`` asks for, a number or a date (RFC 9110, 10.2.3)."""
+    if retry_after.isascii() and retry_after.isdigit() and len(retry_after) < 10:
+        return int(retry_after)
+    try:
+        return max(0.0, parsedate_to_datetime(retry_after).timestamp() - now)
+    except (ValueError, OverflowError):
+        return None

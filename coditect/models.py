@@ -139,6 +139,47 @@ class ExecResult(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class RunResult:
+    """What a command printed in a terminal, its line ends as one newline, and its exit status.
+
+    ``truncated``: it printed more than the first 16 MiB that are here.
+    """
+
+    exit_code: int
+    output: str
+    truncated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Process(FromJson):
+    """A process in a container; ``state`` is the letter of proc(5)."""
+
+    pid: int
+    ppid: int
+    command: str
+    cpu_seconds: float
+    rss_bytes: int
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Container(FromJson):
+    """A container; times are Unix seconds."""
+
+    container_id: str
+    status: str
+    health: str = "unknown"
+    session_id: str | None = None
+    user_id: str | None = None
+    runtime: str | None = None
+    node_id: str | None = None
+    workspace_url: str | None = None
+    created_at: float | None = None
+    ready_at: float | None = None
+    assigned_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class TreeEntry(FromJson):
     """One line of a directory: ``type`` is file, directory, link or other; ``size`` bytes."""
 

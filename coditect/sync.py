@@ -1,22 +1,30 @@
-"""The same client for code without an event loop: each call runs on a loop in a thread of its own."""
+"""The same client for code without an event loop: calls run on a loop in a thread of its own.
+
+The thread ends with the client, with its garbage collection, or with the interpreter: a script need
+not close what it made.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import threading
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, BinaryIO, ParamSpec, Self, TypeVar
 
-from anyio import to_thread
-from anyio.from_thread import BlockingPortal, start_blocking_portal
-
-from coditect.client import DEFAULT_TIMEOUT_SECONDS, AsyncClient
+from coditect.client import AsyncClient
+from coditect.connection import DEFAULT_RETRY_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from coditect.models import (
     Backups,
+    Container,
     ExecResult,
     FileVersion,
     Idle,
     Login,
+    Process,
     Receipt,
+    RunResult,
     Session,
     TerminalInfo,
     TreeEntry,
@@ -26,6 +34,8 @@ from coditect.terminal import AsyncTerminal
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+_END_SECONDS = 5.0
 
 
 class Client:
@@ -38,17 +48,25 @@ class Client:
         access_token: str | None = None,
         refresh_token: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        retry_seconds: float = DEFAULT_RETRY_SECONDS,
     ) -> None:
-        self._portal_context: AbstractContextManager[BlockingPortal] = start_blocking_portal()
-        self._portal = self._portal_context.__enter__()
-        self._client: AsyncClient = self._portal.call(
-            lambda: AsyncClient(
+        self._loop = LoopThread()
+
+        async def make() -> AsyncClient:
+            return AsyncClient(
                 url,
                 access_token=access_token,
                 refresh_token=refresh_token,
                 timeout_seconds=timeout_seconds,
+                retry_seconds=retry_seconds,
             )
-        )
+
+        try:
+            self._client: AsyncClient = self._loop.call(make)
+        except BaseException:
+            self._loop.end()
+            raise
+        self._end = weakref.finalize(self, _end, self._loop, self._client)
 
     def __enter__(self) -> Self:
         return self
@@ -57,9 +75,13 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and the thread; sessions go on."""
-        self._call(self._client.close)
-        self._portal_context.__exit__(None, None, None)
+        """Close terminals, connections and the thread; sessions go on. Idempotent."""
+        self._end()
+
+    @property
+    def url(self) -> str:
+        """The server's address."""
+        return self._client.url
 
     @property
     def access_token(self) -> str | None:
@@ -91,6 +113,14 @@ class Client:
         """Change one's own password: all other logins of the account end, this one goes on."""
         self._call(self._client.change_password, current_password, new_password)
 
+    def providers(self) -> list[str]:
+        """List the ways to sign in other than by password."""
+        return self._call(self._client.providers)
+
+    def ticket(self) -> str:
+        """Return a ticket that opens one socket within 30 s; see ``AsyncClient.ticket``."""
+        return self._call(self._client.ticket)
+
     def create_user(self, email: str, password: str, role: str = "user") -> User:
         """Create a user (administrators only)."""
         return self._call(self._client.create_user, email, password, role)
@@ -99,9 +129,42 @@ class Client:
         """Yield all accounts, with what they have and may have (administrators only)."""
         yield from self._each(self._client.users())
 
+    def change_user(
+        self,
+        user_id: str,
+        *,
+        password: str | None = None,
+        role: str | None = None,
+        disabled: bool | None = None,
+    ) -> User:
+        """Change what is given of an account (administrators only); see ``AsyncClient.change_user``."""
+        return self._call(
+            self._client.change_user, user_id, password=password, role=role, disabled=disabled
+        )
+
+    def disable_user(self, user_id: str) -> None:
+        """Let nobody sign in with an account any more; what it has is kept (administrators only)."""
+        self._call(self._client.disable_user, user_id)
+
     def set_quotas(self, user_id: str, **limits: int | None) -> User:
         """Set limits of one user (administrators only); see ``AsyncClient.set_quotas``."""
         return self._call(self._client.set_quotas, user_id, **limits)
+
+    def health(self) -> dict[str, Any]:
+        """Return how every component of the server is; see ``AsyncClient.health``."""
+        return self._call(self._client.health)
+
+    def metrics(self) -> str:
+        """Return all metrics of the server in Prometheus' text format (administrators only)."""
+        return self._call(self._client.metrics)
+
+    def all_sessions(self) -> Iterator[Session]:
+        """Yield the live sessions of all users (administrators only)."""
+        yield from self._each(self._client.all_sessions())
+
+    def all_containers(self) -> list[Container]:
+        """List all containers that have not been stopped (administrators only)."""
+        return self._call(self._client.all_containers)
 
     def overview(self) -> dict[str, Any]:
         """Return what operators see of the whole server (administrators only)."""
@@ -151,6 +214,18 @@ class Client:
         """Merge into the session's ``workspace_state`` (RFC 7396)."""
         return self._call(self._client.patch_workspace_state, session_id, patch)
 
+    def containers(self) -> list[Container]:
+        """List the containers of the user's sessions."""
+        return self._call(self._client.containers)
+
+    def launch_container(self, name: str | None = None, *, key: str | None = None) -> Container:
+        """Launch a container with a session of its own, or return that of the session so named."""
+        return self._call(self._client.launch_container, name, key=key)
+
+    def events(self, session_id: str) -> Iterator[dict[str, Any]]:
+        """Yield what happens to a session until the connection ends; see ``AsyncClient.events``."""
+        yield from self._each(self._client.events(session_id))
+
     def exec(
         self,
         session_id: str,
@@ -158,12 +233,23 @@ class Client:
         *,
         cwd: str | None = None,
         env: Mapping[str, str] | None = None,
+        stdin: str | None = None,
         timeout_seconds: float = 30.0,
     ) -> ExecResult:
-        """Run a command in the workspace and wait for it; killed after ``timeout_seconds``."""
+        """Run a program in the workspace and wait for it; see ``AsyncClient.exec``."""
         return self._call(
-            self._client.exec, session_id, argv, cwd=cwd, env=env, timeout_seconds=timeout_seconds
+            self._client.exec,
+            session_id,
+            argv,
+            cwd=cwd,
+            env=env,
+            stdin=stdin,
+            timeout_seconds=timeout_seconds,
         )
+
+    def processes(self, session_id: str) -> list[Process]:
+        """List the processes of the session's container."""
+        return self._call(self._client.processes, session_id)
 
     def tree(self, session_id: str, path: str = "") -> list[TreeEntry]:
         """List a directory."""
@@ -199,31 +285,56 @@ class Client:
         """Yield a file's bytes piece by piece, as it is or as of a kept version."""
         yield from self._each(self._client.stream_file(session_id, path, version=version))
 
+    def stream_directory(self, session_id: str, path: str = "") -> Iterator[bytes]:
+        """Yield a directory with all that is in it as a tar stream; one that breaks off is not whole."""
+        yield from self._each(self._client.stream_directory(session_id, path))
+
     def write_file(
         self,
         session_id: str,
         path: str,
-        data: bytes | BinaryIO,
+        data: bytes | BinaryIO | Iterator[bytes],
         *,
         if_match: str | None = None,
         key: str | None = None,
     ) -> Receipt:
-        """Save a file (an open one is streamed); the receipt comes when it is durable.
+        """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``.
 
-        ``if_match`` is an etag, or ``*``.
+        An open file is read from where it stands, piece by piece.
         """
-        content = data if isinstance(data, bytes) else _pieces(data)
         return self._call(
-            self._client.write_file, session_id, path, content, if_match=if_match, key=key
+            self._client.write_file, session_id, path, _pieces(data), if_match=if_match, key=key
         )
 
     def delete_file(self, session_id: str, path: str, *, recursive: bool = False) -> None:
         """Remove a file, a link or, with ``recursive``, a directory."""
         self._call(self._client.delete_file, session_id, path, recursive=recursive)
 
+    def move(self, session_id: str, source: str, target: str, *, overwrite: bool = False) -> None:
+        """Rename a file or a directory."""
+        self._call(self._client.move, session_id, source, target, overwrite=overwrite)
+
+    def make_directory(self, session_id: str, path: str) -> bool:
+        """Make a directory, with its parents; say whether it was not there before."""
+        return self._call(self._client.make_directory, session_id, path)
+
     def terminals(self, session_id: str) -> list[TerminalInfo]:
         """List the session's terminals."""
         return self._call(self._client.terminals, session_id)
+
+    def start_terminal(
+        self,
+        session_id: str,
+        name: str,
+        *,
+        cols: int | None = None,
+        rows: int | None = None,
+        cwd: str | None = None,
+    ) -> TerminalInfo:
+        """Start a terminal without attaching to it; one that is there already stays as it is."""
+        return self._call(
+            self._client.start_terminal, session_id, name, cols=cols, rows=rows, cwd=cwd
+        )
 
     def output(self, session_id: str, name: str = "main", *, offset: int = 0) -> Iterator[bytes]:
         """Yield what a terminal has printed from byte ``offset`` on, as far as it is kept."""
@@ -236,14 +347,19 @@ class Client:
     def terminal(
         self,
         session_id: str,
-        name: str = "main",
+        name: str | None = None,
         *,
         cols: int = 80,
         rows: int = 24,
         offset: int | None = None,
         client_id: str | None = None,
+        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
+        give_up_seconds: float = 60.0,
     ) -> Terminal:
-        """Attach to a terminal, starting its shell if there is none; it resumes by itself."""
+        """Attach to a terminal, without a ``name`` to one of this program's own.
+
+        See ``AsyncClient.terminal``.
+        """
         attached = self._call(
             self._client.terminal,
             session_id,
@@ -252,22 +368,28 @@ class Client:
             rows=rows,
             offset=offset,
             client_id=client_id,
+            timeout_seconds=timeout_seconds,
+            give_up_seconds=give_up_seconds,
         )
-        return Terminal(self._portal, attached)
+        return Terminal(self._loop, attached)
 
     def _each(self, pieces: AsyncIterator[T]) -> Iterator[T]:
-        while (piece := self._call(_next, pieces)) is not None:
-            yield piece
+        try:
+            while (piece := self._call(_next, pieces)) is not None:
+                yield piece
+        finally:
+            if (close := getattr(pieces, "aclose", None)) is not None:
+                self._call(close)
 
     def _call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return _run(self._portal, function, *args, **kwargs)
+        return self._loop.call(function, *args, **kwargs)
 
 
 class Terminal:
     """Blocking twin of ``AsyncTerminal``."""
 
-    def __init__(self, portal: BlockingPortal, terminal: AsyncTerminal) -> None:
-        self._portal = portal
+    def __init__(self, loop: LoopThread, terminal: AsyncTerminal) -> None:
+        self._loop = loop
         self._terminal = terminal
 
     def __enter__(self) -> Self:
@@ -282,6 +404,16 @@ class Terminal:
         return self._terminal.offset
 
     @property
+    def client_id(self) -> str:
+        """The id under which the server counts this client's input."""
+        return self._terminal.client_id
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the terminal is this program's alone."""
+        return self._terminal.is_own
+
+    @property
     def status(self) -> str:
         """What the connection and the session are doing."""
         return self._terminal.status
@@ -293,38 +425,111 @@ class Terminal:
 
     def read(self, timeout_seconds: float = 30.0) -> bytes:
         """Return the next output; raises TerminalClosed at the end, TimeoutError when none comes."""
-        return _run(self._portal, self._terminal.read, timeout_seconds)
+        return self._loop.call(self._terminal.read, timeout_seconds)
 
     def read_until(self, pattern: bytes, timeout_seconds: float = 30.0) -> bytes:
         """Return output up to and including ``pattern``; what follows stays for the next read."""
-        return _run(self._portal, self._terminal.read_until, pattern, timeout_seconds)
+        return self._loop.call(self._terminal.read_until, pattern, timeout_seconds)
 
     def send(self, data: bytes | str) -> None:
         """Type."""
-        _run(self._portal, self._terminal.send, data)
+        self._loop.call(self._terminal.send, data)
+
+    def run(self, command: str, *, timeout_seconds: float = 30.0) -> RunResult:
+        """Have the shell run a line, or several; return what it printed and its exit status.
+
+        See ``AsyncTerminal.run``.
+        """
+        return self._loop.call(self._terminal.run, command, timeout_seconds=timeout_seconds)
 
     def resize(self, cols: int, rows: int) -> None:
         """Tell the shell its new size in characters."""
-        _run(self._portal, self._terminal.resize, cols, rows)
+        self._loop.call(self._terminal.resize, cols, rows)
+
+    def drop_connection(self) -> None:
+        """Break the connection as a failing network would; the terminal resumes by itself."""
+        self._loop.call(self._terminal.drop_connection)
 
     def close(self) -> None:
-        """Detach; the shell goes on."""
-        _run(self._portal, self._terminal.close)
+        """Detach; the shell goes on, unless the terminal is this program's own."""
+        self._loop.call(self._terminal.close)
 
 
-def _run(
-    portal: BlockingPortal, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs
-) -> T:
-    async def call() -> T:
-        return await function(*args, **kwargs)
+class LoopThread:
+    """An event loop in a daemon thread of its own."""
 
-    return portal.call(call)
+    def __init__(self) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._run, name="coditect client", daemon=True)
+        self._thread.start()
+
+    def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a coroutine function to its end; an interruption of the caller cancels it."""
+
+        async def run() -> T:
+            return await function(*args, **kwargs)
+
+        if not self._thread.is_alive():
+            raise RuntimeError("the client is closed")
+        future = asyncio.run_coroutine_threadsafe(run(), self._loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def end(self) -> None:
+        """Cancel what runs, and end the thread. Idempotent; returns within some seconds."""
+        with contextlib.suppress(RuntimeError):  # it is closed already
+            self._loop.call_soon_threadsafe(self._loop.stop)
+        if threading.current_thread() is not self._thread:
+            self._thread.join(_END_SECONDS)
+
+    @property
+    def is_current(self) -> bool:
+        """Whether the caller runs in this thread."""
+        return threading.current_thread() is self._thread
+
+    def _run(self) -> None:
+        loop = self._loop
+        asyncio.set_event_loop(loop)
+        try:
+            loop.run_forever()
+            tasks = asyncio.all_tasks(loop)
+            for task in tasks:
+                task.cancel()
+            loop.run_until_complete(asyncio.wait_for(_all(tasks), _END_SECONDS))
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        except TimeoutError:
+            pass  # a task that does not end must not hold up the interpreter
+        finally:
+            loop.close()
+
+
+def _end(loop: LoopThread, client: AsyncClient) -> None:
+    """Close a client and its thread; also as its finalizer, in whatever thread that runs."""
+    if not loop.is_current:
+        with contextlib.suppress(Exception):  # it is over either way
+            loop.call(lambda: asyncio.wait_for(client.close(), _END_SECONDS))
+    loop.end()
+
+
+async def _all(tasks: set[asyncio.Task[Any]]) -> None:
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _next(pieces: AsyncIterator[T]) -> T | None:
     return await anext(pieces, None)
 
 
-async def _pieces(file: BinaryIO) -> AsyncIterator[bytes]:
-    while piece := await to_thread.run_sync(file.read, 1 << 18):
-        yield piece
+def _pieces(
+    data: bytes | BinaryIO | Iterator[bytes],
+) -> bytes | BinaryIO | AsyncIterator[bytes]:
+    """Return what ``AsyncClient`` takes; an open file, an iterator of lines as well, stays as it is."""
+
+    async def pieces(source: Iterator[bytes]) -> AsyncIterator[bytes]:
+        while (piece := await asyncio.to_thread(next, source, None)) is not None:
+            yield piece
+
+    plain = isinstance(data, bytes) or hasattr(data, "read")
+    return data if plain else pieces(data)  # type: ignore[return-value, arg-type]

@@ -14,10 +14,13 @@ from urllib.parse import urlencode
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-from coditect.errors import ApiError, ConnectionFailed, TerminalClosed, from_problem
+from coditect import automation
+from coditect.errors import ApiError, ClientError, ConnectionFailed, TerminalClosed, from_refusal
+from coditect.models import RunResult
 from coditect.terminal_state import MAX_UNACKNOWLEDGED, Gap, TerminalState
 
 _MAX_BUFFER = 4 << 20
+_FORGET_SECONDS = 5.0
 _FIRST_BACKOFF_SECONDS = 0.05
 _MAX_BACKOFF_SECONDS = 3.0
 # Close codes after which another try cannot help: bad frame, forbidden, not found, ended, replaced.
@@ -43,15 +46,19 @@ class AsyncTerminal:
         rows: int,
         offset: int | None,
         give_up_seconds: float = 60.0,
+        forget: Callable[[], Awaitable[None]] | None = None,
     ) -> None:
+        """``forget`` ends the terminal and makes it one of this program's own (``automation.py``)."""
         self.cols, self.rows = cols, rows
         self.status = "connecting"
         self.reconnects = 0
+        self.restarts = self.settled = 0
         self.events: deque[dict[str, Any]] = deque(maxlen=1000)
         self._url = url
         self._headers = headers
         self._renew = renew
         self._give_up_seconds = give_up_seconds
+        self._forget = forget
         self._state = TerminalState(client_id, offset=offset)
         self._socket: ClientConnection | None = None
         self._buffer: deque[bytes] = deque()
@@ -64,17 +71,23 @@ class AsyncTerminal:
         """Attach; raises ConnectionFailed or the server's ApiError when it cannot be done in time."""
         self._task = asyncio.create_task(self._run(), name="terminal")
         try:
-            async with asyncio.timeout(timeout_seconds), self._changed:
-                await self._changed.wait_for(
-                    lambda: self._state.attached or self._ended is not None
-                )
+            async with asyncio.timeout(timeout_seconds):
+                await self._attached()
+                if self._forget is not None:
+                    await automation.settle(self, timeout_seconds)
         except TimeoutError:
             await self.close()
             raise ConnectionFailed(
                 self._url, f"not attached within {timeout_seconds:g} s"
             ) from None
-        if self._ended is not None and not self._state.attached:
+        except BaseException:
             await self.close()
+            raise
+
+    async def _attached(self) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._state.attached or self._ended is not None)
+        if self._ended is not None and not self._state.attached:
             raise self._ended
 
     async def __aenter__(self) -> Self:
@@ -117,10 +130,10 @@ class AsyncTerminal:
                     searched = max(0, len(seen) - len(pattern) + 1)
                     seen += await self.read(timeout_seconds)
         except BaseException:
-            self._push_back(bytes(seen))
+            self.unread(bytes(seen))
             raise
         end = found + len(pattern)
-        self._push_back(bytes(seen[end:]))
+        self.unread(bytes(seen[end:]))
         return bytes(seen[:end])
 
     async def send(self, data: bytes | str) -> None:
@@ -138,6 +151,20 @@ class AsyncTerminal:
             with contextlib.suppress(ConnectionClosed):
                 await self._socket.send(now)
 
+    async def run(self, command: str, *, timeout_seconds: float = 30.0) -> RunResult:
+        """Have the shell run a line, or several, and return what it printed and its exit status.
+
+        What it changes in the shell (directory, variables) stays. What was printed before and not read
+        is dropped. Raises TimeoutError when it takes longer, having typed Ctrl-C; TerminalClosed when
+        the shell ends; ShellRestarted when the container, and the shell with it, is replaced meanwhile.
+        """
+        return await automation.run(self, command, timeout_seconds)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the terminal is this program's alone."""
+        return self._forget is not None
+
     async def resize(self, cols: int, rows: int) -> None:
         """Tell the shell its new size in characters."""
         self.cols, self.rows = cols, rows
@@ -151,12 +178,18 @@ class AsyncTerminal:
             self._socket.transport.abort()
 
     async def close(self) -> None:
-        """Detach; the shell goes on."""
+        """Detach; the shell goes on, unless the terminal is this program's own."""
         if self._task is not None:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
         await self._finish(TerminalClosed("detached"))
+        forget, self._forget = self._forget, None
+        if forget is not None:
+            # The server ends it by itself when nobody is attached for long.
+            with contextlib.suppress(ClientError, TimeoutError):
+                async with asyncio.timeout(_FORGET_SECONDS):
+                    await forget()
 
     async def _run(self) -> None:
         pause = _FIRST_BACKOFF_SECONDS
@@ -167,7 +200,7 @@ class AsyncTerminal:
             try:
                 await self._serve_once()
             except InvalidStatus as refused:
-                error = _refusal(refused)
+                error = from_refusal(refused)
                 if not await self._may_try_again(error):
                     return
                 at_least = error.retry_after or 0.0
@@ -256,6 +289,8 @@ class AsyncTerminal:
             if resend:
                 await socket.send(resend)
             self.status = "ready"
+        elif kind == "restarted":
+            self.restarts += 1
         elif kind == "input_ack":
             self._state.receive_ack(int(frame["offset"]))
         elif kind == "status":
@@ -273,19 +308,8 @@ class AsyncTerminal:
                 self.status = "closed"
             self._changed.notify_all()
 
-    def _push_back(self, data: bytes) -> None:
+    def unread(self, data: bytes) -> None:
+        """Have the next read begin with ``data``."""
         if data:
             self._buffer.appendleft(data)
             self._buffered += len(data)
-
-
-def _refusal(refused: InvalidStatus) -> ApiError:
-    """Return what a server, or a proxy in front of it, said instead of opening the socket."""
-    response = refused.response
-    try:
-        problem = json.loads(response.body or b"{}")
-    except (ValueError, RecursionError):
-        problem = {}
-    if not isinstance(problem, dict):
-        problem = {}
-    return from_problem(response.status_code, problem, response.headers.get("retry-after"))

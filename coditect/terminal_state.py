@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_UNACKNOWLEDGED = 1 << 20
+AUTOMATION_PREFIX = "auto-"
+"""Terminals of such names are programs' (``cluster.codi.terminal_protocol.AUTOMATION_PREFIX``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,8 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
 Query, all of it optional: `client` (an id that stays the same over reconnects), `offset` (the number
 of the next output byte wanted; without it everything kept is sent), `input_offset` (how many bytes of
 input were acknowledged), `cols` and `rows` (1 to 1000). A terminal that is not there is started.
+Names that begin with `auto-` are programs': pages do not show them, and when nobody has been attached
+for a minute or two they are ended.
 
 Binary frames are the terminal's bytes, both ways, of up to 1 MiB from the client. Output bytes are
 numbered from `attached.output_offset` on. Text frames are JSON objects with a `type`; unknown types

@@ -26,6 +26,9 @@ MAX_SIZE = 1000
 """The largest number of columns or rows."""
 
 MAX_NAME = 128
+AUTOMATION_PREFIX = "auto-"
+"""Terminals of such names are programs': pages do not show them, and alone for long they are ended."""
+
 PAUSE_BEHIND = 256 << 10
 CUT_BEHIND = 1 << 20
 READ_SIZE = 64 << 10

@@ -11,7 +11,7 @@ from starlette.responses import StreamingResponse
 from actors.errors import NotFound
 from actors.ports import Journal
 from actors.records import SessionPhase, TerminalRecord
-from cluster.codi.terminal_protocol import MAX_OFFSET
+from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
 from serve_app.schemas import NewTerminal, Terminal, Terminals
 
@@ -25,7 +25,14 @@ async def list_terminals(session: SessionDep, ingress: IngressDep) -> Terminals:
     """List the session's terminals; while no container runs, as their journal knows them."""
     kept = {record.name: record for record in await ingress.deps.journal.terminals(session)}
     if (await ingress.gateway.view(session)).phase is not SessionPhase.READY:
-        return Terminals(terminals=[_resting(record) for record in kept.values()])
+        # A program's terminal whose shell has ended is nothing that anybody comes back to.
+        return Terminals(
+            terminals=[
+                _resting(record)
+                for record in kept.values()
+                if record.exit_code is None or not record.name.startswith(AUTOMATION_PREFIX)
+            ]
+        )
     found = await ingress.gateway.on_container(session, ingress.deps.codi.terminals)
     for each in found:  # CODI holds the end of what is kept
         if each["name"] in kept:

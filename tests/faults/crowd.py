@@ -163,7 +163,9 @@ class Crowd:
         shown = bytes(worker.transcript)
         end = worker.first + len(shown)
         terminal = await patiently(
-            lambda: worker.client.terminal(worker.session_id, offset=begin, timeout_seconds=30)
+            lambda: worker.client.terminal(
+                worker.session_id, "main", offset=begin, timeout_seconds=30
+            )
         )
         async with terminal:
             again = bytearray()

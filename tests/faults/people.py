@@ -104,7 +104,7 @@ class Worker:
         """Put the script where the shell finds it, and sit down at the terminal."""
         await self.client.write_file(self.session_id, "t", SCRIPT.encode())
         self._terminal = await self.client.terminal(
-            self.session_id, timeout_seconds=60, give_up_seconds=2 * PATIENCE_SECONDS
+            self.session_id, "main", timeout_seconds=60, give_up_seconds=2 * PATIENCE_SECONDS
         )
         self._take_frames()
         self._reader = asyncio.create_task(self._read(), name=f"reader {self.email}")

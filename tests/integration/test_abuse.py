@@ -23,7 +23,7 @@ async def responsive(person, server) -> None:
 
 
 async def test_yes_in_a_terminal_leaves_the_server_responsive(person, server):
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("yes\r")
         await terminal.read_until(b"y\r\ny\r\ny\r\n")
         await responsive(person, server)
@@ -142,7 +142,7 @@ async def test_bad_credentials_are_401(server, credentials):
 async def test_absurd_terminal_sizes_are_refused_and_the_shell_goes_on(person):
     for cols, rows in ((0, 24), (-1, 24), (100_000, 24), (80, 10**9)):
         with pytest.raises((TerminalClosed, ApiError, ConnectionFailed)):
-            await person.client.terminal(person.session_id, cols=cols, rows=rows)
+            await person.client.terminal(person.session_id, "main", cols=cols, rows=rows)
         done = await person.client.exec(person.session_id, ["echo", "ok"])
         assert done.stdout == "ok\n", (cols, rows)
 

@@ -136,7 +136,7 @@ async def gcs_is_started_again(server: ServerProcess) -> None:
 
     async with AsyncClient(server.url, timeout_seconds=60) as client:
         login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
-        async with await client.terminal(login.session_id) as terminal:
+        async with await client.terminal(login.session_id, "main") as terminal:
             await terminal.send("echo be''fore\r")
             await terminal.read_until(b"before\r\n")
             killed = gcs()
@@ -163,7 +163,7 @@ async def something_is_left(server: ServerProcess) -> str:
     async with AsyncClient(server.url, timeout_seconds=60) as client:
         login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
         await client.write_file(login.session_id, "kept", b"kept")
-        async with await client.terminal(login.session_id) as terminal:
+        async with await client.terminal(login.session_id, "main") as terminal:
             await terminal.send("HELD=he''ld; echo still-$HELD\r")
             await terminal.read_until(b"still-held\r\n")
         return login.session_id
@@ -174,7 +174,7 @@ async def all_but_programs_is_there(moved: ServerProcess, session_id: str) -> No
         again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
         assert again.session_id == session_id
         assert await client.read_file(again.session_id, "kept") == b"kept"
-        async with await client.terminal(again.session_id, offset=0) as terminal:
+        async with await client.terminal(again.session_id, "main", offset=0) as terminal:
             await terminal.read_until(b"still-held\r\n")
             await terminal.send("echo go''ne:$HELD\r")
             await terminal.read_until(b"gone:\r\n")

@@ -83,7 +83,7 @@ async def test_a_backup_brings_an_empty_cluster_and_server_everything(tmp_path):
                 login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
                 succeeded(run(server, "create", "--server", server.url))
                 await client.write_file(login.session_id, "dir/kept", CONTENT)
-                async with await client.terminal(login.session_id) as terminal:
+                async with await client.terminal(login.session_id, "main") as terminal:
                     await terminal.send("echo se''en\r")
                     await terminal.read_until(b"seen\r\n")
                 said = succeeded(run(server, "create", "--server", server.url))
@@ -118,7 +118,7 @@ async def test_a_backup_brings_an_empty_cluster_and_server_everything(tmp_path):
             async with AsyncClient(new.url, timeout_seconds=60) as client:
                 again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
                 assert again.session_id == login.session_id
-                async with await client.terminal(again.session_id, offset=0) as terminal:
+                async with await client.terminal(again.session_id, "main", offset=0) as terminal:
                     await terminal.read_until(b"seen\r\n")
                     await terminal.send("until [ -s dir/kept ]; do sleep 0.05; done; echo ba''ck\r")
                     await terminal.read_until(b"back\r\n", 60)

@@ -91,7 +91,7 @@ async def chunk_store_is_full(client: AsyncClient, session_id: str, disk: Path) 
     # What is small needs no room there, and programs and terminals none at all.
     await client.write_file(session_id, "small", b"small")
     await run(client, session_id, "head -c 500000 /dev/urandom > meanwhile")
-    async with await client.terminal(session_id) as terminal:
+    async with await client.terminal(session_id, "main") as terminal:
         await terminal.send("echo go''es on\r")
         await terminal.read_until(b"goes on\r\n")
     with pytest.raises(NotFound):
@@ -105,7 +105,7 @@ async def chunk_store_is_full(client: AsyncClient, session_id: str, disk: Path) 
 
 
 async def store_is_full(client: AsyncClient, session_id: str, disk: Path) -> None:
-    async with await client.terminal(session_id) as terminal:
+    async with await client.terminal(session_id, "main") as terminal:
         await terminal.send("echo before''hand\r")
         await terminal.read_until(b"beforehand\r\n")
         filler = fill(disk)

@@ -25,7 +25,7 @@ async def test_an_idle_session_sleeps_under_an_open_terminal_and_wakes_by_typing
     async with AsyncClient(drowsy.url, timeout_seconds=60) as client:
         session_id = (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id
         await client.write_file(session_id, "kept", b"as it was")
-        async with await client.terminal(session_id) as terminal:
+        async with await client.terminal(session_id, "main") as terminal:
             await terminal.send("echo be''fore\r")
             await terminal.read_until(b"before\r\n")
 

@@ -31,7 +31,7 @@ async def transcript(person, name: str = "main", offset: int = 0) -> bytes:
 
 
 async def test_the_old_output_is_there_after_the_containers_death(person, server):
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("mkdir -p deep && cd deep && echo be''fore\r")
         seen = await terminal.read_until(b"before\r\n")
         await terminal.send(TICKER + "\r")
@@ -43,7 +43,7 @@ async def test_the_old_output_is_there_after_the_containers_death(person, server
         assert [e["type"] for e in terminal.events].count("restarted") == 1
     assert b"/workspace/deep\r\n" in seen
     # Another browser, that has seen nothing, is shown the very same bytes.
-    async with await person.client.terminal(person.session_id, offset=0) as other:
+    async with await person.client.terminal(person.session_id, "main", offset=0) as other:
         replayed = await other.read_until(b"after\r\n")
         assert replayed == seen
         assert "restarted" in {event["type"] for event in other.events}
@@ -53,7 +53,7 @@ async def test_the_old_output_is_there_after_the_containers_death(person, server
 async def test_no_byte_is_lost_or_repeated_over_many_deaths(person, server):
     """Numbered lines over dropped connections and killed containers: shown once, in order."""
     seen = b""
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         for round_number in range(4):
             await terminal.send(f"for i in $(seq 400); do echo r{round_number}n$i; done\r")
             seen += await terminal.read_until(b"r%dn100\r\n" % round_number)
@@ -74,7 +74,7 @@ async def test_no_byte_is_lost_or_repeated_over_many_deaths(person, server):
 
 
 async def test_a_hibernated_session_shows_its_transcript_before_its_container(person):
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("echo kee''p me\r")
         seen = await terminal.read_until(b"keep me\r\n")
     await person.client.hibernate(person.session_id)
@@ -84,7 +84,7 @@ async def test_a_hibernated_session_shows_its_transcript_before_its_container(pe
     [listed] = await person.client.terminals(person.session_id)
     assert (listed.name, listed.exited) == ("main", False)
     assert (await transcript(person)).startswith(seen)
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("echo aga''in\r")  # typed while the container starts
         shown = await terminal.read_until(b"again\r\n", 30)
     assert shown.startswith(seen)
@@ -92,7 +92,7 @@ async def test_a_hibernated_session_shows_its_transcript_before_its_container(pe
 
 
 async def test_a_terminal_that_prints_without_end_costs_bounded_room(person):
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("yes | head -c 3000000; echo do''ne\r")
         assert (await person.client.exec(person.session_id, ["echo", "1"])).stdout == "1\n"
         await terminal.read_until(b"done\r\n", 60)

@@ -32,7 +32,7 @@ async def test_kept_containers_outlive_starts_that_come_to_nothing_with_their_sh
     arguments = ("--data-dir", str(server.data_dir))
     async with AsyncClient(server.url, timeout_seconds=60) as client:
         login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
-        async with await client.terminal(login.session_id) as terminal:
+        async with await client.terminal(login.session_id, "main") as terminal:
             await terminal.send("export HELD=he''ld; echo o''k\r")
             await terminal.read_until(b"ok\r\n")
         mine = (await client.session(login.session_id)).container_id
@@ -69,7 +69,7 @@ async def test_kept_containers_outlive_starts_that_come_to_nothing_with_their_sh
         async with AsyncClient(server.url, timeout_seconds=60) as client:
             again = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
             assert again.session_id == login.session_id
-            async with await client.terminal(again.session_id) as terminal:
+            async with await client.terminal(again.session_id, "main") as terminal:
                 await terminal.send("echo still-$HELD\r")
                 await terminal.read_until(b"still-held\r\n")
     assert server.containers() == {}, server.tail()

@@ -91,7 +91,7 @@ async def test_output_beyond_the_quota_loses_its_oldest_and_the_shell_goes_on(ad
     async def output() -> bytes:
         return b"".join([part async for part in client.output(session_id)])
 
-    async with await client.terminal(session_id) as terminal:
+    async with await client.terminal(session_id, "main") as terminal:
         await terminal.send("head -c 300000 /dev/zero | tr '\\0' x; echo; echo do''ne\r")
         await terminal.read_until(b"done")
         kept = await wait_until(output, lambda found: len(found) <= 64 * KIB)

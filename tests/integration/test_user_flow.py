@@ -31,7 +31,7 @@ async def test_second_login_attaches_to_the_same_session(person, server):
 
 
 async def test_a_typed_command_answers_in_the_terminal(person):
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("echo $((6 * 7))$((1 + 1))\r")
         assert b"422" in await terminal.read_until(b"422")
 
@@ -69,7 +69,7 @@ async def test_a_save_over_somebody_elses_change_is_refused(person):
 async def test_killed_container_is_replaced_and_nothing_is_lost(person, server):
     await person.client.write_file(person.session_id, "kept.txt", b"kept")
     await person.client.patch_workspace_state(person.session_id, {"open_files": ["kept.txt"]})
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("echo be''fore\r")
         await terminal.read_until(b"before\r\n")
         before = await person.client.session(person.session_id)
@@ -91,7 +91,7 @@ async def test_killed_container_is_replaced_and_nothing_is_lost(person, server):
 
 
 async def test_a_dropped_connection_resumes_without_loss_or_repeat(person):
-    async with await person.client.terminal(person.session_id) as terminal:
+    async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("for i in $(seq 1 3000); do echo line$i; done; echo do''ne\r")
         await terminal.read_until(b"line100\r\n")
         await terminal.drop_connection()
@@ -129,7 +129,7 @@ async def test_another_users_session_is_not_found(new_person):
         mine.client.exec(theirs.session_id, ["id"]),
         mine.client.tree(theirs.session_id),
         mine.client.end_session(theirs.session_id),
-        mine.client.terminal(theirs.session_id),
+        mine.client.terminal(theirs.session_id, "main"),
     ):
         with pytest.raises(NotFound):
             await call

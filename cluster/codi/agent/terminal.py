@@ -92,6 +92,11 @@ class Terminal:
         return self._shell is not None
 
     @property
+    def clients(self) -> int:
+        """How many are attached."""
+        return len(self._watchers)
+
+    @property
     def ended(self) -> bool:
         """Whether everything that the shell printed is kept, and there will be no more."""
         return self._shell is None and self.protocol.complete

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from functools import partial
 
 from cluster.codi.agent import files, shell
 from cluster.codi.agent.children import Children
@@ -12,16 +13,28 @@ from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.shell import Shell
 from cluster.codi.agent.terminal import Terminal
-from cluster.codi.terminal_protocol import BadFrame, TerminalProtocol, check_name
+from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, BadFrame, TerminalProtocol, check_name
 
 DEFAULT_SIZE = (80, 24)
+ALONE_SECONDS = 90.0
+"""A program's terminal ends when nobody was attached at two looks in a row that are this far apart."""
 
 
 class Terminals:
     """Terminals by name. One that has ended stays, with what it printed, until its place is needed."""
 
-    def __init__(self, config: Config, children: Children, feed: JournalFeed) -> None:
+    def __init__(
+        self,
+        config: Config,
+        children: Children,
+        feed: JournalFeed,
+        *,
+        alone_seconds: float = ALONE_SECONDS,
+    ) -> None:
         self._config = config
+        self._alone_seconds = alone_seconds
+        self._looks: dict[Terminal, asyncio.TimerHandle] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._children = children
         self._feed = feed
         self._terminals: dict[str, Terminal] = {}
@@ -69,6 +82,8 @@ class Terminals:
         if terminal is None:
             protocol = TerminalProtocol(self._config.ring)
             terminal = self._terminals[name] = Terminal(name, protocol, self._feed)
+            if name.startswith(AUTOMATION_PREFIX):
+                self._look_after(terminal, was_alone=False)
         terminal.run(started, size)
         return terminal, True
 
@@ -81,7 +96,24 @@ class Terminals:
 
     async def close(self) -> None:
         """Hang up everything."""
+        for look in self._looks.values():
+            look.cancel()
+        self._looks.clear()
         await asyncio.gather(*(terminal.hang_up() for terminal in self.all))
+
+    def _look_after(self, terminal: Terminal, *, was_alone: bool) -> None:
+        """End a program's terminal once it has been alone for long: its program has died."""
+        if self._terminals.get(terminal.name) is not terminal:
+            return
+        alone = terminal.clients == 0
+        if alone and was_alone:
+            task = asyncio.get_running_loop().create_task(self.delete(terminal.name))
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+            return
+        self._looks[terminal] = asyncio.get_running_loop().call_later(
+            self._alone_seconds, partial(self._look_after, terminal, was_alone=alone)
+        )
 
     def _make_room(self) -> None:
         if len(self._terminals) < self._config.max_terminals:
@@ -96,6 +128,8 @@ class Terminals:
 
     def _forget(self, terminal: Terminal) -> None:
         del self._terminals[terminal.name]
+        if terminal in self._looks:
+            self._looks.pop(terminal).cancel()
         self._feed.forget(terminal)
 
     def _start(self, cwd: str | None, size: tuple[int, int]) -> Shell:

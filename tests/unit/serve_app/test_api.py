@@ -140,7 +140,7 @@ async def test_a_session_of_somebody_else_does_not_exist(rig, ada, session_id):
             eve.write_file(session_id, "x", b"x"),
             eve.hibernate(session_id),
             eve.end_session(session_id),
-            eve.terminal(session_id),
+            eve.terminal(session_id, "main"),
         ):
             with pytest.raises(NotFound):
                 await call
@@ -552,7 +552,7 @@ async def test_bad_frames_close_the_socket_with_a_reason(rig, ada, session_id):
 
 
 async def test_unknown_frames_are_ignored(rig, ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal._socket.send('{"type": "from the future"}')
         await terminal.send("echo fi''ne\r")
         await terminal.read_until(b"fine\r\n", 10)

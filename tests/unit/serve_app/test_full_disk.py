@@ -48,7 +48,7 @@ async def test_a_save_that_does_not_fit_is_refused_and_works_when_there_is_space
         tree = (await http.get(f"/api/v1/sessions/{session_id}/tree/")).json()["entries"]
         assert {entry["name"] for entry in tree} == {"kept", "ballast"}
         assert (await ada.exec(session_id, ["cat", "kept"])).stdout == "as it was"
-        async with await ada.terminal(session_id) as terminal:
+        async with await ada.terminal(session_id, "main") as terminal:
             await terminal.send("cat kept; echo; echo al''ive\r")
             await terminal.read_until(b"alive\r\n")
         assert (await http.get("/api/admin/health")).status_code == 200

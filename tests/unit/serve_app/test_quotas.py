@@ -169,7 +169,7 @@ async def test_too_much_output_loses_its_oldest_and_the_shell_goes_on(small):
     async def output() -> bytes:
         return b"".join([part async for part in ada.output(session_id)])
 
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("head -c 150000 /dev/zero | tr '\\0' x; echo; echo do''ne\r")
         await terminal.read_until(b"done")
         kept = await wait_until(output, lambda found: len(found) <= 64 * KIB, 15)

@@ -21,6 +21,8 @@ interface TerminalInfo {
 }
 
 const MAX_TABS = 32;
+/** Terminals of such names are programs' (see `AUTOMATION_PREFIX` of the terminal protocol). */
+const AUTOMATION_PREFIX = "auto-";
 
 export const tabs = signal<TerminalTab[]>([]);
 export const activeName = signal<string | null>(null);
@@ -45,7 +47,7 @@ export async function openTerminals(memory: Memory): Promise<void> {
   } catch (error) {
     sayFailure("The terminals cannot be listed", error);
   }
-  const names = known.map((info) => info.name);
+  const names = known.map((info) => info.name).filter(isForPeople);
   if (names.length === 0) names.push("main");
   for (const name of names.sort(byAge).slice(0, MAX_TABS)) {
     if (!closedHere.has(name)) add(name);
@@ -92,7 +94,8 @@ export function openNew(): void {
 export function noteNames(names: unknown): void {
   if (!Array.isArray(names)) return;
   for (const name of names) {
-    if (typeof name === "string" && !closedHere.has(name) && tabs.value.length < MAX_TABS) {
+    if (typeof name !== "string" || !isForPeople(name)) continue;
+    if (!closedHere.has(name) && tabs.value.length < MAX_TABS) {
       add(name);
     }
   }
@@ -194,6 +197,10 @@ function remove(tab: TerminalTab): void {
   if (titles.value[tab.name]) rename(tab.name, "");
   if (rest.length === 0) openNew();
   else if (activeName.value === tab.name) activate(rest[Math.min(index, rest.length - 1)]!.name);
+}
+
+function isForPeople(name: string): boolean {
+  return !name.startsWith(AUTOMATION_PREFIX);
 }
 
 function byAge(a: string, b: string): number {

@@ -1,0 +1,127 @@
+"""The two clients: every call of the API is a method of both, and they take the same arguments."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import re
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from cluster.codi import terminal_protocol
+from cluster.identifiers import new_id
+from cluster.settings import Settings
+from coditect import ApiError, AsyncClient, AsyncTerminal, Client, Terminal, terminal_state
+from serve_app.api import create_app
+from tests.unit.test_client_http import answering, response
+
+ARGUMENTS: dict[str, tuple[Any, ...]] = {
+    "login": ("a@example.com", "secret"),
+    "change_password": ("old", "new"),
+    "create_user": ("a@example.com", "secret"),
+    "change_user": ("u-1",),
+    "disable_user": ("u-1",),
+    "set_quotas": ("u-1",),
+    "keep_awake": ("s-1", 60.0),
+    "patch_workspace_state": ("s-1", {}),
+    "exec": ("s-1", ["true"]),
+    "history": ("s-1", "f"),
+    "restore_file": ("s-1", "f", 1),
+    "write_file": ("s-1", "f", b""),
+    "move": ("s-1", "f", "g"),
+    **dict.fromkeys(("read_file", "stream_file", "delete_file", "make_directory"), ("s-1", "f")),
+    **dict.fromkeys(("start_terminal", "end_terminal", "output"), ("s-1", "t")),
+    **dict.fromkeys(
+        (
+            "session",
+            "end_session",
+            "hibernate",
+            "resume",
+            "processes",
+            "tree",
+            "terminals",
+            "stream_directory",
+        ),
+        ("s-1",),
+    ),
+}
+"""What each call is given; the calls that are not here take nothing."""
+
+NO_REQUEST = {"close", "terminal", "events", "renew"}
+INSIDE = {"connect", "unread"}
+"""Methods of ``AsyncTerminal`` that are for the client itself."""
+
+
+def methods(kind: type) -> dict[str, Any]:
+    found = inspect.getmembers(kind, inspect.isfunction)
+    return {name: method for name, method in found if not name.startswith("_")}
+
+
+async def test_every_call_of_the_api_has_a_method():
+    deps: Any = SimpleNamespace(settings=Settings(), new_id=new_id)
+    document = create_app(deps).openapi()
+    wanted = {
+        (method.upper(), path)
+        for path, operations in document["paths"].items()
+        for method in operations
+    }
+    asked: set[tuple[str, str]] = set()
+    async with answering(lambda _: response(404, b"{}")) as (url, heads):
+        client = AsyncClient(url, access_token="t", refresh_token="r")
+        async with client:
+            for name in methods(AsyncClient).keys() - NO_REQUEST:
+                heads.clear()
+                with contextlib.suppress(ApiError):
+                    answer = getattr(client, name)(*ARGUMENTS.get(name, ()))
+                    if isinstance(answer, AsyncIterator):
+                        await anext(answer)
+                    else:
+                        await answer
+                method, path, _ = heads[0].split(" ", 2)
+                asked |= {each for each in wanted if matches(each, method, path.split("?")[0])}
+    # HEAD is GET without the body, and no client of files needs it.
+    missing = {each for each in wanted - asked if each[0] != "HEAD"}
+    assert not missing
+
+
+def matches(operation: tuple[str, str], method: str, path: str) -> bool:
+    pattern = re.sub(r"\\\{\w+\\\}", "[^/]*", re.escape(operation[1]))
+    return operation[0] == method and re.fullmatch(pattern, path) is not None
+
+
+@pytest.mark.parametrize(
+    ("blocking", "asynchronous"), [(Client, AsyncClient), (Terminal, AsyncTerminal)]
+)
+def test_both_clients_have_the_same_calls_with_the_same_arguments(blocking, asynchronous):
+    theirs, ours = methods(asynchronous), methods(blocking)
+    assert ours.keys() == theirs.keys() - INSIDE - {"renew"}
+    for name, method in ours.items():
+        assert plain(method) == plain(theirs[name]), name
+        assert inspect.getdoc(method), name
+
+
+def test_both_clients_are_made_alike():
+    assert plain(Client.__init__) == plain(AsyncClient.__init__)
+
+
+def plain(method: Any) -> str:
+    """Return a signature; what is asynchronous in one is not in the other."""
+    return str(inspect.signature(method)).replace("Async", "")
+
+
+def test_client_and_server_agree_which_terminals_are_programs():
+    assert terminal_state.AUTOMATION_PREFIX == terminal_protocol.AUTOMATION_PREFIX
+
+
+@pytest.mark.parametrize("argv", ["ls -la", b"ls", ["sleep", 2], [b"ls"]])
+async def test_a_line_instead_of_a_list_of_arguments_is_refused_before_it_is_sent(argv):
+    async with (
+        answering(lambda _: response(200, b"{}")) as (url, heads),
+        AsyncClient(url) as client,
+    ):
+        with pytest.raises(TypeError, match="argv"):
+            await client.exec("s-1", argv)
+    assert heads == []
