@@ -19,6 +19,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from actors.errors import InvalidArgument
 from actors.quotas import Quotas
+from cluster.emails import prepare
 
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
@@ -40,6 +41,13 @@ def _networks(text: str) -> str:
     for each in filter(None, map(str.strip, text.split(","))):
         ipaddress.ip_network(each)
     return text
+
+
+def _address(email: str) -> str:
+    try:
+        return prepare(email).shown
+    except InvalidArgument as error:
+        raise ValueError(error.reason) from None
 
 
 class RuntimeName(StrEnum):
@@ -83,7 +91,9 @@ class Settings(BaseModel):
     dashboard: bool = Field(default=True, description="start the Ray dashboard")
 
     # The first administrator
-    admin_email: str | None = Field(None, description="first administrator; made up when absent")
+    admin_email: Annotated[str, AfterValidator(_address)] | None = Field(
+        None, description="first administrator; made up when absent"
+    )
     admin_password: SecretStr | None = Field(None, description="its password; made up when absent")
 
     # Store and runtime

@@ -17,7 +17,7 @@ from actors.errors import (
 from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
 from actors.records import AuditEntry, SessionRecord, UserRecord
-from cluster.store.users import fold_email
+from cluster.emails import key_of
 from serve_app.access import Login, Signer
 from serve_app.audit import AuditWriter
 from serve_app.dependencies import SessionReader, Users
@@ -84,7 +84,7 @@ class SignIn:
         same work. Raises Unauthenticated, TooManyRequests, Busy.
         """
         tools = self._tools
-        email = fold_email(email)
+        email = key_of(email)
         tools.throttle.check(email, visitor.address, tools.clock.monotonic())
         user = await tools.users.by_email(email)
         # The session is looked up while the password is checked, which takes longer anyway.
@@ -138,7 +138,7 @@ class SignIn:
         Raises WrongPassword, InvalidArgument, TooManyRequests.
         """
         tools, login = self._tools, caller.login
-        email, resource = fold_email(caller.user.email), f"user/{login.user_id}"
+        email, resource = key_of(caller.user.email), f"user/{login.user_id}"
         tools.throttle.check(email, visitor.address, tools.clock.monotonic())
         user = await tools.users.by_id(login.user_id)
         if user is None or not await tools.passwords.verify(user.password_hash, current):

@@ -1,4 +1,8 @@
-"""Passwords: argon2id in a few threads, with a bounded queue in front.
+"""Passwords: prepared, then argon2id in a few threads, with a bounded queue in front.
+
+A password is prepared as RFC 8265's OpaqueString: composed as NFC, and any space as the space, so that
+it fits however a keyboard puts it together; what cannot be typed (control characters and their like) is
+refused when it is set. Case and width stay.
 
 Parameters are the second recommendation of OWASP's password storage cheat sheet: 19 MiB, two passes,
 one lane. One check takes tens of milliseconds of a core, so a crowd at the door has to queue; past
@@ -14,6 +18,7 @@ from typing import TypeVar
 
 from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
+from precis_i18n import get_profile
 
 from actors.errors import InvalidArgument, TooManyRequests
 
@@ -22,6 +27,7 @@ T = TypeVar("T")
 MIN_PASSWORD = 4  # ADR 9.2 signs in with one of four
 MAX_PASSWORD = 1024
 SECONDS_PER_CHECK = 0.05
+_OPAQUE = get_profile("OpaqueString")
 
 
 class Passwords:
@@ -45,18 +51,25 @@ class Passwords:
 
     async def hash(self, password: str) -> str:
         """Return a password's hash in PHC form. Raises InvalidArgument, TooManyRequests."""
-        if not MIN_PASSWORD <= len(password) <= MAX_PASSWORD:
+        prepared = _prepared(password) if len(password) <= MAX_PASSWORD else password
+        if prepared is None:
+            raise InvalidArgument("password", "it has characters that cannot be typed")
+        if not MIN_PASSWORD <= len(prepared) <= MAX_PASSWORD:
             raise InvalidArgument("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters")
-        return await self._run(lambda: self._hasher.hash(_encoded(password)))
+        return await self._run(lambda: self._hasher.hash(prepared.encode()))
 
     async def verify(self, password_hash: str | None, password: str) -> bool:
         """Say whether the password fits; for None (no such user) that takes as long and is false.
 
-        Raises TooManyRequests.
+        It fits as it was sent, too: an earlier release hashed it so. Raises TooManyRequests.
         """
         stored = password_hash or self._nobody
-        fits = await self._run(lambda: self._fits(stored, _encoded(password)))
-        return fits and password_hash is not None
+        # Lone surrogates, which JSON allows, are bytes too.
+        forms = {password.encode("utf-8", "surrogatepass")}
+        if (prepared := _prepared(password)) is not None:
+            forms.add(prepared.encode())
+        fits = await self._run(lambda: [self._fits(stored, form) for form in forms])
+        return any(fits) and password_hash is not None
 
     def close(self) -> None:
         """Let go of the threads."""
@@ -82,6 +95,11 @@ class Passwords:
         self._under_way -= 1
 
 
-def _encoded(password: str) -> bytes:
-    """Return the bytes that are hashed; lone surrogates, which JSON allows, are bytes too."""
-    return password.encode("utf-8", "surrogatepass")
+def _prepared(password: str) -> str | None:
+    """Return a password as it is hashed; None for one that cannot be set."""
+    if password.isascii() and password.isprintable():
+        return password or None
+    try:
+        return str(_OPAQUE.enforce(password))
+    except UnicodeEncodeError:
+        return None

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from actors.errors import InvalidArgument
 from actors.quotas import Resource, Usage
 from actors.records import (
     ContainerRecord,
@@ -16,16 +17,38 @@ from actors.records import (
     Unarchived,
     UserRecord,
 )
+from cluster.emails import prepare
 from serve_app.passwords import MAX_PASSWORD, MIN_PASSWORD
 
-_EMAIL = r"^[^@\s\x00-\x1f\x7f]{1,64}@[^@\s\x00-\x1f\x7f]{1,189}$"
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+# What anybody can write; of other scripts (RFC 6531) more is taken than a pattern can say.
+_ASCII_EMAIL = rf"^[!-?A-~]{{1,64}}@{_LABEL}(\.{_LABEL})?$"
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
 
-Email = Annotated[str, Field(pattern=_EMAIL, max_length=254, examples=["ada@example.com"])]
+
+def _prepared(email: str) -> str:
+    try:
+        return prepare(email).shown
+    except InvalidArgument as error:
+        raise ValueError(error.reason) from None
+
+
+Email = Annotated[
+    str,
+    Field(
+        max_length=254, examples=["ada@example.com"], json_schema_extra={"pattern": _ASCII_EMAIL}
+    ),
+    AfterValidator(_prepared),
+]
 Password = Annotated[
     str, Field(min_length=1, max_length=MAX_PASSWORD, examples=["correct horse battery staple"])
 ]
-NewPassword = Annotated[str, Field(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
+NewPassword = Annotated[
+    str,
+    Field(
+        min_length=MIN_PASSWORD, max_length=MAX_PASSWORD, json_schema_extra={"pattern": "^[ -~]*$"}
+    ),
+]
 SessionName = Annotated[str, Field(pattern=_NAME, examples=["default"])]
 WorkspacePath = Annotated[str, Field(min_length=1, max_length=4096, examples=["src/main.py"])]
 

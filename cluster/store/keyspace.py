@@ -25,7 +25,7 @@
     (tenant, "unarchived", session_id)                     Unarchived; what a quota keeps from being kept
     (tenant, "backup_hold")                                {id, expires_at} of a backup under way
     (tenant, "users", user_id)                             UserRecord
-    (tenant, "user_emails", email)                         user_id; the address case-folded
+    (tenant, "user_emails", email)                         user_id; the address as `emails.py` prepares it
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
     (tenant, "token_families", family_id, token_id)        empty
     (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal

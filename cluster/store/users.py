@@ -8,17 +8,13 @@ from typing import Any
 from actors.errors import AlreadyExists, NotFound, PreconditionFailed
 from actors.quotas import Resource
 from actors.records import Role, UserRecord
+from cluster.emails import key_of, legacy_key
 from cluster.store import usage
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.ended_logins import KEEP_SECONDS, Ends
 from cluster.store.engine import Engine, KeyRange, key_after
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
-
-
-def fold_email(email: str) -> str:
-    """Return the form in which two spellings of one address are equal."""
-    return email.strip().casefold()
 
 
 class UserStore:
@@ -36,7 +32,7 @@ class UserStore:
         """Add an account. Raises AlreadyExists for an address that has one."""
 
         async def work(tr: Transaction) -> UserRecord:
-            email = self._keys.user_emails.key(fold_email(record.email))
+            email = self._keys.user_emails.key(key_of(record.email))
             if await tr.get(email) is not None:
                 raise AlreadyExists("user", record.email)
             tr.set(email, record.user_id.encode())
@@ -54,10 +50,10 @@ class UserStore:
         return await transact(self._engine, work)
 
     async def by_email(self, email: str) -> UserRecord | None:
-        """Return the account of an address, in whatever case it is written."""
+        """Return the account of an address, in whichever way it is written (``cluster.emails``)."""
 
         async def work(tr: Transaction) -> UserRecord | None:
-            user_id = await tr.get(self._keys.user_emails.key(fold_email(email)))
+            user_id = await tr.get(self._keys.user_emails.key(key_of(email)))
             if user_id is None:
                 return None
             return decode_optional(UserRecord, await tr.get(self._keys.users.key(user_id.decode())))
@@ -75,6 +71,34 @@ class UserStore:
             return [decode(UserRecord, data) for _, data in pairs]
 
         return await transact(self._engine, work)
+
+    async def find_by_prepared_addresses(self) -> list[UserRecord]:
+        """Find accounts of an earlier release by the prepared forms of their addresses from now on.
+
+        Return those that cannot be found any more, since another account has the same address.
+        """
+        hidden: list[UserRecord] = []
+        after: str | None = None
+        while page := await self.page(after=after):
+            moving = [each for each in page if key_of(each.email) != legacy_key(each.email)]
+            for record in moving:
+                if not await transact(self._engine, self._move_address, record):
+                    hidden.append(record)  # noqa: PERF401 - one after the other
+            after = page[-1].user_id
+        return hidden
+
+    async def _move_address(self, tr: Transaction, record: UserRecord) -> bool:
+        user_id = record.user_id.encode()
+        key = self._keys.user_emails.key(key_of(record.email))
+        old = self._keys.user_emails.key(legacy_key(record.email))
+        if await tr.get(old) == user_id:
+            tr.clear(old)
+        elif await tr.get(key) == user_id:
+            return True
+        if await tr.get(key) is not None:
+            return False
+        tr.set(key, user_id)
+        return True
 
     async def change(
         self,

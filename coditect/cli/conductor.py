@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import secrets
 import sys
@@ -31,6 +32,8 @@ from cluster.store.users import UserStore
 from cluster.wiring import NodeWiring, make_supervisor
 from serve_app.app import APPLICATION, build
 from serve_app.bootstrap import ensure_admin
+
+logger = logging.getLogger(__name__)
 
 SUPERVISOR_SECONDS = 60.0
 SERVE_SECONDS = 90.0
@@ -69,6 +72,10 @@ async def _conduct(wiring: NodeWiring) -> None:
     async with _step("administrator") as told:
         engine = wiring.engine()
         users = UserStore(engine, wiring.settings.tenant)
+        for hidden in await users.find_by_prepared_addresses():
+            logger.warning(
+                "%s has the address of another account: %s", hidden.user_id, hidden.email
+            )
         email, password = await ensure_admin(
             users, wiring.settings, secrets.token_urlsafe, SystemClock()
         )

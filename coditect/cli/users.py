@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from cluster.emails import key_of
 from coditect.cli.people import (
     ServerOption,
     administrator,
@@ -96,8 +97,8 @@ def user_quota(
 
 
 def _user_id(client: Client, email: str) -> str:
-    folded = email.casefold()
-    found = next((u.user_id for u in client.users() if u.email.casefold() == folded), None)
+    key = key_of(email)
+    found = next((user.user_id for user in client.users() if key_of(user.email) == key), None)
     if found is None:
         fail(f"no account {email}")
     return found

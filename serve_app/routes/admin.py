@@ -102,7 +102,9 @@ async def list_users(
     return Users(users=[User.of(*each) for each in told], next=following)
 
 
-@router.post("/users", status_code=201, dependencies=SIGNED, responses=may_fail(401, 403, 409, 422))
+@router.post(
+    "/users", status_code=201, dependencies=SIGNED, responses=may_fail(400, 401, 403, 409, 422)
+)
 async def create_user(
     admin: AdminDep, ingress: IngressDep, visitor: VisitorDep, body: NewUser
 ) -> User:
@@ -123,7 +125,7 @@ async def create_user(
     return User.of(record)
 
 
-@router.patch("/users/{user_id}", dependencies=SIGNED, responses=may_fail(401, 403, 404, 422))
+@router.patch("/users/{user_id}", dependencies=SIGNED, responses=may_fail(400, 401, 403, 404, 422))
 async def change_user(
     user_id: str, admin: AdminDep, ingress: IngressDep, visitor: VisitorDep, body: UserChange
 ) -> User:

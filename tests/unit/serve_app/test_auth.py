@@ -442,3 +442,21 @@ async def test_the_client_says_too_many_requests(rig, monkeypatch):
     async with AsyncClient(rig.url) as client:
         with pytest.raises(TooManyRequests):
             await client.login(ADMIN_EMAIL, PASSWORD)
+
+
+async def test_a_decomposed_address_is_the_same_account_everywhere(rig, admin):
+    http, password = rig.http(admin), "p\u00e4ssw\u00f6rt"
+    for email, status in (
+        ("jos\u00e9@example.com", 201),
+        ("JOSE\u0301@example.com", 409),
+        ("jos\u00e9\u200b@example.com", 422),
+        ("jos\u00e9\u202e@example.com", 422),
+    ):
+        body = {"email": email, "password": password}
+        answer = await http.post("/api/admin/users", json=body)
+        assert answer.status_code == status, email
+    body = {"email": "Jose\u0301@example.com", "password": "pa\u0308sswo\u0308rt"}
+    assert (await rig.http().post("/api/v1/auth/login", json=body)).status_code == 200
+    unseen = {"email": "x@example.com", "password": "bell\x07bell"}
+    refused = await http.post("/api/admin/users", json=unseen)
+    assert (refused.status_code, refused.json()["field"]) == (400, "password")

@@ -10,6 +10,7 @@ import pytest
 from actors.errors import AlreadyExists, NotFound, Unauthenticated
 from actors.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
 from cluster.store.audit import AuditLog
+from cluster.store.codec import encode
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Directory, Keyspace
 from cluster.store.server_keys import KeyStore
@@ -212,3 +213,46 @@ async def test_reuse_of_a_refresh_token_is_the_end_of_a_login(engine):
     with pytest.raises(Unauthenticated):
         await rotate(store, "one", "three", now=41)
     assert [login.at for login in await store.ended_after(None)] == [41]
+
+
+async def test_an_address_has_one_account_however_it_is_written_and_others_have_theirs(engine):
+    users = UserStore(engine, "t")
+    await users.create(user(1, "jos\u00e9@example.com"))
+    with pytest.raises(AlreadyExists):
+        await users.create(user(2, "jose\u0301@example.com"))
+    await users.create(user(3, "stra\u00dfe@example.com"))
+    await users.create(user(4, "strasse@example.com"))
+    for number, email in ((1, "JOSE\u0301@example.com"), (3, "STRA\u1e9eE@example.com")):
+        found = await users.by_email(email)
+        assert found is not None
+        assert found.user_id == f"u-{number}"
+
+
+async def test_accounts_of_an_earlier_release_are_found_by_prepared_addresses(engine):
+    """Theirs was the case-folded address, whatever its form."""
+    users = UserStore(engine, "t")
+    keys = Keyspace("t")
+    emails = {
+        1: "stra\u00dfe@example.com",
+        2: "jose\u0301@example.com",  # decomposed
+        3: "\u00e9@example.com",
+        4: "e\u0301@example.com",  # the same person's second account
+        5: "plain@example.com",
+        6: "odd\u200b@example.com",  # would not be taken now
+    }
+    for number, email in emails.items():
+        record = user(number, email)
+
+        async def work(tr, record=record):
+            tr.set(keys.user_emails.key(record.email.casefold()), record.user_id.encode())
+            tr.set(keys.users.key(record.user_id), encode(record))
+
+        await transact(engine, work)
+    for _ in range(2):  # every start does it
+        hidden = await users.find_by_prepared_addresses()
+        assert [record.user_id for record in hidden] == ["u-4"]
+    for number in (1, 2, 3, 5, 6):
+        found = await users.by_email(emails[number])
+        assert found is not None
+        assert found.user_id == f"u-{number}"
+    await users.create(user(7, "strasse@example.com"))

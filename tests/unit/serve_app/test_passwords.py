@@ -1,0 +1,60 @@
+"""A password fits however a keyboard puts it together, and as it was hashed before."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterator
+
+import pytest
+from argon2 import PasswordHasher
+
+from actors.errors import InvalidArgument
+from serve_app.passwords import MAX_PASSWORD, Passwords
+
+COMPOSED = "p\u00e4ssw\u00f6rt-\u00e9\u00f1"
+DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
+
+
+@pytest.fixture
+def passwords() -> Iterator[Passwords]:
+    made = Passwords(parallel=1, queue=8)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize(
+    ("kept", "typed", "fits"),
+    [
+        (COMPOSED, DECOMPOSED, True),
+        (DECOMPOSED, COMPOSED, True),
+        ("two words", "two\u00a0words", True),  # Option-Space of a Mac
+        ("two\u3000words", "two words", True),  # an ideographic space
+        ("Stra\u00dfe", "Strasse", False),
+        ("secret", "Secret", False),
+        ("secret", "\uff53ecret", False),
+        ("secret", "secret ", False),
+        ("secret", "secret\x00", False),
+        ("secret", "secret\ud800", False),
+        ("four", "", False),
+    ],
+)
+async def test_spellings_of_one_password_fit_and_others_do_not(passwords, kept, typed, fits):
+    hashed = await passwords.hash(kept)
+    assert await passwords.verify(hashed, kept)
+    assert await passwords.verify(hashed, typed) is fits
+    assert not await passwords.verify(None, kept)
+
+
+@pytest.mark.parametrize("kept", [DECOMPOSED, "tab\tand\x07bell", "lone \ud800", COMPOSED])
+async def test_a_hash_of_an_earlier_release_fits_what_it_was_made_of(passwords, kept):
+    hashed = PasswordHasher().hash(kept.encode("utf-8", "surrogatepass"))
+    assert await passwords.verify(hashed, kept)
+
+
+@pytest.mark.parametrize(
+    "password",
+    ["abc", "", "e\u0301" * 3, "tab\tbell", "x\u200byyy", "lone \ud800", "x" * (MAX_PASSWORD + 1)],
+)
+async def test_what_cannot_be_typed_or_is_too_short_is_not_set(passwords, password):
+    with pytest.raises(InvalidArgument):
+        await passwords.hash(password)
