@@ -136,6 +136,41 @@ def cgroups(available: frozenset[str]) -> Check:
     return Check("cgroups", Verdict.WARNING, found, advice)
 
 
+SHARED_ID = (
+    "containers share one user id: each can use up what the kernel counts by it (inotify, epoll watches,"
+    " pipes, queues) for all"
+)
+
+
+def container_ids(*, is_root: bool, failure: str | None, mapped: bool) -> Check:
+    """Whether each container gets a user id of its own, and whether its files can follow by a mount."""
+    name = "container ids"
+    if not is_root:
+        return Check(
+            name, Verdict.WARNING, SHARED_ID, "start the server as root for untrusted users"
+        )
+    if failure is not None:
+        advice = (
+            "set CODITECT_CONTAINER_USER_IDS to ids that this machine (or its user namespace) has"
+        )
+        return Check(name, Verdict.ERROR, failure, advice)
+    if not mapped:
+        advice = "Linux 5.12 and ext4, xfs or btrfs map owners; here launches take longer"
+        return Check(name, Verdict.WARNING, "one each; files change hands at every launch", advice)
+    return Check(name, Verdict.OK, "one each; files follow by mapped mounts")
+
+
+def descriptors(file_max: int, of_a_process: int) -> Check:
+    """Whether the machine's table of open files is large enough for containers to have many."""
+    found = f"{of_a_process} for each process of a container"
+    if of_a_process >= 2048:
+        return Check("descriptors", Verdict.OK, found)
+    advice = (
+        f"sysctl -w fs.file-max={max(10_000_000, 4 * file_max)}, or lower CODITECT_CONTAINER_PIDS"
+    )
+    return Check("descriptors", Verdict.WARNING, found, advice)
+
+
 def port(facts: PortFacts) -> Check:
     """Whether the ingress can listen where it should."""
     where = f"{facts.host}:{facts.port}"

@@ -22,9 +22,11 @@ from actors.errors import Unavailable
 from cluster import checks, fdb_probe
 from cluster.backup.fdb_commands import FDB_TOOLS
 from cluster.checks import Check, Verdict
-from cluster.runtime import bwrap, trial
+from cluster.runtime import bwrap, furnish, trial, user_ids
 from cluster.runtime import seccomp as filters
 from cluster.runtime.cgroups import Cgroups
+from cluster.runtime.id_range import IdRange
+from cluster.runtime.tables import open_files
 from cluster.settings import RuntimeName, Settings, StoreName
 
 _UNLIMITED = 1 << 62
@@ -52,7 +54,7 @@ def run_checks(settings: Settings) -> list[Check]:
             absent = [name for name in FDB_TOOLS if shutil.which(name) is None]
             found.append(_safely("backup tools", lambda: checks.backup_tools(absent)))
     if settings.runtime is RuntimeName.SANDBOX:
-        found += _container_checks()
+        found += _container_checks(settings)
     return found
 
 
@@ -61,14 +63,17 @@ def fatal(found: Iterable[Check]) -> list[Check]:
     return [check for check in found if check.verdict is Verdict.ERROR]
 
 
-def _container_checks() -> list[Check]:
+def _container_checks(settings: Settings) -> list[Check]:
+    ids = IdRange.parse(settings.container_user_ids)
     machine = os.uname().machine
     known = filters.program(machine) is not None
     return [
         _safely("bubblewrap", _bubblewrap),
         _safely("user namespaces", lambda: checks.user_namespaces(namespace_facts())),
         _safely("tools", lambda: checks.tools(_missing_tools())),
-        _safely("sandbox", lambda: checks.sandbox(trial.failure())),
+        _safely("sandbox", lambda: checks.sandbox(trial.failure(ids))),
+        _safely("container ids", lambda: _container_ids(ids, _nearest(settings.data_dir))),
+        _safely("descriptors", lambda: _descriptors(settings)),
         _safely("seccomp", lambda: checks.seccomp(machine, known=known)),
         _safely("cgroups", lambda: checks.cgroups(_controllers())),
     ]
@@ -139,8 +144,28 @@ def _foundationdb(settings: Settings) -> Check:
     )
 
 
+def _container_ids(ids: IdRange, place: Path) -> Check:
+    """Take an id, and show a directory where the data will be as its."""
+    if os.geteuid() != 0:
+        return checks.container_ids(is_root=False, failure=None, mapped=False)
+    try:
+        with tempfile.TemporaryDirectory(dir=place) as directory, user_ids.reserve(ids, 0) as user:
+            return checks.container_ids(
+                is_root=True,
+                failure=None,
+                mapped=furnish.can_map(Path(directory), ids.on_disk, user),
+            )
+    except (OSError, Unavailable) as error:
+        return checks.container_ids(is_root=True, failure=str(error), mapped=False)
+
+
+def _descriptors(settings: Settings) -> Check:
+    file_max = _number("/proc/sys/fs/file-max") or 0
+    return checks.descriptors(file_max, open_files(file_max, settings.container_pids))
+
+
 def _missing_tools() -> list[str]:
-    needed = ["nsenter", "setpriv", "unshare"] if os.geteuid() == 0 else []
+    needed = ["nsenter", "prlimit", "setpriv", "unshare"] if os.geteuid() == 0 else []
     return [name for name in needed if shutil.which(name) is None]
 
 

@@ -20,6 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from actors.errors import InvalidArgument
 from actors.quotas import Quotas
 from cluster.emails import prepare
+from cluster.runtime.id_range import IdRange
 
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
@@ -48,6 +49,11 @@ def _address(email: str) -> str:
         return prepare(email).shown
     except InvalidArgument as error:
         raise ValueError(error.reason) from None
+
+
+def _is_id_range(text: str) -> str:
+    IdRange.parse(text)
+    return text
 
 
 class RuntimeName(StrEnum):
@@ -133,6 +139,14 @@ class Settings(BaseModel):
     container_cpu: float = Field(2.0, gt=0, le=256, description="processors of a container")
     container_memory: int = Field(4 << 30, ge=64 << 20, description="memory of a container")
     container_pids: int = Field(512, ge=16, le=1 << 20, description="processes of a container")
+    container_ptys: int = Field(
+        64, ge=8, le=4096, description="pseudo-terminals of a container, where root runs the server"
+    )
+    container_user_ids: Annotated[str, AfterValidator(_is_id_range)] = Field(
+        "1900000000:65536",
+        description="first:count of the user ids that root gives to containers, one each; the first owns"
+        " workspaces on disk",
+    )
     egress: Egress = Field(Egress.NONE, description="what workspaces may reach")
     launch_timeout: float = Field(20.0, gt=0, le=600, description="limit for a container's start")
     launch_wait: float = Field(

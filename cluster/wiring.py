@@ -28,6 +28,7 @@ from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.places import backup_place, chunk_store, store_socket
+from cluster.runtime.id_range import IdRange
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings, StoreName
@@ -98,6 +99,8 @@ class NodeWiring:
             launch_timeout=settings.launch_timeout,
             launches_at_once=settings.launches_at_once or 2 * (os.cpu_count() or 1),
             probe_timeout=settings.probe_timeout,
+            user_ids=IdRange.parse(settings.container_user_ids),
+            ptys=settings.container_ptys,
         )
 
     def blueprints(self) -> list[ActorBlueprint]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -125,6 +125,22 @@ def inside(command: Sequence[str], *, as_root: bool) -> list[str]:
     drop = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
     drop += ["--bounding-set=-all", "--inh-caps=-all", "--"]
     return [*_INIT, *(drop if as_root else ()), *command]
+
+
+# Waits until the container is furnished, and enters the workspace that may be there only now. Its word
+# and the answer go through standard input, a socket.
+_GATE = 'echo >&0 && read -r _ && cd "$0" && exec "$@" </dev/null'
+
+
+def gated(command: Sequence[str]) -> list[str]:
+    """Return a command that waits for a word on standard input, a socket, and says there that it does."""
+    return ["/bin/sh", "-c", _GATE, WORKSPACE, *command]
+
+
+def limited(command: Sequence[str], limits: Mapping[str, int]) -> list[str]:
+    """Return a command that first sets limits of its user namespace (``/proc/sys/user``, namespaces(7))."""
+    lines = [f"echo {value} >/proc/sys/user/{name} &&" for name, value in limits.items()]
+    return ["/bin/sh", "-c", "\n".join([*lines, 'exec "$@"']), "limits", *command]
 
 
 def encode(options: Sequence[str]) -> bytes:

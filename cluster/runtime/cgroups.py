@@ -117,7 +117,9 @@ def settings(version: int, controller: str, limits: Limits) -> list[tuple[str, s
     match version, controller:
         case 1, "memory":
             swap = ("memory.memsw.limit_in_bytes", memory, False)  # only with swap accounting
-            return [("memory.limit_in_bytes", memory, True), swap]
+            # Version 2 counts the buffers of sockets as memory; here they have a limit of their own.
+            sockets = ("memory.kmem.tcp.limit_in_bytes", str(limits.memory_bytes // 8), False)
+            return [("memory.limit_in_bytes", memory, True), swap, sockets]
         case 2, "memory":
             return [("memory.max", memory, True), ("memory.swap.max", "0", False)]
         case _, "pids":

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import json
 import os
 import resource
@@ -11,16 +12,18 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, Self
 
 from actors.errors import Unavailable
 from actors.records import ContainerHandle, ContainerSpec
-from cluster.runtime import bwrap, identity, rootfs, seccomp
+from cluster.runtime import bwrap, furnish, identity, rootfs, seccomp, user_ids
 from cluster.runtime.cgroups import Group
 from cluster.runtime.health import is_healthy
+from cluster.runtime.id_range import IdRange
 from cluster.runtime.identity import ProcessIdentity
 from cluster.runtime.registry import Entry, Processes, Registry
-from cluster.runtime.spawn import Command, spawn
+from cluster.runtime.spawn import FIRST_DESCRIPTOR, Command, spawn
+from cluster.runtime.tables import NAMESPACE_LIMITS, Tables, tables
 from cluster.runtime.threads import in_thread
 from cluster.runtime.userns import user_namespace
 
@@ -66,6 +69,8 @@ class Prepared:
     agent: AgentProgram
     launcher: ProcessIdentity
     now: float
+    user_ids: IdRange
+    ptys: int
 
 
 class Launch:
@@ -76,6 +81,8 @@ class Launch:
         self._registry = registry
         self._id = prepared.spec.container_id
         self._as_root = os.geteuid() == 0
+        self._workspace: int | None = None
+        self._tables = _tables(prepared)
         self.processes = Processes(group=prepared.group)
 
     async def run(self) -> ContainerHandle:
@@ -121,50 +128,71 @@ class Launch:
         return handle
 
     async def _start(self, listener: socket.socket, handle: ContainerHandle) -> ProcessIdentity:
-        """Run bubblewrap and return the first process of the container."""
+        """Run bubblewrap, furnish the container, and return its first process."""
         with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
             info_ours, info_theirs = os.pipe()
             _own(ours, info_ours)
-            _own(theirs, info_theirs)
-            command = self._command(listener.fileno(), info_theirs, ours, theirs)
+            gate = ours.enter_context(_Gate())
+            theirs.enter_context(gate.theirs)
+            given = _Given(theirs)
+            given.own(info_theirs)
+            given.own(os.dup(listener.fileno()))
+            command = await in_thread(self._command, given, gate.theirs.fileno(), ours)
             await in_thread(self._spawn, command)
             theirs.close()
             self._record(handle, ready=False)
-            return await _first_process(info_ours)
+            init = await _first_process(info_ours)
+            await gate.arrival()
+            if self._workspace is not None:
+                await in_thread(furnish.furnish, init.pid, self._workspace, self._tables)
+            gate.open()
+            return init
 
     def _spawn(self, command: Command) -> None:
         """Spawn, and note at once what was started: the caller may have been cancelled meanwhile."""
         self.processes = self.processes.model_copy(update={"monitor": spawn(command)})
 
-    def _command(
-        self, listener: int, info: int, ours: contextlib.ExitStack, theirs: contextlib.ExitStack
-    ) -> Command:
-        """Put the command together. Its descriptors are closed by ``theirs`` once it has them."""
+    def _command(self, given: _Given, gate: int, ours: contextlib.ExitStack) -> Command:
+        """Put the command together; ``ours`` closes what must last until it runs. Blocks.
+
+        ``given`` has where bubblewrap tells its child, and the listening socket.
+        """
         prepared = self._prepared
-        log = _own(theirs, self._registry.open_log(self._id))
-        status = _own(theirs, self._registry.open_status(self._id))
-        config = _own(theirs, _in_pipe(self._config()))
-        descriptors = [listener, info, status, config]
+        info, listener = given.descriptors
+        log = given.own(self._registry.open_log(self._id))
+        status = given.own(self._registry.open_status(self._id))
+        config = given.own(_in_pipe(self._config()))
         code = seccomp.program(os.uname().machine)
-        rules = None
-        if code is not None:
-            rules = _own(theirs, _in_memory("seccomp", code))
-            descriptors.append(rules)
+        rules = None if code is None else given.own(_in_memory("seccomp", code))
         told = bwrap.Descriptors(info, status, rules)
         options = bwrap.isolation(told, rootfs.HOST_NAME, as_root=self._as_root)
         options += rootfs.environment({**prepared.agent.env, **prepared.spec.env})
         options += rootfs.mounts(self._layout(), exists=os.path.exists, read_link=rootfs.read_link)
-        args = _own(theirs, _in_memory("args", bwrap.encode(options)))
-        descriptors.append(args)
+        args = given.own(_in_memory("args", bwrap.encode(options)))
         argv = [bwrap.find().path, "--args", str(args), "--"]
         program = list(prepared.agent.python_argv)
         program += ["--listen-fd", str(listener), "--config-fd", str(config)]
-        program = bwrap.inside(program, as_root=self._as_root)
+        argv += bwrap.gated(bwrap.inside(program, as_root=self._as_root))
         if self._as_root:
-            namespace = ours.enter_context(user_namespace())
+            namespace = ours.enter_context(user_namespace(self._own_user(ours)))
+            argv = bwrap.limited(argv, NAMESPACE_LIMITS)
             argv = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *argv]
+            if not self._processes_are_counted():  # holds for the container's user, not for root
+                argv = ["prlimit", f"--nproc={prepared.spec.pids}", "--", *argv]
         members_files = prepared.group.members_files if prepared.group else ()
-        return Command([*argv, *program], descriptors, log, members_files)
+        open_files = self._tables.open_files
+        return Command(argv, given.descriptors, gate, log, members_files, open_files)
+
+    def _own_user(self, ours: contextlib.ExitStack) -> int:
+        """Take a user id for this container, and open its workspace as that user's."""
+        prepared = self._prepared
+        start = prepared.workspace.stat().st_uid - prepared.user_ids.first - 1
+        if prepared.workspace.stat().st_uid == prepared.user_ids.on_disk:
+            start = int.from_bytes(os.urandom(4))
+        user = ours.enter_context(user_ids.reserve(prepared.user_ids, start))
+        self._workspace = _own(ours, furnish.open_workspace(prepared.workspace, user))
+        self.processes = self.processes.model_copy(update={"user_id": user})
+        return user
 
     def _config(self) -> bytes:
         spec = self._prepared.spec
@@ -178,25 +206,86 @@ class Launch:
         return json.dumps(config).encode()
 
     def _layout(self) -> rootfs.Layout:
-        quarter = self._prepared.spec.memory_bytes // 4  # what lies in /tmp counts as memory
+        tmp_bytes, shm_bytes = _in_memory_bytes(self._prepared.spec)
         return rootfs.Layout(
-            workspace=str(self._prepared.workspace),
+            workspace=None if self._as_root else str(self._prepared.workspace),
             etc=str(self._prepared.etc),
             read_only=self._prepared.agent.ro_binds,
-            tmp_bytes=min(quarter, _MOST_MEMORY_OF_TMP),
-            shm_bytes=min(quarter, _MOST_MEMORY_OF_SHM),
+            tmp_bytes=tmp_bytes,
+            shm_bytes=shm_bytes,
         )
+
+    def _processes_are_counted(self) -> bool:
+        group = self._prepared.group
+        return group is not None and "pids" in group.controllers
 
     def _limit_processes(self, agent: ProcessIdentity) -> None:
         """Without a control group that counts processes, limit what CODI's user may have.
 
         Counted within the container's user namespace since Linux 5.14.
         """
-        group = self._prepared.group
-        if group is None or "pids" not in group.controllers:
+        if not self._as_root and not self._processes_are_counted():
             limit = (self._prepared.spec.pids, self._prepared.spec.pids)
             with contextlib.suppress(PermissionError, ProcessLookupError):
                 resource.prlimit(agent.pid, resource.RLIMIT_NPROC, limit)
+
+
+class _Given:
+    """Descriptors that a container is given, with numbers that its shell does not use itself."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self._stack = stack
+        self.descriptors: list[int] = []
+
+    def own(self, fd: int) -> int:
+        """Take a descriptor over and return the one to use, which ``stack`` closes."""
+        try:
+            moved = fcntl.fcntl(fd, fcntl.F_DUPFD_CLOEXEC, FIRST_DESCRIPTOR)
+        finally:
+            os.close(fd)
+        self.descriptors.append(_own(self._stack, moved))
+        return moved
+
+
+class _Gate:
+    """Where a container waits between its set-up and its first program."""
+
+    def __init__(self) -> None:
+        self._ours, self.theirs = socket.socketpair()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._ours.close()
+
+    async def arrival(self) -> None:
+        """Return when the container waits. Raises Unavailable when it ended instead."""
+        await identity.wait_readable(self._ours.fileno())
+        if not self._ours.recv(1):
+            raise Unavailable("bubblewrap", "it ended while it set the container up")
+
+    def open(self) -> None:
+        """Let it begin. Raises OSError when it has ended."""
+        self._ours.send(b"\n")
+
+
+def _in_memory_bytes(spec: ContainerSpec) -> tuple[int, int]:
+    """Return the sizes of ``/tmp`` and ``/dev/shm``; what lies there counts as memory."""
+    quarter = spec.memory_bytes // 4
+    return min(quarter, _MOST_MEMORY_OF_TMP), min(quarter, _MOST_MEMORY_OF_SHM)
+
+
+def _tables(prepared: Prepared) -> Tables:
+    tmp_bytes, shm_bytes = _in_memory_bytes(prepared.spec)
+    return tables(
+        ptys=prepared.ptys,
+        pids=prepared.spec.pids,
+        memory_bytes=prepared.spec.memory_bytes,
+        tmp_bytes=tmp_bytes,
+        shm_bytes=shm_bytes,
+        file_max=int(Path("/proc/sys/fs/file-max").read_text(encoding="ascii")),
+    )
 
 
 async def _first_process(info: int) -> ProcessIdentity:

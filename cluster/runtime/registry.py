@@ -26,13 +26,15 @@ class Processes(Frozen):
     """What the sandbox keeps in ``ContainerHandle.data``. All is None until it is known.
 
     ``init`` is the first process of the pid namespace: with it, everything in the container ends.
-    ``monitor`` is bubblewrap outside, ``agent`` is CODI.
+    ``monitor`` is bubblewrap outside, ``agent`` is CODI. ``user_id`` is the container's user outside,
+    where it has one of its own.
     """
 
     group: Group | None = None
     monitor: ProcessIdentity | None = None
     init: ProcessIdentity | None = None
     agent: ProcessIdentity | None = None
+    user_id: int | None = None
 
     @classmethod
     def of(cls, handle: ContainerHandle) -> Processes:

@@ -58,7 +58,8 @@ ETC_FROM_MACHINE = (
 """What programs need of the machine's ``/etc`` and what holds no secret (``ssl/private`` does)."""
 
 # The container's own, made anew for each: nothing here is a file of the machine.
-_TMP, _VAR_TMP, _SHM = "/tmp", "/var/tmp", "/dev/shm"  # noqa: S108
+TMP, SHM, PTS = "/tmp", "/dev/shm", "/dev/pts"  # noqa: S108
+_VAR_TMP = "/var/tmp"  # noqa: S108
 
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
@@ -80,9 +81,12 @@ _PROC_MASKED_DIRECTORIES = ("acpi", "scsi")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What differs from container to container. Sizes are bytes of memory-backed file systems."""
+    """What differs from container to container. Sizes are bytes of memory-backed file systems.
 
-    workspace: str
+    Without a ``workspace`` there is an empty directory, over which one is mounted later.
+    """
+
+    workspace: str | None
     etc: str
     read_only: Sequence[str] = ()
     tmp_bytes: int = 512 << 20
@@ -107,16 +111,19 @@ def mounts(
             options += ["--ro-bind", f"/{name}", f"/{name}"]
     options += ["--ro-bind", layout.etc, "/etc"]
     options += ["--proc", "/proc", *_proc_masks(exists)]
-    options += ["--dev", "/dev", *_tmpfs(_SHM, layout.shm_bytes), "--remount-ro", "/dev"]
-    options += _tmpfs(_TMP, layout.tmp_bytes)
+    options += ["--dev", "/dev", *_tmpfs(SHM, layout.shm_bytes), "--remount-ro", "/dev"]
+    options += _tmpfs(TMP, layout.tmp_bytes)
     options += _directories("/run", "/var/lib")
     options += ["--symlink", "../tmp", _VAR_TMP, "--symlink", "../run", "/var/run"]
     for path in layout.read_only:
         if not path.startswith("/usr/"):
             options += _directories(*_parents(path))
             options += ["--ro-bind", path, path]
-    options += ["--bind", layout.workspace, WORKSPACE, "--remount-ro", "/"]
-    return options
+    if layout.workspace is None:
+        options += _directories(WORKSPACE)
+    else:
+        options += ["--bind", layout.workspace, WORKSPACE]
+    return [*options, "--remount-ro", "/"]
 
 
 def read_link(path: str) -> str | None:

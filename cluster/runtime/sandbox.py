@@ -19,10 +19,11 @@ from weakref import WeakValueDictionary
 from actors.errors import CoditectError, InvalidArgument, LaunchFailed
 from actors.ports import Clock
 from actors.records import ContainerHandle, ContainerSpec, Health
-from cluster.runtime import cgroups, etc, identity, userns
+from cluster.runtime import cgroups, etc, identity
 from cluster.runtime.cgroups import Cgroups, Limits
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
+from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime.launch import AgentProgram, Launch, Prepared
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.threads import in_thread, run_to_the_end
@@ -42,7 +43,9 @@ class SandboxRuntime:
 
     ``data_dir`` is the server's, ``host`` the address on which CODI is reached (a numeric address
     of this machine). Times are seconds. ``keep_dead_seconds`` is how long what is left of a dead
-    container stays for its owner to ask why it died, before ``list`` sweeps it up.
+    container stays for its owner to ask why it died, before ``list`` sweeps it up. ``user_ids`` are those
+    of containers outside, each its own, if root runs the server; ``ptys`` are the pseudo-terminals that a
+    container may open.
     """
 
     name = "sandbox"
@@ -59,13 +62,17 @@ class SandboxRuntime:
         launches_at_once: int = 4,
         probe_timeout: float = 2.0,
         keep_dead_seconds: float = 60.0,
+        user_ids: IdRange = DEFAULT_RANGE,
+        ptys: int = 64,
     ) -> None:
         data_dir = data_dir.resolve()
         self._runtime_dir = data_dir / "runtime"
         self._registry = Registry.of(data_dir)
         self._turns = Turns(self._runtime_dir / "turns", launches_at_once, clock)
-        owner = userns.HOST_ID if os.geteuid() == 0 else None
-        self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owner)
+        owners = user_ids.ids if os.geteuid() == 0 else ()
+        self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owners)
+        self._user_ids = user_ids
+        self._ptys = ptys
         self._group_name = group_name(data_dir)
         self._node_id = node_id
         self._agent = agent
@@ -166,6 +173,8 @@ class SandboxRuntime:
             agent=self._agent,
             launcher=_myself(),
             now=self._clock.now(),
+            user_ids=self._user_ids,
+            ptys=self._ptys,
         )
 
     def _prepare_files(self, workspace_id: str) -> tuple[Path, Path, Cgroups]:

@@ -6,6 +6,8 @@ by byte, because libseccomp would be one more library that a machine may not hav
 
 Denied calls fail with EPERM. ``clone3`` fails with ENOSYS: its flags lie behind a pointer, where
 a filter cannot look, and the C library then falls back to ``clone``, whose flags are checked.
+``io_setup`` fails with ENOSYS as well: what it makes is counted for the machine as a whole
+(``fs.aio-max-nr``), and programs then do without.
 """
 
 from __future__ import annotations
@@ -67,6 +69,7 @@ X86_64 = Architecture(
         "clone": 56,
         "syslog": 103,
         "uselib": 134,
+        "io_setup": 206,
         "personality": 135,
         "modify_ldt": 154,
         "pivot_root": 155,
@@ -110,6 +113,7 @@ AARCH64 = Architecture(
     audit=0xC00000B7,
     calls=_COMMON
     | {
+        "io_setup": 0,
         "lookup_dcookie": 18,
         "ioctl": 29,
         "umount2": 39,
@@ -152,8 +156,8 @@ AARCH64 = Architecture(
 
 ARCHITECTURES: Mapping[str, Architecture] = {"x86_64": X86_64, "aarch64": AARCH64}
 
-# Calls whose arguments decide; every other call of a table is denied whatever its arguments.
-_BY_ARGUMENT = frozenset({"clone", "clone3", "ioctl", "socket", "personality"})
+# Calls with a rule of their own; every other call of a table is denied with EPERM.
+_BY_ARGUMENT = frozenset({"clone", "clone3", "io_setup", "ioctl", "socket", "personality"})
 
 
 def program(machine: str) -> bytes | None:
@@ -171,7 +175,8 @@ def _assemble(arch: Architecture) -> Iterable[bytes]:
     if arch.x32_bit is not None:
         yield _instruction(_JUMP_GREATER_EQUAL, arch.x32_bit, if_false=1)
         yield _deny(errno.ENOSYS)
-    yield from _when(arch.calls["clone3"], [_deny(errno.ENOSYS)])
+    for name in ("clone3", "io_setup"):
+        yield from _when(arch.calls[name], [_deny(errno.ENOSYS)])
     for name, number in arch.calls.items():
         if name not in _BY_ARGUMENT:
             yield from _when(number, [_deny(errno.EPERM)])

@@ -15,22 +15,26 @@ from dataclasses import dataclass
 
 from cluster.runtime.identity import ProcessIdentity, identify
 
-_OPEN_FILES = 65536
 _OOM_SCORE = 100
 """Containers go before the machine's own services (0); Ray's workers (1000) go before containers."""
 
 _START_SECONDS = 30.0
 
-# $1 oom_score_adj, $2 open files, $3 the groups' members files, one a line; then the command.
+FIRST_DESCRIPTOR = 10
+"""Lower ones are for the shell's own use: it can name no others."""
+
+# $1 oom_score_adj, $2 open files, $3 the groups' members files, one a line; then the command. What
+# runs in the background loses its standard input, unless it is kept under another number.
 _SCRIPT = """
 score=$1 files=$2 groups=$3; shift 3
+exec 3<&0
 (
   set -f; IFS='
 '
   for members in $groups; do echo 0 >"$members" || exit 125; done
   { echo "$score" >/proc/self/oom_score_adj; } 2>/dev/null
   ulimit -c 0; ulimit -n "$files"
-  exec "$@" >&2
+  exec "$@" >&2 <&3 3<&-
 ) &
 echo $!
 """
@@ -38,12 +42,18 @@ echo $!
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: ``argv`` inherits ``descriptors`` (and no others) under the same numbers."""
+    """What to run: ``argv`` inherits ``descriptors`` (and no others) under the same numbers.
+
+    Their numbers are ``FIRST_DESCRIPTOR`` or more. ``stdin`` becomes its standard input.
+    ``open_files`` is how many descriptors each of its processes may have.
+    """
 
     argv: Sequence[str]
     descriptors: Sequence[int]
+    stdin: int
     log: int
     members_files: Sequence[str]
+    open_files: int
 
 
 def spawn(command: Command) -> ProcessIdentity | None:
@@ -51,11 +61,12 @@ def spawn(command: Command) -> ProcessIdentity | None:
 
     Blocks for the start of a shell, some milliseconds. Raises OSError.
     """
-    script = ["/bin/sh", "-c", _SCRIPT, "coditect-container", str(_OOM_SCORE), str(_open_files())]
+    script = ["/bin/sh", "-c", _SCRIPT, "coditect-container", str(_OOM_SCORE)]
+    script.append(str(_at_most(command.open_files)))
     with _usual_priority():
         shell = subprocess.Popen(
             [*script, "\n".join(command.members_files), *command.argv],
-            stdin=subprocess.DEVNULL,
+            stdin=command.stdin,
             stdout=subprocess.PIPE,
             stderr=command.log,
             pass_fds=command.descriptors,
@@ -72,9 +83,9 @@ def spawn(command: Command) -> ProcessIdentity | None:
     return identify(int(answer)) if answer.strip().isdigit() else None
 
 
-def _open_files() -> int:
+def _at_most(open_files: int) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return _OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _OPEN_FILES)
+    return open_files if hard == resource.RLIM_INFINITY else min(hard, open_files)
 
 
 class _usual_priority:  # noqa: N801 - reads as what it does, in a with statement

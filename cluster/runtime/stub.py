@@ -25,7 +25,7 @@ class StubRuntime:
 
     def __init__(self, data_dir: Path, node_id: str, *, poll_seconds: float = 0.5) -> None:
         self._directory = data_dir / "runtime" / "stubs"
-        self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owner=None)
+        self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash")
         self._node_id = node_id
         self._poll_seconds = poll_seconds
         self._ended: dict[str, asyncio.Event] = {}

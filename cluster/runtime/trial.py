@@ -11,24 +11,25 @@ from pathlib import Path
 
 from actors.errors import CoditectError
 from cluster.runtime import bwrap, rootfs, seccomp, userns
+from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
 
 _SECONDS = 20.0
 _SMALL = 1 << 20
 
 
-def failure() -> str | None:
+def failure(ids: IdRange = DEFAULT_RANGE) -> str | None:
     """Run ``true`` as containers are run; return None when it works, else what went wrong."""
     try:
         with ExitStack() as stack:
             directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coditect-")))
-            return _run(directory, stack)
+            return _run(directory, stack, ids)
     except subprocess.TimeoutExpired:
         return f"it did not end within {_SECONDS:g} s"
     except (OSError, CoditectError) as error:
         return str(error)
 
 
-def _run(directory: Path, stack: ExitStack) -> str | None:
+def _run(directory: Path, stack: ExitStack, ids: IdRange) -> str | None:
     as_root = os.geteuid() == 0
     info, status = (stack.enter_context(_temporary(b"")) for _ in range(2))
     rules = None
@@ -48,7 +49,7 @@ def _run(directory: Path, stack: ExitStack) -> str | None:
     command += rootfs.mounts(layout, exists=os.path.exists, read_link=rootfs.read_link)
     command.append("--")
     if as_root:
-        namespace = stack.enter_context(userns.user_namespace())
+        namespace = stack.enter_context(userns.user_namespace(ids.on_disk))
         command = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *command]
     command += bwrap.inside(["true"], as_root=as_root)
     done = subprocess.run(

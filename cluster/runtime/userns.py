@@ -1,33 +1,43 @@
-"""A user namespace for a container that root starts.
+"""User namespaces that root makes: for a container, and for the owners of its files.
 
 bubblewrap started by root would map the container's user to the machine's root. Such a process
 has no capability, but files of ``/proc/sys`` look at the user alone, and so would anything that
-leaks in by mistake. So root makes the namespace itself: in it, user 1000 is ``HOST_ID`` outside,
-an id that owns nothing. Root is mapped too, because set-up needs it; nobody in the container can
-become it (``no_new_privs``, no set-uid mounts, an empty bounding set).
+leaks in by mistake. So root makes the namespace itself: in it, user 1000 is an id outside that owns
+nothing and that no other container has. Root is mapped too, because set-up needs it; nobody in the
+container can become it (``no_new_privs``, no set-uid mounts, an empty bounding set).
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from actors.errors import Unavailable
 from cluster.runtime.rootfs import USER_ID
 
-HOST_ID = 1_900_000_000
-"""The container's user and group outside, when root starts it. Above every range of systemd
-(uids-gids.7) and below 2**31; its processes and files are nobody else's."""
-
 _HOLDER = "echo && read -r _"
 
 
+def user_namespace(host_id: int) -> AbstractContextManager[int]:
+    """Make the namespace of a container whose user is ``host_id`` outside; yield its descriptor.
+
+    That user makes it: what the kernel counts by namespace (inotify instances, queues, pending
+    signals) it charges to the namespace's maker as well. See ``mapped`` for cost and errors.
+    """
+    return mapped({0: 0, USER_ID: host_id}, made_by=host_id)
+
+
+def owner_map(on_disk: int, host_id: int) -> AbstractContextManager[int]:
+    """Make a namespace by which a mount shows files of ``on_disk`` as files of ``host_id``."""
+    return mapped({on_disk: host_id}, made_by=host_id)
+
+
 @contextmanager
-def user_namespace() -> Iterator[int]:
-    """Make a namespace and yield its descriptor.
+def mapped(ids: Mapping[int, int], made_by: int) -> Iterator[int]:
+    """Make a user namespace with a map of single ids, for users and groups; yield its descriptor.
 
     Needs root and ``unshare`` of util-linux. Takes about 2 ms. Raises Unavailable.
     """
@@ -37,9 +47,12 @@ def user_namespace() -> Iterator[int]:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            user=made_by,
+            group=made_by,
+            extra_groups=(),
         ) as holder:
-            fd = _prepare(holder)
-    except OSError as error:
+            fd = _prepare(holder, "".join(f"{inner} {outer} 1\n" for inner, outer in ids.items()))
+    except (OSError, subprocess.SubprocessError) as error:
         raise Unavailable("user namespaces", str(error)) from error
     try:
         yield fd
@@ -47,13 +60,12 @@ def user_namespace() -> Iterator[int]:
         os.close(fd)
 
 
-def _prepare(holder: subprocess.Popen[bytes]) -> int:
+def _prepare(holder: subprocess.Popen[bytes], mapping: str) -> int:
     assert holder.stdout is not None
     if not holder.stdout.readline():
         raise Unavailable("user namespaces", "unshare --user failed")
     fd = os.open(f"/proc/{holder.pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        mapping = f"0 0 1\n{USER_ID} {HOST_ID} 1\n"
         for name in ("uid_map", "gid_map"):
             Path(f"/proc/{holder.pid}/{name}").write_text(mapping, encoding="ascii")
     except BaseException:

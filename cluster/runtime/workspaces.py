@@ -7,6 +7,7 @@ import contextlib
 import os
 import re
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from actors.errors import InvalidArgument
@@ -24,12 +25,15 @@ def check_id(field: str, value: str) -> str:
 
 
 class Workspaces:
-    """The directories under ``root``; ``owner`` is who they belong to, when root makes them."""
+    """The directories under ``root``.
 
-    def __init__(self, root: Path, trash: Path, owner: int | None) -> None:
+    ``owners`` are whose they may be, when root makes them; anybody else's become the first one's.
+    """
+
+    def __init__(self, root: Path, trash: Path, owners: Sequence[int] = ()) -> None:
         self._root = root
         self._trash = trash
-        self._owner = owner
+        self._owners = owners
 
     def path(self, workspace_id: str) -> Path:
         """Return where a workspace lies. Raises InvalidArgument for an id that is no file name."""
@@ -47,11 +51,8 @@ class Workspaces:
             self._begin_incarnation(workspace_id)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
-        if self._owner is not None and path.stat().st_uid != self._owner:
-            for _, directories, files, fd in os.fwalk(path, follow_symlinks=False):
-                for name in (*directories, *files):
-                    os.chown(name, self._owner, self._owner, dir_fd=fd, follow_symlinks=False)
-            os.chown(path, self._owner, self._owner)  # last, so that an interruption is made good
+        if self._owners and path.stat().st_uid not in self._owners:
+            give(path, self._owners[0])
         return path
 
     def incarnation(self, workspace_id: str) -> str:
@@ -104,6 +105,16 @@ class Workspaces:
             except OSError:  # what another call left and cannot be removed is not this call's error
                 if bin_ == mine and bin_.exists():
                     raise
+
+
+def give(path: Path, owner: int) -> None:
+    """Make a directory and everything in it somebody's, unless the directory is already."""
+    if path.stat().st_uid == owner:
+        return
+    for _, directories, files, fd in os.fwalk(path, follow_symlinks=False):
+        for name in (*directories, *files):
+            os.chown(name, owner, owner, dir_fd=fd, follow_symlinks=False)
+    os.chown(path, owner, owner)  # last, so that an interruption is made good
 
 
 def empty(directory: Path) -> None:

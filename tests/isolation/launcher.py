@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from cluster.clock import SystemClock
-from cluster.runtime import launch
+from cluster.runtime import launch, sandbox
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.fakes.agent import FakeAgent
 from tests.isolation.inside import spec
@@ -19,12 +19,21 @@ def say(line: str) -> None:
 
 
 async def never(*_):
-    say("half-way")
+    say("at the gate")
     await asyncio.Event().wait()
 
 
+class Forgetful(launch.Launch):
+    async def _start(self, *arguments):
+        await super()._start(*arguments)
+        say("half-way")
+        await asyncio.Event().wait()
+
+
 async def main(data_dir: str, how: str) -> None:
-    if how == "half-way":  # bubblewrap runs, and its answer is never noted
+    if how == "half-way":  # it runs, and its first process is never noted
+        sandbox.Launch = Forgetful
+    if how == "at the gate":  # bubblewrap runs, and the container is never furnished
         launch._first_process = never
     runtime = SandboxRuntime(Path(data_dir), "node-1", agent=FakeAgent(), clock=SystemClock())
     handle = await runtime.launch(spec())

@@ -123,8 +123,21 @@ async def test_a_container_whose_launcher_died_half_way_is_listed_and_can_be_sto
     assert leftovers(tmp_path / "data") == []
 
 
-async def test_a_launch_that_died_half_way_is_made_good_by_the_next(make_runtime, tmp_path):
-    launcher, _ = await asyncio.to_thread(launch_elsewhere, tmp_path / "data", "half-way")
+async def test_a_container_whose_launcher_died_before_it_was_furnished_ends_by_itself(
+    make_runtime, tmp_path
+):
+    launcher, said = await asyncio.to_thread(launch_elsewhere, tmp_path / "data", "at the gate")
+    assert said == "at the gate\n"
+    runtime = make_runtime(keep_dead_seconds=0)
+    await wait_until(runtime.list)
+    kill_group(launcher)
+    await wait_until(runtime.list, lambda found: not found)
+    assert leftovers(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("moment", ["half-way", "at the gate"])
+async def test_a_launch_that_died_is_made_good_by_the_next(make_runtime, tmp_path, moment):
+    launcher, _ = await asyncio.to_thread(launch_elsewhere, tmp_path / "data", moment)
     kill_group(launcher)
     runtime = make_runtime()
     handle = await runtime.launch(spec())

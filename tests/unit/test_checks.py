@@ -119,3 +119,25 @@ def test_a_whole_look_at_this_machine_names_every_part_once(tmp_path):
     assert len(names) == len(set(names))
     assert {"bubblewrap", "sandbox", "seccomp", "cgroups", "user namespaces"} <= set(names)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("is_root", "failure", "mapped", "verdict", "said"),
+    [
+        (True, None, True, "ok", "one each"),
+        (True, None, False, "warning", "change hands"),
+        (True, "all are in use", False, "error", "all are in use"),
+        (False, None, False, "warning", "share one user id"),
+    ],
+)
+def test_who_containers_are_outside(is_root, failure, mapped, verdict, said):
+    check = checks.container_ids(is_root=is_root, failure=failure, mapped=mapped)
+    assert check.verdict == verdict
+    assert said in check.found
+    assert bool(check.advice) == (verdict != "ok")
+
+
+def test_few_descriptors_are_told():
+    assert checks.descriptors(10**12, 65536).verdict == "ok"
+    check = checks.descriptors(2_000_000, 1500)
+    assert (check.verdict, "fs.file-max=10000000" in check.advice) == ("warning", True)

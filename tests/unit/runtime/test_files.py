@@ -18,7 +18,7 @@ ME = ProcessIdentity(pid=1, start_ticks=2, boot_id="b")
 
 @pytest.fixture
 def kept(tmp_path):
-    return Workspaces(tmp_path / "workspaces", tmp_path / "trash", owner=None)
+    return Workspaces(tmp_path / "workspaces", tmp_path / "trash")
 
 
 async def test_a_workspace_is_removed_with_all_its_contents_and_links_are_not_followed(
@@ -71,7 +71,7 @@ def test_a_workspace_that_is_there_keeps_its_contents(kept):
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
 def test_contents_change_hands_with_the_directory_and_links_do_not(tmp_path):
-    kept = Workspaces(tmp_path / "workspaces", tmp_path / "trash", owner=12345)
+    kept = Workspaces(tmp_path / "workspaces", tmp_path / "trash", owners=(12345,))
     outside = tmp_path / "outside"
     outside.write_text("x")
     path = tmp_path / "workspaces" / "w-1"

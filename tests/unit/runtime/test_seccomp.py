@@ -44,11 +44,11 @@ def test_calls_of_the_list_are_denied_and_their_neighbours_allowed(arch):
     by_argument = {"clone", "ioctl", "socket", "personality"}
     numbers = set(arch.calls.values())
     for name, number in arch.calls.items():
-        if name == "clone3":
+        if name in {"clone3", "io_setup"}:
             assert verdict(arch, number) == errno.ENOSYS
         elif name not in by_argument:
             assert verdict(arch, number) == errno.EPERM, name
-        for neighbour in {number - 1, number + 1} - numbers:
+        for neighbour in {max(0, number - 1), number + 1} - numbers:
             assert verdict(arch, neighbour) == 0, neighbour
 
 

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from actors.errors import Unavailable
+from cluster.runtime import user_ids
+from cluster.runtime.id_range import IdRange
+from cluster.runtime.tables import MOST_OPEN_FILES, open_files, tables
+from cluster.runtime.user_ids import parse_map, reserve
+
+SMALL = IdRange(1_900_200_000, 4)
+
+
+@pytest.fixture(autouse=True)
+def nobody(monkeypatch):
+    taken: set[int] = set()
+    monkeypatch.setattr(user_ids, "in_use", lambda: frozenset(taken))
+    return taken
+
+
+def test_a_range_is_written_as_in_subuid():
+    assert IdRange.parse("100000:65536") == IdRange(100_000, 65_536)
+    assert IdRange(10_000, 4).on_disk == 10_000
+    for text in ("", "5", "1000:1", "999:10", "2147483647:2", "a:b", "1000:-5", "1000:10:3"):
+        with pytest.raises(ValueError, match=r"FIRST:COUNT|two ids or more"):
+            IdRange.parse(text)
+
+
+def test_every_id_but_the_first_is_given_and_none_twice(tmp_path):
+    order = list(SMALL.after(7))
+    assert sorted(order) == [1_900_200_001, 1_900_200_002, 1_900_200_003]
+    assert next(iter(SMALL.after(1))) == 1_900_200_002
+
+
+def test_reserved_ids_are_nobody_elses_until_they_are_let_go(tmp_path):
+    locks = tmp_path / "deep" / "locks"
+    with reserve(SMALL, 0, locks) as first, reserve(SMALL, 0, locks) as second:
+        assert (first, second) == (1_900_200_001, 1_900_200_002)
+        with (
+            reserve(SMALL, 0, locks),
+            pytest.raises(Unavailable, match="all 3 are in use"),
+            reserve(SMALL, 0, locks),
+        ):
+            pass
+    with reserve(SMALL, 0, locks) as again:
+        assert again == first
+
+
+def test_an_id_that_a_process_has_is_passed_over(tmp_path, nobody):
+    nobody |= {1_900_200_001, 1_900_200_002}
+    with reserve(SMALL, 0, tmp_path / "locks") as found:
+        assert found == 1_900_200_003
+
+
+def test_an_old_answer_gives_no_id(tmp_path, monkeypatch):
+    """Who let go of the second id has a process by now, which the first answer did not show."""
+    answers = [{1_900_200_001}, {1_900_200_001, 1_900_200_002}]
+    monkeypatch.setattr(user_ids, "in_use", lambda: answers.pop(0) if answers else {1_900_200_002})
+    with reserve(SMALL, 0, tmp_path / "locks") as found:
+        assert found == 1_900_200_003
+
+
+def test_the_reservation_of_a_process_that_dies_is_gone(tmp_path):
+    locks = tmp_path / "locks"
+    child = os.fork()
+    if child == 0:
+        with reserve(SMALL, 0, locks):
+            os._exit(0)
+    os.waitpid(child, 0)
+    with reserve(SMALL, 0, locks) as found:
+        assert found == 1_900_200_001
+
+
+def test_maps_are_read_with_the_ends_of_what_is_long():
+    text = "         0          0          1\n      1000 1900000007          2\n 5 100000 65536\n"
+    assert set(parse_map(text)) == {0, 1900000007, 1900000008, 100000, 165535}
+
+
+def test_all_of_one_container_leave_a_quarter_of_the_open_files():
+    for file_max in (100_000, 2_466_193, 2**63 - 1):
+        for pids in (16, 512, 4096):
+            each = open_files(file_max, pids)
+            assert 256 <= each <= MOST_OPEN_FILES
+            assert each == 256 or each * pids <= file_max * 3 // 4
+
+
+def test_shares_follow_the_memory_of_the_container():
+    shares = tables(
+        ptys=7, pids=64, memory_bytes=1 << 30, tmp_bytes=1 << 28, shm_bytes=4096, file_max=1 << 40
+    )
+    assert (shares.ptys, shares.shm_pages) == (7, 1 << 18)
+    assert (shares.tmp_inodes, shares.shm_inodes) == (1 << 15, 1024)
