@@ -3,15 +3,19 @@
 import { effect, signal } from "@preact/signals";
 import { FitAddon } from "@xterm/addon-fit";
 import { SearchAddon } from "@xterm/addon-search";
-import { Unicode11Addon } from "@xterm/addon-unicode11";
 import { WebLinksAddon } from "@xterm/addon-web-links";
 import { Terminal } from "@xterm/xterm";
 import "@xterm/xterm/css/xterm.css";
 import { fontSize, isDark, screenReader } from "../lib/preferences";
+import { ask } from "../ui/dialog";
 import type { Mark, Size } from "../terminal-connection";
 import { guardQueries } from "./terminal-queries";
 import { controlCharacter, markText, RESET_MODES } from "./terminal-text";
 import type { TerminalSink } from "./terminal-link";
+import { clipboardText, directoryOf, safeLink } from "./terminal-osc";
+import { cleanPaste } from "./terminal-paste";
+import { widths } from "./terminal-widths";
+import { copyForProgram } from "./clipboard";
 import { DARK, LIGHT } from "./terminal-theme";
 
 const SCROLLBACK_LINES = 10_000;
@@ -42,6 +46,7 @@ export class TerminalView implements TerminalSink {
   private readonly fitter = new FitAddon();
   private readonly observer = new ResizeObserver(() => this.fitSoon());
   private readonly disposeEffects: (() => void)[] = [];
+  private readonly linkShown = document.createElement("div");
   private keys: TerminalKeys | null = null;
   private notDrawn = 0;
   private live = false;
@@ -52,6 +57,7 @@ export class TerminalView implements TerminalSink {
 
   constructor(private label: string) {
     this.element.className = "terminal-view";
+    this.linkShown.className = "terminal-link xterm-hover";
     this.terminal = new Terminal({
       allowProposedApi: true,
       cursorBlink: true,
@@ -63,13 +69,20 @@ export class TerminalView implements TerminalSink {
       scrollback: SCROLLBACK_LINES,
       screenReaderMode: screenReader.value,
       theme: isDark() ? DARK : LIGHT,
-      linkHandler: { activate: (_event, uri) => openLink(uri) },
+      linkHandler: {
+        activate: (_event, uri) => openLink(uri),
+        hover: (_event, uri) => this.showLink(uri),
+        leave: () => this.showLink(null),
+        allowNonHttpProtocols: true, // `openLink` chooses
+      },
     });
     this.terminal.loadAddon(this.fitter);
     this.terminal.loadAddon(this.search);
-    this.terminal.loadAddon(new Unicode11Addon());
     this.terminal.loadAddon(new WebLinksAddon((_event, uri) => openLink(uri)));
-    this.terminal.unicode.activeVersion = "11";
+    this.terminal.unicode.register(widths);
+    this.terminal.unicode.activeVersion = widths.version;
+    this.hearPrograms();
+    this.hearPastes();
     const queries = guardQueries(this.terminal.parser, () => this.live);
     this.terminal.onData((text) => {
       if (!queries.pass(text)) return;
@@ -152,8 +165,11 @@ export class TerminalView implements TerminalSink {
     this.keys?.type(encoder.encode(text));
   }
 
+  /** Type a text that comes from elsewhere: no control character of it, and bracketed where that is asked. */
   paste(text: string): void {
-    this.terminal.paste(text);
+    this.keys?.use();
+    const clean = cleanPaste(text);
+    if (clean !== "") this.terminal.paste(clean);
   }
 
   /** Whether programs asked for the arrow keys' other form (DECCKM). */
@@ -182,6 +198,63 @@ export class TerminalView implements TerminalSink {
       else lines.push(part);
     }
     return lines.join("\n");
+  }
+
+  private hearPrograms(): void {
+    const { parser } = this.terminal;
+    parser.registerOscHandler(7, (data) => {
+      this.cwd.value = directoryOf(data) ?? this.cwd.value;
+      return true;
+    });
+    parser.registerOscHandler(52, (data) => {
+      // Only where questions are answered, too: once, and not when it is shown again.
+      const text = this.live ? clipboardText(data) : null;
+      if (text !== null) void copyForProgram(text);
+      return true;
+    });
+  }
+
+  /** Take every way in which the browser would put foreign text into the terminal. */
+  private hearPastes(): void {
+    const take = (event: Event, text: string) => {
+      event.preventDefault();
+      event.stopImmediatePropagation();
+      this.paste(text);
+    };
+    const options = { capture: true };
+    const textOf = (from: DataTransfer | null) => from?.getData("text/plain") ?? "";
+    this.element.addEventListener("paste", (e) => take(e, textOf(e.clipboardData)), options);
+    this.element.addEventListener("dragover", (e) => {
+      if (e.dataTransfer?.types.includes("text/plain")) e.preventDefault();
+    });
+    this.element.addEventListener(
+      "drop",
+      (e) => {
+        if (!e.dataTransfer?.types.includes("text/plain")) return; // files are not for the shell
+        take(e, textOf(e.dataTransfer));
+        this.focus();
+      },
+      options,
+    );
+    this.element.addEventListener(
+      "beforeinput",
+      (e) => {
+        if (!/^insertFrom(Paste|Drop|Yank)/.test(e.inputType)) return;
+        take(e, e.data ?? textOf(e.dataTransfer));
+      },
+      options,
+    );
+  }
+
+  /** Say where a link leads while the pointer is on it: its text may say something else. */
+  private showLink(uri: string | null): void {
+    const shown = uri !== null && (safeLink(uri) ?? "not a link that can be opened");
+    if (shown === false) {
+      this.linkShown.remove();
+      return;
+    }
+    this.linkShown.textContent = shown;
+    this.terminal.element?.append(this.linkShown);
   }
 
   // ---- TerminalSink -------------------------------------------------------------------------------
@@ -311,6 +384,16 @@ function hasGraphicsCard(): boolean {
   return !/swiftshader|llvmpipe|softpipe|software|basic render/i.test(name);
 }
 
+/** Open a link in a window that knows nothing of this one; where nothing hovers, say first where to. */
 function openLink(uri: string): void {
-  if (/^(https?|mailto):/i.test(uri)) window.open(uri, "_blank", "noopener,noreferrer");
+  const href = safeLink(uri);
+  if (href === null) return;
+  const open = () => window.open(href, "_blank", "noopener,noreferrer");
+  if (matchMedia("(hover: hover)").matches) {
+    open();
+    return;
+  }
+  void ask("Open this link?", href, [{ value: "open", label: "Open", kind: "primary" }]).then(
+    (answer) => answer && open(),
+  );
 }
