@@ -37,6 +37,7 @@ from actors.session_messages import (
     Passivated,
     Release,
     ResumeRequested,
+    Save,
     Stop,
     Stopped,
     Tick,
@@ -111,7 +112,10 @@ class SessionWorld(RuleBasedStateMachine):
 
     def do(self, event: Event) -> None:
         before = self.machine.container_id
+        record = self.machine.persistent()
         commands = self.machine.step(event, self.now)
+        if self.machine.persistent() != record and not isinstance(event, Bound):
+            assert Save() in commands, "what the record says has changed, and is not saved"
         launches = sum(isinstance(command, Launch | Adopt) for command in commands)
         assert launches <= 1, "one container is brought up at a time"
         for command in commands:

@@ -66,8 +66,11 @@ class Drive:
 
     def do(self, event: Event, after: float = 0.0) -> tuple[Command, ...]:
         self.now += after
+        before = self.machine.persistent()
         self.commands = self.machine.step(event, self.now)
         validate(self.machine)
+        if self.machine.persistent() != before and not isinstance(event, Bound):
+            assert Save() in self.commands, "what the record says has changed, and is not saved"
         return self.commands
 
     def tick(self) -> tuple[Command, ...]:
@@ -118,6 +121,14 @@ def test_a_dead_container_is_replaced_when_it_should_be_adopted():
     drive = Drive(P.READY, "c1")
     drive.do(AdoptFailed(1, "gone", dead=True))
     assert drive.acts() == [Discard("c1", None, DiscardReason.LOST), Launch(2)]
+
+
+def test_a_container_that_ends_while_it_is_adopted_is_replaced_and_its_adoption_given_up():
+    drive = Drive(P.READY, "c1")
+    drive.do(ContainerLost("c1", "killed"))
+    assert drive.acts() == [Abandon(1), Discard("c1", None, DiscardReason.LOST), Launch(2)]
+    assert Save() in drive.commands
+    assert drive.machine.persistent()["restarts"] == 1
 
 
 def test_a_container_that_only_does_not_answer_gets_more_chances_before_it_is_replaced():

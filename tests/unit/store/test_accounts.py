@@ -125,6 +125,36 @@ async def test_reuse_after_the_overlap_ends_the_whole_family(engine):
     await rotate(store, "apart", "five", now=42)
 
 
+DAY = 86_400
+
+
+async def test_a_stolen_token_is_noticed_however_often_the_login_was_renewed_since(engine):
+    store = TokenStore(engine, "t")
+    await store.create(token("t0", expires_at=10 * DAY))
+    for number in range(12):
+        successor = token(f"t{number + 1}", expires_at=10 * DAY)
+        now = 3600.0 * number
+        await store.rotate(f"t{number}", successor, sealed_secret="", now=now, overlap_seconds=30)
+    with pytest.raises(Unauthenticated):
+        await rotate(store, "t0", "thief", now=3600.0 * 12)
+    with pytest.raises(Unauthenticated):
+        await rotate(store, "t12", "t13", now=3600.0 * 12 + 1)
+
+
+async def test_replaced_tokens_are_kept_for_a_day_past_the_overlap_and_no_longer(engine):
+    store = TokenStore(engine, "t")
+    await store.create(token("t0", expires_at=10 * DAY))
+
+    async def go_on(old: int, now: float) -> set[str]:
+        successor = token(f"t{old + 1}", expires_at=10 * DAY)
+        await store.rotate(f"t{old}", successor, sealed_secret="", now=now, overlap_seconds=30)
+        return await stored(engine, Keyspace("t").refresh_tokens)
+
+    assert await go_on(0, 100) == {"t0", "t1"}
+    assert await go_on(1, 100 + DAY + 30) == {"t0", "t1", "t2"}
+    assert await go_on(2, 100 + DAY + 31) == {"t1", "t2", "t3"}
+
+
 @pytest.mark.parametrize(("old", "now"), [("unknown", 1), ("one", 1000)])
 async def test_unknown_and_expired_tokens_are_refused(engine, old, now):
     store = TokenStore(engine, "t")
