@@ -63,11 +63,13 @@ class Bundle:
 
     ``python_argv`` is the command, to which ``--listen-fd N --config-fd M`` are added. ``ro_binds``
     are paths that must be visible under the same name inside, beside ``/usr`` and ``/lib*``.
+    It ``lasts``: killed, it is to be started again (``fdstore.py``), and its real user may be another.
     """
 
     python_argv: list[str]
     ro_binds: list[str]
     env: dict[str, str] = field(default_factory=dict)
+    lasts: bool = True
 
 
 def bundle(directory: Path, limits: Limits | None = None) -> Bundle:

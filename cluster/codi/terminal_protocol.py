@@ -12,7 +12,7 @@ client that reconnects knows what arrived; the counts are kept together with the
 from __future__ import annotations
 
 import json
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,7 +32,6 @@ AUTOMATION_PREFIX = "auto-"
 PAUSE_BEHIND = 256 << 10
 CUT_BEHIND = 1 << 20
 READ_SIZE = 64 << 10
-_SMALLEST_PART = 4 << 10
 _KNOWN_CLIENTS = 1024
 
 CLOSE_BAD_FRAME = 4400
@@ -166,51 +165,114 @@ def control(kind: str, **fields: Any) -> str:
     return json.dumps({"type": kind, **fields}, separators=(",", ":"))
 
 
+HEADER = 256
+"""Bytes of a ring's memory in front of what it holds."""
+
+_END, _TARGET, _MARKER, _BASE, _KEPT, _SHELL = range(6)  # the words of the header
+_NOT_READ = 0xFF
+_WORD = 8
+
+
 class Ring:
-    """The newest ``capacity`` bytes of a numbered stream."""
+    """The newest ``capacity`` bytes of a numbered stream, in memory that can outlive this process.
 
-    def __init__(self, capacity: int) -> None:
+    ``memory`` has ``HEADER + capacity`` bytes, zeros at first; absent: our own. Every change takes
+    effect with the store of one word, so whoever finds the memory of a process that was killed at any
+    moment finds a ring: each byte of the terminal that was read is in it, once. Terminals are read in
+    packet mode (TIOCPKT, ioctl_tty(2)) straight into it, the mode's own byte, which is never
+    ``_NOT_READ``, into the header: so it is known whether a read that was under way took place.
+    """
+
+    def __init__(self, capacity: int, memory: memoryview | None = None) -> None:
         self.capacity = capacity
-        self.start = self.end = 0
-        self._parts: deque[bytes] = deque()
-        self._first = 0  # the number of the first byte of the first part; never after start
+        memory = memory if memory is not None else memoryview(bytearray(HEADER + capacity))
+        self._words = memory[:HEADER].cast("Q")
+        self._marker = memory[_MARKER * _WORD : _MARKER * _WORD + 1]
+        self._bytes = memory[HEADER : HEADER + capacity]
+        self.end_reading()
 
-    def renumber(self, by: int) -> None:
-        """Add ``by`` to every number."""
-        self.start += by
-        self.end += by
-        self._first += by
+    @property
+    def base(self) -> int:
+        """What the first byte ever printed is numbered; 0 while nobody has said."""
+        return max(0, self._words[_BASE] - 1)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether somebody has said."""
+        return self._words[_BASE] != 0
+
+    @property
+    def end(self) -> int:
+        """The number of the next byte."""
+        return self.base + self._words[_END]
+
+    @property
+    def start(self) -> int:
+        """The number of the oldest byte that is held."""
+        return self.base + max(0, self._words[_END] - self.capacity)
+
+    @property
+    def kept(self) -> int:
+        """Up to where the journal has it; kept here so that it lasts as long as the bytes."""
+        return self.base + self._words[_KEPT]
+
+    @kept.setter
+    def kept(self, offset: int) -> None:
+        self._words[_KEPT] = offset - self.base
+
+    @property
+    def shell_offset(self) -> int:
+        """Where the present shell began."""
+        return self.base + self._words[_SHELL]
+
+    @shell_offset.setter
+    def shell_offset(self, offset: int) -> None:
+        self._words[_SHELL] = offset - self.base
+
+    def number(self, base: int) -> None:
+        """Say what the first byte is numbered; all that is counted moves with it."""
+        self._words[_BASE] = base + 1
 
     def append(self, data: bytes) -> None:
         """Add bytes at the end and forget the oldest beyond the capacity."""
-        if not data:
-            return
-        if self._parts and len(self._parts[-1]) + len(data) <= _SMALLEST_PART:
-            self._parts[-1] += data  # many tiny parts would take far more memory than their bytes
-        else:
-            self._parts.append(data)
-        self.end += len(data)
-        self.start = max(self.start, self.end - self.capacity)
-        while self._first + len(self._parts[0]) <= self.start:
-            self._first += len(self._parts.popleft())
+        skip = max(0, len(data) - self.capacity)
+        self._words[_END] += skip
+        data = data[skip:]
+        for area in self._areas(len(data)):
+            area[:] = data[: len(area)]
+            data = data[len(area) :]
+            self._words[_END] += len(area)
+
+    def begin_reading(self, size: int) -> list[memoryview]:
+        """Return where the terminal is to be read into: exactly ``size`` bytes wait in it."""
+        self._marker[0] = _NOT_READ
+        self._words[_TARGET] = self._words[_END] + size
+        return [self._marker, *self._areas(size)]
+
+    def end_reading(self) -> int:
+        """Count what was read, if it was, and not a mere notice of packet mode; return how much.
+
+        All of it or nothing: the kernel copies what waits in a terminal without a pause.
+        """
+        before = self._words[_END]
+        if self._words[_TARGET] > before and self._marker[0] == 0:
+            self._words[_END] = self._words[_TARGET]
+        self._words[_TARGET] = 0
+        return self._words[_END] - before
 
     def read(self, offset: int, limit: int) -> bytes:
         """Return up to ``limit`` bytes from ``offset``, which lies between ``start`` and ``end``."""
         if not self.start <= offset <= self.end:
             raise ValueError(f"offset {offset} is not kept ({self.start} to {self.end})")
-        # Readers are mostly near the end: look for the part from there.
-        index, begin = len(self._parts), self.end
-        while begin > offset:
-            index -= 1
-            begin -= len(self._parts[index])
-        found: list[bytes] = []
-        skip = offset - begin
-        while limit > 0 and index < len(self._parts):
-            piece = self._parts[index][skip : skip + limit]
-            found.append(piece)
-            limit -= len(piece)
-            index, skip = index + 1, 0
-        return found[0] if len(found) == 1 else b"".join(found)
+        count = max(0, min(limit, self.end - offset))
+        return b"".join(self._areas(count, offset - self.base))
+
+    def _areas(self, count: int, position: int | None = None) -> list[memoryview]:
+        """Return the places of ``count`` bytes from ``position``, or behind the end: one, or two."""
+        begin = (self._words[_END] if position is None else position) % self.capacity
+        first = self._bytes[begin : begin + count]
+        rest = self._bytes[: count - len(first)]
+        return [area for area in (first, rest) if area]
 
 
 @dataclass(slots=True)
@@ -238,17 +300,30 @@ class TerminalProtocol:
     ``take`` it reads ``paused`` and ``laggards``.
     """
 
-    def __init__(self, capacity: int) -> None:
-        self.ring = Ring(capacity)
-        self.numbered = False
-        self.kept = 0
-        self.shell_offset = 0
+    def __init__(self, capacity: int, memory: memoryview | None = None) -> None:
+        self.ring = Ring(capacity, memory)
+        self._told = False
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._connections: dict[int, _Connection] = {}
         # Half of the ring for what is not kept yet, half for one more read behind it.
         self.read_size = min(READ_SIZE, capacity // 2)
         self._pause_behind = min(PAUSE_BEHIND, capacity // 2)
         self._cut_behind = min(CUT_BEHIND, capacity)
+
+    @property
+    def numbered(self) -> bool:
+        """Whether the journal has said where the numbering goes on."""
+        return self.ring.numbered
+
+    @property
+    def kept(self) -> int:
+        """The number of the first byte that the journal does not have."""
+        return self.ring.kept
+
+    @property
+    def shell_offset(self) -> int:
+        """Where the present shell began."""
+        return self.ring.shell_offset
 
     @property
     def connections(self) -> list[int]:
@@ -267,25 +342,21 @@ class TerminalProtocol:
             client = self._clients.setdefault(client_id, _Client())
             client.accepted = max(client.accepted, count)
             client.kept = max(client.kept, count)
+        self._told = True
         if self.numbered:
             self.keep(end)
             return
-        self.numbered = True
-        self.ring.renumber(end)
-        self.kept = self.shell_offset = end
+        self.ring.shell_offset = 0
+        self.ring.number(end)
 
     def unkept(self, limit: int) -> tuple[int, bytes, dict[str, int]]:
         """Return what the journal has to keep next: an offset, output, and counts of input."""
-        inputs = {
-            client_id: client.accepted
-            for client_id, client in self._clients.items()
-            if client.accepted > client.kept
-        }
-        return self.kept, self.ring.read(self.kept, limit), dict(list(inputs.items())[:MAX_INPUTS])
+        inputs = dict(list(self.uncounted().items())[:MAX_INPUTS])
+        return self.kept, self.ring.read(self.kept, limit), inputs
 
     def keep(self, end: int, inputs: Mapping[str, int] | None = None) -> None:
         """Note that the journal has all output before ``end``, and these counts of input."""
-        self.kept = max(self.kept, min(end, self.ring.end))
+        self.ring.kept = max(self.kept, min(end, self.ring.end))
         for client_id, count in (inputs or {}).items():
             client = self._clients.get(client_id)
             if client is not None:
@@ -293,14 +364,30 @@ class TerminalProtocol:
 
     def new_shell(self) -> None:
         """Note that another shell prints from now on; the numbering goes on."""
-        self.shell_offset = self.ring.end
+        self.ring.shell_offset = self.ring.end
+
+    def uncounted(self) -> dict[str, int]:
+        """Return how much input was taken of each client of whom the journal does not know it yet."""
+        return {
+            client_id: client.accepted
+            for client_id, client in self._clients.items()
+            if client.accepted > client.kept
+        }
+
+    def recount(self, inputs: Mapping[str, int]) -> None:
+        """Take over what ``uncounted`` said in a process that is no more."""
+        for client_id, count in inputs.items():
+            self._clients[client_id] = _Client(accepted=count)
 
     # ---- connections ----------------------------------------------------------------------------
 
     def may_attach(self, client_id: str | None) -> bool:
-        """Whether it can be said where a client stands: once all its input is kept."""
+        """Whether it can be said where a client stands: once all its input is kept.
+
+        The journal's counts are needed in each process: what was kept is not counted here any more.
+        """
         client = self._clients.get(client_id) if client_id is not None else None
-        return self.numbered and (client is None or client.accepted == client.kept)
+        return self.numbered and self._told and (client is None or client.accepted == client.kept)
 
     def attach(self, key: int, request: Request) -> Attached:
         """Add a connection; a former one of the same client is forgotten and named in the answer."""
@@ -322,7 +409,10 @@ class TerminalProtocol:
         self._connections.pop(key, None)
 
     def output(self, data: bytes) -> None:
-        """Take what the terminal printed: ``read_size`` bytes at most, and only while not ``paused``."""
+        """Take what the terminal printed: ``read_size`` bytes at most, and only while not ``paused``.
+
+        Or it is read into ``ring``, which spares the way through this process's own memory.
+        """
         self.ring.append(data)
 
     def take(self, key: int, limit: int) -> bytes:

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from actors.errors import Unavailable
-from cluster.runtime.rootfs import USER_ID, WORKSPACE
+from cluster.runtime.rootfs import AGENT_ID, USER_ID, WORKSPACE
 
 SAFE_VERSION = (0, 12)
 """From here on bubblewrap does not follow links while it sets up mounts (GHSA-pxhw-h44j-8pfx).
@@ -115,16 +115,27 @@ def isolation(descriptors: Descriptors, hostname: str, *, as_root: bool) -> list
 # bubblewrap's own reaper would wait for what CODI leaves behind: a container without an agent.
 _INIT = ("/bin/sh", "-c", '"$@"; exit "$?"', "init")
 
+# The same for a CODI that lasts: killed by a signal, it is started again, and goes on with what it has
+# put into a socket pair (``cluster/codi/agent/fdstore.py``) that this one holds open. Not for ever: one
+# that dies whatever it does is a container to be replaced.
+_LASTING_INIT = (
+    *("/bin/sh", "-c"),
+    'n=0; while "$@"; code=$?; [ $code -gt 128 ] && [ $n -lt 100 ]; do n=$((n+1)); done; exit $code',
+    "init",
+)
 
-def inside(command: Sequence[str], *, as_root: bool) -> list[str]:
+
+def inside(command: Sequence[str], *, as_root: bool, lasts: bool = False) -> list[str]:
     """Return what a container runs: ``command`` under a first process, as its user.
 
-    Root's container drops its capabilities here, and its first process is out of the user's reach.
+    Root's container drops its capabilities here, and its first process is out of the user's reach; so
+    is a command that ``lasts``: its real user is one that nobody else in the container is.
     """
     user = str(USER_ID)
-    drop = ["setpriv", "--reuid", user, "--regid", user, "--clear-groups"]
+    drop = ["setpriv", "--ruid", str(AGENT_ID) if lasts else user, "--euid", user]
+    drop += ["--regid", user, "--clear-groups"]
     drop += ["--bounding-set=-all", "--inh-caps=-all", "--"]
-    return [*_INIT, *(drop if as_root else ()), *command]
+    return [*(_LASTING_INIT if lasts else _INIT), *(drop if as_root else ()), *command]
 
 
 # Waits until the container is furnished, and enters the workspace that may be there only now. Its word

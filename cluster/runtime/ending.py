@@ -11,6 +11,7 @@ from cluster.runtime.cgroups import Group
 from cluster.runtime.identity import ProcessIdentity
 from cluster.runtime.registry import Processes, Status
 
+AGENT_NAME = "codi"
 _KILL_SECONDS = 10.0
 _GROUP_SECONDS = 5.0
 
@@ -21,12 +22,28 @@ async def end(processes: Processes, grace_seconds: float) -> None:
     Returns when every process of the container is gone. Idempotent. Raises DeadlineExceeded when
     the kernel does not let go of one (a process in uninterruptible sleep).
     """
-    if processes.agent and processes.init and grace_seconds > 0:
-        identity.send_signal(processes.agent, signal.SIGTERM)
+    agent = _agent(processes)
+    if agent and processes.init and grace_seconds > 0:
+        identity.send_signal(agent, signal.SIGTERM)
         await identity.ends_within(processes.init, grace_seconds)
     await _kill(processes)
     if processes.group is not None:
         await _remove(processes.group)
+
+
+def _agent(processes: Processes) -> ProcessIdentity | None:
+    """Return CODI; if it was killed inside and started again, it is another child of the first process.
+
+    By its name, which a program inside may take: the signal would be for that one, and the end come after
+    the grace time.
+    """
+    if processes.init is None or processes.agent is None or identity.is_alive(processes.agent):
+        return processes.agent
+    for pid in identity.children(processes.init.pid):
+        stat = identity.read_stat(pid)
+        if stat is not None and stat.command == AGENT_NAME:
+            return identity.identify(pid)
+    return None
 
 
 async def _kill(processes: Processes) -> None:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 class IdRange:
     """``count`` ids from ``first``, as a line of subuid(5) gives them.
 
-    The first one owns the files of workspaces on disk, and no process ever has it.
+    The first one owns the files of workspaces on disk, and no process ever has it. Each container has
+    two of the others: its user's in the lower half, its agent's as far up in the upper one.
     """
 
     first: int
@@ -24,8 +25,8 @@ class IdRange:
         if match is None:
             raise ValueError("FIRST:COUNT, as in /etc/subuid")
         found = cls(int(match[1]), int(match[2]))
-        if found.first < 1000 or found.count < 2 or found.first + found.count > 2**31:
-            raise ValueError("two ids or more, from 1000 to 2147483647")
+        if found.first < 1000 or found.count < 3 or found.first + found.count > 2**31:
+            raise ValueError("three ids or more, from 1000 to 2147483647")
         return found
 
     @property
@@ -38,9 +39,18 @@ class IdRange:
         """All of them."""
         return range(self.first, self.first + self.count)
 
+    @property
+    def containers(self) -> int:
+        """How many containers can have ids at once."""
+        return (self.count - 1) // 2
+
+    def agent(self, user: int) -> int:
+        """Return the id of the agent that belongs to a container's user."""
+        return user + self.containers
+
     def after(self, start: int) -> Iterator[int]:
         """Yield every id that a container may have, beginning somewhere."""
-        choices = self.count - 1
+        choices = self.containers
         for step in range(choices):
             yield self.first + 1 + (start + step) % choices
 

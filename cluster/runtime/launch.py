@@ -28,6 +28,7 @@ from cluster.runtime.threads import in_thread
 from cluster.runtime.userns import user_namespace
 
 _BACKLOG = 512
+_STORE_TYPE = socket.SOCK_SEQPACKET
 _MOST_MEMORY_OF_TMP = 512 << 20
 _MOST_MEMORY_OF_SHM = 64 << 20
 
@@ -47,6 +48,11 @@ class AgentProgram(Protocol):
     @property
     def ro_binds(self) -> Sequence[str]:
         """Paths to show read-only."""
+        ...
+
+    @property
+    def lasts(self) -> bool:
+        """Whether, killed, it can be started again, and go on with what its store has."""
         ...
 
     @property
@@ -100,8 +106,9 @@ class Launch:
         await _until_healthy(handle, init)
         agent = identity.identify(next(iter(identity.children(init.pid)), 0))
         self.processes = self.processes.model_copy(update={"agent": agent})
-        if agent is not None:
-            self._limit_processes(agent)
+        for process in (init, agent):  # CODI is started again with the limits of the first
+            if process is not None:
+                self._limit_processes(process)
         return self._record(handle, ready=True)
 
     def _handle(self, address: str) -> ContainerHandle:
@@ -172,9 +179,16 @@ class Launch:
         argv = [bwrap.find().path, "--args", str(args), "--"]
         program = list(prepared.agent.python_argv)
         program += ["--listen-fd", str(listener), "--config-fd", str(config)]
-        argv += bwrap.gated(bwrap.inside(program, as_root=self._as_root))
+        if prepared.agent.lasts:
+            ends = [given.own(end.detach()) for end in socket.socketpair(type=_STORE_TYPE)]
+            program += ["--store-fds", ",".join(map(str, ends))]
+        argv += bwrap.gated(
+            bwrap.inside(program, as_root=self._as_root, lasts=prepared.agent.lasts)
+        )
         if self._as_root:
-            namespace = ours.enter_context(user_namespace(self._own_user(ours)))
+            user = self._own_user(ours)
+            agent = prepared.user_ids.agent(user)
+            namespace = ours.enter_context(user_namespace(user, agent))
             argv = bwrap.limited(argv, NAMESPACE_LIMITS)
             argv = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *argv]
             if not self._processes_are_counted():  # holds for the container's user, not for root

@@ -14,12 +14,16 @@ from pathlib import PurePosixPath
 
 WORKSPACE = "/workspace"
 USER_ID = 1000
+AGENT_ID = 999
+"""The real user of CODI, whom no program of the container's user can signal (kill(2))."""
+
 USER_NAME = "user"
 HOST_NAME = "workspace"
 
 ETC_FILES: Mapping[str, str] = {
     "passwd": (
         "root:x:0:0:root:/nonexistent:/usr/sbin/nologin\n"
+        f"codi:x:{AGENT_ID}:{USER_ID}:CODI:/nonexistent:/usr/sbin/nologin\n"
         f"{USER_NAME}:x:{USER_ID}:{USER_ID}:{USER_NAME}:{WORKSPACE}:/bin/bash\n"
         "nobody:x:65534:65534:nobody:/nonexistent:/usr/sbin/nologin\n"
     ),

@@ -49,7 +49,7 @@ def _run(directory: Path, stack: ExitStack, ids: IdRange) -> str | None:
     command += rootfs.mounts(layout, exists=os.path.exists, read_link=rootfs.read_link)
     command.append("--")
     if as_root:
-        namespace = stack.enter_context(userns.user_namespace(ids.on_disk))
+        namespace = stack.enter_context(userns.user_namespace(ids.on_disk, ids.agent(ids.on_disk)))
         command = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *command]
     command += bwrap.inside(["true"], as_root=as_root)
     done = subprocess.run(

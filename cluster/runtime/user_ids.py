@@ -48,7 +48,7 @@ def reserve(range_: IdRange, start: int, locks: Path = LOCKS) -> Iterator[int]:
                 break
             _unlock(descriptor, candidate)
         else:
-            raise Unavailable("user ids for containers", f"all {range_.count - 1} are in use")
+            raise Unavailable("user ids for containers", f"all {range_.containers} are in use")
         yield candidate
     finally:
         os.close(descriptor)  # and with it the lock

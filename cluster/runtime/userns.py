@@ -16,18 +16,20 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from actors.errors import Unavailable
-from cluster.runtime.rootfs import USER_ID
+from cluster.runtime.rootfs import AGENT_ID, USER_ID
 
 _HOLDER = "echo && read -r _"
 
 
-def user_namespace(host_id: int) -> AbstractContextManager[int]:
+def user_namespace(host_id: int, agent_id: int) -> AbstractContextManager[int]:
     """Make the namespace of a container whose user is ``host_id`` outside; yield its descriptor.
+
+    ``agent_id`` is CODI's real user there, whom no program inside can signal.
 
     That user makes it: what the kernel counts by namespace (inotify instances, queues, pending
     signals) it charges to the namespace's maker as well. See ``mapped`` for cost and errors.
     """
-    return mapped({0: 0, USER_ID: host_id}, made_by=host_id)
+    return mapped({0: 0, AGENT_ID: agent_id, USER_ID: host_id}, made_by=host_id)
 
 
 def owner_map(on_disk: int, host_id: int) -> AbstractContextManager[int]:

@@ -73,7 +73,7 @@ class TestInAContainer:
         handle = await runtime.launch(spec(secret="a-secret-to-be-kept"))
         script = (
             "id -u; for p in /proc/[0-9]*; do"
-            " case $(tr '\\0' ' ' <$p/cmdline) in *codi.py*)"
+            " case $(tr -d '\\0' <$p/cmdline) in codi)"
             " echo found; cat $p/environ $p/mem $p/maps; ls $p/fd; esac; done; env"
         )
         answer = await client.exec(self.route(handle), ["sh", "-c", script])

@@ -85,6 +85,10 @@ class FakeAgent:
         return [os.path.realpath(sys.executable), "-I", "-S", os.path.realpath(__file__)]
 
     @property
+    def lasts(self) -> bool:
+        return False
+
+    @property
     def ro_binds(self) -> list[str]:
         return [sys.base_prefix, os.path.realpath(__file__)]
 

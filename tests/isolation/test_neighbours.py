@@ -292,7 +292,7 @@ except OSError as error:
 
 
 async def test_many_launches_at_once_have_ids_of_their_own(make_runtime):
-    runtime = make_runtime(user_ids=IdRange(1_900_100_000, 6))
+    runtime = make_runtime(user_ids=IdRange(1_900_100_000, 11))
     launches = [runtime.launch(spec(f"n{number}")) for number in range(5)]
     handles = await asyncio.gather(*launches)
     assert {Processes.of(handle).user_id for handle in handles} == set(
@@ -301,7 +301,7 @@ async def test_many_launches_at_once_have_ids_of_their_own(make_runtime):
 
 
 async def test_a_container_that_finds_no_id_is_not_started(make_runtime):
-    runtime = make_runtime(user_ids=IdRange(1_900_100_000, 2))
+    runtime = make_runtime(user_ids=IdRange(1_900_100_000, 3))
     first = await runtime.launch(spec("one"))
     with pytest.raises(Exception, match="all 1 are in use"):
         await runtime.launch(spec("two"))

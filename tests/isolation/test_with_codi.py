@@ -43,7 +43,7 @@ async def test_codi_answers_and_ends_when_it_is_asked_to(runtime):
 async def test_the_agent_in_the_handle_is_codi_itself(runtime):
     handle = await runtime.launch(spec())
     pid = Processes.of(handle).agent.pid
-    assert b"codi.py" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    assert Path(f"/proc/{pid}/cmdline").read_bytes().strip(b"\0") == b"codi"
     assert re.search(r"NSpid:\t(?:\d+\t)*2\n", Path(f"/proc/{pid}/status").read_text())
 
 

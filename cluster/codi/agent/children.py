@@ -13,6 +13,7 @@ from cluster.codi.agent import kernel
 OOM_SCORE_STEP = 300
 NICENESS = 5
 _MAX_OOM_SCORE = 1000
+_UNKNOWN = 0
 # Whatever was ignored by Python or by whoever started us; a program expects the defaults.
 _DEFAULT_SIGNALS = frozenset(signal.valid_signals()) - {signal.SIGKILL, signal.SIGSTOP}
 
@@ -41,12 +42,32 @@ class Children:
 
     def __init__(self) -> None:
         self._living: dict[int, Child] = {}
-        # Opened before the process is closed to others, which would make the file root's.
+        # The file is root's while the process is closed to others.
+        kernel.open_to_others()
         self._oom = os.open("/proc/self/oom_score_adj", os.O_RDWR | os.O_CLOEXEC)
         self._own_score = int(os.pread(self._oom, 16, 0))
         kernel.adopt_orphans()
         kernel.close_to_others()
+        kernel.lock_out_signals()
         asyncio.get_running_loop().add_signal_handler(signal.SIGCHLD, self._reap)
+
+    def adopt(self, pid: int) -> Child:
+        """Return a program that a former CODI has started. With which code it ends nobody learns."""
+        child = self._living[pid] = Child(pid)
+        loop = asyncio.get_running_loop()
+        try:
+            descriptor = os.pidfd_open(pid)
+        except OSError:
+            self._ended(pid, _UNKNOWN)
+            return child
+
+        def ended() -> None:
+            loop.remove_reader(descriptor)
+            os.close(descriptor)
+            self._ended(pid, _UNKNOWN)
+
+        loop.add_reader(descriptor, ended)
+        return child
 
     @property
     def living(self) -> list[Child]:
@@ -77,15 +98,16 @@ class Children:
         self._set_score(min(self._own_score + OOM_SCORE_STEP, _MAX_OOM_SCORE))
         try:
             os.fchdir(directory)
-            pid = os.posix_spawn(
-                program,
-                list(arguments),
-                environment,
-                file_actions=actions,
-                setsid=True,
-                setsigmask=(),
-                setsigdef=_DEFAULT_SIGNALS,
-            )
+            with kernel.as_user():
+                pid = os.posix_spawn(
+                    program,
+                    list(arguments),
+                    environment,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigmask=(),
+                    setsigdef=_DEFAULT_SIGNALS,
+                )
         finally:
             self._set_score(self._own_score)
             os.fchdir(before)
@@ -108,6 +130,9 @@ class Children:
                 return
             if pid == 0:
                 return
-            child = self._living.pop(pid, None)
-            if child is not None and not child.exited.done():
-                child.exited.set_result(os.waitstatus_to_exitcode(status))
+            self._ended(pid, os.waitstatus_to_exitcode(status))
+
+    def _ended(self, pid: int, code: int) -> None:
+        child = self._living.pop(pid, None)
+        if child is not None and not child.exited.done():
+            child.exited.set_result(code)

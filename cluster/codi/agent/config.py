@@ -8,6 +8,10 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from cluster.codi.agent.fdstore import Store
+
+_KEY = "config"
+
 
 class Config(NamedTuple):
     """What CODI works with. Sizes are bytes, times seconds."""
@@ -30,15 +34,17 @@ class Config(NamedTuple):
 _USAGE = "codi --listen-fd N | --port N (or PORT) --config-fd N (or CODI_CONFIG) [options]"
 
 
-def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
+def read(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Config, Store]:
     """Read the settings. Raises SystemExit with a message for whoever starts CODI wrongly.
 
     Where a platform can hand over no descriptors, ``CODI_CONFIG`` holds the JSON document and
-    ``PORT`` the port; the caller removes both from the environment of what it starts.
+    ``PORT`` the port; the caller removes both from the environment of what it starts. A CODI that
+    is started again finds the document in its store: from its descriptor it can be read but once.
     """
     options = dict(zip(arguments[::2], arguments[1::2], strict=False))
     try:
-        document = _document(options, environment)
+        store = Store(_pair(options.get("--store-fds", "")))
+        document = _document(options, environment, store)
         config = Config(
             secret=str(document["secret"]),
             container_id=str(document.get("container_id", "")),
@@ -58,13 +64,25 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> Config:
         sys.exit(f"codi: {error!r}\nusage: {_USAGE}")
     if not config.secret or (config.listen_fd < 0 and config.port == 0):
         sys.exit(f"codi: a secret and a socket or a port are needed\nusage: {_USAGE}")
-    return config
+    return config, store
 
 
-def _document(options: Mapping[str, str], environment: Mapping[str, str]) -> dict[str, Any]:
+def _pair(text: str) -> tuple[int, int] | None:
+    if not text:
+        return None
+    first, second = text.split(",")
+    return int(first), int(second)
+
+
+def _document(
+    options: Mapping[str, str], environment: Mapping[str, str], store: Store
+) -> dict[str, Any]:
     if "--config-fd" in options:
         with open(int(options["--config-fd"]), "rb") as file:
             content = file.read()
+        if _KEY in store.left:
+            content = store.left[_KEY].content
+        store.put(_KEY, content)
     else:
         content = environment["CODI_CONFIG"].encode()
     document = json.loads(content)

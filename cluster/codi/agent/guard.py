@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from _operator import _compare_digest as compare_digest  # hmac's, without importing OpenSSL
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from cluster.codi.agent.errors import AgentError, invalid
 
@@ -18,6 +18,7 @@ class Guard:
         self._secret = secret.encode()
         self.epoch = epoch
         self.session_id: str | None = None
+        self.on_change: Callable[[], None] = lambda: None
 
     def check_secret(self, headers: Mapping[str, str]) -> None:
         """Raise ``unauthorized`` unless the caller knows the secret."""
@@ -42,8 +43,9 @@ class Guard:
             raise AgentError(
                 409, "fenced", f"epoch {epoch} is over, {self.epoch} rules", epoch=self.epoch
             )
-        self.session_id = session_id
-        self.epoch = epoch
+        if (self.session_id, self.epoch) != (session_id, epoch):
+            self.session_id, self.epoch = session_id, epoch
+            self.on_change()
 
 
 def _epoch(text: str) -> int:

@@ -5,12 +5,17 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _SYS_OPENAT2 = 437  # the same on every architecture
 _RESOLVE_NO_MAGICLINKS, _RESOLVE_BENEATH = 0x02, 0x08
 _RENAME_NOREPLACE = 1
-_PR_SET_DUMPABLE, _PR_SET_CHILD_SUBREAPER = 4, 36
+_PR_SET_DUMPABLE, _PR_SET_NAME, _PR_SET_CHILD_SUBREAPER = 4, 15, 36
+_ARG_START, _ARG_END = 45, 46  # of what follows the name in /proc/PID/stat (proc(5))
 _BENEATH_ATTEMPTS = 8
 
 
@@ -25,6 +30,64 @@ class _OpenHow(ctypes.Structure):
 def close_to_others() -> None:
     """Keep other processes of the same user from reading this one's memory or tracing it."""
     _prctl(_PR_SET_DUMPABLE, 0)
+
+
+def rename(name: str) -> None:
+    """Be shown under this name only: people end programs by the names that they see of them."""
+    _LIBC.prctl(_PR_SET_NAME, ctypes.c_char_p(name.encode()), 0, 0, 0)
+    with open("/proc/self/stat", "rb") as file:
+        fields = file.read().rpartition(b") ")[2].split()
+    begin, end = int(fields[_ARG_START]), int(fields[_ARG_END])
+    if 0 < begin < end - len(name):  # the kernel keeps them to itself where proc is restricted
+        ctypes.memset(begin, 0, end - begin)
+        ctypes.memmove(begin, name.encode(), len(name))
+
+
+class Signals:
+    """Signals as they come, with who sent them: what ``signal`` has no way to tell. See signalfd(2)."""
+
+    _INFO = struct.Struct("=IiiI112x")
+
+    def __init__(self, *numbers: int) -> None:
+        wanted = (ctypes.c_ulong * 16)()
+        for number in numbers:
+            _LIBC.sigaddset(wanted, number)
+        signal.pthread_sigmask(signal.SIG_BLOCK, numbers)
+        self.descriptor = _LIBC.signalfd(-1, wanted, os.O_CLOEXEC | os.O_NONBLOCK)
+
+    def sender(self) -> int:
+        """Return the pid of who sent the next one; 0: somebody outside of this pid namespace."""
+        return int(self._INFO.unpack(os.read(self.descriptor, self._INFO.size))[3])
+
+
+def open_to_others() -> None:
+    """Take ``close_to_others`` back."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
+def lock_out_signals() -> None:
+    """Be out of reach of signals from programs that one has started, where there is a second user.
+
+    A signal reaches processes by their real and saved user (kill(2)); files and everything else are
+    a matter of the effective one. Where CODI was started with a real user of its own, it keeps that.
+    """
+    real, effective, _ = os.getresuid()
+    if real != effective:
+        os.setresuid(real, effective, real)
+
+
+@contextmanager
+def as_user() -> Iterator[None]:
+    """Be entirely the effective user for a moment, in which a program is started as that one."""
+    real, effective, saved = os.getresuid()
+    if real == effective:
+        yield
+        return
+    os.setresuid(effective, effective, saved)
+    try:
+        yield
+    finally:
+        os.setresuid(real, effective, saved)
 
 
 def adopt_orphans() -> None:

@@ -15,25 +15,34 @@ import signal  # noqa: E402
 import socket  # noqa: E402
 
 from cluster.codi.agent import config as configuration  # noqa: E402
+from cluster.codi.agent import kernel  # noqa: E402
+from cluster.codi.agent.fdstore import Store  # noqa: E402
 from cluster.codi.agent.server import Server  # noqa: E402
 
 _END_SECONDS = 1.5
 
 
 def main() -> None:
-    """Run until SIGTERM or SIGINT."""
-    config = configuration.read(sys.argv[1:], os.environ)
+    """Run until SIGTERM or SIGINT, from outside of the container where there is an outside."""
+    config, store = configuration.read(sys.argv[1:], os.environ)
     os.environ.pop("CODI_CONFIG", None)
+    kernel.rename("codi")
     gc.freeze()  # what was imported stays
-    asyncio.run(_run(config))
+    asyncio.run(_run(config, store))
 
 
-async def _run(config: configuration.Config) -> None:
+async def _run(config: configuration.Config, store: Store) -> None:
     ending = asyncio.Event()
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
-    server = Server(config)
+    signals = kernel.Signals(signal.SIGTERM, signal.SIGINT)
+
+    def signalled() -> None:
+        # Whoever is inside has ended a program of their own, and named this one by mistake.
+        if signals.sender() == 0 or not store.lasts:
+            ending.set()
+
+    loop.add_reader(signals.descriptor, signalled)
+    server = Server(config, store)
     await server.start(_listener(config))
     await ending.wait()
     await server.close(_END_SECONDS)

@@ -7,6 +7,9 @@ import contextlib
 import os
 from collections import OrderedDict
 
+from cluster.codi.agent.fdstore import Store
+
+_KEY = "pipe-"
 _READ_SIZE = 64 << 10
 _MAX_LEFT_OPEN = 1024
 _PAUSE_SECONDS = 0.004
@@ -60,12 +63,17 @@ class LeftOpen:
     """Pipes of programs whose call was answered: a closed one would end them with SIGPIPE.
 
     Read and thrown away, at a pace that leaves the processor to others. Beyond the bound the
-    oldest is closed.
+    oldest is closed. Those of a former CODI are read on.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
         self._loop = asyncio.get_running_loop()
+        self._store = store
         self._pipes: OrderedDict[int, asyncio.TimerHandle | None] = OrderedDict()
+        for key, (_, descriptors) in store.left_with(_KEY).items():
+            store.drop(key)
+            for fd in descriptors:
+                self.take(fd)
 
     def __len__(self) -> int:
         return len(self._pipes)
@@ -75,6 +83,7 @@ class LeftOpen:
         while len(self._pipes) >= _MAX_LEFT_OPEN:
             self._close(next(iter(self._pipes)))
         self._pipes[fd] = None
+        self._store.put(f"{_KEY}{fd}", descriptors=[fd])
         self._loop.add_reader(fd, self._readable, fd)
 
     def close(self) -> None:
@@ -100,4 +109,5 @@ class LeftOpen:
         if timer is not None:
             timer.cancel()
         self._loop.remove_reader(fd)
+        self._store.drop(f"{_KEY}{fd}")
         os.close(fd)

@@ -18,6 +18,7 @@ from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.exchange import Exchange
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.guard import Guard
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.journal_socket import JournalSocket
@@ -40,12 +41,12 @@ Handler = Callable[[Exchange, bytes], Awaitable[None]]
 class Routes:
     """Everything but ``/health``."""
 
-    def __init__(self, config: Config, guard: Guard) -> None:
+    def __init__(self, config: Config, guard: Guard, store: Store) -> None:
         self._config = config
         self._guard = guard
         self._children = Children()
         self._journal = JournalFeed()
-        self.terminals = Terminals(config, self._children, self._journal)
+        self.terminals = Terminals(config, self._children, self._journal, store)
         self._activity = Activity()
         self._files = file_routes.FileRoutes(config)
         self._feed = feed_routes.FeedRoutes(config, self._files.workspace, self._files.run)
@@ -53,7 +54,7 @@ class Routes:
         self._journals: set[JournalSocket] = set()
         self._keys = itertools.count()
         self._running = 0
-        self._left_open = LeftOpen()
+        self._left_open = LeftOpen(store)
         self._table: dict[tuple[str, str], Handler] = {
             ("PUT", "epoch"): self._put_epoch,
             ("GET", "terminals"): self._get_terminals,

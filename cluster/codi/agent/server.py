@@ -25,6 +25,7 @@ from cluster.codi.agent.exchange import (
     next_event,
     skip_body,
 )
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.guard import Guard
 from cluster.codi.agent.link import Link
 
@@ -39,9 +40,14 @@ _LINGER_SECONDS = 2.0
 class Server:
     """Serves one listening socket until ``close``."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, store: Store) -> None:
         self._config = config
+        self._store = store
         self._guard = Guard(config.secret, config.epoch)
+        if "bound" in store.left:
+            epoch, _, session_id = store.left["bound"].content.decode().partition(" ")
+            self._guard.epoch, self._guard.session_id = int(epoch), session_id or None
+        self._guard.on_change = lambda: store.put("bound", self._bound())
         self._started_at = time.monotonic()
         self._connections: set[asyncio.Task[None]] = set()
         self._routes: Routes | None = None
@@ -50,6 +56,7 @@ class Server:
     async def start(self, listener: socket.socket) -> None:
         """Begin to accept connections."""
         loop = asyncio.get_running_loop()
+        self._store.put("bound", self._bound())
         self._server = await loop.create_server(self._connect, sock=listener, backlog=512)
         loop.call_later(_LOAD_AFTER_SECONDS, self.routes)
 
@@ -69,8 +76,12 @@ class Server:
         if self._routes is None:
             from cluster.codi.agent.routes import Routes  # noqa: PLC0415 - see the module's text
 
-            self._routes = Routes(self._config, self._guard)
+            self._routes = Routes(self._config, self._guard, self._store)
         return self._routes
+
+    def _bound(self) -> bytes:
+        """Return what the next CODI must know of who may ask."""
+        return f"{self._guard.epoch} {self._guard.session_id or ''}".encode()
 
     def _connect(self) -> Link:
         link = Link()

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import signal
+import struct
 import termios
 from collections.abc import Mapping
 
 from cluster.codi.agent.children import Child, Children
 
-_IUTF8 = 0o40000  # termios(3); Python has no name for it
+_IUTF8, _TIOCPKT = 0o40000, 0x5420  # termios(3), ioctl_tty(2); Python has no names for them
 _RCFILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bashrc.sh")
 
 
@@ -25,6 +27,16 @@ class Shell:
         """Set the size; programs get SIGWINCH if it is another one."""
         if self.master >= 0:
             termios.tcsetwinsize(self.master, (rows, cols))
+
+    def size(self) -> tuple[int, int]:
+        """Return columns and rows."""
+        rows, cols = termios.tcgetwinsize(self.master)
+        return cols, rows
+
+    def waiting(self) -> int:
+        """Return how many bytes can be read this moment, all of them at once. Raises OSError."""
+        answer = fcntl.ioctl(self.master, termios.FIONREAD, struct.pack("i", 0))
+        return int(struct.unpack("i", answer)[0])
 
     def directory(self) -> str | None:
         """Return the shell's working directory, None when it has ended."""
@@ -51,6 +63,7 @@ def start(children: Children, directory: int, cols: int, rows: int) -> Shell:
         attributes[0] |= _IUTF8
         termios.tcsetattr(slave, termios.TCSANOW, attributes)
         os.set_blocking(master, False)
+        fcntl.ioctl(master, _TIOCPKT, struct.pack("i", 1))  # as ``Ring`` expects
         program = _program()
         arguments = [os.path.basename(program)]
         if arguments[0] == "bash":
@@ -76,6 +89,6 @@ def environment(own: Mapping[str, str]) -> dict[str, str]:
 
 def _program() -> str:
     for path in (os.environ.get("SHELL", ""), "/bin/bash"):
-        if path.startswith("/") and os.access(path, os.X_OK):
+        if path.startswith("/") and os.access(path, os.X_OK, effective_ids=True):
             return path
     return "/bin/sh"

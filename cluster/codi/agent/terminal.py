@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import errno
 import os
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from cluster.codi.agent.journal_feed import JournalFeed
+from cluster.codi.agent.memory import TerminalMemory
 from cluster.codi.agent.shell import Shell
 from cluster.codi.agent.viewers import Role, Viewers
 from cluster.codi.terminal_protocol import Attached, Request, TerminalProtocol, control
@@ -66,9 +68,19 @@ class Waiting(Protocol):
 class Terminal:
     """Moves bytes between a shell and its watchers, as the protocol decides."""
 
-    def __init__(self, name: str, protocol: TerminalProtocol, feed: JournalFeed) -> None:
+    def __init__(
+        self,
+        name: str,
+        memory: TerminalMemory,
+        ring: int,
+        feed: JournalFeed,
+        release: Callable[[Terminal], None],
+    ) -> None:
+        """``release`` is told when the shell ends, or shall: nobody else may hold its terminal open."""
         self.name = name
-        self.protocol = protocol
+        self.protocol = TerminalProtocol(ring, memory.ring)
+        self._memory = memory
+        self._release = release
         self._feed = feed
         self.size = (80, 24)
         self.exit_code: int | None = None
@@ -81,7 +93,9 @@ class Terminal:
         self._reading = False
         self._resting: asyncio.TimerHandle | None = None
         self._looking: asyncio.TimerHandle | None = None
-        self._input = bytearray()
+        counts, pending = memory.input()
+        self.protocol.recount(counts)
+        self._input = bytearray(pending)
         self._writing = False
         self._held = False
         self._waiting: asyncio.Task[None] | None = None
@@ -119,13 +133,25 @@ class Terminal:
     def run(self, shell: Shell, size: tuple[int, int]) -> None:
         """Begin with a shell that was just started."""
         assert self._shell is None
-        if self._waiting is not None:
+        if self.exit_code is not None:
             self.protocol.new_shell()
-        self._shell, self.size, self.exit_code = shell, size, None
+        self.size = size
+        self.go_on(shell)
+
+    def go_on(self, shell: Shell) -> None:
+        """Begin with a shell, which may have run under a former CODI; its size is known."""
+        self._shell, self.exit_code = shell, None
         self.cwd = shell.directory()
         self._waiting = self._loop.create_task(self._wait(shell), name=f"terminal {self.name}")
         self._feed.open(self)
         self._read_on()
+        if self._input:
+            self._write()
+
+    def have_ended(self, code: int) -> None:
+        """Begin with what a former CODI has left of a shell that had ended before."""
+        self.exit_code = code
+        self._feed.open(self)
 
     def wait_to_attach(self, watcher: Waiting) -> None:
         """Have a watcher try again whenever the journal has kept something."""
@@ -206,8 +232,12 @@ class Terminal:
         self._input += accepted
         if not self._writing:
             self._write()
+        self._keep_input()
         self._hold(held=len(self._input) > INPUT_BOUND)
         self._feed.typed(self)
+
+    def _keep_input(self) -> None:
+        self._memory.keep_input(self.protocol.uncounted(), self._input)
 
     def taken(self) -> None:
         """Note that a watcher took output: the shell may have waited for that."""
@@ -220,6 +250,7 @@ class Terminal:
         if shell is None or waiting is None:
             return
         self._stop_io(shell)
+        self._release(self)
         shell.hang_up()
         await asyncio.wait((waiting,), timeout=_HANG_UP_SECONDS)
         if not waiting.done():
@@ -245,14 +276,14 @@ class Terminal:
         if self.protocol.paused:  # whoever attached last is far behind
             self._stop_reading(shell)
             return
-        data = _read(shell.master, self.protocol.read_size)
-        if data is None:
+        size = self.protocol.read_size
+        count = self._take(shell, size)
+        if count is None:
             self._stop_reading(shell)  # nobody has the terminal open; the shell is about to end
             return
-        self._number(data)
         if self.protocol.paused:
             self._stop_reading(shell)
-        elif not self._watchers and len(data) == self.protocol.read_size:
+        elif not self._watchers and count == size:
             # Nobody watches what prints without end: it need not have all of the processor.
             self._stop_reading(shell)
             self._resting = self._loop.call_later(_UNWATCHED_PAUSE_SECONDS, self._rested)
@@ -261,13 +292,36 @@ class Terminal:
         self._resting = None
         self._read_on()
 
-    def _number(self, data: bytes) -> None:
-        """Put output into the journal and to whoever can take it."""
-        for key in self.protocol.laggards(len(data)):
+    def _take(self, shell: Shell, size: int) -> int | None:
+        """Read up to ``size`` bytes (the kernel has 4 KiB at a time); None: the terminal is closed."""
+        ring, taken = self.protocol.ring, 0
+        while taken < size:
+            try:
+                waiting = min(shell.waiting(), size - taken)
+                self._cut_laggards(waiting)
+                os.readv(shell.master, ring.begin_reading(waiting))
+            except BlockingIOError:
+                break
+            except OSError as error:
+                if error.errno != errno.EIO:
+                    raise
+                if taken == 0:
+                    return None
+                break
+            finally:
+                taken += ring.end_reading()
+        if taken:
+            self._printed()
+        return taken
+
+    def _cut_laggards(self, count: int) -> None:
+        for key in self.protocol.laggards(count):
             watcher = self._watchers[key]
             self.detach(key)
             watcher.cut("too far behind the other clients")
-        self.protocol.output(data)
+
+    def _printed(self) -> None:
+        """Hand over what was read to the journal, and through it to whoever can take it."""
         self._feed.changed(self)
         if self._looking is None:
             self._looking = self._loop.call_later(_CWD_SECONDS, self._look_again)
@@ -308,10 +362,14 @@ class Terminal:
         if bool(self._input) != self._writing:
             self._writing = bool(self._input)
             if self._writing:
-                self._loop.add_writer(shell.master, self._write)
+                self._loop.add_writer(shell.master, self._write_on)
             else:
                 self._loop.remove_writer(shell.master)
         self._hold(held=len(self._input) > INPUT_BOUND)
+
+    def _write_on(self) -> None:
+        self._write()
+        self._keep_input()
 
     def _hold(self, *, held: bool) -> None:
         if held != self._held:
@@ -326,14 +384,14 @@ class Terminal:
         if shell.master >= 0:
             # Programs that it left behind may print without end, and the journal may be away.
             while self.protocol.room >= self.protocol.read_size:
-                data = _read(shell.master, self.protocol.read_size)
-                if not data:
+                if not self._take(shell, self.protocol.read_size):
                     break
-                self._number(data)
             self._stop_io(shell)
             shell.hang_up()
         self._shell, self.exit_code = None, code
+        self._release(self)
         self._input.clear()
+        self._keep_input()
         self._hold(held=False)
         self._feed.exited(self)
         for watcher in list(self._watchers.values()):
@@ -353,25 +411,6 @@ class Terminal:
             if timer is not None:
                 timer.cancel()
         self._resting = self._looking = None
-
-
-def _read(master: int, size: int) -> bytes | None:
-    """Return up to ``size`` bytes (the kernel gives 4 KiB at a time), None when it is closed."""
-    parts: list[bytes] = []
-    while size > 0:
-        try:
-            part = os.read(master, size)
-        except BlockingIOError:
-            break
-        except OSError as error:
-            if error.errno != errno.EIO:
-                raise
-            part = b""
-        if not part:
-            return b"".join(parts) if parts else None
-        parts.append(part)
-        size -= len(part)
-    return b"".join(parts)
 
 
 def _printable(path: str | None) -> str | None:

@@ -3,31 +3,54 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
+import json
 import os
+import signal
+from dataclasses import dataclass
 from functools import partial
 
 from cluster.codi.agent import files, shell
 from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.journal_feed import JournalFeed
+from cluster.codi.agent.memory import TerminalMemory
 from cluster.codi.agent.shell import Shell
 from cluster.codi.agent.terminal import Terminal
-from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, BadFrame, TerminalProtocol, check_name
+from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, BadFrame, check_name
 
 DEFAULT_SIZE = (80, 24)
 ALONE_SECONDS = 90.0
 """A program's terminal ends when nobody was attached at two looks in a row that are this far apart."""
 
 
+_KEY = "terminal-"
+
+
+@dataclass(slots=True)
+class _Place:
+    """What outlives CODI of a terminal: its key in the store, its memory, and its shell's pid."""
+
+    key: str
+    memory: TerminalMemory
+    pid: int
+
+
 class Terminals:
-    """Terminals by name. One that has ended stays, with what it printed, until its place is needed."""
+    """Terminals by name. One that has ended stays, with what it printed, until its place is needed.
+
+    Those of a former CODI go on, with their shells and every byte.
+    """
 
     def __init__(
         self,
         config: Config,
         children: Children,
         feed: JournalFeed,
+        store: Store,
         *,
         alone_seconds: float = ALONE_SECONDS,
     ) -> None:
@@ -37,7 +60,13 @@ class Terminals:
         self._ending: set[asyncio.Task[None]] = set()
         self._children = children
         self._feed = feed
+        self._store = store
         self._terminals: dict[str, Terminal] = {}
+        self._places: dict[str, _Place] = {}
+        left = store.left_with(_KEY)
+        self._serials = itertools.count(1 + max((_serial(key) for key in left), default=0))
+        for key in sorted(left, key=_serial):
+            self._adopt(key, *left[key])
 
     @property
     def count(self) -> int:
@@ -80,10 +109,11 @@ class Terminals:
         size = size or (terminal.size if terminal else DEFAULT_SIZE)
         started = self._start(cwd, size)
         if terminal is None:
-            protocol = TerminalProtocol(self._config.ring)
-            terminal = self._terminals[name] = Terminal(name, protocol, self._feed)
-            if name.startswith(AUTOMATION_PREFIX):
-                self._look_after(terminal, was_alone=False)
+            memory = TerminalMemory(self._config.ring)
+            terminal = self._add(name, f"{_KEY}{next(self._serials)}", memory)
+        place = self._places[name]
+        place.pid = started.child.pid
+        self._keep(terminal, [place.memory.descriptor, started.master])
         terminal.run(started, size)
         return terminal, True
 
@@ -130,7 +160,51 @@ class Terminals:
         del self._terminals[terminal.name]
         if terminal in self._looks:
             self._looks.pop(terminal).cancel()
+        place = self._places.pop(terminal.name)
+        self._store.drop(place.key)
+        place.memory.close()
         self._feed.forget(terminal)
+
+    # ---- what outlives CODI ---------------------------------------------------------------------
+
+    def _add(self, name: str, key: str, memory: TerminalMemory) -> Terminal:
+        self._places[name] = _Place(key, memory, 0)
+        terminal = Terminal(name, memory, self._config.ring, self._feed, self._release)
+        self._terminals[name] = terminal
+        if name.startswith(AUTOMATION_PREFIX):
+            self._look_after(terminal, was_alone=False)
+        return terminal
+
+    def _release(self, terminal: Terminal) -> None:
+        place = self._places.get(terminal.name)
+        if place is not None:
+            self._keep(terminal, [place.memory.descriptor])
+
+    def _keep(self, terminal: Terminal, descriptors: list[int]) -> None:
+        place = self._places[terminal.name]
+        told = {"name": terminal.name, "pid": place.pid, "code": terminal.exit_code}
+        self._store.put(place.key, json.dumps(told).encode(), descriptors)
+
+    def _adopt(self, key: str, content: bytes, descriptors: list[int]) -> None:
+        """Go on with a terminal of a former CODI. One of another build's making is given up."""
+        told = json.loads(content)
+        try:
+            memory = TerminalMemory(self._config.ring, descriptors[0])
+        except (ValueError, IndexError):
+            self._store.drop(key)
+            for descriptor in descriptors:
+                os.close(descriptor)
+            return
+        terminal = self._add(told["name"], key, memory)
+        self._places[told["name"]].pid = told["pid"]
+        if len(descriptors) == 1:  # its shell had ended, or was to end
+            code = told["code"]
+            terminal.have_ended(code if code is not None else 128 + signal.SIGHUP)
+            return
+        adopted = Shell(descriptors[1], self._children.adopt(told["pid"]))
+        with contextlib.suppress(OSError):
+            terminal.size = adopted.size()
+        terminal.go_on(adopted)
 
     def _start(self, cwd: str | None, size: tuple[int, int]) -> Shell:
         try:
@@ -141,3 +215,7 @@ class Terminals:
             return shell.start(self._children, directory, *size)
         finally:
             os.close(directory)
+
+
+def _serial(key: str) -> int:
+    return int(key.removeprefix(_KEY))

@@ -10,6 +10,7 @@ import pytest
 
 from cluster.codi.agent import shell
 from cluster.codi.agent.config import Config
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.terminals import Terminals
 from cluster.codi.terminal_protocol import Request
@@ -43,7 +44,7 @@ class QuietShell:
 async def terminals(monkeypatch, tmp_path):
     monkeypatch.setattr(shell, "start", lambda *_: QuietShell())
     config = Config("secret", workspace=str(tmp_path), max_terminals=4)
-    made = Terminals(config, SimpleNamespace(), JournalFeed(), alone_seconds=SOON)
+    made = Terminals(config, SimpleNamespace(), JournalFeed(), Store(None), alone_seconds=SOON)
     yield made
     await made.close()
 

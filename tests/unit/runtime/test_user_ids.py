@@ -10,7 +10,7 @@ from cluster.runtime.id_range import IdRange
 from cluster.runtime.tables import MOST_OPEN_FILES, open_files, tables
 from cluster.runtime.user_ids import parse_map, reserve
 
-SMALL = IdRange(1_900_200_000, 4)
+SMALL = IdRange(1_900_200_000, 7)
 
 
 @pytest.fixture(autouse=True)
@@ -23,8 +23,18 @@ def nobody(monkeypatch):
 def test_a_range_is_written_as_in_subuid():
     assert IdRange.parse("100000:65536") == IdRange(100_000, 65_536)
     assert IdRange(10_000, 4).on_disk == 10_000
-    for text in ("", "5", "1000:1", "999:10", "2147483647:2", "a:b", "1000:-5", "1000:10:3"):
-        with pytest.raises(ValueError, match=r"FIRST:COUNT|two ids or more"):
+    for text in (
+        "",
+        "5",
+        "1000:1",
+        "1000:2",
+        "999:10",
+        "2147483647:2",
+        "a:b",
+        "1000:-5",
+        "1000:10:3",
+    ):
+        with pytest.raises(ValueError, match=r"FIRST:COUNT|three ids or more"):
             IdRange.parse(text)
 
 
@@ -32,6 +42,9 @@ def test_every_id_but_the_first_is_given_and_none_twice(tmp_path):
     order = list(SMALL.after(7))
     assert sorted(order) == [1_900_200_001, 1_900_200_002, 1_900_200_003]
     assert next(iter(SMALL.after(1))) == 1_900_200_002
+    agents = {SMALL.agent(user) for user in order}
+    assert agents == {1_900_200_004, 1_900_200_005, 1_900_200_006}
+    assert agents < set(SMALL.ids)
 
 
 def test_reserved_ids_are_nobody_elses_until_they_are_let_go(tmp_path):
