@@ -51,7 +51,9 @@ async def terminals(monkeypatch, tmp_path):
 
 def watcher(key: int) -> SimpleNamespace:
     nothing = lambda *_, **__: None  # noqa: E731
-    return SimpleNamespace(key=key, pump=nothing, acknowledge=nothing, hold_input=nothing)
+    return SimpleNamespace(
+        key=key, pump=nothing, acknowledge=nothing, hold_input=nothing, inform=nothing
+    )
 
 
 async def names(terminals: Terminals) -> set[str]:

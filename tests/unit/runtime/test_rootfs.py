@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from cluster.runtime import bwrap, rootfs
 from cluster.runtime.bwrap import Bubblewrap, Descriptors
-from cluster.runtime.rootfs import Layout
+from cluster.runtime.rootfs import AGENT_ID, USER_ID, Layout
 
 LAYOUT = Layout("/data/w-1", "/data/etc", ["/opt/python", "/usr/lib/codi"], 1000, 500)
 
@@ -71,12 +71,17 @@ def test_roots_container_gives_its_capabilities_up_before_the_command():
     command = bwrap.inside(["codi", "--flag"], as_root=True)
     assert command[-2:] == ["codi", "--flag"]
     assert {
-        "--reuid",
+        "--ruid",
+        "--euid",
         "--regid",
         "--clear-groups",
         "--bounding-set=-all",
         "--inh-caps=-all",
     } <= set(command)
+    assert command[command.index("--ruid") + 1] == str(USER_ID)
+    lasting = bwrap.inside(["codi"], as_root=True, lasts=True)
+    assert lasting[lasting.index("--ruid") + 1] == str(AGENT_ID)
+    assert lasting[lasting.index("--euid") + 1] == str(USER_ID)
 
 
 def test_without_a_filter_none_is_asked_for():
