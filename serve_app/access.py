@@ -21,6 +21,8 @@ KEY_BYTES = 32
 TICKET_SECONDS = 30.0
 _ACCESS = "access"
 _TICKET = "ticket"
+_DEVICE = "device"
+DEVICE_SECONDS = 365 * 86400.0
 _MAX_TOKEN = 4096
 
 
@@ -59,6 +61,20 @@ class Signer:
         """Return a ticket, valid for ``TICKET_SECONDS`` and once."""
         return self._sign(_TICKET, login, role, now, TICKET_SECONDS)
 
+    def device(self, account: str, device_id: str, *, now: float) -> str:
+        """Return what proves that a device has signed in to an account; see ``throttle.account_digest``."""
+        return self._encode(
+            {"typ": _DEVICE, "sub": account, "jti": device_id, "exp": now + DEVICE_SECONDS}
+        )
+
+    def read_device(self, token: str, account: str, now: float) -> str:
+        """Return the device's id; empty for one that proves nothing for this account."""
+        try:
+            claims = self._checked(_DEVICE, token, now)
+        except Unauthenticated:
+            return ""
+        return str(claims["jti"]) if claims["sub"] == account else ""
+
     def read_access_token(self, token: str, now: float) -> Claims:
         """Return what a token says. Raises Unauthenticated."""
         return self._read(_ACCESS, token, now)
@@ -71,7 +87,6 @@ class Signer:
         claims = {
             "typ": kind,
             "sub": login.user_id,
-            "tenant": self._tenant_id,
             "role": role.value,
             "family": login.family,
             "gen": login.generation,
@@ -79,15 +94,22 @@ class Signer:
             "iat": now,
             "exp": now + ttl,
         }
-        token: str = jwt.encode(claims, self._key, ALGORITHM)
+        return self._encode(claims)
+
+    def _encode(self, claims: dict[str, Any]) -> str:
+        token: str = jwt.encode(claims | {"tenant": self._tenant_id}, self._key, ALGORITHM)
         return token
 
-    def _read(self, kind: str, token: str, now: float) -> Claims:
+    def _checked(self, kind: str, token: str, now: float) -> dict[str, Any]:
         claims = self._verified(token)
         if claims.get("typ") != kind or claims.get("tenant") != self._tenant_id:
             raise Unauthenticated("the token is not valid here")
         if now >= claims["exp"]:
             raise Unauthenticated("the token has expired")
+        return claims
+
+    def _read(self, kind: str, token: str, now: float) -> Claims:
+        claims = self._checked(kind, token, now)
         return Claims(
             # A token of an earlier release has no generation: it is of the first one.
             login=Login(str(claims["sub"]), str(claims["family"]), int(claims.get("gen", 0))),

@@ -27,6 +27,7 @@ from actors.records import (
 from cluster.archive.library import Library
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
+from cluster.store.attempts import Asked, Attempt, Outcome, Wait
 from cluster.store.ended_logins import EndedLogin
 from cluster.store.saves import Begun
 from cluster.store.tokens import Rotation
@@ -118,6 +119,18 @@ class RefreshTokens(Protocol):
 
     async def ended_after(self, place: bytes | None) -> list[EndedLogin]:
         """Return the logins that ended after one whose place is known, in order, up to a page."""
+        ...
+
+
+class Attempts(Protocol):
+    """Attempts to sign in: ``cluster.store.attempts.AttemptStore``."""
+
+    async def begin(self, asked: Asked, *, now: float) -> Attempt | Wait:
+        """Count an attempt, unless it has to wait."""
+        ...
+
+    async def settle(self, attempt: Attempt, outcome: Outcome, *, now: float) -> None:
+        """Take an attempt back that passed, or that was not checked."""
         ...
 
 
@@ -243,6 +256,7 @@ class Dependencies:
     replica_id: str
     users: Users
     tokens: RefreshTokens
+    attempts: Attempts
     tickets: SpentTickets
     audit: AuditTrail
     keys: Keys

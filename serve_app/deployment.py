@@ -17,6 +17,7 @@ from cluster.clock import SystemClock
 from cluster.codi.client import HttpCodiClient
 from cluster.identifiers import new_id
 from cluster.places import chunk_store
+from cluster.store.attempts import AttemptStore
 from cluster.store.audit import AuditLog
 from cluster.store.ledger import StoreLedger
 from cluster.store.server_keys import KeyStore
@@ -45,6 +46,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
         replica_id=new_id("replica"),
         users=UserStore(engine, tenant, keep_ended=2 * settings.access_token_ttl),
         tokens=TokenStore(engine, tenant, keep_ended=2 * settings.access_token_ttl),
+        attempts=AttemptStore(engine, tenant),
         tickets=TicketStore(engine, tenant),
         audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),
         keys=KeyStore(engine, tenant),

@@ -130,7 +130,7 @@ def _assemble(
             users=deps.users,
             ledger=deps.ledger,
             passwords=passwords,
-            throttle=LoginThrottle(),
+            throttle=LoginThrottle(deps.attempts, clock),
             signer=signer,
             refresh=refresh,
             ended=ended,
@@ -138,6 +138,7 @@ def _assemble(
             audit=audit,
             metrics=metrics,
             clock=clock,
+            new_id=deps.new_id,
         )
     )
     return Ingress(

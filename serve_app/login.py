@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from actors.errors import (
     CoditectError,
     ContainersExceeded,
     PreconditionFailed,
+    TooManyRequests,
     Unauthenticated,
     Unavailable,
     WrongPassword,
@@ -18,6 +20,7 @@ from actors.names import DEFAULT_SESSION
 from actors.ports import Clock
 from actors.records import AuditEntry, SessionRecord, UserRecord
 from cluster.emails import key_of
+from cluster.store.attempts import Asked, Outcome
 from serve_app.access import Login, Signer
 from serve_app.audit import AuditWriter
 from serve_app.dependencies import SessionReader, Users
@@ -27,7 +30,7 @@ from serve_app.metrics import IngressMetrics
 from serve_app.passwords import Passwords
 from serve_app.refresh import RefreshDesk
 from serve_app.sessions import SessionGateway
-from serve_app.throttle import LoginThrottle
+from serve_app.throttle import LoginThrottle, Trial, account_digest, whole_address
 
 _REFUSED = "the address or the password is wrong"
 
@@ -38,6 +41,8 @@ class Visitor:
 
     address: str
     agent: str
+    device: str = ""
+    """The device cookie, if it sent one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +53,8 @@ class Pair:
     access_token: str
     refresh_token: str
     expires_in: float
+    device: str = ""
+    """What the browser shall keep for its next sign-in: see ``cluster.store.attempts``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +74,7 @@ class SignInTools:
     audit: AuditWriter
     metrics: IngressMetrics
     clock: Clock
+    new_id: Callable[[str], str]
 
 
 class SignIn:
@@ -84,20 +92,20 @@ class SignIn:
         same work. Raises Unauthenticated, TooManyRequests, Busy.
         """
         tools = self._tools
-        email = key_of(email)
-        tools.throttle.check(email, visitor.address, tools.clock.monotonic())
-        user = await tools.users.by_email(email)
-        # The session is looked up while the password is checked, which takes longer anyway.
-        looking = asyncio.create_task(self._known_session(user))
-        try:
-            fits = await tools.passwords.verify(user.password_hash if user else None, password)
-            known = await looking
-        finally:
-            looking.cancel()
-        if user is None or user.disabled or not fits:
-            await self._refuse(email, user, visitor)
-            raise Unauthenticated(_REFUSED)
-        tools.throttle.succeeded(email, visitor.address)
+        asked = self._asked(email, visitor)
+        async with tools.throttle.trial(asked) as trial:
+            user = await tools.users.by_email(email)
+            # The session is looked up while the password is checked, which takes longer anyway.
+            looking = asyncio.create_task(self._known_session(user))
+            try:
+                fits = await self._fits(trial, user, password, asked.address)
+                known = await looking
+            finally:
+                looking.cancel()
+            if user is None or user.disabled or not fits:
+                await self._refuse(user, visitor)
+                raise Unauthenticated(_REFUSED)
+            trial.outcome = Outcome.PASSED
         try:
             pair, session = await self._admit(user, key, known)
         except CoditectError as error:
@@ -105,7 +113,10 @@ class SignIn:
             raise
         tools.metrics.signed_in("ok")
         await self.note(user.user_id, "login", f"session/{session.session_id}", visitor)
-        return pair, session
+        device = tools.signer.device(
+            asked.account, asked.device or tools.new_id("d"), now=tools.clock.now()
+        )
+        return replace(pair, device=device), session
 
     async def refresh(self, presented: str) -> Pair:
         """Trade a refresh token. Raises Unauthenticated."""
@@ -138,14 +149,17 @@ class SignIn:
         Raises WrongPassword, InvalidArgument, TooManyRequests.
         """
         tools, login = self._tools, caller.login
-        email, resource = key_of(caller.user.email), f"user/{login.user_id}"
-        tools.throttle.check(email, visitor.address, tools.clock.monotonic())
-        user = await tools.users.by_id(login.user_id)
-        if user is None or not await tools.passwords.verify(user.password_hash, current):
-            tools.throttle.failed(email, visitor.address, tools.clock.monotonic())
-            await self.note(login.user_id, "password.change", resource, visitor, "refused")
-            raise WrongPassword
-        hashed, now = await tools.passwords.hash(new), tools.clock.now()
+        resource = f"user/{login.user_id}"
+        # A counter of its own: neither a stranger at the door nor whoever found an open page here
+        # makes the owner wait at the other place.
+        async with tools.throttle.trial(Asked(login.user_id, device=login.family)) as trial:
+            user = await tools.users.by_id(login.user_id)
+            if not await self._fits(trial, user, current, visitor.address) or user is None:
+                await self.note(login.user_id, "password.change", resource, visitor, "refused")
+                raise WrongPassword
+            trial.outcome = Outcome.PASSED
+        hashed = await tools.passwords.hash(new, party=login.user_id)
+        now = tools.clock.now()
         try:
             changed = await tools.users.change(
                 login.user_id,
@@ -180,6 +194,20 @@ class SignIn:
         now = self._tools.clock.now()
         await self._tools.refresh.revoke_family(login.family, now)
         self._tools.ended.add(login.user_id, login.family, now)
+
+    def _asked(self, email: str, visitor: Visitor) -> Asked:
+        account = account_digest(key_of(email))
+        device = self._tools.signer.read_device(visitor.device, account, self._tools.clock.now())
+        return Asked(account, whole_address(visitor.address), device)
+
+    async def _fits(self, trial: Trial, user: UserRecord | None, password: str, party: str) -> bool:
+        """Say whether a password fits. An attempt for which there was no room is not counted."""
+        stored = user.password_hash if user else None
+        try:
+            return await self._tools.passwords.verify(stored, password, party=party)
+        except TooManyRequests:
+            trial.outcome = Outcome.UNCHECKED
+            raise
 
     async def _known_session(self, user: UserRecord | None) -> SessionRecord | None:
         if user is None:
@@ -218,9 +246,8 @@ class SignIn:
         )
         return Pair(user, access, refresh_token, tools.access_ttl)
 
-    async def _refuse(self, email: str, user: UserRecord | None, visitor: Visitor) -> None:
+    async def _refuse(self, user: UserRecord | None, visitor: Visitor) -> None:
         tools = self._tools
-        tools.throttle.failed(email, visitor.address, tools.clock.monotonic())
         tools.metrics.signed_in("refused")
         resource = f"user/{user.user_id}" if user else "user"
         await self.note(user.user_id if user else None, "login", resource, visitor, "refused")

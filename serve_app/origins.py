@@ -38,7 +38,7 @@ def parse(url: str) -> Origin | None:
 
 @dataclass(frozen=True, slots=True)
 class CookieNames:
-    """What the cookies are called, and where the one for refreshing is sent.
+    """What the cookies are called, and where those of signing in are sent.
 
     Over TLS names begin with ``__Host-`` (RFC 6265bis, 4.1.3.2): neither a page of a subdomain, which a
     workspace has, nor plain HTTP can set them. Browsers then want the path ``/``.
@@ -46,10 +46,11 @@ class CookieNames:
 
     access: str
     refresh: str
-    refresh_path: str
+    device: str
+    auth_path: str
 
 
-LEGACY = CookieNames("coditect_access", "coditect_refresh", "/api/v1/auth")
+LEGACY = CookieNames("coditect_access", "coditect_refresh", "", "/api/v1/auth")
 """Those of an earlier release, which are cleared."""
 
 
@@ -79,11 +80,15 @@ class Origins:
         origin = self.of(scheme, host)
         port = origin.port if origin else 0
         if self.is_secure(scheme, host):
-            start = "__Host-coditect_"
-            return CookieNames(f"{start}access_{port}", f"{start}refresh_{port}", "/")
-        return CookieNames(f"coditect_access_{port}", f"coditect_refresh_{port}", "/api/v1/auth")
+            return _names("__Host-coditect", port, "/")
+        return _names("coditect", port, "/api/v1/auth")
 
     def is_secure(self, scheme: str, host: str) -> bool:
         """Whether browsers reach this host over TLS."""
         origin = self.of(scheme, host)
         return self._secure or (origin is not None and origin.scheme == "https")
+
+
+def _names(start: str, port: int, auth_path: str) -> CookieNames:
+    access, refresh, device = (f"{start}_{kind}_{port}" for kind in ("access", "refresh", "device"))
+    return CookieNames(access, refresh, device, auth_path)

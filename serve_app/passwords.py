@@ -21,6 +21,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from precis_i18n import get_profile
 
 from actors.errors import InvalidArgument, TooManyRequests
+from serve_app.turns import Turns
 
 T = TypeVar("T")
 
@@ -39,28 +40,32 @@ class Passwords:
         )
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="argon2")
         self._parallel = parallel
-        self._limit = parallel + queue
-        self._under_way = 0
+        self._turns = Turns(parallel, queue, self._refusal)
+        self._running = 0
         # Checked when there is no such user, so that the answer takes as long.
         self._nobody = self._hasher.hash("nobody")
 
     @property
     def under_way(self) -> int:
         """How many hashes and checks are running or waiting."""
-        return self._under_way
+        return self._running + self._turns.waiting
 
-    async def hash(self, password: str) -> str:
-        """Return a password's hash in PHC form. Raises InvalidArgument, TooManyRequests."""
+    async def hash(self, password: str, *, party: str = "") -> str:
+        """Return a password's hash in PHC form; ``party`` as for ``verify``.
+
+        Raises InvalidArgument, TooManyRequests.
+        """
         prepared = _prepared(password) if len(password) <= MAX_PASSWORD else password
         if prepared is None:
             raise InvalidArgument("password", "it has characters that cannot be typed")
         if not MIN_PASSWORD <= len(prepared) <= MAX_PASSWORD:
             raise InvalidArgument("password", f"{MIN_PASSWORD} to {MAX_PASSWORD} characters")
-        return await self._run(lambda: self._hasher.hash(prepared.encode()))
+        return await self._run(party, lambda: self._hasher.hash(prepared.encode()))
 
-    async def verify(self, password_hash: str | None, password: str) -> bool:
+    async def verify(self, password_hash: str | None, password: str, *, party: str = "") -> bool:
         """Say whether the password fits; for None (no such user) that takes as long and is false.
 
+        ``party``: whom it is for. Parties are served in turn, whatever one of them has waiting.
         It fits as it was sent, too: an earlier release hashed it so. Raises TooManyRequests.
         """
         stored = password_hash or self._nobody
@@ -68,7 +73,7 @@ class Passwords:
         forms = {password.encode("utf-8", "surrogatepass")}
         if (prepared := _prepared(password)) is not None:
             forms.add(prepared.encode())
-        fits = await self._run(lambda: [self._fits(stored, form) for form in forms])
+        fits = await self._run(party, lambda: [self._fits(stored, form) for form in forms])
         return any(fits) and password_hash is not None
 
     def close(self) -> None:
@@ -81,18 +86,21 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _run(self, work: Callable[[], T]) -> T:
-        if self._under_way >= self._limit:
-            wait = self._under_way * SECONDS_PER_CHECK / self._parallel
-            raise TooManyRequests("sign-ins at once", max(1.0, wait))
-        self._under_way += 1
+    async def _run(self, party: str, work: Callable[[], T]) -> T:
+        await self._turns.take(party)
+        self._running += 1
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
-        # Counted until the thread is done with it, also when the caller has gone away.
+        # Its turn lasts until the thread is done with it, also when the caller has gone away.
         future.add_done_callback(self._done)
         return await future
 
     def _done(self, _future: object) -> None:
-        self._under_way -= 1
+        self._running -= 1
+        self._turns.give_back()
+
+    def _refusal(self) -> TooManyRequests:
+        wait = self.under_way * SECONDS_PER_CHECK / self._parallel
+        return TooManyRequests("sign-ins at once", max(1.0, wait))
 
 
 def _prepared(password: str) -> str | None:

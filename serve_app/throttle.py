@@ -1,67 +1,162 @@
-"""How many wrong passwords are too many. Pure: time is an argument (monotonic seconds).
+"""How many passwords may be tried: counted in the store, before a password is checked.
 
-Two counts, both forgotten after a quiet window: failures of one address at one account, and failures
-at one account from anywhere. The first stops a guesser early; the second one who changes addresses,
-and is higher, since it also keeps the owner out while it lasts. An empty address is one that is not
-known: it would be everybody's, so only the second count is kept.
+Attempts at one account from one address, or one device, go a few at a time and the others wait; so of
+any number at once exactly as many are checked as are allowed, and a crowd that knows the password
+still gets in. Whoever has to wait is remembered here, so that a flood costs the store nothing.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import ipaddress
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Generic, TypeVar
 
-from actors.errors import TooManyRequests
+import structlog
 
-WINDOW_SECONDS = 60.0
-PER_ADDRESS = 10
-PER_ACCOUNT = 50
-MAX_ENTRIES = 20_000
+from actors.errors import CoditectError, TooManyRequests
+from actors.ports import Clock
+from cluster.store.attempts import Asked, Attempt, Counter, Outcome, Wait
+from serve_app.dependencies import Attempts
+
+logger = structlog.get_logger(__name__)
+
+AT_ONCE = 4
+MAX_WAITING = 128
+MAX_COUNTING = 1000
+MAX_BLOCKED = 20_000
+_IPV6_NETWORK = 64
+
+
+Key = TypeVar("Key")
 
 
 @dataclass(slots=True)
-class _Count:
-    failures: int
-    last: float
+class _Gate:
+    turns: asyncio.Semaphore
+    users: int = 0
+
+
+class _Gates(Generic[Key]):
+    """Gates by what they are for, while somebody is at them: ``at_once`` go through each."""
+
+    def __init__(self, at_once: int, most: int) -> None:
+        self._at_once = at_once
+        self._most = most
+        self._gates: dict[Key, _Gate] = {}
+
+    def __len__(self) -> int:
+        return len(self._gates)
+
+    @asynccontextmanager
+    async def through(self, key: Key) -> AsyncIterator[None]:
+        """Wait for one's turn and hold it. Raises TooManyRequests when too many are there."""
+        gate = self._gates.get(key)
+        if gate is None:
+            gate = self._gates[key] = _Gate(asyncio.Semaphore(self._at_once))
+        if gate.users >= self._most:
+            raise TooManyRequests("sign-ins at once", 1.0)
+        gate.users += 1
+        try:
+            async with gate.turns:
+                yield
+        finally:
+            gate.users -= 1
+            if not gate.users:
+                del self._gates[key]
+
+
+class Trial:
+    """One attempt under way. ``outcome`` is set by whoever makes it, unless it fails."""
+
+    def __init__(self) -> None:
+        self.outcome: Outcome | None = None
 
 
 class LoginThrottle:
-    """Counts failures in a table of bounded size: the ones longest ago are forgotten first."""
+    """Lets attempts through. Belongs to one event loop."""
 
-    def __init__(self, *, limit: int = MAX_ENTRIES) -> None:
+    def __init__(self, store: Attempts, clock: Clock, *, limit: int = MAX_BLOCKED) -> None:
+        self._store = store
+        self._clock = clock
         self._limit = limit
-        self._counts: OrderedDict[tuple[str, str], _Count] = OrderedDict()
+        self._gates: _Gates[Asked] = _Gates(AT_ONCE, AT_ONCE + MAX_WAITING)
+        self._counting: _Gates[str] = _Gates(1, MAX_COUNTING)
+        self._blocked: OrderedDict[Asked, float] = OrderedDict()
 
-    def check(self, email: str, address: str, now: float) -> None:
-        """Raise TooManyRequests when another attempt has to wait."""
-        for key in _keys(email, address):
-            allowed = PER_ADDRESS if key[1] else PER_ACCOUNT
-            count = self._counts.get(key)
-            if count is None:
-                continue
-            left = count.last + WINDOW_SECONDS - now
-            if left <= 0:
-                del self._counts[key]
-            elif count.failures >= allowed:
-                raise TooManyRequests("failed sign-ins", left)
-
-    def failed(self, email: str, address: str, now: float) -> None:
-        """Count a wrong password."""
-        for key in _keys(email, address):
-            count = self._counts.pop(key, None) or _Count(0, now)
-            self._counts[key] = _Count(count.failures + 1, now)
-        while len(self._counts) > self._limit:
-            self._counts.popitem(last=False)
-
-    def succeeded(self, email: str, address: str) -> None:
-        """Forget the failures of one who has got in."""
-        if address:
-            self._counts.pop((email, address), None)
+    @asynccontextmanager
+    async def trial(self, asked: Asked) -> AsyncIterator[Trial]:
+        """Count an attempt and let it be made. Raises TooManyRequests when it has to wait."""
+        async with self._gates.through(asked):
+            attempt = await self._begin(asked)
+            trial = Trial()
+            try:
+                yield trial
+            finally:
+                await self._settle(attempt, trial.outcome)
 
     def __len__(self) -> int:
-        return len(self._counts)
+        return len(self._blocked) + len(self._gates) + len(self._counting)
+
+    async def _settle(self, attempt: Attempt, outcome: Outcome | None) -> None:
+        if outcome is None:
+            return
+        if outcome is Outcome.PASSED:  # its address is known from now on, with a device or without
+            self._blocked.pop(replace(attempt.asked, device=""), None)
+        try:
+            await self._store.settle(attempt, outcome, now=self._clock.now())
+        except CoditectError as error:  # it counts as one that failed, for a while
+            logger.info("an attempt to sign in was not taken back", reason=str(error))
+
+    async def _begin(self, asked: Asked) -> Attempt:
+        if not self._left(asked):
+            begun = await self._count(asked)
+            if isinstance(begun, Attempt):
+                return begun
+            self._block(asked, begun.seconds)
+            if begun.counter is Counter.STRANGERS:
+                self._block(Asked(asked.account), begun.seconds)
+        raise TooManyRequests("failed sign-ins", self._left(asked))
+
+    async def _count(self, asked: Asked) -> Attempt | Wait:
+        if asked.device or self._left(Asked(asked.account)):
+            # Nobody is counted with strangers now, so nobody gets into another one's way.
+            return await self._store.begin(asked, now=self._clock.now())
+        # One after the other: transactions that count the same would only make each other start anew.
+        async with self._counting.through(asked.account):
+            return await self._store.begin(asked, now=self._clock.now())
+
+    def _left(self, asked: Asked) -> float:
+        """Return for how long somebody has to wait, as far as it is known here."""
+        left = self._blocked.get(asked, 0.0) - self._clock.monotonic()
+        if left <= 0:
+            self._blocked.pop(asked, None)
+        return max(0.0, left)
+
+    def _block(self, asked: Asked, seconds: float) -> None:
+        self._blocked[asked] = self._clock.monotonic() + seconds
+        self._blocked.move_to_end(asked)
+        while len(self._blocked) > self._limit:
+            self._blocked.popitem(last=False)
 
 
-def _keys(email: str, address: str) -> tuple[tuple[str, str], ...]:
-    """Return the counts that an attempt is held against; an unknown address has none of its own."""
-    return ((email, address), (email, "")) if address else ((email, ""),)
+def account_digest(email_key: str) -> str:
+    """Return the name under which attempts at an account are counted; there need be no such account."""
+    return hashlib.sha256(email_key.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def whole_address(address: str) -> str:
+    """Return what stands for an address: itself, or the /64 network that one subscriber of IPv6 has."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return address[:64]
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, _IPV6_NETWORK), strict=False))

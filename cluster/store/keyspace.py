@@ -30,6 +30,9 @@
     (tenant, "token_families", family_id, token_id)        empty
     (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal
     (tenant, "ended_logins", versionstamp)                 {user_id, family_id, at} or an account's
+    (tenant, "attempts", account, counter, whose)          [count, last at]; see attempts.py
+    (tenant, "attempt_ages", at_ms, account, counter, whose)   empty; oldest first, for removal
+    (tenant, "known_addresses", account, address)          when somebody signed in from there
     (tenant, "idempotency", key)                           answer of a call made before
     (tenant, "idempotency_ages", at_ms, key)               empty; oldest first, for removal
     (tenant, "audit", versionstamp)                        AuditEntry
@@ -111,6 +114,9 @@ class Keyspace:
         self.token_families = Directory(tenant_id, "token_families")
         self.token_expiries = Directory(tenant_id, "token_expiries")
         self.ended_logins = Directory(tenant_id, "ended_logins")
+        self.attempts = Directory(tenant_id, "attempts")
+        self.attempt_ages = Directory(tenant_id, "attempt_ages")
+        self.known_addresses = Directory(tenant_id, "known_addresses")
         self.idempotency = Directory(tenant_id, "idempotency")
         self.idempotency_ages = Directory(tenant_id, "idempotency_ages")
         self.audit = Directory(tenant_id, "audit")

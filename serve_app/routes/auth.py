@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, cast
 from fastapi import APIRouter, Body, Request, Response
 
 from actors.errors import Unauthenticated
-from serve_app.access import TICKET_SECONDS
+from serve_app.access import DEVICE_SECONDS, TICKET_SECONDS
 from serve_app.identity import bearer
 from serve_app.ingress import Ingress
 from serve_app.login import Pair
@@ -163,8 +163,11 @@ def _set_cookies(request: Request, response: Response, pair: Pair) -> None:
     kept = int(ingress.deps.settings.refresh_token_ttl)
     for name, token, path, same_site, age in (
         (names.access, pair.access_token, "/", "lax", int(pair.expires_in)),
-        (names.refresh, pair.refresh_token, names.refresh_path, "strict", kept),
+        (names.refresh, pair.refresh_token, names.auth_path, "strict", kept),
+        (names.device, pair.device, names.auth_path, "strict", int(DEVICE_SECONDS)),
     ):
+        if not token:
+            continue
         response.set_cookie(
             name,
             token,
@@ -179,7 +182,7 @@ def _set_cookies(request: Request, response: Response, pair: Pair) -> None:
 
 def _clear(request: Request, response: Response, names: CookieNames) -> None:
     """Have a browser forget cookies that it sent."""
-    for name, path in ((names.access, "/"), (names.refresh, names.refresh_path)):
+    for name, path in ((names.access, "/"), (names.refresh, names.auth_path)):
         if name in request.cookies:
             # A browser takes no answer about a `__Host-` cookie that is not secure.
             secure = name.startswith("__Host-")

@@ -61,7 +61,11 @@ async def get_admin(caller: Annotated[Caller, Depends(get_caller)]) -> Caller:
 async def get_visitor(request: Request) -> Visitor:
     """Return where the request comes from, as HAProxy or a proxy in front of it says."""
     client = request.client
-    return Visitor(client.host if client else "", request.headers.get("user-agent", ""))
+    return Visitor(
+        client.host if client else "",
+        request.headers.get("user-agent", ""),
+        request.cookies.get(cookie_names(request).device, ""),
+    )
 
 
 def only_local(settings: Settings) -> bool:

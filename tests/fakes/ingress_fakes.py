@@ -49,6 +49,7 @@ from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.places import chunk_store
 from cluster.settings import Settings
+from cluster.store.attempts import AttemptStore
 from cluster.store.audit import AuditLog
 from cluster.store.engine import Engine
 from cluster.store.journal import StoreJournal
@@ -469,6 +470,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         replica_id="replica-1",
         users=users,
         tokens=TokenStore(engine, settings.tenant),
+        attempts=AttemptStore(engine, settings.tenant),
         tickets=TicketStore(engine, settings.tenant),
         audit=AuditLog(engine, settings.tenant),
         keys=KeyStore(engine, settings.tenant),

@@ -99,8 +99,8 @@ async def test_a_login_whose_password_was_checked_before_the_change_is_over(rig,
     passwords = rig.app.state.ingress.passwords
     verify = passwords.verify
 
-    async def slow(stored, given):
-        fits = await verify(stored, given)
+    async def slow(stored, given, **party):
+        fits = await verify(stored, given, **party)
         await rig.users.change(user.user_id, now=1.0, password_hash="changed meanwhile")
         return fits
 

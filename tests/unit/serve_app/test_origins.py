@@ -69,5 +69,5 @@ def test_cookies_are_named_after_the_port_and_bound_to_the_host_over_tls(
     public, secure, host, names
 ):
     path = "/" if names.startswith("__Host-") else "/api/v1/auth"
-    expected = CookieNames(names.format("access"), names.format("refresh"), path)
+    expected = CookieNames(*map(names.format, ("access", "refresh", "device")), path)
     assert Origins(public, secure=secure).cookies("http", host) == expected

@@ -1,4 +1,4 @@
-"""The parts that decide by themselves: throttle, tokens, problem documents, metrics, bootstrapping."""
+"""The parts that decide by themselves: tokens, problem documents, metrics, bootstrapping."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from actors import errors
-from actors.errors import CoditectError, TooManyRequests, Unauthenticated, Unavailable
+from actors.errors import CoditectError, Unauthenticated, Unavailable
 from actors.records import Role, UserRecord
 from actors.statistics import Histogram
 from cluster.clock import SystemClock
@@ -27,59 +27,7 @@ from serve_app.exposition import expose
 from serve_app.metrics import RATE_SECONDS, IngressMetrics
 from serve_app.refresh import seal
 from serve_app.routes.common import only_local
-from serve_app.throttle import PER_ACCOUNT, PER_ADDRESS, WINDOW_SECONDS, LoginThrottle
 from tests.fakes.pool_fakes import ManualClock
-
-# ---- throttle ---------------------------------------------------------------------------------------
-
-
-def test_a_guesser_waits_and_the_window_passes():
-    throttle = LoginThrottle()
-    for _ in range(PER_ADDRESS):
-        throttle.check("a", "1", 0.0)
-        throttle.failed("a", "1", 0.0)
-    with pytest.raises(TooManyRequests) as refused:
-        throttle.check("a", "1", 1.0)
-    assert refused.value.retry_after_seconds == WINDOW_SECONDS - 1.0
-    throttle.check("a", "2", 1.0)
-    throttle.check("b", "1", 1.0)
-    throttle.check("a", "1", WINDOW_SECONDS)
-
-
-def test_changing_addresses_helps_only_so_far():
-    throttle = LoginThrottle()
-    for number in range(PER_ACCOUNT):
-        throttle.check("a", str(number), 0.0)
-        throttle.failed("a", str(number), 0.0)
-    with pytest.raises(TooManyRequests):
-        throttle.check("a", "new", 0.0)
-
-
-def test_unknown_addresses_share_no_count_of_their_own():
-    throttle = LoginThrottle()
-    for _ in range(PER_ACCOUNT):
-        throttle.check("a", "", 0.0)
-        throttle.failed("a", "", 0.0)
-        throttle.succeeded("a", "")
-    with pytest.raises(TooManyRequests):
-        throttle.check("a", "", 0.0)
-    throttle.check("b", "", 0.0)
-
-
-def test_the_table_of_failures_is_bounded():
-    throttle = LoginThrottle(limit=100)
-    for number in range(1000):
-        throttle.failed(str(number), "1", 0.0)
-    assert len(throttle) <= 100
-
-
-def test_success_forgets_the_failures_of_that_address():
-    throttle = LoginThrottle()
-    for _ in range(PER_ADDRESS):
-        throttle.failed("a", "1", 0.0)
-    throttle.succeeded("a", "1")
-    throttle.check("a", "1", 0.0)
-
 
 # ---- tokens -----------------------------------------------------------------------------------------
 
