@@ -37,7 +37,7 @@ bench: $(VENV)/installed  ## measure; results go to benchmarks/results/
 	$(BIN)/python -m benchmarks $(NAMES)
 
 lock: $(VENV)/installed  ## pin all packages anew, with hashes and without addresses
-	$(BIN)/uv pip compile pyproject.toml --extra dev --generate-hashes --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra server --extra dev --generate-hashes --universal \
 	    --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements.lock
 	$(BIN)/uv pip compile --group pages --generate-hashes --universal \
 	    --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o $(FRONTEND)/node.lock
@@ -47,7 +47,7 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) || \
 	    { $(NEEDS_ROOT) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
 	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e '.[server]'
 	touch $@
 
 # Node comes as a Python package, since Debian's is too old; npm inside it is not on a path by itself.

@@ -22,8 +22,8 @@ from cluster.bringup.layout import DataDirLock, Layout
 from cluster.clock import SystemClock
 from cluster.places import backup_place, chunk_store
 from cluster.settings import Settings, StoreName
-from coditect.cli.people import ServerOption, administrator
-from coditect.cli.server import DataDir, fail, load_settings
+from coditect.cli.common import JsonOption, ServerOption, administrator, fail, print_json
+from coditect.cli.server import DataDir, load_settings
 
 T = TypeVar("T")
 
@@ -56,7 +56,9 @@ def create(server: ServerOption = None) -> None:
 
 
 @app.command("list")
-def list_backups(data_dir: DataDir = None, place: Place = None) -> None:
+def list_backups(
+    data_dir: DataDir = None, place: Place = None, as_json: JsonOption = False
+) -> None:
     """List the backups, the newest first."""
     settings = load_settings({"data_dir": data_dir})
     catalog = Catalog(_place(settings, place))
@@ -70,8 +72,17 @@ def list_backups(data_dir: DataDir = None, place: Place = None) -> None:
                 found.append(f"{backup_id}: {error}")
         return found
 
+    listed = _run(read())
+    if as_json:
+        print_json(
+            [
+                {"damaged": each} if isinstance(each, str) else each.model_dump(mode="json")
+                for each in listed
+            ]
+        )
+        return
     table = Table("backup", "made", "took", "sessions", "users", "bytes", "new bytes", box=None)
-    for each in _run(read()):
+    for each in listed:
         if isinstance(each, str):
             table.add_row(each)
             continue

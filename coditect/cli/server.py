@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -10,17 +9,19 @@ import sys
 import time
 import traceback
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import httpx
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from actors.errors import CoditectError, InvalidArgument
 from cluster.bringup.layout import Layout, ServerFile
 from cluster.runtime.identity import is_alive, send_signal
 from cluster.settings import RuntimeName, Settings, StoreName, load
+from coditect.cli.common import JsonOption, fail, print_json
 
 CONDUCTOR = "coditect.cli.conductor"
 DETACH_SECONDS = 300.0
@@ -79,7 +80,7 @@ def up(
 
 def status(
     data_dir: DataDir = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: JsonOption = False,
 ) -> None:
     """Say whether the server runs and how its components are. Exit code 1 when it does not."""
     layout = _layout(data_dir)
@@ -95,7 +96,7 @@ def status(
             "health": _health(server),
         }
     if as_json:
-        typer.echo(json.dumps(report))
+        print_json(report)
     else:
         _print_status(report)
     raise typer.Exit(0 if server is not None else 1)
@@ -124,16 +125,25 @@ def down(
     typer.echo("ended")
 
 
-def doctor(data_dir: DataDir = None) -> None:
+def doctor(data_dir: DataDir = None, as_json: JsonOption = False) -> None:
     """Check what this machine offers and say what to do about each lack."""
     from cluster.doctor import fatal, run_checks  # noqa: PLC0415
 
     checks = run_checks(load_settings({} if data_dir is None else {"data_dir": data_dir}))
-    table = Table("", "check", "found", "advice", box=None)
+    if as_json:
+        print_json(checks)
+        raise typer.Exit(1 if fatal(checks) else 0)
+    table = Table("", "check", "found", box=None)
     signs = {"ok": "[green]✓[/green]", "warning": "[yellow]![/yellow]", "error": "[red]✗[/red]"}
     for check in checks:
-        table.add_row(signs[check.verdict], check.name, check.found, check.advice)
-    Console().print(table)
+        table.add_row(signs[check.verdict], check.name, escape(check.found))
+    console = Console()
+    console.print(table)
+    # Not in the table: commands are to be copied, and a cell would break them.
+    for check in checks:
+        if check.advice:
+            sign = signs[check.verdict]
+            console.print(f"{sign} {check.name}: {escape(check.advice)}", soft_wrap=True)
     raise typer.Exit(1 if fatal(checks) else 0)
 
 
@@ -212,9 +222,3 @@ def _print_status(report: dict[str, Any]) -> None:
         latency = part.get("latency_ms")
         table.add_row(name, str(part.get("status")), "" if latency is None else f"{latency:.1f} ms")
     Console().print(table)
-
-
-def fail(message: str) -> NoReturn:
-    """End the command."""
-    typer.echo(f"coditect: {message}", err=True)
-    raise typer.Exit(1)

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
-from cluster.emails import key_of
-from coditect.cli.people import (
+from coditect.cli.common import (
+    JsonOption,
     ServerOption,
     administrator,
     fail,
+    print_json,
     read_password,
     size_text,
     usage_line,
@@ -49,8 +51,12 @@ def user_add(
 
 
 @app.command("list")
-def user_list(server: ServerOption = None) -> None:
+def user_list(server: ServerOption = None, as_json: JsonOption = False) -> None:
     """List accounts, with what they use and may use; `*` is a limit of their own."""
+    if as_json:
+        with administrator(server) as client:
+            print_json(list(client.users()))
+        return
     table = Table("email", "role", "files", "paths", "output", "containers", "sessions", box=None)
     with administrator(server) as client:
         for user in client.users():
@@ -96,12 +102,33 @@ def user_quota(
         typer.echo(f"{user.email}: {usage_line(user.usage)}")
 
 
+@app.command("disable")
+def user_disable(email: Email, server: ServerOption = None) -> None:
+    """Let nobody sign in with an account any more, and end its logins; what it has is kept."""
+    with administrator(server) as client:
+        client.disable_user(_user_id(client, email))
+    typer.echo(f"disabled {email}")
+
+
+@app.command("enable")
+def user_enable(email: Email, server: ServerOption = None) -> None:
+    """Let a disabled account sign in again."""
+    with administrator(server) as client:
+        client.change_user(_user_id(client, email), disabled=False)
+    typer.echo(f"enabled {email}")
+
+
 def _user_id(client: Client, email: str) -> str:
-    key = key_of(email)
-    found = next((user.user_id for user in client.users() if key_of(user.email) == key), None)
+    wanted = _folded(email)
+    found = next((user.user_id for user in client.users() if _folded(user.email) == wanted), None)
     if found is None:
         fail(f"no account {email}")
     return found
+
+
+def _folded(email: str) -> str:
+    """Return what the listed address is compared by; the server lists it as it prepared it (RFC 8265)."""
+    return unicodedata.normalize("NFKC", email.strip()).lower()
 
 
 def _shown(used: Used, *, size: bool, own: bool) -> str:

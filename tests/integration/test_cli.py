@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import pty
 import select
@@ -238,3 +240,122 @@ def test_users_and_their_quotas_are_listed_and_changed(signed_in, person):
     assert b"of 20.0 GiB" in done.stdout
     assert b"no amount" in signed_in(*quota, "--files", "many", **as_admin).stderr
     assert signed_in("user", "quota", "nobody@example.com", **as_admin).returncode == 1
+
+
+def test_exec_ends_as_a_shell_does_when_a_command_cannot_be_run(signed_in: Run) -> None:
+    signed_in(
+        "exec", "sh", "-c", "echo data >plain; echo '#!/no/such' >lost; chmod +x lost; mkdir d"
+    )
+    for argv, code in (
+        (["no-such-command"], 127),
+        (["./nothing-here"], 127),
+        (["./plain"], 126),
+        (["./lost"], 126),
+        (["./d"], 126),
+        (["sh", "-c", "kill -TERM $$"], 128 + 15),
+    ):
+        done = signed_in("exec", *argv)
+        assert done.returncode == code, (argv, done.stderr)
+        assert b"Traceback" not in done.stderr
+    elsewhere = signed_in("exec", "--cwd", "not/there", "true")
+    assert elsewhere.returncode == 1
+    assert elsewhere.stderr.startswith(b"coditect: ")
+
+
+def test_exec_passes_standard_input_of_any_bytes_and_size(signed_in: Run) -> None:
+    odd = bytes(range(256)) * 16
+    digest = hashlib.md5(odd).hexdigest().encode()
+    assert signed_in("exec", "md5sum", stdin=odd).stdout.split()[0] == digest
+    assert signed_in("exec", "-n", "cat", stdin=odd).stdout == b""
+    large = b"0123456789abcde\n" * (1 << 17)  # 2 MiB: more than a request takes
+    counted = signed_in(
+        "exec", "--cwd", "/tmp", "sh", "-c", 'wc -c; echo "$PWD $1"', "sh", "a b", stdin=large
+    )
+    assert counted.stdout.split() == [str(len(large)).encode(), b"/tmp", b"a", b"b"], counted.stderr
+    assert signed_in("exec", "no-such-command", stdin=large).returncode == 127
+    left = signed_in("exec", "sh", "-c", "ls -A .cache")
+    assert left.stdout == b"", left.stdout
+
+
+def test_a_directory_is_copied_there_and_back_as_it_is(signed_in: Run, tmp_path: Path) -> None:
+    source = tmp_path / "project"
+    (source / "deep" / "er").mkdir(parents=True)
+    (source / "deep" / "er" / "data").write_bytes(bytes(range(256)))
+    (source / "tool").write_text("#!/bin/sh\necho ran\n")
+    (source / "tool").chmod(0o755)
+    (source / "link").symlink_to("deep/er/data")
+    (source / "grün").write_text("x")
+    done = signed_in("cp", "-r", "project", ":")
+    assert done.returncode == 0, done.stderr
+    assert signed_in("exec", "project/tool").stdout == b"ran\n"
+    # Into a directory that is there; under a new name where there is none.
+    assert signed_in("cp", "-r", "project", ":project/deep").returncode == 0
+    assert signed_in("exec", "cat", "project/deep/project/grün").stdout == b"x"
+    done = signed_in("cp", "-r", ":project", "back")
+    assert done.returncode == 0, done.stderr
+    back = tmp_path / "back"
+    assert (back / "deep" / "er" / "data").read_bytes() == bytes(range(256))
+    assert (back / "tool").stat().st_mode & 0o777 == 0o755
+    assert (back / "link").readlink() == Path("deep/er/data")
+    assert signed_in("cp", "-r", ":project", "back").returncode == 0
+    assert (back / "project" / "grün").read_text() == "x"
+    without = signed_in("cp", "project", ":elsewhere")
+    assert without.returncode == 1
+    assert b"-r" in without.stderr
+
+
+def test_a_directory_that_points_elsewhere_writes_nothing_elsewhere(
+    signed_in: Run, tmp_path: Path
+) -> None:
+    signed_in(
+        "exec",
+        "sh",
+        "-c",
+        "mkdir trap; ln -s /etc/passwd trap/out; ln -s .. trap/up; echo x >trap/kept",
+    )
+    done = signed_in("cp", "-r", ":trap", "caught")
+    assert done.returncode == 1
+    assert b"left out" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "caught").iterdir()) == ["kept"]
+
+
+def test_every_listing_can_be_json(signed_in: Run, person: Person, server: ServerProcess) -> None:
+    signed_in("exec", "sh", "-c", "true")
+    signed_in("cp", "-", ":f", stdin=b"1")
+    as_admin = {
+        "CODITECT_ADMIN_EMAIL": ADMIN_EMAIL,
+        "CODITECT_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "XDG_CONFIG_HOME": "/nonexistent",
+    }
+
+    def read(*arguments: str, **changes: str):
+        done = signed_in(*arguments, "--json", **changes)
+        return json.loads(done.stdout)
+
+    listed = read("ps")
+    assert person.session_id in {each["session_id"] for each in listed["sessions"]}
+    assert listed["usage"]["sessions"]["used"] == 1
+    assert read("history", "f")[0]["size"] == 1
+    assert person.email in {each["email"] for each in read("user", "list", **as_admin)}
+    place = ("--data-dir", str(server.data_dir))
+    assert read("status", *place)["running"] is True
+    assert isinstance(read("backup", "list", *place), list)
+    assert {"name", "verdict", "found", "advice"} == read("doctor", *place)[0].keys()
+
+
+def test_an_account_is_disabled_and_enabled(run: Run, person: Person) -> None:
+    as_admin = {
+        "CODITECT_ADMIN_EMAIL": ADMIN_EMAIL,
+        "CODITECT_ADMIN_PASSWORD": ADMIN_PASSWORD,
+        "XDG_CONFIG_HOME": "/nonexistent",
+    }
+    email, stdin = f"gone-{person.email}", f"{PASSWORD}\n".encode()
+    assert run("user", "add", email, "--password-stdin", stdin=stdin, **as_admin).returncode == 0
+    login = ("login", "--email", email, "--password-stdin")
+    assert run(*login, stdin=stdin).returncode == 0
+    assert run("user", "disable", email, **as_admin).returncode == 0
+    assert run("ps").returncode == 1
+    assert run(*login, stdin=stdin).returncode == 1
+    assert run("user", "enable", email, **as_admin).returncode == 0
+    again = run(*login, stdin=stdin)
+    assert again.returncode == 0, again.stderr

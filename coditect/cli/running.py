@@ -1,0 +1,128 @@
+"""`coditect exec`: a program in the workspace, as a shell would run it."""
+
+from __future__ import annotations
+
+import io
+import secrets
+import sys
+from collections.abc import Sequence
+from typing import Annotated, BinaryIO
+
+import typer
+
+from coditect.cli.common import ServerOption, SessionOption, fail, pick, signed_in
+from coditect.errors import ApiError, Forbidden, InvalidRequest, NotFound
+from coditect.models import ExecResult
+from coditect.sync import Client
+
+INLINE_INPUT = 128 << 10
+"""Standard input that goes with the request; more of it goes through a file in the workspace."""
+
+NOT_FOUND, NOT_EXECUTABLE, TIMED_OUT = 127, 126, 124  # POSIX.1-2017, XCU 2.8.2; timeout(1)
+_INPUT_NAME = ".cache/coditect-input-{}"
+# Opens the input and forgets its name at once: nothing stays behind, whatever the program does.
+_WITH_INPUT = 'exec <"$1" && rm -f "$1" && cd "$2" && shift 2 && exec "$@"'
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command(
+        "exec", context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False}
+    )(execute)
+
+
+def execute(
+    argv: Annotated[list[str], typer.Argument(help="Command and its arguments.")],
+    session: SessionOption = None,
+    cwd: Annotated[str | None, typer.Option(help="Directory, relative to the workspace.")] = None,
+    timeout: Annotated[float, typer.Option(help="Limit in seconds.")] = 30.0,
+    no_stdin: Annotated[
+        bool, typer.Option("--no-stdin", "-n", help="Leave standard input alone.")
+    ] = False,
+    server: ServerOption = None,
+) -> None:
+    """Run a command in your workspace; its exit code is this command's.
+
+    Standard input is passed on unless it is a terminal: to its end, before the command starts. 127: no
+    such command; 126: it cannot be run; 128 + N: signal N ended it; 124: it took longer than the limit.
+    """
+    source = None if no_stdin or sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
+    with signed_in(server) as client:
+        chosen = pick(client, session)
+        try:
+            result = run(client, chosen.session_id, argv, source, cwd=cwd, timeout=timeout)
+        except (NotFound, Forbidden, InvalidRequest) as error:
+            fail(str(error), _code(error))
+    _write(sys.stdout, result.stdout)
+    _write(sys.stderr, result.stderr)
+    if result.truncated:
+        typer.echo("coditect: it printed more than is kept of it", err=True)
+    if result.timed_out:
+        fail(f"killed after {timeout:g} s", TIMED_OUT)
+    # A signal's number comes as a negative code; shells say 128 + number.
+    raise typer.Exit(result.exit_code if result.exit_code >= 0 else 128 - result.exit_code)
+
+
+def run(
+    client: Client,
+    session_id: str,
+    argv: Sequence[str],
+    source: BinaryIO | None,
+    *,
+    cwd: str | None = None,
+    timeout: float = 30.0,
+) -> ExecResult:
+    """Run a program that reads ``source`` to its end; holds ``INLINE_INPUT`` of it at most."""
+    head = b"" if source is None else _read_up_to(source, INLINE_INPUT + 1)
+    if source is None or len(head) <= INLINE_INPUT:
+        text = head.decode("utf-8", "surrogateescape")
+        return client.exec(session_id, argv, cwd=cwd, stdin=text, timeout_seconds=timeout)
+    name = _INPUT_NAME.format(secrets.token_hex(8))
+    client.write_file(session_id, name, _Joined(head, source))
+    try:
+        wrapped = ["/bin/sh", "-c", _WITH_INPUT, "sh", name, cwd or ".", *argv]
+        return client.exec(session_id, wrapped, timeout_seconds=timeout)
+    except ApiError:
+        client.delete_file(session_id, name)
+        raise
+
+
+def _code(error: ApiError) -> int:
+    """Return the code with which a shell ends when it cannot run a command."""
+    if isinstance(error, NotFound):
+        return NOT_FOUND if error.detail.startswith("no program ") else 1
+    about_program = error.problem.get("field") == "argv" or "argv: " in error.detail
+    return NOT_EXECUTABLE if about_program else 1
+
+
+def _read_up_to(source: BinaryIO, size: int) -> bytes:
+    parts: list[bytes] = []
+    while size > 0 and (part := source.read(size)):
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+def _write(stream: io.TextIOBase | object, text: str) -> None:
+    """Write a program's output to the byte; what is no UTF-8 is a surrogate escape."""
+    buffer = getattr(stream, "buffer", None)
+    if buffer is not None:
+        buffer.write(text.encode("utf-8", "surrogateescape"))
+        buffer.flush()
+    else:
+        typer.echo(text, nl=False, err=stream is sys.stderr)
+
+
+class _Joined(io.RawIOBase):
+    """What was read of a stream already, and then the rest of it."""
+
+    def __init__(self, head: bytes, rest: BinaryIO) -> None:
+        super().__init__()
+        self._head = io.BytesIO(head)
+        self._rest = rest
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        return self._head.read(size) or self._rest.read(size)
