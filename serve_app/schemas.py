@@ -105,9 +105,10 @@ class PasswordChange(Asked):
 
 
 class Providers(BaseModel):
-    """Names of identity providers that people may sign in with."""
+    """Names of identity providers that people may sign in with, and whether login cookies were sent."""
 
     providers: list[str]
+    signed_in: bool
 
 
 class Presented(Asked):

@@ -64,9 +64,14 @@ async def login(
 
 
 @router.get("/providers", responses=may_fail())
-async def providers() -> Providers:
-    """List the ways to sign in other than by password."""
-    return Providers(providers=[])
+async def providers(request: Request) -> Providers:
+    """List the ways to sign in other than by password, and say whether a browser brought cookies.
+
+    ``signed_in`` tells a page whether asking for more is worth a try: its cookies may be no good any more.
+    """
+    names = cookie_names(request)
+    brought = not request.cookies.keys().isdisjoint({names.access, names.refresh})
+    return Providers(providers=[], signed_in=brought)
 
 
 @router.post("/refresh", responses=may_fail(400, 401, 403, 422))

@@ -1,4 +1,8 @@
-"""A real browser on a real server."""
+"""A real browser, on the whole server or on one in this process.
+
+What is about the page alone is tested with ``rig``: the same HTTP interface and a real CODI, but
+without Ray, which takes longer to start than most tests.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from coditect import AsyncClient
+from serve_app import pages
+from tests.fakes.ingress_fakes import EMAIL, PASSWORD, Rig
+from tests.fakes.ingress_fakes import rig as make_rig
+from tests.support.people import Person
 
 CHROMIUM_FLAGS = [
     "--no-sandbox",
@@ -45,3 +55,23 @@ async def page(context: BrowserContext) -> Page:
     opened = await context.new_page()
     opened.set_default_timeout(30_000)
     return opened
+
+
+@pytest.fixture(scope="session")
+def stage(tmp_path_factory):
+    return tmp_path_factory.mktemp("stage")
+
+
+@pytest.fixture
+async def rig(tmp_path, stage) -> AsyncIterator[Rig]:
+    (tmp_path / "static").symlink_to(pages.STATIC)
+    async with make_rig(tmp_path, stage) as made:
+        yield made
+
+
+@pytest.fixture
+async def resident(rig: Rig) -> AsyncIterator[Person]:
+    """Somebody with an account on ``rig``, signed in."""
+    await rig.add_user()
+    async with AsyncClient(rig.url, timeout_seconds=20) as client:
+        yield Person(EMAIL, client, await client.login(EMAIL, PASSWORD))

@@ -7,44 +7,13 @@ import re
 import signal
 
 import pytest
-from playwright.async_api import Page, expect
+from playwright.async_api import expect
 
+from tests.support.pages import see, sign_in, terminal_ready, terminal_text, type_line
 from tests.support.people import PASSWORD
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD
-from tests.support.waiting import wait_until
 
 pytestmark = [pytest.mark.ray, pytest.mark.browser]
-
-
-async def sign_in(page: Page, url: str, email: str) -> None:
-    await page.goto(url)
-    await page.get_by_test_id("login-email").fill(email)
-    await page.get_by_test_id("login-password").fill(PASSWORD)
-    await page.get_by_test_id("login-submit").click()
-    await page.wait_for_url(re.compile(r"/workspaces/"))
-    await terminal_ready(page)
-
-
-async def terminal_text(page: Page) -> str:
-    # Not wait_for_function: it evaluates strings inside the page, which the page's policy forbids.
-    return await page.evaluate("window.coditect ? window.coditect.terminalText() : ''")
-
-
-async def terminal_ready(page: Page) -> None:
-    await wait_until(lambda: terminal_text(page), lambda text: text.strip())
-
-
-async def type_line(page: Page, line: str) -> None:
-    await page.get_by_test_id("terminal").first.click()
-    await page.keyboard.type(line)
-    await page.keyboard.press("Enter")
-
-
-async def see(page: Page, text: str) -> None:
-    await wait_until(
-        lambda: terminal_text(page),
-        lambda shown: any(line.strip() == text for line in shown.splitlines()),
-    )
 
 
 async def test_a_person_works_loses_the_container_and_comes_back(page, context, person, server):

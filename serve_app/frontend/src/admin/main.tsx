@@ -1,5 +1,5 @@
 import { render } from "preact";
-import { call, onSignedOut } from "../lib/api";
+import { call, maybeSignedIn, onSignedOut, rememberSignedIn } from "../lib/api";
 import { Brand } from "../ui/brand";
 import { Questions } from "../ui/dialog";
 import { sayFailure, Toasts } from "../ui/toasts";
@@ -13,7 +13,7 @@ import "./admin.css";
 
 onSignedOut.current = () => location.assign("/?next=%2Fadmin");
 render(<AdminPage />, document.getElementById("app")!);
-void watch();
+maybeSignedIn().then((maybe) => (maybe ? watch() : onSignedOut.current()));
 
 function AdminPage() {
   return (
@@ -47,10 +47,8 @@ function AdminPage() {
             <PoolSection />
             <ActorsSection />
           </div>
-          <div class="admin-columns two">
-            <UsersSection />
-            <AuditSection />
-          </div>
+          <UsersSection />
+          <AuditSection />
         </main>
       )}
       <Questions />
@@ -62,6 +60,7 @@ function AdminPage() {
 async function signOut(): Promise<void> {
   try {
     await call("POST", "/api/v1/auth/logout", { json: {}, unsigned: true });
+    rememberSignedIn(false);
     location.assign("/");
   } catch (error) {
     sayFailure("Signing out failed", error);

@@ -1,4 +1,5 @@
 import { useEffect, useState } from "preact/hooks";
+import { Scroll } from "../ui/scroll";
 import { formatMilliseconds, formatSpan } from "../lib/format";
 import {
   containers,
@@ -176,7 +177,7 @@ export function ActorsSection() {
       {actors.length === 0 ? (
         <p class="empty">{overview.value ? "None." : "Reading…"}</p>
       ) : (
-        <div class="scroll">
+        <Scroll label="Actors">
           <table>
             <thead>
               <tr>
@@ -203,7 +204,7 @@ export function ActorsSection() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </section>
   );

@@ -2,6 +2,7 @@ import { useState } from "preact/hooks";
 import { call } from "../lib/api";
 import { formatAgo, seconds, shortId } from "../lib/format";
 import { confirm } from "../ui/dialog";
+import { Scroll } from "../ui/scroll";
 import { say, sayFailure } from "../ui/toasts";
 import { emailOf, look, moreSessions, type Session, sessions } from "./data";
 
@@ -37,7 +38,7 @@ export function SessionsSection() {
       ) : found.length === 0 ? (
         <p class="empty">{all.length === 0 ? "Nobody has a session yet." : "None matches."}</p>
       ) : (
-        <div class="scroll">
+        <Scroll label="Sessions">
           <table>
             <thead>
               <tr>
@@ -59,7 +60,7 @@ export function SessionsSection() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
       {found.length > shown && (
         <button type="button" class="button small" onClick={() => setShown(shown + SHOWN)}>
@@ -74,7 +75,11 @@ function SessionRow({ session }: { session: Session }) {
   const active = seconds(session.last_activity);
   return (
     <tr>
-      <td class="strong">{emailOf(session.user_id)}</td>
+      <td class="strong">
+        <span class="long" title={emailOf(session.user_id)}>
+          {emailOf(session.user_id)}
+        </span>
+      </td>
       <td title={session.session_id}>
         {session.name} <code>{shortId(session.session_id)}</code>
       </td>
@@ -94,7 +99,7 @@ function SessionRow({ session }: { session: Session }) {
           disabled={session.status !== "ready"}
           onClick={() => void hibernate(session)}
         >
-          Put to sleep
+          Put to sleep…
         </button>
         <button type="button" class="button small danger" onClick={() => void end(session)}>
           End…
@@ -111,6 +116,8 @@ function badgeOf(status: string): string {
 }
 
 async function hibernate(session: Session): Promise<void> {
+  const text = `Programs of ${emailOf(session.user_id)} in “${session.name}” end. Files are kept.`;
+  if (!(await confirm("Put this session to sleep?", text, "End programs and sleep"))) return;
   try {
     await call("POST", `${pathOf(session)}/hibernate`, { json: {}, timeoutSeconds: 60 });
     say(`The session of ${emailOf(session.user_id)} goes to sleep.`);

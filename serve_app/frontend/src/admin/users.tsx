@@ -1,6 +1,7 @@
 import { useRef, useState } from "preact/hooks";
 import { call, explain } from "../lib/api";
 import { formatAgo, seconds } from "../lib/format";
+import { Scroll } from "../ui/scroll";
 import { describe, parseLimit, type Resource, RESOURCES, table } from "../lib/usage";
 import { confirm, Dialog } from "../ui/dialog";
 import { say, sayFailure } from "../ui/toasts";
@@ -23,7 +24,7 @@ export function UsersSection() {
       {all === null ? (
         <p class="empty">Reading…</p>
       ) : (
-        <div class="scroll tall">
+        <Scroll label="Users" tall>
           <table>
             <thead>
               <tr>
@@ -43,7 +44,7 @@ export function UsersSection() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
       {adding && <AddUser onClose={() => setAdding(false)} />}
       {limiting && <EditQuotas user={limiting} onClose={() => setLimiting(null)} />}
@@ -57,7 +58,10 @@ function UserRow({ user, onLimit }: { user: User; onLimit: () => void }) {
   return (
     <tr class={user.disabled ? "dim" : ""}>
       <td class="strong">
-        {user.email} {own && <span class="badge">you</span>}{" "}
+        <span class="long" title={user.email}>
+          {user.email}
+        </span>{" "}
+        {own && <span class="badge">you</span>}{" "}
         {user.disabled && <span class="badge bad">disabled</span>}
       </td>
       <td>
@@ -258,7 +262,7 @@ export function AuditSection() {
       ) : entries.length === 0 ? (
         <p class="empty">Nothing was written yet.</p>
       ) : (
-        <div class="scroll tall">
+        <Scroll label="Audit trail" tall>
           <table>
             <thead>
               <tr>
@@ -273,7 +277,11 @@ export function AuditSection() {
               {entries.map((entry, index) => (
                 <tr key={index}>
                   <td>{timeOf(entry.at)}</td>
-                  <td>{emailOf(entry.user_id)}</td>
+                  <td>
+                    <span class="long" title={emailOf(entry.user_id)}>
+                      {emailOf(entry.user_id)}
+                    </span>
+                  </td>
                   <td title={entry.resource}>
                     {entry.action} <code>{shortResource(entry.resource)}</code>
                   </td>
@@ -285,7 +293,7 @@ export function AuditSection() {
               ))}
             </tbody>
           </table>
-        </div>
+        </Scroll>
       )}
     </section>
   );

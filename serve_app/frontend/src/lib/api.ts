@@ -28,6 +28,8 @@ export interface CallOptions {
   keepalive?: boolean;
   /** Take a 401 for an answer instead of renewing the cookie. */
   unsigned?: boolean;
+  /** Statuses other than 2xx that are no failure. */
+  expected?: number[];
 }
 
 /** Called when the cookie cannot be renewed; set by each page. */
@@ -39,15 +41,20 @@ export async function call(
   path: string,
   options: CallOptions = {},
 ): Promise<Response> {
+  const fine = (response: Response) => response.ok || options.expected?.includes(response.status);
   const response = await once(method, path, options);
-  if (response.ok) return response;
+  if (fine(response)) {
+    if (!options.unsigned) rememberSignedIn(true);
+    return response;
+  }
   if (response.status !== 401 || options.unsigned) throw await problem(response);
   if (!(await renew())) {
+    rememberSignedIn(false);
     onSignedOut.current();
     throw await problem(response);
   }
   const again = await once(method, path, options);
-  if (again.ok) return again;
+  if (fine(again)) return again;
   if (again.status === 401) onSignedOut.current();
   throw await problem(again);
 }
@@ -64,6 +71,41 @@ export async function callJson<T>(
     return (await response.json()) as T;
   } catch {
     throw new ApiError(response.status, "bad_answer", "The server's answer cannot be read.");
+  }
+}
+
+export interface Providers {
+  providers: (string | { name: string })[];
+  /** Whether this browser has cookies of a sign-in, good or not. */
+  signed_in?: boolean;
+}
+
+export function providers(): Promise<Providers> {
+  const options = { unsigned: true, timeoutSeconds: 8 };
+  return callJson<Providers>("GET", "/api/v1/auth/providers", options);
+}
+
+const SIGNED_IN_KEY = "coditect.signed-in";
+let rememberedSignedIn: boolean | null = null;
+
+/** Whether to ask for what needs a sign-in: a stranger's refusal would stand in the browser's console. */
+export async function maybeSignedIn(): Promise<boolean> {
+  try {
+    if (localStorage.getItem(SIGNED_IN_KEY) !== null) return true;
+    return (await providers()).signed_in ?? true;
+  } catch {
+    return true;
+  }
+}
+
+export function rememberSignedIn(signedIn: boolean): void {
+  if (rememberedSignedIn === signedIn) return;
+  rememberedSignedIn = signedIn;
+  try {
+    if (signedIn) localStorage.setItem(SIGNED_IN_KEY, "1");
+    else localStorage.removeItem(SIGNED_IN_KEY);
+  } catch {
+    // Storage is closed to this page: the next one asks.
   }
 }
 

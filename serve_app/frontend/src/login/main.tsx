@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { call, callJson } from "../lib/api";
+import { call, callJson, providers, rememberSignedIn } from "../lib/api";
 import { Brand } from "../ui/brand";
 import { ThemeButton } from "../ui/theme-button";
 import { judge, safeNext, type Verdict } from "./attempt";
@@ -12,9 +12,13 @@ const next = safeNext(new URLSearchParams(location.search).get("next"));
 function LoginPage() {
   const [checking, setChecking] = useState(true);
   const [github, setGithub] = useState(false);
+  const look = async () => {
+    const answer = await providers().catch(() => null); // the server is away: the form is here
+    setGithub((answer?.providers ?? []).some((p) => (typeof p === "string" ? p : p.name) === "github"));
+    setChecking(answer?.signed_in === true && (await goOnIfSignedIn()));
+  };
   useEffect(() => {
-    goOnIfSignedIn().then((going) => setChecking(going));
-    offersGithub().then(setGithub);
+    void look();
   }, []);
   return (
     <>
@@ -34,6 +38,9 @@ function LoginPage() {
           </>
         )}
       </main>
+      <footer class="login-footer">
+        <a href="/static/third-party-notices.txt">Licences</a>
+      </footer>
     </>
   );
 }
@@ -153,6 +160,7 @@ async function signIn(email: string, password: string): Promise<void> {
     timeoutSeconds: 60,
     unsigned: true,
   });
+  rememberSignedIn(true);
   location.assign(next ?? login.workspace_url);
 }
 
@@ -172,19 +180,6 @@ async function ownWorkspace(): Promise<string> {
     json: { name: "default" },
   });
   return `/workspaces/${encodeURIComponent(session.session_id)}`;
-}
-
-async function offersGithub(): Promise<boolean> {
-  try {
-    const answer = await callJson<{ providers: (string | { name: string })[] }>(
-      "GET",
-      "/api/v1/auth/providers",
-      { unsigned: true, timeoutSeconds: 8 },
-    );
-    return answer.providers.some((p) => (typeof p === "string" ? p : p.name) === "github");
-  } catch {
-    return false; // a server without providers does not know the call
-  }
 }
 
 render(<LoginPage />, document.getElementById("app")!);

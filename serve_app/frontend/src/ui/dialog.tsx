@@ -7,11 +7,11 @@ interface DialogProps {
   title: string;
   onClose: () => void;
   children: ComponentChildren;
-  wide?: boolean;
+  size?: "wide" | "full";
 }
 
 /** A modal dialog on the platform's own element: focus is kept inside, and given back afterwards. */
-export function Dialog({ title, onClose, children, wide }: DialogProps) {
+export function Dialog({ title, onClose, children, size }: DialogProps) {
   const element = useRef<HTMLDialogElement>(null);
   const heading = useId();
   useLayoutEffect(() => {
@@ -24,7 +24,7 @@ export function Dialog({ title, onClose, children, wide }: DialogProps) {
   return (
     <dialog
       ref={element}
-      class={wide ? "dialog wide" : "dialog"}
+      class={`dialog ${size ?? ""}`}
       aria-labelledby={heading}
       onCancel={(event) => {
         event.preventDefault();

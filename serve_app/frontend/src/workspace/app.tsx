@@ -1,10 +1,14 @@
 import type { ComponentChildren } from "preact";
 import { Questions } from "../ui/dialog";
 import { Toasts } from "../ui/toasts";
+import { DiffDialog } from "./diff";
 import { EditorPane } from "./editor-pane";
-import { fileTabs } from "./editors";
+import { fileTabs } from "./file-tabs";
+import { HistoryDialog } from "./history";
 import { arrange, drawerOpen, layout, narrow, narrowPane } from "./layout";
+import { PasswordDialog } from "./password";
 import { missing, openAnother, phase, resume, session } from "./session";
+import { SessionsDialog } from "./sessions";
 import { ShortcutsDialog } from "./shortcuts";
 import { SignedOutDialog } from "./signed-out";
 import { Splitter } from "./splitter";
@@ -23,6 +27,10 @@ export function App() {
       </main>
       <StatusBar />
       <ShortcutsDialog />
+      <HistoryDialog />
+      <DiffDialog />
+      <SessionsDialog />
+      <PasswordDialog />
       <SignedOutDialog />
       <Questions />
       <Toasts />

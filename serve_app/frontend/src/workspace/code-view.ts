@@ -11,8 +11,8 @@ import {
   indentUnit,
   syntaxHighlighting,
 } from "@codemirror/language";
-import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
-import { Compartment, EditorState, type Extension } from "@codemirror/state";
+import { highlightSelectionMatches, openSearchPanel, search, searchKeymap } from "@codemirror/search";
+import { Compartment, EditorState, type Extension, Transaction } from "@codemirror/state";
 import {
   crosshairCursor,
   drawSelection,
@@ -25,8 +25,8 @@ import {
   rectangularSelection,
 } from "@codemirror/view";
 import { tags } from "@lezer/highlight";
-import { lineBreak } from "./files";
 import { languageOf } from "./languages";
+import type { TextFile, TextFormat } from "./text-file";
 
 const look = EditorView.theme({
   "&": { height: "100%", color: "var(--text)", backgroundColor: "var(--surface)" },
@@ -81,10 +81,17 @@ const colours = HighlightStyle.define([
   { tag: [tags.link, tags.url], color: "var(--syntax-name)", textDecoration: "underline" },
 ]);
 
-const basics: Extension = [
+/** How text looks, whether it can be edited or not. */
+export const shownText: Extension = [
   lineNumbers(),
-  highlightActiveLineGutter(),
   highlightSpecialChars(),
+  syntaxHighlighting(colours),
+  look,
+];
+
+const basics: Extension = [
+  shownText,
+  highlightActiveLineGutter(),
   history(),
   foldGutter(),
   drawSelection(),
@@ -98,24 +105,32 @@ const basics: Extension = [
   highlightActiveLine(),
   highlightSelectionMatches(),
   search({ top: true }),
-  syntaxHighlighting(colours),
-  look,
 ];
 
 export interface CodeViewOptions {
   name: string;
-  text: string;
+  file: TextFile;
   onChange: () => void;
   onSave: () => void;
+}
+
+/** Where somebody is in a text, as offsets. */
+export interface Place {
+  anchor: number;
+  head: number;
+  /** The first line that is seen. */
+  top: number;
 }
 
 export class CodeView {
   private readonly view: EditorView;
   private readonly language = new Compartment();
   private scroll: { top: number; left: number } = { top: 0, left: 0 };
+  private lineBreak: TextFormat["lineBreak"];
 
   constructor(private readonly options: CodeViewOptions) {
-    this.view = new EditorView({ state: this.fresh(options.text) });
+    this.lineBreak = options.file.format.lineBreak;
+    this.view = new EditorView({ state: this.fresh(options.file.text) });
     this.view.scrollDOM.addEventListener("scroll", () => {
       if (!this.view.dom.isConnected) return;
       this.scroll = { top: this.view.scrollDOM.scrollTop, left: this.view.scrollDOM.scrollLeft };
@@ -127,8 +142,10 @@ export class CodeView {
     return this.view.dom;
   }
 
+  /** The text with the line breaks of its file. */
   get text(): string {
-    return this.view.state.sliceDoc();
+    const { doc } = this.view.state;
+    return doc.sliceString(0, doc.length, this.lineBreak === "mixed" ? "\n" : this.lineBreak);
   }
 
   /** An immutable value that is the same as long as the text is. */
@@ -141,12 +158,44 @@ export class CodeView {
     return this.view.state.doc.eq(version as typeof this.view.state.doc);
   }
 
-  /** Replace everything, as when the file was read again; the place is kept where it can be. */
-  replace(text: string): void {
-    const { head } = this.view.state.selection.main;
-    this.view.setState(this.fresh(text));
-    this.view.dispatch({ selection: { anchor: Math.min(head, this.view.state.doc.length) } });
-    void this.loadLanguage();
+  /**
+   * Show another text, as when the file has changed. Only what differs is replaced, so that cursor,
+   * scrolling and what can be undone stay; `undoable` says whether this can be, too.
+   */
+  replace({ text, format }: TextFile, undoable: boolean): void {
+    if (format.lineBreak !== this.lineBreak) {
+      this.lineBreak = format.lineBreak;
+      const { head } = this.view.state.selection.main;
+      this.view.setState(this.fresh(text));
+      this.view.dispatch({ selection: { anchor: Math.min(head, this.view.state.doc.length) } });
+      void this.loadLanguage();
+      return;
+    }
+    const before = this.view.state.doc.toString();
+    const after = this.view.state.toText(text).toString();
+    const { from, to, end } = difference(before, after);
+    if (from === to && from === end) return;
+    this.view.dispatch({
+      changes: { from, to, insert: this.view.state.toText(after.slice(from, end)) },
+      annotations: Transaction.addToHistory.of(undoable),
+    });
+  }
+
+  get place(): Place {
+    const { anchor, head } = this.view.state.selection.main;
+    // Off the page nothing has a height; the last known place of the scroller still holds.
+    const block = this.view.lineBlockAtHeight(this.scroll.top);
+    return { anchor, head, top: block.from };
+  }
+
+  /** Go to a place, or as near to it as the text allows. */
+  goTo({ anchor, head, top }: Place): void {
+    const { length } = this.view.state.doc;
+    const within = (offset: number) => Math.min(Math.max(offset, 0), length);
+    this.view.dispatch({
+      selection: { anchor: within(anchor), head: within(head) },
+      effects: EditorView.scrollIntoView(within(top), { y: "start", yMargin: 0 }),
+    });
   }
 
   /** Call after the element came back to the page: browsers forget where it was scrolled to. */
@@ -167,10 +216,13 @@ export class CodeView {
     return EditorState.create({
       doc: text,
       extensions: [
-        EditorState.lineSeparator.of(lineBreak(text)),
+        // Mixed breaks stay as they are: lines end at line feeds, and carriage returns are characters.
+        this.lineBreak === "mixed" ? EditorState.lineSeparator.of("\n") : [],
         indentUnit.of(/^\t/m.test(text) ? "\t" : /^ {2}\S/m.test(text) ? "  " : "    "),
         keymap.of([
           { key: "Mod-s", preventDefault: true, run: () => (this.options.onSave(), true) },
+          // Browsers open their history with it, where editors replace.
+          { key: "Ctrl-h", mac: "Cmd-Alt-f", preventDefault: true, run: findAndReplace },
           ...closeBracketsKeymap,
           ...defaultKeymap,
           ...searchKeymap,
@@ -198,4 +250,27 @@ export class CodeView {
       // A colourless file is still a file.
     }
   }
+}
+
+function findAndReplace(view: EditorView): boolean {
+  openSearchPanel(view);
+  const field = view.dom.querySelector<HTMLInputElement>('.cm-search input[name="search"]');
+  const replacement = view.dom.querySelector<HTMLInputElement>('.cm-search input[name="replace"]');
+  (field?.value ? replacement : field)?.focus();
+  return true;
+}
+
+/** The part of `before` (`from` to `to`) that another part of `after` (`from` to `end`) replaces. Pure. */
+export function difference(before: string, after: string): { from: number; to: number; end: number } {
+  const shorter = Math.min(before.length, after.length);
+  let from = 0;
+  while (from < shorter && before.charCodeAt(from) === after.charCodeAt(from)) from += 1;
+  let same = 0;
+  while (
+    same < shorter - from &&
+    before.charCodeAt(before.length - 1 - same) === after.charCodeAt(after.length - 1 - same)
+  ) {
+    same += 1;
+  }
+  return { from, to: before.length - same, end: after.length - same };
 }

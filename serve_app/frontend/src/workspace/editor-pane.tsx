@@ -3,16 +3,11 @@ import { formatBytes } from "../lib/format";
 import { fontSize } from "../lib/preferences";
 import { Icon } from "../ui/icons";
 import { sayFailure } from "../ui/toasts";
-import {
-  activeFile,
-  closeFile,
-  type FileTab,
-  fileTabs,
-  reloadFile,
-  saveFile,
-  showFile,
-} from "./editors";
+import { EditorNotice } from "./editor-notice";
+import { closeFile, reloadFile, saveFile, showFile } from "./editors";
+import { activeFile, type FileTab, fileTabs } from "./file-tabs";
 import { download } from "./files";
+import { openHistory } from "./history";
 import { baseName, parent, shown } from "./paths";
 import { type StripTab, TabStrip } from "./tab-strip";
 
@@ -45,6 +40,7 @@ export function EditorPane() {
         data-testid="editor"
         style={{ "--code-size": `${fontSize.value}px` }}
       >
+        {tab && <EditorNotice tab={tab} />}
         {tab ? <FileBody tab={tab} /> : <p class="pane-hint">Open a file from the tree.</p>}
       </div>
     </section>
@@ -81,6 +77,16 @@ function FileTools({ tab }: { tab: FileTab }) {
         onClick={() => void reloadFile(tab)}
       >
         <Icon name="refresh" />
+      </button>
+      <button
+        type="button"
+        class="icon-button small"
+        aria-label="Versions of the file"
+        title="Versions of the file"
+        data-testid="history"
+        onClick={() => openHistory(tab.path.value)}
+      >
+        <Icon name="history" />
       </button>
       <DownloadButton path={tab.path.value} />
       <button
@@ -173,6 +179,8 @@ function CodeHost({ tab }: { tab: FileTab }) {
     if (state.is !== "open" || !host.current) return;
     host.current.append(state.code.element);
     state.code.shown();
+    if (tab.wantsFocus) state.code.focus();
+    tab.wantsFocus = false;
     return () => state.code.element.remove();
   }, [tab]);
   return <div ref={host} class="code-host" />;

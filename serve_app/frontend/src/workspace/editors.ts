@@ -1,61 +1,46 @@
-/** Open files as tabs, and how they are saved. */
+/** Opens, shows, saves and closes files. */
 
-import { computed, type Signal, signal } from "@preact/signals";
 import { ApiError, explain } from "../lib/api";
 import { ask } from "../ui/dialog";
 import { say, sayFailure } from "../ui/toasts";
 import type { CodeView } from "./code-view";
+import { draftSoon, findDrafts, forgetDraft, takeDraft } from "./drafting";
+import type { Draft } from "./drafts";
+import { activeFile, adopt, codeOf, compare, type FileTab, fileTabs, MAX_TABS, newTab } from "./file-tabs";
 import * as files from "./files";
 import { type Memory, remember } from "./memory";
+import { lookOutside } from "./outside";
 import { isText, isWithin, moved } from "./paths";
+import { readPlaces } from "./places";
 import { noteSave } from "./session";
+import { encode, lacking, NAMES, type TextFile } from "./text-file";
 import { listeners, touched } from "./tree-store";
 
-export type TabState =
-  | { is: "loading" }
-  | { is: "open"; code: CodeView }
-  | { is: "binary" | "large"; size: number }
-  | { is: "failed"; reason: string };
-
-export interface FileTab {
-  readonly path: Signal<string>;
-  readonly state: Signal<TabState>;
-  readonly dirty: Signal<boolean>;
-  readonly saving: Signal<boolean>;
-  readonly receipt: Signal<files.Receipt | null>;
-  /** What the file was when it was read or saved last; null: it was not there. */
-  etag: string | null;
-  /** The editor's text at that time. */
-  saved: unknown;
-}
-
-const MAX_TABS = 40;
-
-export const fileTabs = signal<FileTab[]>([]);
-export const activeFile = signal<FileTab | null>(null);
-export const anyDirty = computed(() => fileTabs.value.some((tab) => tab.dirty.value));
-
-/** Open the files that were open before; one after another, the active one first. */
+/** Open the files that were open before, and those with changes that were not saved. */
 export async function restoreFiles(memory: Memory): Promise<void> {
-  const tabs = memory.openFiles.map(newTab);
+  const drafts = await findDrafts();
+  const paths = [...new Set([...memory.openFiles, ...drafts])].slice(0, MAX_TABS);
+  const tabs = paths.map(newTab);
   fileTabs.value = tabs;
   activeFile.value = tabs.find((tab) => tab.path.value === memory.activeFile) ?? tabs[0] ?? null;
   if (activeFile.value) await loadTab(activeFile.value);
+  for (const tab of tabs) {
+    if (tab !== activeFile.value && drafts.includes(tab.path.value)) await loadTab(tab);
+  }
 }
 
-export async function openFile(path: string): Promise<void> {
+/** Show a file, opening it if it is not; with `focus` the cursor goes there. */
+export async function openFile(path: string, focus = false): Promise<void> {
   const known = fileTabs.value.find((tab) => tab.path.value === path);
-  if (known) {
-    showFile(known);
-    return;
-  }
-  if (fileTabs.value.length >= MAX_TABS) {
+  if (!known && fileTabs.value.length >= MAX_TABS) {
     say(`At most ${MAX_TABS} files are open at once. Close some first.`, "bad");
     return;
   }
-  const tab = newTab(path);
-  fileTabs.value = [...fileTabs.value, tab];
+  const tab = known ?? newTab(path);
+  tab.wantsFocus = focus;
+  if (!known) fileTabs.value = [...fileTabs.value, tab];
   showFile(tab);
+  if (focus) codeOf(tab)?.focus();
 }
 
 export function showFile(tab: FileTab): void {
@@ -80,6 +65,7 @@ export async function closeFile(tab: FileTab): Promise<void> {
     if (answer === null) return;
     if (answer === "save" && !(await saveFile(tab))) return;
   }
+  forgetDraft(tab);
   drop(tab);
 }
 
@@ -91,97 +77,135 @@ export async function reloadFile(tab: FileTab): Promise<void> {
     ]);
     if (answer !== "yes") return;
   }
+  forgetDraft(tab);
   await loadTab(tab);
 }
 
 /** Save; true when the server has said that it is durable. */
 export async function saveFile(tab: FileTab): Promise<boolean> {
-  const state = tab.state.value;
-  if (state.is !== "open" || tab.saving.value) return false;
-  return store(tab, state.code, tab.etag ?? "new");
-}
-
-async function store(tab: FileTab, code: CodeView, match: string | "new" | null): Promise<boolean> {
+  const code = codeOf(tab);
+  if (!code || tab.saving.value) return false;
+  const content = await bytesOf(tab, code);
+  if (!content || tab.saving.value) return false;
   const path = tab.path.value;
   const version = code.version;
   tab.saving.value = true;
   try {
-    const receipt = await files.save(path, code.text, match);
+    const receipt = await files.save(path, new Blob([content]), tab.etag ?? "new");
     tab.etag = files.quoted(receipt.etag);
     tab.saved = version;
-    tab.dirty.value = !code.equals(version);
+    tab.outside.value = null;
+    tab.restored.value = null;
     tab.receipt.value = receipt;
+    compare(tab);
+    draftSoon(tab);
     noteSave(path, receipt.version);
     touched(path);
     return true;
   } catch (error) {
     tab.saving.value = false;
-    if (error instanceof ApiError && error.status === 412) return settleConflict(tab, code);
-    sayFailure(`“${path}” was not saved`, error);
+    if (!(error instanceof ApiError && error.status === 412)) {
+      sayFailure(`“${path}” was not saved`, error);
+      return false;
+    }
+    say(`“${path}” was not saved: the file has changed meanwhile.`, "bad");
+    await lookOutside(tab);
     return false;
   } finally {
     tab.saving.value = false;
   }
 }
 
-async function settleConflict(tab: FileTab, code: CodeView): Promise<boolean> {
+/** The bytes to save; null when they cannot be told and the person did not choose another encoding. */
+async function bytesOf(tab: FileTab, code: CodeView): Promise<Uint8Array<ArrayBuffer> | null> {
+  const format = tab.format.value;
+  if (!format) return null;
+  const content = encode(code.text, format);
+  if (content) return content;
+  const character = lacking(code.text, format.encoding);
+  if (format.encoding === "utf-8") {
+    say("The text has half a character in it and cannot be saved.", "bad");
+    return null;
+  }
   const answer = await ask(
-    "The file was changed elsewhere",
-`“${tab.path.value}” was changed since you opened it. Read it again and lose your changes, or overwrite it with your text?`,
-    [
-      { value: "reload", label: "Read it again" },
-      { value: "overwrite", label: "Overwrite with mine", kind: "danger" },
-    ],
+    `${NAMES[format.encoding]} has no “${character}”`,
+    "The file is not in UTF-8, and its encoding lacks characters of your text.",
+    [{ value: "utf-8", label: "Save as UTF-8", kind: "primary" }],
   );
-  if (answer === "overwrite") return store(tab, code, null);
-  if (answer === "reload") await loadTab(tab);
-  return false;
+  if (answer !== "utf-8") return null;
+  toUnicode(tab);
+  return encode(code.text, tab.format.value ?? format);
+}
+
+/** Write the file in UTF-8 from now on. */
+export function toUnicode(tab: FileTab): void {
+  const format = tab.format.value;
+  if (!format) return;
+  tab.format.value = { ...format, encoding: "utf-8", bom: false };
+  tab.saved = null; // the same text, in other bytes
+  compare(tab);
+  draftSoon(tab);
 }
 
 async function loadTab(tab: FileTab): Promise<void> {
   const path = tab.path.value;
+  const draft = takeDraft(path);
   try {
-    const [content, { CodeView }] = await Promise.all([files.read(path), import("./code-view")]);
-    if (content.kind !== "text") {
-      tab.state.value = { is: content.kind, size: content.size };
+    const [content, { CodeView }] = await Promise.all([readOrNone(path, draft), import("./code-view")]);
+    if (content !== null && content.kind !== "text") {
+      if (content.kind !== "same") tab.state.value = { is: content.kind, size: content.size };
       return;
     }
-    const before = tab.state.value;
-    if (before.is === "open") before.code.replace(content.text);
-    const code = before.is === "open" ? before.code : makeCode(tab, content.text, CodeView);
-    tab.etag = content.etag;
-    tab.saved = code.version;
-    tab.dirty.value = false;
-    tab.receipt.value = null;
+    const now = content?.file ?? null;
+    const first = now ?? { text: "", format: draft!.format };
+    const code = codeOf(tab) ?? makeCode(tab, first, CodeView);
     tab.state.value = { is: "open", code };
+    tab.receipt.value = null;
+    adopt(tab, code, first, content?.etag ?? null);
+    if (draft && draft.text !== now?.text) giveBack(tab, code, draft, now);
+    else if (draft) forgetDraft(tab);
+    const place = readPlaces()[path];
+    if (place) code.goTo(place);
   } catch (error) {
     if (tab.state.value.is !== "open") tab.state.value = { is: "failed", reason: explain(error) };
     else sayFailure(`“${path}” cannot be read`, error);
   }
 }
 
-function makeCode(tab: FileTab, text: string, View: typeof CodeView): CodeView {
-  const code = new View({
+/** A file's content; null for one that is gone, but of which there are changes to give back. */
+async function readOrNone(path: string, draft: Draft | null): Promise<files.Content | null> {
+  try {
+    return await files.read(path);
+  } catch (error) {
+    if (draft && error instanceof ApiError && error.status === 404) return null;
+    throw error;
+  }
+}
+
+/** Show what was kept of unsaved changes, and say so if the file is not what they were made from. */
+function giveBack(tab: FileTab, code: CodeView, draft: Draft, now: TextFile | null): void {
+  const etag = tab.etag;
+  if (now === null) tab.saved = null;
+  code.replace({ text: draft.text, format: draft.format }, true);
+  tab.format.value = draft.format;
+  tab.restored.value = draft.at;
+  if (draft.etag !== etag) {
+    tab.outside.value = { etag, file: now };
+    tab.etag = draft.etag;
+  }
+  compare(tab);
+}
+
+function makeCode(tab: FileTab, file: TextFile, View: typeof CodeView): CodeView {
+  return new View({
     name: tab.path.value.slice(tab.path.value.lastIndexOf("/") + 1),
-    text,
+    file,
     onChange: () => {
-      tab.dirty.value = !code.equals(tab.saved);
+      compare(tab);
+      draftSoon(tab);
     },
     onSave: () => void saveFile(tab),
   });
-  return code;
-}
-
-function newTab(path: string): FileTab {
-  return {
-    path: signal(path),
-    state: signal<TabState>({ is: "loading" }),
-    dirty: signal(false),
-    saving: signal(false),
-    receipt: signal<files.Receipt | null>(null),
-    etag: null,
-    saved: null,
-  };
 }
 
 function drop(tab: FileTab): void {
@@ -194,7 +218,7 @@ function drop(tab: FileTab): void {
     if (next) showFile(next);
     else activeFile.value = null;
   }
-  if (tab.state.value.is === "open") tab.state.value.code.dispose();
+  codeOf(tab)?.dispose();
   rememberFiles();
 }
 
@@ -208,7 +232,11 @@ function rememberFiles(): void {
 
 listeners.moved = (source, target) => {
   for (const tab of fileTabs.value) {
-    if (isWithin(tab.path.value, source)) tab.path.value = moved(tab.path.value, source, target);
+    const path = tab.path.value;
+    if (!isWithin(path, source)) continue;
+    forgetDraft(tab, path);
+    tab.path.value = moved(path, source, target);
+    if (tab.dirty.value) draftSoon(tab);
   }
   rememberFiles();
 };
@@ -218,7 +246,3 @@ listeners.removed = (path) => {
     if (isWithin(tab.path.value, path) && !tab.dirty.value) drop(tab);
   }
 };
-
-addEventListener("beforeunload", (event) => {
-  if (anyDirty.value) event.preventDefault();
-});

@@ -1,8 +1,9 @@
 /** Files of the session over HTTP. */
 
 import { ApiError, call, callJson } from "../lib/api";
-import { decodeName, encodePath } from "./paths";
+import { baseName, decodeName, encodePath } from "./paths";
 import { sessionPath } from "./session";
+import { decode, type TextFile } from "./text-file";
 
 export interface Entry {
   name: string;
@@ -28,15 +29,14 @@ export interface Listing {
   truncated: boolean;
 }
 
-/** A file's text, or why it is not shown. */
+/** A file's text, or why it is not shown; "same" when it is as the given etag says. */
 export type Content =
-  | { kind: "text"; text: string; etag: string | null }
-  | { kind: "binary"; size: number }
-  | { kind: "large"; size: number };
+  | { kind: "text"; file: TextFile; etag: string | null }
+  | { kind: "binary" | "large"; size: number }
+  | { kind: "same" };
 
 /** Larger files are offered for download instead of opened. */
 export const MAX_EDITABLE = 4 << 20;
-const PROBE_BYTES = 8192;
 const TRANSFER_SECONDS = 3600;
 
 export function fileUrl(path: string): string {
@@ -56,9 +56,20 @@ export async function list(path: string, signal?: AbortSignal): Promise<Listing>
   return { entries: entries.sort(compare), truncated: answer.truncated ?? false };
 }
 
-/** Read a file for the editor. */
-export async function read(path: string): Promise<Content> {
-  const response = await call("GET", fileUrl(path), { headers: { accept: "*/*" } });
+/** Read a file for the editor; with `known`, only if it is not what that etag names. */
+export async function read(path: string, known: string | null = null): Promise<Content> {
+  const headers = { accept: "*/*", ...(known === null ? {} : { "if-none-match": known }) };
+  const response = await call("GET", fileUrl(path), { headers, expected: [304] });
+  if (response.status === 304) return { kind: "same" };
+  return contentOf(response);
+}
+
+/** Read a kept version of a file. */
+export async function readVersion(path: string, version: number): Promise<Content> {
+  return contentOf(await call("GET", `${fileUrl(path)}?version=${version}`, { headers: { accept: "*/*" } }));
+}
+
+async function contentOf(response: Response): Promise<Content> {
   const size = Number(response.headers.get("content-length") ?? 0);
   if (size > MAX_EDITABLE) {
     await response.body?.cancel();
@@ -66,33 +77,15 @@ export async function read(path: string): Promise<Content> {
   }
   const bytes = new Uint8Array(await response.arrayBuffer());
   if (bytes.length > MAX_EDITABLE) return { kind: "large", size: bytes.length };
-  const text = decode(bytes);
-  if (text === null) return { kind: "binary", size: bytes.length };
-  return { kind: "text", text, etag: response.headers.get("etag") };
-}
-
-/** The text of some bytes, byte for byte recoverable; null when they are not UTF-8 text. Pure. */
-export function decode(bytes: Uint8Array): string | null {
-  if (bytes.subarray(0, PROBE_BYTES).includes(0)) return null;
-  try {
-    return new TextDecoder("utf-8", { fatal: true, ignoreBOM: true }).decode(bytes);
-  } catch {
-    return null;
-  }
-}
-
-/** The line break that keeps a text as it is: CRLF only when every line ends so. Pure. */
-export function lineBreak(text: string): "\n" | "\r\n" {
-  const crlf = text.split("\r\n").length - 1;
-  const lf = text.split("\n").length - 1;
-  const cr = text.split("\r").length - 1;
-  return crlf > 0 && crlf === lf && crlf === cr ? "\r\n" : "\n";
+  const file = decode(bytes);
+  if (file === null) return { kind: "binary", size: bytes.length };
+  return { kind: "text", file, etag: response.headers.get("etag") };
 }
 
 /** Save a file. `match` is the etag it must still have, "new" for one that must not be there. */
 export async function save(
   path: string,
-  body: Blob | string,
+  body: Blob,
   match: string | "new" | null,
 ): Promise<Receipt> {
   const headers: Record<string, string> = { "content-type": "application/octet-stream" };
@@ -100,7 +93,7 @@ export async function save(
   else if (match !== null) headers["if-match"] = match;
   return callJson<Receipt>("PUT", fileUrl(path), {
     headers,
-    body: typeof body === "string" ? new Blob([body]) : body,
+    body,
     timeoutSeconds: TRANSFER_SECONDS,
   });
 }
@@ -117,12 +110,43 @@ export async function makeDirectory(path: string): Promise<void> {
   await call("POST", `${sessionPath}/directories`, { json: { path } });
 }
 
+export interface Version {
+  version: number;
+  /** Seconds since 1970. */
+  at: number;
+  type: "file" | "directory" | "link" | "deleted";
+  size: number;
+}
+
+/** The kept versions of a file, the newest first; at most one page of them, before `before`. */
+export async function history(path: string, before?: number): Promise<Version[]> {
+  const query = before === undefined ? "" : `?before=${before}`;
+  const found = await callJson<{ versions: Version[] }>(
+    "GET",
+    `${sessionPath}/history/${encodePath(path)}${query}`,
+  );
+  return found.versions;
+}
+
+export async function restore(path: string, version: number): Promise<Receipt> {
+  return callJson<Receipt>("POST", `${sessionPath}/restore`, { json: { path, version } });
+}
+
 /** Let the browser download a file; the cookie is renewed first if it has to be. */
-export async function download(path: string): Promise<void> {
+export async function download(path: string, version?: number): Promise<void> {
+  await follow(`${fileUrl(path)}${version === undefined ? "" : `?version=${version}`}`, baseName(path));
+}
+
+/** Let the browser download a directory; "" is the whole workspace. */
+export async function downloadArchive(path: string): Promise<void> {
+  await follow(`${sessionPath}/archive/${encodePath(path)}`, `${baseName(path) || "workspace"}.tar`);
+}
+
+async function follow(url: string, name: string): Promise<void> {
   await call("GET", "/api/v1/auth/me");
   const link = document.createElement("a");
-  link.href = fileUrl(path);
-  link.download = path.slice(path.lastIndexOf("/") + 1);
+  link.href = url;
+  link.download = name;
   link.click();
 }
 

@@ -7,7 +7,7 @@ export function KeyBar({ tab }: { tab: TerminalTab }) {
   const arrow = (direction: "A" | "B" | "C" | "D") => () =>
     view.typed(arrowKey(direction, view.applicationCursor));
   const keys: [string, string, () => void][] = [
-    ["Esc", "Escape", () => view.typed("\x1b")],
+    ["Esc", "Esc", () => view.typed("\x1b")],
     ["Tab", "Tab", () => view.typed("\t")],
     ["↑", "Up", arrow("A")],
     ["↓", "Down", arrow("B")],

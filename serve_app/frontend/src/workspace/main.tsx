@@ -1,17 +1,21 @@
 import { effect, untracked } from "@preact/signals";
 import { render } from "preact";
-import { onSignedOut } from "../lib/api";
+import { maybeSignedIn, onSignedOut } from "../lib/api";
 import { sayFailure } from "../ui/toasts";
 import { App } from "./app";
 import { restoreFiles } from "./editors";
 import { followEvents } from "./events-link";
+import { activeFile, codeOf } from "./file-tabs";
 import { layout } from "./layout";
-import { readMemory } from "./memory";
+import { type Memory, readMemory } from "./memory";
+import { followOutside, lookOutside } from "./outside";
+import { wasInEditor } from "./places";
 import { awake, followUsage, loadSession, loadUser, missing, phase, session } from "./session";
 import { installShortcuts } from "./shortcuts";
 import { signedOut } from "./signed-out";
 import { activeTab, openTerminals, outputCount, terminalText } from "./terminals";
-import { load, refresh } from "./tree-store";
+import { refresh, restoreTree } from "./tree-store";
+import { guardDrops } from "./uploads";
 import "../styles/base.css";
 import "./workspace.css";
 
@@ -28,8 +32,9 @@ const SETTLE_MILLISECONDS = 1500;
 window.coditect = { terminalText };
 onSignedOut.current = signedOut;
 installShortcuts();
+guardDrops();
 render(<App />, document.getElementById("app")!);
-void begin();
+maybeSignedIn().then((maybe) => (maybe ? begin() : signedOut()));
 
 async function begin(): Promise<void> {
   loadUser().catch(() => undefined); // the menu says less without it
@@ -57,12 +62,22 @@ async function begin(): Promise<void> {
     begun = true;
     untracked(() => {
       const memory = readMemory(session.value?.workspace_state);
-      void openTerminals(memory);
-      void load("");
-      void restoreFiles(memory);
+      void showAsBefore(memory);
       followChanges();
+      followOutside();
     });
   });
+}
+
+async function showAsBefore(memory: Memory): Promise<void> {
+  const inEditor = wasInEditor();
+  void restoreTree(memory.expanded);
+  await Promise.all([openTerminals(memory), restoreFiles(memory)]);
+  if (!inEditor) return;
+  // A terminal takes the focus when it comes onto the page, which is a frame later.
+  requestAnimationFrame(() =>
+    requestAnimationFrame(() => activeFile.value && codeOf(activeFile.value)?.focus()),
+  );
 }
 
 /** Look at the tree again when something may have changed it. */
@@ -70,7 +85,9 @@ function followChanges(): void {
   let timer: ReturnType<typeof setTimeout> | undefined;
   const look = () => {
     // Reading files would wake a sleeping session.
-    if (document.visibilityState === "visible" && awake.value) void refresh();
+    if (document.visibilityState !== "visible" || !awake.value) return;
+    void refresh();
+    if (activeFile.value) void lookOutside(activeFile.value);
   };
   effect(() => {
     if (outputCount.value === 0) return;

@@ -5,6 +5,7 @@
  */
 
 import { call } from "../lib/api";
+import { isText } from "./paths";
 import { sessionPath } from "./session";
 
 const QUIET_MILLISECONDS = 700;
@@ -21,6 +22,8 @@ export interface Layout {
 
 export interface Memory {
   openFiles: string[];
+  /** Folders that are open in the tree. */
+  expanded: string[];
   activeFile: string | null;
   activeTerminal: string | null;
   terminalTitles: Record<string, string>;
@@ -35,6 +38,9 @@ export const DEFAULT_LAYOUT: Layout = {
 };
 
 const MAX_FILES = 40;
+/** The server keeps 64 kB of a session's state. */
+const MAX_EXPANDED = 100;
+const MAX_EXPANDED_CHARACTERS = 8000;
 
 /** Read a stored state, whoever wrote it; what does not fit is left out. Pure. */
 export function readMemory(state: Record<string, unknown> | undefined): Memory {
@@ -42,6 +48,7 @@ export function readMemory(state: Record<string, unknown> | undefined): Memory {
   const titles = Object.entries(object(state?.["terminal_titles"]));
   return {
     openFiles: texts(state?.["open_files"]).slice(0, MAX_FILES),
+    expanded: texts(state?.["expanded_folders"]).slice(0, MAX_EXPANDED),
     activeFile: text(state?.["active_file"]),
     activeTerminal: text(state?.["active_terminal"]),
     terminalTitles: Object.fromEntries(
@@ -64,6 +71,16 @@ export function layoutPatch(layout: Layout): Record<string, unknown> {
     tree_width: Math.round(layout.treeWidth),
     tree_open: layout.treeOpen,
   };
+}
+
+/** The folders that are remembered as open: as many of them as fit, the outer ones first. Pure. */
+export function expandedPatch(expanded: Iterable<string>): string[] {
+  let characters = 0;
+  return [...expanded]
+    .filter((path) => path !== "" && isText(path))
+    .sort((a, b) => a.length - b.length)
+    .filter((path) => (characters += path.length) <= MAX_EXPANDED_CHARACTERS)
+    .slice(0, MAX_EXPANDED);
 }
 
 let waiting: Record<string, unknown> = {};

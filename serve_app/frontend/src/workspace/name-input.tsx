@@ -24,7 +24,7 @@ export function NameInput(props: { now: Draft; initial: string; style: { padding
     setProblem(wrong);
     if (wrong) return;
     const made = await finishDraft(name);
-    if (made !== null) await openFile(made);
+    if (made !== null) await openFile(made, true);
   };
   const label = { file: "New file", directory: "New folder", rename: "New name" }[props.now.kind];
   return (

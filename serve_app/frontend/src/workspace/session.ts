@@ -1,7 +1,7 @@
 /** The session this page shows: what the server says of it, and what may be asked for it. */
 
 import { computed, signal } from "@preact/signals";
-import { ApiError, call, callJson } from "../lib/api";
+import { ApiError, call, callJson, rememberSignedIn } from "../lib/api";
 import { explainUnarchived, type Unarchived, type Usage } from "../lib/usage";
 import { say, sayFailure } from "../ui/toasts";
 
@@ -31,6 +31,8 @@ export interface Session {
   epoch: number;
   workspace_state?: Record<string, unknown>;
   save_version?: number;
+  /** Seconds since 1970. */
+  last_activity?: number;
   failure?: string | null;
   idle?: Idle | null;
   /** Null: everything is archived. */
@@ -179,23 +181,36 @@ export async function endSession(): Promise<void> {
 /** Open the user's session anew and go there. */
 export async function openAnother(): Promise<void> {
   try {
-    const opened = await callJson<Session>("POST", "/api/v1/sessions", {
-      json: { name: session.value?.name ?? "default" },
-      timeoutSeconds: 60,
-    });
-    location.assign(`/workspaces/${encodeURIComponent(opened.session_id)}`);
+    await openNamed(session.value?.name ?? "default");
   } catch (error) {
     sayFailure("A workspace cannot be opened", error);
   }
 }
 
+/** Open the session of a name, which is made if there is none, and go there. Throws ApiError. */
+export async function openNamed(name: string): Promise<void> {
+  const opened = await callJson<Session>("POST", "/api/v1/sessions", {
+    json: { name },
+    timeoutSeconds: 60,
+  });
+  location.assign(workspaceUrl(opened.session_id));
+}
+
+export function workspaceUrl(id: string): string {
+  return `/workspaces/${encodeURIComponent(id)}`;
+}
+
+export async function loadSessions(): Promise<Session[]> {
+  return (await callJson<{ sessions: Session[] }>("GET", "/api/v1/sessions")).sessions;
+}
+
 export async function signOut(): Promise<void> {
   try {
-    await call("POST", "/api/v1/auth/logout", { json: {}, unsigned: true });
+    await call("POST", "/api/v1/auth/logout", { json: {}, unsigned: true, expected: [401] });
+    rememberSignedIn(false);
     location.assign("/");
   } catch (error) {
-    if (error instanceof ApiError && error.status === 401) location.assign("/");
-    else sayFailure("Signing out failed", error);
+    sayFailure("Signing out failed", error);
   }
 }
 

@@ -1,7 +1,8 @@
 import { signal } from "@preact/signals";
 import { changeFontSize } from "../lib/preferences";
 import { Dialog } from "../ui/dialog";
-import { activeFile, closeFile, saveFile, showNextFile } from "./editors";
+import { closeFile, saveFile, showNextFile } from "./editors";
+import { activeFile } from "./file-tabs";
 import { drawerOpen, layout, narrow, narrowPane, toggleTree } from "./layout";
 import { activateNext, activeTab, close, openNew, searchOpen } from "./terminals";
 
@@ -84,6 +85,13 @@ const SHORTCUTS: Shortcut[] = [
   },
 ];
 
+const EDITOR_KEYS: [string, string][] = [
+  ["Ctrl+F", "Find"],
+  ["Ctrl+H", "Find and replace"],
+  ["Ctrl+Z", "Undo"],
+  ["Ctrl+/", "Comment lines in or out"],
+];
+
 const TREE_KEYS: [string, string][] = [
   ["↑ ↓ ← →", "Move, open and close folders"],
   ["Enter", "Open"],
@@ -114,10 +122,14 @@ export function ShortcutsDialog() {
     shortcutsOpen.value = false;
   };
   return (
-    <Dialog title="Keyboard shortcuts" wide onClose={close}>
+    <Dialog title="Keyboard shortcuts" size="wide" onClose={close}>
       <div class="shortcuts">
         <ShortcutList name="Everywhere" pairs={SHORTCUTS.map((each) => [each.keys, each.what])} />
+        <ShortcutList name="In the editor" pairs={EDITOR_KEYS} />
         <ShortcutList name="In the file tree and in tabs" pairs={TREE_KEYS} />
+        <p class="dialog-text">
+          <a href="/static/third-party-notices.txt">Licences of what this page is made of</a>
+        </p>
       </div>
     </Dialog>
   );

@@ -2,7 +2,7 @@ import { signal } from "@preact/signals";
 import { renew } from "../lib/api";
 import { Dialog } from "../ui/dialog";
 import { say, sayFailure } from "../ui/toasts";
-import { anyDirty } from "./editors";
+import { anyDirty } from "./file-tabs";
 
 const open = signal(false);
 

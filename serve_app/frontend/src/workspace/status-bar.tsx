@@ -3,29 +3,14 @@ import { useEffect } from "preact/hooks";
 import { formatClock, formatMilliseconds, shortId } from "../lib/format";
 import { eventsConnected } from "./events-link";
 import { describe, explainUnarchived, isNearlyFull, table } from "../lib/usage";
+import { PHASES, type Say } from "./phases";
 import { keepAwake, lastSave, phase, resume, session, user } from "./session";
 import { activeTab, type TerminalTab } from "./terminals";
-
-interface Say {
-  dot: "ok" | "warn" | "bad" | "";
-  text: string;
-}
 
 const now = signal(performance.now());
 const online = signal(navigator.onLine);
 addEventListener("online", () => (online.value = true));
 addEventListener("offline", () => (online.value = false));
-
-const PHASES: Record<string, Say> = {
-  starting: { dot: "warn", text: "Starting" },
-  ready: { dot: "ok", text: "Ready" },
-  recovering: { dot: "warn", text: "Recovering" },
-  hibernating: { dot: "warn", text: "Going to sleep" },
-  hibernated: { dot: "", text: "Asleep" },
-  ending: { dot: "warn", text: "Ending" },
-  ended: { dot: "", text: "Ended" },
-  failed: { dot: "bad", text: "Failed" },
-};
 
 const connection = computed<Say>(() => {
   if (!online.value) return { dot: "bad", text: "Offline" };
@@ -46,6 +31,8 @@ const connection = computed<Say>(() => {
     : { dot: "warn", text: "Connecting…" };
 });
 
+const MAX_ECHO_MILLISECONDS = 2000;
+
 export function StatusBar() {
   const waiting = activeTab.value?.link.phase.value.at === "waiting";
   useEffect(() => {
@@ -55,7 +42,9 @@ export function StatusBar() {
   }, [waiting]);
   const state = PHASES[phase.value] ?? { dot: "" as const, text: phase.value };
   const tab = activeTab.value;
-  const echo = tab?.link.echo.value ?? null;
+  const measured = tab?.link.echo.value ?? null;
+  // What takes longer is a program that had nothing to say, not the way there and back.
+  const echo = measured !== null && measured < MAX_ECHO_MILLISECONDS ? measured : null;
   const container = session.value?.container_id;
   const save = lastSave.value;
   return (

@@ -4,9 +4,12 @@ import { confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntries } from "../ui/menu";
 import { ThemeButton } from "../ui/theme-button";
-import { anyDirty } from "./editors";
+import { dropDrafts } from "./drafts";
+import { anyDirty } from "./file-tabs";
 import { arrange, layout, narrow, narrowPane, toggleTree } from "./layout";
+import { openPassword } from "./password";
 import { endSession, hibernate, phase, session, signOut, user } from "./session";
+import { openSessions } from "./sessions";
 import { shortcutsOpen } from "./shortcuts";
 
 export function TopBar() {
@@ -24,7 +27,17 @@ export function TopBar() {
         <Icon name="menu" />
       </button>
       <Brand />
-      <span class="session-name wide-only">{session.value?.name ?? ""}</span>
+      <h1 class="visually-hidden">Workspace {session.value?.name ?? ""}</h1>
+      <button
+        type="button"
+        class="session-name wide-only"
+        title="Sessions"
+        data-testid="session-switcher"
+        onClick={openSessions}
+      >
+        {session.value?.name ?? ""}
+        <Icon name="down" />
+      </button>
       <span class="status-gap" />
       {narrow.value ? (
         <div class="segments" role="group" aria-label="Shown">
@@ -97,17 +110,25 @@ function userMenu(): MenuEntries {
         shortcutsOpen.value = true;
       },
     },
+    { label: "Change password…", run: openPassword },
     "separator",
     ...admin,
+    { label: "Sessions…", run: openSessions },
     {
-      label: "Put to sleep",
+      label: "Put to sleep…",
       disabled: !["ready", "recovering"].includes(phase.value),
-      run: () => void hibernate(),
+      run: () => void reallySleep(),
     },
     { label: "End session…", danger: true, run: () => void reallyEnd() },
     "separator",
     { label: "Sign out", run: () => void reallySignOut() },
   ];
+}
+
+async function reallySleep(): Promise<void> {
+  const text =
+    "All programs in its terminals end, servers among them. Files, and what the terminals show, are kept; what is not saved in the editor stays in this browser.";
+  if (await confirm("Put this session to sleep?", text, "End programs and sleep")) await hibernate();
 }
 
 async function reallyEnd(): Promise<void> {
@@ -118,5 +139,7 @@ async function reallyEnd(): Promise<void> {
 
 async function reallySignOut(): Promise<void> {
   const text = "Some files have changes that are not saved. They are lost when you sign out.";
-  if (!anyDirty.value || (await confirm("Sign out?", text, "Sign out"))) await signOut();
+  if (anyDirty.value && !(await confirm("Sign out?", text, "Sign out"))) return;
+  await dropDrafts().catch(() => undefined); // the next person at this browser is somebody else
+  await signOut();
 }

@@ -5,6 +5,7 @@ import { explain } from "../lib/api";
 import { confirm } from "../ui/dialog";
 import { say, sayFailure } from "../ui/toasts";
 import * as files from "./files";
+import { expandedPatch, remember } from "./memory";
 import { baseName, isWithin, join, moved, parent } from "./paths";
 
 interface Directory {
@@ -73,14 +74,27 @@ export function touched(path: string): void {
   if (expanded.value.has(directory)) void load(directory);
 }
 
+/** Open the tree as it was left; what is gone meanwhile is closed. */
+export async function restoreTree(paths: readonly string[]): Promise<void> {
+  expanded.value = new Set(["", ...paths]);
+  await refresh();
+  const gone = [...expanded.value].filter((path) => directories.value[path]?.error && path !== "");
+  for (const path of gone) collapse(path);
+}
+
 export function expand(path: string): void {
   if (expanded.value.has(path)) return;
-  expanded.value = new Set([...expanded.value, path]);
+  setExpanded([...expanded.value, path]);
   void load(path);
 }
 
 export function collapse(path: string): void {
-  expanded.value = new Set([...expanded.value].filter((each) => each !== path));
+  setExpanded([...expanded.value].filter((each) => each !== path));
+}
+
+function setExpanded(paths: string[]): void {
+  expanded.value = new Set(paths);
+  remember({ expanded_folders: expandedPatch(paths) });
 }
 
 export function showMore(path: string): void {
@@ -117,7 +131,7 @@ export async function finishDraft(name: string): Promise<string | null> {
   const path = join(now.directory, name);
   try {
     if (now.kind === "directory") await files.makeDirectory(path);
-    else await files.save(path, "", "new");
+    else await files.save(path, new Blob([]), "new");
   } catch (error) {
     if (files.isConflict(error)) say(`“${path}” is there already.`, "bad");
     else sayFailure(`“${path}” cannot be made`, error);
@@ -129,6 +143,16 @@ export async function finishDraft(name: string): Promise<string | null> {
   return now.kind === "file" ? path : null;
 }
 
+/** Whether something can be moved into a directory: not where it is, and no folder into itself. */
+export function canMove(source: string, directory: string): boolean {
+  return source !== "" && parent(source) !== directory && !isWithin(directory, source);
+}
+
+/** Move something into a directory. */
+export async function moveInto(source: string, directory: string): Promise<void> {
+  if (canMove(source, directory)) await rename(source, join(directory, baseName(source)));
+}
+
 export async function rename(source: string, target: string): Promise<void> {
   if (source === target) return;
   try {
@@ -138,7 +162,7 @@ export async function rename(source: string, target: string): Promise<void> {
     else sayFailure(`“${baseName(source)}” cannot be moved`, error);
     return;
   }
-  expanded.value = new Set([...expanded.value].map((path) => moved(path, source, target)));
+  setExpanded([...expanded.value].map((path) => moved(path, source, target)));
   directories.value = Object.fromEntries(
     Object.entries(directories.value).map(([path, known]) => [moved(path, source, target), known]),
   );

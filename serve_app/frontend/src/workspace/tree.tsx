@@ -1,19 +1,23 @@
-import { useRef, useState } from "preact/hooks";
+import { useEffect, useRef, useState } from "preact/hooks";
 import { formatBytes } from "../lib/format";
 import { Icon, type IconName } from "../ui/icons";
 import { Menu, type MenuEntries } from "../ui/menu";
 import { sayFailure } from "../ui/toasts";
-import { activeFile, openFile } from "./editors";
-import { download } from "./files";
+import { openFile } from "./editors";
+import { activeFile } from "./file-tabs";
+import { download, downloadArchive } from "./files";
+import { openHistory } from "./history";
 import { drawerOpen, narrowPane } from "./layout";
 import { NameInput } from "./name-input";
 import { parent, shown } from "./paths";
 import {
+  canMove,
   collapse,
   draft,
   entryOf,
   expand,
   load,
+  moveInto,
   refresh,
   removeEntry,
   type Row,
@@ -26,6 +30,9 @@ import {
   treeLoading,
 } from "./tree-store";
 import { uploadDropped, uploading, uploadPicked } from "./uploads";
+
+const DRAGGED_TYPE = "application/x-coditect-path";
+const HOLD_MILLISECONDS = 700;
 
 export function TreePanel() {
   const picker = useRef<HTMLInputElement>(null);
@@ -83,6 +90,15 @@ function Tree() {
   const known = all.some((row) => row.kind === "entry" && row.path === selected.value);
   const first = all.find((row) => row.kind === "entry")?.path;
 
+  // A folder over which something is held opens, so that one can go on into it.
+  useEffect(() => {
+    if (dropInto === null || dropInto === "") return;
+    const timer = setTimeout(() => expand(dropInto), HOLD_MILLISECONDS);
+    return () => clearTimeout(timer);
+  }, [dropInto]);
+  const hover = (directory: string | null) => {
+    if (directory !== dropInto) setDropInto(directory);
+  };
   const select = (path: string) => {
     selected.value = path;
     requestAnimationFrame(() => itemOf(list.current, path)?.focus());
@@ -94,7 +110,7 @@ function Tree() {
   return (
     <div
       ref={list}
-      class={`tree ${dropInto !== null ? "drop" : ""}`}
+      class={`tree ${dropInto === "" ? "dropping" : ""}`}
       role="tree"
       aria-label="Workspace files"
       data-testid="tree"
@@ -104,21 +120,26 @@ function Tree() {
         showMenu(pathAt(event.target) ?? "", event.clientX, event.clientY);
       }}
       onDragOver={(event) => {
-        if (!event.dataTransfer?.types.includes("Files")) return;
+        const into = directoryAt(event.target);
+        const takes = mayDrop(event.dataTransfer, into);
+        hover(takes ? into : null);
+        if (!takes) return;
         event.preventDefault();
-        setDropInto(directoryAt(event.target));
+        event.dataTransfer!.dropEffect = dragged === null ? "copy" : "move";
       }}
       onDragLeave={(event) => {
-        if (!list.current?.contains(event.relatedTarget as Node)) setDropInto(null);
+        if (!list.current?.contains(event.relatedTarget as Node)) hover(null);
+      }}
+      onDragEnd={() => {
+        dragged = null;
+        hover(null);
       }}
       onDrop={(event) => {
+        hover(null);
+        const into = directoryAt(event.target);
+        if (!mayDrop(event.dataTransfer, into)) return;
         event.preventDefault();
-        setDropInto(null);
-        if (event.dataTransfer) {
-          uploadDropped(event.dataTransfer, directoryAt(event.target)).catch((error) =>
-            sayFailure("The upload failed", error),
-          );
-        }
+        drop(event.dataTransfer!, into);
       }}
     >
       <NewEntry directory="" level={1} />
@@ -202,7 +223,14 @@ function TreeRow({ row, tabbable, dropping, onMenu }: TreeRowProps) {
         tabIndex={tabbable ? 0 : -1}
         data-path={path}
         title={titleOf(row)}
+        draggable
+        onDragStart={(event) => {
+          dragged = path;
+          event.dataTransfer?.setData(DRAGGED_TYPE, path);
+          if (event.dataTransfer) event.dataTransfer.effectAllowed = "move";
+        }}
         onClick={() => act(path)}
+        onDblClick={() => act(path, true)}
         onFocus={() => {
           selected.value = path;
         }}
@@ -237,19 +265,37 @@ function NewEntry({ directory, level }: { directory: string; level: number }) {
   return <NameInput now={now} initial="" style={{ paddingLeft: `${8 + (level - 1) * 14}px` }} />;
 }
 
-/** What a click or Enter does. */
-function act(path: string): void {
+/** What is being dragged within the tree: its data can be read only once it is dropped. */
+let dragged: string | null = null;
+
+function mayDrop(data: DataTransfer | null, directory: string): boolean {
+  if (data?.types.includes(DRAGGED_TYPE)) return dragged !== null && canMove(dragged, directory);
+  return data?.types.includes("Files") ?? false;
+}
+
+function drop(data: DataTransfer, directory: string): void {
+  if (dragged === null) {
+    uploadDropped(data, directory).catch((error) => sayFailure("The upload failed", error));
+    return;
+  }
+  void moveInto(dragged, directory);
+  dragged = null;
+}
+
+/** What a click or Enter does; the latter goes on in the editor. */
+function act(path: string, focus = false): void {
   selected.value = path;
   const row = rows.value.find((each) => each.kind === "entry" && each.path === path);
   if (row?.kind !== "entry") return;
   if (row.entry.type === "directory") {
+    if (focus) return; // the clicks before have done it
     if (row.open) collapse(path);
     else expand(path);
     return;
   }
   drawerOpen.value = false;
   narrowPane.value = "editor";
-  void openFile(path);
+  void openFile(path, focus);
 }
 
 function actions(path: string): MenuEntries {
@@ -260,7 +306,14 @@ function actions(path: string): MenuEntries {
     { label: "New file", run: () => startDraft("file", here) },
     { label: "New folder", run: () => startDraft("directory", here) },
   ];
-  if (!entry) return making;
+  const archive: MenuEntries = [
+    {
+      label: "Download as .tar",
+      run: () =>
+        void downloadArchive(path).catch((error) => sayFailure("The download failed", error)),
+    },
+  ];
+  if (!entry) return [...making, "separator", ...archive];
   const own: MenuEntries = [
     "separator",
     {
@@ -276,13 +329,14 @@ function actions(path: string): MenuEntries {
     },
     { label: "Delete…", hint: "Del", danger: true, run: () => void removeEntry(path) },
   ];
-  if (directory) return [...making, ...own];
+  if (directory) return [...making, "separator", ...archive, ...own];
   return [
     { label: "Open", run: () => act(path) },
     {
       label: "Download",
       run: () => void download(path).catch((error) => sayFailure("The download failed", error)),
     },
+    { label: "Versions…", run: () => openHistory(path) },
     ...making,
     ...own,
   ];
@@ -328,7 +382,7 @@ function onTreeKey(
       break;
     case "Enter":
     case " ":
-      act(row.path);
+      act(row.path, event.key === "Enter" && !directory);
       break;
     case "F2":
       draft.value = { kind: "rename", path: row.path };

@@ -13,10 +13,22 @@ const MAX_FILES = 2000;
 
 interface Item {
   path: string;
-  file: File;
+  /** Null: an empty folder. */
+  file: File | null;
 }
 
 export const uploading = signal<{ done: number; all: number } | null>(null);
+
+/** Keep files that are dropped beside the tree from being opened in place of this page. */
+export function guardDrops(): void {
+  for (const kind of ["dragover", "drop"] as const) {
+    addEventListener(kind, (event) => {
+      if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "none";
+    });
+  }
+}
 
 /** Upload what was dropped; folders with all they hold. */
 export async function uploadDropped(data: DataTransfer, directory: string): Promise<void> {
@@ -56,8 +68,11 @@ async function each(items: Item[], match: "new" | null, existing: Item[]): Promi
   const worker = async () => {
     for (let item = waiting.shift(); item; item = waiting.shift()) {
       try {
-        const receipt = await files.save(item.path, item.file, match);
-        noteSave(receipt.path, receipt.version);
+        if (item.file === null) await files.makeDirectory(item.path);
+        else {
+          const receipt = await files.save(item.path, item.file, match);
+          noteSave(receipt.path, receipt.version);
+        }
         arrived += 1;
       } catch (error) {
         if (match === "new" && files.isConflict(error)) existing.push(item);
@@ -91,11 +106,15 @@ async function gather(entry: FileSystemEntry, directory: string, into: Item[]): 
     return;
   }
   const reader = (entry as FileSystemDirectoryEntry).createReader();
+  const before = into.length;
   for (;;) {
     const batch = await new Promise<FileSystemEntry[]>((resolve, reject) =>
       reader.readEntries(resolve, reject),
     );
-    if (batch.length === 0) return;
+    if (batch.length === 0) {
+      if (into.length === before) into.push({ path, file: null });
+      return;
+    }
     for (const below of batch) await gather(below, path, into);
   }
 }
