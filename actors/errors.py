@@ -8,6 +8,8 @@
     ├── AlreadyExists
     ├── KeyReused              an idempotency key came again with another request
     ├── PreconditionFailed     If-Match or an expected state did not hold
+    ├── RangeNotSatisfiable    no byte of a range is in the file
+    ├── UnsupportedEncoding    a body in a coding that nobody here undoes
     ├── PayloadTooLarge
     ├── WorkspaceFull          the disk of a workspace is full; nothing was changed
     ├── QuotaExceeded          a user has as much as is allowed
@@ -156,6 +158,32 @@ class PreconditionFailed(CoditectError):
 
     def __str__(self) -> str:
         return f"{self.what} is {self.actual}, expected {self.expected}"
+
+
+class RangeNotSatisfiable(CoditectError):
+    """No byte of the range that was asked for is in the file, which has ``size`` bytes."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+    def __str__(self) -> str:
+        return f"the range is outside of the file, which has {self.size} bytes"
+
+
+class UnsupportedEncoding(CoditectError):
+    """A body came in a coding that nobody here undoes (RFC 9110, 15.5.16); send it as it is."""
+
+    code = "unsupported_media_type"
+
+    def __init__(self, coding: str) -> None:
+        super().__init__(coding)
+        self.coding = coding
+
+    def __str__(self) -> str:
+        return f"Content-Encoding {self.coding!r} is not taken: send the content itself"
 
 
 class PayloadTooLarge(CoditectError):

@@ -30,6 +30,11 @@ def path(name: str, what: str = "path") -> str:
     return quote(_encoded(name, what), safe="/")
 
 
+def value(text: str) -> str:
+    """Return a name as the value of a query's parameter. Raises InvalidRequest."""
+    return quote(_encoded(text, "name"), safe="")
+
+
 def body(value: Any) -> bytes:
     """Return JSON in ASCII: escapes carry names that are no UTF-8, which httpx's own would refuse."""
     return json.dumps(value, separators=(",", ":"), allow_nan=False).encode("ascii")

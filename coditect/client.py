@@ -320,11 +320,16 @@ class AsyncClient(Connection):
         return [Process.from_json(item) for item in body["processes"]]
 
     async def tree(self, session_id: str, path: str = "") -> list[TreeEntry]:
-        """List a directory."""
-        answer = await self._request(
-            "GET", self._session(session_id, f"tree/{addresses.path(path)}")
-        )
-        return [TreeEntry.from_json(item) for item in answer.json()["entries"]]
+        """List a directory, all of it, in the order of the names' bytes."""
+        target = self._session(session_id, f"tree/{addresses.path(path)}")
+        found: list[TreeEntry] = []
+        after: str | None = ""
+        while after is not None:
+            query = f"?after={addresses.value(after)}" if after else ""
+            page = (await self._request("GET", target + query)).json()
+            found += [TreeEntry.from_json(item) for item in page["entries"]]
+            after = page.get("next")
+        return found
 
     async def read_file(self, session_id: str, path: str, *, version: int | None = None) -> bytes:
         """Return a whole file, as it is or as of a kept version."""

@@ -181,7 +181,10 @@ class Container(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class TreeEntry(FromJson):
-    """One line of a directory: ``type`` is file, directory, link or other; ``size`` bytes."""
+    """One line of a directory: ``type`` is file, directory, link or other; ``size`` bytes.
+
+    ``name`` is as ``os.fsdecode`` makes it, bytes that are no UTF-8 included: every call takes it so.
+    """
 
     name: str
     type: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
@@ -12,10 +13,11 @@ from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import JSONResponse, Response
 
 from actors.errors import CoditectError
 from serve_app import pages, problems
+from serve_app.allowed import allowed
 
 logger = structlog.get_logger(__name__)
 
@@ -27,6 +29,14 @@ _CODES = {
     415: "unsupported_media_type",
     416: "range_not_satisfiable",
 }
+
+
+class AsciiJson(JSONResponse):
+    """JSON in ASCII: escapes carry names that are no UTF-8, as lone surrogates (PEP 383)."""
+
+    def render(self, content: Any) -> bytes:
+        """Return the body."""
+        return json.dumps(content, allow_nan=False, separators=(",", ":")).encode("ascii")
 
 
 class ProblemResponse(Response):
@@ -72,7 +82,10 @@ def install(app: FastAPI, static: Path) -> None:
         if status == 400 and request.method in {"POST", "PUT", "PATCH"}:
             code = "invalid_json"
         body = problems.document(status, code, str(error.detail), request.url.path)
-        return ProblemResponse(body, error.headers)
+        headers = {name.lower(): value for name, value in (error.headers or {}).items()}
+        if status == HTTPStatus.METHOD_NOT_ALLOWED:  # Starlette names those of one route only
+            headers["allow"] = ", ".join(allowed(app.router.routes, request.scope))
+        return ProblemResponse(body, headers)
 
 
 def request_id_of(request: Request) -> str:

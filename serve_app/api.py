@@ -9,12 +9,14 @@ from typing import Any
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 from starlette.types import Scope
 
 from serve_app import answers, pages, problems
 from serve_app.addresses import Addresses
 from serve_app.dependencies import Dependencies
 from serve_app.ingress import running
+from serve_app.methods import Methods
 from serve_app.metrics import IngressMetrics
 from serve_app.middleware import BodyLimit, Observed, SafeHeaders
 from serve_app.pace import Paced
@@ -76,6 +78,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
             app.state.ingress = ingress
             yield
 
+    routes: list[BaseRoute] = []
     app = FastAPI(
         title="CODITECT Server",
         version=VERSION,
@@ -84,6 +87,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
         docs_url=None,  # both viewers load their code from another site
         redoc_url=None,
         redirect_slashes=False,
+        default_response_class=answers.AsciiJson,
         lifespan=lifespan,
         middleware=[
             Middleware(Observed, metrics=metrics, new_id=deps.new_id),
@@ -95,6 +99,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
                 patience=deps.settings.transfer_patience,
             ),
             Middleware(EndsWithLogin),
+            Middleware(Methods, routes=routes),
             Middleware(BodyLimit, limit=deps.settings.max_body, exempt=_streams_its_body),
         ],
     )
@@ -105,6 +110,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
         app.include_router(part)
     pages.install(app, static)
     _describe(app)
+    routes += app.router.routes
     return app
 
 

@@ -36,6 +36,8 @@ STATUS: dict[type[CoditectError], HTTPStatus] = {
     errors.AlreadyExists: HTTPStatus.CONFLICT,
     errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
     errors.QuotaExceeded: HTTPStatus.INSUFFICIENT_STORAGE,
@@ -95,6 +97,10 @@ def from_error(error: CoditectError, instance: str) -> tuple[dict[str, Any], dic
         members["field"] = printable(error.field)
     if isinstance(error, errors.PayloadTooLarge):
         members["limit_bytes"] = error.limit_bytes
+    if isinstance(error, errors.RangeNotSatisfiable):
+        headers["content-range"] = f"bytes */{error.size}"
+    if isinstance(error, errors.UnsupportedEncoding):
+        headers["accept-encoding"] = "identity"
     if isinstance(error, errors.QuotaExceeded):
         members |= {"resource": error.resource, "used": error.used, "limit": error.limit}
     if isinstance(error, errors.ContainersExceeded):

@@ -56,6 +56,7 @@ class Conditions:
 
     if_match: str | None = None
     if_none_match: str | None = None
+    if_unmodified_since: str | None = None
     mode: int | None = None
 
 
@@ -181,23 +182,24 @@ class Saver:
                 body.parts(),
                 if_match=conditions.if_match,
                 if_none_match=conditions.if_none_match,
+                if_unmodified_since=conditions.if_unmodified_since,
                 length=length,
                 mode=conditions.mode,
             )
-            etag, size = str(saved["etag"]), int(saved["size"])
+            etag, size, stored = str(saved["etag"]), int(saved["size"]), str(saved["stored"])
         except PreconditionFailed:
             if keyed is None or keyed[2].turn is not Turn.AGAIN:
                 raise
             found = await self._written_before(session_id, path, await body.digest())
             if found is None:
                 raise
-            etag, size = found, body.size
+            etag, size, stored = found, body.size, path
         answer = None
         if keyed is not None:
             digest = await body.digest()
             answer = Answer(keyed[0], keyed[1], path, size, etag, digest)
         try:
-            version = await self._archive(session_id, [path], answer, route)
+            version = await self._archive(session_id, [stored], answer, route)
         except QuotaExceeded as error:
             error.unkept = True
             raise

@@ -50,7 +50,35 @@ NewPassword = Annotated[
     ),
 ]
 SessionName = Annotated[str, Field(pattern=_NAME, examples=["default"])]
-WorkspacePath = Annotated[str, Field(min_length=1, max_length=4096, examples=["src/main.py"])]
+
+
+def _path(text: str) -> str:
+    """Check a path. Bytes that are UTF-8 after all become their characters: a name is one text."""
+    raw = _bytes_of(text).encode("utf-8", "surrogateescape")
+    if not 0 < len(raw) <= MAX_PATH:
+        raise ValueError(f"a path has 1 to {MAX_PATH} bytes")
+    return raw.decode("utf-8", "surrogateescape")
+
+
+def _bytes_of(text: str) -> str:
+    try:
+        text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        raise ValueError("a lone surrogate stands for no byte, except U+DC80 to U+DCFF") from None
+    return text
+
+
+MAX_PATH = 16 << 10
+WorkspacePath = Annotated[
+    str,
+    AfterValidator(_path),
+    Field(
+        examples=["src/main.py"],
+        description="U+DC80 to U+DCFF, escaped, are bytes that are no UTF-8",
+        json_schema_extra={"minLength": 1, "maxLength": MAX_PATH},
+    ),
+]
+"""A path in the workspace, to the byte (PEP 383): pydantic's own limits would refuse lone surrogates."""
 
 
 Limit = Annotated[int | None, Field(ge=0, lt=1 << 60)]
@@ -425,14 +453,6 @@ def _of_system(text: str) -> str:
     return text
 
 
-def _bytes_of(text: str) -> str:
-    try:
-        text.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        raise ValueError("a lone surrogate stands for no byte, except U+DC80 to U+DCFF") from None
-    return text
-
-
 def _variable(name: str) -> str:
     if not name or "=" in name:
         raise ValueError("the name of a variable is not empty and has no =")
@@ -486,7 +506,10 @@ class Processes(BaseModel):
 
 
 class Entry(BaseModel):
-    """A line of a directory. ``encoded``: the name's bytes, percent-encoded, if they are no UTF-8."""
+    """A line of a directory. Bytes of a name that are no UTF-8 are U+DC80 to U+DCFF, escaped (PEP 383).
+
+    ``encoded``: such a name's bytes, percent-encoded, as they stand in a URL.
+    """
 
     name: str
     type: Literal["file", "directory", "link", "other"]
@@ -498,11 +521,15 @@ class Entry(BaseModel):
 
 
 class Tree(BaseModel):
-    """A directory; ``truncated``: it has more entries than are listed."""
+    """A page of a directory, in the order of the names' bytes; ask again with ``after`` = ``next``.
+
+    ``truncated``: more entries follow.
+    """
 
     path: str
     entries: list[Entry]
     truncated: bool
+    next: str | None = None
 
 
 class FileVersion(BaseModel):
@@ -550,7 +577,7 @@ class NewTerminal(Asked):
     name: Annotated[str, Field(min_length=1, max_length=64, examples=["main"])]
     cols: int | None = Field(None, ge=1, le=1000)
     rows: int | None = Field(None, ge=1, le=1000)
-    cwd: str | None = Field(None, max_length=4096)
+    cwd: SystemText | None = None
 
 
 class Terminal(BaseModel):

@@ -16,6 +16,7 @@ from actors.errors import (
     PayloadTooLarge,
     PermissionDenied,
     PreconditionFailed,
+    RangeNotSatisfiable,
     TooManyRequests,
     Unavailable,
     Unreached,
@@ -60,6 +61,8 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
             return PreconditionFailed(asked.kind, expected, str(answer.get("etag", "absent")))
         case "busy":
             return PreconditionFailed(asked.kind, "quiet", detail)
+        case "range_not_satisfiable":
+            return RangeNotSatisfiable(_number(answer.get("size")))
         case "too_large":
             return PayloadTooLarge(asked.kind, _number(answer.get("limit_bytes")))
         case "disk_full":

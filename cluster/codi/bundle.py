@@ -29,6 +29,7 @@ main()
 _OWN_FILES = (
     "__init__.py",
     "codi/__init__.py",
+    "codi/conditions.py",
     "codi/journal_protocol.py",
     "codi/terminal_protocol.py",
 )

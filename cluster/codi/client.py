@@ -24,6 +24,7 @@ _CALL_SECONDS = 20.0
 _STALL_SECONDS = 60.0
 _EXEC_MARGIN_SECONDS = 10.0
 _MAX_CONNECTIONS = 1000
+_REMOVAL_SECONDS = 300.0
 _CLOSE_SECONDS = 1.0
 _MAX_MESSAGE = 2 << 20
 
@@ -99,10 +100,14 @@ class HttpCodiClient(CodiControl):
         answer: dict[str, Any] = await self._json(route, "POST", "/exec", asked, body, limit)
         return answer
 
-    async def tree(self, route: Route, path: str) -> dict[str, Any]:
-        """List a directory; see ``GET /tree``."""
+    async def tree(
+        self, route: Route, path: str, *, after: str = "", limit: int | None = None
+    ) -> dict[str, Any]:
+        """List a page of a directory; see ``GET /tree``."""
         asked = _asked(route, "directory", path)
-        answer: dict[str, Any] = await self._json(route, "GET", _path("tree", path), asked)
+        query = {} if limit is None else {"limit": str(limit)}
+        target = f"{_path('tree', path)}?{urlencode(query | {'after': _bytes(after)})}"
+        answer: dict[str, Any] = await self._json(route, "GET", target, asked)
         return answer
 
     async def processes(self, route: Route) -> list[dict[str, Any]]:
@@ -139,13 +144,21 @@ class HttpCodiClient(CodiControl):
         await self._json(route, "DELETE", target, _asked(route, "terminal", name))
 
     async def delete(
-        self, route: Route, path: str, *, recursive: bool = False, if_match: str | None = None
+        self,
+        route: Route,
+        path: str,
+        *,
+        recursive: bool = False,
+        if_match: str | None = None,
+        if_none_match: str | None = None,
+        if_unmodified_since: str | None = None,
     ) -> None:
         """Remove a file, or a directory."""
         target = _path("files", path) + ("?recursive=1" if recursive else "")
         asked = _asked(route, "file", path, if_match)
-        sent = {"if-match": if_match} if if_match else {}
-        await self._send(route, "DELETE", target, asked, headers=sent)
+        sent = _fields(if_match, if_none_match, if_unmodified_since)
+        limit = _REMOVAL_SECONDS if recursive else _CALL_SECONDS
+        await self._send(route, "DELETE", target, asked, headers=sent, read=limit)
 
     async def move(
         self, route: Route, source: str, target: str, *, overwrite: bool = False
@@ -162,11 +175,11 @@ class HttpCodiClient(CodiControl):
 
     @contextlib.asynccontextmanager
     async def get_file(
-        self, route: Route, path: str, sent: Mapping[str, str] | None = None
+        self, route: Route, path: str, sent: Mapping[str, str] | None = None, method: str = "GET"
     ) -> AsyncIterator[FileAnswer]:
-        """Open a file for streaming. ``sent`` may hold ``range``, ``if-range``, ``if-none-match``."""
+        """Open a file for streaming, or with ``HEAD`` ask how it is. ``sent``: conditions and a range."""
         async with self._streamed(
-            _asked(route, "file", path), route, "files", path, sent
+            _asked(route, "file", path), route, "files", path, sent, method
         ) as answer:
             yield answer
 
@@ -186,14 +199,17 @@ class HttpCodiClient(CodiControl):
         call: str,
         path: str,
         sent: Mapping[str, str] | None = None,
+        method: str = "GET",
     ) -> AsyncIterator[FileAnswer]:
-        request = self._request(route, "GET", _path(call, path), headers=dict(sent or {}))
+        given = {name: value.encode("latin-1") for name, value in (sent or {}).items()}
+        request = self._request(route, method, _path(call, path), headers=given)
         with translated(asked):
             response = await self._http.send(request, stream=True)
         try:
             if response.status_code not in {200, 206, 304}:
                 with translated(asked):
-                    raise error_from(response.status_code, await response.aread(), asked)
+                    told = response.headers.get("x-codi-error", "").encode()
+                    raise error_from(response.status_code, told or await response.aread(), asked)
             yield FileAnswer(
                 response.status_code, dict(response.headers), _content(response, asked)
             )
@@ -208,16 +224,17 @@ class HttpCodiClient(CodiControl):
         *,
         if_match: str | None = None,
         if_none_match: str | None = None,
+        if_unmodified_since: str | None = None,
         length: int | None = None,
         mode: int | None = None,
     ) -> dict[str, Any]:
-        """Save a file durably; return ``{path, size, etag}``. ``length``: its size, if known."""
-        sent = {
-            "if-match": if_match,
-            "if-none-match": if_none_match,
-            "x-codi-mode": None if mode is None else f"{mode:o}",
-        }
-        given = {name: value for name, value in sent.items() if value is not None}
+        """Save a file durably; return ``{path, stored, size, etag}``. ``length``: its size, if known.
+
+        ``stored`` is where it lies when the path leads through links.
+        """
+        given: dict[str, str | bytes] = {**_fields(if_match, if_none_match, if_unmodified_since)}
+        if mode is not None:
+            given["x-codi-mode"] = f"{mode:o}"
         if length is not None and not isinstance(content, bytes):
             given["content-length"] = str(length)
         asked = _asked(route, "file", path, if_match)
@@ -316,13 +333,29 @@ def _asked(route: Route, kind: str, identity: str, if_match: str | None = None) 
     return Asked(route.session_id, route.epoch, kind, identity, if_match)
 
 
+def _fields(
+    if_match: str | None, if_none_match: str | None, if_unmodified_since: str | None
+) -> dict[str, bytes]:
+    """Return conditions as header fields, which may hold bytes that are no ASCII."""
+    given = {
+        "if-match": if_match,
+        "if-none-match": if_none_match,
+        "if-unmodified-since": if_unmodified_since,
+    }
+    return {name: value.encode("latin-1") for name, value in given.items() if value is not None}
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogateescape")
+
+
 def _path(call: str, path: str) -> str:
     """Return the target of a call about a path, whatever the path holds.
 
     URL libraries resolve ``..`` before they send: CODI must see it, to refuse it, and must never
     be asked for another call instead.
     """
-    escaped = quote(path.encode("utf-8", "surrogateescape"), safe="/")
+    escaped = quote(_bytes(path), safe="/")
     parts = [
         part.replace(".", "%2E") if part in {".", ".."} else part for part in escaped.split("/")
     ]

@@ -189,7 +189,7 @@ class _Events:
                     await socket.close(CLOSE_SLOW, "events were not read")
                     return
                 event = waiting.popleft()
-                await socket.send(event.model_dump_json())
+                await socket.send(json.dumps(event.model_dump(mode="json")))
                 if event.type == "ended":
                     await socket.close(CLOSE_ENDED, "the session has ended")
                     return

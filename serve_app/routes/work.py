@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Annotated
 from urllib.parse import quote, unquote_to_bytes
@@ -11,9 +11,10 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
-from actors.errors import InvalidArgument, NotFound, PayloadTooLarge
+from actors.errors import InvalidArgument, NotFound, PayloadTooLarge, PreconditionFailed
 from actors.records import Receipt, Route
 from cluster.codi.client import FileAnswer
+from cluster.codi.conditions import CONDITIONS, Malformed, State, Verdict, judge
 from serve_app.callers import while_connected
 from serve_app.ingress import Ingress
 from serve_app.middleware import announced_length
@@ -48,11 +49,12 @@ register_url_convertor("any_path", AnyPath())
 
 router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
 
-_PASSED_ON = ("range", "if-range", "if-none-match")
+MAX_LISTED = 10_000
+_PASSED_ON = ("range", "if-range", *CONDITIONS)
 # Whatever a workspace holds must not run as a page of this server.
 _AS_DATA = {
     "content-disposition": "attachment",
-    "cache-control": "no-cache",
+    "cache-control": "private, no-cache",
     "content-security-policy": "sandbox; default-src 'none'",
 }
 _HANDED_BACK = (
@@ -94,10 +96,32 @@ def as_sent(request: Request, marker: bytes) -> str:
     return unquote_to_bytes(sent).decode("utf-8", "surrogateescape")
 
 
+async def get_after(
+    request: Request,
+    after: Annotated[str, Query(description="list names behind this one, `next` of a page")] = "",
+) -> str:
+    """Return a name in a query to the byte. Raises InvalidArgument."""
+    del after  # decoded by now, with what is no UTF-8 replaced
+    for part in request.scope["query_string"].split(b"&"):
+        name, _, value = part.partition(b"=")
+        if name == b"after":
+            return unquote_to_bytes(value.replace(b"+", b" ")).decode("utf-8", "surrogateescape")
+    return ""
+
+
 FilePath = Annotated[str, Depends(get_file_path)]
 DirectoryPath = Annotated[str, Depends(get_directory_path)]
-IfMatch = Annotated[str | None, Header(description='the etag that the file must have, or "*"')]
-IfNoneMatch = Annotated[str | None, Header(description='"*": the file must not be there')]
+IfMatch = Annotated[
+    str | None,
+    Header(description='etags, one of which the file must have, or "*": it must be there'),
+]
+IfNoneMatch = Annotated[
+    str | None,
+    Header(description='etags that the file must not have, or "*": it must not be there'),
+]
+IfUnmodifiedSince = Annotated[
+    str | None, Header(description="an HTTP date: the file must not have changed since")
+]
 
 
 @router.post("/exec", tags=["programs"], responses=may_fail(400, 401, 404, 422, 504))
@@ -132,14 +156,38 @@ async def processes(session: SessionDep, ingress: IngressDep) -> Processes:
 
 
 @router.get("/tree", tags=["files"], include_in_schema=False)
-@router.get("/tree/{path:any_path}", tags=["files"], responses=may_fail(400, 401, 404))
-async def tree(path: DirectoryPath, session: SessionDep, ingress: IngressDep) -> Tree:
-    """List a directory."""
+@router.get("/tree/{path:any_path}", tags=["files"], responses=may_fail(400, 401, 403, 404, 422))
+async def tree(
+    path: DirectoryPath,
+    session: SessionDep,
+    ingress: IngressDep,
+    after: Annotated[str, Depends(get_after)] = "",
+    limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED,
+) -> Tree:
+    """List a directory, page by page."""
     return Tree(
         **await ingress.gateway.on_container(
-            session, lambda route: ingress.deps.codi.tree(route, path)
+            session, lambda route: ingress.deps.codi.tree(route, path, after=after, limit=limit)
         )
     )
+
+
+@router.head(
+    "/files/{path:any_path}",
+    tags=["files"],
+    response_class=Response,
+    responses=may_fail(400, 401, 403, 404, 412)
+    | {200: {"description": "How it is"}, 304: {"description": "It has not changed"}},
+)
+async def head_file(
+    request: Request,
+    path: FilePath,
+    session: SessionDep,
+    ingress: IngressDep,
+    version: Annotated[int | None, Query(ge=1, description="as of this version")] = None,
+) -> Response:
+    """Return what a GET would say of a file, without its bytes."""
+    return await read_file(request, path, session, ingress, version)
 
 
 @router.get(
@@ -150,7 +198,7 @@ async def tree(path: DirectoryPath, session: SessionDep, ingress: IngressDep) ->
         200: {"content": {"application/octet-stream": {}}, "description": "The file's bytes"},
         206: {"content": {"application/octet-stream": {}}, "description": "A part of them"},
         304: {"description": "It has not changed"},
-        **may_fail(400, 401, 404, 416),
+        **may_fail(400, 401, 403, 404, 412, 416),
     },
 )
 async def read_file(
@@ -160,23 +208,31 @@ async def read_file(
     ingress: IngressDep,
     version: Annotated[int | None, Query(ge=1, description="as of this version")] = None,
 ) -> Response:
-    """Return a file's bytes; honours ``Range``, ``If-Range`` and ``If-None-Match``.
+    """Return a file's bytes; honours conditions and a single ``Range`` with ``If-Range`` (RFC 9110).
 
     With ``version`` they come from the chunk store, whole, and the container is not woken.
     """
     if version is not None:
-        return await _read_version(ingress, session, path, version)
-    sent = {name: request.headers[name] for name in _PASSED_ON if name in request.headers}
+        return await _read_version(request, ingress, session, path, version)
+    sent = fields_of(request, _PASSED_ON)
     stack = AsyncExitStack()
 
     async def work(route: Route) -> FileAnswer:
-        return await stack.enter_async_context(ingress.deps.codi.get_file(route, path, sent))
+        asked = ingress.deps.codi.get_file(route, path, sent, request.method)
+        return await stack.enter_async_context(asked)
 
     answer = await ingress.gateway.on_container(session, work)
-    headers = {n: answer.headers[n] for n in _HANDED_BACK if n in answer.headers}
-    return StreamingResponse(
-        _closing(stack, answer), status_code=answer.status, headers=headers | _AS_DATA
-    )
+    headers = {n: answer.headers[n] for n in _HANDED_BACK if n in answer.headers} | _AS_DATA
+    if request.method == "HEAD":
+        await stack.aclose()
+        return Response(status_code=answer.status, headers=headers)
+    return StreamingResponse(_closing(stack, answer), status_code=answer.status, headers=headers)
+
+
+def fields_of(request: Request, names: Sequence[str]) -> dict[str, str]:
+    """Return header fields by name; several lines of one are a list (RFC 9110, 5.3)."""
+    found = {name: request.headers.getlist(name) for name in names}
+    return {name: ", ".join(lines) for name, lines in found.items() if lines}
 
 
 @router.get("/archive", tags=["files"], include_in_schema=False)
@@ -213,24 +269,38 @@ async def read_archive(
     )
 
 
-async def _read_version(ingress: Ingress, session: str, path: str, version: int) -> Response:
+async def _read_version(
+    request: Request, ingress: Ingress, session: str, path: str, version: int
+) -> Response:
     record = await ingress.deps.ledger.session(session)
     if record is None:
         raise NotFound("session", session)
     past = await ingress.deps.library.file(record.workspace_id, path, version)
-    headers = {
+    state = State(f'"{past.entry.content}"', past.entry.modified_ns / 1e9)
+    headers = _AS_DATA | {"etag": state.etag, "last-modified": state.last_modified}
+    try:
+        verdict = judge(request.method, fields_of(request, CONDITIONS), state)
+    except Malformed as error:
+        raise InvalidArgument("If-Match", str(error)) from None
+    if verdict is Verdict.FAILED:
+        raise PreconditionFailed("file", "another one", state.etag)
+    if verdict is Verdict.NOT_MODIFIED:
+        return Response(status_code=304, headers=headers)
+    headers |= {
+        "accept-ranges": "none",
         "content-type": "application/octet-stream",
         "content-length": str(past.entry.size),
-        "etag": f'"{past.entry.content}"',
     }
+    if request.method == "HEAD":
+        return Response(headers=headers)
     content = ingress.deps.library.content(record.workspace_id, past.entry)
-    return StreamingResponse(content, headers=headers | _AS_DATA)
+    return StreamingResponse(content, headers=headers)
 
 
 @router.put(
     "/files/{path:any_path}",
     tags=["files"],
-    responses=may_fail(400, 401, 404, 412, 413, 422, 507),
+    responses=may_fail(400, 401, 403, 404, 412, 413, 415, 422, 507),
     openapi_extra={"requestBody": {"content": {"application/octet-stream": {}}}},
 )
 async def write_file(
@@ -242,8 +312,13 @@ async def write_file(
     key: KeyDep,
     if_match: IfMatch = None,
     if_none_match: IfNoneMatch = None,
+    if_unmodified_since: IfUnmodifiedSince = None,
 ) -> Receipt:
-    """Save a file. The receipt comes when the file is durable and its version committed."""
+    """Save a file. The receipt comes when the file is durable and its version committed.
+
+    It keeps its permissions, owner, attributes and other names; one that is read-only is refused.
+    """
+    del if_match, if_none_match, if_unmodified_since  # for the document: each may be several lines
     limit = ingress.deps.settings.max_file
     length = announced_length(request.scope)
     if length > limit:
@@ -252,7 +327,7 @@ async def write_file(
         session,
         path,
         Hashed(request.stream(), limit),
-        Conditions(if_match, if_none_match),
+        conditions_of(request),
         # A key that was made here cannot have been used.
         key=key if "idempotency-key" in request.headers else None,
         length=length or None,
@@ -265,26 +340,46 @@ async def write_file(
     "/files/{path:any_path}",
     tags=["files"],
     status_code=204,
-    responses=may_fail(400, 401, 404, 412),
+    responses=may_fail(400, 401, 403, 404, 412),
 )
 async def delete_file(
+    request: Request,
     path: FilePath,
     session: SessionDep,
     ingress: IngressDep,
     recursive: Annotated[bool, Query(description="also a directory with what is in it")] = False,
     if_match: IfMatch = None,
+    if_none_match: IfNoneMatch = None,
+    if_unmodified_since: IfUnmodifiedSince = None,
 ) -> None:
     """Remove a file, a link, or with ``recursive`` a directory."""
+    del if_match, if_none_match, if_unmodified_since
+    asked = conditions_of(request)
     await ingress.gateway.on_container(
         session,
-        lambda route: ingress.deps.codi.delete(route, path, recursive=recursive, if_match=if_match),
+        lambda route: ingress.deps.codi.delete(
+            route,
+            path,
+            recursive=recursive,
+            if_match=asked.if_match,
+            if_none_match=asked.if_none_match,
+            if_unmodified_since=asked.if_unmodified_since,
+        ),
         repeatable=False,
     )
     await ingress.saver.keep(session, [path])
 
 
+def conditions_of(request: Request) -> Conditions:
+    """Return the conditions of a request that changes something."""
+    fields = fields_of(request, CONDITIONS)
+    return Conditions(
+        fields.get("if-match"), fields.get("if-none-match"), fields.get("if-unmodified-since")
+    )
+
+
 @router.post(
-    "/move", tags=["files"], status_code=204, responses=may_fail(400, 401, 404, 409, 422, 507)
+    "/move", tags=["files"], status_code=204, responses=may_fail(400, 401, 403, 404, 409, 422, 507)
 )
 async def move(session: SessionDep, ingress: IngressDep, body: Move) -> None:
     """Rename a file or directory."""
@@ -301,7 +396,7 @@ async def move(session: SessionDep, ingress: IngressDep, body: Move) -> None:
 @router.post(
     "/directories",
     tags=["files"],
-    responses=may_fail(400, 401, 404, 409, 422, 507) | {201: {"description": "It is new"}},
+    responses=may_fail(400, 401, 403, 404, 409, 422, 507) | {201: {"description": "It is new"}},
 )
 async def make_directory(
     response: Response, session: SessionDep, ingress: IngressDep, body: NewDirectory

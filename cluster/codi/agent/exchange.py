@@ -98,7 +98,8 @@ class Exchange:
         """Answer with JSON."""
         content = json.dumps(value, separators=(",", ":")).encode("utf-8", "surrogateescape")
         self.begin(status, [("content-type", "application/json"), *headers], len(content))
-        self.send(content)
+        if self.method != "HEAD":
+            self.send(content)
         self.finish()
 
     def begin(self, status: int, headers: Iterable[tuple[str, str]], length: int | None) -> None:
@@ -124,6 +125,8 @@ class Exchange:
         # A caller must not put the next request on a connection that ends behind a refused body.
         closing = [("connection", "close")] if self._body_is_left() else []
         told = {"code": error.code, "detail": error.detail, **error.fields}
+        if self.method == "HEAD":  # it has no body to say it in
+            closing.append(("x-codi-error", json.dumps(told)))
         self.answer(error.status, told, closing)
 
     def trailing(self) -> bytes:

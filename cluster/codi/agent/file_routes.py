@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from email.utils import formatdate
 from threading import Barrier, BrokenBarrierError
 from typing import Any, TypeVar
-from urllib.parse import parse_qs, quote_from_bytes
+from urllib.parse import parse_qs
 
-from cluster.codi.agent import files, paths
+from cluster.codi import conditions
+from cluster.codi.agent import files, naming, paths, saving
 from cluster.codi.agent.archive import Archive
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid
@@ -25,7 +25,7 @@ _MAX_ARCHIVES = 2
 _THREADS = 4
 _THREAD_START_SECONDS = 5.0
 _BLOCK = 256 << 10
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})$", re.ASCII)
+_MAX_DIGITS = 10
 
 
 class FileRoutes:
@@ -41,43 +41,56 @@ class FileRoutes:
         barrier = Barrier(_THREADS)
         for _ in range(_THREADS):
             self._threads.submit(_meet, barrier)
+        self._redone = asyncio.get_running_loop().run_in_executor(
+            self._threads, saving.redo, self.workspace
+        )
 
     def close(self) -> None:
         """Let the threads end."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     async def tree(self, exchange: Exchange, rest: bytes) -> None:
-        """``GET /tree/{path}``."""
-        path = paths.parse(rest)
-        entries, truncated = await self.run(files.tree, self.workspace, path, MAX_LISTED)
-        listed = [_entry(entry) for entry in entries]
-        shown = "" if path == b"." else _name(path)["name"]
-        exchange.answer(200, {"path": shown, "entries": listed, "truncated": truncated})
+        """``GET /tree/{path}?after=&limit=``: a page of a directory, ``next`` names its last entry."""
+        path, query = paths.parse(rest), naming.query(exchange.query)
+        limit = query.get("limit", b"%d" % MAX_LISTED)
+        if not (limit.isdigit() and len(limit) < _MAX_DIGITS and 0 < int(limit) <= MAX_LISTED):
+            raise invalid(f"limit: a number from 1 to {MAX_LISTED}")
+        after = query.get("after", b"")
+        page = await self.run(files.tree, self.workspace, path, after, int(limit))
+        answer = {
+            "path": "" if path == b"." else naming.text(path),
+            "entries": [_entry(entry) for entry in page.entries],
+            "truncated": page.more,
+        }
+        if page.more and page.entries:
+            answer["next"] = naming.text(page.entries[-1].name)
+        exchange.answer(200, answer)
 
     async def get(self, exchange: Exchange, rest: bytes) -> None:
-        """``GET /files/{path}``, with ``Range``, ``If-Range`` and ``If-None-Match``."""
-        path = paths.parse(rest)
+        """``GET`` and ``HEAD /files/{path}``, with conditions and a range (RFC 9110, 13 and 14)."""
+        path, fields = paths.parse(rest), exchange.headers
         opened = await self.run(files.open_for_reading, self.workspace, path)
+        state = opened.state
         try:
-            headers = [
-                ("etag", opened.etag),
-                ("last-modified", formatdate(opened.mtime, usegmt=True)),
-                ("accept-ranges", "bytes"),
-                ("content-type", "application/octet-stream"),
-            ]
-            if exchange.headers.get("if-none-match") == opened.etag:
+            headers = [("etag", state.etag), ("last-modified", state.last_modified)]
+            if _judged(exchange, state) is conditions.Verdict.NOT_MODIFIED:
                 exchange.begin(304, headers, None)
                 exchange.finish()
                 return
-            start, end = 0, opened.size
-            wanted = exchange.headers.get("range")
-            if exchange.headers.get("if-range", opened.etag) != opened.etag:
-                wanted = None
-            found = parse_range(wanted, opened.size) if wanted else None
-            if found is not None:
-                start, end = found
+            headers += [("accept-ranges", "bytes"), ("content-type", "application/octet-stream")]
+            if exchange.method == "HEAD":
+                exchange.begin(200, headers, opened.size)
+                exchange.finish()
+                return
+            try:
+                part = conditions.span(fields, state, opened.size, time.time())
+            except conditions.Unsatisfiable as error:
+                detail = f"the file has {error.size} bytes"
+                raise AgentError(416, "range_not_satisfiable", detail, size=error.size) from None
+            start, end = part or (0, opened.size)
+            if part is not None:
                 headers.append(("content-range", f"bytes {start}-{end - 1}/{opened.size}"))
-            exchange.begin(206 if found else 200, headers, end - start)
+            exchange.begin(206 if part else 200, headers, end - start)
             await self._send(exchange, opened.fd, start, end)
             exchange.finish()
         finally:
@@ -104,18 +117,15 @@ class FileRoutes:
             self._archives -= 1
 
     async def put(self, exchange: Exchange, rest: bytes) -> None:
-        """``PUT /files/{path}``, with ``If-Match`` and ``If-None-Match``."""
+        """``PUT /files/{path}``, with conditions (RFC 9110, 13)."""
         path = paths.parse(rest)
         if int(exchange.headers.get("content-length", 0)) > self._max_file:
             raise self._too_large()
-        conditions = files.Conditions(
-            exchange.headers.get("if-match"), exchange.headers.get("if-none-match")
-        )
         given = exchange.headers.get("x-codi-mode", "")
         if given and not (given.isascii() and given.isdecimal() and len(given) <= 4):
             raise invalid("x-codi-mode: permissions in octal")
         mode = int(given, 8) if given and not set(given) & set("89") else None
-        draft = await self.run(files.Draft, self.workspace, path, conditions, mode)
+        draft = await self.run(saving.Draft, self.workspace, path, exchange.headers, mode)
         try:
             async for part in exchange.body():
                 if draft.size + len(part) > self._max_file:
@@ -124,7 +134,12 @@ class FileRoutes:
             await self.run(draft.sync)
             async with self._commit:
                 etag = await self.run(draft.commit)
-            answer = {"path": _name(path)["name"], "size": draft.size, "etag": etag}
+            answer = {
+                "path": naming.text(path),
+                "stored": naming.text(await self.run(lambda: draft.path)),
+                "size": draft.size,
+                "etag": etag,
+            }
         finally:
             await self.run(draft.discard)
         exchange.answer(200, answer)
@@ -132,9 +147,9 @@ class FileRoutes:
     async def delete(self, exchange: Exchange, rest: bytes) -> None:
         """``DELETE /files/{path}``."""
         recursive = parse_qs(exchange.query).get("recursive") == ["1"]
-        path, if_match = paths.parse(rest), exchange.headers.get("if-match")
+        path, fields = paths.parse(rest), exchange.headers
         await self.run(
-            lambda: files.delete(self.workspace, path, recursive=recursive, if_match=if_match)
+            lambda: files.delete(self.workspace, path, recursive=recursive, fields=fields)
         )
         exchange.answer(200, {})
 
@@ -164,6 +179,7 @@ class FileRoutes:
 
     async def run(self, work: Callable[..., T], *arguments: Any) -> T:
         """Work in a thread, and stay until it is done even when cancelled: it holds descriptors."""
+        await asyncio.shield(self._redone)
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._threads, work, *arguments)
         try:
@@ -178,52 +194,38 @@ class FileRoutes:
         )
 
 
-def parse_range(header: str, size: int) -> tuple[int, int] | None:
-    """Return the part of a file that ``Range`` asks for (RFC 9110, 14.1.2), None for all of it.
-
-    What is no single byte range is ignored, as the RFC allows. Raises AgentError 416.
-    """
-    match = _RANGE.match(header.strip())
-    if match is None or match[0] == "bytes=-":
-        return None
-    first, last = match[1], match[2]
-    if not first:
-        start, end = max(size - int(last), 0), size
-    else:
-        start, end = int(first), min(int(last) + 1, size) if last else size
-        if last and int(last) < start:
-            return None
-    if start >= size or start >= end:
-        raise AgentError(416, "invalid_argument", f"range: the file has {size} bytes")
-    return start, end
+def _judged(exchange: Exchange, state: conditions.State) -> conditions.Verdict:
+    """Weigh the conditions of a reader. Raises AgentError when one does not hold."""
+    try:
+        verdict = conditions.judge(exchange.method, exchange.headers, state)
+    except conditions.Malformed as error:
+        raise invalid(str(error)) from None
+    if verdict is conditions.Verdict.FAILED:
+        detail = "the file is another one"
+        raise AgentError(412, "precondition_failed", detail, etag=state.etag)
+    return verdict
 
 
 def _entry(entry: files.Entry) -> dict[str, Any]:
     shown = {
-        **_name(entry.name),
+        "name": naming.text(entry.name),
         "type": entry.kind,
         "size": entry.size,
         "mtime": entry.mtime,
         "mode": entry.mode,
     }
+    if (encoded := naming.encoded(entry.name)) is not None:
+        shown["encoded"] = encoded
     if entry.target is not None:
-        shown["target"] = _name(entry.target)["name"]
+        shown["target"] = naming.text(entry.target)
     return shown
-
-
-def _name(raw: bytes) -> dict[str, str]:
-    """Return a name as text; one that is no UTF-8 with its bytes percent-encoded beside it."""
-    try:
-        return {"name": raw.decode()}
-    except UnicodeDecodeError:
-        return {"name": raw.decode("utf-8", "replace"), "encoded": quote_from_bytes(raw, safe="/")}
 
 
 def _path_of(body: dict[str, Any], name: str) -> bytes:
     value = body.get(name)
     if not isinstance(value, str):
         raise invalid(f"{name}: a path")
-    return paths.parse(value.encode("utf-8", "surrogateescape"))
+    return paths.parse(naming.raw(value))
 
 
 def _meet(barrier: Barrier) -> None:

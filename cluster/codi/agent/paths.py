@@ -11,7 +11,10 @@ from cluster.codi.agent.errors import invalid_path
 
 _DIRECTORY = os.O_PATH | os.O_DIRECTORY
 _NEW_DIRECTORY_MODE = 0o777  # less the umask
-_MAX_PATH = 4096
+_MAX_PATH = 16 << 10
+_MAX_NAME = 255
+_MAX_LOOKUP = 4000  # the kernel takes 4,096 bytes at once, PATH_MAX
+_MAX_LINKS = 40
 
 
 class Place(NamedTuple):
@@ -32,6 +35,8 @@ def parse(path: bytes) -> bytes:
     parts = [part for part in path.split(b"/") if part not in {b"", b"."}]
     if b".." in parts:
         raise invalid_path('".." is not allowed in a path')
+    if any(len(part) > _MAX_NAME for part in parts):
+        raise invalid_path(f"a name in a path has up to {_MAX_NAME} bytes")
     return b"/".join(parts) or b"."
 
 
@@ -40,19 +45,36 @@ class Workspace:
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self._real = os.fsencode(os.path.realpath(path))
         self._root = os.open(path, _DIRECTORY | os.O_CLOEXEC)
         self._beneath = True
 
     def open(self, path: bytes, flags: int) -> int:
         """Open what a parsed path names and return the descriptor. Nothing is created."""
+        current, left = self._root, path
+        try:
+            while len(left) > _MAX_LOOKUP:
+                # A link within a part may not lead out of it: stricter than need be, and as safe.
+                part = left[:_MAX_LOOKUP].rpartition(b"/")[0]
+                left = left[len(part) + 1 :]
+                following = self._open_from(current, part, _DIRECTORY)
+                if current != self._root:
+                    os.close(current)
+                current = following
+            return self._open_from(current, left, flags)
+        finally:
+            if current != self._root:
+                os.close(current)
+
+    def _open_from(self, directory: int, path: bytes, flags: int) -> int:
         if self._beneath:
             try:
-                return kernel.open_beneath(self._root, path, flags)
+                return kernel.open_beneath(directory, path, flags)
             except OSError as error:
                 if error.errno not in {errno.ENOSYS, errno.EPERM} or not self._lacks_openat2():
                     raise
             self._beneath = False
-        return self._open_by_parts(path, flags)
+        return self._open_by_parts(directory, path, flags)
 
     def parent(self, path: bytes, *, make: bool = False) -> Place:
         """Open the directory that a parsed path's last name lies in; ``make`` creates it.
@@ -86,17 +108,60 @@ class Workspace:
         return current
 
     def follow(self, path: bytes) -> bytes:
-        """Return where a parsed path leads when its last name is a link, else the path itself."""
+        """Return where a parsed path leads when its last name is a link, else the path itself.
+
+        What a link names need not be there. The path returned may hold ``..``; resolved, it stays
+        within the workspace like any other.
+        """
+        for _ in range(_MAX_LINKS):
+            try:
+                directory, name = self.parent(path)
+            except FileNotFoundError:
+                return path
+            try:
+                target = os.readlink(name, dir_fd=directory)
+            except OSError:
+                return path  # it is no link, or nothing is there
+            finally:
+                os.close(directory)
+            if target.startswith(b"/"):
+                raise OSError(errno.EXDEV, "an absolute link")
+            above, slash, _ = path.rpartition(b"/")
+            path = above + slash + target
+        raise OSError(errno.ELOOP, "too many links")
+
+    def place_of(self, directory: int, name: bytes) -> bytes:
+        """Return the path, without links, of a name in an open directory."""
         try:
-            fd = self.open(path, os.O_PATH)
-        except FileNotFoundError:
-            return path
+            found = os.readlink(b"/proc/self/fd/%d" % directory)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            found = self._climb(directory)
+        if found == self._real:
+            return name
+        if not found.startswith(self._real + b"/"):
+            raise FileNotFoundError(errno.ENOENT, "the directory was moved out of the workspace")
+        return found.removeprefix(self._real + b"/") + b"/" + name
+
+    def _climb(self, directory: int) -> bytes:
+        """Return the path of a directory that the kernel does not tell at once, from the root."""
+        names: list[bytes] = []
+        root, current = os.fstat(self._root), os.dup(directory)
         try:
-            found = os.readlink(b"/proc/self/fd/%d" % fd)
+            while not os.path.samestat(here := os.fstat(current), root):
+                following = os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=current)
+                os.close(current)
+                current = following
+                with os.scandir(current) as entries:
+                    names.append(
+                        next(os.fsencode(e.name) for e in entries if e.inode() == here.st_ino)
+                    )
+        except StopIteration:
+            raise OSError(errno.ENOENT, "the directory was moved") from None
         finally:
-            os.close(fd)
-        root = os.fsencode(self.path).rstrip(b"/") + b"/"
-        return parse(found.removeprefix(root)) if found.startswith(root) else path
+            os.close(current)
+        return b"/".join([self._real, *reversed(names)])
 
     @staticmethod
     def _make(directory: int, name: bytes) -> None:
@@ -113,10 +178,13 @@ class Workspace:
             return True
         return False
 
-    def _open_by_parts(self, path: bytes, flags: int) -> int:
+    @staticmethod
+    def _open_by_parts(directory: int, path: bytes, flags: int) -> int:
         """Walk without following any link: less than openat2 allows, and as safe."""
-        current = os.dup(self._root)
         *directories, name = path.split(b"/")
+        if b".." in directories or name == b"..":
+            raise OSError(errno.EXDEV, "the path leads upwards")
+        current = os.dup(directory)
         try:
             for part in directories:
                 following = os.open(part, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)

@@ -66,6 +66,7 @@ class Routes:
             ("POST", "seal"): self._post_seal,
             ("GET", "tree"): self._files.tree,
             ("GET", "files"): self._files.get,
+            ("HEAD", "files"): self._files.get,
             ("GET", "archive"): self._files.archive,
             ("PUT", "files"): self._files.put,
             ("DELETE", "files"): self._files.delete,

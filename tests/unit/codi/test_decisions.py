@@ -22,7 +22,6 @@ from actors.errors import (
     WorkspaceFull,
 )
 from cluster.codi.agent.errors import AgentError, from_os_error
-from cluster.codi.agent.file_routes import parse_range
 from cluster.codi.agent.guard import Guard
 from cluster.codi.agent.paths import Workspace, parse
 from cluster.codi.answers import Asked, error_from
@@ -66,21 +65,6 @@ class TestGuard:
             except AgentError:
                 assert epoch < highest
             assert guard.epoch == highest
-
-
-class TestRanges:
-    @given(st.integers(0, 100), st.integers(0, 120), st.integers(0, 120))
-    def test_a_range_is_what_slicing_says(self, size, first, last):
-        content = bytes(range(size))
-        if first > last:
-            assert parse_range(f"bytes={first}-{last}", size) is None
-        elif first >= size:
-            with pytest.raises(AgentError) as refused:
-                parse_range(f"bytes={first}-{last}", size)
-            assert refused.value.status == 416
-        else:
-            begin, end = parse_range(f"bytes={first}-{last}", size)
-            assert content[begin:end] == content[first : last + 1] != b""
 
 
 class TestPaths:
