@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from coditect import addresses
 from coditect.connection import DEFAULT_TIMEOUT_SECONDS, Connection, new_key
-from coditect.errors import ConnectionFailed, InvalidRequest, from_refusal
+from coditect.errors import ConnectionFailed, InvalidRequest, ServerBusy, from_refusal
 from coditect.models import (
     Backups,
     Container,
@@ -145,6 +145,19 @@ class AsyncClient(Connection):
             key=new_key(),
         )
         return User.from_json(answer.json())
+
+    async def is_alive(self) -> bool:
+        """Say that the server answers; needs no login. Raises ConnectionFailed when it cannot be reached."""
+        await self._request("GET", "/healthz", signed=False)
+        return True
+
+    async def is_ready(self) -> bool:
+        """Say whether the server can serve people now; needs no login."""
+        try:
+            await self._request("GET", "/readyz", signed=False)
+        except ServerBusy:
+            return False
+        return True
 
     async def health(self) -> dict[str, Any]:
         """Return how every component of the server is; needs no login.

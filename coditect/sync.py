@@ -150,6 +150,14 @@ class Client:
         """Set limits of one user (administrators only); see ``AsyncClient.set_quotas``."""
         return self._call(self._client.set_quotas, user_id, **limits)
 
+    def is_alive(self) -> bool:
+        """Say whether the server answers; see ``AsyncClient.is_alive``."""
+        return self._call(self._client.is_alive)
+
+    def is_ready(self) -> bool:
+        """Say whether the server can serve people now; needs no login."""
+        return self._call(self._client.is_ready)
+
     def health(self) -> dict[str, Any]:
         """Return how every component of the server is; see ``AsyncClient.health``."""
         return self._call(self._client.health)

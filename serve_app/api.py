@@ -20,7 +20,17 @@ from serve_app.methods import Methods
 from serve_app.metrics import IngressMetrics
 from serve_app.middleware import BodyLimit, Observed, SafeHeaders
 from serve_app.pace import Paced
-from serve_app.routes import admin, auth, backups, sessions, sockets, terminals, versions, work
+from serve_app.routes import (
+    admin,
+    auth,
+    backups,
+    probes,
+    sessions,
+    sockets,
+    terminals,
+    versions,
+    work,
+)
 from serve_app.under_way import EndsWithLogin
 
 VERSION = "0.1.0"
@@ -106,7 +116,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     answers.install(app, static)
     sockets.install(app)
     session_parts = (sessions.router, work.router, versions.router, terminals.router)
-    for part in (auth.router, *session_parts, admin.router, backups.router):
+    for part in (auth.router, *session_parts, admin.router, backups.router, probes.router):
         app.include_router(part)
     pages.install(app, static)
     _describe(app)

@@ -9,16 +9,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from serve_app.metric_help import help_of
+
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "coditect_"
 
-_HELP = {
-    "container_launch_time": "Seconds from the start of a container until it answers.",
-    "session_recovery_time": "Seconds for which open terminals had no container.",
-    "active_containers": "Containers that serve a session.",
-    "pool_utilization": "Part of the warm containers that is in use, 0 to 1.",
-    "api_response_time": "Seconds until a request was answered.",
-    "error_rate": "Part of the requests of the last five minutes that failed with 5xx.",
+# What actors tell under names that no unit ends (Prometheus, "Metric and label naming").
+_UNITS = {
+    "checked_at": "checked_at_timestamp_seconds",
+    "sweep_duration": "sweep_duration_seconds",
+    "look_duration": "look_duration_seconds",
 }
 
 
@@ -46,8 +46,7 @@ class Exposition:
         """Return the exposition."""
         parts: list[str] = []
         for name, (kind, lines) in self._families.items():
-            if name in _HELP:
-                parts.append(f"# HELP {name} {_HELP[name]}")
+            parts.append(f"# HELP {name} {help_of(name.removeprefix(PREFIX))}")
             parts.append(f"# TYPE {name} {kind}")
             parts += lines
         return "\n".join(parts) + "\n"
@@ -130,7 +129,7 @@ def _stats(
 ) -> None:
     """Write an actor's flat statistics; what is neither number nor distribution is left out."""
     for name, value in _numbers(stats):
-        full = f"{PREFIX}{kind}_{name}"
+        full = f"{PREFIX}{kind}_{_UNITS.get(name, name)}"
         if isinstance(value, Mapping):
             exposition.histogram(full, value, **labels)
         else:

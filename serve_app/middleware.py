@@ -24,7 +24,7 @@ from serve_app.metrics import IngressMetrics
 logger = structlog.get_logger(__name__)
 
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._-]{1,64}")
-_QUIET = frozenset({"/api/admin/health", "/api/admin/metrics"})
+_QUIET = frozenset({"/healthz", "/readyz", "/api/admin/health", "/api/admin/metrics"})
 
 # 'unsafe-inline' for styles: terminal and editor set styles on elements.
 CONTENT_SECURITY_POLICY = (

@@ -610,6 +610,19 @@ class ComponentHealth(BaseModel):
     detail: str | None = None
 
 
+class Alive(BaseModel):
+    """A replica that answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """Whether people can be served; ``down`` names the vital components that are not there."""
+
+    status: Literal["ok", "down"]
+    down: list[str] = []
+
+
 class ServerHealth(BaseModel):
     """How the server is: ``down`` when a vital component is, ``degraded`` when another one is."""
 

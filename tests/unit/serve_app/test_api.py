@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import os
+import shutil
+import subprocess
 import tarfile
 import time
 
@@ -19,8 +21,9 @@ from actors.errors import Unavailable
 from actors.quotas import Quotas
 from actors.records import Idleness
 from cluster.store.saves import LEASE_SECONDS, place_of
-from coditect import InvalidRequest, NotFound, PreconditionFailed
+from coditect import AsyncClient, InvalidRequest, NotFound, PreconditionFailed
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
+from tests.support.promlint import lint
 from tests.support.waiting import wait_until
 
 
@@ -583,6 +586,22 @@ async def test_health_names_every_component_and_is_503_when_a_vital_one_is_down(
     assert bad.json()["components"]["pool"]["status"] == "down"
 
 
+async def test_a_replica_is_alive_whatever_is_down_and_ready_when_it_can_serve(rig):
+    http = rig.http()
+    assert (await http.get("/healthz")).json() == {"status": "ok"}
+    ready = await http.get("/readyz")
+    assert (ready.status_code, ready.json()) == (200, {"status": "ok", "down": []})
+    assert ready.headers["cache-control"] == "no-store"
+    async with AsyncClient(rig.url) as client:
+        assert await client.is_alive()
+        assert await client.is_ready()
+        del rig.actors.objects["pool-node-1"]
+        assert (await http.get("/healthz")).status_code == 200
+        ready = await http.get("/readyz")
+        assert (ready.status_code, ready.json()) == (503, {"status": "down", "down": ["pool"]})
+        assert not await client.is_ready()
+
+
 async def test_metrics_have_the_adrs_names_and_parse(rig, ada, session_id):
     await ada.session(session_id)
     answer = await rig.http().get("/api/admin/metrics")
@@ -597,6 +616,17 @@ async def test_metrics_have_the_adrs_names_and_parse(rig, ada, session_id):
     } <= families.keys()
     routes = {s.labels["route"] for s in families["api_response_time"].samples}
     assert "/api/v1/sessions/{session_id}" in routes
+
+
+async def test_metrics_pass_the_linter_of_prometheus(rig, ada, session_id):
+    await ada.session(session_id)
+    text = (await rig.http().get("/api/admin/metrics")).text
+    assert lint(text) == []
+    if promtool := shutil.which("promtool"):
+        checked = subprocess.run(
+            [promtool, "check", "metrics"], input=text.encode(), capture_output=True, check=False
+        )
+        assert (checked.returncode, checked.stdout + checked.stderr) == (0, b"")
 
 
 async def test_metrics_are_for_administrators_when_others_can_reach_the_server(rig, ada, admin):

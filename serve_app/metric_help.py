@@ -1,0 +1,129 @@
+"""What each metric says, for its ``# HELP`` line. Pure.
+
+Keys are names without the prefix ``coditect_``: of the ingress, and of each actor's ``stats`` as
+``KIND_NAME``. A name that is not here gets its own words.
+"""
+
+from __future__ import annotations
+
+_ADR = {
+    "container_launch_time": "Seconds from the start of a container until it answers.",
+    "session_recovery_time": "Seconds for which open terminals had no container.",
+    "active_containers": "Containers that serve a session.",
+    "pool_utilization": "Part of the warm containers that is in use, 0 to 1.",
+    "api_response_time": "Seconds until a request was answered.",
+    "error_rate": "Part of the requests of the last five minutes that failed with 5xx.",
+}
+_INGRESS = {
+    "ingress_attachments": "Clients attached to sessions through this replica.",
+    "ingress_sockets": "Open sockets of this replica.",
+    "ingress_sessions_followed": "Sessions whose events this replica follows.",
+    "ingress_password_checks_under_way": "Password checks that are being made or wait.",
+    "ingress_audit_entries_lost": "Lines of the audit trail that could not be written.",
+    "logins_total": "Sign-ins by how they went.",
+    "api_requests_total": "Answered requests by class of status.",
+    "sessions": "Live sessions by phase.",
+}
+_POOL = {
+    "pool_claims_total": "Sessions that asked for a warm actor and container.",
+    "pool_claim_failures_total": "Claims that failed.",
+    "pool_sessions_created_total": "Sessions that were made.",
+    "pool_pool_hits_total": "New sessions that got a warm container.",
+    "pool_pool_hit_rate": "Part of the new sessions that got a warm container, 0 to 1.",
+    "pool_pool_utilization": "Part of the warm containers that is in use, 0 to 1.",
+    "pool_claim_seconds": "Seconds that a claim took.",
+    "pool_claims_waiting": "Claims that wait for a warm slot.",
+    "pool_claims_busy_total": "Claims that were refused because too many launches wait.",
+    "pool_slots_gone_total": "Warm slots that were gone when they were claimed.",
+    "pool_takeovers_total": "Sessions that were taken from an owner that did not answer.",
+    "pool_warm_actors_ready": "Warm actors that can be claimed.",
+    "pool_warm_actors_starting": "Warm actors on their way.",
+    "pool_warm_actors_target": "Warm actors that there should be.",
+    "pool_warm_containers_ready": "Warm containers that can be claimed.",
+    "pool_warm_containers_starting": "Warm containers on their way.",
+    "pool_warm_containers_target": "Warm containers that there should be.",
+    "pool_actor_start_seconds": "Seconds until a new actor answered.",
+    "pool_container_launch_seconds": "Seconds from the start of a container until it answers.",
+    "pool_launch_failures_total": "Containers that did not start.",
+    "pool_actor_start_failures_total": "Actors that did not start.",
+    "pool_actors_retired_total": "Actors that were ended.",
+    "pool_containers_stopped_total": "Containers that were stopped.",
+    "pool_adoptions_total": "Containers that were found running and taken over.",
+    "pool_sweep_failures_total": "Sweeps for orphans that failed.",
+    "pool_orphans": "Containers that nobody knows, within their lease.",
+    "pool_workspaces_removed_total": "Workspaces of ended sessions that were removed.",
+    "pool_sweep_duration_seconds": "Seconds that the last sweep for orphans took.",
+    "pool_task_failures_total": "Background tasks that failed.",
+}
+_HEALTH = {
+    "health_active_containers": "Containers that serve a session.",
+    "health_containers_watched": "Containers that are probed.",
+    "health_containers_healthy": "Containers that answered their last probes.",
+    "health_containers_unhealthy": "Containers that did not answer lately.",
+    "health_containers_dead": "Containers that are held to be lost.",
+    "health_probes_total": "Probes of containers.",
+    "health_probe_failures_total": "Probes that failed.",
+    "health_probe_seconds": "Seconds that a probe took.",
+    "health_exits_total": "Containers whose process ended.",
+    "health_owners_told_total": "Owners that were told of a lost container.",
+    "health_containers_lost_total": "Containers that were lost.",
+    "health_health_failures_total": "Failures of the health checker itself.",
+    "health_idle_samples_total": "Looks at what goes on in containers.",
+    "health_idle_sessions_watched": "Sessions that are watched for signs of life.",
+    "health_idle_sessions_quiet": "Sessions without a sign of life at the last look.",
+    "health_idle_hibernations_total": "Sessions that were hibernated for being idle.",
+    "health_idle_hibernations_called_off_total": "Hibernations called off by a late sign of life.",
+    "health_idle_failures_total": "Looks for signs of life that failed.",
+}
+_JOURNAL = {
+    "journal_journal_containers": "Containers whose terminals are journalled.",
+    "journal_journal_terminals": "Terminals that are journalled.",
+    "journal_journal_waiting": "Batches of output that wait for the store.",
+    "journal_journal_commits_total": "Commits of terminal output.",
+    "journal_journal_batches_total": "Batches of terminal output.",
+    "journal_journal_bytes_total": "Bytes of terminal output that were kept.",
+    "journal_journal_refused_total": "Batches of containers that had lost their session.",
+    "journal_journal_trimmed_bytes_total": "Bytes of the oldest output that were dropped.",
+    "journal_journal_failures_total": "Failures of the journal.",
+    "journal_journal_commit_seconds": "Seconds until output was durable.",
+}
+_ARCHIVE = {
+    "archive_workspaces_followed": "Workspaces whose changes are followed.",
+    "archive_paths_to_restore": "Paths that are still to be restored.",
+    "archive_versions_total": "Versions of workspaces that were committed.",
+    "archive_paths_kept_total": "Changed paths that were archived.",
+    "archive_paths_gone_total": "Deleted paths that were noted.",
+    "archive_paths_restored_total": "Paths that were put back.",
+    "archive_paths_unreadable_total": "Paths that could not be read.",
+    "archive_read_bytes_total": "Bytes that were read of workspaces.",
+    "archive_new_bytes_total": "Bytes that were new to the chunk store.",
+    "archive_saves_total": "Saves through the API.",
+    "archive_save_seconds": "Seconds from the file's arrival to its receipt.",
+    "archive_round_seconds": "Seconds that a round of archiving took.",
+    "archive_failures_total": "Rounds of archiving that failed.",
+    "archive_backups_made_total": "Backups that were made.",
+    "archive_backup_failures_total": "Backups that failed.",
+}
+_SUPERVISOR = {
+    "supervisor_checked_at_timestamp_seconds": "When all was looked at last, Unix seconds.",
+    "supervisor_age_seconds": "Seconds since all was looked at last.",
+    "supervisor_orphans": "Containers that nobody knows.",
+    "supervisor_ownerless": "Sessions whose actor is missing.",
+    "supervisor_components_made_total": "Actors of the server that were made.",
+    "supervisor_components_restarted_total": "Actors of the server that were made anew.",
+    "supervisor_sessions_reopened_total": "Sessions that got another actor.",
+    "supervisor_sessions_released_total": "Sessions that were let go.",
+    "supervisor_supervision_failures_total": "Looks that failed.",
+    "supervisor_look_duration_seconds": "Seconds that the last look at everything took.",
+}
+HELP = {**_ADR, **_INGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR}
+
+
+def help_of(name: str) -> str:
+    """Return the help text of a metric, whose name has no prefix."""
+    known = HELP.get(name)
+    if known is not None:
+        return known
+    kind, _, rest = name.partition("_")
+    words = rest.removesuffix("_total").replace("_", " ")
+    return f"{words or kind}, of the {kind} actor."
