@@ -20,6 +20,7 @@ from actors.ports import (
     JournalConnection,
     JournalMessage,
     Services,
+    TerminalCheckpoint,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
@@ -32,6 +33,8 @@ from actors.tasks import Tasks
 logger = logging.getLogger(__name__)
 
 MAX_LINKS = 8192
+MAX_CHECKPOINTS = 32
+MAX_CHECKPOINT = 8 << 10
 SAY_SECONDS = 5.0
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
@@ -48,6 +51,7 @@ class _Link:
     connection: JournalConnection
     records: dict[int, TerminalRecord] = field(default_factory=dict)
     opening: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
+    checkpoints: dict[int, dict[int, bytes]] = field(default_factory=dict)
 
 
 _Key = tuple[_Link, int]
@@ -189,8 +193,15 @@ class JournalRunner:
                     f"open {message.name} of {link.container_id}",
                     self._open(link, message, replaces=replaces),
                 )
+            case TerminalCheckpoint(terminal, offset, state):
+                # A container's word, as what it prints is: bounded, and shown to nobody else.
+                waiting = link.checkpoints.setdefault(terminal, {})
+                fits = len(waiting) < MAX_CHECKPOINTS and len(state) <= MAX_CHECKPOINT
+                if fits and terminal in link.records:
+                    waiting[offset] = state
             case TerminalPrinted(terminal, offset, data, inputs):
                 record = link.records.get(terminal)
+                checkpoints = link.checkpoints.pop(terminal, {})
                 if record is not None:
                     output = TerminalOutput(
                         session_id=record.session_id,
@@ -200,6 +211,11 @@ class JournalRunner:
                         data=data,
                         inputs=dict(inputs),
                         tail=record.tail,
+                        checkpoints={
+                            at: state
+                            for at, state in checkpoints.items()
+                            if offset < at <= offset + len(data)
+                        },
                     )
                     self._backlog.add((link, terminal), output, len(data))
                     self._arrived.set()

@@ -149,6 +149,15 @@ class TerminalPrinted:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminalCheckpoint:
+    """What brings a terminal to where its output from ``offset`` on begins; comes before that output."""
+
+    terminal: int
+    offset: int
+    state: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalMoved:
     """The shell is in another directory."""
 
@@ -164,7 +173,9 @@ class TerminalExited:
     code: int | None
 
 
-JournalMessage = TerminalOpened | TerminalPrinted | TerminalMoved | TerminalExited
+JournalMessage = (
+    TerminalOpened | TerminalCheckpoint | TerminalPrinted | TerminalMoved | TerminalExited
+)
 
 
 class JournalConnection(Protocol):
@@ -389,6 +400,10 @@ class Journal(Protocol):
         self, session_id: str, name: str, offset: int, limit: int
     ) -> list[tuple[int, bytes]]:
         """Return kept output from ``offset`` on, in pieces with their offsets, about ``limit`` bytes."""
+        ...
+
+    async def state(self, session_id: str, name: str, offset: int) -> bytes:
+        """Return what brings a terminal to where its output from ``offset`` begins; empty: not known."""
         ...
 
     async def delete_terminal(self, session_id: str, name: str, now: float) -> None:

@@ -289,6 +289,7 @@ class TerminalOutput(Frozen):
     """What a terminal printed from ``offset`` on, and how much input each client had had accepted.
 
     ``tail`` is where the terminal's last segment is believed to begin: right, it saves a read.
+    ``checkpoints`` are offsets within it, by which a terminal's state is known (``terminal_modes``).
     """
 
     session_id: str
@@ -298,6 +299,7 @@ class TerminalOutput(Frozen):
     data: bytes
     inputs: dict[str, int] = {}
     tail: int = 0
+    checkpoints: dict[int, bytes] = {}
 
     @property
     def end(self) -> int:

@@ -63,6 +63,13 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class ShowState:
+    """Send the browser what brings a terminal to where the journal's output from ``offset`` begins."""
+
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class ToCodi:
     """Send a frame to CODI."""
 
@@ -84,7 +91,7 @@ class Finish:
     reason: str
 
 
-Output = ToBrowser | Replay | ToCodi | Finish
+Output = ToBrowser | ShowState | Replay | ToCodi | Finish
 
 _ROLE = ("cols", "rows", "sizes", "answers", "answers_from")
 _FINAL = frozenset({CLOSE_BAD_FRAME, CLOSE_ENDED, CLOSE_REPLACED})
@@ -107,6 +114,7 @@ class RelayState:
         self._whole_from: int | None = None
         self._shell_offset: int | None = None
         self._mark_at: int | None = None
+        self._takes_state = False
         self.status = Status.CONNECTING
 
     @property
@@ -195,6 +203,9 @@ class RelayState:
         # Input that was typed while this first connection was made counts from here.
         self._acknowledged = accepted
         truncated = begin > (wanted or 0)
+        # What CODI itself holds begins with what CODI says of it.
+        self._takes_state = truncated and kept_from is None
+        state = [ShowState(begin)] if truncated and kept_from is not None else []
         return [
             ToBrowser(
                 control(
@@ -204,7 +215,8 @@ class RelayState:
                     truncated=truncated,
                     **role,
                 )
-            )
+            ),
+            *state,
         ]
 
     def _role(self, frame: Mapping[str, Any]) -> list[Output]:
@@ -251,6 +263,9 @@ class RelayState:
                 return self._acknowledge(int(frame["offset"]))
             case "dropped":
                 return []
+            case "snapshot":
+                takes, self._takes_state = self._takes_state, False
+                return [ToBrowser(text)] if takes else []
         return [ToBrowser(text)]
 
     def codi_closed(self, code: int | None, reason: str) -> Reconnect | Finish:

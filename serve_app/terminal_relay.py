@@ -31,7 +31,13 @@ from actors.errors import (
 )
 from actors.ports import Clock, Journal
 from actors.records import Route, SessionEvent, SessionPhase
-from cluster.codi.terminal_protocol import CLOSE_BAD_FRAME, CLOSE_ENDED, CLOSE_SLOW, BadFrame
+from cluster.codi.terminal_protocol import (
+    CLOSE_BAD_FRAME,
+    CLOSE_ENDED,
+    CLOSE_SLOW,
+    BadFrame,
+    snapshot,
+)
 from serve_app.dependencies import TerminalConnection, TerminalDialer
 from serve_app.event_hub import EventHub
 from serve_app.relay_state import (
@@ -39,6 +45,7 @@ from serve_app.relay_state import (
     Output,
     RelayState,
     Replay,
+    ShowState,
     Status,
     ToBrowser,
     ToCodi,
@@ -321,6 +328,11 @@ class TerminalRelay:
                 begin += len(data[: end - begin])
         return None
 
+    async def _show_state(self, offset: int) -> None:
+        state = await self._tools.journal.state(self._session_id, self._terminal, offset)
+        if state:
+            await self._socket.send(snapshot(state))
+
     async def _show(self, data: bytes) -> None:
         for part in self._state.output(data):
             await self._socket.send(part)
@@ -366,6 +378,8 @@ class TerminalRelay:
                         # What is lost with the connection was not acknowledged, and is sent again.
                         with suppress(ConnectionClosed):
                             await self._connection.send(frame)
+                case ShowState(offset):
+                    await self._show_state(offset)
                 case Replay(begin, end):
                     finish = await self._replay(begin, end)
                     if finish is not None:

@@ -31,6 +31,9 @@ _OWN_FILES = (
     "codi/__init__.py",
     "codi/conditions.py",
     "codi/journal_protocol.py",
+    "codi/terminal_checkpoints.py",
+    "codi/terminal_modes.py",
+    "codi/terminal_state.py",
     "codi/terminal_protocol.py",
 )
 _LIBRARIES = ("h11", "websockets", "blake3", "pyfastcdc", "typing_extensions")

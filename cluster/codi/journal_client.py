@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,6 +13,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from actors.errors import DeadlineExceeded, Unavailable
 from actors.ports import (
     JournalMessage,
+    TerminalCheckpoint,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
@@ -107,6 +109,9 @@ def _message(frame: bytes | str) -> JournalMessage | None:
                 cwd=_text(said["cwd"]),
                 kept=None if kept is None else int(kept),
             )
+        case "checkpoint":
+            state = base64.b64decode(str(said["state"]), validate=True)
+            return TerminalCheckpoint(terminal, int(said["offset"]), state)
         case "moved":
             return TerminalMoved(terminal, _text(said["cwd"]))
         case "exited":

@@ -10,6 +10,8 @@ Text frames are JSON. CODI → journal::
     {"type": "open", "id", "name", "cols", "rows", "cwd", "kept"}   kept: null before it is numbered
     {"type": "moved", "id", "cwd"}                                  the shell's directory
     {"type": "exited", "id", "code"}                                behind its last byte
+    {"type": "checkpoint", "id", "offset", "state"}                 before the batch that ends there or later:
+                                                                    a ``terminal_modes`` snapshot, base64
 
 and binary frames of output and input counts (``encode_batch``), one under way for each terminal.
 Journal → CODI::

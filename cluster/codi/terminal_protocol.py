@@ -11,6 +11,7 @@ client that reconnects knows what arrived; the counts are kept together with the
 
 from __future__ import annotations
 
+import base64
 import json
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.codi.journal_protocol import MAX_INPUTS
+from cluster.codi.terminal_checkpoints import Checkpoints
 
 MAX_OFFSET = (1 << 53) - 1
 """The largest offset: JSON numbers are exact up to here in every language (RFC 8259, 6)."""
@@ -83,7 +85,8 @@ Said = Resize | Hidden | Active
 class Attached:
     """Where a connection begins, and whom it replaces, if anybody.
 
-    ``shell_offset`` is where the present shell began: 0 for a terminal's first.
+    ``shell_offset`` is where the present shell began: 0 for a terminal's first. ``snapshot`` is what
+    brings a terminal to the state that it begins in, where output before that is missing.
     """
 
     output_offset: int
@@ -91,6 +94,7 @@ class Attached:
     truncated: bool
     shell_offset: int
     replaced: int | None
+    snapshot: bytes = b""
 
 
 def parse_request(query: Mapping[str, str]) -> Request:
@@ -165,10 +169,20 @@ def control(kind: str, **fields: Any) -> str:
     return json.dumps({"type": kind, **fields}, separators=(",", ":"))
 
 
-HEADER = 256
+def snapshot(state: bytes) -> str:
+    """Return the text frame that brings a terminal to where the output that follows begins.
+
+    It is none of the numbered output, and clients that only count bytes need not look at it.
+    """
+    return control("snapshot", data=base64.b64encode(state).decode())
+
+
+_STATE_SIZE = 8 << 10
+_STATES = 128
+HEADER = 256 + 2 * _STATE_SIZE
 """Bytes of a ring's memory in front of what it holds."""
 
-_END, _TARGET, _MARKER, _BASE, _KEPT, _SHELL = range(6)  # the words of the header
+_END, _TARGET, _MARKER, _BASE, _KEPT, _SHELL, _STATE = range(7)  # the words of the header
 _NOT_READ = 0xFF
 _WORD = 8
 
@@ -187,6 +201,7 @@ class Ring:
         self.capacity = capacity
         memory = memory if memory is not None else memoryview(bytearray(HEADER + capacity))
         self._words = memory[:HEADER].cast("Q")
+        self._states = [memory[_STATES + at * _STATE_SIZE :][:_STATE_SIZE] for at in (0, 1)]
         self._marker = memory[_MARKER * _WORD : _MARKER * _WORD + 1]
         self._bytes = memory[HEADER : HEADER + capacity]
         self.end_reading()
@@ -228,6 +243,23 @@ class Ring:
     @shell_offset.setter
     def shell_offset(self, offset: int) -> None:
         self._words[_SHELL] = offset - self.base
+
+    @property
+    def state(self) -> tuple[int, bytes]:
+        """What ``keep_state`` was last given; nothing led to no state."""
+        if self._words[_STATE] == 0:
+            return 0, b""
+        count, which = divmod(self._words[_STATE] - 1, 2)
+        kept = self._states[which]
+        return count, bytes(kept[2 : 2 + kept[0] * 256 + kept[1]])
+
+    def keep_state(self, count: int, state: bytes) -> None:
+        """Keep the state that ``count`` bytes led to; one that is too large is left out."""
+        which = self._words[_STATE] % 2  # the other of the two
+        if len(state) <= _STATE_SIZE - 2:
+            self._states[which][:2] = len(state).to_bytes(2, "big")
+            self._states[which][2 : 2 + len(state)] = state
+            self._words[_STATE] = 1 + 2 * count + which
 
     def number(self, base: int) -> None:
         """Say what the first byte is numbered; all that is counted moves with it."""
@@ -302,6 +334,7 @@ class TerminalProtocol:
 
     def __init__(self, capacity: int, memory: memoryview | None = None) -> None:
         self.ring = Ring(capacity, memory)
+        self._states = Checkpoints(self.ring)
         self._told = False
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._connections: dict[int, _Connection] = {}
@@ -365,6 +398,15 @@ class TerminalProtocol:
     def new_shell(self) -> None:
         """Note that another shell prints from now on; the numbering goes on."""
         self.ring.shell_offset = self.ring.end
+        self._states.begin_anew()
+
+    def resized(self) -> None:
+        """Note that the terminal has another size."""
+        self._states.resized()
+
+    def checkpoints(self, begin: int, end: int) -> list[tuple[int, bytes]]:
+        """Return offsets after ``begin``, up to ``end``, with the terminal's state at each."""
+        return self._states.between(begin, end)
 
     def uncounted(self) -> dict[str, int]:
         """Return how much input was taken of each client of whom the journal does not know it yet."""
@@ -396,13 +438,18 @@ class TerminalProtocol:
         client = self._client(request.client)
         wanted = self.ring.start if request.offset is None else request.offset
         # Beyond what was ever shown: it counted wrongly. It goes on from there.
-        position = min(max(wanted, self.ring.start), self.kept)
+        position, state = min(max(wanted, self.ring.start), self.kept), b""
+        if (request.offset or 0) < position == self.ring.start > self.ring.base:
+            known = self._states.between(self.ring.start - 1, self.kept)
+            position, state = known[0] if known else (position, state)
         client.accepted = client.kept = max(client.accepted, request.input_offset)
         replaced = self._key_of(request.client)
         if replaced is not None:
             del self._connections[replaced]
         self._connections[key] = _Connection(request.client, client, position, client.accepted)
-        return Attached(position, client.accepted, position > wanted, self.shell_offset, replaced)
+        return Attached(
+            position, client.accepted, position > wanted, self.shell_offset, replaced, state
+        )
 
     def detach(self, key: int) -> None:
         """Forget a connection. Idempotent: a replaced one is forgotten already."""
@@ -411,9 +458,15 @@ class TerminalProtocol:
     def output(self, data: bytes) -> None:
         """Take what the terminal printed: ``read_size`` bytes at most, and only while not ``paused``.
 
-        Or it is read into ``ring``, which spares the way through this process's own memory.
+        Or it is read into ``ring``, which spares the way through this process's own memory, and
+        ``printed`` is called.
         """
         self.ring.append(data)
+        self.printed()
+
+    def printed(self) -> None:
+        """Note that the ring has more than before."""
+        self._states.follow()
 
     def take(self, key: int, limit: int) -> bytes:
         """Return what a connection gets next, up to ``limit`` bytes, and count it as sent."""

@@ -77,6 +77,11 @@ class StoreJournal:
         work = terminals.output
         return await transact(self._engine, work, self._keys, session_id, name, offset, limit)
 
+    async def state(self, session_id: str, name: str, offset: int) -> bytes:
+        """Return what brings a terminal to where its output from ``offset`` begins; empty: not known."""
+        work = terminals.state
+        return await transact(self._engine, work, self._keys, session_id, name, offset)
+
     async def delete_terminal(self, session_id: str, name: str, now: float) -> None:
         """Forget what is kept of a terminal, but for its numbering."""
         await transact(self._engine, terminals.delete, self._keys, session_id, name, now)

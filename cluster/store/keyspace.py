@@ -19,6 +19,7 @@
     (tenant, "dead_workspaces", workspace_id)              empty; all of its packs are to be removed
     (tenant, "terminals", session_id, name)                TerminalRecord
     (tenant, "journal", session_id, name, offset)          output bytes from this offset on
+    (tenant, "journal_states", session_id, name, offset)   what a terminal was sent before, in short
     (tenant, "usage", resource, user_id)                   how much of it a user has (ADD)
     (tenant, "usage_checks", user_id)                      when that was compared with what there is
     (tenant, "quotas", user_id)                            {resource: limit} where not the settings'
@@ -103,6 +104,7 @@ class Keyspace:
         self.dead_workspaces = Directory(tenant_id, "dead_workspaces")
         self.terminals = Directory(tenant_id, "terminals")
         self.journal = Directory(tenant_id, "journal")
+        self.journal_states = Directory(tenant_id, "journal_states")
         self.usage = Directory(tenant_id, "usage")
         self.usage_checks = Directory(tenant_id, "usage_checks")
         self.quotas = Directory(tenant_id, "quotas")

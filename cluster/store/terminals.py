@@ -2,7 +2,8 @@
 
 A segment has up to ``SEGMENT`` bytes. The last one is rewritten while it is small, so that a terminal
 that prints a byte at a time makes few keys. What falls below ``start`` is removed once a whole segment
-is behind; readers cut at ``start``. What is kept of a terminal counts as its user's (``usage``).
+is behind; readers cut at ``start``, which is a byte at which the terminal's state is known wherever there
+is one (``codi.terminal_modes``). What is kept of a terminal counts as its user's (``usage``).
 Every function takes a transaction.
 """
 
@@ -29,6 +30,8 @@ MAX_TERMINALS = 128
 """Names that a session's terminals may have had before those that ended longest ago are forgotten."""
 
 MAX_CWD = 4096
+STATE_WITHIN = 16 << 10
+"""How much more than its bound is kept of a terminal so that it begins with a known state."""
 
 
 async def get(tr: Transaction, keys: Keyspace, session_id: str, name: str) -> TerminalRecord | None:
@@ -101,7 +104,7 @@ async def _make_room(tr: Transaction, keys: Keyspace, session_id: str) -> None:
         oldest = min(ended, key=lambda record: (record.updated_at, record.name))
         _count(tr, keys, oldest.user_id, oldest.start - oldest.end)
         tr.clear(keys.terminals.key(session_id, oldest.name))
-        tr.clear_range(keys.journal.range(session_id, oldest.name))
+        _clear(tr, keys, oldest)
 
 
 async def append(
@@ -127,7 +130,7 @@ async def append(
     kept = [
         None
         if record is None
-        else _append_one(
+        else await _append_one(
             tr, keys, record, output, found.get(_tail_key(keys, record)) or b"", capacity, now
         )
         for record, output in zip(mine, outputs, strict=True)
@@ -154,7 +157,7 @@ def _count(tr: Transaction, keys: Keyspace, user_id: str, amount: int) -> None:
     usage.add(tr, keys, Resource.JOURNAL_BYTES, user_id, amount)
 
 
-def _append_one(
+async def _append_one(
     tr: Transaction,
     keys: Keyspace,
     record: TerminalRecord,
@@ -167,7 +170,7 @@ def _append_one(
     if output.offset > end:
         # Whoever kept what lies between has lost it (a restored store): it is forgotten as a whole,
         # which readers are told, rather than joined to what it does not follow.
-        tr.clear_range(keys.journal.range(record.session_id, record.name))
+        _clear(tr, keys, record)
         start = end = at = output.offset
         tail = b""
     data = data[max(end - output.offset, 0) :]
@@ -181,7 +184,10 @@ def _append_one(
             piece = data[begin : begin + SEGMENT]
             tr.set(keys.journal.key(record.session_id, record.name, at + begin), piece)
         at += (len(data) - 1) // SEGMENT * SEGMENT
-        start = _trim(tr, keys, record, start, end, capacity)
+        for known, state in output.checkpoints.items():
+            if record.end < known <= end:
+                tr.set(keys.journal_states.key(record.session_id, record.name, known), state)
+        start = await _trim(tr, keys, record, start, end, capacity)
     inputs = dict(record.inputs)
     for client, count in output.inputs.items():
         inputs[client] = max(count, inputs.pop(client, 0))
@@ -194,17 +200,53 @@ def _append_one(
     return changed
 
 
-def _trim(
-    tr: Transaction, keys: Keyspace, record: TerminalRecord, start: int, end: int, capacity: int
+async def _trim(
+    tr: Transaction, keys: Keyspace, record: TerminalRecord, start: int, end: int, bound: int
 ) -> int:
     """Return the new start; remove segments that lie before it, now and then."""
-    kept_from = max(start, end - capacity)
+    if end - start <= bound:
+        return start
+    kept_from = await _known_state(tr, keys, record, start, end, bound)
+    states = keys.journal_states
+    before = states.range(record.session_id, record.name).begin
+    tr.clear_range(KeyRange(before, states.key(record.session_id, record.name, kept_from)))
     # A segment that begins before this has ended before ``kept_from``.
     whole = kept_from - SEGMENT
     if whole > 0 and whole // SEGMENT > (start - SEGMENT) // SEGMENT:
         begin = keys.journal.range(record.session_id, record.name).begin
         tr.clear_range(KeyRange(begin, keys.journal.key(record.session_id, record.name, whole)))
     return kept_from
+
+
+async def _known_state(
+    tr: Transaction, keys: Keyspace, record: TerminalRecord, start: int, end: int, bound: int
+) -> int:
+    """Return where to begin so that about ``bound`` bytes are kept, with a known state if there is one.
+
+    A sixteenth more than has to may go, so that it is not looked for at every append. A terminal of an
+    older CODI has no states, and begins at the byte that the bound says.
+    """
+    states, exact = keys.journal_states, end - bound
+    whole = states.range(record.session_id, record.name)
+    wanted = states.key(record.session_id, record.name, exact + bound // 16)
+    later = await tr.get_range(KeyRange(wanted, whole.end), limit=1, snapshot=True)
+    if later:
+        return int(states.unpack(later[0][0])[-1])
+    nearest = states.key(record.session_id, record.name, max(start, exact - STATE_WITHIN))
+    earlier = KeyRange(nearest, wanted)
+    found = await tr.get_range(earlier, limit=1, reverse=True, snapshot=True)
+    return int(states.unpack(found[0][0])[-1]) if found else exact
+
+
+async def state(tr: Transaction, keys: Keyspace, session_id: str, name: str, offset: int) -> bytes:
+    """Return what brings a terminal to where its output from ``offset`` begins; empty: not known."""
+    return await tr.get(keys.journal_states.key(session_id, name, offset)) or b""
+
+
+def _clear(tr: Transaction, keys: Keyspace, record: TerminalRecord) -> None:
+    """Remove a terminal's output."""
+    tr.clear_range(keys.journal.range(record.session_id, record.name))
+    tr.clear_range(keys.journal_states.range(record.session_id, record.name))
 
 
 async def note(
@@ -260,7 +302,7 @@ async def delete(tr: Transaction, keys: Keyspace, session_id: str, name: str, no
     if record is None or record.deleted:
         return
     _count(tr, keys, record.user_id, record.start - record.end)
-    tr.clear_range(keys.journal.range(session_id, name))
+    _clear(tr, keys, record)
     changes = {"start": record.end, "tail": record.end, "deleted": True, "updated_at": now}
     put(tr, keys, record.model_copy(update=changes))
 
@@ -272,6 +314,7 @@ async def forget_all(tr: Transaction, keys: Keyspace, session_id: str) -> None:
         _count(tr, keys, record.user_id, record.start - record.end)
     tr.clear_range(keys.terminals.range(session_id))
     tr.clear_range(keys.journal.range(session_id))
+    tr.clear_range(keys.journal_states.range(session_id))
 
 
 async def surplus(
@@ -301,7 +344,7 @@ async def cut(tr: Transaction, keys: Keyspace, session_id: str, name: str, bound
     record = await get(tr, keys, session_id, name)
     if record is None or record.end - record.start <= bound:
         return 0
-    start = _trim(tr, keys, record, record.start, record.end, bound)
+    start = await _trim(tr, keys, record, record.start, record.end, bound)
     put(tr, keys, record.model_copy(update={"start": start}))
     _count(tr, keys, record.user_id, record.start - start)
     return start - record.start

@@ -35,6 +35,7 @@ class MemoryJournal:
         self._capacity = capacity
         self._records: dict[tuple[str, str], TerminalRecord] = {}
         self._bytes: dict[tuple[str, str], bytearray] = {}
+        self.states: dict[tuple[str, str, int], bytes] = {}
 
     async def open_terminal(
         self, container_id: str, opened: TerminalOpened, now: float
@@ -104,6 +105,7 @@ class MemoryJournal:
         end += len(new)
         surplus = max(len(kept) - self._capacity, 0)
         del kept[:surplus]
+        self.states |= {(*key, at): state for at, state in output.checkpoints.items()}
         inputs = dict(record.inputs)
         for client, count in output.inputs.items():
             inputs[client] = max(count, inputs.pop(client, 0))
@@ -158,6 +160,10 @@ class MemoryJournal:
         kept = self._bytes[session_id, name]
         piece = bytes(kept[begin - record.start :][:limit])
         return [(begin, piece)] if piece else []
+
+    async def state(self, session_id: str, name: str, offset: int) -> bytes:
+        await asyncio.sleep(0)
+        return self.states.get((session_id, name, offset), b"")
 
     async def delete_terminal(self, session_id: str, name: str, now: float) -> None:
         await self._begin()

@@ -9,6 +9,7 @@ programs; nothing is lost and nothing is shown.
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import json
 from typing import TYPE_CHECKING, Any, Protocol
@@ -177,6 +178,9 @@ class JournalFeed:
             # Before what it printed there: a shell that dies now is started again where it was.
             entry.terminal.look()
             entry.under_way = inputs
+            for at, state in protocol.checkpoints(offset, offset + len(data)):
+                shown = base64.b64encode(state).decode()
+                self._say({"type": "checkpoint", "id": entry.number, "offset": at, "state": shown})
             connection.send_binary(encode_batch(Batch(entry.number, offset, data, inputs)))
         elif not entry.exit_told and not entry.terminal.alive:
             entry.exit_told = True

@@ -216,6 +216,7 @@ class Terminal:
         size = self._viewers.size
         if size is not None and size != self.size:
             self.size = size
+            self.protocol.resized()
             if self._shell is not None:
                 self._shell.resize(*size)
         for watcher in list(self._watchers.values()):
@@ -322,6 +323,7 @@ class Terminal:
 
     def _printed(self) -> None:
         """Hand over what was read to the journal, and through it to whoever can take it."""
+        self.protocol.printed()
         self._feed.changed(self)
         if self._looking is None:
             self._looking = self._loop.call_later(_CWD_SECONDS, self._look_again)

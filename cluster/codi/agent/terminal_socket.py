@@ -28,6 +28,7 @@ from cluster.codi.terminal_protocol import (
     Resize,
     control,
     parse_control,
+    snapshot,
 )
 
 MAX_MESSAGE = 1 << 20
@@ -120,6 +121,8 @@ class TerminalSocket(asyncio.Protocol):
                 answers_from=role.answers_from,
             )
         )
+        if attached.snapshot:
+            self.send_control(snapshot(attached.snapshot))
         self.pump()
         early, self._early = self._early, b""
         if early:

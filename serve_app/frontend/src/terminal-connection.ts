@@ -49,6 +49,7 @@ export type Effect =
   | { do: "send"; data: Uint8Array }
   | { do: "control"; frame: Record<string, unknown> }
   | { do: "show"; data: Uint8Array; live: boolean }
+  | { do: "state"; data: Uint8Array }
   | { do: "mark"; mark: Mark }
   | { do: "size"; cols: number; rows: number; ours: boolean }
   | { do: "directory"; path: string }
@@ -152,6 +153,8 @@ export class TerminalConnection {
         return [{ do: "mark", mark: { type: "truncated", bytes: null } }];
       case "resized":
         return this.resized(frame);
+      case "snapshot":
+        return state(frame["data"]);
       case "answers":
         this.answers(frame["answers"] === true, frame["offset"]);
         return [];
@@ -344,6 +347,16 @@ function sends(data: Uint8Array): Effect[] {
     effects.push({ do: "send", data: data.subarray(at, at + MAX_FRAME) });
   }
   return effects;
+}
+
+/** What brings a terminal to where the output begins that follows; none of the numbered bytes. */
+function state(data: unknown): Effect[] {
+  if (typeof data !== "string") return [];
+  try {
+    return [{ do: "state", data: Uint8Array.from(atob(data), (c) => c.charCodeAt(0)) }];
+  } catch {
+    return [];
+  }
 }
 
 function parse(raw: string): Record<string, unknown> | null {

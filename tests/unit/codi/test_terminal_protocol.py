@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from cluster.codi.journal_protocol import MAX_INPUTS
+from cluster.codi.terminal_checkpoints import CHECKPOINT_EVERY
 from cluster.codi.terminal_protocol import (
     HEADER,
     MAX_OFFSET,
@@ -599,3 +600,69 @@ class ExactlyOnce(RuleBasedStateMachine):
 
 TestExactlyOnce = ExactlyOnce.TestCase
 TestExactlyOnce.settings = settings(max_examples=80, stateful_step_count=50)
+
+
+class TestStates:
+    """Where output is missing, a replay begins at a byte at which the terminal's state is known."""
+
+    CAPACITY = 64 << 10
+
+    def printed(self, protocol, text, count):
+        for _ in range(count):
+            printing(protocol, text)
+
+    def test_a_replay_without_the_oldest_output_begins_with_what_that_set(self):
+        protocol = numbered(self.CAPACITY, end=1000)
+        printing(protocol, b"\x1b[?1049h\x1b[?1h")
+        self.printed(protocol, b"z" * 1000, 100)
+        attached = protocol.attach(1, Request())
+        assert attached.snapshot == b"\x1b[?1049h\x1b[?1h"
+        assert (
+            protocol.ring.start <= attached.output_offset < protocol.ring.start + CHECKPOINT_EVERY
+        )
+        assert drain(protocol, 1) == b"z" * (protocol.kept - attached.output_offset)
+
+    @pytest.mark.parametrize("offset", [None, 0, 1000])
+    def test_what_is_whole_or_goes_on_needs_no_state(self, offset):
+        protocol = numbered(self.CAPACITY, end=1000)
+        self.printed(protocol, b"\x1b[?1h" + b"z" * 1000, 20)
+        assert protocol.attach(1, Request(offset=offset)).snapshot == b""
+        self.printed(protocol, b"z" * 1000, 100)
+        assert protocol.attach(2, Request(offset=protocol.ring.start)).snapshot == b""
+
+    def test_the_journal_is_given_the_states_within_a_batch(self):
+        protocol = numbered(self.CAPACITY, end=1000)
+        protocol.output(b"\x1b[1m" + b"z" * (CHECKPOINT_EVERY - 4))
+        protocol.output(b"\x1b[4m" + b"z" * (CHECKPOINT_EVERY - 4))
+        end = protocol.ring.end
+        states = [(1000 + CHECKPOINT_EVERY, b"\x1b[1m"), (end, b"\x1b[1;4m")]
+        assert protocol.checkpoints(1000, end) == states
+        assert protocol.checkpoints(1000, end - 1) == states[:1]
+        assert protocol.checkpoints(1000 + CHECKPOINT_EVERY, end) == states[1:]
+
+    def test_states_known_before_the_terminal_is_numbered_are_numbered_with_it(self):
+        protocol = TerminalProtocol(self.CAPACITY)
+        protocol.output(b"\x1b[1m" + b"z" * CHECKPOINT_EVERY)
+        protocol.number(500, {})
+        assert protocol.checkpoints(500, 1 << 20) == [(500 + CHECKPOINT_EVERY, b"\x1b[1m")]
+
+    @pytest.mark.parametrize("printed", [100, CHECKPOINT_EVERY, 100_000])
+    def test_a_process_that_goes_on_knows_what_was_set_before(self, printed):
+        memory = memoryview(bytearray(HEADER + self.CAPACITY))
+        former = TerminalProtocol(self.CAPACITY, memory)
+        former.number(500, {})
+        printing(former, b"\x1b[?1h")
+        self.printed(former, b"z" * 100, printed // 100)
+        protocol = TerminalProtocol(self.CAPACITY, memory)
+        protocol.number(former.kept, {})
+        printing(protocol, b"\x1b[4m")
+        self.printed(protocol, b"z" * 1000, 100)
+        assert protocol.attach(1, Request()).snapshot == b"\x1b[?1h\x1b[4m"
+
+    def test_another_shell_begins_without_what_the_former_left(self):
+        protocol = numbered(self.CAPACITY)
+        self.printed(protocol, b"\x1b[?1h" + b"z" * 1000, 20)
+        protocol.new_shell()
+        printing(protocol, b"\x1b[4m")
+        self.printed(protocol, b"z" * 1000, 100)
+        assert protocol.attach(1, Request()).snapshot == b"\x1b[4m"

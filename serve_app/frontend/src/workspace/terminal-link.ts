@@ -16,6 +16,8 @@ import {
 export interface TerminalSink {
   /** Draw; what programs ask in `live` output is answered. */
   show(data: Uint8Array, live: boolean): void;
+  /** Bring the terminal, reset, to the state that the output which follows begins in. */
+  restore(data: Uint8Array): void;
   mark(mark: Mark): void;
   /** The terminal has this size: this page's own, or another window's. */
   resized(size: Size, ours: boolean): void;
@@ -194,6 +196,9 @@ export class TerminalLink {
           break;
         case "show":
           this.sink.show(effect.data, effect.live);
+          break;
+        case "state":
+          this.sink.restore(effect.data);
           break;
         case "mark":
           this.sink.mark(effect.mark);

@@ -271,6 +271,11 @@ export class TerminalView implements TerminalSink {
     this.onOutput();
   }
 
+  restore(data: Uint8Array): void {
+    this.terminal.write(RESET_MODES);
+    this.terminal.write(data);
+  }
+
   mark(mark: Mark): void {
     const reset = mark.type === "restarted" || mark.type === "over" ? RESET_MODES : "\x18\x1b[0m";
     const line = `\x1b[2m— ${markText(mark)} —\x1b[0m\r\n`;
