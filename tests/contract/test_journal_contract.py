@@ -583,3 +583,66 @@ async def test_a_user_who_cannot_be_trimmed_keeps_no_other_from_it(limited):
     assert await trimming.trim() == 15_000
     assert (await journal.terminal("s1", "main")).start == 0
     assert (await journal.terminal("s2", "main")).start == 15_000
+
+
+# ---- states -------------------------------------------------------------------------------------
+
+
+def with_states(offset: int, count: int, every: int = 8192) -> TerminalOutput:
+    """Return output with a state at each multiple of ``every``, named by its offset."""
+    end = offset + count
+    known = range(offset - offset % every + every, end + 1, every)
+    return printed(offset, b"z" * count, checkpoints={at: b"state-%d" % at for at in known})
+
+
+async def print_much(
+    journal: Journal, batches: int, size: int = 30_000
+) -> AsyncIterator[TerminalRecord]:
+    await journal.open_terminal("c1", OPENED, NOW)
+    for at in range(batches):
+        record = await keep(journal, with_states(at * size, size))
+        assert record is not None
+        yield record
+
+
+async def test_a_state_is_kept_for_as_long_as_the_output_behind_it(stores, journal):
+    async for record in print_much(journal, 3):
+        assert record.start == 0
+    assert await journal.state("s1", "main", 8192) == b"state-8192"
+    assert await journal.state("s1", "main", 8193) == b""
+    assert await journal.state("s1", "none", 8192) == b""
+    await journal.delete_terminal("s1", "main", NOW)
+    assert await keys_of(stores, "journal_states") == []
+
+
+@pytest.mark.parametrize("stores", ["lmdb"], indirect=True)
+async def test_output_that_lacks_its_beginning_begins_with_a_known_state(stores, journal):
+    starts = set()
+    async for record in print_much(journal, 20):
+        assert record.end - record.start <= CAPACITY
+        assert record.end - record.start >= min(record.end, CAPACITY * 15 // 16 - 8192)
+        if record.start:
+            starts.add(record.start)
+            assert await journal.state("s1", "main", record.start) == b"state-%d" % record.start
+    assert len(starts) > 5
+    assert len(await keys_of(stores, "journal_states")) <= CAPACITY // 8192 + 1
+
+
+@pytest.mark.parametrize("stores", ["lmdb"], indirect=True)
+@pytest.mark.parametrize("capacity", [10_000, 20_000])
+async def test_so_does_what_is_kept_of_a_terminal_of_which_little_may_be(stores, capacity):
+    journal = StoreJournal(stores.engine, "t", capacity)
+    async for record in print_much(journal, 12, 5000):
+        assert record.end - record.start <= capacity + 16_384
+        if record.start:
+            assert await journal.state("s1", "main", record.start) != b""
+
+
+@pytest.mark.parametrize("stores", ["lmdb"], indirect=True)
+async def test_a_cut_by_quota_leaves_a_known_state_in_front(stores, journal):
+    async for _ in print_much(journal, 3):
+        pass
+    limited = StoreJournal(stores.engine, "t", CAPACITY, Quotas(journal_bytes=50_000))
+    assert await limited.trim() > 0
+    start = (await journal.terminal("s1", "main")).start
+    assert await journal.state("s1", "main", start) == b"state-%d" % start

@@ -28,6 +28,7 @@ from serve_app.relay_state import (
     Reconnect,
     RelayState,
     Replay,
+    ShowState,
     Status,
     ToBrowser,
     ToCodi,
@@ -474,3 +475,36 @@ def test_what_a_browser_does_not_show_has_no_size_on_the_next_connection_either(
     relay.attached(first, None)
     assert relay.browser_says(control("hidden")) == [ToCodi(control("hidden"))]
     assert relay.browser_says(control("active")) == [ToCodi(control("active"))]
+
+
+@pytest.mark.parametrize("wanted", [None, 0, 399])
+def test_a_socket_that_lacks_output_begins_with_the_state_that_it_left(wanted):
+    relay = RelayState(Request(client="c", offset=wanted))
+    first = {"output_offset": 500, "input_offset": 0, "shell_offset": 0, "truncated": True}
+    told, state, replay = relay.attached(first, 400)
+    assert json.loads(told.text)["truncated"]
+    assert (state, replay) == (ShowState(400), Replay(400, 500))
+    assert relay.codi_says(control("snapshot", data="")) == []  # of bytes that the journal has
+
+
+@pytest.mark.parametrize(("wanted", "kept_from"), [(None, 0), (400, 400), (450, 400)])
+def test_a_socket_that_lacks_none_needs_no_state(wanted, kept_from):
+    relay = RelayState(Request(client="c", offset=wanted))
+    first = {"output_offset": 500, "input_offset": 0, "shell_offset": 0, "truncated": True}
+    assert ShowState(kept_from) not in relay.attached(first, kept_from)
+
+
+def test_what_codi_says_of_the_state_counts_where_the_journal_knows_nothing():
+    relay = RelayState(Request(client="c"))
+    first = {"output_offset": 500, "input_offset": 0, "shell_offset": 0, "truncated": True}
+    relay.attached(first, None)
+    frame = control("snapshot", data="")
+    assert relay.codi_says(frame) == [ToBrowser(frame)]
+
+
+def test_a_transcript_that_lacks_output_begins_with_its_state():
+    relay = RelayState(Request(client="c"))
+    record = TerminalRecord(
+        session_id="s", name="t", container_id="c1", created_at=0, updated_at=0, start=400, end=500
+    )
+    assert relay.transcript(record)[1:] == [ShowState(400), Replay(400, 500)]
