@@ -40,8 +40,12 @@ class Inotify:
     def __init__(self) -> None:
         self.fd: int = _checked(_LIBC.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC))
 
+    def add_open(self, directory: int) -> int:
+        """Watch an open directory; return its number, the same for the same directory."""
+        return self.add(b"/proc/self/fd/%d/." % directory)
+
     def add(self, path: bytes) -> int:
-        """Watch a directory; return its number, the same for the same directory."""
+        """Watch a directory by its path, of up to 4,096 bytes."""
         return _checked(_LIBC.inotify_add_watch(self.fd, ctypes.c_char_p(path), _MASK))
 
     def read(self) -> Iterator[Event]:

@@ -12,6 +12,7 @@ made in it meanwhile is seen by one or the other. Changes through a memory map r
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import stat
 import sys
@@ -22,6 +23,7 @@ from typing import Any
 from cluster.codi.agent import inotify
 from cluster.codi.agent.feed import ROOT, Changes, Feed
 from cluster.codi.agent.files import TEMPORARY_PREFIX
+from cluster.codi.agent.paths import Workspace
 
 Run = Callable[..., Any]
 
@@ -39,7 +41,7 @@ class Watcher:
     """
 
     def __init__(self, workspace: str, excludes: frozenset[bytes], run: Run) -> None:
-        self._root = os.fsencode(workspace)
+        self._workspace = Workspace(workspace)
         self._excludes = excludes
         self._run = run
         self._feed = Feed()
@@ -173,14 +175,15 @@ class Watcher:
         left = [path]
         while left:
             directory = left.pop()
-            full = os.path.join(self._root, directory)
             try:
-                found[events.add(full)] = directory
-                left += [
-                    _join(directory, entry.name)
-                    for entry in _entries(full)
-                    if not self.is_excluded(entry.name) and entry.is_dir(follow_symlinks=False)
-                ]
+                with self._opened(directory) as fd:
+                    found[events.add_open(fd)] = directory
+                    left += [
+                        _join(directory, name)
+                        for entry in _entries(fd)
+                        if not self.is_excluded(name := os.fsencode(entry.name))
+                        and entry.is_dir(follow_symlinks=False)
+                    ]
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
         return found
@@ -222,17 +225,28 @@ class Watcher:
         while left:
             directory = left.pop()
             try:
-                for entry in _entries(os.path.join(self._root, directory)):
-                    if self.is_excluded(entry.name):
-                        continue
-                    status = entry.stat(follow_symlinks=False)
-                    path = _join(directory, entry.name)
-                    found[path] = (status.st_ino, status.st_ctime_ns, status.st_size)
-                    if stat.S_ISDIR(status.st_mode):
-                        left.append(path)
+                with self._opened(directory) as fd:
+                    for entry in _entries(fd):
+                        if self.is_excluded(name := os.fsencode(entry.name)):
+                            continue
+                        status = entry.stat(follow_symlinks=False)
+                        path = _join(directory, name)
+                        found[path] = (status.st_ino, status.st_ctime_ns, status.st_size)
+                        if stat.S_ISDIR(status.st_mode):
+                            left.append(path)
             except OSError:
                 continue
         return found
+
+    @contextlib.contextmanager
+    def _opened(self, directory: bytes) -> Iterator[int]:
+        """Open a directory: a path may be longer than the kernel takes at once."""
+        flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
+        fd = self._workspace.open(directory, flags)
+        try:
+            yield fd
+        finally:
+            os.close(fd)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -241,7 +255,7 @@ class Watcher:
         return task
 
 
-def _entries(directory: bytes) -> Iterator[os.DirEntry[bytes]]:
+def _entries(directory: int) -> Iterator[os.DirEntry[str]]:
     with os.scandir(directory) as found:
         yield from found
 

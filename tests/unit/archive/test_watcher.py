@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
 
 import pytest
 
 from cluster.codi.agent import inotify
 from cluster.codi.agent.feed import MAX_MARKS, ROOT, Feed, Mark
+from cluster.codi.agent.removing import remove_tree
 from cluster.codi.agent.watcher import Watcher
 
 
@@ -107,3 +109,27 @@ def test_marks_are_told_in_parts():
     assert len(first.marks) == 2
     feed.acknowledge(first.cursor)
     assert [mark.path for mark in feed.changes(9).marks] == [b"2", b"3", b"4"]
+
+
+async def test_a_directory_deeper_than_a_path_can_say_is_watched(watcher, tmp_path):
+    levels = 2500
+    current = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
+    root = os.dup(current)
+    try:
+        for _ in range(levels):
+            os.mkdir("d", dir_fd=current)
+            following = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=current)
+            os.close(current)
+            current = following
+        first = await watcher.wait(True, -1, 0, 10)
+        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=current))
+        path = b"d/" * levels + b"file"
+        assert len(path) > os.pathconf(tmp_path, "PC_PATH_MAX")
+        found = await watcher.wait(False, first.cursor, 20.0, 100)
+        assert path in [mark.path for mark in found.marks]
+        assert not watcher.scanning
+    finally:
+        watcher.close()
+        os.close(current)
+        remove_tree(root, b"d")
+        os.close(root)

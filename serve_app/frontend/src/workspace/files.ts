@@ -1,19 +1,18 @@
 /** Files of the session over HTTP. */
 
 import { ApiError, call, callJson } from "../lib/api";
-import { baseName, decodeName, encodePath } from "./paths";
+import { baseName, encodePath } from "./paths";
 import { sessionPath } from "./session";
 import { decode, type TextFile } from "./text-file";
 
 export interface Entry {
+  /** Bytes that are no UTF-8 are lone surrogates, U+DC80 to U+DCFF (PEP 383). */
   name: string;
   type: "file" | "directory" | "link" | "other" | (string & {});
   size: number;
   mtime: number;
   mode?: number;
   target?: string | null;
-  /** The name's bytes, percent-encoded, when they are no UTF-8. */
-  encoded?: string | null;
 }
 
 export interface Receipt {
@@ -37,23 +36,31 @@ export type Content =
 
 /** Larger files are offered for download instead of opened. */
 export const MAX_EDITABLE = 4 << 20;
+/** Entries of one directory that are listed; where there are more, the tree says so. */
+export const MAX_LISTED = 100_000;
 const TRANSFER_SECONDS = 3600;
 
 export function fileUrl(path: string): string {
   return `${sessionPath}/files/${encodePath(path)}`;
 }
 
-/** List a directory: directories first, then by name as people count. */
+interface Page {
+  entries: Entry[];
+  next?: string | null;
+}
+
+/** List a directory, page by page: directories first, then by name as people count. */
 export async function list(path: string, signal?: AbortSignal): Promise<Listing> {
-  const answer = await callJson<{ entries: Entry[]; truncated?: boolean }>(
-    "GET",
-    `${sessionPath}/tree/${encodePath(path)}`,
-    signal ? { signal } : {},
-  );
-  const entries = answer.entries.map((entry) =>
-    entry.encoded ? { ...entry, name: decodeName(entry.encoded) } : entry,
-  );
-  return { entries: entries.sort(compare), truncated: answer.truncated ?? false };
+  const address = `${sessionPath}/tree/${encodePath(path)}`;
+  const entries: Entry[] = [];
+  let next: string | null | undefined = "";
+  while (typeof next === "string" && entries.length < MAX_LISTED) {
+    const query: string = next === "" ? "" : `?after=${encodePath(next)}`;
+    const page: Page = await callJson<Page>("GET", address + query, signal ? { signal } : {});
+    entries.push(...page.entries);
+    next = page.next;
+  }
+  return { entries: entries.sort(compare), truncated: typeof next === "string" };
 }
 
 /** Read a file for the editor; with `known`, only if it is not what that etag names. */
@@ -161,7 +168,10 @@ export function quoted(etag: string | null | undefined): string | null {
   return /^(W\/)?".*"$/.test(etag) ? etag : `"${etag}"`;
 }
 
+// One collator for all: `localeCompare` would make one for every pair.
+const byName = new Intl.Collator(undefined, { numeric: true });
+
 function compare(a: Entry, b: Entry): number {
   const kinds = Number(b.type === "directory") - Number(a.type === "directory");
-  return kinds || a.name.localeCompare(b.name, undefined, { numeric: true });
+  return kinds || byName.compare(a.name, b.name);
 }

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { baseName, decodeName, encodePath, isText, isWithin, join, moved, nameProblem, parent, shown } from "./paths";
+import { baseName, encodePath, isText, isWithin, join, moved, nameProblem, parent, shown } from "./paths";
 
 test("the workspace itself has no name", () => {
   expect([join("", "a"), join("a", "b"), parent("a"), parent("a/b/c"), baseName("a/b")]).toEqual([
@@ -26,8 +26,8 @@ test("names that lead elsewhere are refused", () => {
 });
 
 test("names that are not UTF-8 come back as the same bytes", () => {
-  expect(encodePath(`dir/${decodeName("caf%E9%20x%C3%A9")}`)).toBe("dir/caf%E9%20x%C3%A9");
-  expect(encodePath(decodeName("%FF%80x%41"))).toBe("%FF%80xA");
+  expect(encodePath("dir/caf\udce9 xé")).toBe("dir/caf%E9%20x%C3%A9");
+  expect(encodePath("\udcff\udc80xA")).toBe("%FF%80xA");
   expect(encodePath("a b/ü/😀?#")).toBe("a%20b/%C3%BC/%F0%9F%98%80%3F%23");
 });
 

@@ -34,24 +34,6 @@ export function nameProblem(name: string): string | null {
   return null;
 }
 
-/**
- * The name that a listing gives percent-encoded because its bytes are not UTF-8. Bytes that cannot be
- * decoded become lone surrogates U+DC80 to U+DCFF, as Python's `surrogateescape` has it (PEP 383), so that
- * `encodePath` can turn them into the same bytes again.
- */
-export function decodeName(encoded: string): string {
-  return encoded.replace(/(%[0-9a-f]{2})+/gi, (run) => {
-    try {
-      return decodeURIComponent(run);
-    } catch {
-      return run.replace(/%([0-9a-f]{2})/gi, (_all, hex: string) => {
-        const byte = Number.parseInt(hex, 16);
-        return String.fromCharCode(byte < 0x80 ? byte : 0xdc00 + byte);
-      });
-    }
-  });
-}
-
 /** Whether a path is UTF-8, as JSON wants it. */
 export function isText(path: string): boolean {
   return !/[\ud800-\udfff]/u.test(path);
@@ -62,7 +44,10 @@ export function shown(path: string): string {
   return path.replace(/\n/g, "↵").replace(/[\u0000-\u001f\u007f]|[\ud800-\udfff]/gu, "\ufffd");
 }
 
-/** A path in an address: every segment percent-encoded, slashes kept; undoes `decodeName`. */
+/**
+ * A path in an address: every segment percent-encoded, slashes kept. Lone surrogates U+DC80 to U+DCFF, by which
+ * the server tells bytes that are no UTF-8 (PEP 383), become these bytes again.
+ */
 export function encodePath(path: string): string {
   return path.split("/").map(encodeSegment).join("/");
 }

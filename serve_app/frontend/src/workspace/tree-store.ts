@@ -216,6 +216,6 @@ function collect(path: string, level: number, into: Row[]): void {
   const hidden = known.entries.length - known.shown;
   if (hidden > 0) into.push({ kind: "more", path, level, hidden });
   else if (known.truncated) {
-    into.push({ kind: "note", path, level, text: "More entries than are listed" });
+    into.push({ kind: "note", path, level, text: `Only ${known.entries.length.toLocaleString()} entries are listed: there are more` });
   }
 }
