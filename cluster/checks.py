@@ -30,12 +30,17 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceFacts:
-    """What the kernel says of user namespaces; None where the machine has no such switch."""
+    """What the kernel says of user namespaces; None where the machine has no such switch.
+
+    ``bwrap`` is the program that makes them, and ``works`` whether it could just now.
+    """
 
     is_root: bool
     maximum: int | None
     unprivileged_clone: int | None
     apparmor_restricts: int | None
+    bwrap: str = "/usr/bin/bwrap"
+    works: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,13 +94,23 @@ def user_namespaces(facts: NamespaceFacts) -> Check:
     if facts.unprivileged_clone == 0:
         advice = "sysctl -w kernel.unprivileged_userns_clone=1, or start the server as root"
         return Check(name, Verdict.ERROR, "for root only", advice)
-    if facts.apparmor_restricts:
-        advice = (
-            "give bwrap an AppArmor profile with 'userns,' (Ubuntu 24.04), or "
-            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0, or start the server as root"
-        )
-        return Check(name, Verdict.WARNING, "restricted by AppArmor", advice)
+    if facts.apparmor_restricts and not facts.works:
+        return Check(name, Verdict.ERROR, "forbidden by AppArmor", apparmor_remedy(facts.bwrap))
     return Check(name, Verdict.OK, "allowed")
+
+
+def apparmor_remedy(bwrap: str) -> str:
+    """Return the command that lets one program make user namespaces (apparmor.d(5), Ubuntu 23.10 on)."""
+    file = "/etc/apparmor.d/coditect-bwrap"
+    profile = (
+        "abi <abi/4.0>,\\ninclude <tunables/global>\\n"
+        f'profile coditect-bwrap "{bwrap}" flags=(unconfined) {{ userns, }}\\n'
+    )
+    return (
+        f"printf '{profile}' | sudo tee {file} && sudo apparmor_parser -r {file}"
+        " (or, for all programs: sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0;"
+        " or start the server as root)"
+    )
 
 
 def sandbox(failure: str | None) -> Check:

@@ -67,11 +67,12 @@ def _container_checks(settings: Settings) -> list[Check]:
     ids = IdRange.parse(settings.container_user_ids)
     machine = os.uname().machine
     known = filters.program(machine) is not None
+    failure = trial.failure(ids)
     return [
         _safely("bubblewrap", _bubblewrap),
-        _safely("user namespaces", lambda: checks.user_namespaces(namespace_facts())),
+        _safely("user namespaces", lambda: checks.user_namespaces(namespace_facts(failure))),
         _safely("tools", lambda: checks.tools(_missing_tools())),
-        _safely("sandbox", lambda: checks.sandbox(trial.failure(ids))),
+        _safely("sandbox", lambda: checks.sandbox(failure)),
         _safely("container ids", lambda: _container_ids(ids, _nearest(settings.data_dir))),
         _safely("descriptors", lambda: _descriptors(settings)),
         _safely("seccomp", lambda: checks.seccomp(machine, known=known)),
@@ -101,13 +102,19 @@ def port_facts(host: str, port: int) -> checks.PortFacts:
     return checks.PortFacts(host, port, None)
 
 
-def namespace_facts() -> checks.NamespaceFacts:
-    """Read the kernel's switches."""
+def namespace_facts(failure: str | None) -> checks.NamespaceFacts:
+    """Read the kernel's switches; ``failure`` is how a container that was tried did not start."""
+    try:
+        program = bwrap.find().path
+    except Unavailable:
+        program = "/usr/bin/bwrap"
     return checks.NamespaceFacts(
         is_root=os.geteuid() == 0,
         maximum=_number("/proc/sys/user/max_user_namespaces"),
         unprivileged_clone=_number("/proc/sys/kernel/unprivileged_userns_clone"),
         apparmor_restricts=_number("/proc/sys/kernel/apparmor_restrict_unprivileged_userns"),
+        bwrap=program,
+        works=failure is None,
     )
 
 

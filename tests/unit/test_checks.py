@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 
 import pytest
 
@@ -65,7 +66,7 @@ def test_verdicts_and_that_each_lack_comes_with_advice(check, verdict):
         (True, 100, 0, 1, "ok", ""),
         (True, 0, 1, 0, "error", "max_user_namespaces"),
         (False, 9, 0, 0, "error", "unprivileged_userns_clone"),
-        (False, 9, 1, 1, "warning", "AppArmor"),
+        (False, 9, 1, 1, "error", "apparmor_parser -r"),
     ],
 )
 def test_each_switch_that_forbids_user_namespaces_is_named(
@@ -77,6 +78,21 @@ def test_each_switch_that_forbids_user_namespaces_is_named(
     check = checks.user_namespaces(facts)
     assert check.verdict == verdict
     assert word in check.advice
+
+
+def test_what_apparmor_forbids_has_a_remedy_that_is_a_command():
+    facts = NamespaceFacts(False, 9, 1, 1, bwrap="/opt/a b/bwrap")
+    check = checks.user_namespaces(facts)
+    assert 'profile coditect-bwrap "/opt/a b/bwrap" flags=(unconfined) { userns, }' in check.advice
+    command = check.advice.partition(" | ")[0]
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "abi <abi/4.0>,",
+        "include <tunables/global>",
+        'profile coditect-bwrap "/opt/a b/bwrap" flags=(unconfined) { userns, }',
+    ]
+    allowed = checks.user_namespaces(NamespaceFacts(False, 9, 1, 1, works=True))
+    assert (allowed.verdict, allowed.advice) == (Verdict.OK, "")
 
 
 def test_a_port_that_somebody_has_is_told():

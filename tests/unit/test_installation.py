@@ -180,3 +180,32 @@ def test_a_server_that_is_not_there_is_told_in_a_line(server, tmp_path):
     assert done.returncode == 1
     assert done.stderr.startswith("coditect: ")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("restricted", "user", "told"), [("1", "1000", True), ("0", "1000", False), ("1", "0", False)]
+)
+def test_make_run_says_first_what_apparmor_forbids(tmp_path, restricted, user, told):
+    (tmp_path / "switch").write_text(restricted)
+    (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
+    (tmp_path / "id").chmod(0o755)
+    done = subprocess.run(
+        ["make", "-s", "preflight", f"USERNS={tmp_path / 'switch'}"],
+        capture_output=True, text=True, cwd=ROOT, check=True,
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
+    )  # fmt: skip
+    assert ("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in done.stderr) is told
+
+
+def test_the_installer_is_quiet_and_the_server_is_what_it_installs():
+    steps = subprocess.run(
+        ["make", "-n", "-B", ".venv/installed"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=True,
+    ).stdout
+    installs = [line for line in steps.splitlines() if "pip install" in line]
+    assert len(installs) == 2
+    assert all("-qq" in line for line in installs)
+    assert "-e '.[server]'" in installs[1]
