@@ -37,6 +37,9 @@ class Row:
         return "reached" if reached else "MISSED"
 
 
+FEWEST_FOR_P99 = 100
+
+
 @dataclass
 class Report:
     """The rows of one benchmark."""
@@ -67,11 +70,16 @@ class Report:
         p99: float | None = None,
         note: str = "",
     ) -> None:
-        """Add median, 99th percentile and maximum of times, in milliseconds; targets likewise."""
+        """Add median, 99th percentile and maximum of times, in milliseconds; targets likewise.
+
+        Less than 100 times have no 99th percentile: the largest of them is held against its target.
+        """
         count = f"n={len(seconds)}" + (f", {note}" if note else "")
         self.add(f"{what}, p50", quantile(seconds, 0.50) * 1000, "ms", p50, note=count)
-        self.add(f"{what}, p99", quantile(seconds, 0.99) * 1000, "ms", p99, note=count)
-        self.add(f"{what}, max", max(seconds) * 1000, "ms", note=count)
+        if enough := len(seconds) >= FEWEST_FOR_P99:
+            self.add(f"{what}, p99", quantile(seconds, 0.99) * 1000, "ms", p99, note=count)
+        target = None if enough else p99
+        self.add(f"{what}, max", max(seconds) * 1000, "ms", target, note=count)
 
     def finish(self) -> None:
         """Print the table and keep the rows as JSON."""
