@@ -25,7 +25,7 @@ from cluster.runtime.id_range import IdRange
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
 TESTS_PREFIX = "CODITECT_TEST_"
-OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL", "CODITECT_SERVER"})
+OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL"})
 
 
 # A file that a process elsewhere opens: relative to where the setting was read, not to that process.

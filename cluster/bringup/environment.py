@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.bringup.layout import MARKER, Layout
+from cluster.bringup.layout import Layout
 from cluster.settings import Settings
 
 GCS_RECONNECT_SECONDS = 120
@@ -43,7 +43,6 @@ def environment(
     files of a process.
     """
     return {
-        MARKER: str(layout.data_dir),
         "PYTHONPATH": str(packages),
         # A worker that has to compile what it imports takes three times as long to start.
         "PYTHONDONTWRITEBYTECODE": "",

@@ -142,8 +142,11 @@ def _few_requests(limits: Limits) -> list[str]:
     return lines
 
 
-def write_wrapper(path: Path, binary: str, limits: Limits) -> None:
-    """Write the script that stands in for ``binary``, and what it does beside it."""
+def write_wrapper(path: Path, binary: str, limits: Limits, pids: Path) -> None:
+    """Write the script that stands in for ``binary``, and what it does beside it.
+
+    Each HAProxy leaves a file in ``pids`` by which ``leftovers.py`` knows it: boot id and stat (proc(5)).
+    """
     tables = [
         line
         for name in ("address_connections", "address_requests")
@@ -169,6 +172,7 @@ def write_wrapper(path: Path, binary: str, limits: Limits) -> None:
         f'    [ "$previous" = -f ] && sed -E -i -f {shlex.quote(str(script))} "$argument"\n'
         "    previous=$argument\n"
         "done\n"
+        f"cat /proc/sys/kernel/random/boot_id /proc/$$/stat >{shlex.quote(str(pids))}/$$\n"
         f'exec {shlex.quote(binary)} "$@"\n'
     )
     path.chmod(0o700)

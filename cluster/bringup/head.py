@@ -142,6 +142,11 @@ class RayHead:
             except Exception as error:  # noqa: BLE001 - Ray raises what it likes; nothing depends on it
                 logger.warning("the Ray dashboard did not start: %s", error)
 
+    def pids(self) -> set[int]:
+        """Return the processes that Ray's ``Node`` collects itself when they end."""
+        started = self._node.all_processes.values()
+        return {info.process.pid for processes in started for info in processes}
+
     def watch(self) -> None:
         """Start the GCS again if it has died. Raises Unavailable when the node cannot go on."""
         dead = {kind for kind, _ in self._node.dead_processes()}

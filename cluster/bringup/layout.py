@@ -14,9 +14,6 @@ from pathlib import Path
 from actors.errors import Unavailable
 from cluster.runtime.identity import ProcessIdentity, identify, is_alive
 
-MARKER = "CODITECT_SERVER"
-"""The environment variable by which every process of a server is known; its value is the data directory."""
-
 
 @dataclass(frozen=True, slots=True)
 class ServerFile:
@@ -51,6 +48,8 @@ class Layout:
         self.gcs_dir = self.run_dir / "gcs"
         self.token_file = self.run_dir / "ray-token"
         self.server_file = self.run_dir / "server.json"
+        self.family_file = self.run_dir / "processes.json"
+        self.pids_dir = self.run_dir / "pids"
         self.keep_file = self.run_dir / "keep-containers"
         self.lock_file = self.data_dir / "server.lock"
 
@@ -58,7 +57,7 @@ class Layout:
         """Make the directories. Raises Unavailable with the reason when that cannot be done."""
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for directory in (self.run_dir, self.log_dir, self.store_dir):
+            for directory in (self.run_dir, self.pids_dir, self.log_dir, self.store_dir):
                 directory.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             reason = error.strerror or str(error)

@@ -1,37 +1,69 @@
-"""Processes that a server left behind: found by the marker in their environment, never by name."""
+"""The processes of a server: all that descend from it, but for containers.
+
+Found by what nobody else can make, never by name, argument or environment: by parentage, and by pids
+that were written down with start times, in the data directory, which no container sees. The server is
+where its orphans go (``adopt_orphans``), so while it lives its descendants are all there is, whatever
+they call themselves. It writes them down, for when it is killed; HAProxy, which is the one that is left
+then, writes itself down (``haproxy.py``). What runs in another pid namespace is never the server's, nor is a
+container's monitor, which the registry knows, nor anything below one.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from cluster.bringup.layout import MARKER
-from cluster.runtime.identity import ProcessIdentity, identify, is_alive, send_signal
+from cluster.bringup.layout import Layout
+from cluster.runtime import identity
+from cluster.runtime.identity import ProcessIdentity, Stat, identify, is_alive, send_signal
+from cluster.runtime.registry import Processes, Registry
+
+RECORD_SECONDS = 5.0
+_PR_SET_CHILD_SUBREAPER = 36
+
+
+def adopt_orphans() -> None:
+    """Become the parent of every descendant whose parent ends (prctl(2)); call ``reap`` from then on."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, ctypes.c_ulong(1), 0, 0, 0)
+
+
+def reap(known: Collection[int]) -> None:
+    """Collect adopted processes that have ended, and none of the ``known`` ones, which others collect."""
+    with contextlib.suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in known:
+                return  # the kernel shows it first until it has been collected
+            os.waitpid(ended.si_pid, os.WNOHANG)
+
+
+def record(data_dir: Path) -> None:
+    """Write down this process, whose data directory it is, and all that descend from it."""
+    layout = Layout(data_dir)
+    me = identify(os.getpid())
+    assert me is not None
+    family = [me, *_below(identity.all_stats(), [me.pid], _monitors(data_dir))]
+    draft = layout.family_file.with_suffix(".draft")
+    draft.write_text(json.dumps([process.model_dump() for process in family]))
+    draft.replace(layout.family_file)
 
 
 def find(data_dir: Path) -> list[ProcessIdentity]:
-    """Return the processes of the server with that data directory, this one and its parents excepted.
-
-    Containers are not among them: they get no variable of the server.
-    """
-    wanted = f"{MARKER}={data_dir}".encode()
+    """Return the processes of the server with that data directory, this one and its parents excepted."""
     spared = set(_ancestry(os.getpid()))
-    found = []
-    for entry in Path("/proc").iterdir():
-        if not entry.name.isdigit() or int(entry.name) in spared:
-            continue
-        try:
-            variables = (entry / "environ").read_bytes().split(b"\0")
-        except OSError:
-            continue
-        if wanted in variables:
-            identity = identify(int(entry.name))
-            if identity is not None:
-                found.append(identity)
-    return found
+    stats = identity.all_stats()
+    roots = [process.pid for process in _recorded(Layout(data_dir)) if is_alive(process)]
+    below = _below(stats, roots, _monitors(data_dir))
+    found = {process.pid: process for process in below}
+    for pid in roots:
+        if pid not in found and not _is_elsewhere(pid) and (known := identify(pid)) is not None:
+            found[pid] = known
+    return [process for pid, process in found.items() if pid not in spared]
 
 
 def end(data_dir: Path, *, grace_seconds: float, limit_seconds: float = 10.0) -> int:
@@ -44,12 +76,67 @@ def end(data_dir: Path, *, grace_seconds: float, limit_seconds: float = 10.0) ->
         if now > deadline:
             raise TimeoutError(f"{len(living)} processes do not end")
         number = signal.SIGTERM if now < polite_until else signal.SIGKILL
-        for identity in living:
-            if identity.pid not in ended or number is signal.SIGKILL:
-                send_signal(identity, number)
-                ended.add(identity.pid)
+        for process in living:
+            if process.pid not in ended or number is signal.SIGKILL:
+                send_signal(process, number)
+                ended.add(process.pid)
         _wait(living, min(0.2, max(0.02, polite_until - now)))
     return len(ended)
+
+
+def _recorded(layout: Layout) -> Iterator[ProcessIdentity]:
+    """Yield what was written down; what has ended of it too."""
+    with contextlib.suppress(OSError, ValueError):
+        for each in json.loads(layout.family_file.read_text()):
+            yield ProcessIdentity.model_validate(each)
+    for path in layout.pids_dir.glob("*"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            boot_id, stat = path.read_text(errors="replace").split("\n", 1)
+            ticks = identity.parse_stat(stat).start_ticks
+            yield ProcessIdentity(pid=int(path.name), start_ticks=ticks, boot_id=boot_id)
+
+
+def _below(
+    stats: dict[int, Stat], roots: Iterable[int], monitors: Collection[ProcessIdentity]
+) -> list[ProcessIdentity]:
+    """Return what descends from ``roots``, without containers."""
+    children: dict[int, list[int]] = {}
+    for pid, stat in stats.items():
+        children.setdefault(stat.parent, []).append(pid)
+    found: dict[int, ProcessIdentity] = {}
+    waiting = [child for root in roots for child in children.get(root, ())]
+    while waiting:
+        pid = waiting.pop()
+        if pid in found or stats[pid].ended:
+            continue
+        process = ProcessIdentity(
+            pid=pid, start_ticks=stats[pid].start_ticks, boot_id=identity.boot_id()
+        )
+        if process in monitors or _is_elsewhere(pid):
+            continue
+        found[pid] = process
+        waiting += children.get(pid, ())
+    return list(found.values())
+
+
+def _monitors(data_dir: Path) -> list[ProcessIdentity]:
+    """Return the outermost process of each container."""
+    registry = Registry.of(data_dir)
+    found = []
+    for container_id in registry.ids():
+        entry = registry.read(container_id)
+        if entry is not None and entry.handle.runtime == "sandbox":
+            monitor = Processes.of(entry.handle).monitor
+            found += [] if monitor is None else [monitor]
+    return found
+
+
+def _is_elsewhere(pid: int) -> bool:
+    """Say whether a process is in another pid namespace, or in one that is not ours to know."""
+    try:
+        return os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return True
 
 
 def _wait(processes: list[ProcessIdentity], seconds: float) -> None:
@@ -61,8 +148,7 @@ def _wait(processes: list[ProcessIdentity], seconds: float) -> None:
 def _ancestry(pid: int) -> Iterator[int]:
     while pid > 0:
         yield pid
-        try:
-            text = Path(f"/proc/{pid}/stat").read_text()
-        except OSError:
+        stat = identity.read_stat(pid)
+        if stat is None:
             return
-        pid = int(text.rpartition(")")[2].split()[1])
+        pid = stat.parent

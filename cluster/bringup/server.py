@@ -147,7 +147,9 @@ class Server:
             layout.prepare_ray_dir()
             open_files = _raise_open_files()
             limits = Limits.of(settings, connections(open_files))
-            write_wrapper(layout.haproxy, self._haproxy, limits)
+            write_wrapper(layout.haproxy, self._haproxy, limits, layout.pids_dir)
+        leftovers.adopt_orphans()
+        leftovers.record(layout.data_dir)
         layout.write_server(own_server_file(time.time()))
         ports = free_ports(settings.node_address, ingress=settings.port)
         packages = Path(cluster.__file__).parents[1]
@@ -157,6 +159,7 @@ class Server:
         self._head = RayHead(settings, layout, ports)
         with self._progress.step("ray head"):
             self._head.start()
+        leftovers.record(layout.data_dir)
         told = self._conduct(self._head.address)
         url = settings.public_url or f"http://{_reachable(settings.host)}:{settings.port}"
         known = own_server_file(time.time())
@@ -245,8 +248,16 @@ class Server:
     def _watch(self) -> None:
         assert self._head is not None
         self._head.start_dashboard()
+        due = 0.0
         while not self._end.wait(WATCH_SECONDS):
             self._head.watch()
+            leftovers.reap(self._head.pids())
+            if time.monotonic() >= due:
+                began = time.monotonic()
+                leftovers.record(self._layout.data_dir)
+                # On a machine with very many processes the look at them is not for free.
+                took = time.monotonic() - began
+                due = began + max(leftovers.RECORD_SECONDS, 100 * took)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ from actors.errors import CoditectError
 from cluster.bringup import leftovers
 from cluster.bringup.environment import environment
 from cluster.bringup.head import free_ports
-from cluster.bringup.layout import MARKER, Layout
+from cluster.bringup.layout import Layout
 from cluster.places import store_socket
 from cluster.settings import Settings
 from cluster.wiring import NodeWiring
@@ -217,7 +217,8 @@ def main() -> int:
     settings = Settings.model_validate(order["settings"])
     layout = Layout(settings.data_dir)
     ports = free_ports(settings.node_address)
-    if MARKER not in os.environ:  # Ray reads its variables when it is imported
+    # Ray reads its variables when it is imported.
+    if os.environ.get("RAY_AUTH_TOKEN_PATH") != str(layout.token_file):
         layout.prepare()
         shutil.rmtree(layout.ray_dir, ignore_errors=True)
         layout.prepare_ray_dir()
@@ -227,6 +228,7 @@ def main() -> int:
             [sys.executable, "-m", __spec__.name, *sys.argv[1:]],
             os.environ | variables,
         )
+    leftovers.adopt_orphans()
     answers = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     import ray  # noqa: PLC0415 - after the environment is set
@@ -256,6 +258,7 @@ def main() -> int:
         )
         return asyncio.run(_serve(node, wiring, tuple(order["store"]), answers))
     finally:
+        leftovers.record(settings.data_dir)
         with contextlib.suppress(Exception):  # Ray raises what it likes; the test's side cleans up
             node.kill_all_processes(check_alive=False, allow_graceful=False)
 
@@ -282,6 +285,7 @@ async def _serve(node: Any, wiring: NodeWiring, store: tuple[str, int], answers:
                 return min(stats["warm_actors_ready"], stats["warm_containers_ready"]) > 0
 
             await wait_until(filled, timeout_seconds=READY_SECONDS)
+            leftovers.record(wiring.settings.data_dir)
             answers.write(json.dumps({"ready": True}) + "\n")
             try:
                 while True:

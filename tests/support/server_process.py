@@ -138,7 +138,7 @@ class ServerProcess:
     def kill_all_but_containers(self) -> None:
         """Kill `up` and everything that it started with -9, as the end of its machine would."""
         assert self.process is not None
-        # By the marker in their environment: the tree of processes holds the containers as well.
+        # The tree of processes holds the containers as well.
         for identity in leftovers.find(self.data_dir):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(identity.pid, signal.SIGKILL)

@@ -43,7 +43,7 @@ def test_listeners_are_closed_and_strangers_bounded(tmp_path, times, limits):
     configuration = tmp_path / "haproxy.cfg"
     configuration.write_text(CONFIGURATION)
     wrapper = tmp_path / "haproxy"
-    write_wrapper(wrapper, "/bin/echo", limits)
+    write_wrapper(wrapper, "/bin/echo", limits, tmp_path)
     for _ in range(times):
         said = subprocess.check_output([wrapper, "-db", "-f", configuration], text=True)
     assert said == f"-db -f {configuration}\n"

