@@ -286,6 +286,7 @@ class Server:
             head.stop()
         grace = 0.0 if self._hurry else 0.5
         leftovers.end(self._layout.data_dir, grace_seconds=grace)
+        leftovers.reap(())
 
     def _down(self) -> None:
         layout = self._layout

@@ -1,8 +1,8 @@
 """The ``/etc`` of containers: a directory of our own, with copies of what is harmless in the machine's.
 
-One directory serves all containers, mounted read-only; a mount for each file would cost every
-launch 8 ms. It is named by a fingerprint of its sources: when the machine's files change, the
-next launch makes a new one, and running containers keep theirs.
+Which that is, ``etc_rule.py`` says. One directory serves all containers, mounted read-only; a mount
+for each file would cost every launch 8 ms. It is named by a fingerprint of its sources: when the machine's
+files or packages change, the next launch makes a new one, and running containers keep theirs.
 """
 
 from __future__ import annotations
@@ -11,21 +11,31 @@ import contextlib
 import hashlib
 import os
 import shutil
+import stat
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
-from cluster.runtime.rootfs import ETC_FILES, ETC_FROM_MACHINE
+from cluster.runtime import etc_rule
+from cluster.runtime.rootfs import ETC_FILES
+
+DPKG_STATUS = Path("/var/lib/dpkg/status")
+_MOST_FILES = 20_000
+_LARGEST = 16 << 20
+_VERSION = "2"
 
 
-def prepare(runtime_dir: Path, machine: Path = Path("/etc")) -> Path:
+def prepare(
+    runtime_dir: Path, machine: Path = Path("/etc"), dpkg_status: Path = DPKG_STATUS
+) -> Path:
     """Return the directory to mount at ``/etc``, made when missing. Safe to call from anywhere at once."""
-    target = runtime_dir / f"etc-{_fingerprint(machine)}"
+    target = runtime_dir / f"etc-{_fingerprint(machine, dpkg_status)}"
     if target.is_dir():
         return target
     runtime_dir.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".etc-", dir=runtime_dir))
     try:
-        _fill(draft, machine)
+        _fill(draft, machine, dpkg_status)
         with contextlib.suppress(OSError):  # somebody else was first; theirs is the same
             draft.rename(target)
     finally:
@@ -33,40 +43,86 @@ def prepare(runtime_dir: Path, machine: Path = Path("/etc")) -> Path:
     return target
 
 
-def _fill(draft: Path, machine: Path) -> None:
-    for name in ETC_FROM_MACHINE:
-        source, copy = machine / name, draft / name
-        copy.parent.mkdir(parents=True, exist_ok=True)
+def _fill(draft: Path, machine: Path, dpkg_status: Path) -> None:
+    known = {}
+    with contextlib.suppress(OSError):
+        known = dict(etc_rule.conffiles(dpkg_status.read_text(errors="replace")))
+    for path in _readable(machine):
+        source = machine / path
         if source.is_symlink():
-            copy.symlink_to(os.readlink(source))
-        elif source.is_dir():
-            shutil.copytree(source, copy, symlinks=True, copy_function=_copy_if_readable)
-        elif source.is_file():
-            _copy_if_readable(str(source), str(copy))
+            shown = etc_rule.is_generated(path) or _leads_into_usr(source)
+        else:
+            shown = etc_rule.is_generated(path) or _sum(source) == known.get(path)
+        if shown:
+            with contextlib.suppress(OSError):  # it has gone meanwhile
+                _copy(source, draft / path)
     for name, text in ETC_FILES.items():
         (draft / name).write_text(text, encoding="utf-8")
-    for directory, names, files in os.walk(draft):
-        for name in (*names, *files):
-            path = Path(directory, name)
-            if not path.is_symlink():
-                path.chmod(0o755 if path.is_dir() else 0o644)
+    for directory, names, _ in os.walk(draft):
+        for name in names:
+            Path(directory, name).chmod(0o755)
     draft.chmod(0o755)
 
 
-def _copy_if_readable(source: str, copy: str) -> None:
-    """Copy a file that everybody may read: what others may not read is not for containers either."""
-    if os.path.islink(source):
-        Path(copy).symlink_to(os.readlink(source))
-    elif os.stat(source).st_mode & 0o004:
-        shutil.copyfile(source, copy)
+def _readable(machine: Path) -> Iterator[str]:
+    """Yield files and links that everybody may read, by their path below ``machine``."""
+    left, count = [""], 0
+    while left:
+        directory = left.pop()
+        try:
+            entries = sorted(os.scandir(machine / directory), key=lambda entry: entry.name)
+        except OSError:
+            continue
+        for entry in entries:
+            path = f"{directory}/{entry.name}" if directory else entry.name
+            count += 1
+            if etc_rule.is_denied(path) or count > _MOST_FILES:
+                continue
+            with contextlib.suppress(OSError):
+                status = entry.stat(follow_symlinks=False)
+                if stat.S_ISDIR(status.st_mode) and status.st_mode & 0o005 == 0o005:
+                    left.append(path)
+                elif stat.S_ISLNK(status.st_mode) or (
+                    stat.S_ISREG(status.st_mode)
+                    and status.st_mode & 0o004
+                    and status.st_size <= _LARGEST
+                ):
+                    yield path
 
 
-def _fingerprint(machine: Path) -> str:
-    digest = hashlib.blake2b(repr(sorted(ETC_FILES.items())).encode(), digest_size=8)
-    for name in ETC_FROM_MACHINE:
-        with contextlib.suppress(OSError):
-            status = (machine / name).lstat()
-            digest.update(
-                f"{name} {status.st_mtime_ns} {status.st_size} {status.st_ino}\n".encode()
-            )
+def _leads_into_usr(link: Path) -> bool:
+    try:
+        return str(link.resolve(strict=True)).startswith("/usr/")
+    except (OSError, RuntimeError):
+        return False
+
+
+def _sum(path: Path) -> str | None:
+    try:
+        return hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+    except OSError:
+        return None
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_symlink():
+        target.symlink_to(os.readlink(source))
+        return
+    shutil.copyfile(source, target)
+    target.chmod(0o755 if source.stat().st_mode & 0o001 else 0o644)
+
+
+def _fingerprint(machine: Path, dpkg_status: Path) -> str:
+    told = f"{_VERSION}{sorted(ETC_FILES.items())!r}"
+    digest = hashlib.blake2b(told.encode(), digest_size=8)
+    with contextlib.suppress(OSError):
+        names = sorted(os.listdir(machine))
+        named = [machine / name for name in names if not etc_rule.is_denied(name)]
+        for path in (dpkg_status, *named, machine / "ssl/certs"):
+            with contextlib.suppress(OSError):
+                status = path.lstat()
+                digest.update(
+                    f"{path} {status.st_mtime_ns} {status.st_size} {status.st_ino}\n".encode()
+                )
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from typing import Protocol, Self
 
 from actors.errors import Unavailable
 from actors.records import ContainerHandle, ContainerSpec
-from cluster.runtime import bwrap, furnish, identity, rootfs, seccomp, user_ids
+from cluster.runtime import bwrap, furnish, identity, rootfs, seccomp, user_ids, view
 from cluster.runtime.cgroups import Group
 from cluster.runtime.health import is_healthy
 from cluster.runtime.id_range import IdRange
@@ -71,6 +71,7 @@ class Prepared:
     workspace: Path
     incarnation: str
     etc: Path
+    view: Path
     group: Group | None
     agent: AgentProgram
     launcher: ProcessIdentity
@@ -173,7 +174,8 @@ class Launch:
         rules = None if code is None else given.own(_in_memory("seccomp", code))
         told = bwrap.Descriptors(info, status, rules)
         options = bwrap.isolation(told, rootfs.HOST_NAME, as_root=self._as_root)
-        options += rootfs.environment({**prepared.agent.env, **prepared.spec.env})
+        variables = {**prepared.agent.env, **prepared.spec.env}
+        options += rootfs.environment(variables, exists=os.path.exists)
         options += rootfs.mounts(self._layout(), exists=os.path.exists, read_link=rootfs.read_link)
         args = given.own(_in_memory("args", bwrap.encode(options)))
         argv = [bwrap.find().path, "--args", str(args), "--"]
@@ -194,8 +196,17 @@ class Launch:
             if not self._processes_are_counted():  # holds for the container's user, not for root
                 argv = ["prlimit", f"--nproc={prepared.spec.pids}", "--", *argv]
         members_files = prepared.group.members_files if prepared.group else ()
-        open_files = self._tables.open_files
-        return Command(argv, given.descriptors, gate, log, members_files, open_files)
+        usable = sorted(os.sched_getaffinity(0))
+        count = view.processors(prepared.spec.cpu, len(usable))
+        return Command(
+            argv=argv,
+            descriptors=given.descriptors,
+            stdin=gate,
+            log=log,
+            members_files=members_files,
+            open_files=self._tables.open_files,
+            processors=view.pinned(self._id, count, usable),
+        )
 
     def _own_user(self, ours: contextlib.ExitStack) -> int:
         """Take a user id for this container, and open its workspace as that user's."""
@@ -221,7 +232,10 @@ class Launch:
 
     def _layout(self) -> rootfs.Layout:
         tmp_bytes, shm_bytes = _in_memory_bytes(self._prepared.spec)
+        group = self._prepared.group
+        kernel = view.options(str(self._prepared.view), view.entries())
         return rootfs.Layout(
+            kernel=kernel + view.control_groups(group.paths if group else {}),
             workspace=None if self._as_root else str(self._prepared.workspace),
             etc=str(self._prepared.etc),
             read_only=self._prepared.agent.ro_binds,

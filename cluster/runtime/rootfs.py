@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import PurePosixPath
 
 WORKSPACE = "/workspace"
@@ -32,55 +32,33 @@ ETC_FILES: Mapping[str, str] = {
     "host.conf": "multi on\n",
     "hostname": f"{HOST_NAME}\n",
     "nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+    # Debian's sets PATH anew, without ~/.local/bin.
+    "profile": (
+        "# /etc/profile: read at the beginning of login shells, before ~/.profile.\n"
+        "for script in /etc/profile.d/*.sh; do\n"
+        '  [ -r "$script" ] && . "$script"\n'
+        "done\n"
+        "unset script\n"
+        'if [ -n "${BASH_VERSION-}" ] && [ -n "${PS1-}" ] && [ -r /etc/bash.bashrc ]; then\n'
+        "  . /etc/bash.bashrc\n"
+        "fi\n"
+    ),
     "resolv.conf": "",
     "shells": "/bin/sh\n/bin/bash\n",
 }
 """Files of ``/etc`` that every container gets instead of the machine's."""
 
-ETC_FROM_MACHINE = (
-    "alternatives",
-    "bash.bashrc",
-    "bash_completion.d",
-    "ca-certificates.conf",
-    "inputrc",
-    "ld.so.cache",
-    "ld.so.conf",
-    "ld.so.conf.d",
-    "localtime",
-    "magic",
-    "mime.types",
-    "nanorc",
-    "pki/tls/certs",
-    "profile",
-    "protocols",
-    "services",
-    "ssl/certs",
-    "ssl/openssl.cnf",
-    "terminfo",
-    "vim",
-)
-"""What programs need of the machine's ``/etc`` and what holds no secret (``ssl/private`` does)."""
+_TOOLS: Mapping[str, Sequence[str]] = {
+    "EDITOR": ("/usr/bin/nano", "/usr/bin/vim", "/usr/bin/vi"),
+    "PAGER": ("/usr/bin/less", "/usr/bin/more"),
+}
+"""Variables that name a program, and the programs, the first choice first."""
 
 # The container's own, made anew for each: nothing here is a file of the machine.
 TMP, SHM, PTS = "/tmp", "/dev/shm", "/dev/pts"  # noqa: S108
 _VAR_TMP = "/var/tmp"  # noqa: S108
 
 _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
-
-# The container's user is never the machine's root, so permissions already guard most of /proc.
-# /proc/sys is guarded twice: a process whose user is the machine's root may write there without
-# any capability, and /proc/sys/kernel/core_pattern would hand it the machine.
-_PROC_READ_ONLY = ("sys", "sysrq-trigger")
-_PROC_MASKED_FILES = (
-    "kallsyms",
-    "kcore",
-    "key-users",
-    "keys",
-    "latency_stats",
-    "sched_debug",
-    "timer_list",
-)
-_PROC_MASKED_DIRECTORIES = ("acpi", "scsi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +73,8 @@ class Layout:
     read_only: Sequence[str] = ()
     tmp_bytes: int = 512 << 20
     shm_bytes: int = 64 << 20
-    env: Mapping[str, str] = field(default_factory=dict)
+    kernel: Sequence[str] = ()
+    """Options that cover what the kernel tells in ``/proc`` and ``/sys``; see ``view.py``."""
 
 
 def mounts(
@@ -114,7 +93,7 @@ def mounts(
         elif exists(f"/{name}"):
             options += ["--ro-bind", f"/{name}", f"/{name}"]
     options += ["--ro-bind", layout.etc, "/etc"]
-    options += ["--proc", "/proc", *_proc_masks(exists)]
+    options += ["--proc", "/proc", *layout.kernel]
     options += ["--dev", "/dev", *_tmpfs(SHM, layout.shm_bytes), "--remount-ro", "/dev"]
     options += _tmpfs(TMP, layout.tmp_bytes)
     options += _directories("/run", "/var/lib")
@@ -138,34 +117,36 @@ def read_link(path: str) -> str | None:
         return None
 
 
-def environment(extra: Mapping[str, str]) -> list[str]:
-    """Return bubblewrap's options for a clean environment; ``extra`` wins over what is usual."""
-    variables = {
-        "HOME": WORKSPACE,
-        "LANG": "C.UTF-8",
-        "LOGNAME": USER_NAME,
-        "PATH": "/usr/local/bin:/usr/bin:/bin:/usr/local/sbin:/usr/sbin:/sbin",
-        "SHELL": "/bin/bash",
-        "TERM": "xterm-256color",
-        "USER": USER_NAME,
-    } | dict(extra)
+def environment(extra: Mapping[str, str], *, exists: Callable[[str], bool]) -> list[str]:
+    """Return bubblewrap's options for a clean environment; ``extra`` wins over what is usual.
+
+    ``exists`` tells of the machine's paths.
+    """
+    usual = {
+        name: path.rpartition("/")[2]
+        for name, paths in _TOOLS.items()
+        for path in paths[::-1]
+        if exists(path)
+    }
+    variables = (
+        usual
+        | {
+            "HOME": WORKSPACE,
+            "LANG": "C.UTF-8",
+            "LOGNAME": USER_NAME,
+            "PATH": f"{WORKSPACE}/.local/bin:/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+            ":/usr/local/sbin:/usr/sbin:/sbin",
+            # Debian's pip refuses --user lest it disturb the system's packages; here it cannot.
+            "PIP_BREAK_SYSTEM_PACKAGES": "1",
+            "SHELL": "/bin/bash",
+            "TERM": "xterm-256color",
+            "USER": USER_NAME,
+        }
+        | dict(extra)
+    )
     options = ["--clearenv"]
     for name, value in variables.items():
         options += ["--setenv", name, value]
-    return options
-
-
-def _proc_masks(exists: Callable[[str], bool]) -> list[str]:
-    options: list[str] = []
-    for name in _PROC_READ_ONLY:
-        if exists(f"/proc/{name}"):
-            options += ["--ro-bind", f"/proc/{name}", f"/proc/{name}"]
-    for name in _PROC_MASKED_FILES:
-        if exists(f"/proc/{name}"):
-            options += ["--ro-bind", "/dev/null", f"/proc/{name}"]
-    for name in _PROC_MASKED_DIRECTORIES:
-        if exists(f"/proc/{name}"):
-            options += ["--tmpfs", f"/proc/{name}", "--remount-ro", f"/proc/{name}"]
     return options
 
 

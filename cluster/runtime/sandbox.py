@@ -19,7 +19,7 @@ from weakref import WeakValueDictionary
 from actors.errors import CoditectError, InvalidArgument, LaunchFailed
 from actors.ports import Clock
 from actors.records import ContainerHandle, ContainerSpec, Health
-from cluster.runtime import cgroups, etc, identity
+from cluster.runtime import cgroups, etc, identity, view
 from cluster.runtime.cgroups import Cgroups, Limits
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
@@ -161,7 +161,7 @@ class SandboxRuntime:
         return found
 
     async def _prepare(self, spec: ContainerSpec) -> Prepared:
-        etc_dir, workspace, groups = await in_thread(self._prepare_files, spec.workspace_id)
+        etc_dir, view_dir, workspace, groups = await in_thread(self._prepare_files, spec)
         return Prepared(
             spec=spec,
             node_id=self._node_id,
@@ -169,6 +169,7 @@ class SandboxRuntime:
             workspace=workspace,
             incarnation=self._workspaces.incarnation(spec.workspace_id),
             etc=etc_dir,
+            view=view_dir,
             group=groups.create(spec.container_id, Limits(spec.cpu, spec.memory_bytes, spec.pids)),
             agent=self._agent,
             launcher=_myself(),
@@ -177,14 +178,15 @@ class SandboxRuntime:
             ptys=self._ptys,
         )
 
-    def _prepare_files(self, workspace_id: str) -> tuple[Path, Path, Cgroups]:
+    def _prepare_files(self, spec: ContainerSpec) -> tuple[Path, Path, Path, Cgroups]:
         """Make what is made once, and the workspace. Blocks: the first time for tenths of a second."""
         with self._preparing:
             self._registry.prepare()
             if self._cgroups is None:
                 self._cgroups = Cgroups.detect(self._group_name)
             etc_dir = etc.prepare(self._runtime_dir)
-        return etc_dir, self._workspaces.ensure(workspace_id), self._cgroups
+            view_dir = view.prepare(self._runtime_dir, spec.cpu, spec.memory_bytes)
+        return etc_dir, view_dir, self._workspaces.ensure(spec.workspace_id), self._cgroups
 
     async def probe(self, handle: ContainerHandle) -> Health:
         """Say how it is: DEAD when its first process is gone, UNHEALTHY when CODI does not answer."""

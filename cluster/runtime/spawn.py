@@ -10,7 +10,8 @@ from __future__ import annotations
 import os
 import resource
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from cluster.runtime.identity import ProcessIdentity, identify
@@ -45,7 +46,8 @@ class Command:
     """What to run: ``argv`` inherits ``descriptors`` (and no others) under the same numbers.
 
     Their numbers are ``FIRST_DESCRIPTOR`` or more. ``stdin`` becomes its standard input.
-    ``open_files`` is how many descriptors each of its processes may have.
+    It runs on ``processors``; none: on any. ``open_files`` is how many descriptors each of its
+    processes may have.
     """
 
     argv: Sequence[str]
@@ -54,6 +56,7 @@ class Command:
     log: int
     members_files: Sequence[str]
     open_files: int
+    processors: frozenset[int] = frozenset()
 
 
 def spawn(command: Command) -> ProcessIdentity | None:
@@ -63,7 +66,7 @@ def spawn(command: Command) -> ProcessIdentity | None:
     """
     script = ["/bin/sh", "-c", _SCRIPT, "coditect-container", str(_OOM_SCORE)]
     script.append(str(_at_most(command.open_files)))
-    with _usual_priority():
+    with _usual_priority(), _running_on(command.processors):
         shell = subprocess.Popen(
             [*script, "\n".join(command.members_files), *command.argv],
             stdin=command.stdin,
@@ -86,6 +89,18 @@ def spawn(command: Command) -> ProcessIdentity | None:
 def _at_most(open_files: int) -> int:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return open_files if hard == resource.RLIM_INFINITY else min(hard, open_files)
+
+
+@contextmanager
+def _running_on(processors: frozenset[int]) -> Iterator[None]:
+    """Start children on these processors. The call means the calling thread, as below."""
+    before = os.sched_getaffinity(0)
+    try:
+        if processors:
+            os.sched_setaffinity(0, processors)
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 class _usual_priority:  # noqa: N801 - reads as what it does, in a with statement

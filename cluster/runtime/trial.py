@@ -45,7 +45,7 @@ def _run(directory: Path, stack: ExitStack, ids: IdRange) -> str | None:
         "--die-with-parent",
         *bwrap.isolation(told, rootfs.HOST_NAME, as_root=as_root),
     ]
-    command += rootfs.environment({})
+    command += rootfs.environment({}, exists=os.path.exists)
     command += rootfs.mounts(layout, exists=os.path.exists, read_link=rootfs.read_link)
     command.append("--")
     if as_root:

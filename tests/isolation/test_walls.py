@@ -64,12 +64,13 @@ async def test_kernel_parameters_cannot_be_written(container):
 async def test_files_of_the_machine_are_not_seen(container, tmp_path):
     (tmp_path / "secret").write_text("of the machine")
     script = f"""
-    cat {tmp_path}/secret; ls /home /boot /sys; cat /etc/shadow; ls -A /etc/ssl/private
+    cat {tmp_path}/secret; ls /home /boot /sys/class /sys/block /sys/kernel
+    cat /etc/shadow; ls -A /etc/ssl/private
     """
     result = await run(container, script)
     assert result.stdout == ""
     passwd = (await run(container, "cut -d: -f1 /etc/passwd")).stdout.split()
-    assert passwd == ["root", "user", "nobody"]
+    assert passwd == ["root", "codi", "user", "nobody"]
 
 
 async def test_processes_of_the_machine_are_not_seen(container):

@@ -161,14 +161,14 @@ def test_the_containers_etc_holds_our_files_and_nothing_that_others_may_not_read
     (machine / "shadow").write_text("secret")
     (machine / "passwd").write_text("alice:x:1:1::/home/alice:/bin/sh\n")
     (machine / "localtime").symlink_to("/usr/share/zoneinfo/UTC")
-    made = etc.prepare(tmp_path / "runtime", machine)
+    made = etc.prepare(tmp_path / "runtime", machine, tmp_path / "none")
     assert (made / "ssl" / "certs" / "ca.pem").read_text() == "public"
     assert not (made / "ssl" / "certs" / "guarded.pem").exists()
     assert not (made / "ssl" / "private").exists()
     assert not (made / "shadow").exists()
     assert "alice" not in (made / "passwd").read_text()
     assert os.readlink(made / "localtime") == "/usr/share/zoneinfo/UTC"
-    assert etc.prepare(tmp_path / "runtime", machine) == made
+    assert etc.prepare(tmp_path / "runtime", machine, tmp_path / "none") == made
 
 
 def test_a_changed_machine_gets_a_new_etc_and_the_old_one_stays(tmp_path):

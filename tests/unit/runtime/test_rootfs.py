@@ -4,10 +4,11 @@ from cluster.runtime import bwrap, rootfs
 from cluster.runtime.bwrap import Bubblewrap, Descriptors
 from cluster.runtime.rootfs import AGENT_ID, USER_ID, Layout
 
-LAYOUT = Layout("/data/w-1", "/data/etc", ["/opt/python", "/usr/lib/codi"], 1000, 500)
+KERNEL = ("--ro-bind", "/data/view/proc/stat", "/proc/stat")
+LAYOUT = Layout("/data/w-1", "/data/etc", ["/opt/python", "/usr/lib/codi"], 1000, 500, KERNEL)
 
 
-def options(links=("bin", "lib"), existing=("/proc/sys", "/proc/keys", "/lib64")):
+def options(links=("bin", "lib"), existing=("/lib64",)):
     return rootfs.mounts(
         LAYOUT,
         exists=lambda path: path in existing,
@@ -26,7 +27,7 @@ def test_only_the_workspace_is_bound_to_be_written():
 
 def test_the_machine_is_shown_read_only_and_in_part():
     shown = places(options(), "--ro-bind")
-    assert shown == ["/usr", "/lib64", "/etc", "/proc/sys", "/proc/keys", "/opt/python"]
+    assert shown == ["/usr", "/lib64", "/etc", "/proc/stat", "/opt/python"]
 
 
 def test_links_into_usr_are_made_again():
@@ -51,11 +52,21 @@ def test_parents_of_what_is_shown_can_be_entered():
 
 
 def test_a_given_variable_wins_over_the_usual_one():
-    made = rootfs.environment({"HOME": "/elsewhere", "A": "b"})
+    made = rootfs.environment({"HOME": "/elsewhere", "A": "b"}, exists=lambda _: False)
     assert made[0] == "--clearenv"
     assert made[made.index("HOME") + 1] == "/elsewhere"
     assert made[made.index("A") + 1] == "b"
     assert made.count("HOME") == 1
+
+
+def test_the_best_editor_that_is_there_is_the_usual_one():
+    def editor(*there):
+        made = rootfs.environment({}, exists=lambda path: path in there)
+        return made[made.index("EDITOR") + 1] if "EDITOR" in made else None
+
+    assert editor("/usr/bin/vi", "/usr/bin/vim") == "vim"
+    assert editor("/usr/bin/vi", "/usr/bin/nano") == "nano"
+    assert editor() is None
 
 
 def test_an_ordinary_users_container_has_a_namespace_of_its_own_and_no_capability():

@@ -1,0 +1,115 @@
+"""Which of the machine's ``/etc`` containers see: what packages put there, and nothing of the machine's own.
+
+A file is shown when everybody may read it and it is one of these: a *conffile* exactly as its package
+brought it (dpkg has the sums, so nobody has written anything into it), a link into ``/usr``, or a file that
+packages generate for programs (``GENERATED``). What administers the machine, or says what it serves, is not
+for containers even then. Pure: what is asked of the machine comes in as arguments.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from fnmatch import fnmatch
+
+GENERATED = (
+    "alternatives",
+    "bash_completion.d",
+    "ca-certificates.conf",
+    "fonts",
+    "gtk-2.0",
+    "gtk-3.0",
+    "inputrc",
+    "java*",
+    "ld.so.cache",
+    "ld.so.conf",
+    "ld.so.conf.d",
+    "locale.alias",
+    "localtime",
+    "magic",
+    "mime.types",
+    "os-release",
+    "pki/tls/certs",
+    "protocols",
+    "python3*",
+    "rpc",
+    "services",
+    "sgml",
+    "ssl/certs",
+    "ssl/openssl.cnf",
+    "terminfo",
+    "texmf",
+    "timezone",
+    "xml",
+)
+"""Made by packages' scripts from what is installed, or data that is the same on every machine."""
+
+_ADMINISTRATION = (
+    # Who is on the machine, and how they get in.
+    *("passwd*", "group*", "shadow*", "gshadow*", "subuid*", "subgid*", "sudoers*", "login.defs"),
+    *("adduser.conf", "deluser.conf", "pam.*", "security", "ssh", "polkit*", "ldap*", "krb5*"),
+    *("sssd", "selinux", "apparmor*", "tcb", "securetty", "nologin", "skel"),
+    # What the machine is called, where it is, and what it is connected to.
+    *("host*", "machine-id", "machine-info", "mailname", "resolv*", "network*", "netplan"),
+    *(
+        "NetworkManager",
+        "dhcp*",
+        "ppp",
+        "wpa_supplicant",
+        "wireguard",
+        "openvpn",
+        "issue*",
+        "motd*",
+    ),
+    *("fstab*", "mtab", "crypttab", "lvm", "mdadm", "exports*", "nsswitch.conf", "gai.conf"),
+    *("environment*", "update-motd.d"),
+    # What it runs, and when.
+    *("init*", "rc?.d", "rc.local", "systemd", "cron*", "anacrontab", "at.*", "logrotate*"),
+    *("rsyslog*", "logcheck", "default", "modules*", "modprobe.d", "sysctl*", "udev", "kernel"),
+    *("kernel-img.conf", "grub*", "dbus-1", "apt", "dpkg", "debconf.conf", "PackageKit", "ufw"),
+    *("iptables*", "nftables*", "ethertypes", "binfmt.d", "tmpfiles.d", "apache2", "nginx"),
+    *("lighttpd", "haproxy", "postgresql*", "mysql", "redis", "docker", "containerd", "kubernetes"),
+    *("cni", "cloud", "samba", "cups", "avahi", "letsencrypt", "ssl/private", "opt", "aliases"),
+)
+_SECRETS = (
+    "*.key",
+    "*private*",
+    "*secret*",
+    "*passw*",
+    "*credential*",
+    "*token*",
+    "*.keytab",
+    ".netrc",
+)
+
+
+def is_denied(path: str) -> bool:
+    """Say whether a path below ``/etc`` is the machine's own affair, whatever is in it."""
+    ancestors, name = _ancestors(path), path.rsplit("/", 1)[-1]
+    if any(fnmatch(place, each) for place in ancestors[:2] for each in _ADMINISTRATION):
+        return True
+    return any(fnmatch(name.lower(), each) for each in _SECRETS)
+
+
+def _ancestors(path: str) -> list[str]:
+    """Return what a path lies in, the outermost first, and itself."""
+    parts = path.split("/")
+    return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def is_generated(path: str) -> bool:
+    """Say whether a path below ``/etc`` is, or lies in, what packages generate for programs."""
+    return any(fnmatch(each, pattern) for each in _ancestors(path) for pattern in GENERATED)
+
+
+def conffiles(status: str) -> Iterator[tuple[str, str]]:
+    """Yield path below ``/etc`` and MD5 sum of every conffile in dpkg's status file (dpkg-query(1))."""
+    inside = False
+    for line in status.splitlines():
+        if line.startswith("Conffiles:"):
+            inside = True
+        elif not line.startswith(" "):
+            inside = False
+        elif inside:
+            path, _, rest = line.strip().partition(" ")
+            if path.startswith("/etc/") and "obsolete" not in rest:
+                yield path.removeprefix("/etc/"), rest.split(" ")[0]
