@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from typing import Any
 
 from actors.errors import Unavailable
@@ -16,6 +16,7 @@ _WAIT_MARGIN_SECONDS = 15.0
 _CHUNKING_SECONDS = 300.0
 _MAX_HEADER = 16 << 20
 _JOINED_BYTES = 256 << 10
+_GROUP_BYTES = 1 << 20
 Item = list[Any]
 
 
@@ -49,13 +50,14 @@ class FeedClient(HttpCodiClient):
         self, route: Route, paths: Sequence[str]
     ) -> AsyncGenerator[tuple[dict[str, Any], bytes], None]:
         """Yield a header, and the bytes of a small file, for each path in turn. Close it."""
-        reader = _Reader(self._stream(route, "/contents", {"paths": list(paths)}))
-        while (start := await reader.take(_LENGTH_BYTES, optional=True)) is not None:
-            length = int.from_bytes(start, "big")
-            if length > _MAX_HEADER:
-                raise Unavailable(COMPONENT, "its answer is no series of records")
-            header = json.loads(await reader.take(length) or b"{}")
-            yield header, await reader.take(int(header["bytes"])) or b""
+        for group in _groups(paths):
+            reader = _Reader(self._stream(route, "/contents", {"paths": group}))
+            while (start := await reader.take(_LENGTH_BYTES, optional=True)) is not None:
+                length = int.from_bytes(start, "big")
+                if length > _MAX_HEADER:
+                    raise Unavailable(COMPONENT, "its answer is no series of records")
+                header = json.loads(await reader.take(length) or b"{}")
+                yield header, await reader.take(int(header["bytes"])) or b""
 
     async def blocks(
         self, route: Route, path: str, spans: Sequence[tuple[int, int]]
@@ -92,6 +94,20 @@ class FeedClient(HttpCodiClient):
                     yield part
         finally:
             await response.aclose()
+
+
+def _groups(paths: Sequence[str]) -> Iterator[list[str]]:
+    """Part paths into what one request takes: deep ones are long."""
+    group: list[str] = []
+    size = 0
+    for path in paths:
+        length = len(json.dumps(path)) + 1
+        if group and size + length > _GROUP_BYTES:
+            yield group
+            group, size = [], 0
+        group.append(path)
+        size += length
+    yield group
 
 
 def record(header: dict[str, Any]) -> bytes:

@@ -93,18 +93,27 @@ class Workspace:
 
     def make_directories(self, path: bytes) -> int:
         """Create a directory and those above it where they are missing; return it, open."""
-        current = self.open(b".", _DIRECTORY)
-        done = b""
-        for name in path.split(b"/"):
-            done = done + b"/" + name if done else name
+        missing: list[bytes] = []
+        above = path
+        while True:
             try:
-                following = self.open(done, _DIRECTORY)
+                current = self.open(above or b".", _DIRECTORY)
+                break
             except FileNotFoundError:
+                if not above:
+                    raise
+                above, _, name = above.rpartition(b"/")
+                missing.append(name)
+        try:
+            for name in reversed(missing):
                 self._make(current, name)
-                following = self.open(done, _DIRECTORY)
-            finally:
+                # What is there is the directory that was made, or somebody else's: no link is followed.
+                following = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
                 os.close(current)
-            current = following
+                current = following
+        except BaseException:
+            os.close(current)
+            raise
         return current
 
     def follow(self, path: bytes) -> bytes:
