@@ -14,6 +14,17 @@ from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
+# What a file from the desktop does: it is held over an element, then let go.
+DROP = """(element) => {
+    const dataTransfer = new DataTransfer();
+    dataTransfer.items.add(new File([new Uint8Array([0, 255, 1])], "dropped.bin"));
+    for (const kind of ["dragenter", "dragover", "drop"]) {
+        const event = new DragEvent(kind, { bubbles: true, cancelable: true, dataTransfer });
+        element.dispatchEvent(event);
+        if (kind === "dragover" && !event.defaultPrevented) throw new Error("it is opened instead");
+    }
+}"""
+
 
 async def kept_drafts(page: Page) -> list[str]:
     """Return the texts that the browser keeps because they are not saved."""
@@ -143,6 +154,11 @@ async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resid
     await wait_until(
         lambda: client.tree(session, "folder"), lambda found: "loose.txt" in [e.name for e in found]
     )
+    await in_tree(page, "folder").evaluate(DROP)
+    await expect(in_tree(page, "dropped.bin")).to_be_visible()
+    assert await client.read_file(session, "folder/dropped.bin") == bytes([0, 255, 1])
+    await page.get_by_test_id("terminal").first.evaluate(DROP)  # beside the tree: nothing happens
+
     await page.reload()
     await terminal_ready(page)
     await expect(in_tree(page, "inner.txt")).to_be_visible()

@@ -44,6 +44,11 @@ export function TreePanel() {
         <TreeButton icon="newFile" label="New file" run={() => startDraft("file")} />
         <TreeButton icon="newFolder" label="New folder" run={() => startDraft("directory")} />
         <TreeButton icon="upload" label="Upload files" run={() => picker.current?.click()} />
+        <TreeButton
+          icon="download"
+          label="Download everything as .tar"
+          run={() => saveArchive("")}
+        />
         <TreeButton icon="refresh" label="Refresh" run={() => void refresh()} />
         <input
           ref={picker}
@@ -298,6 +303,10 @@ function act(path: string, focus = false): void {
   void openFile(path, focus);
 }
 
+function saveArchive(path: string): void {
+  downloadArchive(path).catch((error) => sayFailure("The download failed", error));
+}
+
 function actions(path: string): MenuEntries {
   const entry = entryOf(path);
   const directory = path === "" || entry?.type === "directory";
@@ -309,8 +318,7 @@ function actions(path: string): MenuEntries {
   const archive: MenuEntries = [
     {
       label: "Download as .tar",
-      run: () =>
-        void downloadArchive(path).catch((error) => sayFailure("The download failed", error)),
+      run: () => saveArchive(path),
     },
   ];
   if (!entry) return [...making, "separator", ...archive];

@@ -32,10 +32,13 @@ export function guardDrops(): void {
 
 /** Upload what was dropped; folders with all they hold. */
 export async function uploadDropped(data: DataTransfer, directory: string): Promise<void> {
-  // Entries must be taken before the first await: the list is emptied after the event.
-  const entries = [...data.items].flatMap((item) => item.webkitGetAsEntry() ?? []);
+  // All must be taken before the first await: the list is emptied after the event.
+  const dropped = [...data.items].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
   const items: Item[] = [];
-  for (const entry of entries) await gather(entry, directory, items);
+  for (const each of dropped) {
+    if (each instanceof File) items.push({ path: join(directory, each.name), file: each });
+    else if (each) await gather(each, directory, items);
+  }
   await upload(items, directory);
 }
 
