@@ -79,6 +79,16 @@ class Unauthenticated(CoditectError):
         return self.reason
 
 
+class TokenReused(Unauthenticated):
+    """A refresh token was used again after its time: somebody has a copy, and the login has ended."""
+
+    def __init__(self, user_id: str, family: str) -> None:
+        super().__init__("the refresh token is not valid any more; sign in again")
+        self.args = (user_id, family)
+        self.user_id = user_id
+        self.family = family
+
+
 class PermissionDenied(CoditectError):
     """The caller is known and may not do this."""
 

@@ -210,9 +210,9 @@ class RefreshTokenRecord(Record):
 
 
 class AuditEntry(Record):
-    """One line of the audit trail (ADR 10.4)."""
+    """One line of the audit trail (ADR 10.4); ``count``: how many like it the line stands for."""
 
-    at: float
+    timestamp: float
     tenant_id: str
     user_id: str | None
     action: str
@@ -220,6 +220,14 @@ class AuditEntry(Record):
     ip_address: str | None = None
     user_agent: str | None = None
     result: str = "ok"
+    count: int = 1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_earlier_release(cls, data: Any) -> Any:
+        if isinstance(data, dict) and "at" in data and "timestamp" not in data:
+            return data | {"timestamp": data["at"]}
+        return data
 
 
 class Claim(Frozen):

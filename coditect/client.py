@@ -204,9 +204,25 @@ class AsyncClient(Connection):
         answer = await self._request("POST", "/api/admin/backups", key=new_key())
         return Backups.from_json(answer.json())
 
-    async def audit(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the newest lines of the audit trail, newest first (administrators only)."""
-        answer = await self._request("GET", "/api/admin/audit", params={"limit": limit})
+    async def audit(
+        self,
+        limit: int = 100,
+        *,
+        before: str | None = None,
+        after: str | None = None,
+        user_id: str | None = None,
+        action: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return lines of the audit trail, newest first (administrators only).
+
+        The newest, or those ``before`` a line, or the next ones ``after`` it, by its ``id``; of one user,
+        or one action or family of them (``exec``, ``file``).
+        """
+        wanted = {"before": before, "after": after, "user_id": user_id, "action": action}
+        parameters = {name: value for name, value in wanted.items() if value is not None}
+        answer = await self._request(
+            "GET", "/api/admin/audit", params={"limit": str(limit)} | parameters
+        )
         lines: list[dict[str, Any]] = answer.json()["entries"]
         return lines
 

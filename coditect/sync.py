@@ -186,9 +186,9 @@ class Client:
         """Have a backup of the server made, unless one is (administrators only)."""
         return self._call(self._client.start_backup)
 
-    def audit(self, limit: int = 100) -> list[dict[str, Any]]:
-        """Return the newest lines of the audit trail, newest first (administrators only)."""
-        return self._call(self._client.audit, limit)
+    def audit(self, limit: int = 100, **wanted: str) -> list[dict[str, Any]]:
+        """Return lines of the audit trail, newest first; see ``AsyncClient.audit``."""
+        return self._call(self._client.audit, limit, **wanted)
 
     def sessions(self) -> list[Session]:
         """List the user's live sessions."""

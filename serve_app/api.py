@@ -14,6 +14,7 @@ from starlette.types import Scope
 
 from serve_app import answers, pages, problems
 from serve_app.addresses import Addresses
+from serve_app.audited import Audited
 from serve_app.dependencies import Dependencies
 from serve_app.ingress import running
 from serve_app.methods import Methods
@@ -102,6 +103,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
         middleware=[
             Middleware(Observed, metrics=metrics, new_id=deps.new_id),
             Middleware(SafeHeaders),
+            Middleware(Audited),
             Middleware(Addresses),
             Middleware(
                 Paced,

@@ -28,6 +28,7 @@ from cluster.archive.library import Library
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
 from cluster.store.attempts import Asked, Attempt, Outcome, Wait
+from cluster.store.audit import AuditPage, Wanted
 from cluster.store.ended_logins import EndedLogin
 from cluster.store.saves import Begun
 from cluster.store.tokens import Rotation
@@ -149,8 +150,8 @@ class AuditTrail(Protocol):
         """Add entries."""
         ...
 
-    async def newest(self, limit: int = 100) -> list[AuditEntry]:
-        """Return the newest entries, newest first."""
+    async def page(self, wanted: Wanted) -> AuditPage:
+        """Return a page of entries, newest first. Raises InvalidArgument."""
         ...
 
 

@@ -11,6 +11,7 @@ from actors.errors import (
     CoditectError,
     ContainersExceeded,
     PreconditionFailed,
+    TokenReused,
     TooManyRequests,
     Unauthenticated,
     Unavailable,
@@ -118,11 +119,17 @@ class SignIn:
         )
         return replace(pair, device=device), session
 
-    async def refresh(self, presented: str) -> Pair:
+    async def refresh(self, presented: str, visitor: Visitor) -> Pair:
         """Trade a refresh token. Raises Unauthenticated."""
         tools = self._tools
         now = tools.clock.now()
-        refreshed = await tools.refresh.trade(presented, now)
+        try:
+            refreshed = await tools.refresh.trade(presented, now)
+        except TokenReused as reused:
+            tools.ended.add(reused.user_id, reused.family, now)
+            resource = f"user/{reused.user_id}"
+            await self.note(reused.user_id, "refresh.reuse", resource, visitor, "refused")
+            raise
         login = refreshed.login
         user = await tools.users.by_id(login.user_id)
         if user is None or not user.admits(login.family, login.generation):
@@ -177,17 +184,26 @@ class SignIn:
         self, user_id: str | None, action: str, resource: str, visitor: Visitor, result: str = "ok"
     ) -> None:
         """Write a line of the audit trail before anybody is answered; see ``AuditWriter.write``."""
-        await self._tools.audit.write(
-            AuditEntry(
-                at=self._tools.clock.now(),
-                tenant_id=self._tools.tenant_id,
-                user_id=user_id,
-                action=action,
-                resource=resource,
-                ip_address=visitor.address,
-                user_agent=visitor.agent[:256],
-                result=result,
-            )
+        await self._tools.audit.write(self._entry(user_id, action, resource, visitor, result))
+
+    def note_later(
+        self, user_id: str | None, action: str, resource: str, visitor: Visitor, result: str
+    ) -> None:
+        """Have a line of the audit trail written that nobody waits for."""
+        self._tools.audit.note(self._entry(user_id, action, resource, visitor, result))
+
+    def _entry(
+        self, user_id: str | None, action: str, resource: str, visitor: Visitor, result: str
+    ) -> AuditEntry:
+        return AuditEntry(
+            timestamp=self._tools.clock.now(),
+            tenant_id=self._tools.tenant_id,
+            user_id=user_id,
+            action=action,
+            resource=resource,
+            ip_address=visitor.address,
+            user_agent=visitor.agent[:256],
+            result=result,
         )
 
     async def _end(self, login: Login) -> None:

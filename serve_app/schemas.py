@@ -654,21 +654,24 @@ class Backups(BaseModel):
 
 
 class AuditLine(BaseModel):
-    """A line of the audit trail."""
+    """A line of the audit trail. ``count``: how many like it the line stands for."""
 
-    at: float
+    id: str
+    timestamp: float
     user_id: str | None
     action: str
     resource: str
     ip_address: str | None
     user_agent: str | None
     result: str
+    count: int
 
 
 class Audit(BaseModel):
-    """The newest lines of the audit trail, newest first."""
+    """Lines of the audit trail, newest first. ``next``: the id to go on from, if there is more."""
 
     entries: list[AuditLine]
+    next: str | None
 
 
 def workspace_url(base_url: str, session_id: str) -> str:

@@ -72,12 +72,19 @@ class Directory:
         """Return what a key adds to this branch."""
         return tuple(tuples.unpack(key))[len(self._path) :]
 
-    def stamped_key(self) -> bytes:
-        """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers."""
+    def stamped_key(self, number: int = 0) -> bytes:
+        """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers.
+
+        ``number`` tells several leaves of one transaction apart, and orders them.
+        """
         # As fdb.tuple.pack_with_versionstamp does, which cannot be called without the native library:
         # type code, ten bytes to be filled in, two of the user's, then where the ten begin.
         prefix = self.key() + _VERSIONSTAMP
-        return prefix + b"\xff" * 10 + b"\x00\x00" + len(prefix).to_bytes(4, "little")
+        return prefix + b"\xff" * 10 + number.to_bytes(2, "big") + len(prefix).to_bytes(4, "little")
+
+    def stamped(self, stamp: bytes) -> bytes:
+        """Return the key of a leaf that a commit has numbered; ``stamp`` has twelve bytes."""
+        return self.key() + _VERSIONSTAMP + stamp
 
 
 class Keyspace:

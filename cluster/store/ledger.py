@@ -19,6 +19,7 @@ from actors.records import (
     Unarchived,
 )
 from cluster.store import (
+    audit,
     containers,
     idempotency,
     idleness,
@@ -27,6 +28,7 @@ from cluster.store import (
     retention,
     saves,
     sessions,
+    trail,
     usage,
 )
 from cluster.store.engine import Engine
@@ -280,6 +282,7 @@ async def _end(
     tr: Transaction, keys: Keyspace, record: SessionRecord, *, left_on: str | None, now: float
 ) -> None:
     if await sessions.end(tr, keys, record, left_on=left_on, now=now):
+        audit.add(tr, keys, trail.of_change(record, None, now))
         await retention.remove(tr, keys, record.workspace_id, record.user_id)
 
 
@@ -306,6 +309,7 @@ async def _claim(
         if quotas is not None:
             container_id = await _admit(tr, keys, blank, container_id, quotas)
         record = await sessions.create(tr, keys, blank, container_id, now)
+        audit.add(tr, keys, trail.of_change(None, record, now))
         return Claim(session=record, created=True, won=True)
     if existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
         return sessions.lost(existing)
@@ -359,6 +363,7 @@ async def _save(
         )
     saved = record.model_copy(update={"updated_at": now})
     sessions.put(tr, keys, saved)
+    audit.add(tr, keys, trail.of_change(stored, saved, now))
     if key is not None:
         # That it was used, not the record: that may be as large as a workspace's state.
         await idempotency.remember(tr, keys, key, b"", now)

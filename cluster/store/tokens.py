@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.errors import Unauthenticated
+from actors.errors import TokenReused, Unauthenticated
 from actors.records import RefreshTokenRecord
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.ended_logins import KEEP_SECONDS, EndedLogin, Ends
@@ -77,7 +77,7 @@ class TokenStore:
         overlap; reuse revokes the family, in the same transaction.
         """
 
-        async def work(tr: Transaction) -> Rotation | None:
+        async def work(tr: Transaction) -> Rotation | TokenReused | None:
             token = await self._get(tr, token_id)
             if token is None or token.revoked or now >= token.expires_at:
                 return None
@@ -87,7 +87,7 @@ class TokenStore:
                 if timely and known is not None and not known.revoked:
                     return Rotation(known, token.successor_secret, repeated=True)
                 await self._revoke(tr, token.family_id, now)
-                return None
+                return TokenReused(token.user_id, token.family_id)
             replaced = token.model_copy(
                 update={
                     "replaced_at": now,
@@ -102,6 +102,8 @@ class TokenStore:
             return Rotation(successor, sealed_secret, repeated=False)
 
         rotation = await transact(self._engine, work)
+        if isinstance(rotation, TokenReused):
+            raise rotation
         if rotation is None:
             raise Unauthenticated("the refresh token is not valid any more; sign in again")
         return rotation

@@ -11,6 +11,7 @@ from starlette.responses import PlainTextResponse
 from actors import names
 from actors.errors import CoditectError, InvalidArgument, NotFound
 from actors.records import ContainerStatus, UserRecord
+from cluster.store.audit import Wanted
 from serve_app import health as health_checks
 from serve_app.exposition import CONTENT_TYPE, expose
 from serve_app.ingress import Ingress
@@ -43,6 +44,7 @@ router = APIRouter(prefix="/api/admin", tags=["admin"])
 
 COLLECT_SECONDS = 5.0
 Limit = Annotated[int, Query(ge=1, le=1000)]
+Cursor = Annotated[str | None, Query(max_length=64, description="the `id` of a line")]
 After = Annotated[str | None, Query(max_length=64, description="the last id of the page before")]
 
 
@@ -190,15 +192,26 @@ async def list_containers(_: AdminDep, ingress: IngressDep) -> Containers:
     return Containers(containers=[Container.of(record) for record in records])
 
 
-@router.get("/audit", dependencies=SIGNED, responses=may_fail(401, 403))
-async def audit(_: AdminDep, ingress: IngressDep, limit: Limit = 100) -> Audit:
-    """Return the newest lines of the audit trail, newest first."""
-    entries = await ingress.deps.audit.newest(limit)
-    return Audit(
-        entries=[
-            AuditLine(**entry.model_dump(include=set(AuditLine.model_fields))) for entry in entries
-        ]
-    )
+@router.get("/audit", dependencies=SIGNED, responses=may_fail(400, 401, 403, 422))
+async def audit(
+    _: AdminDep,
+    ingress: IngressDep,
+    limit: Limit = 100,
+    before: Cursor = None,
+    after: Cursor = None,
+    user_id: Annotated[str | None, Query(max_length=64, description="lines of this user")] = None,
+    action: Annotated[
+        str | None, Query(max_length=64, description="of this action, or family as in `file`")
+    ] = None,
+) -> Audit:
+    """Return lines of the audit trail, newest first: the newest, those before a line, or the next after one.
+
+    `next` is where to go on in the same direction. With a filter a page may be short before the end.
+    """
+    page = await ingress.deps.audit.page(Wanted(limit, before, after, user_id, action))
+    fields = set(AuditLine.model_fields)
+    lines = [AuditLine(id=at, **each.model_dump(include=fields)) for at, each in page.entries]
+    return Audit(entries=lines, next=page.next)
 
 
 async def _existing(ingress: Ingress, user_id: str) -> UserRecord:

@@ -79,6 +79,7 @@ async def refresh(
     request: Request,
     response: Response,
     ingress: IngressDep,
+    visitor: VisitorDep,
     body: Annotated[Presented | None, Body()] = None,
 ) -> Tokens:
     """Trade a refresh token, from the body or the cookie, for a new pair."""
@@ -88,7 +89,7 @@ async def refresh(
         if presented is None:
             raise Unauthenticated("no refresh token was sent")
         _require_own_page(request, ingress)
-    pair = await ingress.sign_in.refresh(presented)
+    pair = await ingress.sign_in.refresh(presented, visitor)
     _set_cookies(request, response, pair)
     return Tokens(**_tokens(pair))
 

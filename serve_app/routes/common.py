@@ -46,7 +46,7 @@ async def get_caller(request: Request) -> Caller:
     caller = await ingress.identity.of_request(
         request.method, request.url.scheme, request.headers, request.cookies
     )
-    state["user_id"] = caller.user_id
+    state |= {"user_id": caller.user_id, "caller": caller, "visitor": await get_visitor(request)}
     state["under_way"].belongs_to(caller.login, ingress.ended)
     return caller
 
@@ -102,7 +102,11 @@ async def get_session_id(
 ) -> str:
     """Return the session's id if the caller may enter it. Raises NotFound."""
     check_session_id(session_id)
-    await ingress_of(request).enter(session_id, caller, await get_visitor(request))
+    try:
+        await ingress_of(request).enter(session_id, caller, await get_visitor(request))
+    except NotFound:
+        request.scope["state"]["refused"] = True  # it is somebody else's, or nobody's
+        raise
     return session_id
 
 

@@ -73,6 +73,7 @@ async def _serve(ingress: Ingress, kind: _Terminal | _Events, socket: BrowserSoc
     except CoditectError as error:
         await socket.refuse(error)
         return
+    ingress.sign_in.note_later(caller.user_id, kind.action, f"sessions/{session_id}", visitor, "ok")
     ingress.metrics.sockets += 1
     try:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
@@ -102,6 +103,7 @@ class _Terminal:
     """``WS …/terminals/{name}/ws?client=&offset=&input_offset=&cols=&rows=``."""
 
     path = TERMINAL_PATH
+    action = "terminal.attach"
 
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Check what is asked for. Raises InvalidArgument."""
@@ -140,6 +142,7 @@ class _Events:
     """``WS …/events``: the state at first, then every event as one JSON text frame."""
 
     path = EVENTS_PATH
+    action = "session.follow"
 
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Take any request."""

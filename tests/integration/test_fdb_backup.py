@@ -126,6 +126,6 @@ async def test_a_backup_brings_an_empty_cluster_and_server_everything(tmp_path):
                 names = {entry.name for entry in await client.tree(again.session_id)}
                 assert "late" not in names
                 # Versions go on from where they were: the new login is the newest line.
-                times = [entry["at"] for entry in await client.audit()]
+                times = [entry["timestamp"] for entry in await client.audit()]
                 assert times == sorted(times, reverse=True)
                 assert len(times) > len(trail)

@@ -463,7 +463,7 @@ class FailingTrail:
 
 
 def entry(number: int) -> AuditEntry:
-    return AuditEntry(at=number, tenant_id="t", user_id=None, action="a", resource="r")
+    return AuditEntry(timestamp=number, tenant_id="t", user_id=None, action="a", resource="r")
 
 
 async def test_audit_entries_survive_an_outage_in_order_and_are_bounded():
@@ -474,7 +474,7 @@ async def test_audit_entries_survive_an_outage_in_order_and_are_bounded():
     assert writer.lost == 2
     await writer.drain()  # the outage
     await writer.drain()
-    assert [written.at for written in trail.written] == list(range(10))
+    assert [written.timestamp for written in trail.written] == list(range(10))
 
 
 async def test_who_is_audited_is_answered_when_the_entry_is_durable():
@@ -482,6 +482,6 @@ async def test_who_is_audited_is_answered_when_the_entry_is_durable():
     writer = AuditWriter(trail)
     running = asyncio.create_task(writer.run())
     assert await writer.write(entry(1))
-    assert [written.at for written in trail.written] == [1]
+    assert [written.timestamp for written in trail.written] == [1]
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -190,21 +190,21 @@ async def test_the_audit_trail_forgets_what_is_older_than_it_is_kept(engine):
     async def append(*times: float) -> None:
         await log.append(
             [
-                AuditEntry(at=at, tenant_id="t", user_id=None, action="a", resource="r")
+                AuditEntry(timestamp=at, tenant_id="t", user_id=None, action="a", resource="r")
                 for at in times
             ]
         )
 
     await append(1.0, 2.0, 3.0, 50.0, 101.0)
-    assert [entry.at for entry in await log.newest()] == [101.0, 50.0, 3.0, 2.0, 1.0]
+    assert [entry.timestamp for entry in await log.newest()] == [101.0, 50.0, 3.0, 2.0, 1.0]
     await append(110.0, 111.0)
-    assert [entry.at for entry in await log.newest()] == [111.0, 110.0, 101.0, 50.0]
+    assert [entry.timestamp for entry in await log.newest()] == [111.0, 110.0, 101.0, 50.0]
 
 
 async def test_the_audit_trail_is_in_the_order_of_the_commits(engine):
     log = AuditLog(engine, "t")
     entries = [
-        AuditEntry(at=float(-n), tenant_id="t", user_id=None, action=f"a{n}", resource="r")
+        AuditEntry(timestamp=float(-n), tenant_id="t", user_id=None, action=f"a{n}", resource="r")
         for n in range(5)
     ]
     await log.append(entries)

@@ -42,7 +42,8 @@ export interface User {
 }
 
 export interface AuditEntry {
-  at: number | string;
+  timestamp: number;
+  count: number;
   user_id: string | null;
   action: string;
   resource: string;

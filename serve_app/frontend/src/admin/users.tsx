@@ -276,7 +276,7 @@ export function AuditSection() {
             <tbody>
               {entries.map((entry, index) => (
                 <tr key={index}>
-                  <td>{timeOf(entry.at)}</td>
+                  <td>{timeOf(entry.timestamp)}</td>
                   <td>
                     <span class="long" title={emailOf(entry.user_id)}>
                       {emailOf(entry.user_id)}
@@ -284,6 +284,7 @@ export function AuditSection() {
                   </td>
                   <td title={entry.resource}>
                     {entry.action} <code>{shortResource(entry.resource)}</code>
+                    {entry.count > 1 ? ` × ${entry.count}` : ""}
                   </td>
                   <td>{entry.ip_address ?? "–"}</td>
                   <td>

@@ -1,0 +1,112 @@
+"""A flood is summed up, loses nothing that is counted, and drowns nobody else."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from actors.records import AuditEntry
+from serve_app.audit_budget import (
+    LINES,
+    MAX_PARTIES,
+    STRANGERS_LINES,
+    SUMS,
+    WINDOW_SECONDS,
+    Budget,
+)
+
+
+def entry(user="u1", action="exec", resource="r", result="ok", address="1", at=0.0) -> AuditEntry:
+    return AuditEntry(
+        timestamp=at,
+        tenant_id="t",
+        user_id=user,
+        action=action,
+        resource=resource,
+        result=result,
+        ip_address=address,
+    )
+
+
+def test_what_is_more_than_a_budget_is_told_in_one_line_when_the_window_is_over():
+    budget = Budget()
+    now = [len(budget.take(entry(at=float(n)), 0.0)) for n in range(LINES + 40)]
+    assert now == [1] * LINES + [0] * 40
+    assert budget.due(WINDOW_SECONDS - 1) == []
+    [line] = budget.due(WINDOW_SECONDS)
+    assert (line.count, line.action, line.user_id, line.ip_address) == (40, "exec", "u1", "1")
+    assert line.timestamp == LINES + 39
+    assert budget.due(1e9) == []
+
+
+def test_strangers_share_one_budget_whatever_they_try_and_users_have_their_own():
+    budget = Budget()
+    written = [
+        line
+        for n in range(500)
+        for line in budget.take(
+            entry(f"u{n}", "login", f"user/u{n}", "refused", address=str(n)), 0.0
+        )
+    ]
+    assert len(written) == STRANGERS_LINES
+    assert budget.take(entry("u7", "login"), 0.0) == [entry("u7", "login")]
+    sums = budget.rest()
+    assert len(sums) <= SUMS + 1
+    assert sum(line.count for line in sums) == 500 - STRANGERS_LINES
+    assert sums[-1].user_id is None
+    assert (sums[-1].ip_address, sums[-1].resource) == (None, "*")
+
+
+def test_changes_of_accounts_are_never_summed_up():
+    budget = Budget()
+    lines = [budget.take(entry("admin", "user.create", f"user/{n}"), 0.0) for n in range(500)]
+    assert all(len(each) == 1 for each in lines)
+
+
+def test_a_deed_among_a_flood_keeps_its_name():
+    budget = Budget()
+    for _ in range(1000):
+        budget.take(entry(), 0.0)
+    budget.take(entry(action="session.end", resource="session/s1"), 1.0)
+    assert [line.action for line in budget.rest()] == ["exec", "session.end"]
+
+
+def test_a_new_window_begins_with_the_sums_of_the_last():
+    budget = Budget()
+    for _ in range(LINES + 1):
+        budget.take(entry(), 0.0)
+    assert [line.count for line in budget.take(entry(), WINDOW_SECONDS)] == [1, 1]
+
+
+def test_the_number_of_parties_is_bounded_and_none_is_lost():
+    budget = Budget()
+    for _ in range(LINES + 5):
+        budget.take(entry("first"), 0.0)
+    lines = [line for n in range(MAX_PARTIES) for line in budget.take(entry(f"u{n}"), 1.0)]
+    assert sum(line.count for line in lines if line.user_id == "first") == 5
+    assert len(budget._parties) == MAX_PARTIES
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["a", "b", None]),
+            st.sampled_from(["exec", "login", "file.save", "user.create"]),
+            st.sampled_from(["ok", "refused"]),
+            st.integers(0, 60),
+            st.floats(0, 40),
+        ),
+        max_size=60,
+    )
+)
+def test_every_entry_is_counted_once(steps):
+    budget, now, told, made = Budget(), 0.0, 0, 0
+    for user, action, result, times, wait in steps:
+        now += wait
+        told += sum(line.count for line in budget.due(now))
+        for n in range(times):
+            made += 1
+            lines = budget.take(entry(user, action, f"r{n}", result), now)
+            told += sum(line.count for line in lines)
+    assert told + sum(line.count for line in budget.rest()) == made
