@@ -12,6 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 
 from coditect import addresses
 from coditect.connection import DEFAULT_TIMEOUT_SECONDS, Connection, new_key
+from coditect.emulator import Emulator
 from coditect.errors import ConnectionFailed, InvalidRequest, ServerBusy, from_refusal
 from coditect.models import (
     Backups,
@@ -497,9 +498,10 @@ class AsyncClient(Connection):
         session_id: str,
         name: str | None = None,
         *,
-        cols: int = 80,
-        rows: int = 24,
+        cols: int | None = None,
+        rows: int | None = None,
         offset: int | None = None,
+        emulator: bool = False,
         client_id: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         give_up_seconds: float = 60.0,
@@ -510,6 +512,8 @@ class AsyncClient(Connection):
         ``$ `` and has been read already, and closing it ends its shell and forgets it. With a name,
         as ``main``, it is a person's as well: its shell is started if there is none, what it printed
         from byte ``offset`` on comes first (None: everything kept), and closing only detaches.
+        ``cols`` and ``rows`` claim a size, as somebody who looks at it. ``emulator``: what is read is
+        shown by one, whose answers are sent: it gets no question that is not its own to answer.
         ``give_up_seconds``: how long it tries to get a lost connection back before it is closed.
         """
         own = name is None
@@ -526,6 +530,7 @@ class AsyncClient(Connection):
             offset=offset,
             give_up_seconds=give_up_seconds,
             forget=(lambda: self.end_terminal(session_id, name)) if own else None,
+            emulator=Emulator() if emulator else None,
         )
         await terminal.connect(timeout_seconds)
         self._attached.add(terminal)

@@ -15,6 +15,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from coditect import automation
+from coditect.emulator import Emulator
 from coditect.errors import ApiError, ClientError, ConnectionFailed, TerminalClosed, from_refusal
 from coditect.models import RunResult
 from coditect.terminal_state import MAX_UNACKNOWLEDGED, Gap, TerminalState
@@ -42,13 +43,18 @@ class AsyncTerminal:
         headers: Callable[[], Mapping[str, str]],
         renew: Callable[[], Awaitable[None]],
         client_id: str,
-        cols: int,
-        rows: int,
+        cols: int | None,
+        rows: int | None,
         offset: int | None,
         give_up_seconds: float = 60.0,
         forget: Callable[[], Awaitable[None]] | None = None,
+        emulator: Emulator | None = None,
     ) -> None:
-        """``forget`` ends the terminal and makes it one of this program's own (``automation.py``)."""
+        """``forget`` ends the terminal and makes it one of this program's own (``automation.py``).
+
+        ``cols`` and ``rows`` None: the terminal's size is not this client's matter. ``emulator``: one
+        shows what is read, and what it answers is sent.
+        """
         self.cols, self.rows = cols, rows
         self.status = "connecting"
         self.reconnects = 0
@@ -59,6 +65,7 @@ class AsyncTerminal:
         self._renew = renew
         self._give_up_seconds = give_up_seconds
         self._forget = forget
+        self._emulator = emulator
         self._state = TerminalState(client_id, offset=offset)
         self._socket: ClientConnection | None = None
         self._buffer: deque[bytes] = deque()
@@ -145,11 +152,21 @@ class AsyncTerminal:
             )
         if self._ended is not None:
             raise self._ended
+        await self._use(raw)
         now = self._state.send(raw)
         if now and self._socket is not None:
             # When the connection is gone the input is kept, and sent again after the next attach.
             with contextlib.suppress(ConnectionClosed):
                 await self._socket.send(now)
+
+    async def _use(self, typed: bytes) -> None:
+        """Have the terminal follow the one at whom a person types."""
+        socket, emulator = self._socket, self._emulator
+        if socket is None or emulator is None or not self._state.attached:
+            return
+        if emulator.uses(typed, asyncio.get_running_loop().time()):
+            with contextlib.suppress(ConnectionClosed):
+                await socket.send(json.dumps({"type": "active"}))
 
     async def run(self, command: str, *, timeout_seconds: float = 30.0) -> RunResult:
         """Have the shell run a line, or several, and return what it printed and its exit status.
@@ -249,7 +266,11 @@ class AsyncTerminal:
         return True
 
     async def _serve_once(self) -> None:
-        query = self._state.query() | {"cols": str(self.cols), "rows": str(self.rows)}
+        query = self._state.query()
+        if self.cols is not None and self.rows is not None:
+            query |= {"cols": str(self.cols), "rows": str(self.rows)}
+        if self._emulator is not None:
+            query["emulator"] = "1"
         async with connect(
             f"{self._url}?{urlencode(query)}",
             additional_headers=dict(self._headers()),
@@ -270,6 +291,11 @@ class AsyncTerminal:
 
     async def _take_output(self, data: bytes) -> None:
         fresh = self._state.receive_output(data)
+        if fresh and self._emulator is not None:
+            fresh = self._emulator.show(self.offset - len(fresh), fresh)
+        await self._queue(fresh)
+
+    async def _queue(self, fresh: bytes) -> None:
         if not fresh:
             return
         async with self._changed:
@@ -282,6 +308,8 @@ class AsyncTerminal:
     async def _take_control(self, socket: ClientConnection, frame: dict[str, Any]) -> None:
         self.events.append(frame)
         kind = frame.get("type")
+        if self._emulator is not None:
+            await self._queue(self._emulator.hear(frame))
         if kind == "attached":
             gap, resend = self._state.receive_attached(frame)
             if isinstance(gap, Gap):

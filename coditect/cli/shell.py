@@ -22,7 +22,9 @@ def run_shell(client: Client, session_id: str, name: str) -> int:
     """Attach until the shell exits or the person detaches; return the exit code."""
     size = shutil.get_terminal_size()
     with (
-        client.terminal(session_id, name, cols=size.columns, rows=size.lines) as terminal,
+        client.terminal(
+            session_id, name, cols=size.columns, rows=size.lines, emulator=True
+        ) as terminal,
         _raw_mode(),
         _follow_size(terminal),
     ):
