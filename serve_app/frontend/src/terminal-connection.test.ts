@@ -3,6 +3,7 @@ import {
   type Effect,
   MAX_FRAME,
   MAX_UNACKNOWLEDGED,
+  MAX_WAITING,
   TerminalConnection,
 } from "./terminal-connection";
 
@@ -143,11 +144,54 @@ describe("input", () => {
     expect(link.unacknowledged).toBe(0);
   });
 
-  test("input beyond the bound is refused and said, never cut in two", () => {
+  test("a large paste goes on as the server takes it, in order and whole", () => {
     link.text(attachedAt(0));
-    link.input(new Uint8Array(MAX_UNACKNOWLEDGED));
-    expect(marks(link.input(bytes("x")))).toEqual(["input_refused"]);
-    expect(link.unacknowledged).toBe(MAX_UNACKNOWLEDGED);
+    const paste = Uint8Array.from({ length: 3 * MAX_UNACKNOWLEDGED + 5 }, (_, at) => at % 251);
+    const data = new Uint8Array(paste.length + 1);
+    let length = 0;
+    let acknowledged = 0;
+    const take = (effects: Effect[]) => {
+      for (const effect of effects) {
+        if (effect.do !== "send") continue;
+        data.set(effect.data, length);
+        length += effect.data.length;
+      }
+    };
+    take(link.input(paste));
+    take(link.input(bytes("x")));
+    expect(length).toBe(MAX_UNACKNOWLEDGED);
+    while (acknowledged < length) {
+      acknowledged = length;
+      take(link.text(JSON.stringify({ type: "input_ack", offset: acknowledged })));
+      expect(link.unacknowledged).toBeLessThanOrEqual(MAX_UNACKNOWLEDGED);
+    }
+    expect(link.unsent).toBe(0);
+    expect(length).toBe(paste.length + 1);
+    expect(data.subarray(0, -1).every((byte, at) => byte === paste[at])).toBe(true);
+  });
+
+  test("an interrupt drops what waits of a paste, but for its end", () => {
+    link.text(attachedAt(0));
+    const text = `\x1b[200~${"z".repeat(2 * MAX_UNACKNOWLEDGED)}\x1b[201~`;
+    link.input(bytes(text));
+    expect(link.input(bytes("\x03"))).toEqual([]);
+    const rest = sent(link.text(JSON.stringify({ type: "input_ack", offset: MAX_UNACKNOWLEDGED })));
+    expect(rest).toBe("\x1b[201~\x03");
+  });
+
+  test("a page that goes amid a paste leaves none open", () => {
+    link.text(attachedAt(0));
+    link.input(bytes(`\x1b[200~${"z".repeat(2 * MAX_UNACKNOWLEDGED)}\x1b[201~`));
+    const kept = new TextDecoder().decode(link.remember().unacknowledged);
+    expect(kept.endsWith("z\x1b[201~")).toBe(true);
+  });
+
+  test("more than can wait is refused and said, never cut in two", () => {
+    link.text(attachedAt(0));
+    link.input(new Uint8Array(MAX_WAITING));
+    const before = link.unsent;
+    expect(marks(link.input(new Uint8Array(MAX_UNACKNOWLEDGED + 1)))).toEqual(["input_refused"]);
+    expect(link.unsent).toBe(before);
   });
 
   test("long input goes in frames of bounded size", () => {

@@ -10,11 +10,19 @@
 
 import { backoffSeconds } from "./lib/backoff";
 
-/** Input kept while it is not acknowledged; more is refused and said. */
+/** Input kept while it is not acknowledged; more waits until some of it is. */
 export const MAX_UNACKNOWLEDGED = 1 << 20;
+
+/** Input that waits behind it, as of a large paste; more is refused and said. */
+export const MAX_WAITING = 64 << 20;
 
 /** Largest input frame. */
 export const MAX_FRAME = 32 << 10;
+
+const INTERRUPT = 3;
+const PASTE_END = "\x1b[201~";
+const encoder = new TextEncoder();
+const decoder = new TextDecoder("latin1");
 
 const CLOSE_BAD_FRAME = 4400;
 const CLOSE_UNAUTHORIZED = 4401;
@@ -81,6 +89,8 @@ export class TerminalConnection {
   private inputOffset: number;
   private pending: Uint8Array[] = [];
   private pendingBytes = 0;
+  private waiting: Uint8Array[] = [];
+  private waitingBytes = 0;
   private attempt = 0;
   private saidRestarted = false;
   private sentSize: Size | null = null;
@@ -109,18 +119,24 @@ export class TerminalConnection {
     return query;
   }
 
-  /** What another page load of this tab needs to go on. */
+  /** What another page load of this tab needs to go on. What waits goes with the page, but no paste stays open. */
   remember(): Remembered {
+    const rest = this.endOfWaiting();
     return {
       client: this.remembered.client,
       inputOffset: this.inputOffset,
-      unacknowledged: concat(this.pending, this.pendingBytes),
+      unacknowledged: concat([...this.pending, rest], this.pendingBytes + rest.length),
     };
   }
 
   /** Input bytes that the server has not acknowledged. */
   get unacknowledged(): number {
     return this.pendingBytes;
+  }
+
+  /** Input bytes that are not sent yet since the terminal does not take so much at once. */
+  get unsent(): number {
+    return this.waitingBytes;
   }
 
   /** The number of the next output byte; null before the first attachment. */
@@ -143,7 +159,7 @@ export class TerminalConnection {
         return this.attached(frame);
       case "input_ack":
         this.acknowledge(integer(frame["offset"], this.inputOffset));
-        return [];
+        return this.goOn();
       case "status":
         this.status = String(frame["status"] ?? this.status);
         return [{ do: "changed" }];
@@ -189,11 +205,20 @@ export class TerminalConnection {
   /** Somebody typed. While detached it is kept, and sent when the server is back. */
   input(data: Uint8Array): Effect[] {
     if (this.finished) return [];
-    if (this.pendingBytes + data.length > MAX_UNACKNOWLEDGED) {
+    if (this.waitingBytes + data.length > MAX_WAITING) {
       return [{ do: "mark", mark: { type: "input_refused", bytes: data.length } }];
     }
-    this.keep(data);
-    return this.phase.at === "attached" ? sends(data) : [];
+    if (this.waitingBytes > 0 && data.length === 1 && data[0] === INTERRUPT) {
+      // Whoever interrupts a program does not want the rest of what they pasted.
+      const rest = this.endOfWaiting();
+      this.waiting = rest.length > 0 ? [rest] : [];
+      this.waitingBytes = rest.length;
+    }
+    for (let at = 0; at < data.length; at += MAX_FRAME) {
+      this.waiting.push(data.subarray(at, at + MAX_FRAME));
+    }
+    this.waitingBytes += data.length;
+    return this.goOn();
   }
 
   /** The emulator answers a program. An answer that comes too late would be typed, so none is kept. */
@@ -253,7 +278,8 @@ export class TerminalConnection {
     this.phase = { at: "connecting" };
     this.attempt = 0;
     this.pending = [];
-    this.pendingBytes = 0;
+    this.waiting = [];
+    this.pendingBytes = this.waitingBytes = 0;
   }
 
   private get finished(): boolean {
@@ -283,6 +309,7 @@ export class TerminalConnection {
     this.attempt = 0;
     effects.push(...this.resized(frame));
     for (const piece of this.pending) effects.push(...sends(piece));
+    effects.push(...this.goOn());
     if (!same(this.sentSize, this.size)) effects.push(...this.resize(this.size));
     effects.push({ do: "changed" });
     return effects;
@@ -318,6 +345,25 @@ export class TerminalConnection {
     const seconds = backoffSeconds(this.attempt, chance);
     this.phase = { at: "waiting", seconds, attempt: this.attempt };
     return [{ do: "retry", seconds }, { do: "changed" }];
+  }
+
+  /** Send what waits as far as there is room for it. */
+  private goOn(): Effect[] {
+    const effects: Effect[] = [];
+    for (let next = this.waiting[0]; next; next = this.waiting[0]) {
+      if (this.pendingBytes + next.length > MAX_UNACKNOWLEDGED) break;
+      this.waiting.shift();
+      this.waitingBytes -= next.length;
+      this.keep(next);
+      if (this.phase.at === "attached") effects.push({ do: "send", data: next });
+    }
+    return effects;
+  }
+
+  /** The end of a bracketed paste, if it waits: without it the shell would take all that follows as pasted. */
+  private endOfWaiting(): Uint8Array {
+    const text = this.waiting.map((piece) => decoder.decode(piece)).join("");
+    return encoder.encode(text.includes(PASTE_END) ? PASTE_END : "");
   }
 
   private keep(data: Uint8Array): void {

@@ -1,6 +1,6 @@
 import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { formatClock, formatMilliseconds, shortId } from "../lib/format";
+import { formatBytes, formatClock, formatMilliseconds, shortId } from "../lib/format";
 import { eventsConnected } from "./events-link";
 import { describe, explainUnarchived, isNearlyFull, table } from "../lib/usage";
 import { PHASES, type Say } from "./phases";
@@ -87,6 +87,11 @@ export function StatusBar() {
       {echo !== null && (
         <span class="status-item wide-only" title="From a key to its echo">
           {formatMilliseconds(echo)}
+        </span>
+      )}
+      {tab && tab.link.unsent.value > 0 && (
+        <span class="status-item" role="status" title="Ctrl+C in the terminal drops the rest">
+          pasting, {formatBytes(tab.link.unsent.value)} left
         </span>
       )}
       {tab && <SizeItem tab={tab} />}

@@ -40,6 +40,8 @@ export class TerminalLink {
   readonly status = signal<ServerStatus>("ready");
   /** Milliseconds from the last key to the next output. */
   readonly echo = signal<number | null>(null);
+  /** Bytes of a large paste that wait until the terminal takes them. */
+  readonly unsent = signal(0);
   /** When the next try comes, on the page's clock. */
   retryAt = 0;
   private readonly connection: TerminalConnection;
@@ -186,6 +188,7 @@ export class TerminalLink {
   }
 
   private carryOut(effects: Effect[]): void {
+    this.unsent.value = this.connection.unsent;
     for (const effect of effects) {
       switch (effect.do) {
         case "send":
