@@ -151,8 +151,8 @@ class TerminalSocket(asyncio.Protocol):
             self._close(CLOSE_ENDED, "the shell has ended")
 
     def send_control(self, frame: str) -> None:
-        """Send a text frame."""
-        if not self._closing:
+        """Send a text frame; nothing to a client whose close has come in with what is being taken."""
+        if not self._closing and self._websocket.state is State.OPEN:
             self._websocket.send_text(frame.encode())
             self._flush()
 
