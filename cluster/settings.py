@@ -142,6 +142,14 @@ class Settings(BaseModel):
     container_ptys: int = Field(
         64, ge=8, le=4096, description="pseudo-terminals of a container, where root runs the server"
     )
+    container_disk: int = Field(
+        10 << 30,
+        ge=0,
+        description="bytes that a workspace may hold while it runs, where root runs the server; 0: no limit",
+    )
+    container_inodes: int = Field(
+        1_000_000, ge=1000, le=1 << 30, description="files that it may hold, with container_disk"
+    )
     container_user_ids: Annotated[str, AfterValidator(_is_id_range)] = Field(
         "1900000000:65536",
         description="first:count of the user ids that root gives to containers, one each; the first owns"

@@ -28,6 +28,7 @@ from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.places import backup_place, chunk_store, store_socket
+from cluster.runtime.disks import DiskLimits
 from cluster.runtime.id_range import IdRange
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
@@ -101,6 +102,9 @@ class NodeWiring:
             probe_timeout=settings.probe_timeout,
             user_ids=IdRange.parse(settings.container_user_ids),
             ptys=settings.container_ptys,
+            disks=DiskLimits(settings.container_disk, settings.container_inodes)
+            if settings.container_disk
+            else None,
         )
 
     def blueprints(self) -> list[ActorBlueprint]:

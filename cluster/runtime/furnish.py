@@ -20,23 +20,16 @@ from cluster.runtime.workspaces import give
 _CANNOT_MAP = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
 
 
-def open_workspace(path: Path, host_id: int) -> int:
-    """Return a mount of a workspace directory on which its owner is ``host_id``. The caller closes it.
+def hand_over(tree: int, host_id: int) -> None:
+    """Make ``host_id`` the owner of everything on a new mount; nothing on it is a device.
 
-    The files stay whose they are on disk. Where the kernel or the file system cannot map owners
-    (Linux before 5.12, some network file systems), they change hands, which takes as long as there
-    are files.
+    The files stay whose they are on disk. Where the kernel or the file system cannot map owners (Linux
+    before 5.12, some network file systems), they change hands, which takes as long as there are files.
     """
-    tree = mounts.clone(str(path))
-    try:
-        on_disk = path.stat().st_uid
-        if on_disk == host_id or not _map_owner(tree, on_disk, host_id):
-            give(path, host_id)
-            mounts.guard(tree, None)
-    except BaseException:
-        os.close(tree)
-        raise
-    return tree
+    on_disk = os.fstat(tree).st_uid
+    if on_disk == host_id or not _map_owner(tree, on_disk, host_id):
+        give(Path(f"/proc/self/fd/{tree}/."), host_id)
+        mounts.guard(tree, None)
 
 
 def can_map(path: Path, on_disk: int, host_id: int) -> bool:

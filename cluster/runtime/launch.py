@@ -9,7 +9,7 @@ import json
 import os
 import resource
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
@@ -63,7 +63,11 @@ class AgentProgram(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What an attempt is given: all of it exists already."""
+    """What an attempt is given: all of it exists already.
+
+    ``open_workspace`` mounts the workspace for root (``Workspaces.open``), and makes its disk if it is to
+    have one; ``has_disk`` says whether it does then.
+    """
 
     spec: ContainerSpec
     node_id: str
@@ -78,6 +82,8 @@ class Prepared:
     now: float
     user_ids: IdRange
     ptys: int
+    open_workspace: Callable[[], int]
+    has_disk: Callable[[], bool]
 
 
 class Launch:
@@ -166,6 +172,7 @@ class Launch:
         ``given`` has where bubblewrap tells its child, and the listening socket.
         """
         prepared = self._prepared
+        user = self._own_user(ours) if self._as_root else 0
         info, listener = given.descriptors
         log = given.own(self._registry.open_log(self._id))
         status = given.own(self._registry.open_status(self._id))
@@ -188,7 +195,6 @@ class Launch:
             bwrap.inside(program, as_root=self._as_root, lasts=prepared.agent.lasts)
         )
         if self._as_root:
-            user = self._own_user(ours)
             agent = prepared.user_ids.agent(user)
             namespace = ours.enter_context(user_namespace(user, agent))
             argv = bwrap.limited(argv, NAMESPACE_LIMITS)
@@ -215,7 +221,8 @@ class Launch:
         if prepared.workspace.stat().st_uid == prepared.user_ids.on_disk:
             start = int.from_bytes(os.urandom(4))
         user = ours.enter_context(user_ids.reserve(prepared.user_ids, start))
-        self._workspace = _own(ours, furnish.open_workspace(prepared.workspace, user))
+        self._workspace = _own(ours, prepared.open_workspace())
+        furnish.hand_over(self._workspace, user)
         self.processes = self.processes.model_copy(update={"user_id": user})
         return user
 
@@ -227,6 +234,7 @@ class Launch:
             "epoch": spec.epoch,
             "workspace": rootfs.WORKSPACE,
             "incarnation": self._prepared.incarnation,
+            "has_disk": self._prepared.has_disk(),
         }
         return json.dumps(config).encode()
 

@@ -12,6 +12,7 @@ import os
 import threading
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -21,6 +22,7 @@ from actors.ports import Clock
 from actors.records import ContainerHandle, ContainerSpec, Health
 from cluster.runtime import cgroups, etc, identity, view
 from cluster.runtime.cgroups import Cgroups, Limits
+from cluster.runtime.disks import DiskLimits
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
 from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
@@ -45,7 +47,7 @@ class SandboxRuntime:
     of this machine). Times are seconds. ``keep_dead_seconds`` is how long what is left of a dead
     container stays for its owner to ask why it died, before ``list`` sweeps it up. ``user_ids`` are those
     of containers outside, each its own, if root runs the server; ``ptys`` are the pseudo-terminals that a
-    container may open.
+    container may open; ``disks`` is what a workspace may hold, where root can see to it.
     """
 
     name = "sandbox"
@@ -64,13 +66,14 @@ class SandboxRuntime:
         keep_dead_seconds: float = 60.0,
         user_ids: IdRange = DEFAULT_RANGE,
         ptys: int = 64,
+        disks: DiskLimits | None = None,
     ) -> None:
         data_dir = data_dir.resolve()
         self._runtime_dir = data_dir / "runtime"
         self._registry = Registry.of(data_dir)
         self._turns = Turns(self._runtime_dir / "turns", launches_at_once, clock)
         owners = user_ids.ids if os.geteuid() == 0 else ()
-        self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owners)
+        self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owners, disks)
         self._user_ids = user_ids
         self._ptys = ptys
         self._group_name = group_name(data_dir)
@@ -176,6 +179,8 @@ class SandboxRuntime:
             now=self._clock.now(),
             user_ids=self._user_ids,
             ptys=self._ptys,
+            open_workspace=partial(self._workspaces.open, spec.workspace_id),
+            has_disk=lambda: self._workspaces.disk(spec.workspace_id) is not None,
         )
 
     def _prepare_files(self, spec: ContainerSpec) -> tuple[Path, Path, Path, Cgroups]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import re
 import stat
@@ -11,10 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from actors.errors import InvalidArgument
+from cluster.runtime import disks, mounts
+from cluster.runtime.disks import DiskLimits
+
+logger = logging.getLogger(__name__)
 
 _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 _INCARNATIONS = ".incarnations"
+_DRAFTS = ".drafts"
 
 
 def check_id(field: str, value: str) -> str:
@@ -28,12 +34,21 @@ class Workspaces:
     """The directories under ``root``.
 
     ``owners`` are whose they may be, when root makes them; anybody else's become the first one's.
+    With ``limits`` a new workspace gets a disk of that size, if this machine can have such: a file in
+    its directory, which stays root's then. One that was without stays so until its directory is lost.
     """
 
-    def __init__(self, root: Path, trash: Path, owners: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        root: Path,
+        trash: Path,
+        owners: Sequence[int] = (),
+        limits: DiskLimits | None = None,
+    ) -> None:
         self._root = root
         self._trash = trash
         self._owners = owners
+        self._limits = limits if owners else None
 
     def path(self, workspace_id: str) -> Path:
         """Return where a workspace lies. Raises InvalidArgument for an id that is no file name."""
@@ -51,9 +66,46 @@ class Workspaces:
             self._begin_incarnation(workspace_id)
         with contextlib.suppress(FileExistsError):
             path.mkdir(mode=0o700)
-        if self._owners and path.stat().st_uid not in self._owners:
+        owned = not self._owners or self.disk(workspace_id) is not None
+        if not owned and path.stat().st_uid not in self._owners:
             give(path, self._owners[0])
         return path
+
+    def open(self, workspace_id: str) -> int:
+        """Return a new mount of a workspace that there is: of its disk, or of its directory.
+
+        The mount is nowhere in the tree; its root belongs to whom the files belong. For root. The
+        caller closes it.
+        """
+        if image := self.disk(workspace_id):
+            return disks.mount(image, self._limits)
+        made = self._new_disk(workspace_id)
+        return mounts.clone(str(self.path(workspace_id))) if made is None else made
+
+    def disk(self, workspace_id: str) -> Path | None:
+        """Return the file that is a workspace's disk, or None when its files lie in the directory itself."""
+        with contextlib.suppress(FileNotFoundError):
+            image = self._image(workspace_id)
+            return image if disks.is_image(image) else None
+        return None
+
+    def _image(self, workspace_id: str) -> Path:
+        return self.path(workspace_id) / f"disk-{self.incarnation(workspace_id)}"
+
+    def _new_disk(self, workspace_id: str) -> int | None:
+        path = self.path(workspace_id)
+        if self._limits is None or any(path.iterdir()):
+            return None
+        owner = path.stat()
+        os.chown(path, os.geteuid(), os.getegid())
+        try:
+            drafts = self._root / _DRAFTS
+            return disks.create(self._image(workspace_id), drafts, self._limits, self._owners[0])
+        except OSError as error:
+            logger.warning("workspaces have no disks of their own here: %s", error)
+            self._limits = None
+            os.chown(path, owner.st_uid, owner.st_gid)
+            return None
 
     def incarnation(self, workspace_id: str) -> str:
         """Return the name of this very directory: one that is made anew gets another.

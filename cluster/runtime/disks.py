@@ -1,0 +1,191 @@
+"""A disk of its own for a workspace: an ext4 file system with a size and a number of files, in a file.
+
+The limit holds while programs write, whatever they call, because there is nothing beyond it. The
+file is sparse, and what is deleted is given back (``discard``). The disk is mounted nowhere but in
+the container: it goes with the container's last process, and no crash leaves anything to clean up.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster.runtime import loops, mounts
+
+_OPTIONS = {"discard": None, "noinit_itable": None, "errors": "remount-ro"}
+_DAMAGED = (errno.EUCLEAN, errno.EBADMSG, errno.EINVAL, errno.EIO)
+_INODE_BYTES = 256
+_TOOL_SECONDS = 60.0
+_REPAIR_SECONDS = 600.0
+_WORTH_GROWING = 5 / 4
+_SMALLEST = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class DiskLimits:
+    """What a workspace may hold: bytes and files (inodes, which directories and links are too)."""
+
+    size: int
+    files: int
+
+    def image_bytes(self, room: int) -> int:
+        """Return the size of the file: room for the files' table and the journal comes on top.
+
+        One disk alone cannot fill the machine's: it gets at most half of what is free there (``room``).
+        """
+        whole = (
+            self.size
+            + self.size // 64
+            + self.files * _INODE_BYTES
+            + (_journal_mib(self.size) << 20)
+        )
+        return max(_SMALLEST, min(whole, room // 2)) // 4096 * 4096
+
+
+def create(image: Path, drafts: Path, limits: DiskLimits, owner: int) -> int:
+    """Make an empty disk that belongs to ``owner``, whole or not at all; mount it as ``mount`` does.
+
+    Raises OSError when this machine cannot have one: no tool, no loop devices, no right to mount.
+    """
+    with _draft(drafts) as (draft, file):
+        size = limits.image_bytes(_free(drafts))
+        os.truncate(file, size)
+        files = max(1024, limits.files * size // limits.image_bytes(1 << 62))
+        extended = f"lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner={owner}:{owner}"
+        arguments = ["-q", "-F", "-b", "4096", "-m", "0", "-E", extended, "-N", str(files)]
+        arguments += ["-J", f"size={_journal_mib(size)}", str(draft)]
+        _tool("mkfs.ext4", arguments, _TOOL_SECONDS)
+        tree = _mount(file)
+        try:
+            os.chmod(f"/proc/self/fd/{tree}/.", 0o700)
+            draft.rename(image)
+            _sync(image.parent)
+        except BaseException:
+            os.close(tree)
+            raise
+        return tree
+
+
+def mount(image: Path, limits: DiskLimits | None) -> int:
+    """Mount a disk nowhere and return the mount's descriptor, which the caller closes.
+
+    It grows first if ``limits`` are larger than it is by now, and is repaired if it is damaged. Raises
+    OSError.
+    """
+    file = os.open(image, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)  # nobody else looks for its device meanwhile
+        if limits is not None and not loops.has_device(file):
+            with contextlib.suppress(OSError):  # then it is as it was
+                _grow(image, limits)
+        try:
+            return _mount(file)
+        except OSError as error:
+            if error.errno not in _DAMAGED or loops.has_device(file):
+                raise
+            _repair(image)
+            return _mount(file)
+    finally:
+        os.close(file)
+
+
+def _mount(file: int) -> int:
+    device, path = loops.attach(file)
+    try:
+        tree = mounts.mount("ext4", path, _OPTIONS)
+    finally:
+        os.close(device)
+    with contextlib.suppress(OSError):  # the repairer's, which it makes itself when it needs it
+        os.rmdir(f"/proc/self/fd/{tree}/lost+found")
+    return tree
+
+
+def _grow(image: Path, limits: DiskLimits) -> None:
+    """Make a disk as large as it may be by now, if that is worth it. Nobody may have it mounted."""
+    status = image.stat()
+    wanted = limits.image_bytes(_free(image) + status.st_blocks * 512)
+    if wanted < status.st_size * _WORTH_GROWING:
+        return
+    _repair(image)
+    os.truncate(image, wanted)
+    _tool("resize2fs", [str(image)], _TOOL_SECONDS)
+
+
+def is_image(image: Path) -> bool:
+    """Say whether a file is a disk that this server made: a user can have put one there only as its own."""
+    try:
+        status = image.lstat()
+    except OSError:
+        return False
+    parent = image.parent.stat()
+    return status.st_uid == parent.st_uid == os.geteuid() and status.st_nlink == 1
+
+
+def _repair(image: Path) -> None:
+    # 0 is well, 1 is mended; anything else is left as damaged.
+    _tool("e2fsck", ["-f", "-y", str(image)], _REPAIR_SECONDS, well=(0, 1))
+
+
+def _tool(
+    name: str, arguments: list[str], limit_seconds: float, well: tuple[int, ...] = (0,)
+) -> None:
+    environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"}
+    try:
+        done = subprocess.run(
+            [name, *arguments],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=limit_seconds,
+            check=False,
+            env=environment,
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(errno.ETIME, f"{name} did not end within {limit_seconds:g} s") from None
+    if done.returncode not in well:
+        said = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+        raise OSError(errno.EIO, f"{name}: {said[-1] if said else done.returncode}")
+
+
+@contextmanager
+def _draft(drafts: Path) -> Iterator[tuple[Path, int]]:
+    """Make a file to be renamed, and hold it; what others left when they died is removed."""
+    drafts.mkdir(mode=0o700, exist_ok=True)
+    for other in drafts.iterdir():
+        with contextlib.suppress(OSError), other.open("rb") as left:
+            fcntl.flock(left, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            other.unlink()
+    draft = drafts / os.urandom(12).hex()
+    file = os.open(drafts, os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)  # before it has a name, so that nobody takes it for left
+        # With a descriptor it is linkat(2), which can follow this link to a file without a name.
+        os.link(f"/proc/self/fd/{file}", draft, src_dir_fd=file, follow_symlinks=True)
+        yield draft, file
+    finally:
+        os.close(file)
+        with contextlib.suppress(FileNotFoundError):
+            draft.unlink()
+
+
+def _journal_mib(size: int) -> int:
+    return max(4, min(16, size >> 24))
+
+
+def _free(path: Path) -> int:
+    found = os.statvfs(path)
+    return found.f_bavail * found.f_frsize
+
+
+def _sync(directory: Path) -> None:
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,278 @@
+"""A disk of its own: what one container writes, whatever way, no other one misses."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import struct
+from pathlib import Path
+
+import pytest
+
+from actors.errors import LaunchFailed
+from actors.records import Health
+from cluster.runtime import disks, loops
+from cluster.runtime.disks import DiskLimits
+from cluster.runtime.registry import Processes
+from tests.isolation.inside import run, spec
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.sandbox,
+    pytest.mark.skipif(os.geteuid() != 0, reason="only root can mount a disk"),
+]
+
+MIB = 1 << 20
+LIMITS = DiskLimits(size=64 * MIB, files=2000)
+
+
+@pytest.fixture
+def runtime(make_runtime):
+    return make_runtime(disks=LIMITS)
+
+
+def image_of(runtime, workspace_id="w-one") -> Path:
+    found = runtime._workspaces.disk(workspace_id)
+    assert found is not None
+    return found
+
+
+def devices(image: Path) -> list[str]:
+    """Return the loop devices of a file."""
+    found = []
+    for block in Path("/sys/block").glob("loop*/loop"):
+        with contextlib.suppress(OSError):
+            device = os.open(f"/dev/{block.parent.name}", os.O_RDONLY)
+            try:
+                status = fcntl.ioctl(device, 0x4C05, bytes(232))  # LOOP_GET_STATUS64
+            finally:
+                os.close(device)
+            if struct.unpack_from("2Q", status)[1] == image.stat().st_ino:
+                found.append(block.parent.name)
+    return found
+
+
+FILL = {
+    "fallocate": "fallocate -l 1G big",
+    "write": "head -c 1G /dev/zero > big",
+    "mapped": "truncate -s 30M a; cp a b; fallocate -l 100M big",
+}
+
+
+@pytest.mark.parametrize("how", FILL)
+async def test_the_limit_of_bytes_holds_while_a_program_writes(runtime, how):
+    container, other = [await runtime.launch(spec(name)) for name in ("one", "two")]
+    result = await run(container, FILL[how])
+    assert "No space left on device" in result.stderr
+    used = int((await run(container, "df --output=used -B1 . | tail -1")).stdout)
+    assert used <= LIMITS.size + 4 * MIB
+    assert image_of(runtime).stat().st_blocks * 512 < 90 * MIB
+    assert (await run(other, "head -c 20M /dev/zero > mine && echo kept")).stdout == "kept\n"
+    assert await runtime.probe(container) is Health.HEALTHY
+    # Who is full can delete, and go on.
+    result = await run(container, "rm -f big a b && head -c 20M /dev/zero > small && echo goes on")
+    assert result.stdout == "goes on\n", result.stderr
+
+
+async def test_without_a_disk_of_its_own_it_takes_the_machines(make_runtime):
+    container = await make_runtime().launch(spec())
+    result = await run(container, "fallocate -l 200M big && echo taken")
+    assert result.stdout == "taken\n", result.stderr
+
+
+async def test_the_limit_of_files_holds(runtime):
+    container = await runtime.launch(spec())
+    script = "mkdir d && cd d && for i in $(seq 3000); do : > $i || break; done; ls | wc -l"
+    result = await run(container, script)
+    assert "No space left on device" in result.stderr
+    assert 1000 < int(result.stdout.split()[-1]) <= 2100
+    assert (await run(container, "rm -r d && : > again && echo goes on")).stdout == "goes on\n"
+
+
+async def test_what_is_deleted_is_given_back_to_the_machine(runtime):
+    container = await runtime.launch(spec())
+    await run(container, "head -c 40M /dev/urandom > big; sync big")
+    image = image_of(runtime)
+    assert image.stat().st_blocks * 512 > 40 * MIB
+    await run(container, "rm big; sync -f .")
+
+    async def allocated():
+        await run(container, "sync -f .")
+        return image.stat().st_blocks * 512
+
+    await wait_until(allocated, lambda size: size < 20 * MIB)
+
+
+async def test_it_looks_like_a_workspace_and_nothing_of_it_is_seen_outside(runtime):
+    before = Path("/proc/self/mountinfo").read_text()
+    container = await runtime.launch(spec())
+    result = await run(container, "ls -A; pwd; stat -c '%u %a' .; echo x > f; stat -c %u f; mount")
+    lines = result.stdout.splitlines()
+    assert lines[:3] == ["/workspace", "1000 700", "1000"]
+    [line] = [line for line in lines if " /workspace " in line]
+    assert "nosuid" in line
+    assert "nodev" in line
+    assert Path("/proc/self/mountinfo").read_text() == before
+    assert image_of(runtime).parent.stat().st_uid == 0
+    image = image_of(runtime)
+    assert len(devices(image)) == 1
+    await runtime.stop(container, 0)
+
+    async def left():
+        return devices(image)
+
+    await wait_until(left, lambda found: not found)
+
+
+async def test_files_outlive_the_container_and_the_kill_of_all_its_processes(runtime):
+    first = await runtime.launch(spec("one", workspace_id="w-kept"))
+    await run(first, "mkdir d; echo kept > d/file; sync d/file; chmod 600 d/file")
+    os.kill(Processes.of(first).init.pid, signal.SIGKILL)
+    second = await runtime.launch(spec("two", workspace_id="w-kept"))
+    assert (await run(second, "cat d/file; echo more >> d/file")).stdout == "kept\n"
+    assert (await run(second, "cat d/file")).stdout == "kept\nmore\n"
+
+
+async def test_containers_that_follow_each_other_at_once_never_have_two_devices(runtime):
+    for number in range(5):
+        handle = await runtime.launch(spec(f"n{number}", workspace_id="w-one"))
+        assert len(devices(image_of(runtime))) == 1
+        result = await run(handle, f"cat n* 2>/dev/null; echo {number} > n{number}")
+        assert result.stdout.split() == [str(n) for n in range(number)]
+
+
+async def test_a_larger_limit_makes_the_disk_larger_and_a_smaller_one_leaves_it(make_runtime):
+    small = await make_runtime(disks=LIMITS).launch(spec())
+    await run(small, "echo kept > file")
+    await make_runtime().stop(small, 0)
+    runtime = make_runtime(disks=DiskLimits(size=256 * MIB, files=8000))
+    size_before = image_of(runtime).stat().st_size
+
+    async def no_device():
+        return not devices(image_of(runtime))
+
+    await wait_until(no_device)
+    large = await runtime.launch(spec())
+    assert image_of(runtime).stat().st_size > size_before
+    result = await run(large, "cat file; fallocate -l 200M big && echo taken")
+    assert result.stdout == "kept\ntaken\n", result.stderr
+    await runtime.stop(large, 0)
+    again = await make_runtime(disks=LIMITS).launch(spec())
+    assert (await run(again, "cat file; ls")).stdout == "kept\nbig\nfile\n"
+
+
+async def test_a_disk_stays_one_when_the_setting_is_taken_away(make_runtime):
+    first = await make_runtime(disks=LIMITS).launch(spec())
+    await run(first, "echo kept > file")
+    await make_runtime().stop(first, 0)
+    second = await make_runtime().launch(spec())
+    assert (await run(second, "cat file")).stdout == "kept\n"
+
+
+async def test_a_workspace_from_before_goes_on_as_it_was(make_runtime):
+    old = await make_runtime().launch(spec())
+    await run(old, "echo kept > file; echo root:x > disk-me")
+    await make_runtime().stop(old, 0)
+    runtime = make_runtime(disks=LIMITS)
+    new = await runtime.launch(spec())
+    assert (await run(new, "cat file")).stdout == "kept\n"
+    assert runtime._workspaces.disk("w-one") is None
+
+
+async def test_a_file_that_a_user_made_is_never_taken_for_a_disk(make_runtime):
+    runtime = make_runtime(disks=LIMITS)
+    path = runtime.workspace_path("w-one")
+    plain = await make_runtime().launch(spec())
+    name = f"disk-{runtime._workspaces.incarnation('w-one')}"
+    await run(plain, f"echo evil > {name}")
+    await runtime.stop(plain, 0)
+    again = await runtime.launch(spec())
+    assert (await run(again, f"cat {name}")).stdout == "evil\n"
+    assert (path / name).exists()
+
+
+async def test_where_no_disk_can_be_had_the_workspace_is_a_directory(make_runtime, monkeypatch):
+    def refuse(_):
+        raise OSError(1, "Operation not permitted")
+
+    monkeypatch.setattr(loops, "attach", refuse)
+    runtime = make_runtime(disks=LIMITS)
+    container = await runtime.launch(spec())
+    assert (await run(container, "echo x > file && cat file")).stdout == "x\n"
+    assert runtime._workspaces.disk("w-one") is None
+    assert list((runtime.workspace_path("w-one").parent / ".drafts").iterdir()) == []
+
+
+async def test_a_damaged_disk_is_repaired_or_the_launch_says_what_is_wrong(make_runtime):
+    runtime = make_runtime(disks=DiskLimits(size=300 * MIB, files=2000))  # with copies of its head
+    first = await runtime.launch(spec())
+    await run(first, "echo kept > file; sync -f .")
+    await runtime.stop(first, 0)
+    image = image_of(runtime)
+
+    async def no_device():
+        return not devices(image)
+
+    await wait_until(no_device)
+    with image.open("r+b") as file:  # the first superblock; its copies are elsewhere
+        file.seek(1024)
+        file.write(bytes(1024))
+    second = await runtime.launch(spec())
+    assert (await run(second, "cat file; ls -A")).stdout == "kept\nfile\n"
+    await runtime.stop(second, 0)
+    await wait_until(no_device)
+    os.truncate(image, 0)
+    os.truncate(image, 300 * MIB)
+    with pytest.raises(LaunchFailed, match="fsck"):
+        await runtime.launch(spec())
+
+
+async def test_a_workspace_is_removed_with_its_disk(runtime):
+    container = await runtime.launch(spec())
+    image = image_of(runtime)
+    await runtime.stop(container, 0)
+    await runtime.delete_workspace("w-one")
+    assert not image.exists()
+    new = await runtime.launch(spec())
+    assert (await run(new, "ls -A")).stdout == ""
+
+
+async def test_a_directory_that_is_lost_while_it_is_used_begins_anew(runtime, tmp_path):
+    container = await runtime.launch(spec())
+    await run(container, "echo old > file")
+    incarnation = runtime._workspaces.incarnation("w-one")
+    runtime.workspace_path("w-one").rename(tmp_path / "lost")
+    assert (await run(container, "cat file")).stdout == "old\n"
+    await runtime.stop(container, 0)
+    new = await runtime.launch(spec())
+    assert (await run(new, "ls -A")).stdout == ""
+    assert runtime._workspaces.incarnation("w-one") != incarnation
+
+
+async def test_many_at_once_get_disks_of_their_own(runtime):
+    handles = await asyncio.gather(*(runtime.launch(spec(f"n{n}")) for n in range(4)))
+    for number, handle in enumerate(handles):
+        await run(handle, f"echo {number} > file")
+    for number, handle in enumerate(handles):
+        assert (await run(handle, "cat file")).stdout == f"{number}\n"
+
+
+def test_a_draft_that_was_left_is_removed_and_one_that_is_made_is_not(tmp_path):
+    left = tmp_path / "drafts" / "left"
+    left.parent.mkdir()
+    left.write_bytes(b"x")
+    with disks._draft(tmp_path / "drafts") as (mine, _), disks._draft(tmp_path / "drafts"):
+        assert not left.exists()
+        assert mine.exists()
+    assert not mine.exists()
+
+
+def test_a_disk_gets_at_most_half_of_what_is_free():
+    limits = DiskLimits(size=10 << 30, files=1_000_000)
+    assert limits.image_bytes(4 << 30) == 2 << 30
+    whole = limits.image_bytes(1 << 62)
+    assert (10 << 30) + 256_000_000 < whole < 11 << 30
+    assert limits.image_bytes(0) == 16 << 20
