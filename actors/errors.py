@@ -12,6 +12,7 @@
     ├── UnsupportedEncoding    a body in a coding that nobody here undoes
     ├── PayloadTooLarge
     ├── WorkspaceFull          the disk of a workspace is full; nothing was changed
+    │   └── DiskQuotaExceeded  it holds what its container may hold
     ├── QuotaExceeded          a user has as much as is allowed
     │   └── ContainersExceeded as many containers, that is
     ├── TooManyRequests        retryable; the caller sent too much
@@ -217,6 +218,24 @@ class WorkspaceFull(CoditectError):
 
     def __str__(self) -> str:
         return "workspace disk is full"
+
+
+class DiskQuotaExceeded(WorkspaceFull):
+    """The container's disk has no more room: ``container_disk`` (bytes) or ``container_inodes`` (files)."""
+
+    code = "disk_quota_exceeded"
+
+    def __init__(self, resource: str, used: int, limit: int) -> None:
+        CoditectError.__init__(self, resource, used, limit)
+        self.resource = resource
+        self.used = used
+        self.limit = limit
+
+    def __str__(self) -> str:
+        kind = "files" if self.resource == "container_inodes" else "bytes"
+        return (
+            f"the container's disk is full: {self.used} of {self.limit} {kind}; deleting makes room"
+        )
 
 
 class QuotaExceeded(CoditectError):

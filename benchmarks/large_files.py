@@ -80,9 +80,8 @@ async def _program(
         report.add(f"{what}: archived", time.perf_counter() - began, "s")
         digest = await program_sha256(client, session_id, "program")
         container_id = (await client.session(session_id)).container_id
-        [directory] = [
-            p for p in (server.data_dir / "workspaces").iterdir() if (p / "program").exists()
-        ]
+        assert container_id is not None
+        directory = server.workspace(container_id)
         lost = directory.rename(Path(server.data_dir) / "lost")
         os.kill(server.containers()[container_id], signal.SIGKILL)
         began = time.perf_counter()

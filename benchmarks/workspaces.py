@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import time
-from pathlib import Path
 
 import httpx
 
@@ -41,8 +40,7 @@ async def _measure(server: ServerProcess, report: Report) -> None:
         report.add_quantiles("save of 1 KiB to receipt", times)
         times = await _saves(client, session_id, 10 << 20, LARGE_SAVES)
         report.add_quantiles("save of 10 MiB to receipt", times)
-        directory = _directory(server)
-        times = [await _change(client, session_id, directory, n) for n in range(CHANGES)]
+        times = [await _change(client, session_id, n) for n in range(CHANGES)]
         report.add_quantiles("changed file to durable", times, p99=1000)
         await client.delete_file(session_id, "large-file")
         script = (
@@ -71,11 +69,12 @@ async def _saves(client: AsyncClient, session_id: str, size: int, count: int) ->
     return times
 
 
-async def _change(client: AsyncClient, session_id: str, directory: Path, number: int) -> float:
-    """Change a file behind the server's back and ask for its history until it is there."""
+async def _change(client: AsyncClient, session_id: str, number: int) -> float:
+    """Have a program make a file and ask for its history until it is there, since the program has ended."""
     name = f"changed-{number}"
+    script = f"head -c 1024 /dev/urandom > {name}"
+    await client.exec(session_id, ["sh", "-c", script])
     began = time.perf_counter()
-    (directory / name).write_bytes(os.urandom(1024))
     while True:
         try:
             await client.history(session_id, name)
@@ -127,7 +126,8 @@ async def _restore(
     container_id = (await client.session(session_id)).container_id
     pid = server.containers()[container_id]
     # Away at once: what is removed bit by bit, somebody has deleted.
-    lost = _directory(server).rename(server.data_dir / "lost")
+    assert container_id is not None
+    lost = server.workspace(container_id).rename(server.data_dir / "lost")
     os.kill(pid, signal.SIGKILL)
     began = time.perf_counter()
     usable = 0.0
@@ -145,11 +145,6 @@ async def _restore(
     await asyncio.to_thread(shutil.rmtree, lost)
     report.add(f"restore of {what}: program runs again", usable, "s")
     report.add(f"restore of {what}: all there", time.perf_counter() - began, "s")
-
-
-def _directory(server: ServerProcess) -> Path:
-    [found] = [p for p in (server.data_dir / "workspaces").iterdir() if (p / "first").exists()]
-    return found
 
 
 if __name__ == "__main__":

@@ -175,6 +175,20 @@ def container_ids(*, is_root: bool, failure: str | None, mapped: bool) -> Check:
     return Check(name, Verdict.OK, "one each; files follow by mapped mounts")
 
 
+def container_disks(size: int, failure: str | None) -> Check:
+    """Whether a workspace's bytes and files are limited while it runs; ``failure`` is why they cannot be."""
+    name = "container disks"
+    if size == 0:
+        return Check(name, Verdict.OK, "no limit is set (container_disk)")
+    if failure is None:
+        return Check(name, Verdict.OK, f"{size / _GIB:.1f} GiB each")
+    found = f"no limit: one container can fill the disk of all ({failure})"
+    advice = (
+        "start the server as root, with mkfs.ext4 (e2fsprogs) and loop devices, Linux 5.8 or newer"
+    )
+    return Check(name, Verdict.WARNING, found, advice)
+
+
 def descriptors(file_max: int, of_a_process: int) -> Check:
     """Whether the machine's table of open files is large enough for containers to have many."""
     found = f"{of_a_process} for each process of a container"

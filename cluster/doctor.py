@@ -22,7 +22,7 @@ from actors.errors import Unavailable
 from cluster import checks, fdb_probe
 from cluster.backup.fdb_commands import FDB_TOOLS
 from cluster.checks import Check, Verdict
-from cluster.runtime import bwrap, furnish, trial, user_ids
+from cluster.runtime import bwrap, disks, furnish, trial, user_ids
 from cluster.runtime import seccomp as filters
 from cluster.runtime.cgroups import Cgroups
 from cluster.runtime.id_range import IdRange
@@ -74,6 +74,7 @@ def _container_checks(settings: Settings) -> list[Check]:
         _safely("tools", lambda: checks.tools(_missing_tools())),
         _safely("sandbox", lambda: checks.sandbox(failure)),
         _safely("container ids", lambda: _container_ids(ids, _nearest(settings.data_dir))),
+        _safely("container disks", lambda: _container_disks(settings)),
         _safely("descriptors", lambda: _descriptors(settings)),
         _safely("seccomp", lambda: checks.seccomp(machine, known=known)),
         _safely("cgroups", lambda: checks.cgroups(_controllers())),
@@ -164,6 +165,16 @@ def _container_ids(ids: IdRange, place: Path) -> Check:
             )
     except (OSError, Unavailable) as error:
         return checks.container_ids(is_root=True, failure=str(error), mapped=False)
+
+
+def _container_disks(settings: Settings) -> Check:
+    """Make a small disk where the data will be, and mount it."""
+    failure = None
+    if os.geteuid() != 0:
+        failure = "the server's user may not mount any"
+    elif settings.container_disk:
+        failure = disks.failure(_nearest(settings.data_dir))
+    return checks.container_disks(settings.container_disk, failure)
 
 
 def _descriptors(settings: Settings) -> Check:

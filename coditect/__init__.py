@@ -12,6 +12,7 @@ from coditect.errors import (
     ClientError,
     Conflict,
     ConnectionFailed,
+    DiskQuotaExceeded,
     Forbidden,
     InvalidRequest,
     NotFound,
@@ -27,6 +28,7 @@ from coditect.errors import (
 )
 from coditect.models import (
     Container,
+    Disk,
     ExecResult,
     FileVersion,
     Idle,
@@ -54,6 +56,8 @@ __all__ = [
     "Conflict",
     "ConnectionFailed",
     "Container",
+    "Disk",
+    "DiskQuotaExceeded",
     "ExecResult",
     "FileVersion",
     "Forbidden",

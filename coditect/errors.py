@@ -13,6 +13,7 @@ ClientError
     ├── PreconditionFailed 412
     ├── TooLarge           413
     ├── QuotaExceeded      507 or 409 with the code ``quota_exceeded``
+    ├── DiskQuotaExceeded  507 with the code ``disk_quota_exceeded``
     ├── TooManyRequests    429, ``retry_after`` says when to try again
     ├── ServerBusy         503, likewise
     └── ServerError        any other 5xx
@@ -137,6 +138,13 @@ class QuotaExceeded(ApiError):
         return [str(name) for name in names] if isinstance(names, list) else []
 
 
+class DiskQuotaExceeded(ApiError):
+    """The container's disk is full; ``problem`` has ``resource``, ``used`` and ``limit``.
+
+    ``resource`` is ``container_disk`` (bytes) or ``container_inodes`` (files). Deleting makes room.
+    """
+
+
 class TooManyRequests(ApiError):
     """Slow down; see ``retry_after``."""
 
@@ -163,7 +171,10 @@ _BY_STATUS: dict[int, type[ApiError]] = {
 }
 
 
-_BY_CODE: dict[str, type[ApiError]] = {"quota_exceeded": QuotaExceeded}
+_BY_CODE: dict[str, type[ApiError]] = {
+    "quota_exceeded": QuotaExceeded,
+    "disk_quota_exceeded": DiskQuotaExceeded,
+}
 
 
 def from_problem(status: int, problem: Mapping[str, Any], retry_after: str | None) -> ApiError:

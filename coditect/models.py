@@ -92,6 +92,19 @@ class NotArchived(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class Disk(FromJson):
+    """What a workspace holds on its container's disk, and may hold: bytes, and files of every kind."""
+
+    bytes: Used = _NOTHING
+    files: Used = _NOTHING
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Disk:
+        """Build from the server's JSON."""
+        return cls(*(Used.from_json(value[name]) for name in ("bytes", "files")))
+
+
+@dataclass(frozen=True, slots=True)
 class Session(FromJson):
     """Details of a session. ``workspace_state`` is JSON; ``idle`` is told of one that runs.
 
@@ -114,13 +127,19 @@ class Session(FromJson):
     idle: Idle | None = None
     unarchived: NotArchived | None = None
     usage: Usage | None = None
+    disk: Disk | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Session:
         """Build from the server's JSON."""
         known = {f.name for f in fields(cls)}
         parts = {name: item for name, item in value.items() if name in known}
-        kinds: dict[str, type[FromJson]] = {"idle": Idle, "unarchived": NotArchived, "usage": Usage}
+        kinds: dict[str, type[FromJson]] = {
+            "idle": Idle,
+            "unarchived": NotArchived,
+            "usage": Usage,
+            "disk": Disk,
+        }
         for name, kind in kinds.items():
             parts[name] = kind.from_json(value[name]) if value.get(name) is not None else None
         return cls(**parts)

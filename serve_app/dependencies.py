@@ -210,6 +210,10 @@ class SessionReader(Protocol):
         """Return a page of all live sessions, by id."""
         ...
 
+    async def container(self, container_id: str) -> ContainerRecord | None:
+        """Return a container's record."""
+        ...
+
     async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
         """Return all containers that have not been stopped."""
         ...

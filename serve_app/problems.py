@@ -101,7 +101,7 @@ def from_error(error: CoditectError, instance: str) -> tuple[dict[str, Any], dic
         headers["content-range"] = f"bytes */{error.size}"
     if isinstance(error, errors.UnsupportedEncoding):
         headers["accept-encoding"] = "identity"
-    if isinstance(error, errors.QuotaExceeded):
+    if isinstance(error, errors.QuotaExceeded | errors.DiskQuotaExceeded):
         members |= {"resource": error.resource, "used": error.used, "limit": error.limit}
     if isinstance(error, errors.ContainersExceeded):
         members["sessions"] = [printable(name) for name in error.sessions[:_MAX_LISTED]]

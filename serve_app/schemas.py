@@ -176,6 +176,23 @@ class Used(BaseModel):
     limit: int | None
 
 
+class DiskOf(BaseModel):
+    """What a workspace holds on its container's disk, and may hold: bytes, and files of every kind."""
+
+    bytes: Used
+    files: Used
+
+    @classmethod
+    def of(cls, told: Mapping[str, Any]) -> DiskOf | None:
+        """Return what CODI told; None where the disk is the machine's, without a limit."""
+        if told.get("limit_bytes") is None:
+            return None
+        return cls(
+            bytes=Used(used=told["used_bytes"], limit=told["limit_bytes"]),
+            files=Used(used=told["used_files"], limit=told["limit_files"]),
+        )
+
+
 class UsageOf(BaseModel):
     """What a user has, over all sessions, and may have.
 
@@ -338,8 +355,8 @@ class NotArchived(BaseModel):
 class Session(BaseModel):
     """A session. ``status`` is its phase.
 
-    ``idle`` is told of one session that runs, ``usage`` (of its user) and ``unarchived`` of one session;
-    not in lists.
+    ``idle`` and ``disk`` are told of one session that runs, ``usage`` (of its user) and ``unarchived``
+    of one session; not in lists.
     """
 
     session_id: str
@@ -360,6 +377,7 @@ class Session(BaseModel):
     idle: Idle | None = None
     unarchived: NotArchived | None = None
     usage: UsageOf | None = None
+    disk: DiskOf | None = None
 
     @classmethod
     def of(cls, record: SessionRecord, base_url: str, **told: Any) -> Session:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -296,6 +297,30 @@ class SessionGateway:
         while len(self._routes) > MAX_KNOWN:
             self._routes.popitem(last=False)
         return route
+
+    async def look_into(
+        self, record: SessionRecord, look: Callable[[Route], Awaitable[T]], limit_seconds: float
+    ) -> T | None:
+        """Ask the container of a session that runs; None when it does not, or there is no answer in time.
+
+        Nothing is woken for it.
+        """
+        if record.phase is not SessionPhase.READY or record.container_id is None:
+            return None
+        with suppress(CoditectError, TimeoutError):
+            async with asyncio.timeout(limit_seconds):
+                container = await self._ledger.container(record.container_id)
+                if container is None or container.handle is None:
+                    return None
+                route = Route(
+                    session_id=record.session_id,
+                    container_id=record.container_id,
+                    epoch=record.epoch,
+                    address=container.handle.address,
+                    secret=container.handle.secret,
+                )
+                return await look(route)
+        return None
 
     async def on_container(
         self,

@@ -10,6 +10,7 @@ from actors.errors import (
     AlreadyExists,
     Busy,
     CoditectError,
+    DiskQuotaExceeded,
     Fenced,
     InvalidArgument,
     NotFound,
@@ -67,6 +68,9 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
             return PayloadTooLarge(asked.kind, _number(answer.get("limit_bytes")))
         case "disk_full":
             return WorkspaceFull()
+        case "disk_quota_exceeded":
+            used, limit = _number(answer.get("used")), _number(answer.get("limit"))
+            return DiskQuotaExceeded(str(answer.get("resource")), used, limit)
         case "too_many":
             return TooManyRequests(detail, _RETRY_SECONDS)
         case "exhausted":

@@ -110,6 +110,12 @@ class HttpCodiClient(CodiControl):
         answer: dict[str, Any] = await self._json(route, "GET", target, asked)
         return answer
 
+    async def disk(self, route: Route) -> dict[str, Any]:
+        """Return what the workspace holds and may hold; see ``GET /disk``."""
+        asked = _asked(route, "container", route.container_id)
+        answer: dict[str, Any] = await self._json(route, "GET", "/disk", asked)
+        return answer
+
     async def processes(self, route: Route) -> list[dict[str, Any]]:
         """List the processes."""
         asked = _asked(route, "container", route.container_id)

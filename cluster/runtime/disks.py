@@ -12,6 +12,7 @@ import errno
 import fcntl
 import os
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -116,6 +117,17 @@ def _grow(image: Path, limits: DiskLimits) -> None:
     _repair(image)
     os.truncate(image, wanted)
     _tool("resize2fs", [str(image)], _TOOL_SECONDS)
+
+
+def failure(place: Path) -> str | None:
+    """Make and mount a small disk below a directory; return None when it works, else what went wrong."""
+    try:
+        with tempfile.TemporaryDirectory(dir=place) as directory:
+            made = Path(directory)
+            os.close(create(made / "disk", made / "drafts", DiskLimits(_SMALLEST, 1000), 0))
+    except OSError as error:
+        return error.strerror or str(error)
+    return None
 
 
 def is_image(image: Path) -> bool:

@@ -24,6 +24,7 @@ from serve_app.routes.common import (
 from serve_app.schemas import (
     Container,
     Containers,
+    DiskOf,
     Idle,
     KeepAwake,
     LaunchContainer,
@@ -43,6 +44,7 @@ SLOW_SECONDS = 150.0
 """Ending and hibernating wait for the container to stop."""
 
 TELL_SECONDS = 2.0
+LOOK_SECONDS = 1.0
 
 
 @router.get("/sessions", tags=["sessions"], responses=may_fail(401))
@@ -85,10 +87,12 @@ async def get_session(request: Request, session: SessionDep, ingress: IngressDep
         ledger.unarchived(session),
         ledger.usage(user_id, quotas),
     )
+    disk = await ingress.gateway.look_into(record, ingress.deps.codi.disk, LOOK_SECONDS)
     return Session.of(
         record,
         base_url(request),
         idle=_idle(ingress, known) if record.phase is SessionPhase.READY else None,
+        disk=None if disk is None else DiskOf.of(disk),
         unarchived=NotArchived.of(told),
         usage=UsageOf.of(usage),
     )

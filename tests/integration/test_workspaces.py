@@ -24,10 +24,7 @@ async def test_a_workspace_whose_directory_is_lost_comes_back_with_its_history(p
 
     container_id = (await client.session(session_id)).container_id
     pid = server.containers()[container_id]
-    [directory] = [
-        path for path in (server.data_dir / "workspaces").iterdir() if (path / "saved").exists()
-        and (path / "d" / "made").exists()
-    ]  # fmt: skip
+    directory = server.workspace(container_id)
     lost = directory.rename(server.data_dir / f"lost-{directory.name}")
     os.kill(pid, signal.SIGKILL)
 

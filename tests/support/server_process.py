@@ -116,6 +116,11 @@ class ServerProcess:
         """Return the pids of the CODI of each running container."""
         return self._registered("agent")
 
+    def workspace(self, container_id: str) -> Path:
+        """Return the directory in which a running container's workspace lies, be it as a disk."""
+        [found] = [each for each in self._handles() if each["container_id"] == container_id]
+        return self.data_dir / "workspaces" / str(found["workspace_id"])
+
     def addresses(self) -> dict[str, str]:
         """Return where the CODI of each container listens."""
         return {handle["container_id"]: handle["address"] for handle in self._handles()}

@@ -157,3 +157,11 @@ def test_few_descriptors_are_told():
     assert checks.descriptors(10**12, 65536).verdict == "ok"
     check = checks.descriptors(2_000_000, 1500)
     assert (check.verdict, "fs.file-max=10000000" in check.advice) == ("warning", True)
+
+
+def test_what_limits_the_disks_of_containers_is_told():
+    assert checks.container_disks(0, None).verdict == "ok"
+    assert "10.0 GiB" in checks.container_disks(10 << 30, None).found
+    check = checks.container_disks(10 << 30, "the server's user may not mount any")
+    assert (check.verdict, "fill the disk of all" in check.found) == ("warning", True)
+    assert "root" in check.advice

@@ -29,6 +29,7 @@ class Config(NamedTuple):
     port: int = 0
     excludes: tuple[str, ...] = ()
     incarnation: str = ""
+    has_disk: bool = False
 
 
 _USAGE = "codi --listen-fd N | --port N (or PORT) --config-fd N (or CODI_CONFIG) [options]"
@@ -59,6 +60,7 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Conf
             port=int(options.get("--port", environment.get("PORT", 0))),
             excludes=tuple(filter(None, options.get("--excludes", "").split("/"))),
             incarnation=str(document.get("incarnation", "")),
+            has_disk=bool(document.get("has_disk", False)),
         )
     except (KeyError, ValueError, OSError) as error:
         sys.exit(f"codi: {error!r}\nusage: {_USAGE}")

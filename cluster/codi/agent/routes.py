@@ -16,6 +16,7 @@ from cluster.codi.agent import execute, feed_routes, file_routes, shell
 from cluster.codi.agent.activity import Activity
 from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
+from cluster.codi.agent.disk import Disk
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.exchange import Exchange
 from cluster.codi.agent.fdstore import Store
@@ -63,6 +64,7 @@ class Routes:
             ("POST", "exec"): self._exec,
             ("GET", "processes"): self._get_processes,
             ("GET", "activity"): self._get_activity,
+            ("GET", "disk"): self._get_disk,
             ("POST", "seal"): self._post_seal,
             ("GET", "tree"): self._files.tree,
             ("GET", "files"): self._files.get,
@@ -183,6 +185,10 @@ class Routes:
 
     async def _get_processes(self, exchange: Exchange, _rest: bytes) -> None:
         exchange.answer(200, processes())
+
+    async def _get_disk(self, exchange: Exchange, _rest: bytes) -> None:
+        disk = Disk(self._config.workspace, limited=self._config.has_disk)
+        exchange.answer(200, disk.usage())
 
     async def _get_activity(self, exchange: Exchange, _rest: bytes) -> None:
         exchange.answer(200, self._activity.look(self._shells()))

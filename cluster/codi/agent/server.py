@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 import h11
 
 from cluster.codi.agent.config import Config
-from cluster.codi.agent.errors import AgentError, from_os_error, invalid
+from cluster.codi.agent.disk import Disk
+from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import (
     IDLE_SECONDS,
     Exchange,
@@ -42,6 +43,7 @@ class Server:
 
     def __init__(self, config: Config, store: Store) -> None:
         self._config = config
+        self._disk = Disk(config.workspace, limited=config.has_disk)
         self._store = store
         self._guard = Guard(config.secret, config.epoch)
         if "bound" in store.left:
@@ -121,7 +123,7 @@ class Server:
         except OSError as error:
             if isinstance(error, ConnectionError | TimeoutError):
                 raise
-            exchange.fail(from_os_error(error))
+            exchange.fail(self._disk.error(error))
         except UnicodeEncodeError:
             exchange.fail(invalid("a text holds surrogates that stand for no byte"))
         except h11.ProtocolError:

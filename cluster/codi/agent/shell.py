@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import signal
@@ -11,6 +12,7 @@ import termios
 from collections.abc import Mapping
 
 from cluster.codi.agent.children import Child, Children
+from cluster.codi.agent.errors import AgentError
 
 _IUTF8, _TIOCPKT = 0o40000, 0x5420  # termios(3), ioctl_tty(2); Python has no names for them
 _RCFILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bashrc.sh")
@@ -56,7 +58,7 @@ class Shell:
 
 def start(children: Children, directory: int, cols: int, rows: int) -> Shell:
     """Start an interactive shell in ``directory``, an open descriptor. Raises OSError."""
-    master, slave = os.openpty()
+    master, slave = _open_terminal()
     try:
         termios.tcsetwinsize(slave, (rows, cols))
         attributes = termios.tcgetattr(slave)
@@ -80,6 +82,16 @@ def start(children: Children, directory: int, cols: int, rows: int) -> Shell:
         with contextlib.suppress(OSError):
             os.close(slave)
     return Shell(master, child)
+
+
+def _open_terminal() -> tuple[int, int]:
+    try:
+        return os.openpty()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:  # of all errors, the one that means a full disk elsewhere
+            raise
+        detail = "the container has as many pseudo-terminals open as it may have"
+        raise AgentError(503, "exhausted", detail) from error
 
 
 def environment(own: Mapping[str, str]) -> dict[str, str]:
