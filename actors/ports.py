@@ -92,7 +92,9 @@ class ContainerRuntime(Protocol):
 class CodiClient(Protocol):
     """The control calls an actor makes to CODI. Errors: Unavailable, DeadlineExceeded, Fenced."""
 
-    async def raise_epoch(self, handle: ContainerHandle, session_id: str, epoch: int) -> None:
+    async def raise_epoch(
+        self, handle: ContainerHandle, session_id: str, epoch: int, email: str | None = None
+    ) -> None:
         """Make CODI refuse every request of an older epoch."""
         ...
 
@@ -211,6 +213,10 @@ class Ledger(Protocol):
 
     async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
         """Return the live (not ended) session of that name."""
+        ...
+
+    async def email_of(self, user_id: str) -> str | None:
+        """Return the address of an account, None when there is no such account."""
         ...
 
     async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:

@@ -8,6 +8,7 @@ that is cancelled, has its container removed in the background.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable
 
@@ -79,11 +80,7 @@ class SessionWork:
             return messages.AdoptFailed(command.work, "it is another node's", dead=True)
         record = self._writer.record
         try:
-            await within(
-                CODI_SECONDS,
-                "answer of the container",
-                self._services.codi.raise_epoch(handle, record.session_id, record.epoch),
-            )
+            await self._raise_epoch(handle, record)
         except Fenced:
             raise
         except (CoditectError, OSError) as error:
@@ -91,6 +88,15 @@ class SessionWork:
         # The former owner may have ended between the container's start and its terminals'.
         await self._start_terminals(handle, record)
         return messages.ContainerReady(command.work, handle, record.epoch)
+
+    async def _raise_epoch(self, handle: ContainerHandle, session: SessionRecord) -> None:
+        """Take a container over, and tell it whose it is; without the address it serves as well."""
+        email = None
+        with contextlib.suppress(CoditectError, OSError):
+            asked = self._services.ledger.email_of(session.user_id)
+            email = await within(WRITE_SECONDS, "read of the account", asked)
+        raised = self._services.codi.raise_epoch(handle, session.session_id, session.epoch, email)
+        await within(CODI_SECONDS, "answer of the container", raised)
 
     async def _fence(self, handle: ContainerHandle) -> None:
         """Make a container that was left on another node refuse everybody, as soon as it can be reached."""
@@ -151,8 +157,7 @@ class SessionWork:
                 )
             if not self._background.full:
                 self._background.spawn("journal", services.journal_watch.watch(handle))
-            raised = services.codi.raise_epoch(handle, session.session_id, session.epoch)
-            await within(CODI_SECONDS, "answer of the container", raised)
+            await self._raise_epoch(handle, session)
             await self._record_ready(container, handle)
             complete = True
             if self._is_elsewhere(session):

@@ -33,11 +33,14 @@ class CodiControl:
         answer: dict[str, Any] = await self._call(handle, "GET", "/health", sent, asked)
         return answer
 
-    async def raise_epoch(self, handle: ContainerHandle, session_id: str, epoch: int) -> None:
-        """Make CODI refuse every request of an older epoch."""
+    async def raise_epoch(
+        self, handle: ContainerHandle, session_id: str, epoch: int, email: str | None = None
+    ) -> None:
+        """Make CODI refuse every request of an older epoch, and tell it whose address programs use."""
         asked = Asked(session_id, epoch, "container", handle.container_id)
         sent = headers(handle.secret, session_id, epoch)
-        await self._call(handle, "PUT", "/epoch", sent, asked)
+        body = None if email is None else {"email": email}
+        await self._call(handle, "PUT", "/epoch", sent, asked, body)
 
     async def create_terminal(
         self,

@@ -17,6 +17,7 @@ from actors.records import (
     SessionPhase,
     SessionRecord,
     Unarchived,
+    UserRecord,
 )
 from cluster.store import (
     audit,
@@ -31,6 +32,7 @@ from cluster.store import (
     trail,
     usage,
 )
+from cluster.store.codec import decode_optional
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
 from cluster.store.saves import Begun
@@ -52,6 +54,15 @@ class StoreLedger:
     async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
         """Return the live session of that name."""
         return await transact(self._engine, sessions.of_user, self._keys, user_id, name)
+
+    async def email_of(self, user_id: str) -> str | None:
+        """Return the address of an account."""
+
+        async def work(tr: Transaction) -> str | None:
+            record = decode_optional(UserRecord, await tr.get(self._keys.users.key(user_id)))
+            return None if record is None else record.email
+
+        return await transact(self._engine, work)
 
     async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
         """Return the user's live sessions, by name."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -11,9 +13,11 @@ import httpx
 import pytest
 
 from actors.errors import InvalidArgument, NotFound, PermissionDenied
+from cluster.codi.agent import introduction
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
-from tests.support.codi_process import run_codi
+from cluster.codi.control import CodiControl
+from tests.support.codi_process import SESSION, run_codi
 from tests.support.waiting import wait_until
 
 LIMITS = Limits(exec_output=10_000, exec_timeout=20.0)
@@ -161,6 +165,24 @@ class TestWhatIsWrongIsNamed:
             codi.route(), ["mine"], cwd="directory", env={"PATH": ".:/usr/bin:/bin"}
         )
         assert answer["stdout"] == "ran ./mine\n"
+
+
+class TestWhoseItIs:
+    async def test_git_knows_the_accounts_address_also_in_shells_that_run_already(
+        self, codi, client
+    ):
+        script = "sleep 1; git config user.email; git config user.name"
+        running = asyncio.create_task(client.exec(codi.route(), ["sh", "-c", script]))
+        await CodiControl().raise_epoch(codi.handle(), SESSION, 1, "ada@example.com")
+        answer = await running
+        path = Path(introduction.place("c-1"))
+        shutil.rmtree(path.parent)
+        if shutil.which("git"):
+            assert answer["stdout"] == "ada@example.com\nada\n"
+
+    async def test_what_is_no_address_is_refused(self, codi):
+        with pytest.raises(InvalidArgument):
+            await CodiControl().raise_epoch(codi.handle(), SESSION, 1, "nobody")
 
 
 class TestBytesThatAreNoText:

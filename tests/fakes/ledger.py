@@ -42,6 +42,7 @@ class MemoryLedger:
 
     def __init__(self, clock: Clock) -> None:
         self.stored: dict[str, SessionRecord] = {}
+        self.emails: dict[str, str] = {}
         self.records: dict[str, ContainerRecord] = {}
         self.refuse: deque[Exception] = deque()
         self.lose: deque[Exception] = deque()
@@ -57,6 +58,9 @@ class MemoryLedger:
     async def session(self, session_id: str) -> SessionRecord | None:
         await asyncio.sleep(0)
         return self.stored.get(session_id)
+
+    async def email_of(self, user_id: str) -> str | None:
+        return self.emails.get(user_id)
 
     async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
         await asyncio.sleep(0)

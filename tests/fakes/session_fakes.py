@@ -43,14 +43,18 @@ class MemoryCodi:
     def __init__(self, runtime: MemoryRuntime) -> None:
         self._runtime = runtime
         self.epochs: dict[str, int] = {}
+        self.emails: dict[str, str | None] = {}
         self.terminals: dict[str, dict[str, str | None]] = {}
         """The directory in which each container's terminals were started, by name."""
         self.deaf: set[str] = set()
         self.activities: dict[str, Activity] = {}
         self.sealed: list[str] = []
 
-    async def raise_epoch(self, handle: ContainerHandle, session_id: str, epoch: int) -> None:
+    async def raise_epoch(
+        self, handle: ContainerHandle, session_id: str, epoch: int, email: str | None = None
+    ) -> None:
         await self._answer(handle)
+        self.emails[handle.container_id] = email or self.emails.get(handle.container_id)
         current = self.epochs.get(handle.container_id, 0)
         if epoch < current:
             raise Fenced(session_id, epoch, current)

@@ -51,7 +51,7 @@ class Fault:
 
 KILLS = [
     Fault("container", How.KILL, share=0.5, shells_lost=True),
-    Fault("CODI", How.KILL, share=0.5, shells_lost=True),
+    Fault("CODI", How.KILL, share=0.5),
     Fault("SessionActor", How.KILL, share=0.5),
     Fault("PoolActor", How.KILL),
     Fault("HealthChecker", How.KILL),

@@ -115,8 +115,12 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
 
         await gcs_is_started_again(one)
         session_id = await something_is_left(one)
+        forged = await a_container_looks_like_the_server(one, session_id)
+        family = one.family()
+        assert len(family) > 10
+        assert not set(forged) & {found.pid for found in leftovers.find(one.data_dir)}
         assert one.stop() == 0
-    assert leftovers.find(one.data_dir) == []
+    assert [process for process in family if process.is_running()] == []
     assert one.containers() == {}
     there = tmp_path / "there"
     shutil.copytree(one.data_dir, there, symlinks=True)
@@ -156,6 +160,25 @@ async def gcs_is_started_again(server: ServerProcess) -> None:
             await terminal.read_until(b"after\r\n")
             assert terminal.reconnects == 0
         assert (await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)).session_id == login.session_id
+
+
+async def a_container_looks_like_the_server(server: ServerProcess, session_id: str) -> list[int]:
+    """Start programs inside that call themselves what the server's do; return their pids outside."""
+    data_dir = server.data_dir.resolve()
+    script = f"""
+    export CODITECT_SERVER={data_dir} RAY_AUTH_TOKEN_PATH={data_dir}/run/ray-token
+    mkdir -p run/pids; cat /proc/sys/kernel/random/boot_id /proc/self/stat > run/pids/1
+    for name in raylet gcs_server ray::ServeReplica "coditect up --data-dir {data_dir}"; do
+      (cd /; exec -a "$name" setsid sleep 86405 </dev/null >/dev/null 2>&1) &
+    done
+    sleep 0.5; echo started
+    """
+    async with AsyncClient(server.url, timeout_seconds=60) as client:
+        await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        result = await client.exec(session_id, ["bash", "-c", script])
+    assert "started" in result.stdout
+    inside = [psutil.Process(pid) for pid in server.containers().values()]
+    return [child.pid for process in inside for child in process.children(recursive=True)]
 
 
 async def something_is_left(server: ServerProcess) -> str:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import httpx
+import psutil
 
 from cluster.bringup import leftovers
 
@@ -113,8 +114,14 @@ class ServerProcess:
         return self._registered("init")
 
     def agents(self) -> dict[str, int]:
-        """Return the pids of the CODI of each running container."""
-        return self._registered("agent")
+        """Return the pids of the CODI of each running container; one that was killed has a successor."""
+        found = {}
+        for container_id, init in self.containers().items():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(init).children():
+                    if child.name() == "codi":
+                        found[container_id] = child.pid
+        return found
 
     def workspace(self, container_id: str) -> Path:
         """Return the directory in which a running container's workspace lies, be it as a disk."""
@@ -124,6 +131,18 @@ class ServerProcess:
     def addresses(self) -> dict[str, str]:
         """Return where the CODI of each container listens."""
         return {handle["container_id"]: handle["address"] for handle in self._handles()}
+
+    def family(self) -> list[psutil.Process]:
+        """Return all that descends from `up`, but for containers: as the kernel has it, not the server."""
+        assert self.process is not None
+        inside = set(self.containers().values())
+        found = []
+        for process in psutil.Process(self.process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                parents = {process.pid, *(parent.pid for parent in process.parents())}
+                if not inside & parents and "bwrap" not in process.name():
+                    found.append(process)
+        return found
 
     def _registered(self, what: str) -> dict[str, int]:
         found = {}

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from websockets.protocol import State
 
-from cluster.codi.agent import execute, feed_routes, file_routes, shell
+from cluster.codi.agent import execute, feed_routes, file_routes, introduction, shell
 from cluster.codi.agent.activity import Activity
 from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
@@ -56,6 +56,8 @@ class Routes:
         self._keys = itertools.count()
         self._running = 0
         self._left_open = LeftOpen(store)
+        self._gitconfig = introduction.place(config.container_id)
+        os.environ.setdefault("GIT_CONFIG_SYSTEM", self._gitconfig)
         self._table: dict[tuple[str, str], Handler] = {
             ("PUT", "epoch"): self._put_epoch,
             ("GET", "terminals"): self._get_terminals,
@@ -123,6 +125,12 @@ class Routes:
         self._files.close()
 
     async def _put_epoch(self, exchange: Exchange, _rest: bytes) -> None:
+        email = (await exchange.json()).get("email")
+        if email is not None:
+            try:
+                introduction.write(self._gitconfig, str(email))
+            except ValueError as error:
+                raise invalid(f"email: {error}") from None
         self._activity.unseal()
         exchange.answer(200, {"epoch": self._guard.epoch, "session_id": self._guard.session_id})
 

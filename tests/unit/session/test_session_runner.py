@@ -131,6 +131,7 @@ async def test_a_killed_actors_successor_adopts_the_container_under_a_new_epoch(
     assert after.container_id == before.container_id
     assert after.epoch > before.epoch
     assert bench.codi.epochs[after.container_id] == after.epoch
+    assert bench.codi.emails[after.container_id] is None  # the account is not in this ledger
     assert len(bench.runtime.launched) == 1
 
 
@@ -709,3 +710,23 @@ async def test_statistics_count_what_happened(bench):
     assert counted["containers_lost_total"] == 1
     assert counted["session_recovery_seconds"]["count"] == 1
     assert counted["session_activations_total"] == 1
+
+
+@pytest.mark.parametrize("claimed", [True, False])
+@pytest.mark.parametrize("known", [True, False])
+async def test_every_container_is_told_whose_it_is_if_that_is_known(
+    bench, monkeypatch, known, claimed
+):
+    async def email_of(user_id: str) -> str:
+        if not known:
+            raise Unavailable("the store", "asked at a bad moment")
+        return f"{user_id}@example.com"
+
+    monkeypatch.setattr(bench.ledger, "email_of", email_of)
+    told = "u1@example.com" if known else None
+    runner = await warm(bench)
+    handle = await bench.warm_container() if claimed else None
+    container_id = "warm" if claimed else None
+    await runner.bind(await bench.claim(container_id=container_id), handle)
+    route = await runner.route("s1")
+    assert bench.codi.emails[route.container_id] == told
