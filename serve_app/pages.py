@@ -32,6 +32,8 @@ from fastapi import FastAPI, Request
 from starlette.exceptions import HTTPException
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
+from cluster.codi.conditions import State, Verdict, judge
+
 STATIC = Path(__file__).parent / "static"
 PAGES = {
     "/": "login.html",
@@ -116,7 +118,8 @@ def respond(request: Request, directory: Path, name: str) -> Response:
             break
     file = _read(chosen, chosen.stat().st_mtime_ns)
     headers["etag"] = file.etag
-    if request.headers.get("if-none-match") == file.etag:
+    tags = ", ".join(request.headers.getlist("if-none-match"))
+    if tags and judge("GET", {"if-none-match": tags}, State(file.etag, 0)) is Verdict.NOT_MODIFIED:
         return Response(status_code=304, headers=headers)
     return Response(file.content, media_type=_media_type(path), headers=headers)
 

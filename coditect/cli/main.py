@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import traceback
 from collections.abc import Sequence
+from io import TextIOWrapper
 
 import typer
 
@@ -20,6 +21,7 @@ app.add_typer(users.app, name="user")
 
 def main() -> None:
     """Run the command line. Whatever goes wrong is told in a line."""
+    let_bytes_through()
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
         # The server's take a second to import, and the people's need none of it.
@@ -31,6 +33,13 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001 - people get a line, whoever mends it the place
         place = traceback.extract_tb(error.__traceback__)[-1]
         _end(f"this is a fault: {error!r} ({place.filename}:{place.lineno})")
+
+
+def let_bytes_through() -> None:
+    """Print names that are no UTF-8 to the byte, as ls does, where Python would refuse to print them."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="surrogateescape")
 
 
 def add_server_commands(to: typer.Typer) -> None:

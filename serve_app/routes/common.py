@@ -130,7 +130,7 @@ def base_url(request: Request) -> str:
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of the problem documents that a route may answer."""
     content = {problems.MEDIA_TYPE: {"schema": {"$ref": "#/components/schemas/Problem"}}}
-    every = (*statuses, 429, 500, 503)
+    every = (400, *statuses, 429, 500, 503)  # any address may hold a name that is none
     return {
         status: {"model": Problem, "description": problems.title(status), "content": content}
         for status in sorted({*every})
