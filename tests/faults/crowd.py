@@ -196,8 +196,8 @@ class Crowd:
 
     async def _read_trail(self) -> Counter[str]:
         return Counter(
-            f"{line['at']} {line['user_id']} {line['action']} {line['resource']}"
-            for line in await self.admin.audit(AUDIT_PAGE)
+            f"{line['timestamp']} {line['user_id']} {line['action']} {line['resource']}"
+            for line in await self.admin.audit(AUDIT_PAGE, action="login")
         )
 
 
