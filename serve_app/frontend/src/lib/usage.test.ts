@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { describe, explainUnarchived, isNearlyFull, parseLimit, table, type Usage } from "./usage";
+import { describe, describeDisk, explainUnarchived, isNearlyFull, parseLimit, table, type Usage } from "./usage";
 
 const usage = (changes: Partial<Usage> = {}): Usage => ({
   file_bytes: { used: 1536, limit: 10 * 1024 },
@@ -37,4 +37,14 @@ test("limits are typed as people write them", () => {
     0,
   ]);
   expect(["many", "-1", "1.5G"].map(parseLimit)).toEqual([undefined, undefined, undefined]);
+});
+
+test("a disk is said to be nearly full by its bytes or by its files", () => {
+  const disk = (used: number, files: number) =>
+    describeDisk({ bytes: { used, limit: 4096 }, files: { used: files, limit: 100 } });
+  expect(disk(1024, 5)).toMatchObject({ text: "Disk 1.0 KiB of 4.0 KiB", nearly: false });
+  expect(disk(1024, 5).title).toContain("files: 5 of 100");
+  expect([disk(4000, 5).nearly, disk(0, 95).nearly]).toEqual([true, true]);
+  const free = { bytes: { used: 10, limit: null }, files: { used: 1, limit: null } };
+  expect(describeDisk(free)).toMatchObject({ text: "Disk 10 B, no limit", nearly: false });
 });

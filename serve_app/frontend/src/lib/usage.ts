@@ -10,6 +10,12 @@ export interface Used {
 export type Resource = "file_bytes" | "files" | "journal_bytes" | "containers" | "sessions";
 export type Usage = Record<Resource, Used>;
 
+/** What a workspace holds on its container's disk, and may hold. */
+export interface Disk {
+  bytes: Used;
+  files: Used;
+}
+
 /** What of a workspace a quota keeps from being archived. */
 export interface Unarchived {
   resource: string;
@@ -33,6 +39,16 @@ export function isNearlyFull(usage: Usage): boolean {
     const { used, limit } = usage[name];
     return limit !== null && used >= NEARLY * limit;
   });
+}
+
+/** A container's disk in words, all of it in `title`; nearly full is worth saying everywhere. */
+export function describeDisk({ bytes, files }: Disk): { text: string; title: string; nearly: boolean } {
+  const nearly = [bytes, files].some(({ used, limit }) => limit !== null && used >= NEARLY * limit);
+  return {
+    text: `Disk ${describe("file_bytes", bytes)}`,
+    title: `This container's disk: ${describe("file_bytes", bytes)}, files: ${describe("files", files)}`,
+    nearly,
+  };
 }
 
 export function amount(resource: Resource, value: number): string {

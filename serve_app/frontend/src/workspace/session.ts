@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { ApiError, call, callJson, rememberSignedIn } from "../lib/api";
-import { explainUnarchived, type Unarchived, type Usage } from "../lib/usage";
+import { type Disk, explainUnarchived, type Unarchived, type Usage } from "../lib/usage";
 import { say, sayFailure } from "../ui/toasts";
 
 export type Phase =
@@ -38,6 +38,8 @@ export interface Session {
   /** Null: everything is archived. */
   unarchived?: Unarchived | null;
   usage?: Usage | null;
+  /** Null: the container has no disk of its own, or does not run. */
+  disk?: Disk | null;
 }
 
 export interface User {
@@ -85,6 +87,12 @@ export async function loadUser(): Promise<void> {
   user.value = await callJson<User>("GET", "/api/v1/auth/me");
 }
 
+async function loadDisk(): Promise<void> {
+  if (!session.value?.disk || !awake.value) return;
+  const { disk } = await callJson<Session>("GET", sessionPath);
+  if (session.value) session.value = { ...session.value, disk: disk ?? null };
+}
+
 const USAGE_MILLISECONDS = 60_000;
 const USAGE_SOON_MILLISECONDS = 1500;
 let usageTimer: ReturnType<typeof setTimeout> | undefined;
@@ -97,7 +105,10 @@ export function followUsage(): void {
 function lookAtUsage(delay: number): void {
   clearTimeout(usageTimer);
   usageTimer = setTimeout(() => {
-    if (document.visibilityState === "visible") loadUser().catch(() => undefined);
+    if (document.visibilityState === "visible") {
+      loadUser().catch(() => undefined);
+      loadDisk().catch(() => undefined);
+    }
     lookAtUsage(USAGE_MILLISECONDS);
   }, delay);
 }
@@ -216,7 +227,7 @@ export async function signOut(): Promise<void> {
 
 /** What an answer says; what it leaves out (null there) is as it was. */
 function told(answer: Session): Session {
-  const { unarchived, usage, ...rest } = answer;
+  const { unarchived, usage, disk, ...rest } = answer;
   return rest;
 }
 

@@ -2,7 +2,7 @@ import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { formatBytes, formatClock, formatMilliseconds, shortId } from "../lib/format";
 import { eventsConnected } from "./events-link";
-import { describe, explainUnarchived, isNearlyFull, table } from "../lib/usage";
+import { describe, describeDisk, explainUnarchived, isNearlyFull, table } from "../lib/usage";
 import { PHASES, type Say } from "./phases";
 import { keepAwake, lastSave, phase, resume, session, user } from "./session";
 import { activeTab, type TerminalTab } from "./terminals";
@@ -78,6 +78,7 @@ export function StatusBar() {
       </span>
       <NotArchived />
       <span class="status-gap" />
+      <DiskItem />
       <UsageItem />
       {save && (
         <span class="status-item" title={save.path ?? undefined}>
@@ -140,6 +141,19 @@ function NotArchived() {
     >
       <span class="dot bad" />
       {paths === 1 ? "1 file not archived: quota" : `${paths} files not archived: quota`}
+    </span>
+  );
+}
+
+/** What is on the container's disk, where it has one of its own. */
+function DiskItem() {
+  const disk = session.value?.disk;
+  if (!disk) return null;
+  const { text, title, nearly } = describeDisk(disk);
+  return (
+    <span class={`status-item ${nearly ? "" : "wide-only"}`} data-testid="disk" title={title}>
+      {nearly && <span class="dot warn" />}
+      {text}
     </span>
   );
 }
