@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from actors import names
 from actors.errors import CoditectError
+from cluster.checks import SHARED_ID
 from serve_app.dependencies import Dependencies
 from serve_app.schemas import ComponentHealth, ServerHealth
 
@@ -25,11 +27,15 @@ Question = Callable[[], Awaitable[str | None]]
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """Something that is asked. All else depends on a ``vital`` one."""
+    """Something that is asked. All else depends on a ``vital`` one.
+
+    ``notice`` is what operators should know of it though all is well.
+    """
 
     name: str
     vital: bool
     ask: Question
+    notice: str | None = None
 
 
 def components(deps: Dependencies) -> list[Component]:
@@ -81,9 +87,14 @@ def components(deps: Dependencies) -> list[Component]:
         Component("archive", vital=False, ask=actor(names.archive_actor(node))),
         Component("gcs", vital=False, ask=gcs),
         Component("serve", vital=True, ask=serve),
-        Component("runtime", vital=False, ask=runtime),
+        Component("runtime", vital=False, ask=runtime, notice=shared(is_root=os.geteuid() == 0)),
         Component("disk", vital=False, ask=disk),
     ]
+
+
+def shared(*, is_root: bool) -> str | None:
+    """Say what containers share where the server cannot give them more of their own."""
+    return None if is_root else f"{SHARED_ID}; one can fill the disk of all"
 
 
 async def check(deps: Dependencies) -> ServerHealth:
@@ -115,7 +126,7 @@ async def _ask(part: Component) -> ComponentHealth:
             "status": status,
             "vital": part.vital,
             "latency_ms": round((time.perf_counter() - began) * 1000, 2),
-            "detail": detail,
+            "detail": part.notice if detail is None else detail,
         }
     )
 
