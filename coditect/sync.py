@@ -186,9 +186,19 @@ class Client:
         """Have a backup of the server made, unless one is (administrators only)."""
         return self._call(self._client.start_backup)
 
-    def audit(self, limit: int = 100, **wanted: str) -> list[dict[str, Any]]:
-        """Return lines of the audit trail, newest first; see ``AsyncClient.audit``."""
-        return self._call(self._client.audit, limit, **wanted)
+    def audit(
+        self,
+        limit: int = 100,
+        *,
+        before: str | None = None,
+        after: str | None = None,
+        user_id: str | None = None,
+        action: str | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the newest lines of the audit trail, newest first; see ``AsyncClient.audit``."""
+        return self._call(
+            self._client.audit, limit, before=before, after=after, user_id=user_id, action=action
+        )
 
     def sessions(self) -> list[Session]:
         """List the user's live sessions."""
