@@ -407,6 +407,21 @@ class TestFiles:
             assert file.status == 304
             assert [part async for part in file.content] == []
 
+    async def test_a_save_in_place_that_was_cut_short_is_finished_at_the_next_start(
+        self, tmp_path, stage, client
+    ):
+        place = tmp_path / "workspace"
+        place.mkdir()
+        (place / "f").write_bytes(b"half of what it bec")
+        inode = (place / "f").stat().st_ino
+        header = json.dumps({"path": "f", "inode": inode, "size": 15}).encode()
+        trailer = len(header).to_bytes(4, "big") + b"codi-into-1\n"
+        (place / ".codi-0123456789abcdef").write_bytes(b"what it becomes" + header + trailer)
+        with run_codi(tmp_path, stage, LIMITS) as restarted:
+            async with client.get_file(restarted.route(), "f") as file:
+                assert b"".join([part async for part in file.content]) == b"what it becomes"
+        assert [each.name for each in place.iterdir()] == ["f"]
+
     async def test_a_file_that_is_too_large_leaves_nothing(self, codi, client):
         async def endless():
             for _ in range(64):
