@@ -10,7 +10,7 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from coditect import AsyncClient
 from serve_app import pages
@@ -26,6 +26,9 @@ CHROMIUM_FLAGS = [
     "--disable-sync",
     "--no-first-run",
 ]
+
+# Five seconds, Playwright's own limit, are about as long as the page looks away from a file.
+expect.set_options(timeout=30_000)
 
 
 @pytest.fixture
