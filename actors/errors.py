@@ -28,6 +28,7 @@
     ├── SessionEnded
     ├── ManifestMoved          retryable; a workspace's newest version is another than was compared with
     ├── ChunkMissing           retryable; a chunk that was known is stored no more: store it again
+    ├── ContentMissing         retryable; what is kept of a file cannot be read back now
     ├── IllegalTransition      a bug: a machine was driven out of its table
     └── StoreError
         ├── CommitConflict     retryable (FoundationDB 1020)
@@ -452,6 +453,25 @@ class ChunkMissing(CoditectError):
 
     def __str__(self) -> str:
         return f"{len(self.names)} chunks are not stored"
+
+
+class ContentMissing(CoditectError):
+    """What is kept of a file cannot be read back: the chunk store lacks it, or has something else.
+
+    ``path`` is empty where that is not known. It can be read once the chunk store has it again.
+    """
+
+    code = "content_missing"
+    retryable = True
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        what = f"{self.path!r}" if self.path else "the file"
+        return f"the content of {what} cannot be read back: {self.reason}"
 
 
 class IllegalTransition(CoditectError):

@@ -43,7 +43,7 @@ MAX_ID = 128
 MAX_KEY = 128
 MAX_REASON = 500
 MAX_WAIT_SECONDS = 60.0
-UNARCHIVED_FIELDS = {"resource", "paths", "size", "since"}
+UNARCHIVED_FIELDS = {"resource", "paths", "size", "since", "by_design", "left_out"}
 IDLE_FIELDS = {"awake_because", "signals", "keep_awake_until"}
 
 
@@ -295,9 +295,12 @@ class SessionRunner:
         held.emit("idle", data)
 
     async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
-        """Tell those who follow the session what of it a quota keeps from being archived, if anything."""
+        """Tell those who follow the session what of it is not archived, if anything."""
         held = await self._held(session_id)
-        held.emit("unarchived", {} if told is None else told.model_dump(include=UNARCHIVED_FIELDS))
+        held.emit(
+            "unarchived",
+            {} if told is None else told.model_dump(mode="json", include=UNARCHIVED_FIELDS),
+        )
 
     # ---- state ----------------------------------------------------------------------------------
 

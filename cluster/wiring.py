@@ -6,7 +6,6 @@ process and called there.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import random
 from collections.abc import Awaitable, Callable
@@ -42,7 +41,6 @@ from cluster.store.ledger import StoreLedger
 STORE_CONCURRENCY = 100
 STORE_COPY_SECONDS = 3600.0
 ARCHIVE_CONCURRENCY = 1000
-ROUNDS_AT_ONCE = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +287,6 @@ def archiver(
         client=FeedClient(),
         clock=clock,
         new_id=new_id,
-        gate=asyncio.Semaphore(ROUNDS_AT_ONCE),
         max_file=settings.workspace_max_file,
         quotas=settings.quotas,
         tell=tell,

@@ -22,6 +22,7 @@ from actors.records import (
     Route,
     SessionRecord,
     Unarchived,
+    Unrestored,
     UserRecord,
 )
 from cluster.archive.library import Library
@@ -195,7 +196,11 @@ class SessionReader(Protocol):
         ...
 
     async def unarchived(self, session_id: str) -> Unarchived | None:
-        """Return what of a workspace a quota keeps from being archived."""
+        """Return what of a workspace is not archived."""
+        ...
+
+    async def unrestored(self, session_id: str) -> Unrestored | None:
+        """Return what of a workspace is yet to be put back; None: nothing."""
         ...
 
     async def begin_save(self, place: str, token: str, path: str) -> Begun:

@@ -6,7 +6,7 @@ Every answer that is not a success has this shape, whoever noticed the error::
      "detail": "no session 's-…'", "instance": "/api/v1/sessions/s-…", …}
 
 ``code`` is stable; further members (``field``, ``retry_after``, ``limit_bytes``, ``errors``,
-``resource``, ``used``, ``limit``, ``sessions``, ``request_id``) depend on it. Nothing in a document
+``path``, ``resource``, ``used``, ``limit``, ``sessions``, ``request_id``) depend on it. Nothing in a document
 comes from a traceback.
 """
 
@@ -46,6 +46,7 @@ STATUS: dict[type[CoditectError], HTTPStatus] = {
     errors.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,
     errors.Busy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.ContentMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.LaunchFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.Fenced: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NotBound: HTTPStatus.SERVICE_UNAVAILABLE,
@@ -103,6 +104,8 @@ def from_error(error: CoditectError, instance: str) -> tuple[dict[str, Any], dic
         headers["accept-encoding"] = "identity"
     if isinstance(error, errors.QuotaExceeded | errors.DiskQuotaExceeded):
         members |= {"resource": error.resource, "used": error.used, "limit": error.limit}
+    if isinstance(error, errors.ContentMissing):
+        members["path"] = printable(error.path)
     if isinstance(error, errors.ContainersExceeded):
         members["sessions"] = [printable(name) for name in error.sessions[:_MAX_LISTED]]
     if status is HTTPStatus.UNAUTHORIZED:

@@ -36,7 +36,7 @@ from actors.errors import (
     WorkspaceFull,
 )
 from actors.quotas import Amount, Resource
-from actors.records import Receipt, Route
+from actors.records import Kept, Receipt, Route
 from cluster.store.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
 from serve_app.sessions import SessionGateway
@@ -111,6 +111,7 @@ class Saver:
     ) -> Receipt:
         """Save a file and return its receipt, durable; the same key again returns the same.
 
+        Of what is not archived, as its name is excluded or its permissions hide it, the receipt says so.
         Raises KeyReused for a key that was another save's, Busy when that one is still under way,
         QuotaExceeded when it is more than the session's user may have.
         """
@@ -143,7 +144,7 @@ class Saver:
     async def keep(self, session_id: str, paths: Sequence[str]) -> int:
         """Have changes of paths taken in; return the version that has them, durable."""
         route = await self._gateway.awake_route(session_id)
-        return await self._archive(session_id, paths, None, route)
+        return (await self._archive(session_id, paths, None, route)).version
 
     async def _begin(self, place: str, token: str, path: str) -> Begun:
         deadline = self._deps.clock.monotonic() + WAIT_SECONDS
@@ -199,11 +200,20 @@ class Saver:
             digest = await body.digest()
             answer = Answer(keyed[0], keyed[1], path, size, etag, digest)
         try:
-            version = await self._archive(session_id, [stored], answer, route)
+            kept = await self._archive(session_id, [stored], answer, route)
         except QuotaExceeded as error:
             error.unkept = True
             raise
-        receipt = Receipt(path=path, size=size, version=version, etag=etag)
+        # One path was asked for.
+        reason = next(iter(kept.left_out.values()), None)
+        receipt = Receipt(
+            path=path,
+            size=size,
+            version=kept.version,
+            etag=etag,
+            durable=reason is None,
+            reason=reason,
+        )
         with contextlib.suppress(CoditectError):  # it is durable: telling others must not fail it
             await self._gateway.call(session_id, "note_save", receipt)
         return receipt
@@ -239,7 +249,7 @@ class Saver:
 
     async def _archive(
         self, session_id: str, paths: Sequence[str], answer: Answer | None, route: Route
-    ) -> int:
+    ) -> Kept:
         """Ask the ArchiveActor. It is waited for, and so is a container that is being replaced.
 
         What was saved lies in the workspace by now, on the disk of the route's node. Raises Unavailable
@@ -251,7 +261,7 @@ class Saver:
         while True:
             left = deadline - deps.clock.monotonic()
             try:
-                version: int = await deps.actors.call(
+                kept: Kept = await deps.actors.call(
                     name, "save", session_id, list(paths), answer, timeout_seconds=max(left, 0.1)
                 )
             except DeadlineExceeded:
@@ -263,4 +273,4 @@ class Saver:
                     raise
                 await deps.clock.sleep(_POLL_SECONDS)
             else:
-                return version
+                return kept

@@ -12,9 +12,11 @@ from actors.quotas import Resource, Usage
 from actors.records import (
     ContainerRecord,
     Idleness,
+    LeftOut,
     Role,
     SessionRecord,
     Unarchived,
+    Unrestored,
     UserRecord,
 )
 from cluster.emails import prepare
@@ -333,30 +335,51 @@ class KeepAwake(Asked):
 
 
 class NotArchived(BaseModel):
-    """What of a workspace its user's quota keeps from being archived: it is in the container only.
+    """What of a workspace is not archived: it is in the container only.
 
-    ``paths`` would take ``size`` bytes more; ``resource``: what there is too much of; ``since``: Unix time.
-    They are archived by themselves once there is room: files are deleted, or the quota is raised.
+    ``paths`` would take ``size`` bytes more; ``since``: Unix time. ``resource``: what its user has too much
+    of, if that is a reason; it is archived by itself once there is room: files are deleted, or the quota is
+    raised. ``by_design`` are further paths that nobody expects to be kept: excluded ones, and sockets and
+    the like. ``left_out`` names the first of all of them, with the reason of each.
     """
 
-    resource: str
+    resource: str | None
     paths: int
     size: int
     since: float
+    by_design: int
+    left_out: list[LeftOut]
 
     @classmethod
     def of(cls, told: Unarchived | None) -> NotArchived | None:
         """Return what is known; None when everything is archived."""
         if told is None:
             return None
-        return cls(resource=told.resource, paths=told.paths, size=told.size, since=told.since)
+        return cls(**told.model_dump(exclude={"session_id", "schema_version"}))
+
+
+class NotRestored(BaseModel):
+    """What of a workspace cannot be put back into its container: ``paths``, and the first of them.
+
+    With none it is still being put back. It is tried again, so it heals with what was missing.
+    """
+
+    paths: int
+    left_out: list[LeftOut]
+
+    @classmethod
+    def of(cls, told: Unrestored | None) -> NotRestored | None:
+        """Return what is known; None when everything is there."""
+        if told is None:
+            return None
+        return cls(paths=told.paths, left_out=list(told.left_out))
 
 
 class Session(BaseModel):
     """A session. ``status`` is its phase.
 
-    ``idle`` and ``disk`` are told of one session that runs, ``usage`` (of its user) and ``unarchived``
-    of one session; not in lists.
+    ``idle`` and ``disk`` are told of one session that runs, ``usage`` (of its user),
+    ``unarchived`` and ``unrestored`` of one session; not in lists.
     """
 
     session_id: str
@@ -376,6 +399,7 @@ class Session(BaseModel):
     last_activity: float
     idle: Idle | None = None
     unarchived: NotArchived | None = None
+    unrestored: NotRestored | None = None
     usage: UsageOf | None = None
     disk: DiskOf | None = None
 

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.process import Life
+from actors.records import Kept
 from cluster.archive.archiver import Archiver
 from cluster.backup.keeper import BackupKeeper
 from cluster.store.saves import Answer
@@ -29,7 +30,7 @@ class ArchiveActor:
         self._backups: BackupKeeper | None = None
         self._life = Life(self._run)
 
-    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> int:
+    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> Kept:
         """Take paths of a workspace in at once; see ``Archiver.save``. Idempotent by ``answer``."""
         return await (await self._ready()).save(session_id, paths, answer)
 

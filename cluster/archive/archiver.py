@@ -13,7 +13,7 @@ from typing import Any
 
 from actors.errors import CoditectError, Fenced, NotFound, PermissionDenied, Unavailable
 from actors.ports import Ledger
-from actors.records import ContainerRecord, ContainerStatus, Route, SessionRecord
+from actors.records import ContainerRecord, ContainerStatus, Kept, Route, SessionRecord
 from actors.tasks import Tasks
 from cluster.archive.collector import Collector
 from cluster.archive.follower import Follower
@@ -98,8 +98,8 @@ class Archiver:
             if len(self._tasks) < MAX_FOLLOWERS:
                 self._follow(record)
 
-    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> int:
-        """Take paths of a session's workspace in at once; return the version that has them, durable.
+    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> Kept:
+        """Take paths of a session's workspace in at once; see ``Follower.save``.
 
         Raises NotFound for a session that has ended, Unavailable while it has no container, StoreFull,
         DeadlineExceeded.
@@ -220,7 +220,9 @@ class Archiver:
             address=record.handle.address,
             secret=record.handle.secret,
         )
-        return Follower(self._tools, fence, route, self._counters)
+        # A record of a container that is launched for a session may have no user yet.
+        user_id = record.user_id or record.session_id
+        return Follower(self._tools, fence, route, self._counters, user_id)
 
 
 def _route(session: SessionRecord, record: ContainerRecord) -> Route:

@@ -7,10 +7,10 @@ something has changed, since what was held may be gone. Walks take a small part 
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping
 
 from actors.quotas import Amount, Resource, Room, totals
-from actors.records import Unarchived
 
 MAX_PATHS = 20_000
 PAUSE_SECONDS = 2.0
@@ -24,7 +24,6 @@ class Held:
         self.lacks: Resource | None = None
         self._paths: dict[bytes, Amount] = {}
         self._more = False
-        self._since = 0.0
         self._left: int | None = None
         self._changed = False
         self._look_at = 0.0
@@ -32,10 +31,8 @@ class Held:
     def __bool__(self) -> bool:
         return self.lacks is not None
 
-    def hold(self, paths: Mapping[bytes, Amount], lacks: Resource, room: Room, now: float) -> None:
-        """Take paths that do not fit into the room, with what they would add; ``now`` is Unix time."""
-        if self.lacks is None:
-            self._since = now
+    def hold(self, paths: Mapping[bytes, Amount], lacks: Resource, room: Room) -> None:
+        """Take paths that do not fit into the room, with what they would add."""
         self.lacks = lacks
         left = room.left(lacks)
         self._left = left if self._left is None else min(self._left, left or 0)
@@ -77,17 +74,22 @@ class Held:
         left = room.left(self.lacks)
         return self._changed or left is None or self._left is None or left > self._left
 
-    def told(self, session_id: str) -> Unarchived | None:
-        """Return what a session's user is told; None when nothing is held."""
-        if self.lacks is None:
-            return None
-        return Unarchived(
-            session_id=session_id,
-            resource=self.lacks.value,
-            paths=len(self._paths),
-            size=max(0, totals(self._paths.values()).size),
-            since=self._since,
+    @property
+    def paths(self) -> int:
+        """How many paths are held."""
+        return len(self._paths)
+
+    @property
+    def size(self) -> int:
+        """How many bytes more they would take."""
+        return max(0, totals(self._paths.values()).size)
+
+    def largest(self, limit: int) -> list[tuple[bytes, int]]:
+        """Return the paths that would take most, with how many bytes."""
+        found = heapq.nsmallest(
+            limit, self._paths.items(), key=lambda each: (-each[1].size, each[0])
         )
+        return [(path, amount.size) for path, amount in found]
 
     def _settle(self) -> None:
         if not self._paths and not self._more:

@@ -1,47 +1,57 @@
-"""Takes contents out of a container: reads paths, stores what is new, and says what to commit."""
+"""Takes contents out of a container: reads paths, stores what is new, and says what to commit.
+
+Small files come whole, many at a time. A large one is read piece by piece (``read_large``), each within a
+turn of its own, so that others get theirs in between; of its holes nothing is read.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.errors import Unavailable
-from actors.records import Route
+from actors.errors import NotFound, PermissionDenied, Unavailable
+from actors.records import Reason, Route
 from cluster.archive import packs, plan
 from cluster.archive.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
 from cluster.store.chunks import Location
-from cluster.store.entries import GONE, MAX_CHUNKS, ChunkRef, Entry, Kind
+from cluster.store.entries import GONE, HOLE, MAX_CHUNKS, MAX_HOLE, ChunkRef, Entry, Kind
 
 READ_AT_ONCE = 1000
-CHUNKS_AT_ONCE = 5000
+SLICE_BYTES = 32 << 20
 _THREAD_BYTES = 256 << 10
 _BLOCKS_AT_ONCE = 8 << 20
 _CHUNKS_ASKED = 1000
 
 Locate = Callable[[Sequence[bytes]], Awaitable[dict[bytes, Location]]]
+Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 
 @dataclass(slots=True)
 class Taken:
     """What was read: entries by path, and where the chunks are that were new.
 
-    ``unsteady`` are files that changed while they were read: they are to be read again. ``left`` are
-    paths that were not read any more, since there are enough chunks for one transaction.
-    ``stored_at`` is when the oldest pack was written, on the clock's monotonic time.
+    ``large`` are files that are yet to be read, as they are. ``unsteady`` are files that changed while they
+    were read: they are to be read again. ``left_out`` are paths that are not to be kept, and why, with
+    their size. ``stored_at`` is when the oldest pack was written, on the clock's monotonic time.
     """
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
     stored: dict[bytes, Location] = field(default_factory=dict)
+    large: dict[bytes, Entry] = field(default_factory=dict)
     unsteady: list[bytes] = field(default_factory=list)
-    unreadable: list[bytes] = field(default_factory=list)
-    left: list[bytes] = field(default_factory=list)
+    left_out: dict[bytes, tuple[Reason, int]] = field(default_factory=dict)
     stored_at: float | None = None
     read_bytes: int = 0
     new_bytes: int = 0
+
+    def leave_out(self, path: bytes, reason: Reason, size: int = 0) -> None:
+        """Note that a path is not to be kept."""
+        self.left_out[path] = (reason, size)
 
 
 class Intake:
@@ -66,111 +76,161 @@ class Intake:
         self._new_id = new_id
         self._max_file = max_file
 
-    async def take(self, route: Route, paths: Sequence[bytes], *, whole: bool = False) -> Taken:
+    def too_large(self, entry: Entry) -> bool:
+        """Whether a file is more than is kept of one."""
+        return entry.kind is Kind.FILE and entry.amount.size > self._max_file
+
+    async def take(self, route: Route, paths: Sequence[bytes]) -> Taken:
         """Read paths (at most ``READ_AT_ONCE``) and store their new chunks durably.
 
-        ``whole``: all of them, however many chunks they have. Raises StoreFull, Unavailable and their
-        like; what was stored by then is swept up later.
+        Large files are only told. Raises StoreFull, Unavailable and their like; what was stored by then
+        is swept up later.
         """
         taken = Taken()
         batch = self._new_batch()
         small: dict[bytes, bytes] = {}
-        large: list[tuple[bytes, Entry]] = []
-        waiting = chunks = number = 0
+        waiting = 0
         texts = [path.decode("utf-8", "surrogateescape") for path in paths]
         async with contextlib.aclosing(self._client.contents(route, texts)) as records:
             async for header, data in records:
-                number += 1
-                if (file := self._sorted_in(header, data, taken)) is not None:
-                    path, entry = file
-                    if "chunks" in header:
-                        large.append((path, entry))
-                    else:
-                        taken.entries[path] = entry
-                        small |= {chunk.name: data for chunk in entry.chunks}
-                    waiting, chunks = waiting + len(data), chunks + len(entry.chunks)
+                taken.read_bytes += len(data)
+                self._sort_in(header, data, taken, small)
+                waiting += len(data)
                 if waiting >= _BLOCKS_AT_ONCE:
-                    batch = await self._keep_small(small, batch, taken)
+                    batch = await self._keep(small, batch, taken)
                     small, waiting = {}, 0
-                if chunks >= CHUNKS_AT_ONCE and not whole:
-                    taken.left = list(paths[number:])
-                    break
-        batch = await self._keep_small(small, batch, taken)
-        for path, entry in large:
-            batch = await self._keep_large(route, path, entry, batch, taken)
+        batch = await self._keep(small, batch, taken)
         await self._seal(batch, taken)
         return taken
 
-    def _sorted_in(
-        self, header: dict[str, Any], data: bytes, taken: Taken
-    ) -> tuple[bytes, Entry] | None:
-        """Return a file whose content is to be kept; note what else a path is."""
-        taken.read_bytes += len(data)
-        found = plan.seen(header["item"])
-        if found is None or "failed" in header:
-            taken.unreadable.append(str(header["item"][0]).encode("utf-8", "surrogateescape"))
-            return None
-        path, entry = found
-        if entry is None:
+    def _sort_in(
+        self, header: dict[str, Any], data: bytes, taken: Taken, small: dict[bytes, bytes]
+    ) -> None:
+        """Note what a path is, and the content of a small file."""
+        path, entry, why = plan.seen(header["item"])
+        if why is not None:
+            taken.leave_out(path, why)
+            if why is not Reason.UNREADABLE:
+                taken.entries[path] = GONE
+        elif entry is None:
             taken.entries[path] = GONE
-            return None
-        if entry.kind is not Kind.FILE:
+        elif entry.kind is not Kind.FILE:
             taken.entries[path] = entry
-            return None
-        listed = header.get("chunks")
-        chunks = _whole(data) if listed is None else _chunks(listed)
-        if entry.size > self._max_file or len(chunks) > MAX_CHUNKS:
-            taken.unreadable.append(path)
-        elif sum(chunk.size for chunk in chunks) != entry.size:
+        elif "failed" in header:
+            taken.leave_out(path, Reason.UNREADABLE, entry.size)
+        elif self.too_large(entry):
+            taken.leave_out(path, Reason.TOO_LARGE, entry.size)
+        elif header.get("large"):
+            taken.large[path] = entry
+        elif len(data) != entry.size:
             taken.unsteady.append(path)
         else:
-            return path, replace(entry, chunks=chunks)
-        return None
+            chunks = (ChunkRef(packs.name_of(data), len(data)),) if data else ()
+            taken.entries[path] = replace(entry, chunks=chunks)
+            small |= {chunk.name: data for chunk in chunks}
 
-    async def _keep_small(
-        self, small: dict[bytes, bytes], batch: packs.Batch, taken: Taken
-    ) -> packs.Batch:
-        known = await self._known(list(small))
-        new = {name: data for name, data in small.items() if name not in known}
-        for name, stored in await _packed(new):
-            batch = await self._add(name, stored, batch, taken)
-        return batch
+    # ---- large files ----------------------------------------------------------------------------
 
-    async def _keep_large(
-        self, route: Route, path: bytes, entry: Entry, batch: packs.Batch, taken: Taken
-    ) -> packs.Batch:
-        known = await self._known([chunk.name for chunk in entry.chunks])
-        wanted: dict[bytes, tuple[int, int]] = {}
-        offset = 0
-        for chunk in entry.chunks:
-            is_new = chunk.name not in known and chunk.name not in taken.stored
-            if is_new and chunk.name not in batch:
-                wanted[chunk.name] = (offset, chunk.size)
-            offset += chunk.size
+    async def read_large(self, route: Route, path: bytes, taken: Taken, turn: Turn) -> None:
+        """Read a large file piece by piece, each within a ``turn``, and store its new chunks durably.
+
+        It is among ``taken``'s entries then, or is unsteady, left out, or gone. Raises as ``take`` does.
+        """
         text = path.decode("utf-8", "surrogateescape")
-        names = list(wanted)
+        chunks: list[tuple[int, ChunkRef]] = []
+        told: dict[str, Any] | None = None
+        offset: int | None = 0
         try:
-            blocks = self._client.blocks(route, text, list(wanted.values()))
-            waiting: dict[bytes, bytes] = {}
-            async for data in blocks:
+            while offset is not None:
+                async with turn():
+                    piece = await self._client.cut(route, text, offset, SLICE_BYTES, told)
+                    told = told or piece
+                    if not self._is_same(path, told, piece, taken):
+                        return
+                    found = _chunks(piece["chunks"])
+                    if not await self._keep_piece(route, text, found, taken):
+                        taken.unsteady.append(path)
+                        return
+                chunks += found
+                offset = piece["next"]
+                if len(chunks) > MAX_CHUNKS:
+                    break
+        except NotFound:
+            taken.entries[path] = GONE
+            return
+        except PermissionDenied:
+            taken.leave_out(path, Reason.UNREADABLE)
+            return
+        entry = plan.seen(told["item"]).entry if told is not None else None
+        if told is None or entry is None:
+            taken.unsteady.append(path)
+            return
+        whole = _with_holes(chunks, told["holes"])
+        if len(whole) > MAX_CHUNKS:
+            taken.leave_out(path, Reason.TOO_LARGE, entry.size)
+        elif sum(chunk.size for chunk in whole) != entry.size:
+            taken.unsteady.append(path)
+        else:
+            taken.entries[path] = replace(entry, chunks=whole)
+
+    def _is_same(
+        self, path: bytes, first: Mapping[str, Any], piece: Mapping[str, Any], taken: Taken
+    ) -> bool:
+        """Whether a piece is of the file that the first one was of, and that is to be kept."""
+        began, entry = (plan.seen(each["item"]).entry for each in (first, piece))
+        if began is None or entry is None or began.inode != entry.inode or entry.size < began.size:
+            taken.unsteady.append(path)
+            return False
+        if self.too_large(began):
+            taken.leave_out(path, Reason.TOO_LARGE, began.size)
+            return False
+        return True
+
+    async def _keep_piece(
+        self, route: Route, text: str, chunks: Sequence[tuple[int, ChunkRef]], taken: Taken
+    ) -> bool:
+        """Read the chunks that are new, and store them; false when the file is not what was said."""
+        known = await self._known([chunk.name for _, chunk in chunks])
+        wanted = {
+            chunk.name: (offset, chunk.size)
+            for offset, chunk in chunks
+            if chunk.name not in known and chunk.name not in taken.stored
+        }
+        if not wanted:
+            return True
+        batch, names = self._new_batch(), list(wanted)
+        waiting: dict[bytes, bytes] = {}
+        try:
+            async for data in self._client.blocks(route, text, list(wanted.values())):
                 name = names.pop(0)
                 if packs.name_of(data) != name:
-                    taken.unsteady.append(path)
-                    return batch
+                    return False
                 waiting[name] = data
                 taken.read_bytes += len(data)
                 if sum(map(len, waiting.values())) >= _BLOCKS_AT_ONCE or not names:
-                    for each, stored in await _packed(waiting):
-                        batch = await self._add(each, stored, batch, taken)
+                    batch = await self._keep(waiting, batch, taken, new=True)
                     waiting = {}
         except Unavailable:
             if not names:
                 raise
-            taken.unsteady.append(
-                path
-            )  # it became shorter, or the container is gone: see next time
-            return batch
-        taken.entries[path] = entry
+            return False  # it became shorter, or the container is gone: see next time
+        # Nothing is held while others have their turn.
+        await self._seal(batch, taken)
+        return True
+
+    # ---- packs ----------------------------------------------------------------------------------
+
+    async def _keep(
+        self, chunks: dict[bytes, bytes], batch: packs.Batch, taken: Taken, *, new: bool = False
+    ) -> packs.Batch:
+        """Store chunks, unless they are known; ``new``: they are not."""
+        known = set() if new else await self._known(list(chunks))
+        stored = await _packed({n: data for n, data in chunks.items() if n not in known})
+        for name, data in stored:
+            batch.add(name, data)
+            if batch.is_full:
+                await self._seal(batch, taken)
+                batch = self._new_batch()
         return batch
 
     async def _known(self, names: list[bytes]) -> set[bytes]:
@@ -178,15 +238,6 @@ class Intake:
         for start in range(0, len(names), _CHUNKS_ASKED):
             known |= (await self._locate(names[start : start + _CHUNKS_ASKED])).keys()
         return known
-
-    async def _add(
-        self, name: bytes, stored: bytes, batch: packs.Batch, taken: Taken
-    ) -> packs.Batch:
-        batch.add(name, stored)
-        if not batch.is_full:
-            return batch
-        await self._seal(batch, taken)
-        return self._new_batch()
 
     async def _seal(self, batch: packs.Batch, taken: Taken) -> None:
         places, content = batch.sealed()
@@ -201,16 +252,25 @@ class Intake:
         return packs.Batch(self._new_id("p"))
 
 
-def _chunks(listed: list[Any]) -> tuple[ChunkRef, ...]:
+def _chunks(listed: list[Any]) -> list[tuple[int, ChunkRef]]:
     try:
-        return tuple(ChunkRef(bytes.fromhex(name), int(size)) for name, size in listed)
+        return [
+            (int(offset), ChunkRef(bytes.fromhex(name), int(size))) for name, offset, size in listed
+        ]
     except (ValueError, TypeError) as error:
         raise Unavailable("the container", f"it says what cannot be: {error}") from error
 
 
-def _whole(data: bytes) -> tuple[ChunkRef, ...]:
-    """Return a small file's one chunk; an empty file has none."""
-    return (ChunkRef(packs.name_of(data), len(data)),) if data else ()
+def _with_holes(
+    chunks: Sequence[tuple[int, ChunkRef]], holes: Sequence[Sequence[int]]
+) -> tuple[ChunkRef, ...]:
+    """Return a file's chunks in order, with its holes among them."""
+    empty = [
+        (begin, ChunkRef(HOLE, min(MAX_HOLE, offset + length - begin)))
+        for offset, length in holes
+        for begin in range(offset, offset + length, MAX_HOLE)
+    ]
+    return tuple(chunk for _, chunk in sorted([*chunks, *empty]))
 
 
 async def _packed(chunks: dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:

@@ -1,13 +1,23 @@
 """The manifest of one workspace, as far as its follower knows it: what it says, and new versions of it.
 
-Several look at the workspace side by side. Each notes when it began to read; at its commit, paths that
+Several look at the workspace side by side. Each says when it begins to read; at its commit, paths that
 another one has committed since are told, so that an older look never hides a newer one.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
 from actors.errors import ChunkMissing
@@ -15,7 +25,7 @@ from cluster.archive import packs
 from cluster.archive.tools import Counters, Tools
 from cluster.store import chunks, manifests
 from cluster.store.chunks import Location
-from cluster.store.entries import Entry, ManifestHead
+from cluster.store.entries import Entry, Kind, ManifestHead, join
 from cluster.store.keyspace import Keyspace
 from cluster.store.manifests import Fence
 from cluster.store.saves import Answer
@@ -25,22 +35,38 @@ from cluster.store.transaction import transact as run
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LOOKUPS_AT_ONCE = 64
-GROUPED_FROM = 8
+LOOKUPS_AT_ONCE = 1000
+
+
+@dataclass(slots=True, eq=False)
+class Reading:
+    """A look at paths that is under way, and what others have committed of them since it began.
+
+    ``only`` bounds what is noted for a look that takes long; None: whatever there is.
+    """
+
+    only: Collection[bytes] | None = None
+    others: dict[bytes, Entry] = field(default_factory=dict)
+
+    def note(self, committed: dict[bytes, Entry]) -> None:
+        """Take note of a version that another one has made."""
+        if self.only is None:
+            self.others |= committed
+            return
+        for path in self.only:
+            if path in committed:
+                self.others[path] = committed[path]
 
 
 class Known:
-    """One manifest. Every ``begin_reading`` is followed by ``end_reading``.
-
-    ``on_kept`` is told which paths a version has.
-    """
+    """One manifest. ``on_kept`` is told what a version has."""
 
     def __init__(
         self,
         tools: Tools,
         fence: Fence,
         counters: Counters,
-        on_kept: Callable[[Iterable[bytes]], None],
+        on_kept: Callable[[Mapping[bytes, Entry]], None],
     ) -> None:
         self.fence = fence
         self.head = ManifestHead()
@@ -50,9 +76,7 @@ class Known:
         self._opened = False
         self._opening = asyncio.Lock()
         self._committing = asyncio.Lock()
-        self._tick = 0
-        self._reading = 0
-        self._committed: dict[bytes, tuple[int, Entry]] = {}
+        self._readings: set[Reading] = set()
 
     async def open(self, *, fresh: bool = False) -> None:
         """Read the head; once, unless ``fresh``."""
@@ -66,24 +90,21 @@ class Known:
         self,
         changes: dict[bytes, Entry],
         stored: dict[bytes, Location],
-        tick: int,
+        reading: Reading,
         *,
         stored_at: float | None = None,
         answer: Answer | None = None,
         incarnation: str | None = None,
         whole: bool = False,
     ) -> list[bytes]:
-        """Commit one version; return the paths that others have committed since ``tick``.
+        """Commit one version; return the paths that others have committed meanwhile.
 
         ``incarnation``: the directory of that name has everything from this version on. What others
         have committed is left out, or with ``whole`` nothing is committed when there is any.
         """
         async with self._committing:
-            since = {
-                path: entry
-                for path in changes
-                if (entry := self._committed_since(path, tick)) is not None
-            }
+            others = reading.others
+            since = {path: others[path] for path in changes if path in others}
             if since and whole:
                 return list(since)
             kept = {path: entry for path, entry in changes.items() if path not in since}
@@ -93,8 +114,8 @@ class Known:
                 return moved
             version = await self.transact(self._work, kept, stored, stored_at, incarnation, answer)
             self.head = self.head.model_copy(update={"version": version})
-            self._tick += 1
-            self._committed |= {path: (self._tick, entry) for path, entry in kept.items()}
+            for other in self._readings - {reading}:
+                other.note(kept)
             self._counters.versions += 1
             self._counters.files += len(kept)
             self._on_kept(kept)
@@ -122,51 +143,53 @@ class Known:
             now=clock.now(), incarnation=incarnation, answer=answer, quotas=self._tools.quotas,
         )  # fmt: skip
 
-    def _committed_since(self, path: bytes, tick: int) -> Entry | None:
-        at, entry = self._committed.get(path, (0, None))
-        return entry if at > tick else None
-
-    def begin_reading(self) -> int:
-        """Return when that is, for ``commit``."""
-        self._reading += 1
-        return self._tick
-
-    def end_reading(self) -> None:
-        """Say that what was begun is committed, or will not be."""
-        self._reading -= 1
-        if self._reading == 0:
-            self._committed.clear()
+    @contextmanager
+    def reading(self, only: Collection[bytes] | None = None) -> Iterator[Reading]:
+        """Look at paths, and commit what was seen before this ends."""
+        reading = Reading(only)
+        self._readings.add(reading)
+        try:
+            yield reading
+        finally:
+            self._readings.discard(reading)
 
     async def locate(self, names: Sequence[bytes]) -> dict[bytes, Location]:
         """Return where chunks are; those that are not stored are left out."""
         return await self.transact(chunks.locations, self.fence.workspace_id, names)
 
-    async def children(self, directory: bytes) -> dict[bytes, Entry]:
-        """Return what lies in a directory, by name."""
-        version = self.head.version
-        return await self.transact(manifests.children, self.fence.workspace_id, directory, version)
+    async def children(
+        self, directory: bytes, after: bytes | None = None, until: bytes | None = None
+    ) -> AsyncIterator[dict[bytes, Entry]]:
+        """Yield what lies in a directory, by name and in order, page by page; see ``manifests``."""
+        version, last = self.head.version, after
+        while True:
+            entries, last = await self.transact(
+                manifests.children, self.fence.workspace_id, directory, version, last, until
+            )
+            yield entries
+            if last is None:
+                return
+
+    async def below(self, directory: bytes) -> AsyncIterator[tuple[bytes, Entry]]:
+        """Yield everything below a directory; what lies deeper is in no order."""
+        left = [directory]
+        while left:
+            outer = left.pop()
+            async for page in self.children(outer):
+                for name, entry in page.items():
+                    path = join(outer, name)
+                    yield path, entry
+                    if entry.kind is Kind.DIRECTORY:
+                        left.append(path)
 
     async def current(self, paths: Sequence[bytes]) -> dict[bytes, Entry]:
-        """Return the manifest's entries of paths; of many in one directory by reading it whole."""
+        """Return the manifest's entries of paths."""
         version = self.head.version
-        grouped: dict[bytes, list[bytes]] = {}
-        for path in paths:
-            grouped.setdefault(path.rpartition(b"/")[0], []).append(path)
-        gate = asyncio.Semaphore(LOOKUPS_AT_ONCE)
-
-        async def one(directory: bytes, wanted: list[bytes]) -> dict[bytes, Entry]:
-            async with gate:
-                if len(wanted) < GROUPED_FROM:
-                    return await self.transact(
-                        manifests.current, self.fence.workspace_id, wanted, version
-                    )
-                found = await self.children(directory)
-                names = {path.rpartition(b"/")[2]: path for path in wanted}
-                return {names[name]: entry for name, entry in found.items() if name in names}
-
         known: dict[bytes, Entry] = {}
-        for part in await asyncio.gather(*(one(*group) for group in grouped.items())):
-            known |= part
+        for start in range(0, len(paths), LOOKUPS_AT_ONCE):
+            some = paths[start : start + LOOKUPS_AT_ONCE]
+            work = manifests.current
+            known |= await self.transact(work, self.fence.workspace_id, some, version)
         return known
 
     async def transact(

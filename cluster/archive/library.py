@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from actors.errors import InvalidArgument, NotFound
+from actors.errors import ContentMissing, InvalidArgument, NotFound
+from actors.records import Reason
 from cluster.archive.blobs import Blobs
 from cluster.archive.chunk_reader import ChunkReader
-from cluster.store import chunks, manifests
+from cluster.store import chunks, manifests, sessions, usage
 from cluster.store.chunks import Location
 from cluster.store.engine import Engine
 from cluster.store.entries import Entry, Kind
@@ -72,14 +73,56 @@ class Library:
             raise InvalidArgument("path", "it was no file")
         return past
 
-    def content(self, workspace_id: str, entry: Entry) -> AsyncIterator[bytes]:
-        """Yield a kept file's bytes. Raises Unavailable when the chunk store does not have them."""
+    async def content(self, workspace_id: str, path: str, entry: Entry) -> AsyncIterator[bytes]:
+        """Return a kept file's bytes. Raises ContentMissing when the chunk store does not have them.
+
+        That is looked for first, and the beginning is read: whoever is to answer somebody knows by then.
+        What turns out to be damaged further on raises it from the iterator.
+        """
 
         async def locate(names: Sequence[bytes]) -> dict[bytes, Location]:
             find = chunks.locations
             return await transact(self._engine, find, self._keys, workspace_id, names)
 
-        return ChunkReader(self._blobs, workspace_id, locate).content(entry)
+        reader = ChunkReader(self._blobs, workspace_id, locate)
+        if (reason := await reader.check(entry.chunks)) is not None:
+            raise ContentMissing(path, reason)
+        content = reader.content(entry)
+        try:
+            first = await anext(content, b"")
+        except ContentMissing as error:
+            raise ContentMissing(path, error.reason) from None
+        return _begun(first, content)
+
+    async def missing(self, session_id: str, path: str) -> ContentMissing | None:
+        """Return why a path is not in a workspace although it should be; None: it should not be there."""
+        unrestored = await transact(self._engine, usage.unrestored, self._keys, session_id)
+        if unrestored is None:
+            return None
+        raw = _raw(path)
+
+        async def work(tr: Transaction, keys: Keyspace) -> bool:
+            session = await sessions.get(tr, keys, session_id)
+            if session is None:
+                return False
+            at = (await manifests.head(tr, keys, session.workspace_id)).version
+            return raw in await manifests.current(tr, keys, session.workspace_id, [raw], at)
+
+        if not await transact(self._engine, work, self._keys):
+            return None
+        text = raw.decode("utf-8", "replace")
+        reasons = {left.path: left.reason for left in unrestored.left_out}
+        if reasons.get(text) is Reason.NOT_WRITTEN:
+            return ContentMissing(text, "it cannot be written to the container's disk")
+        if text in reasons or unrestored.paths > len(reasons):
+            return ContentMissing(text, "the chunk store does not have all of it")
+        return ContentMissing(text, "it is being put back")
+
+
+async def _begun(first: bytes, following: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    yield first
+    async for part in following:
+        yield part
 
 
 def _shown(entry: Entry) -> tuple[str, int, str]:

@@ -7,37 +7,50 @@ same has not been touched: its content is not read again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
 from actors.errors import Unavailable
+from actors.records import Reason
 from cluster.store.entries import Entry, Kind
 
 MAX_PATH_BYTES = 4000
 """Longer ones cannot be asked for in one piece (path_max(7)); they are not kept."""
 
 
+SMALL_BYTES = 256 << 10
+"""Up to here a file is one chunk and comes as a whole; what is larger comes piece by piece."""
+
+
+_WHY = {"x": Reason.UNREADABLE, "e": Reason.EXCLUDED, "o": Reason.SPECIAL}
+
+
 class Seen(NamedTuple):
-    """How a path is: ``entry`` without chunks, None when nothing is there (to be kept)."""
+    """How a path is: ``entry`` without chunks, None when nothing is there that could be kept.
+
+    ``why`` nothing of it can be kept. With ``UNREADABLE`` it is not even known what is there.
+    """
 
     path: bytes
     entry: Entry | None
+    why: Reason | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Difference:
     """``read``: paths whose content is wanted, as they are. ``gone``: what is not there any more.
 
-    ``inside``: directories.
+    ``inside``: directories. ``left_out``: paths, and why.
     """
 
-    read: dict[bytes, Entry]
-    gone: list[bytes]
-    inside: list[bytes]
+    read: dict[bytes, Entry] = field(default_factory=dict)
+    gone: dict[bytes, Entry] = field(default_factory=dict)
+    inside: list[bytes] = field(default_factory=list)
+    left_out: dict[bytes, Reason] = field(default_factory=dict)
 
 
-def seen(item: list[Any], directory: bytes | None = None) -> Seen | None:
-    """Return what an item of CODI says; None when permissions hide it. Raises Unavailable for nonsense.
+def seen(item: list[Any], directory: bytes | None = None) -> Seen:
+    """Return what an item of CODI says. Raises Unavailable for nonsense.
 
     ``directory``: the item's name is relative to it.
     """
@@ -45,31 +58,29 @@ def seen(item: list[Any], directory: bytes | None = None) -> Seen | None:
         path = str(item[0]).encode("utf-8", "surrogateescape")
         if directory:
             path = directory + b"/" + path
+        entry, why = None, None
         match item[1:]:
             case []:
-                return Seen(path, None)
-            case ["x"]:
-                return None
-            case ["o", *_]:
-                return Seen(path, None)
+                pass
+            case [str(kind), *_] if kind in _WHY:
+                why = _WHY[kind]
+            case _ if len(path) > MAX_PATH_BYTES:
+                why = Reason.PATH_TOO_LONG
             case ["d", mode, *_]:
                 # A directory's times and size follow from what is in it.
-                return Seen(path, Entry(Kind.DIRECTORY, mode=mode))
-            case ["f" | "l" as kind, mode, size, modified, changed, inode, target]:
+                entry = Entry(Kind.DIRECTORY, mode=mode)
+            case ["f" | "l" as kind, mode, size, modified, changed, inode, target, allocated]:
                 text = "" if target is None else str(target)
                 entry = Entry(
                     Kind(kind), mode, size, modified, changed, inode,
                     text.encode("utf-8", "surrogateescape"),
+                    unallocated=max(0, size - allocated) if size > SMALL_BYTES else 0,
                 )  # fmt: skip
-                return Seen(path, entry)
+            case _:
+                raise Unavailable("the container", "it says what cannot be")
     except (ValueError, TypeError, IndexError) as error:
         raise Unavailable("the container", f"it says what cannot be: {error}") from error
-    raise Unavailable("the container", "it says what cannot be")
-
-
-def is_kept(path: bytes) -> bool:
-    """Whether a path can be kept."""
-    return 0 < len(path) <= MAX_PATH_BYTES and path != b"."
+    return Seen(path, entry, why)
 
 
 def differs(entry: Entry | None, known: Entry | None) -> bool:
@@ -84,22 +95,26 @@ def of_listing(
 ) -> Difference:
     """Compare what lies in a directory with what did; ``known`` by name, paths in the answer are whole."""
     prefix = directory + b"/" if directory else b""
-    difference = Difference({}, [], [])
+    difference = Difference()
     met: set[bytes] = set()
     for item in items:
-        name = str(item[0]).encode("utf-8", "surrogateescape")
+        path, entry, why = seen(item, directory)
+        name = path.removeprefix(prefix)
+        before = known.get(name)
         met.add(name)
-        found = seen(item, directory)
-        if found is None or not is_kept(found.path):
+        if why is not None:
+            difference.left_out[path] = why
+        if why is Reason.UNREADABLE:
             continue
-        if found.entry is not None and found.entry.kind is Kind.DIRECTORY:
-            difference.inside.append(found.path)
-        if differs(found.entry, known.get(name)):
-            if found.entry is None:
-                difference.gone.append(found.path)
-            else:
-                difference.read[found.path] = found.entry
-    difference.gone.extend(prefix + name for name in known if name not in met)
+        if entry is not None and entry.kind is Kind.DIRECTORY:
+            difference.inside.append(path)
+        if not differs(entry, before):
+            continue
+        if entry is not None:
+            difference.read[path] = entry
+        elif before is not None:
+            difference.gone[path] = before
+    difference.gone.update({prefix + name: known[name] for name in known.keys() - met})
     return difference
 
 
@@ -118,8 +133,3 @@ def merged(found: Entry, known: Entry | None) -> Entry | None:
     if sum(chunk.size for chunk in chunks) != found.size:
         return None
     return replace(found, chunks=chunks)
-
-
-def restore_order(files: Iterable[tuple[bytes, Entry]]) -> list[tuple[bytes, Entry]]:
-    """Return files in the order in which they are wanted: the most recently used first."""
-    return sorted(files, key=lambda each: -each[1].modified_ns)

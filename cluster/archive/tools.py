@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from actors.quotas import Quotas
 from actors.records import Unarchived
 from actors.statistics import Histogram
 from cluster.archive.blobs import Blobs
+from cluster.archive.turns import Turns
 from cluster.codi.feed_client import FeedClient
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
@@ -25,8 +25,10 @@ async def tell_nobody(_session_id: str, _told: Unarchived | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a follower works with. ``gate`` bounds how many read at once.
+    """What a follower works with.
 
+    ``turns`` bound how many rounds are at work at once, ``large_turns`` how many pieces of large files are
+    read, ``restore_turns`` how many steps of restores are made: none of them waits for another kind.
     ``quotas`` are the limits of users who have no others.
     """
 
@@ -36,8 +38,10 @@ class Tools:
     client: FeedClient
     clock: Clock
     new_id: Callable[[str], str]
-    gate: asyncio.Semaphore
     max_file: int
+    turns: Turns = field(default_factory=lambda: Turns(8))
+    large_turns: Turns = field(default_factory=lambda: Turns(2))
+    restore_turns: Turns = field(default_factory=lambda: Turns(4))
     quotas: Quotas = field(default_factory=Quotas)
     tell: Tell = tell_nobody
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
 from actors.errors import Unavailable
@@ -14,7 +14,7 @@ from cluster.codi.client import HttpCodiClient, translated
 _LENGTH_BYTES = 4
 _WAIT_MARGIN_SECONDS = 15.0
 _CHUNKING_SECONDS = 300.0
-_MAX_HEADER = 16 << 20
+_MAX_HEADER = 64 << 10
 _JOINED_BYTES = 256 << 10
 _GROUP_BYTES = 1 << 20
 Item = list[Any]
@@ -39,12 +39,27 @@ class FeedClient(HttpCodiClient):
         return items
 
     async def listings(
-        self, route: Route, paths: Sequence[str]
-    ) -> list[tuple[str, list[Item] | bool | None]]:
-        """Return what lies in directories; maybe of the first ones only."""
-        body = {"paths": list(paths)}
+        self, route: Route, paths: Sequence[str], after: str | None = None
+    ) -> list[tuple[str, list[Item] | bool | None, str | None]]:
+        """Return what lies in directories; maybe of the first ones only, and of the last one a page.
+
+        ``after``: in the first one, behind this name. The last part is the name to go on behind, if any.
+        """
+        body = {"paths": list(paths), "after": after}
         answer = await self._json(route, "POST", "/listings", _asked(route), body)
-        return [(path, found) for path, found in answer["listings"]]
+        return [(path, found, last) for path, found, last in answer["listings"]]
+
+    async def cut(
+        self, route: Route, path: str, offset: int, limit: int, told: Mapping[str, Any] | None
+    ) -> dict[str, Any]:
+        """Return the chunks of a piece of a large file; ``told``: the answer for its beginning."""
+        body: dict[str, Any] = {"path": path, "offset": offset, "limit": limit}
+        if told is not None:
+            body |= {"holes": told["holes"], "factor": told["factor"]}
+        answer: dict[str, Any] = await self._json(
+            route, "POST", "/cut", _asked(route), body, limit=_CHUNKING_SECONDS
+        )
+        return answer
 
     async def contents(
         self, route: Route, paths: Sequence[str]

@@ -33,8 +33,15 @@ class Kind(StrEnum):
     GONE = "-"
 
 
+HOLE = bytes(32)
+"""What stands for a chunk's name where a file has a hole; no data has it, short of a broken BLAKE3."""
+
+MAX_HOLE = 1 << 30
+"""A longer hole is several, since a chunk's size has four bytes."""
+
+
 class ChunkRef(NamedTuple):
-    """One chunk of a file: its BLAKE3 name and its size."""
+    """One chunk of a file: its BLAKE3 name and its size; or with ``HOLE`` for a name, a hole."""
 
     name: bytes
     size: int
@@ -52,6 +59,18 @@ class Entry:
     inode: int = 0
     target: bytes = b""
     chunks: tuple[ChunkRef, ...] = ()
+    unallocated: int = 0
+    """Of a file whose chunks are not known yet: bytes of it that take no room, as far as can be seen."""
+
+    @property
+    def holes(self) -> int:
+        """How many bytes of it are holes."""
+        return sum(chunk.size for chunk in self.chunks if chunk.name == HOLE)
+
+    @property
+    def data(self) -> tuple[ChunkRef, ...]:
+        """The chunks that there are bytes of."""
+        return tuple(chunk for chunk in self.chunks if chunk.name != HOLE)
 
     @property
     def stamp(self) -> tuple[str, int, int, int, int, int, bytes]:
@@ -76,10 +95,12 @@ class Entry:
 
     @property
     def amount(self) -> Amount:
-        """What it counts for in its user's quotas."""
+        """What it counts for in its user's quotas: holes are nothing."""
         if self.kind is Kind.GONE:
             return Amount()
-        return Amount(self.size if self.kind is Kind.FILE else 0, 1)
+        if self.kind is not Kind.FILE:
+            return Amount(0, 1)
+        return Amount(self.size - (self.holes if self.chunks else self.unallocated), 1)
 
 
 GONE = Entry(Kind.GONE)

@@ -23,7 +23,8 @@
     (tenant, "usage", resource, user_id)                   how much of it a user has (ADD)
     (tenant, "usage_checks", user_id)                      when that was compared with what there is
     (tenant, "quotas", user_id)                            {resource: limit} where not the settings'
-    (tenant, "unarchived", session_id)                     Unarchived; what a quota keeps from being kept
+    (tenant, "unarchived", session_id)                     Unarchived; what is not kept, and why
+    (tenant, "unrestored", session_id)                     Unrestored; there while a workspace is put back
     (tenant, "backup_hold")                                {id, expires_at} of a backup under way
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address as `emails.py` prepares it
@@ -116,6 +117,7 @@ class Keyspace:
         self.usage_checks = Directory(tenant_id, "usage_checks")
         self.quotas = Directory(tenant_id, "quotas")
         self.unarchived = Directory(tenant_id, "unarchived")
+        self.unrestored = Directory(tenant_id, "unrestored")
         self.backup_hold = Directory(tenant_id, "backup_hold")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")

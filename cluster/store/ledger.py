@@ -17,6 +17,7 @@ from actors.records import (
     SessionPhase,
     SessionRecord,
     Unarchived,
+    Unrestored,
     UserRecord,
 )
 from cluster.store import (
@@ -214,8 +215,12 @@ class StoreLedger:
         return await transact(self._engine, work, self._keys, session_id, raw, quotas)
 
     async def unarchived(self, session_id: str) -> Unarchived | None:
-        """Return what of a workspace a quota keeps from being archived."""
+        """Return what of a workspace is not archived."""
         return await transact(self._engine, usage.unarchived, self._keys, session_id)
+
+    async def unrestored(self, session_id: str) -> Unrestored | None:
+        """Return what of a workspace is yet to be put back; None: nothing."""
+        return await transact(self._engine, usage.unrestored, self._keys, session_id)
 
     async def idleness(self, session_id: str) -> Idleness | None:
         """Return why a session is awake or when it will sleep."""

@@ -38,7 +38,7 @@ from actors.records import SessionRecord
 from cluster.store import chunks, saves, sessions, usage
 from cluster.store.chunks import Location
 from cluster.store.codec import decode_optional, encode
-from cluster.store.engine import KeyRange, key_after
+from cluster.store.engine import KeyRange
 from cluster.store.entries import Entry, Kind, ManifestHead, directory_digest, place
 from cluster.store.entries import decode as decode_entry
 from cluster.store.entries import encode as encode_entry
@@ -96,31 +96,67 @@ async def current(
     tr: Transaction, keys: Keyspace, workspace_id: str, paths: Sequence[bytes], at: int
 ) -> dict[bytes, Entry]:
     """Return the states of paths as of a version; those that are not there are left out."""
-    found = {}
-    for path in paths:
-        state = await lookup(tr, keys, workspace_id, path, at)
-        if state is not None and state[1].kind is not Kind.GONE:
-            found[path] = state[1]
-    return found
+    spans = [
+        KeyRange(
+            keys.entries.range(workspace_id, *place(path)).begin,
+            keys.entries.key(workspace_id, *place(path), at + 1),
+        )
+        for path in paths
+    ]
+    pairs = await tr.last_of(spans) if spans else []
+    states = {
+        path: decode_entry(pair[1])
+        for path, pair in zip(paths, pairs, strict=True)
+        if pair is not None
+    }
+    return {path: entry for path, entry in states.items() if entry.kind is not Kind.GONE}
+
+
+class Children(NamedTuple):
+    """Some of what lies in a directory, by name; ``last`` is the name to go on behind, if there are more."""
+
+    entries: dict[bytes, Entry]
+    last: bytes | None
 
 
 async def children(
-    tr: Transaction, keys: Keyspace, workspace_id: str, directory: bytes, at: int
-) -> dict[bytes, Entry]:
-    """Return what lies in a directory as of a version, by name. ``directory`` empty: the workspace."""
-    span = keys.entries.range(workspace_id, directory_digest(directory))
-    begin, found = span.begin, {}
-    while True:
-        page = await tr.get_range(KeyRange(begin, span.end), limit=_PAGE, snapshot=True)
-        for key, value in page:
-            name, version = keys.entries.unpack(key)[2:]
-            if version <= at:  # versions of a name come in order: the last one counts
-                found[name] = value
-        if len(page) < _PAGE:
-            break
-        begin = key_after(page[-1][0])
+    tr: Transaction,
+    keys: Keyspace,
+    workspace_id: str,
+    directory: bytes,
+    at: int,
+    after: bytes | None = None,
+    until: bytes | None = None,
+) -> Children:
+    """Return what lies in a directory as of a version, in the order of names; a page of it.
+
+    ``directory`` empty: the workspace. Names lie behind ``after`` and up to ``until``, if these are given.
+    """
+    digest = directory_digest(directory)
+    begin, end = keys.entries.range(workspace_id, digest)
+    if after is not None:
+        begin = keys.entries.range(workspace_id, digest, after).end
+    if until is not None:
+        end = keys.entries.range(workspace_id, digest, until).end
+    found: dict[bytes, bytes] = {}
+    page = await tr.get_range(KeyRange(begin, end), limit=_PAGE, snapshot=True)
+    for key, value in page:
+        name, version = keys.entries.unpack(key)[2:]
+        if version <= at:  # versions of a name come in order: the last one counts
+            found[name] = value
+    last = None
+    if len(page) == _PAGE:
+        # Of the last name there may be more versions than are in the page.
+        last = keys.entries.unpack(page[-1][0])[2]
+        newest = KeyRange(
+            keys.entries.range(workspace_id, digest, last).begin,
+            keys.entries.key(workspace_id, digest, last, at + 1),
+        )
+        for _, value in await tr.get_range(newest, limit=1, reverse=True, snapshot=True):
+            found[last] = value
     entries = {name: decode_entry(value) for name, value in found.items()}
-    return {name: entry for name, entry in entries.items() if entry.kind is not Kind.GONE}
+    there = {name: entry for name, entry in entries.items() if entry.kind is not Kind.GONE}
+    return Children(there, last)
 
 
 _PAGE = 5000
@@ -181,7 +217,7 @@ async def commit(
     when it would be more than its user may have.
     """
     workspace_id = fence.workspace_id
-    wanted = Counter(chunk.name for entry in changes.values() for chunk in entry.chunks)
+    wanted = Counter(chunk.name for entry in changes.values() for chunk in entry.data)
     names = list(wanted)
     session_key = keys.sessions.key(fence.session_id)
     chunk_keys = [keys.chunks.key(workspace_id, name) for name in names]

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from actors.quotas import Amount
+from actors.quotas import Amount, totals
 from cluster.store import manifests
 from cluster.store.codec import encode
 from cluster.store.engine import Engine, KeyRange
-from cluster.store.entries import Kind, ManifestHead
+from cluster.store.entries import ManifestHead
 from cluster.store.entries import decode as decode_entry
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction, transact
@@ -71,8 +71,7 @@ async def _count(
             newest[directory, name] = value
         following = span.end
     entries = [decode_entry(value) for value in newest.values()]
-    size = sum(entry.size for entry in entries if entry.kind is Kind.FILE)
-    return _Part(Amount(size, sum(entry.kind is not Kind.GONE for entry in entries)), following)
+    return _Part(totals(entry.amount for entry in entries), following)
 
 
 async def _correct(

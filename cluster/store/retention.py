@@ -74,7 +74,7 @@ async def prune(tr: Transaction, keys: Keyspace, workspace_id: str, limit: int) 
             if is_newest and entry.kind is not Kind.GONE:
                 continue
             tr.clear(key)
-            released.update(chunk.name for chunk in entry.chunks)
+            released.update(chunk.name for chunk in entry.data)
         tr.clear(row)
     await chunks.release(tr, keys, workspace_id, released)
     if len(rows) < limit:

@@ -20,9 +20,11 @@ from actors.quotas import Amount, Quotas, Resource, Room, Usage
 from actors.records import (
     ContainerRecord,
     ContainerStatus,
+    Record,
     SessionRecord,
     TerminalRecord,
     Unarchived,
+    Unrestored,
 )
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.engine import KeyRange, MutationKind, key_after
@@ -210,7 +212,7 @@ async def _containers(
     return [record for record in records if record.status not in _GONE]
 
 
-# ---- what a quota keeps from being archived ---------------------------------------------------------
+# ---- what is not archived, or not put back ----------------------------------------------------------
 
 
 async def unarchived(tr: Transaction, keys: Keyspace, session_id: str) -> Unarchived | None:
@@ -219,16 +221,35 @@ async def unarchived(tr: Transaction, keys: Keyspace, session_id: str) -> Unarch
     return decode_optional(Unarchived, data)
 
 
+async def unrestored(tr: Transaction, keys: Keyspace, session_id: str) -> Unrestored | None:
+    """Return what is yet to be put back of a session's workspace; None: nothing. Does not conflict."""
+    data = await tr.get(keys.unrestored.key(session_id), snapshot=True)
+    return decode_optional(Unrestored, data)
+
+
 async def tell_unarchived(
     tr: Transaction, keys: Keyspace, session_id: str, told: Unarchived | None
 ) -> None:
     """Note what is not archived; None: all is. Nothing is noted of a session that is gone."""
+    await _tell(tr, keys, session_id, keys.unarchived.key(session_id), told)
+
+
+async def tell_unrestored(
+    tr: Transaction, keys: Keyspace, session_id: str, told: Unrestored | None
+) -> None:
+    """Note what is not put back; None: all is. Nothing is noted of a session that is gone."""
+    await _tell(tr, keys, session_id, keys.unrestored.key(session_id), told)
+
+
+async def _tell(
+    tr: Transaction, keys: Keyspace, session_id: str, key: bytes, told: Record | None
+) -> None:
     if await tr.get(keys.sessions.key(session_id)) is None:
         return
     if told is None:
-        tr.clear(keys.unarchived.key(session_id))
+        tr.clear(key)
     else:
-        tr.set(keys.unarchived.key(session_id), encode(told))
+        tr.set(key, encode(told))
 
 
 # ---- comparing counters with what there is ----------------------------------------------------------

@@ -30,6 +30,7 @@ from serve_app.schemas import (
     LaunchContainer,
     Launched,
     NotArchived,
+    NotRestored,
     OpenSession,
     Session,
     SessionChange,
@@ -81,10 +82,11 @@ async def get_session(request: Request, session: SessionDep, ingress: IngressDep
     """Return a session's details."""
     ledger, quotas = ingress.deps.ledger, ingress.deps.settings.quotas
     user_id = await ingress.gateway.user_of(session)
-    record, known, told, usage = await asyncio.gather(
+    record, known, told, lacking, usage = await asyncio.gather(
         ingress.gateway.view(session),
         ledger.idleness(session),
         ledger.unarchived(session),
+        ledger.unrestored(session),
         ledger.usage(user_id, quotas),
     )
     disk = await ingress.gateway.look_into(record, ingress.deps.codi.disk, LOOK_SECONDS)
@@ -94,6 +96,7 @@ async def get_session(request: Request, session: SessionDep, ingress: IngressDep
         idle=_idle(ingress, known) if record.phase is SessionPhase.READY else None,
         disk=None if disk is None else DiskOf.of(disk),
         unarchived=NotArchived.of(told),
+        unrestored=NotRestored.of(lacking),
         usage=UsageOf.of(usage),
     )
 

@@ -56,7 +56,7 @@ async def restore(
     deps = ingress.deps
     workspace_id = await workspace_of(ingress, session)
     past = await deps.library.file(workspace_id, body.path, body.version)
-    content = deps.library.content(workspace_id, past.entry)
+    content = await deps.library.content(workspace_id, body.path, past.entry)
     receipt = await ingress.saver.save(
         session,
         body.target or body.path,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Annotated
 from urllib.parse import quote, unquote_to_bytes
 
@@ -165,11 +165,11 @@ async def tree(
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED,
 ) -> Tree:
     """List a directory, page by page."""
-    return Tree(
-        **await ingress.gateway.on_container(
+    async with found_or_missing(ingress, session, path):
+        found = await ingress.gateway.on_container(
             session, lambda route: ingress.deps.codi.tree(route, path, after=after, limit=limit)
         )
-    )
+    return Tree(**found)
 
 
 @router.head(
@@ -221,7 +221,8 @@ async def read_file(
         asked = ingress.deps.codi.get_file(route, path, sent, request.method)
         return await stack.enter_async_context(asked)
 
-    answer = await ingress.gateway.on_container(session, work)
+    async with found_or_missing(ingress, session, path):
+        answer = await ingress.gateway.on_container(session, work)
     headers = {n: answer.headers[n] for n in _HANDED_BACK if n in answer.headers} | _AS_DATA
     if request.method == "HEAD":
         await stack.aclose()
@@ -293,7 +294,7 @@ async def _read_version(
     }
     if request.method == "HEAD":
         return Response(headers=headers)
-    content = ingress.deps.library.content(record.workspace_id, past.entry)
+    content = await ingress.deps.library.content(record.workspace_id, path, past.entry)
     return StreamingResponse(content, headers=headers)
 
 
@@ -355,18 +356,23 @@ async def delete_file(
     """Remove a file, a link, or with ``recursive`` a directory."""
     del if_match, if_none_match, if_unmodified_since
     asked = conditions_of(request)
-    await ingress.gateway.on_container(
-        session,
-        lambda route: ingress.deps.codi.delete(
-            route,
-            path,
-            recursive=recursive,
-            if_match=asked.if_match,
-            if_none_match=asked.if_none_match,
-            if_unmodified_since=asked.if_unmodified_since,
-        ),
-        repeatable=False,
-    )
+    try:
+        await ingress.gateway.on_container(
+            session,
+            lambda route: ingress.deps.codi.delete(
+                route,
+                path,
+                recursive=recursive,
+                if_match=asked.if_match,
+                if_none_match=asked.if_none_match,
+                if_unmodified_since=asked.if_unmodified_since,
+            ),
+            repeatable=False,
+        )
+    except NotFound:
+        # What cannot be put back can be given up.
+        if asked.if_match is not None or await ingress.deps.library.missing(session, path) is None:
+            raise
     await ingress.saver.keep(session, [path])
 
 
@@ -408,6 +414,16 @@ async def make_directory(
     await ingress.saver.keep(session, [body.path])
     response.status_code = 201 if made else 200
     return body
+
+
+@asynccontextmanager
+async def found_or_missing(ingress: Ingress, session: str, path: str) -> AsyncIterator[None]:
+    """Do something with a path. Raises ContentMissing for NotFound when it is only not put back."""
+    try:
+        yield
+    except NotFound as error:
+        missing = await ingress.deps.library.missing(session, path) if path else None
+        raise missing or error from None
 
 
 async def _closing(stack: AsyncExitStack, answer: FileAnswer) -> AsyncIterator[bytes]:

@@ -210,7 +210,7 @@ class Manifests(RuleBasedStateMachine):
                 else:
                     assert found is not None
                     assert self.read(found[1]) == content
-            names = self.ask(manifests.children, WORKSPACE, b"", version)
+            names, _ = self.ask(manifests.children, WORKSPACE, b"", version)
             assert set(names) == {path for path in state if b"/" not in path}
         if self.oldest > 1:
             with pytest.raises(NotFound):

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.quotas import Quotas
-from actors.records import ContainerStatus, SessionPhase, SessionRecord
+from actors.records import ContainerStatus, SessionPhase, SessionRecord, Unarchived
 from cluster.archive.blobs import Blobs, DirectoryBlobs
 from cluster.archive.chunk_reader import ChunkReader
 from cluster.archive.follower import Follower
@@ -18,7 +18,7 @@ from cluster.archive.tools import Counters, Tools
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits
 from cluster.codi.feed_client import FeedClient
-from cluster.store import chunks, manifests, sessions
+from cluster.store import chunks, manifests, sessions, usage
 from cluster.store.entries import Entry, Kind, ManifestHead
 from cluster.store.keyspace import Keyspace
 from cluster.store.lmdb_engine import LmdbEngine
@@ -55,14 +55,21 @@ class Kept:
         left = [b""]
         while left:
             directory = left.pop()
-            for name, entry in (
-                await self.ask(manifests.children, WORKSPACE, directory, at)
-            ).items():
+            for name, entry in (await self._children(directory, at)).items():
                 path = directory + b"/" + name if directory else name
                 found[path.decode("utf-8", "surrogateescape")] = entry
                 if entry.kind is Kind.DIRECTORY:
                     left.append(path)
         return found
+
+    async def _children(self, directory: bytes, at: int) -> dict[bytes, Entry]:
+        found: dict[bytes, Entry] = {}
+        last = None
+        while True:
+            page, last = await self.ask(manifests.children, WORKSPACE, directory, at, last)
+            found |= page
+            if last is None:
+                return found
 
     async def content(self, entry: Entry) -> bytes:
         async def locate(names):
@@ -95,10 +102,18 @@ class Kept:
         return state
 
 
+async def until_told(kept: Kept, condition: Callable[[Unarchived | None], bool]):
+    """Wait until the session says what is expected of what is not archived."""
+    async with asyncio.timeout(20):
+        while not condition(told := await kept.ask(usage.unarchived, SESSION)):  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    return told
+
+
 def follower_of(
     tools: Tools, codi: Codi, counters: Counters, container_id: str = "c-1"
 ) -> Follower:
-    return Follower(tools, Fence(SESSION, WORKSPACE, container_id), codi.route(), counters)
+    return Follower(tools, Fence(SESSION, WORKSPACE, container_id), codi.route(), counters, "u")
 
 
 @contextlib.asynccontextmanager
@@ -110,6 +125,7 @@ async def kept_workspace(
     limits: Limits | None = None,
     incarnation: str = "i-1",
     quotas: Quotas | None = None,
+    max_file: int = 1 << 40,
     setup: Callable[[Path], None] = lambda _: None,
 ) -> AsyncIterator[Kept]:
     """Run everything below ``directory``; what is kept there stays for the next time."""
@@ -127,8 +143,7 @@ async def kept_workspace(
             client=client,
             clock=SystemClock(),
             new_id=lambda kind: f"{kind}-{run}-{incarnation}-{next(numbers)}",
-            gate=asyncio.Semaphore(4),
-            max_file=1 << 30,
+            max_file=max_file,
             quotas=quotas or Quotas(),
         )
         record = SessionRecord(

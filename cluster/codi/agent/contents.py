@@ -10,21 +10,35 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from cluster.codi.agent.paths import Workspace
 
 MIN_CHUNK, MEAN_CHUNK, MAX_CHUNK = 256 << 10, 1 << 20, 4 << 20
 LARGE_FILE, LARGE_FACTOR = 2 << 30, 4
-"""Files above this size are cut into chunks so many times as large: a file has a limited number."""
+"""Files with more data are cut into chunks so many times as large: a file has a limited number."""
 
 LARGEST_CHUNK = LARGE_FACTOR * MAX_CHUNK
+MAX_HOLES, MIN_HOLE = 400, 1 << 20
+"""Of a sparse file the largest holes are left out; smaller ones are read as the zeros that they are."""
+
+_MAX_EXTENTS = 100_000
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's blocks are (stat(2))
+_LISTED = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
 _GONE = {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV, errno.ESTALE}
 
 Item = list[Any]
-"""``[path, kind, mode, size, mtime_ns, ctime_ns, ino, target]``; ``[path]`` for nothing there, and
-``[path, "x"]`` for what permissions hide."""
+"""``[path, kind, mode, size, mtime_ns, ctime_ns, ino, target, allocated]``, the last one bytes on the disk.
+
+``[path]`` for nothing there, ``[path, "x"]`` for what permissions hide, ``[path, "e"]`` for what is excluded.
+"""
+
+IsExcluded = Callable[[bytes], bool]
+"""Whether a name is left out, wherever it lies."""
+
+Span = tuple[int, int]
+"""Offset and length."""
 
 
 def item(name: bytes, status: os.stat_result, target: bytes | None) -> Item:
@@ -41,11 +55,20 @@ def item(name: bytes, status: os.stat_result, target: bytes | None) -> Item:
     return [
         os.fsdecode(name), kind, stat.S_IMODE(mode), size, status.st_mtime_ns, status.st_ctime_ns,
         status.st_ino, os.fsdecode(target) if target is not None else None,
+        status.st_blocks * _BLOCK_BYTES,
     ]  # fmt: skip
 
 
-def look(workspace: Workspace, path: bytes) -> Item:
+def look(workspace: Workspace, path: bytes, is_excluded: IsExcluded) -> Item:
     """Return how a path is."""
+    found = look_at(workspace, path)
+    if len(found) > 1 and any(map(is_excluded, path.split(b"/"))):
+        return [os.fsdecode(path), "e"]
+    return found
+
+
+def look_at(workspace: Workspace, path: bytes) -> Item:
+    """Return how a path is, excluded or not."""
     try:
         directory, name = workspace.parent(path)
     except OSError as error:
@@ -71,12 +94,10 @@ def _look_at(directory: int, name: bytes) -> Item:
         return [os.fsdecode(name), "x"]
 
 
-def listing(workspace: Workspace, path: bytes, is_excluded: Any) -> list[Item] | bool | None:
-    """Return what lies in a directory, None when there is none, False when it cannot be read."""
+def names(workspace: Workspace, path: bytes) -> list[bytes] | bool | None:
+    """Return what lies in a directory, in order; None when there is none, False when it cannot be read."""
     try:
-        directory = workspace.open(
-            path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_NONBLOCK
-        )
+        directory = workspace.open(path, _LISTED)
     except OSError as error:
         if error.errno in _GONE:
             return None
@@ -84,10 +105,29 @@ def listing(workspace: Workspace, path: bytes, is_excluded: Any) -> list[Item] |
             return False
         raise
     try:
-        names = [
-            name for each in os.listdir(directory) if not is_excluded(name := os.fsencode(each))
+        return sorted(map(os.fsencode, os.listdir(directory)))
+    finally:
+        os.close(directory)
+
+
+def listing(
+    workspace: Workspace, path: bytes, wanted: Sequence[bytes], is_excluded: IsExcluded
+) -> list[Item] | bool | None:
+    """Return how names in a directory are, by name alone; as ``names`` when that cannot be said."""
+    try:
+        directory = workspace.open(path, _LISTED)
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        if error.errno == errno.EACCES:
+            return False
+        raise
+    try:
+        return [
+            [os.fsdecode(name), "e"] if is_excluded(name) else known
+            for name in wanted
+            if len(known := _look_at(directory, name)) > 1
         ]
-        return [found for name in names if len(found := _look_at(directory, name)) > 1]
     finally:
         os.close(directory)
 
@@ -119,24 +159,83 @@ class Opened:
             size -= len(part)
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
-    def chunks(self) -> Iterator[tuple[str, int]]:
-        """Yield name and size of each chunk of what was the file when it was opened."""
+    def holes(self) -> list[Span]:
+        """Return the file's largest holes, in order (lseek(2), SEEK_HOLE)."""
+        found: list[Span] = []
+        offset = 0
+        try:
+            for _ in range(_MAX_EXTENTS):
+                if offset >= self.size:
+                    break
+                begin = os.lseek(self.fd, offset, os.SEEK_HOLE)
+                end = self._data_after(begin)
+                if end - begin >= MIN_HOLE:
+                    found.append((begin, end - begin))
+                offset = end
+        except OSError:
+            return []  # a file system that does not know: all of it is read
+        found.sort(key=lambda hole: -hole[1])
+        return sorted(found[:MAX_HOLES])
+
+    def _data_after(self, offset: int) -> int:
+        if offset >= self.size:
+            return self.size
+        try:
+            return min(os.lseek(self.fd, offset, os.SEEK_DATA), self.size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # there is none
+                return self.size
+            raise
+
+    def factor(self, holes: Sequence[Span]) -> int:
+        """Return how many times as large as usual the chunks are: a file has a limited number of them."""
+        data = self.size - sum(length for _, length in holes)
+        return LARGE_FACTOR if data > LARGE_FILE or (holes and 2 * data > LARGE_FILE) else 1
+
+    def cut(
+        self, offset: int, limit: int, holes: Sequence[Span], factor: int
+    ) -> Iterator[tuple[bytes, int, int]]:
+        """Yield the chunks from an offset on, where one begins: name, offset and size, without the holes.
+
+        At least one, if there is any; none that begins when ``limit`` bytes of data are behind. Where
+        chunks end depends on what they hold alone, so that pieces can be cut one by one.
+        """
+        done = 0
+        for begin, end in _between(holes, self.size):
+            at = max(begin, offset)
+            for name, size in self._chunks(at, end, factor):
+                yield name, at, size
+                at, done = at + size, done + size
+                if done >= limit:
+                    return
+
+    def _chunks(self, offset: int, end: int, factor: int) -> Iterator[tuple[bytes, int]]:
+        """Yield the names and sizes of the chunks that lie between two offsets."""
         from blake3 import blake3  # noqa: PLC0415 - see the module's text
         from pyfastcdc import FastCDC  # noqa: PLC0415
 
-        factor = LARGE_FACTOR if self.size > LARGE_FILE else 1
         smallest, mean, largest = factor * MIN_CHUNK, factor * MEAN_CHUNK, factor * MAX_CHUNK
         cutter = FastCDC(avg_size=mean, min_size=smallest, max_size=largest)
-        offset = 0
-        while offset < self.size:
-            window = memoryview(self.read(offset, min(4 * largest, self.size - offset)))
+        while offset < end:
+            window = memoryview(self.read(offset, min(4 * largest, end - offset)))
             if not window:
                 return  # it became shorter: whoever asked sees that the sizes do not add up
-            last = offset + len(window) >= self.size
+            last = offset + len(window) >= end
             for chunk in cutter.cut_buf(window):
-                # Where the window ends is no boundary, except at the file's own end.
+                # Where the window ends is no boundary, except at the data's own end.
                 if not last and len(window) - chunk.offset < largest:
                     break
                 part = window[chunk.offset : chunk.offset + chunk.length]
-                yield blake3(part).hexdigest(), chunk.length
+                yield blake3(part).digest(), chunk.length
                 offset += chunk.length
+
+
+def _between(holes: Sequence[Span], size: int) -> Iterator[Span]:
+    """Yield where data is: begin and end."""
+    begin = 0
+    for offset, length in holes:
+        if offset > begin:
+            yield begin, offset
+        begin = offset + length
+    if begin < size:
+        yield begin, size

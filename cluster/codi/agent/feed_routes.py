@@ -7,13 +7,15 @@ header (big endian), the header, and as many bytes as its ``bytes`` says.
 from __future__ import annotations
 
 import asyncio
+import bisect
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from cluster.codi.agent import contents, paths, restoring
+from cluster.codi.agent import contents, paths, restoring, temporary
 from cluster.codi.agent.config import Config
+from cluster.codi.agent.contents import Span
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import STALL_SECONDS, Exchange
 from cluster.codi.agent.feed import Mark
@@ -31,6 +33,7 @@ _MAX_BLOCKS = 8192
 _LENGTH_BYTES = 4
 _PART_BYTES = 1 << 20
 _BATCH_RECORDS = 256
+_MAX_CUT = 256 << 20
 
 
 class FeedRoutes:
@@ -44,6 +47,7 @@ class FeedRoutes:
             config.workspace, frozenset(name.encode() for name in config.excludes), run
         )
         self._follower: str | None = None
+        self._paged: tuple[bytes, list[bytes]] | None = None
 
     def close(self) -> None:
         """End watching."""
@@ -89,12 +93,20 @@ class FeedRoutes:
         exchange.answer(200, {"items": items})
 
     async def listings(self, exchange: Exchange, _rest: bytes) -> None:
-        """``POST /listings {paths}``: what lies in directories, as many of them as fit an answer."""
-        wanted = await _paths(exchange)
-        exchange.answer(200, {"listings": await self._run(self._list, wanted)})
+        """``POST /listings {paths, after}``: what lies in directories, as much of them as fits an answer.
+
+        In the order of the names' bytes; ``after``: in the first one, behind this name. Answers the path,
+        the items, and the last name that was looked at if there are more behind it.
+        """
+        body = await exchange.json()
+        wanted, after = _paths_in(body), body.get("after")
+        if not isinstance(after, str | None):
+            raise invalid("after: a name")
+        behind = None if after is None else after.encode("utf-8", "surrogateescape")
+        exchange.answer(200, {"listings": await self._run(self._list, wanted, behind)})
 
     async def contents(self, exchange: Exchange, _rest: bytes) -> None:
-        """``POST /contents {paths}``: records with ``item`` and ``bytes``, or ``chunks`` if large."""
+        """``POST /contents {paths}``: records with ``item`` and ``bytes``, or ``large``: see ``cut``."""
         wanted = await _paths(exchange)
         exchange.begin(200, [("content-type", "application/octet-stream")], None)
         while wanted:
@@ -103,6 +115,24 @@ class FeedRoutes:
             await exchange.link.drain(STALL_SECONDS)
             wanted = wanted[done:]
         exchange.finish()
+
+    async def cut(self, exchange: Exchange, _rest: bytes) -> None:
+        """``POST /cut {path, offset, limit, holes, factor}``: the chunks of a piece of a large file.
+
+        ``holes`` and ``factor`` are what the answer for offset 0, which is asked without, has told. Chunks
+        come with name, offset and size; ``next`` is where to go on, null at the end.
+        """
+        body = await exchange.json()
+        path, holes = _parsed(body.get("path")), body.get("holes")
+        offset, limit = body.get("offset"), body.get("limit")
+        factor = body.get("factor")
+        if not (_is_size(offset) and _is_size(limit)):
+            raise invalid("offset, limit: sizes")
+        if holes is not None:
+            holes = restoring.spans(holes)
+            if factor not in {1, contents.LARGE_FACTOR}:
+                raise invalid("factor: as it was told")
+        exchange.answer(200, await self._run(self._cut, path, offset, limit, holes, factor))
 
     async def blocks(self, exchange: Exchange, _rest: bytes) -> None:
         """``POST /blocks {path, blocks: [[offset, size], …]}``: their bytes, one behind the other."""
@@ -166,21 +196,66 @@ class FeedRoutes:
                 await self._run(file.discard)
 
     def _look(self, marks: list[Mark]) -> list[Any]:
-        return [contents.look(self._workspace, mark.path) for mark in marks if mark.path != b"."]
+        excluded = self._watcher.is_excluded
+        return [
+            contents.look(self._workspace, mark.path, excluded)
+            for mark in marks
+            if mark.path != b"."
+        ]
 
-    def _list(self, wanted: list[bytes]) -> list[Any]:
+    def _list(self, wanted: list[bytes], after: bytes | None) -> list[Any]:
         listed: list[Any] = []
-        total = 0
+        left = _LISTED_AT_ONCE
         for path in wanted:
-            found = contents.listing(self._workspace, path, self._watcher.is_excluded)
-            listed.append([_text(path), found])
-            total += len(found) if isinstance(found, list) else 1
-            if total >= _LISTED_AT_ONCE:
+            names = self._names_of(path, after)
+            if not isinstance(names, list):
+                listed.append([_text(path), names, None])
+                left -= 1
+                continue
+            start = 0 if after is None else bisect.bisect_right(names, after)
+            after = None
+            some = names[start : start + left]
+            more = start + len(some) < len(names)
+            kept = [name for name in some if not temporary.is_temporary(name)]
+            found = contents.listing(self._workspace, path, kept, self._watcher.is_excluded)
+            last = _text(some[-1]) if more and isinstance(found, list) else None
+            listed.append([_text(path), found, last])
+            # A directory that is asked for page by page is read once.
+            self._paged = (path, names) if last is not None else None
+            left -= len(some)
+            if left <= 0:
                 break
         return listed
 
+    def _names_of(self, path: bytes, after: bytes | None) -> list[bytes] | bool | None:
+        if after is not None and self._paged is not None and self._paged[0] == path:
+            return self._paged[1]
+        return contents.names(self._workspace, path)
+
+    def _cut(
+        self, path: bytes, offset: int, limit: int, holes: list[Span] | None, factor: int
+    ) -> dict[str, Any]:
+        opened = contents.Opened(self._workspace, path)
+        try:
+            if holes is None:
+                holes = opened.holes()
+                factor = opened.factor(holes)
+            limit = min(limit, _MAX_CUT)
+            chunks = list(opened.cut(offset, limit, holes, factor))
+            done = sum(chunks[-1][1:]) if chunks else opened.size
+            following = done if sum(size for _, _, size in chunks) >= limit else None
+            return {
+                "item": opened.item,
+                "holes": holes,
+                "factor": factor,
+                "chunks": [[name.hex(), at, size] for name, at, size in chunks],
+                "next": following,
+            }
+        finally:
+            opened.close()
+
     def _read_some(self, wanted: Sequence[bytes]) -> tuple[int, bytes]:
-        """Read the next paths; return how many, and their records. A large file is the last one."""
+        """Read the next paths; return how many, and their records."""
         parts: list[bytes] = []
         done = size = 0
         for path in wanted[:_BATCH_RECORDS]:
@@ -188,12 +263,12 @@ class FeedRoutes:
             encoded = json.dumps(header | {"bytes": len(data)}, separators=(",", ":")).encode()
             parts += [len(encoded).to_bytes(_LENGTH_BYTES, "big"), encoded, data]
             done, size = done + 1, size + len(data)
-            if size >= _PART_BYTES or "chunks" in header:
+            if size >= _PART_BYTES:
                 break
         return done, b"".join(parts)
 
     def _read(self, path: bytes) -> tuple[dict[str, Any], bytes]:
-        found = contents.look(self._workspace, path)
+        found = contents.look(self._workspace, path, self._watcher.is_excluded)
         if len(found) == 1 or found[1] != "f":
             return {"item": found}, b""
         try:
@@ -203,9 +278,9 @@ class FeedRoutes:
         except OSError as error:
             return {"item": found, "failed": error.strerror or "input/output error"}, b""
         try:
-            if opened.size <= INLINE_BYTES:
-                return {"item": opened.item}, opened.read(0, opened.size)
-            return {"item": opened.item, "chunks": list(opened.chunks())}, b""
+            if opened.size > INLINE_BYTES:
+                return {"item": opened.item, "large": True}, b""
+            return {"item": opened.item}, opened.read(0, opened.size)
         except OSError as error:
             return {"item": found, "failed": error.strerror or "input/output error"}, b""
         finally:
@@ -274,7 +349,11 @@ async def _nothing() -> None:
 
 
 async def _paths(exchange: Exchange) -> list[bytes]:
-    wanted = (await exchange.json()).get("paths")
+    return _paths_in(await exchange.json())
+
+
+def _paths_in(body: dict[str, Any]) -> list[bytes]:
+    wanted = body.get("paths")
     if not isinstance(wanted, list) or len(wanted) > MAX_PATHS:
         raise invalid(f"paths: a list of up to {MAX_PATHS}")
     return [_parsed(each) for each in wanted]
@@ -284,6 +363,10 @@ def _parsed(value: Any) -> bytes:
     if not isinstance(value, str):
         raise invalid("path: a text")
     return paths.parse(value.encode("utf-8", "surrogateescape"))
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and value >= 0
 
 
 def _span(value: Any) -> tuple[int, int]:

@@ -10,12 +10,10 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cluster.codi import conditions
-from cluster.codi.agent import kernel
+from cluster.codi.agent import kernel, temporary
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.paths import Workspace, sync_directory
 from cluster.codi.agent.removing import remove_tree
-
-TEMPORARY_PREFIX = b".codi-"
 
 
 class Opened(NamedTuple):
@@ -137,7 +135,7 @@ def tree(workspace: Workspace, path: bytes, after: bytes, limit: int) -> Page:
                     (name, _kind_of(entry))
                     for entry in found
                     if (name := os.fsencode(entry.name)) > after
-                    and not name.startswith(TEMPORARY_PREFIX)
+                    and not temporary.is_temporary(name)
                 ),
             )
         entries = []

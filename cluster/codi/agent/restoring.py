@@ -9,18 +9,19 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cluster.codi.agent import kernel
-from cluster.codi.agent.contents import Item, item, look
+from cluster.codi.agent import kernel, temporary
+from cluster.codi.agent.contents import Item, Span, item, look_at
 from cluster.codi.agent.errors import AgentError, invalid, invalid_path
-from cluster.codi.agent.files import TEMPORARY_PREFIX
 from cluster.codi.agent.paths import Workspace, parse
 
 Header = dict[str, Any]
-"""``{path, kind, mode, mtime_ns, size, target}``"""
+"""``{path, kind, mode, mtime_ns, size, target, holes}``: of a sparse file, holes by offset and length.
+
+The bytes of a record are those of its data alone.
+"""
 
 _BLOCK = 64 << 10
 _ZEROS = bytes(_BLOCK)
@@ -144,9 +145,10 @@ class Restored:
     def __init__(self, directory: int, name: bytes, path: bytes, header: Header) -> None:
         """Create the temporary file. ``directory`` is open, and closed by this from now on."""
         self._directory, self._name, self._path = directory, name, path
-        self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
+        self._temporary = temporary.new_name()
         self._offset = 0
         try:
+            self._holes = spans(header.get("holes", []))
             self._mode, self._mtime_ns = int(header["mode"]), int(header["mtime_ns"])
             self._size = int(header["size"])
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -156,8 +158,19 @@ class Restored:
             raise
 
     def write(self, data: bytes) -> None:
-        """Add data; blocks of zeros become holes."""
+        """Add data behind what was written, or behind the holes that follow; zeros become holes, too."""
         view = memoryview(data)
+        while view:
+            self._skip_hole()
+            room = self._holes[0][0] - self._offset if self._holes else len(view)
+            self._write_sparsely(view[:room])
+            view = view[room:]
+
+    def _skip_hole(self) -> None:
+        while self._holes and self._holes[0][0] <= self._offset:
+            self._offset = sum(self._holes.pop(0))
+
+    def _write_sparsely(self, view: memoryview) -> None:
         begin = 0
         for start in range(0, len(view), _BLOCK):
             part = view[start : start + _BLOCK]
@@ -177,6 +190,7 @@ class Restored:
 
         None if it was not put, or was written to at once: what it holds then has to be looked at.
         """
+        self._skip_hole()
         if self._size != self._offset:
             raise invalid(f"{self._offset} of {self._size} bytes came")
         os.ftruncate(self._fd, self._size)
@@ -225,7 +239,7 @@ def make_directory(workspace: Workspace, path: bytes, mode: int) -> Item | None:
         return None
     finally:
         os.close(directory)
-    return look(workspace, path)
+    return look_at(workspace, path)
 
 
 def _open_to_owner(directory: int, name: bytes, mode: int) -> None:
@@ -259,7 +273,7 @@ def make_link(workspace: Workspace, path: bytes, target: bytes, mtime_ns: int) -
         return None
     finally:
         os.close(directory)
-    return look(workspace, path)
+    return look_at(workspace, path)
 
 
 def set_mode(workspace: Workspace, path: bytes, mode: int) -> Item | None:
@@ -282,3 +296,16 @@ def _path(header: Header) -> bytes:
     if not isinstance(value, str):
         raise invalid_path("path: a text")
     return parse(value.encode("utf-8", "surrogateescape"))
+
+
+def spans(value: Any) -> list[Span]:
+    """Return holes that come in order. Raises AgentError."""
+    found, end = [], 0
+    for each in value if isinstance(value, list) else [None]:
+        match each:
+            case [int(offset), int(length)] if offset >= end and length > 0:
+                found.append((offset, length))
+                end = offset + length
+            case _:
+                raise invalid("holes: pairs of offset and length, in order")
+    return found

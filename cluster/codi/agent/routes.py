@@ -80,6 +80,7 @@ class Routes:
             ("POST", "look"): self._feed.look,
             ("POST", "listings"): self._feed.listings,
             ("POST", "contents"): self._feed.contents,
+            ("POST", "cut"): self._feed.cut,
             ("POST", "blocks"): self._feed.blocks,
             ("POST", "restore"): self._feed.restore,
         }

@@ -14,21 +14,18 @@ import contextlib
 import errno
 import json
 import os
-import re
-import secrets
 import stat
 import struct
 import time
 from collections.abc import Mapping
 
-from cluster.codi.agent import kernel
+from cluster.codi.agent import kernel, temporary
 from cluster.codi.agent.errors import AgentError, invalid
-from cluster.codi.agent.files import TEMPORARY_PREFIX, check, etag_of
+from cluster.codi.agent.files import check, etag_of
 from cluster.codi.agent.paths import Workspace, sync_directory
 
 _NEW_FILE_MODE = 0o666
 _BLOCK = 1 << 20
-_JOURNAL = re.compile(re.escape(TEMPORARY_PREFIX) + rb"[0-9a-f]{16}")
 _TRAILER = struct.Struct(">I12s")
 _MAGIC = b"codi-into-1\n"
 _MAX_HEADER = 256 << 10
@@ -54,7 +51,7 @@ class Draft:
         self._directory, self._name = workspace.parent(workspace.follow(path), make=True)
         self._home = -1
         self._fd = -1
-        self._temporary = TEMPORARY_PREFIX + secrets.token_hex(8).encode()
+        self._temporary = temporary.new_name()
         self._dressed: tuple[int, ...] | None = None
         self.size = 0
         try:
@@ -239,7 +236,7 @@ def redo(workspace: Workspace) -> None:
     try:
         for name in os.listdir(root):
             raw = os.fsencode(name)
-            if _JOURNAL.fullmatch(raw):
+            if temporary.is_temporary(raw):
                 with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AgentError):
                     _redo(workspace, root, raw)
     finally:

@@ -22,8 +22,8 @@ from typing import Any
 
 from cluster.codi.agent import inotify
 from cluster.codi.agent.feed import ROOT, Changes, Feed
-from cluster.codi.agent.files import TEMPORARY_PREFIX
 from cluster.codi.agent.paths import Workspace
+from cluster.codi.agent.temporary import is_temporary
 
 Run = Callable[..., Any]
 
@@ -32,6 +32,7 @@ _SCAN_SECONDS = 1.0
 _SCAN_DUTY = 0.05
 _IDLE_SECONDS = 120.0
 _MAX_UNWATCHED = 1000
+_COMES_OR_GOES = inotify.CREATE | inotify.MOVED_TO | inotify.DELETE | inotify.MOVED_FROM
 
 
 class Watcher:
@@ -88,7 +89,7 @@ class Watcher:
 
     def is_excluded(self, name: bytes) -> bool:
         """Whether a name is left out, wherever it lies."""
-        return name in self._excludes or name.startswith(TEMPORARY_PREFIX)
+        return name in self._excludes or is_temporary(name)
 
     def close(self) -> None:
         """End watching."""
@@ -135,11 +136,15 @@ class Watcher:
             self._paths.pop(event.watch, None)
             return
         directory = self._paths.get(event.watch)
-        if directory is None or self.is_excluded(event.name):
+        if directory is None or is_temporary(event.name):
             return
         path = _join(directory, event.name)
         appeared = event.mask & (inotify.CREATE | inotify.MOVED_TO)
-        if event.mask & inotify.IS_DIRECTORY and appeared:
+        if event.name in self._excludes:
+            # That it is there is told, and nothing more of it.
+            if not event.mask & _COMES_OR_GOES:
+                return
+        elif event.mask & inotify.IS_DIRECTORY and appeared:
             self._watch_soon(path)
         self._feed.mark(path)
         self._changed.set()
@@ -227,10 +232,13 @@ class Watcher:
             try:
                 with self._opened(directory) as fd:
                     for entry in _entries(fd):
-                        if self.is_excluded(name := os.fsencode(entry.name)):
+                        if is_temporary(name := os.fsencode(entry.name)):
+                            continue
+                        path = _join(directory, name)
+                        if name in self._excludes:
+                            found[path] = ()
                             continue
                         status = entry.stat(follow_symlinks=False)
-                        path = _join(directory, name)
                         found[path] = (status.st_ino, status.st_ctime_ns, status.st_size)
                         if stat.S_ISDIR(status.st_mode):
                             left.append(path)

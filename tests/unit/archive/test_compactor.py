@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from actors.errors import StoreFull, Unavailable
+from actors.errors import ContentMissing, StoreFull, Unavailable
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.compactor import Sparse, worth_compacting
@@ -216,7 +216,7 @@ async def test_a_damaged_chunk_stays_where_it_is(kept):
     assert path.exists()
     state = await kept.state()
     assert await kept.content(state["1-1"]) == contents["1-1"]
-    with pytest.raises(Unavailable):
+    with pytest.raises(ContentMissing):
         await kept.content(state["1-0"])
 
 

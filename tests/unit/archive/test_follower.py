@@ -19,7 +19,7 @@ from cluster.archive.collector import Collector
 from cluster.archive.restorer import Restorer
 from cluster.codi.bundle import Limits
 from cluster.store.entries import Kind
-from tests.support.archive import follower_of, kept_workspace
+from tests.support.archive import follower_of, kept_workspace, until_told
 from tests.support.waiting import wait_until
 
 NO_UTF8 = b"caf\xe9".decode("utf-8", "surrogateescape")
@@ -106,7 +106,7 @@ async def test_large_files_are_chunked_and_only_new_chunks_are_read(kept):
 
 
 async def test_many_large_files_are_several_versions(kept, monkeypatch):
-    monkeypatch.setattr(intake, "CHUNKS_AT_ONCE", 4)
+    monkeypatch.setattr(intake, "SLICE_BYTES", 1 << 20)
     contents = {f"big{n}": random.Random(n).randbytes(3 << 20) for n in range(6)}
     for name, data in contents.items():
         (kept.files / name).write_bytes(data)
@@ -124,6 +124,9 @@ async def test_a_file_of_too_many_chunks_is_left_out_and_the_others_are_kept(kep
     (kept.files / "z").write_bytes(b"2")
     async with kept.following():
         assert set(await kept.until(lambda s: len(s) == 2)) == {"a", "z"}
+        told = await until_told(kept, lambda told: told is not None)
+    assert [(left.path, left.reason) for left in told.left_out] == [("huge", "too_large")]
+    assert (told.resource, told.paths, told.size) == (None, 1, 20 << 20)
     assert kept.counters.unreadable == 1
 
 
@@ -138,12 +141,12 @@ async def test_sparse_files_cost_nothing(kept):
 async def test_a_save_is_durable_when_it_returns_even_without_a_follower(kept):
     (kept.files / "d").mkdir()
     (kept.files / "d" / "f").write_bytes(b"saved")
-    version = await kept.follower.save([b"d/f"])
+    version, _ = await kept.follower.save([b"d/f"])
     state = await kept.state(version)
     assert set(state) == {"d", "d/f"}
     assert await kept.content(state["d/f"]) == b"saved"
     (kept.files / "d" / "f").unlink()
-    later = await kept.follower.save([b"d/f"])
+    later, _ = await kept.follower.save([b"d/f"])
     assert set(await kept.state(later)) == {"d"}
     assert set(await kept.state(version)) == {"d", "d/f"}
 
@@ -206,12 +209,11 @@ async def test_another_directory_is_filled_and_nothing_counts_as_deleted(tmp_pat
 
 @contextlib.asynccontextmanager
 async def no_rounds(kept):
-    """Let changes that are seen wait; the gate of ``kept_workspace`` lets four in."""
-    for _ in range(4):
-        await kept.tools.gate.acquire()
-    yield
-    for _ in range(4):
-        kept.tools.gate.release()
+    """Let changes that are seen wait: all turns that a user may have are taken."""
+    async with contextlib.AsyncExitStack() as stack:
+        for _ in range(4):
+            await stack.enter_async_context(kept.tools.turns.turn("u"))
+        yield
 
 
 async def test_a_save_is_one_version_also_while_somebody_follows(kept):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
 from actors.errors import QuotaExceeded
@@ -11,7 +9,7 @@ from actors.quotas import Quotas, Resource
 from cluster.archive.collector import Collector
 from cluster.store import manifests, usage
 from cluster.store.saves import Answer
-from tests.support.archive import kept_workspace
+from tests.support.archive import kept_workspace, until_told
 from tests.support.codi_process import SESSION
 
 
@@ -32,13 +30,6 @@ async def set_quota(kept, **limits) -> None:
         await usage.override(tr, keys, "u", {Resource(n): limit for n, limit in limits.items()})
 
     await kept.ask(work)
-
-
-async def until_told(kept, condition):
-    async with asyncio.timeout(20):
-        while not condition(told := await kept.ask(usage.unarchived, SESSION)):  # noqa: ASYNC110
-            await asyncio.sleep(0.02)
-    return told
 
 
 async def test_what_is_too_much_is_held_and_said_and_archived_once_there_is_room(tmp_path, stage):
@@ -90,17 +81,17 @@ async def test_a_save_beyond_the_quota_is_refused_and_what_is_there_may_be_rewri
 ):
     async with kept_workspace(tmp_path / "k", stage, quotas=Quotas(file_bytes=1000)) as kept:
         (kept.files / "a").write_bytes(b"1" * 900)
-        assert await kept.follower.save([b"a"]) == 1
+        assert (await kept.follower.save([b"a"])).version == 1
         (kept.files / "b").write_bytes(b"2" * 101)
         with pytest.raises(QuotaExceeded) as refused:
             await kept.follower.save([b"b"])
         assert (refused.value.used, refused.value.limit, refused.value.needed) == (900, 1000, 101)
         await set_quota(kept, file_bytes=500)
         (kept.files / "a").write_bytes(b"3" * 900)
-        assert await kept.follower.save([b"a"]) == 2
+        assert (await kept.follower.save([b"a"])).version == 2
         (kept.files / "a").unlink()
-        assert await kept.follower.save([b"a"]) == 3
-        assert await kept.follower.save([b"b"]) == 4
+        assert (await kept.follower.save([b"a"])).version == 3
+        assert (await kept.follower.save([b"b"])).version == 4
 
 
 @pytest.mark.parametrize("answered", [False, True])
@@ -125,13 +116,13 @@ async def test_a_file_that_grows_while_it_is_looked_at_is_held_and_its_neighbour
 ):
     async with kept_workspace(tmp_path / "k", stage, quotas=Quotas(file_bytes=1000)) as kept:
         follower = kept.follower
-        take = follower._intake.take
+        take = follower._versions._intake.take
 
         async def grown(route, paths):
             (kept.files / "grows").write_bytes(b"g" * 2000)
             return await take(route, paths)
 
-        monkeypatch.setattr(follower._intake, "take", grown)
+        monkeypatch.setattr(follower._versions._intake, "take", grown)
         (kept.files / "grows").write_bytes(b"g")
         (kept.files / "other").write_bytes(b"o")
         async with kept.following():

@@ -13,22 +13,21 @@ def room(left: int) -> Room:
 def held(*paths: bytes, left: int = 10) -> Held:
     made = Held()
     amounts = {path: Amount(50, 1) for path in paths}
-    made.hold(amounts, Resource.FILE_BYTES, room(left), now=7.0)
+    made.hold(amounts, Resource.FILE_BYTES, room(left))
     return made
 
 
-def test_it_tells_how_much_is_held_since_when_and_for_lack_of_what():
-    told = held(b"a", b"b").told("s1")
-    assert told is not None
-    assert (told.resource, told.paths, told.size, told.since) == ("file_bytes", 2, 100, 7.0)
+def test_it_tells_how_much_is_held_and_for_lack_of_what():
+    made = held(b"a", b"b")
+    made.hold({b"c": Amount(70, 1)}, Resource.FILE_BYTES, room(10))
+    assert (made.lacks, made.paths, made.size) == (Resource.FILE_BYTES, 3, 170)
+    assert made.largest(2) == [(b"c", 70), (b"a", 50)]
 
 
 def test_a_path_that_is_held_again_counts_once():
     made = held(b"a")
-    made.hold({b"a": Amount(60, 1)}, Resource.FILE_BYTES, room(10), now=9.0)
-    told = made.told("s1")
-    assert told is not None
-    assert (told.paths, told.size, told.since) == (1, 60, 7.0)
+    made.hold({b"a": Amount(60, 1)}, Resource.FILE_BYTES, room(10))
+    assert (made.paths, made.size) == (1, 60)
 
 
 def test_what_is_archived_after_all_is_held_no_more():
@@ -37,7 +36,7 @@ def test_what_is_archived_after_all_is_held_no_more():
     assert made
     made.release([b"b", b"unknown"])
     assert not made
-    assert made.told("s1") is None
+    assert made.paths == made.size == 0
 
 
 def test_it_is_worth_looking_when_there_is_more_room_or_something_changed():
@@ -52,11 +51,9 @@ def test_it_is_worth_looking_when_there_is_more_room_or_something_changed():
 def test_a_walk_finds_all_that_is_held_anew_and_the_next_one_waits():
     made = held(b"a", b"b")
     made.begin_walk()
-    made.hold({b"b": Amount(50, 1)}, Resource.FILE_BYTES, room(10), now=9.0)
+    made.hold({b"b": Amount(50, 1)}, Resource.FILE_BYTES, room(10))
     made.end_walk(monotonic=100.0, seconds=0.001)
-    told = made.told("s1")
-    assert told is not None
-    assert (told.paths, told.since) == (1, 7.0)
+    assert made.paths == 1
     assert not made.may_look(100.0)
     assert made.may_look(100.0 + PAUSE_SECONDS)
     made.begin_walk()
@@ -73,9 +70,7 @@ def test_a_long_walk_is_followed_by_a_long_pause():
 
 def test_what_is_remembered_is_bounded_and_the_rest_is_not_forgotten():
     made = held(*(b"%d" % n for n in range(MAX_PATHS + 5)))
-    told = made.told("s1")
-    assert told is not None
-    assert told.paths == MAX_PATHS
+    assert made.paths == MAX_PATHS
     made.release(b"%d" % n for n in range(MAX_PATHS + 5))
     assert made  # until a walk has found nothing
     made.begin_walk()

@@ -9,23 +9,28 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import StoreFailed, Unavailable
+from actors.quotas import Amount
+from actors.records import Reason
 from cluster.archive import packs, plan
-from cluster.archive.chunk_reader import WINDOW_BYTES, windows
+from cluster.archive.chunk_reader import WINDOW_BYTES, holes_of, windows
 from cluster.store.chunks import Inline, Packed
-from cluster.store.entries import ChunkRef, Entry, Kind, decode, encode, join, place
+from cluster.store.entries import HOLE, ChunkRef, Entry, Kind, decode, encode, join, place
 
-FILE = ["f", 0o644, 3, 10, 20, 7, None]
+FILE = ["f", 0o644, 3, 10, 20, 7, None, 4096]
 ENTRY = Entry(Kind.FILE, 0o644, 3, 10, 20, 7)
 
 
-def test_an_item_becomes_an_entry_and_one_that_is_hidden_nothing():
+def test_an_item_becomes_an_entry_or_says_why_nothing_is_kept():
     assert plan.seen(["a", *FILE]) == plan.Seen(b"a", ENTRY)
     assert plan.seen(["a", *FILE], b"d/e") == plan.Seen(b"d/e/a", ENTRY)
     assert plan.seen(["a"]) == plan.Seen(b"a", None)
-    assert plan.seen(["a", "x"]) is None
-    assert plan.seen(["a", "o", 0o600, 0, 1, 2, 3, None]) == plan.Seen(b"a", None)
-    link = plan.seen(["l", "l", 0o777, 0, 1, 2, 3, "caf\udce9"])
-    assert link is not None
+    assert plan.seen(["a", "x"]) == plan.Seen(b"a", None, Reason.UNREADABLE)
+    assert plan.seen(["a", "e"]) == plan.Seen(b"a", None, Reason.EXCLUDED)
+    special = plan.seen(["a", "o", 0o600, 0, 1, 2, 3, None, 0])
+    assert special == plan.Seen(b"a", None, Reason.SPECIAL)
+    long = plan.seen(["a", *FILE], b"d" * plan.MAX_PATH_BYTES)
+    assert (long.entry, long.why) == (None, Reason.PATH_TOO_LONG)
+    link = plan.seen(["l", "l", 0o777, 0, 1, 2, 3, "caf\udce9", 0])
     assert link.entry is not None
     assert link.entry.target == b"caf\xe9"
 
@@ -48,18 +53,43 @@ def test_a_listing_says_what_to_read_what_is_gone_and_where_to_go_on():
         ["same", *FILE],
         ["changed", *FILE],
         ["new", *FILE],
-        ["sub", "d", 0o755, 0, 5, 6, 9, None],
+        ["sub", "d", 0o755, 0, 5, 6, 9, None, 0],
         ["hidden", "x"],
+        ["excluded", "e"],
     ]
+    known[b"excluded"] = ENTRY
     found = plan.of_listing(b"d", items, known)
     assert list(found.read) == [b"d/changed", b"d/new"]
-    assert found.gone == [b"d/gone"]
+    assert found.gone == {b"d/gone": ENTRY, b"d/excluded": ENTRY}
     assert found.inside == [b"d/sub"]
+    assert found.left_out == {
+        b"d/hidden": Reason.UNREADABLE,
+        b"d/excluded": Reason.EXCLUDED,
+    }
 
 
-def test_the_most_recently_used_comes_first():
-    entries = [(b"old", Entry(Kind.FILE, modified_ns=1)), (b"new", Entry(Kind.FILE, modified_ns=2))]
-    assert [path for path, _ in plan.restore_order(entries)] == [b"new", b"old"]
+def test_holes_count_nothing_and_what_is_not_read_yet_counts_by_what_it_takes():
+    hole = ChunkRef(HOLE, 1 << 30)
+    data = ChunkRef(b"a" * 32, 5 << 20)
+    sparse = Entry(Kind.FILE, size=(2 << 30) + data.size, chunks=(hole, data, hole))
+    assert sparse.amount == Amount(data.size, 1)
+    assert sparse.data == (data,)
+    assert holes_of(sparse) == [(0, 1 << 30), ((1 << 30) + data.size, 1 << 30)]
+    assert holes_of(replace(sparse, chunks=(hole, hole, data))) == [(0, 2 << 30)]
+    assert windows(sparse.chunks) == [[hole, data, hole]]
+    large = plan.seen(["a", "f", 0o644, 1 << 32, 1, 2, 3, None, 4096]).entry
+    assert large is not None
+    assert large.amount == Amount(4096, 1)
+    small = plan.seen(["a", "f", 0o644, 1 << 10, 1, 2, 3, None, 0]).entry
+    assert small is not None
+    assert small.amount == Amount(1 << 10, 1)  # it is read as a whole
+    # More is allocated than a small file has.
+    assert (
+        plan.seen(["a", "f", 0o644, 1 << 20, 1, 2, 3, None, 2 << 20]).entry.amount.size == 1 << 20
+    )
+
+
+def test_the_directories_above_a_path_come_from_the_outermost():
     assert plan.ancestors(b"a/b/c") == [b"a", b"a/b"]
     assert plan.ancestors(b"a") == []
 

@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from cluster.codi.agent import inotify
+from cluster.codi.agent import inotify, temporary
 from cluster.codi.agent.feed import MAX_MARKS, ROOT, Feed, Mark
 from cluster.codi.agent.removing import remove_tree
 from cluster.codi.agent.watcher import Watcher
@@ -48,13 +48,16 @@ async def test_a_change_is_told_until_it_is_acknowledged(watcher, tmp_path):
     assert (await watcher.wait(False, cursor, 0, 10)).marks == []
 
 
-async def test_what_is_excluded_is_not_told(watcher, tmp_path):
+async def test_of_what_is_excluded_only_that_it_is_there_is_told(watcher, tmp_path):
     first = await watcher.wait(True, -1, 0, 10)
     (tmp_path / "left-out").mkdir()
-    (tmp_path / "b").touch()
-    await told(watcher, first.cursor, b"b")
-    everything = await watcher.wait(False, first.cursor, 0, 10)
-    assert [mark.path for mark in everything.marks] == [b"b"]
+    cursor = await told(watcher, first.cursor, b"left-out")
+    (tmp_path / "left-out" / "inner").touch()
+    (tmp_path / temporary.new_name().decode()).touch()
+    (tmp_path / ".codi-0123456789abcdef").touch()
+    await told(watcher, cursor, b".codi-0123456789abcdef")
+    everything = await watcher.wait(False, cursor, 0, 10)
+    assert [mark.path for mark in everything.marks] == [b".codi-0123456789abcdef"]
 
 
 @pytest.mark.parametrize("at", ["start", "add"])

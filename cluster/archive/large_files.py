@@ -1,0 +1,95 @@
+"""The large files of one workspace that are yet to be read, beside its small ones.
+
+What is small never waits for them. They are in two lines: one for those that are a single piece, which are
+read several at a time, and one for those of more, one by one. A file that is added again keeps its place.
+Who follows the workspace anew finds all of them again; so nothing of this lasts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+
+from actors.errors import Unavailable
+from cluster.archive.intake import SLICE_BYTES
+from cluster.store.entries import Entry
+
+MAX_WAITING = 10_000
+FILES_AT_ONCE = 32
+
+Read = Callable[[Mapping[bytes, Entry]], Awaitable[None]]
+
+
+class LargeFiles:
+    """``read`` reads some and commits them. ``run`` until it raises, or is cancelled; then ``close``."""
+
+    def __init__(self, read: Read) -> None:
+        self._read = read
+        self._lines: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
+        self._under_way: dict[bytes, Entry] = {}
+        self._changed = asyncio.Condition()
+        self._closed = False
+        self.missed = False
+        """Whether some could not be taken: the workspace is to be walked through again."""
+
+    @property
+    def paths(self) -> set[bytes]:
+        """The files that are yet to be read, or being read."""
+        return {*self._under_way, *self._lines[0], *self._lines[1]}
+
+    async def add(self, files: Mapping[bytes, Entry]) -> None:
+        """Take files that are to be read."""
+        for path, entry in files.items():
+            short, long = self._lines
+            short.pop(path, None) if entry.amount.size > SLICE_BYTES else long.pop(path, None)
+            line = long if entry.amount.size > SLICE_BYTES else short
+            if path in line or len(line) < MAX_WAITING:
+                line[path] = entry
+            else:
+                self.missed = True
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def run(self) -> None:
+        """Read until cancelled. Raises what ``read`` raises."""
+        self._closed = False
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self._work(0, FILES_AT_ONCE), name="files of one piece")
+            group.create_task(self._work(1, 1), name="files of many pieces")
+
+    async def close(self) -> None:
+        """Forget them, and tell whoever waits."""
+        self._closed = True
+        self._under_way.clear()
+        for line in self._lines:
+            line.clear()
+        async with self._changed:
+            self._changed.notify_all()
+
+    async def done(self) -> None:
+        """Return when all that wait now are read. Raises Unavailable when they will not be."""
+        wanted = self.paths
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._closed or not wanted & self.paths)
+        if self._closed and wanted:
+            raise Unavailable("the archive", "the workspace is followed anew")
+
+    async def _work(self, number: int, most: int) -> None:
+        line = self._lines[number]
+        while True:
+            async with self._changed:
+                await self._changed.wait_for(lambda: bool(line))
+            some: dict[bytes, Entry] = {}
+            size = 0
+            while line and len(some) < most and (not some or size < SLICE_BYTES):
+                path = next(iter(line))
+                some[path] = line.pop(path)
+                size += some[path].amount.size
+            self._under_way |= some
+            try:
+                await self._read(some)
+            finally:
+                for path in some:
+                    self._under_way.pop(path, None)
+            async with self._changed:
+                self._changed.notify_all()

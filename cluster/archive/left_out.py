@@ -1,0 +1,120 @@
+"""What of a workspace is not archived though no quota holds it, and why. Pure: no I/O, no clock.
+
+A path stays until it is archived, is gone, or a walk through the whole workspace does not meet it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from typing import NamedTuple
+from urllib.parse import quote_from_bytes
+
+from actors.records import LeftOut, Reason, Unarchived
+from cluster.archive.held import Held
+
+MAX_PATHS = 20_000
+LISTED = 50
+LISTED_BYTES = 16 << 10
+"""What a session says of this is one value of the store; names take up to four kilobytes each."""
+
+BY_DESIGN = frozenset({Reason.EXCLUDED, Reason.SPECIAL})
+"""Reasons that nobody needs to be warned of."""
+
+
+Told = tuple[bytes, Reason, int]
+"""A path, why it is left out, and its size in bytes if that is known."""
+
+
+class _Left(NamedTuple):
+    reason: Reason
+    size: int
+    walk: int
+
+
+class LeftOutPaths:
+    """The paths of one workspace that are left out. Beyond ``MAX_PATHS`` none is taken any more."""
+
+    def __init__(self) -> None:
+        self._paths: dict[bytes, _Left] = {}
+        self._walk = 0
+
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._paths
+
+    def listed(self) -> list[Told]:
+        """Return them, in order."""
+        return sorted((path, left.reason, left.size) for path, left in self._paths.items())
+
+    def note(self, path: bytes, reason: Reason, size: int = 0) -> None:
+        """Take a path that is left out; ``size`` is how many bytes it has, if that is known."""
+        if path in self._paths or len(self._paths) < MAX_PATHS:
+            self._paths[path] = _Left(reason, size, self._walk)
+
+    def release(self, paths: Iterable[bytes]) -> None:
+        """Forget paths that are archived."""
+        for path in paths:
+            self._paths.pop(path, None)
+
+    def gone(self, paths: Iterable[bytes]) -> None:
+        """Forget paths that are not there any more, and what was below them."""
+        if not self._paths:
+            return
+        for path in paths:
+            self._paths.pop(path, None)
+            for inner in [each for each in self._paths if each.startswith(path + b"/")]:
+                del self._paths[inner]
+
+    def begin_walk(self) -> None:
+        """Everything will be looked at."""
+        self._walk += 1
+
+    def end_walk(self, unread: Collection[bytes]) -> None:
+        """Everything was looked at, but for what is ``unread`` yet: what was not met is not there."""
+        for path in [p for p, left in self._paths.items() if left.walk < self._walk]:
+            if path not in unread:
+                del self._paths[path]
+
+
+def told(
+    left_out: LeftOutPaths, held: Held, session_id: str, before: Unarchived | None, now: float
+) -> Unarchived | None:
+    """Return what a session's user is told, of what a quota holds as well; None: all is archived.
+
+    ``before``: what was told before.
+    """
+    found = left_out.listed()
+    if not found and not held:
+        return None
+    loud = [each for each in found if each[1] not in BY_DESIGN]
+    quiet = [each for each in found if each[1] in BY_DESIGN]
+    over = [(path, Reason.QUOTA, size) for path, size in held.largest(LISTED)]
+    return Unarchived(
+        session_id=session_id,
+        resource=held.lacks.value if held.lacks is not None else None,
+        paths=held.paths + len(loud),
+        size=held.size + sum(size for _, _, size in loud),
+        since=before.since if before is not None else now,
+        by_design=len(quiet),
+        left_out=tuple(bounded([*over, *loud, *quiet])),
+    )
+
+
+def bounded(listed: Iterable[Told]) -> list[LeftOut]:
+    """Return the first of them, as many as may be told."""
+    chosen: list[LeftOut] = []
+    size = 0
+    for path, reason, amount in listed:
+        size += len(path)
+        if len(chosen) == LISTED or size > LISTED_BYTES:
+            break
+        chosen.append(shown(path, reason, amount))
+    return chosen
+
+
+def shown(path: bytes, reason: Reason, size: int = 0) -> LeftOut:
+    """Return what is told of a path; one that is no UTF-8 has its bytes beside it."""
+    try:
+        return LeftOut(path=path.decode(), reason=reason, size=size)
+    except UnicodeDecodeError:
+        text, encoded = path.decode("utf-8", "replace"), quote_from_bytes(path, safe="/")
+        return LeftOut(path=text, encoded=encoded, reason=reason, size=size)

@@ -1,0 +1,81 @@
+"""Compares a directory, and all below it, with the manifest; page by page, however many names it has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+from actors.records import Reason, Route
+from cluster.archive import plan
+from cluster.archive.known import Known
+from cluster.archive.plan import Difference
+from cluster.codi.feed_client import FeedClient
+
+LISTED_AT_ONCE = 200
+
+Turn = Callable[[], AbstractAsyncContextManager[None]]
+
+
+async def differences(
+    client: FeedClient, route: Callable[[], Route], known: Known, tree: bytes, turn: Turn
+) -> AsyncIterator[Difference]:
+    """Yield what is different below ``tree`` (empty: the workspace). Each page is a turn's work."""
+    left, after = [tree], None
+    while left:
+        batch, left = left[-LISTED_AT_ONCE:], left[:-LISTED_AT_ONCE]
+        # The first one is where a page before has ended.
+        batch.reverse()
+        texts = [_text(path) or "." for path in batch]
+        async with turn():
+            listed = await client.listings(route(), texts, _text(after) if after else None)
+            pages = [
+                (path, found, after if number == 0 else None, _raw(last))
+                for number, (path, (_, found, last)) in enumerate(zip(batch, listed, strict=False))
+            ]
+            compared = await asyncio.gather(*(_compare(known, *page) for page in pages))
+        left += reversed(batch[len(listed) :])
+        after = None
+        for (path, _, _, last), difference in zip(pages, compared, strict=True):
+            left += difference.inside
+            if last is not None:
+                unfinished, after = path, last
+            yield difference
+        if after is not None:
+            left.append(unfinished)
+
+
+async def _compare(
+    known: Known,
+    directory: bytes,
+    found: list[Any] | bool | None,
+    after: bytes | None,
+    last: bytes | None,
+) -> Difference:
+    """Compare a page of a directory: names behind ``after`` and up to ``last``."""
+    if not isinstance(found, list):
+        # False: its permissions hide what is in it. None: it is gone, which whoever holds it says.
+        hidden = {directory: Reason.UNREADABLE} if found is False and directory else {}
+        return Difference(left_out=hidden)
+    names = {str(item[0]).encode("utf-8", "surrogateescape") for item in found}
+    before = {}
+    gone = {}
+    prefix = directory + b"/" if directory else b""
+    async for page in known.children(directory, after, last):
+        for name, entry in page.items():
+            if name in names:
+                before[name] = entry
+            else:
+                gone[prefix + name] = entry
+    difference = plan.of_listing(directory, found, before)
+    difference.gone.update(gone)
+    return difference
+
+
+def _text(path: bytes) -> str:
+    return path.decode("utf-8", "surrogateescape")
+
+
+def _raw(text: str | None) -> bytes | None:
+    return None if text is None else text.encode("utf-8", "surrogateescape")

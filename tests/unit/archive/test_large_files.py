@@ -1,0 +1,225 @@
+"""Large files wait for nobody's small ones, nor the other way round; holes cost nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import random
+
+import pytest
+
+from actors.errors import Unavailable
+from actors.quotas import Quotas, Resource
+from cluster.archive import intake, large_files
+from cluster.archive.large_files import LargeFiles
+from cluster.store import usage
+from cluster.store.entries import HOLE, Entry, Kind
+from tests.support.archive import kept_workspace, until_told
+
+GIB = 1 << 30
+
+
+@pytest.fixture(scope="module")
+def stage(tmp_path_factory):
+    return tmp_path_factory.mktemp("stage")
+
+
+@pytest.fixture
+async def kept(tmp_path, stage):
+    async with kept_workspace(tmp_path / "kept", stage) as made:
+        yield made
+
+
+def sparse(path, size: int, data: dict[int, bytes]) -> None:
+    with path.open("wb") as file:
+        for offset, part in data.items():
+            file.seek(offset)
+            file.write(part)
+        file.truncate(size)
+
+
+async def used(kept) -> int:
+    return (await kept.ask(usage.of_user, "u", Quotas()))[Resource.FILE_BYTES].used
+
+
+async def test_small_changes_are_kept_while_a_large_file_waits_for_its_turn(kept):
+    async with kept.following():
+        async with contextlib.AsyncExitStack() as stack:
+            await stack.enter_async_context(kept.tools.large_turns.turn("u"))
+            (kept.files / "large").write_bytes(random.Random(1).randbytes(3 << 20))
+            (kept.files / "small").write_bytes(b"1")
+            await kept.until(lambda s: "small" in s)
+            (kept.files / "small").write_bytes(b"22")
+            (kept.files / "d").mkdir()
+            (kept.files / "d" / "other").write_bytes(b"3")
+            state = await kept.until(lambda s: s["small"].size == 2 and "d/other" in s)
+            assert "large" not in state
+            flushing = asyncio.create_task(kept.follower.flush())
+            await asyncio.sleep(0)
+            assert not flushing.done()
+        await flushing
+        assert (await kept.state())["large"].size == 3 << 20
+
+
+async def test_a_file_is_read_piece_by_piece_and_others_have_their_turn_between(kept, monkeypatch):
+    monkeypatch.setattr(intake, "SLICE_BYTES", 4 << 20)
+    monkeypatch.setattr(large_files, "SLICE_BYTES", 4 << 20)
+    taken: list[str] = []
+    cut = kept.tools.client.cut
+    data = random.Random(2).randbytes(30 << 20)
+
+    async def noted(route, path, *rest):
+        taken.append(path)
+        if len(taken) == 3:
+            (kept.files / "later").write_bytes(data[: 1 << 20])
+            while b"later" not in kept.follower._versions.large.paths:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        return await cut(route, path, *rest)
+
+    monkeypatch.setattr(kept.tools.client, "cut", noted)
+    (kept.files / "large").write_bytes(data)
+    async with kept.following():
+        state = await kept.until(lambda s: {"large", "later"} <= set(s))
+    assert taken.index("later") == 3  # between two pieces of the other one
+    assert taken.count("large") >= 6
+    assert await kept.content(state["large"]) == data
+
+
+async def test_holes_are_neither_read_nor_counted_and_come_back_as_holes(tmp_path, stage):
+    parts = {1 * GIB: random.Random(3).randbytes(700_000), 3 * GIB: b"end of it"}
+    async with (
+        kept_workspace(tmp_path / "k", stage, quotas=Quotas(file_bytes=1 << 22)) as kept,
+        kept.following(),
+    ):
+        sparse(kept.files / "disk.img", 4 * GIB, parts)
+        sparse(kept.files / "nothing.img", 2 * GIB, {})
+        state = await kept.until(lambda s: {"disk.img", "nothing.img"} <= set(s))
+        assert kept.counters.read_bytes < 8 << 20
+        assert await used(kept) < 4 << 20
+        assert {chunk.name for chunk in state["nothing.img"].chunks} == {HOLE}
+        # Only what is data is read again, and of that only what is new.
+        before = kept.counters.new_bytes
+        with (kept.files / "disk.img").open("r+b") as file:
+            file.seek(2 * GIB)
+            file.write(b"in the middle")
+        size = state["disk.img"].modified_ns
+        await kept.until(lambda s: s["disk.img"].modified_ns != size)
+        assert kept.counters.new_bytes - before < 1 << 20
+    async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
+        async with kept.following():
+            await kept.until_complete("i-2")
+        for name, size in {"disk.img": 4 * GIB, "nothing.img": 2 * GIB}.items():
+            status = (kept.files / name).stat()
+            assert status.st_size == size
+            assert status.st_blocks * 512 < 8 << 20
+        with (kept.files / "disk.img").open("rb") as file:
+            for offset, part in (parts | {2 * GIB: b"in the middle"}).items():
+                file.seek(offset)
+                assert file.read(len(part)) == part
+            file.seek(GIB - 100)
+            assert file.read(100) == bytes(100)
+
+
+async def test_a_save_of_a_large_file_is_durable_when_it_returns(kept):
+    data = random.Random(4).randbytes(9 << 20)
+    (kept.files / "f").write_bytes(data)
+    version, without = await kept.follower.save([b"f"])
+    assert without == {}
+    assert await kept.content((await kept.state(version))["f"]) == data
+
+
+async def test_a_large_file_above_the_quota_is_held_and_not_read(tmp_path, stage):
+    async with (
+        kept_workspace(tmp_path / "k", stage, quotas=Quotas(file_bytes=1 << 20)) as kept,
+        kept.following(),
+    ):
+        (kept.files / "large").write_bytes(os.urandom(3 << 20))
+        told = await until_told(kept, lambda told: told is not None)
+        assert (told.resource, told.paths, told.size) == ("file_bytes", 1, 3 << 20)
+        assert kept.counters.read_bytes == 0
+
+
+async def test_a_file_that_becomes_smaller_or_another_while_it_is_read_is_read_anew(
+    kept, monkeypatch
+):
+    monkeypatch.setattr(intake, "SLICE_BYTES", 1 << 20)
+    cut, done = kept.tools.client.cut, []
+
+    async def changing(route, path, *rest):
+        piece = await cut(route, path, *rest)
+        if not done:
+            done.append(path)
+            (kept.files / "new").write_bytes(b"n" * (5 << 20))
+            (kept.files / "new").rename(kept.files / "f")
+        elif len(done) == 1:
+            done.append(path)
+            os.truncate(kept.files / "f", 2 << 20)
+        return piece
+
+    monkeypatch.setattr(kept.tools.client, "cut", changing)
+    (kept.files / "f").write_bytes(random.Random(5).randbytes(6 << 20))
+    async with kept.following():
+        state = await kept.until(lambda s: "f" in s and s["f"].size == 2 << 20)
+    assert await kept.content(state["f"]) == b"n" * (2 << 20)
+
+
+# ---- the lines --------------------------------------------------------------------------------------
+
+
+def file_of(size: int) -> Entry:
+    return Entry(Kind.FILE, size=size)
+
+
+async def run_until(files: LargeFiles, condition) -> None:
+    running = asyncio.create_task(files.run())
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - it has no event of its own
+            await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await files.close()
+
+
+async def test_a_file_of_one_piece_does_not_wait_for_one_of_many():
+    read: list[set[bytes]] = []
+    never = asyncio.Event()
+
+    async def reading(some):
+        read.append(set(some))
+        if b"long" in some:
+            await never.wait()
+
+    files = LargeFiles(reading)
+    await files.add({b"long": file_of(10 * GIB), b"a": file_of(1 << 20), b"b": file_of(1 << 20)})
+    assert files.paths == {b"long", b"a", b"b"}
+    await run_until(files, lambda: len(read) == 2)
+    assert {b"a", b"b"} in read
+
+
+async def test_who_waits_is_told_when_the_following_ends(monkeypatch):
+    never = asyncio.Event()
+
+    async def reading(_):
+        await never.wait()
+
+    files = LargeFiles(reading)
+    await files.add({b"a": file_of(1)})
+    waiting = asyncio.create_task(files.done())
+    await run_until(files, lambda: files._under_way)
+    with pytest.raises(Unavailable):
+        await waiting
+
+
+async def test_more_than_can_wait_are_looked_for_again(monkeypatch):
+    monkeypatch.setattr("cluster.archive.large_files.MAX_WAITING", 2)
+
+    async def reading(_):
+        pass
+
+    files = LargeFiles(reading)
+    await files.add({b"%d" % number: file_of(1) for number in range(3)})
+    assert files.missed
+    assert len(files.paths) == 2
+    await files.add({b"0": file_of(GIB)})  # it has grown, and is in one line only
+    assert len(files.paths) == 2
