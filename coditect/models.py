@@ -79,16 +79,54 @@ class Usage(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
-class NotArchived(FromJson):
-    """What of a workspace its user's quota of ``resource`` keeps from being archived.
+class LeftOut(FromJson):
+    """A path that is not archived, or not put back, and why; ``encoded``: its bytes if they are no UTF-8."""
 
-    ``paths`` would take ``size`` bytes more. They are in the container only, since the Unix time ``since``.
+    path: str
+    reason: str
+    size: int = 0
+    encoded: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class NotArchived(FromJson):
+    """What of a workspace is not archived, and in the container only, since the Unix time ``since``.
+
+    ``paths`` would take ``size`` bytes more; ``resource``: the quota that is a reason, if one is.
+    ``by_design`` are further ones that are excluded or no files. ``left_out`` names the first of all.
     """
 
-    resource: str
+    resource: str | None
     paths: int
     size: int
     since: float = 0.0
+    by_design: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> NotArchived:
+        """Build from the server's JSON."""
+        return _with_left_out(cls, value)
+
+
+@dataclass(frozen=True, slots=True)
+class NotRestored(FromJson):
+    """What of a workspace cannot be put back for now; with no ``paths`` it is being put back."""
+
+    paths: int
+    left_out: tuple[LeftOut, ...] = ()
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> NotRestored:
+        """Build from the server's JSON."""
+        return _with_left_out(cls, value)
+
+
+def _with_left_out(kind: type[Any], value: Mapping[str, Any]) -> Any:
+    known = {f.name for f in fields(kind)}
+    parts = {name: item for name, item in value.items() if name in known}
+    listed = tuple(LeftOut.from_json(each) for each in value.get("left_out", ()))
+    return kind(**parts | {"left_out": listed})
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +146,8 @@ class Disk(FromJson):
 class Session(FromJson):
     """Details of a session. ``workspace_state`` is JSON; ``idle`` is told of one that runs.
 
-    ``unarchived`` (None: everything is archived) and ``usage``, of its user, are told of one session.
+    ``unarchived`` (None: everything is archived), ``unrestored`` (None: everything is there) and
+    ``usage``, of its user, are told of one session.
     """
 
     session_id: str
@@ -126,6 +165,7 @@ class Session(FromJson):
     last_activity: str | float | None = None
     idle: Idle | None = None
     unarchived: NotArchived | None = None
+    unrestored: NotRestored | None = None
     usage: Usage | None = None
     disk: Disk | None = None
 
@@ -137,6 +177,7 @@ class Session(FromJson):
         kinds: dict[str, type[FromJson]] = {
             "idle": Idle,
             "unarchived": NotArchived,
+            "unrestored": NotRestored,
             "usage": Usage,
             "disk": Disk,
         }
@@ -215,13 +256,14 @@ class TreeEntry(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class Receipt(FromJson):
-    """The proof that a save is durable."""
+    """The proof that a save is durable; what is not archived is not, for a ``reason``."""
 
     path: str
     size: int
     version: int
     durable: bool = True
     etag: str | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

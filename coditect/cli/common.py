@@ -14,7 +14,7 @@ import typer
 
 from coditect.cli import credentials as stored
 from coditect.errors import ClientError, NotFound, Unauthorized
-from coditect.models import Session, Usage, Used
+from coditect.models import Receipt, Session, Usage, Used
 from coditect.sync import Client
 
 DEFAULT_URL = "http://127.0.0.1:8080"
@@ -107,6 +107,15 @@ def usage_line(usage: Usage) -> str:
 def _of(used: Used, text: Callable[[int], str]) -> str:
     full = "" if used.limit is None or used.used < used.limit else " (all)"
     return text(used.used) + (f" of {text(used.limit)}{full}" if used.limit is not None else "")
+
+
+def saved_line(receipt: Receipt) -> str:
+    """Return what is said of a save; of one that is not durable, that it is not."""
+    line = f"saved {receipt.path}, {receipt.size} bytes"
+    if receipt.durable:
+        return f"{line}, version {receipt.version}"
+    why = (receipt.reason or "left out").replace("_", " ")
+    return f"{line}, in the container only: not archived ({why})"
 
 
 def size_text(size: int) -> str:

@@ -18,7 +18,7 @@ from typing import Annotated, BinaryIO, cast
 
 import typer
 
-from coditect.cli.common import ServerOption, fail, pick, signed_in
+from coditect.cli.common import ServerOption, fail, pick, saved_line, signed_in
 from coditect.cli.running import run
 from coditect.errors import InvalidRequest, NotFound
 from coditect.sync import Client
@@ -95,7 +95,7 @@ def _upload(client: Client, session_id: str, source: str, path: str) -> None:
         path = path.rstrip("/") + "/" + Path(source).name
     with _open_local(source) as file:
         receipt = client.write_file(session_id, path, file)
-    typer.echo(f"saved {receipt.path}, {receipt.size} bytes, version {receipt.version}")
+    typer.echo(saved_line(receipt))
 
 
 def _open_local(source: str) -> AbstractContextManager[BinaryIO]:

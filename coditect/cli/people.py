@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Iterator
 from importlib import metadata
 from typing import Annotated
 
@@ -25,11 +26,13 @@ from coditect.cli.common import (
     pick,
     print_json,
     read_password,
+    saved_line,
     signed_in,
     size_text,
     usage_line,
 )
 from coditect.cli.copying import far
+from coditect.models import Session
 from coditect.sync import Client
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
@@ -111,13 +114,27 @@ def ps(server: ServerOption = None, as_json: JsonOption = False) -> None:
     if usage is not None:
         typer.echo("used: " + usage_line(usage))
     for each in details:
-        if each.unarchived is not None:
-            held = each.unarchived
-            typer.echo(
-                f"{each.name}: {held.paths} paths ({size_text(held.size)}) are not archived, for the"
-                f" quota of {held.resource.replace('_', ' ')}: delete something, or have it raised",
-                err=True,
+        for line in _lacking(each):
+            typer.echo(f"{each.name}: {line}", err=True)
+
+
+def _lacking(session: Session) -> Iterator[str]:
+    """Yield what is to be said of files that are not archived, or not put back."""
+    held, lost = session.unarchived, session.unrestored
+    if held is not None and held.paths:
+        yield f"{held.paths} paths ({size_text(held.size)}) are not archived"
+        if held.resource is not None:
+            yield (
+                f"the quota of {held.resource.replace('_', ' ')} is used up:"
+                " delete something, or have it raised"
             )
+        for left in held.left_out:
+            if left.reason not in {"quota", "excluded", "special"}:
+                yield f"not archived: {left.path} ({left.reason.replace('_', ' ')})"
+    if lost is not None and lost.paths:
+        yield f"{lost.paths} paths cannot be put back now"
+        for left in lost.left_out:
+            yield f"not put back: {left.path} ({left.reason.replace('_', ' ')})"
 
 
 @app.command()
@@ -216,4 +233,4 @@ def restore(
     with signed_in(server) as client:
         chosen = pick(client, name)
         receipt = client.restore_file(chosen.session_id, path, int(version), target=to)
-    typer.echo(f"saved {receipt.path}, {receipt.size} bytes, version {receipt.version}")
+    typer.echo(saved_line(receipt))

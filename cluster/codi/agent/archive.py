@@ -14,8 +14,8 @@ import stat
 import tarfile
 from collections.abc import Generator, Iterator
 
-from cluster.codi.agent.files import TEMPORARY_PREFIX
 from cluster.codi.agent.paths import Workspace
+from cluster.codi.agent.temporary import is_temporary
 
 NOT_IN_THIS_ARCHIVE = "not-in-this-archive.txt"
 
@@ -86,11 +86,7 @@ class Archive:
             names = sorted(os.fsencode(name) for name in os.listdir(directory))
         finally:
             os.close(directory)
-        return (
-            inner + b"/" + name if inner else name
-            for name in names
-            if not name.startswith(TEMPORARY_PREFIX)
-        )
+        return (inner + b"/" + name if inner else name for name in names if not is_temporary(name))
 
     def _entry(self, inner: bytes) -> Generator[bytes, None, bool]:
         """Yield what stands for one entry; return whether it is a directory, whose names follow."""

@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { describe, describeDisk, explainUnarchived, isNearlyFull, parseLimit, table, type Usage } from "./usage";
+import { describe, describeDisk, explainUnarchived, isNearlyFull, isWorthSaying, parseLimit, table, type Usage } from "./usage";
 
 const usage = (changes: Partial<Usage> = {}): Usage => ({
   file_bytes: { used: 1536, limit: 10 * 1024 },
@@ -26,6 +26,20 @@ test("what is not archived says why and what helps", () => {
   const one = explainUnarchived({ resource: "file_bytes", paths: 1, size: 2048 });
   expect(one).toContain("1 file is not archived (2.0 KiB): your quota of bytes");
   expect(explainUnarchived({ resource: "files", paths: 5, size: 0 })).toContain("5 files are");
+  const left_out = [
+    { path: "secret", reason: "unreadable" },
+    { path: ".cache", reason: "excluded" },
+  ];
+  const unread = explainUnarchived({ resource: null, paths: 1, size: 5, left_out });
+  expect(unread).not.toContain("quota");
+  expect(unread).toContain("\nsecret: no permission to read");
+  expect(unread).not.toContain(".cache");
+});
+
+test("what is left out by design is not worth saying", () => {
+  expect(isWorthSaying({ resource: null, paths: 0, size: 0 })).toBe(false);
+  expect(isWorthSaying({ resource: null, paths: 1, size: 0 })).toBe(true);
+  expect(isWorthSaying(null)).toBe(false);
 });
 
 test("limits are typed as people write them", () => {

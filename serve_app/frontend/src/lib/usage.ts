@@ -16,11 +16,18 @@ export interface Disk {
   files: Used;
 }
 
-/** What of a workspace a quota keeps from being archived. */
+/** A path that is left out, and why. */
+export interface LeftOut {
+  path: string;
+  reason: string;
+}
+
+/** What of a workspace is not archived; `resource`: the quota that is a reason, if one is. */
 export interface Unarchived {
-  resource: string;
+  resource: string | null;
   paths: number;
   size: number;
+  left_out?: LeftOut[];
 }
 
 export const RESOURCES: readonly { name: Resource; label: string }[] = [
@@ -65,13 +72,31 @@ export function table(usage: Usage): string {
   return RESOURCES.map(({ name, label }) => `${label}: ${describe(name, usage[name])}`).join("\n");
 }
 
+const REASONS: Record<string, string> = {
+  quota: "quota",
+  unreadable: "no permission to read",
+  too_large: "too large",
+  path_too_long: "path too long",
+  changing: "changes all the time",
+};
+const NAMED = 10;
+
+/** Whether anything is not archived that people expect to be: what is excluded is not. */
+export function isWorthSaying(unarchived: Unarchived | null | undefined): unarchived is Unarchived {
+  return (unarchived?.paths ?? 0) > 0;
+}
+
 /** What is not archived, and what can be done about it. */
-export function explainUnarchived({ resource, paths, size }: Unarchived): string {
+export function explainUnarchived({ resource, paths, size, left_out }: Unarchived): string {
   const what = paths === 1 ? "1 file is" : `${paths} files are`;
   const lacks = resource === "files" ? "number of files" : "bytes of files";
+  const why = resource ? `: your quota of ${lacks} is used up` : "";
+  const until = resource ? ", until files are deleted or the quota is raised" : "";
+  const named = (left_out ?? []).filter(({ reason }) => reason in REASONS).slice(0, NAMED);
   return (
-    `${what} not archived (${formatBytes(size)}): your quota of ${lacks} is used up. What is not` +
-    " archived is in this container only, until files are deleted or the quota is raised."
+    `${what} not archived (${formatBytes(size)})${why}. What is not archived is in this container` +
+    ` only${until}.` +
+    named.map(({ path, reason }) => `\n${path}: ${REASONS[reason]}`).join("")
   );
 }
 

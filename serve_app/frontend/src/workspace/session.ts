@@ -2,7 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { ApiError, call, callJson, rememberSignedIn } from "../lib/api";
-import { type Disk, explainUnarchived, type Unarchived, type Usage } from "../lib/usage";
+import { type Disk, explainUnarchived, isWorthSaying, type Unarchived, type Usage } from "../lib/usage";
 import { say, sayFailure } from "../ui/toasts";
 
 export type Phase =
@@ -144,8 +144,9 @@ export function applyEvent(frame: unknown): void {
 /** Say once when files begin not to be archived, and when all are again. */
 function noteUnarchived(before: Session, unarchived: Unarchived | null): void {
   session.value = { ...before, unarchived };
-  if (unarchived && !before.unarchived) say(explainUnarchived(unarchived), "bad");
-  if (!unarchived && before.unarchived) say("Everything is archived again.");
+  const [was, is] = [before.unarchived, unarchived].map(isWorthSaying);
+  if (unarchived && is && !was) say(explainUnarchived(unarchived), "bad");
+  if (was && !is) say("Everything is archived again.");
   lookAtUsage(USAGE_SOON_MILLISECONDS);
 }
 

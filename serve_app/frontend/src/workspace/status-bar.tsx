@@ -2,7 +2,7 @@ import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { formatBytes, formatClock, formatMilliseconds, shortId } from "../lib/format";
 import { eventsConnected } from "./events-link";
-import { describe, describeDisk, explainUnarchived, isNearlyFull, table } from "../lib/usage";
+import { describe, describeDisk, explainUnarchived, isNearlyFull, isWorthSaying, table } from "../lib/usage";
 import { PHASES, type Say } from "./phases";
 import { keepAwake, lastSave, phase, resume, session, user } from "./session";
 import { activeTab, type TerminalTab } from "./terminals";
@@ -127,11 +127,12 @@ function SizeItem({ tab }: { tab: TerminalTab }) {
   );
 }
 
-/** Files that a quota keeps from being archived: said as long as there are any. */
+/** Files that are not archived: said as long as there are any. */
 function NotArchived() {
   const unarchived = session.value?.unarchived;
-  if (!unarchived) return null;
-  const { paths } = unarchived;
+  if (!isWorthSaying(unarchived)) return null;
+  const { paths, resource } = unarchived;
+  const why = resource ? ": quota" : "";
   return (
     <span
       class="status-item"
@@ -140,7 +141,7 @@ function NotArchived() {
       title={explainUnarchived(unarchived)}
     >
       <span class="dot bad" />
-      {paths === 1 ? "1 file not archived: quota" : `${paths} files not archived: quota`}
+      {paths === 1 ? `1 file not archived${why}` : `${paths} files not archived${why}`}
     </span>
   );
 }
