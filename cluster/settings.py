@@ -189,8 +189,11 @@ class Settings(BaseModel):
         None,
         description="where backups are kept: a directory, gs://… or s3://…; below data_dir when absent",
     )
-    backup_interval: float = Field(21_600.0, ge=0, description="time between backups; 0 makes none")
-    backup_keep: int = Field(28, ge=1, description="newest backups that are kept")
+    backup_interval: float = Field(3_600.0, ge=0, description="time between backups; 0 makes none")
+    backup_keep: int = Field(24, ge=1, description="newest backups that are kept")
+    backup_keep_six_hourly: int = Field(
+        28, ge=0, description="further ones, one of each six hours, that are kept"
+    )
 
     # Pools
     pool_size: int = Field(

@@ -261,6 +261,7 @@ def backup_keeper(
         clock,
         interval=settings.backup_interval,
         keep=settings.backup_keep,
+        six_hourly=settings.backup_keep_six_hourly,
         forget=forget,
     )
 

@@ -8,7 +8,8 @@ and shared by all backups that need it.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+import re
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 import zstandard
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 GROUP = "backups"
 PART_BYTES = 16 << 20
 _MAX_MANIFEST = 1 << 30
+_BEGUN = re.compile(r"b-(\d{8})T(\d{2})")
 
 
 class Piece(Record):
@@ -84,6 +86,23 @@ class Backup(Record):
         return sum(piece.size for piece in (*self.parts, *self.packs, *files))
 
 
+def surviving(ids: Sequence[str], keep: int, six_hourly: int) -> list[str]:
+    """Return which backups are kept: the newest, and of each of so many times six hours the newest.
+
+    ``ids`` begin with when each was begun, and are in that order; 0 as ``keep`` keeps all.
+    """
+    if not keep:
+        return list(ids)
+    newest = {}
+    for backup_id in ids:
+        found = _BEGUN.match(backup_id)
+        if found is not None:
+            newest[found[1], int(found[2]) // 6] = backup_id
+    stepwise = list(newest.values())[-six_hourly:] if six_hourly else []
+    chosen = {*ids[-keep:], *stepwise}
+    return [backup_id for backup_id in ids if backup_id in chosen]
+
+
 class Catalog:
     """The backups of one place."""
 
@@ -122,16 +141,20 @@ class Catalog:
         await self._blobs.put(f"{GROUP}/{backup.backup_id}", data)
 
     async def expire(
-        self, keep: int, forget: Callable[[FdbPart], Awaitable[None]] | None = None
+        self,
+        keep: int,
+        forget: Callable[[FdbPart], Awaitable[None]] | None = None,
+        six_hourly: int = 0,
     ) -> list[str]:
-        """Remove all but the newest ``keep``, and what only they needed; return their ids.
+        """Remove all but those of ``surviving``, and what only they needed; return their ids.
 
         ``forget`` removes FoundationDB's own backups. They go before the manifest, which alone knows of
         them; everything else goes after it: what a death leaves behind is removed the next time.
         One that cannot be removed keeps none from it that can; what it met is raised behind them.
         """
         ids = await self.ids()
-        gone, kept = (ids[:-keep], ids[-keep:]) if keep else ([], ids)
+        kept = surviving(ids, keep, six_hourly)
+        gone = [backup_id for backup_id in ids if backup_id not in kept]
         if not gone:
             return []
         remaining = [await self.get(backup_id) for backup_id in kept]

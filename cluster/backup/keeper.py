@@ -42,6 +42,7 @@ class BackupKeeper:
         *,
         interval: float,
         keep: int,
+        six_hourly: int = 0,
         forget: Callable[[FdbPart], Awaitable[None]] | None = None,
     ) -> None:
         self._maker = maker
@@ -49,6 +50,7 @@ class BackupKeeper:
         self._clock = clock
         self._interval = interval
         self._keep = keep
+        self._six_hourly = six_hourly
         self._forget = forget
         self._started = clock.now()
         self._asked = asyncio.Event()
@@ -135,7 +137,7 @@ class BackupKeeper:
             backup = await self._maker.create(self._say)
             self._made += 1
             logger.info("backup %s: %d bytes", backup.backup_id, backup.size)
-            await self._catalog.expire(self._keep, self._forget)
+            await self._catalog.expire(self._keep, self._forget, self._six_hourly)
         except (CoditectError, OSError) as error:
             self._fail(error)
         finally:

@@ -25,6 +25,7 @@
     (tenant, "quotas", user_id)                            {resource: limit} where not the settings'
     (tenant, "unarchived", session_id)                     Unarchived; what is not kept, and why
     (tenant, "unrestored", session_id)                     Unrestored; there while a workspace is put back
+    (tenant, "belonging")                                  Belonging; whose store this is
     (tenant, "backup_hold")                                {id, expires_at} of a backup under way
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address as `emails.py` prepares it
@@ -118,6 +119,7 @@ class Keyspace:
         self.quotas = Directory(tenant_id, "quotas")
         self.unarchived = Directory(tenant_id, "unarchived")
         self.unrestored = Directory(tenant_id, "unrestored")
+        self.belonging = Directory(tenant_id, "belonging")
         self.backup_hold = Directory(tenant_id, "backup_hold")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")

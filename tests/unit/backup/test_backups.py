@@ -15,7 +15,7 @@ from actors.records import SessionPhase, SessionRecord
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.packs import name_of, pack
-from cluster.backup.catalog import Catalog
+from cluster.backup.catalog import Catalog, surviving
 from cluster.backup.checker import verify
 from cluster.backup.keeper import BackupKeeper, due_at
 from cluster.backup.maker import HOLD_SECONDS, BackupMaker, BackupTools
@@ -294,3 +294,14 @@ async def test_a_keeper_makes_what_is_asked_for_and_tells_why_not(house):
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
+
+
+def test_the_newest_backups_are_kept_and_of_each_six_hours_before_one():
+    hours = [f"b-202601{1 + hour // 24:02}T{hour % 24:02}0000-x" for hour in range(10 * 24)]
+    kept = surviving(hours, 24, 28)
+    assert kept[-24:] == hours[-24:]
+    assert kept[:-24] == hours[3 * 24 + 5 : -24 : 6]  # 28 in all, four of them among the newest
+    assert surviving(kept, 24, 28) == kept
+    assert surviving(hours, 2, 0) == hours[-2:]
+    assert surviving(hours, 0, 28) == hours
+    assert surviving(["odd", *hours[:3]], 1, 0) == hours[2:3]
