@@ -19,7 +19,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.errors import CoditectError, NotFound, PreconditionFailed, Unavailable
+from actors.errors import CoditectError, NotFound, Unavailable
 from actors.records import Record
 from cluster.archive.blobs import Blobs, open_blobs
 from cluster.places import chunk_store
@@ -46,6 +46,18 @@ class Belonging(Record):
     chunk_store: str
     host: str
     since: float
+
+
+class Misplaced(Exception):
+    """The store is not this server's: what it is, and what to do."""
+
+    def __init__(self, what: str, advice: str) -> None:
+        super().__init__(what, advice)
+        self.what = what
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.what}; {self.advice}"
 
 
 class Own(NamedTuple):
@@ -92,14 +104,14 @@ def refusal(settings: Settings, *, claim: bool) -> str | None:
     return None if said is None else str(said)
 
 
-def _look_apart(settings: Settings, claim: bool, sending: Connection) -> None:  # noqa: FBT001
+def _look_apart(settings: Settings, claim: bool, sending: Connection) -> None:
     try:
         sending.send((None, asyncio.run(_look(settings, claim))))
     except CoditectError as error:
         sending.send((str(error), None))
 
 
-async def _look(settings: Settings, claim: bool) -> str | None:  # noqa: FBT001
+async def _look(settings: Settings, claim: bool) -> str | None:
     from cluster.wiring import engine_maker  # noqa: PLC0415 - it imports the client side of much
 
     engine = engine_maker(settings)()
@@ -108,8 +120,8 @@ async def _look(settings: Settings, claim: bool) -> str | None:  # noqa: FBT001
         place = chunk_store(settings)
         own = _own(settings.data_dir, place, make=claim)
         await check(engine, Keyspace(settings.tenant), open_blobs(place), own, claim=claim)
-    except PreconditionFailed as error:
-        return f"{error.expected}; {error.actual}"
+    except Misplaced as error:
+        return str(error)
     finally:
         await engine.close()
     if claim:
@@ -129,7 +141,7 @@ def _own(data_dir: Path, place: str, *, make: bool) -> Own:
 async def check(engine: Engine, keys: Keyspace, blobs: Blobs, own: Own, *, claim: bool) -> None:
     """Compare ids, and with ``claim`` write those that are missing.
 
-    Raises PreconditionFailed, with what is wrong and what to do in place of what was expected and found.
+    Raises Misplaced.
     """
     chunk_store_id = await _id_of(blobs)
 
@@ -164,8 +176,7 @@ async def check(engine: Engine, keys: Keyspace, blobs: Blobs, own: Own, *, claim
 def _compare(known: Belonging, own: Own, chunk_store_id: str) -> None:
     if known.chunk_store_id != chunk_store_id:
         what = "is another one" if chunk_store_id else "is not it, or is empty"
-        raise PreconditionFailed(
-            "store",
+        raise Misplaced(
             f"the store's contents are in the chunk store {known.chunk_store} of {known.host},"
             f" and {own.chunk_store} {what}",
             "set chunk_store to that place, or move what is in there here; if this is another server, give"
@@ -173,8 +184,7 @@ def _compare(known: Belonging, own: Own, chunk_store_id: str) -> None:
             f" touch {own.data_dir}/{ADOPT_FILE}, and start again",
         )
     if known.deployment_id != own.deployment_id:
-        raise PreconditionFailed(
-            "store",
+        raise Misplaced(
             f"the store belongs to the server of {known.data_dir} on {known.host}, and this one has the data"
             f" directory {own.data_dir}",
             "start that server, or give this one a store_fdb_prefix or a tenant of its own; if that server"

@@ -242,6 +242,14 @@ def foundationdb(cluster_file: str, failure: str | None) -> Check:
     return Check("foundationdb", Verdict.ERROR, failure, advice)
 
 
+def belonging(refusal: str | None, found: str = "this server's, with its chunk store") -> Check:
+    """Whether the store is this server's; ``refusal`` says what it is instead, and what to do."""
+    if refusal is None:
+        return Check("store", Verdict.OK, found)
+    what, _, advice = refusal.partition("; ")
+    return Check("store", Verdict.ERROR, what, advice)
+
+
 def backup_tools(missing: Sequence[str]) -> Check:
     """Whether FoundationDB's tools, which make and restore its backups, are there."""
     if not missing:

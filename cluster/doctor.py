@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from actors.errors import Unavailable
-from cluster import checks, fdb_probe
+from cluster import belonging, checks, fdb_probe
 from cluster.backup.fdb_commands import FDB_TOOLS
 from cluster.checks import Check, Verdict
 from cluster.runtime import bwrap, disks, furnish, trial, user_ids
@@ -56,6 +56,17 @@ def run_checks(settings: Settings) -> list[Check]:
     if settings.runtime is RuntimeName.SANDBOX:
         found += _container_checks(settings)
     return found
+
+
+def store_check(settings: Settings) -> Check:
+    """Look whether the store, if there is one yet, is this server's and has its chunk store."""
+    file = settings.data_dir / "store" / "data.mdb"
+    if settings.store is StoreName.EMBEDDED and not file.exists():
+        return checks.belonging(None, found="there is none yet")
+    try:
+        return checks.belonging(belonging.refusal(settings, claim=False))
+    except Unavailable as error:
+        return checks.belonging(None, found=f"not looked at: {error.reason}")
 
 
 def fatal(found: Iterable[Check]) -> list[Check]:

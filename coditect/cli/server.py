@@ -127,9 +127,10 @@ def down(
 
 def doctor(data_dir: DataDir = None, as_json: JsonOption = False) -> None:
     """Check what this machine offers and say what to do about each lack."""
-    from cluster.doctor import fatal, run_checks  # noqa: PLC0415
+    from cluster.doctor import fatal, run_checks, store_check  # noqa: PLC0415
 
-    checks = run_checks(load_settings({} if data_dir is None else {"data_dir": data_dir}))
+    settings = load_settings({} if data_dir is None else {"data_dir": data_dir})
+    checks = [*run_checks(settings), store_check(settings)]
     if as_json:
         print_json(checks)
         raise typer.Exit(1 if fatal(checks) else 0)
