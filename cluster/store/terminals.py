@@ -29,6 +29,9 @@ MAX_INPUTS = 64
 MAX_TERMINALS = 128
 """Names that a session's terminals may have had before those that ended longest ago are forgotten."""
 
+MAX_DELETED = 16
+"""Deleted terminals of a session whose numbering is kept: nobody counts them, so they are few."""
+
 MAX_CWD = 4096
 STATE_WITHIN = 16 << 10
 """How much more than its bound is kept of a terminal so that it begins with a known state."""
@@ -305,6 +308,15 @@ async def delete(tr: Transaction, keys: Keyspace, session_id: str, name: str, no
     _clear(tr, keys, record)
     changes = {"start": record.end, "tail": record.end, "deleted": True, "updated_at": now}
     put(tr, keys, record.model_copy(update=changes))
+    # A snapshot: whatever a terminal prints writes its record, and none of that is asked for here.
+    pairs = await tr.get_range(keys.terminals.range(session_id), snapshot=True)
+    known = [decode(TerminalRecord, value) for _, value in pairs]
+    deleted = sorted((each for each in known if each.deleted), key=lambda each: -each.updated_at)
+    for oldest in deleted[MAX_DELETED:]:
+        # Read anew: it may have been opened again, which is to be seen, and to conflict.
+        current = await get(tr, keys, session_id, oldest.name)
+        if current is not None and current.deleted:
+            tr.clear(keys.terminals.key(session_id, oldest.name))
 
 
 async def forget_all(tr: Transaction, keys: Keyspace, session_id: str) -> None:

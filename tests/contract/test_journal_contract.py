@@ -21,7 +21,14 @@ from cluster.store import usage
 from cluster.store.engine import Commit, Engine
 from cluster.store.journal import StoreJournal
 from cluster.store.keyspace import Keyspace
-from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS, MERGE_BELOW, SEGMENT
+from cluster.store.terminals import (
+    MAX_CWD,
+    MAX_DELETED,
+    MAX_INPUTS,
+    MAX_TERMINALS,
+    MERGE_BELOW,
+    SEGMENT,
+)
 from cluster.store.transaction import Transaction, transact
 from tests.fakes.ledgers import ALL_LEDGERS, Stores, opened_stores
 from tests.fakes.pool_fakes import ManualClock, container_record
@@ -492,6 +499,19 @@ async def test_a_deleted_terminal_gives_its_share_back(limited):
     await keep(journal, printed(0, b"o" * 40_000, name="other"))
     await journal.delete_terminal("s1", "other", NOW)
     assert await journal.trim() == 0
+
+
+async def test_of_deleted_terminals_few_numberings_are_kept(limited):
+    if limited.engine is None:
+        pytest.skip("what is kept is the store's")
+    journal = limited.journal
+    names = [f"t{number:02}" for number in range(MAX_DELETED + 3)]
+    for number, name in enumerate(names):
+        await journal.open_terminal("c1", replace(OPENED, name=name), NOW + number)
+        await journal.delete_terminal("s1", name, NOW + number)
+    assert await journal.terminals("s1") == []
+    kept = [name for name in names if await journal.terminal("s1", name) is not None]
+    assert kept == names[3:]
 
 
 async def test_a_user_of_their_own_limit_is_trimmed_to_that(limited):
