@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from actors.errors import InvalidArgument, NotFound, TooManyRequests, Unavailable
+from cluster.codi.agent import temporary
 from cluster.codi.agent.archive import NOT_IN_THIS_ARCHIVE, Archive, BrokenOffError
 from cluster.codi.agent.paths import Workspace
 from cluster.codi.bundle import Limits
@@ -50,7 +51,8 @@ def fill(root):
     root.joinpath("src/link").symlink_to("deep/large")
     root.joinpath("src", "n" * 200).write_bytes(b"long")
     root.joinpath("src", os.fsdecode(b"\xff-\xe9")).write_bytes(b"latin")
-    root.joinpath("src/.codi-1234").write_bytes(b"a save on its way")
+    root.joinpath("src", os.fsdecode(temporary.new_name())).write_bytes(b"on its way")
+    root.joinpath("src/.codi-1234").write_bytes(b"a person's own")
     root.joinpath("beside").write_bytes(b"not in src")
 
 
@@ -58,6 +60,7 @@ async def test_an_archive_holds_names_contents_modes_and_links(codi, client):
     fill(codi.workspace)
     found = await read(client, codi, "src")
     names = {"src", "src/deep", "src/deep/large", "src/empty", "src/run", "src/link"}
+    names.add("src/.codi-1234")
     assert set(found.getnames()) == names | {f"src/{'n' * 200}", os.fsdecode(b"src/\xff-\xe9")}
     large = codi.workspace.joinpath("src/deep/large").read_bytes()
     assert found.extractfile("src/deep/large").read() == large

@@ -8,7 +8,7 @@ import stat
 
 import pytest
 
-from cluster.codi.agent import saving
+from cluster.codi.agent import saving, temporary
 from cluster.codi.agent.errors import AgentError
 from cluster.codi.agent.paths import Workspace
 
@@ -230,9 +230,10 @@ class TestJournal:
 
     @pytest.mark.parametrize("content", [b"", b"x" * 11, b"x" * 100, bytes(16)])
     def test_what_is_no_journal_is_left_alone(self, place, content):
-        write(".codi-0123456789abcdef", content)
+        name = temporary.new_name().decode()
+        write(name, content)
         saving.redo(place)
-        assert read(".codi-0123456789abcdef") == content
+        assert read(name) == content
 
     def test_without_room_nothing_is_changed(self, place, tmp_path, monkeypatch):
         def full(*_):
