@@ -23,7 +23,7 @@ from actors.errors import CoditectError, NotFound, Unavailable
 from actors.records import Record
 from cluster.archive.blobs import Blobs, open_blobs
 from cluster.places import chunk_store
-from cluster.settings import Settings, StoreName
+from cluster.settings import Settings
 from cluster.store.codec import decode_optional, encode
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
@@ -81,9 +81,8 @@ def refusal(settings: Settings, *, claim: bool) -> str | None:
     With ``claim`` a store of nobody becomes this server's. Without, nothing is written. The store must not
     be open elsewhere if it is the embedded one: Unavailable is raised then, as when it does not answer.
     """
-    if settings.store is StoreName.EMBEDDED:
-        return asyncio.run(_look(settings, claim))
-    # FoundationDB's client keeps its network thread for the life of a process.
+    # Apart: FoundationDB's client keeps its network thread for the life of a process, and Ray, which comes
+    # with the engines' makers, takes its settings from the environment when it is imported.
     context = multiprocessing.get_context("spawn")
     receiving, sending = context.Pipe(duplex=False)
     child = context.Process(target=_look_apart, args=(settings, claim, sending), daemon=True)
