@@ -32,7 +32,7 @@ from cluster.store.transaction import Transaction, transact
 ADOPT_FILE = "adopt-store"
 """A file in the data directory by which its server takes the store over, once: see ``adopt``."""
 
-LIMIT_SECONDS = 30.0
+LIMIT_SECONDS = 60.0
 _ID_FILE = "deployment-id"
 _ID_OBJECT = "identity/chunk-store"
 
