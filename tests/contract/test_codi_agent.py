@@ -27,6 +27,7 @@ from actors.errors import (
     TooManyRequests,
     Unavailable,
 )
+from cluster.codi.agent import temporary
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
@@ -416,7 +417,7 @@ class TestFiles:
         inode = (place / "f").stat().st_ino
         header = json.dumps({"path": "f", "inode": inode, "size": 15}).encode()
         trailer = len(header).to_bytes(4, "big") + b"codi-into-1\n"
-        (place / ".codi-0123456789abcdef").write_bytes(b"what it becomes" + header + trailer)
+        (place / temporary.new_name().decode()).write_bytes(b"what it becomes" + header + trailer)
         with run_codi(tmp_path, stage, LIMITS) as restarted:
             async with client.get_file(restarted.route(), "f") as file:
                 assert b"".join([part async for part in file.content]) == b"what it becomes"
