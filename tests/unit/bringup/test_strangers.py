@@ -144,14 +144,24 @@ async def test_without_the_defence_they_keep_everybody_out(tmp_path, attackers):
             await ask(port, seconds=2)
 
 
-async def test_half_a_request_ends_after_a_while_and_half_a_body_too(tmp_path):
-    limits = replace(LIMITS, header_seconds=0.5, idle_seconds=1)
+@pytest.mark.parametrize(
+    ("sent", "limits"),
+    [
+        (b"GET / HTT", replace(LIMITS, header_seconds=0.5)),
+        (b"", replace(LIMITS, header_seconds=0.5)),
+        (
+            b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\nhalf",
+            replace(LIMITS, idle_seconds=1),
+        ),
+    ],
+    ids=["half a head", "nothing", "half a body"],
+)
+async def test_what_is_not_ended_ends_after_a_while(tmp_path, sent, limits):
     async with edge(tmp_path, limits) as port:
-        for sent in (b"GET / HTT", b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 99\r\n\r\nhalf"):
-            reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            writer.write(sent)
-            await asyncio.wait_for(reader.read(), 10)
-            writer.close()
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(sent)
+        await asyncio.wait_for(reader.read(), 10)
+        writer.close()
 
 
 async def test_what_may_be_long_stays_long(tmp_path):
