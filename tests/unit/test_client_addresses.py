@@ -12,10 +12,10 @@ from coditect import AsyncClient, addresses
 from coditect.errors import InvalidRequest
 
 NAMES = ("session_id", "path", "name", "user_id", "email", "target", "source")
-IN_BODIES = {
+IN_BODIES = {  # or in a query
     "login", "create_user", "open_session", "launch_container", ("start_terminal", "name"),
     ("restore_file", "path"), ("restore_file", "target"),
-    ("move", "source"), ("move", "target"), ("make_directory", "path"),
+    ("move", "source"), ("move", "target"), ("make_directory", "path"), ("audit", "user_id"),
 }  # fmt: skip
 VALUES: dict[str, Any] = {
     "argv": ["true"], "version": 1, "data": b"", "seconds": 1.0, "patch": {}, "limits": {},
