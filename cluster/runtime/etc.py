@@ -24,12 +24,23 @@ _MOST_FILES = 20_000
 _LARGEST = 16 << 20
 _VERSION = "2"
 
+_made: dict[tuple[Path, Path, Path], tuple[tuple[tuple[int, int], ...], Path]] = {}
+"""What this process found last, and how the sources looked then: a launch must not look at each file."""
+
 
 def prepare(
     runtime_dir: Path, machine: Path = Path("/etc"), dpkg_status: Path = DPKG_STATUS
 ) -> Path:
     """Return the directory to mount at ``/etc``, made when missing. Safe to call from anywhere at once."""
+    seen = runtime_dir, machine, dpkg_status
+    stamp = tuple(
+        map(_stamp, (machine, dpkg_status, machine / "ssl/certs", machine / "ld.so.cache"))
+    )
+    known, target = _made.get(seen, ((), runtime_dir))
+    if known == stamp and target.is_dir():
+        return target
     target = runtime_dir / f"etc-{_fingerprint(machine, dpkg_status)}"
+    _made[seen] = stamp, target
     if target.is_dir():
         return target
     runtime_dir.mkdir(parents=True, exist_ok=True)
@@ -41,6 +52,14 @@ def prepare(
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     return target
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.lstat()
+    except OSError:
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino
 
 
 def _fill(draft: Path, machine: Path, dpkg_status: Path) -> None:

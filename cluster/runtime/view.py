@@ -142,6 +142,17 @@ def options(directory: str, entries: Mapping[str, bool]) -> list[str]:
 
 def prepare(runtime_dir: Path, cpu: float, memory_bytes: int) -> Path:
     """Return the directory with what containers of this size are shown, made when missing."""
+    size = runtime_dir, cpu, memory_bytes
+    if size not in _made or not _made[size].is_dir():
+        _made[size] = _prepared(runtime_dir, cpu, memory_bytes)
+    return _made[size]
+
+
+_made: dict[tuple[Path, float, int], Path] = {}
+"""What this process has made: there are as many as sizes of containers."""
+
+
+def _prepared(runtime_dir: Path, cpu: float, memory_bytes: int) -> Path:
     count = processors(cpu, os.cpu_count() or 1)
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     shown = files(count, min(memory_bytes, total), _host())
