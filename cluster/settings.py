@@ -10,8 +10,9 @@ import difflib
 import ipaddress
 import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from enum import StrEnum
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,9 @@ from cluster.runtime.id_range import IdRange
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
 TESTS_PREFIX = "CODITECT_TEST_"
+SECRETS = frozenset({"admin_password", "store_fdb_tls_key_password", "store_fdb_backup_url"})
+"""Settings that nobody is shown; the last may hold the keys of a bucket."""
+
 OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL"})
 
 
@@ -86,7 +90,7 @@ class Settings(BaseModel):
     host: str = Field("127.0.0.1", description="address the ingress listens on")
     port: int = Field(8080, ge=0, le=65535, description="port of the ingress; 0 picks a free one")
     node_address: str = Field(
-        "127.0.0.2",
+        "127.0.0.1",
         pattern=r"^[0-9.]+$",
         description="address of this machine for Ray and, unless it is the loopback's, of its"
         " containers",
@@ -309,6 +313,11 @@ class Settings(BaseModel):
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
 
     @property
+    def ray_address(self) -> str:
+        """The address of this machine for Ray; of all the loopback's it keeps to this one alone."""
+        return "127.0.0.1" if ip_address(self.node_address).is_loopback else self.node_address
+
+    @property
     def quotas(self) -> Quotas:
         """What users may have who have no other limits."""
         return Quotas(
@@ -358,8 +367,7 @@ def load(
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
-        secret = "password" in name or name == "store_fdb_backup_url"  # keys of a bucket
-        shown = "" if secret else f", not {first['input']!r}"
+        shown = "" if name in SECRETS else f", not {first['input']!r}"
         raise InvalidArgument(
             name, f"{first['msg']}{shown} ({places.get(name, 'default')})"
         ) from None
@@ -367,6 +375,12 @@ def load(
         if getattr(settings, name) is value:
             raise InvalidArgument(name, f"{reason} ({places.get(name, 'default')})")
     return settings
+
+
+def forget_secrets(environment: MutableMapping[str, str]) -> None:
+    """Take the secrets out of an environment, once it has been read: children inherit it."""
+    for name in SECRETS:
+        environment.pop(PREFIX + name.upper(), None)
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, tuple[Any, str]]:

@@ -11,7 +11,6 @@ import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from cluster.runtime.disks import DiskLimits
 from cluster.runtime.id_range import IdRange
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
+from cluster.secret_settings import complete
 from cluster.settings import RuntimeName, Settings, StoreName
 from cluster.store.client import RemoteEngine
 from cluster.store.engine import Engine
@@ -123,8 +123,7 @@ class NodeWiring:
 
 def container_host(settings: Settings) -> str:
     """Return the address on which containers are reached; by this machine alone if it is the only one."""
-    alone = ip_address(settings.node_address).is_loopback
-    return "127.0.0.1" if alone else settings.node_address
+    return settings.ray_address
 
 
 def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
@@ -180,6 +179,7 @@ def make_fdb_engine(settings: Settings) -> Any:
     from cluster.store.fdb_client import TlsOptions  # noqa: PLC0415
     from cluster.store.fdb_engine import FdbEngine  # noqa: PLC0415
 
+    settings = complete(settings)
     password = settings.store_fdb_tls_key_password
     return FdbEngine(
         settings.store_fdb_cluster_file,
@@ -232,6 +232,7 @@ def backup_keeper(
     from cluster.backup.keeper import BackupKeeper  # noqa: PLC0415
     from cluster.backup.maker import BackupMaker, BackupTools  # noqa: PLC0415
 
+    settings = complete(settings)
     clock, forget = SystemClock(), None
     frozen: moments.EmbeddedMoments | moments.FdbMoments = moments.EmbeddedMoments(
         copy, settings.store_map_size

@@ -156,6 +156,7 @@ class Session(FromJson):
     epoch: int
     name: str = "default"
     user_id: str | None = None
+    actor: str | None = None
     container_id: str | None = None
     workspace_state: dict[str, Any] = field(default_factory=dict)
     save_version: int = 0

@@ -28,6 +28,7 @@ from cluster.wiring import NodeWiring
 from serve_app import logs
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies
+from serve_app.listening import stay_at
 
 MAX_ONGOING_REQUESTS = 20_000
 """A socket holds one for its life; HAProxy lets as many connections in (``maxconn``)."""
@@ -78,6 +79,7 @@ class IngressDeployment:
 
     def __init__(self, wiring: NodeWiring) -> None:
         logs.configure(wiring.settings.log_level)
+        stay_at(wiring.settings.ray_address)
         self._wiring = wiring
         self._stack = AsyncExitStack()
 

@@ -8,8 +8,11 @@ client set its own time limit.
 
 from __future__ import annotations
 
+import ray
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve_app.listening import stay_at
 
 _SERVE_HEADERS = frozenset(
     {b"x-request-disconnect-disabled", b"x-request-timeout-seconds", b"serve_multiplexed_model_id"}
@@ -37,5 +40,6 @@ class OwnServeHeaders:
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Serve puts round its handling of requests."""
+    """Return what Serve puts round its handling of requests, right before it begins to listen."""
+    stay_at(ray.util.get_node_ip_address())
     return [Middleware(OwnServeHeaders)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from actors.errors import InvalidArgument
+from actors.names import session_actor
 from actors.quotas import Resource, Usage
 from actors.records import (
     ContainerRecord,
@@ -379,11 +380,13 @@ class Session(BaseModel):
     """A session. ``status`` is its phase.
 
     ``idle`` and ``disk`` are told of one session that runs, ``usage`` (of its user),
-    ``unarchived`` and ``unrestored`` of one session; not in lists.
+    ``unarchived`` and ``unrestored`` of one session; not in lists. ``actor`` is the name in Ray's dashboard
+    of the actor that holds it; null while it rests.
     """
 
     session_id: str
     user_id: str
+    actor: str | None
     name: str
     status: str
     container_status: str
@@ -409,6 +412,7 @@ class Session(BaseModel):
         return cls(
             session_id=record.session_id,
             user_id=record.user_id,
+            actor=session_actor(record.owner_actor_id) if record.owner_actor_id else None,
             name=record.name,
             status=record.phase.value,
             container_status=record.container_status.value,

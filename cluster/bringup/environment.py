@@ -50,7 +50,7 @@ def environment(
         **_serve(layout, ports, open_files),
         # uvicorn takes a client's address from the header that HAProxy, or a proxy in front of it,
         # sets; see `haproxy.py`.
-        "FORWARDED_ALLOW_IPS": f"127.0.0.1,{settings.node_address}",
+        "FORWARDED_ALLOW_IPS": f"127.0.0.1,{settings.ray_address}",
     }
 
 
@@ -61,6 +61,9 @@ def connections(open_files: int) -> int:
 
 def _ray(settings: Settings, layout: Layout) -> dict[str, str]:
     return {
+        # "0" is Ray's word for a machine by itself: nothing of it then listens but on the loopback, and
+        # 127.0.0.1 is not replaced by an address that the network can see.
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if settings.ray_address == "127.0.0.1" else "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(layout.token_file),
         # The GCS forgets nothing when it is restarted; see `head.py`.
@@ -103,6 +106,7 @@ def _serve(layout: Layout, ports: Ports, open_files: int) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(directory / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(directory),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(directory / "server-state"),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(directory / "metrics.sock"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.haproxy_metrics),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.haproxy_stats),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.fallback_http),

@@ -36,6 +36,8 @@ _MARK = " # coditect"
 _CLOSE = (
     # What was inserted before: the same file may be given again.
     rf"/{_MARK}$/d",
+    # To a syslog that need not be ours: our own lines tell of every request.
+    r"/^[[:space:]]*log /d",
     # "bind :9101" and "bind *:8404": only this machine asks there.
     r"s/^([[:space:]]*bind )[*]?:([0-9]+)/\1127.0.0.1:\2/",
     r"s/^([[:space:]]*stats socket .* )mode 666/\1mode 600/",

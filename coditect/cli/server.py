@@ -20,7 +20,7 @@ from rich.table import Table
 from actors.errors import CoditectError, InvalidArgument
 from cluster.bringup.layout import Layout, ServerFile
 from cluster.runtime.identity import is_alive, send_signal
-from cluster.settings import RuntimeName, Settings, StoreName, load
+from cluster.settings import RuntimeName, Settings, StoreName, forget_secrets, load
 from coditect.cli.common import JsonOption, fail, print_json
 
 CONDUCTOR = "coditect.cli.conductor"
@@ -63,6 +63,7 @@ def up(
     from cluster.bringup.progress import Progress  # noqa: PLC0415
     from cluster.bringup.server import Server  # noqa: PLC0415
 
+    forget_secrets(os.environ)
     progress = Progress(Console(soft_wrap=True))
     try:
         Server(settings, conductor=CONDUCTOR, progress=progress).run()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from cluster.bringup import leftovers
+from cluster.bringup.layout import Layout
 from coditect import AsyncClient
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 from tests.support.waiting import wait_until
@@ -105,6 +107,8 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
             said = run(two, "status", "--json", "--data-dir", str(two.data_dir))
             return json.loads(said.stdout)
 
+        await keeps_to_itself(one)
+
         # Beside the start of another server a component may answer late for a moment.
         known = await wait_until(status, lambda s: s["health"]["status"] == "ok", 60, 0.5)
         assert known["ready"]
@@ -127,6 +131,38 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
     shutil.rmtree(one.data_dir)
     with ServerProcess(there, pool_size=1, dashboard=False) as moved:
         await all_but_programs_is_there(moved, session_id)
+
+
+async def keeps_to_itself(server: ServerProcess) -> None:
+    """Nothing of it listens but on the loopback, and the password is where it was given only."""
+    listening = set()
+    secret = ADMIN_PASSWORD.encode()
+    processes = psutil.Process(server.process.pid).children(recursive=True)
+    for process in processes:
+        with contextlib.suppress(psutil.Error, OSError):
+            found = process.net_connections("tcp")
+            listening |= {
+                (each.laddr.ip, each.laddr.port, process.name())
+                for each in found
+                if each.status == psutil.CONN_LISTEN
+            }
+            assert secret not in Path(f"/proc/{process.pid}/environ").read_bytes(), process.name()
+    assert len(listening) > 10
+    strangers = [
+        each for each in listening if each[0] not in {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    ]
+    assert strangers == []
+    kept = [path for path in (server.data_dir / "run").rglob("*") if path.is_file()]
+    logs = [path for path in (server.data_dir / "logs" / "ray").rglob("*") if path.is_file()]
+    assert {path.name for path in kept} >= {"secrets.json"}
+    assert any(path.name.startswith("worker-") for path in logs)
+    assert [path for path in (*kept, *logs) if secret in path.read_bytes()] == []
+    # Serve opens a socket of its own in there to all (0666): nobody else gets as far as that.
+    ray_dir = Layout(server.data_dir).ray_dir
+    assert ray_dir.stat().st_mode & 0o777 == 0o700
+    [admin] = ray_dir.glob("*/admin.sock")
+    assert admin.stat().st_mode & 0o777 == 0o600
+    assert list(ray_dir.glob("*/metrics.sock"))
 
 
 async def gcs_is_started_again(server: ServerProcess) -> None:

@@ -19,5 +19,5 @@ def told(tmp_path: Path, **settings: object) -> dict[str, str]:
 def test_serve_keeps_every_file_of_its_own_below_the_data_directory(tmp_path):
     variables = told(tmp_path)
     paths = [value for name, value in variables.items() if "HAPROXY" in name and "/" in value]
-    assert len(paths) == 5
+    assert len(paths) == 6
     assert all(str(Layout(tmp_path).ray_dir) in path for path in paths)
