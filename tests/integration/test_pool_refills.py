@@ -9,7 +9,7 @@ from tests.support.waiting import wait_until
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(180)]
 
 
-async def test_a_claim_leaves_one_warm_slot_fewer_and_the_pool_refills(new_person, admin):
+async def test_a_claim_takes_a_warm_container_and_the_pool_makes_another(new_person, admin, server):
     async def pool() -> dict:
         [stats] = (await admin.overview())["pools"].values()
         return stats
@@ -21,9 +21,13 @@ async def test_a_claim_leaves_one_warm_slot_fewer_and_the_pool_refills(new_perso
         )
 
     before = await wait_until(pool, full, timeout_seconds=90)
-    await new_person()
-    after = await wait_until(
-        pool, lambda s: s["claims_total"] > before["claims_total"], timeout_seconds=30
+    running = set(server.containers())
+    person = await new_person()
+    details = await person.client.session(person.session_id)
+    assert details.container_id in running, "it was started for the claim"
+    await wait_until(
+        pool, lambda s: s["pool_hits_total"] > before["pool_hits_total"], timeout_seconds=30
     )
-    assert after["warm_containers_ready"] < before["warm_containers_ready"] or full(after)
-    await wait_until(pool, full, timeout_seconds=90)
+    after = await wait_until(pool, full, timeout_seconds=90)
+    assert after["warm_containers_ready"] == before["warm_containers_ready"]
+    assert set(server.containers()) - running, "a new one has taken its place"
