@@ -505,7 +505,9 @@ def _variable(name: str) -> str:
     return _of_system(name)
 
 
-SystemText = Annotated[str, AfterValidator(_of_system)]
+SystemText = Annotated[
+    str, AfterValidator(_of_system), Field(json_schema_extra={"pattern": "^[^\\u0000]*$"})
+]
 """A string that a program is given; U+DC80 to U+DCFF are bytes that are no UTF-8 (PEP 383)."""
 
 
@@ -516,9 +518,19 @@ class Command(Asked):
     stand for the bytes 0x80 to 0xFF that are no UTF-8.
     """
 
-    argv: Annotated[list[SystemText], Field(min_length=1, max_length=1024, examples=[["ls", "-l"]])]
+    argv: Annotated[
+        list[SystemText],
+        Field(
+            min_length=1,
+            max_length=1024,
+            examples=[["ls", "-l"]],
+            json_schema_extra={"prefixItems": [{"type": "string", "pattern": "^[^\\u0000]+$"}]},
+        ),
+    ]
     cwd: SystemText | None = Field(None, description="relative to the workspace")
-    env: dict[Annotated[str, AfterValidator(_variable)], SystemText] | None = None
+    env: dict[Annotated[str, AfterValidator(_variable)], SystemText] | None = Field(
+        None, json_schema_extra={"propertyNames": {"pattern": "^[^=\\u0000]+$"}}
+    )
     stdin: Annotated[str, AfterValidator(_bytes_of)] | None = None
     timeout_seconds: float | None = Field(None, gt=0, le=3600)
 

@@ -84,7 +84,10 @@ async def get_key(
     request: Request,
     idempotency_key: Annotated[
         str | None,
-        Header(description="the same key again gets the same answer, and nothing is done twice"),
+        Header(
+            description="the same key again gets the same answer, and nothing is done twice",
+            json_schema_extra={"pattern": f"^{_KEY.pattern}$"},
+        ),
     ] = None,
 ) -> str:
     """Return the caller's idempotency key, or a new one. Raises InvalidArgument."""
