@@ -39,3 +39,11 @@ def test_snapshots_add_up():
 def test_snapshots_with_other_bounds_do_not_add_up():
     with pytest.raises(ValueError, match="different bounds"):
         merge([Histogram((1.0,)).snapshot(), Histogram((2.0,)).snapshot()])
+
+
+def test_what_does_not_add_up_is_refused():
+    one, two = Histogram((1.0,)).snapshot(), Histogram((1.0, 2.0)).snapshot()
+    for parts in ([], [one, two], [one, {**one, "counts": [0, 0, 0]}]):
+        with pytest.raises(ValueError, match=r"."):
+            merge(parts)
+    assert merge([one]) == one

@@ -172,3 +172,24 @@ def test_reading_ahead_is_bounded():
     assert [ref for part in divided for ref in part] == refs
     assert all(sum(ref.size for ref in part) <= WINDOW_BYTES for part in divided)
     assert windows([]) == []
+
+
+def test_names_are_bytes_and_limits_are_exact():
+    assert plan.seen(["caf\udce9", *FILE]).path == b"caf\xe9"
+    longest = plan.seen(["d" * plan.MAX_PATH_BYTES, *FILE])
+    assert longest.why is None
+    assert plan.seen(["d" * (plan.MAX_PATH_BYTES + 1), *FILE]).why is Reason.PATH_TOO_LONG
+
+
+@pytest.mark.parametrize(
+    ("size", "allocated", "unallocated"),
+    [
+        (plan.SMALL_BYTES, 0, 0),
+        (plan.SMALL_BYTES + 1, 4096, plan.SMALL_BYTES + 1 - 4096),
+        (plan.SMALL_BYTES + 1, plan.SMALL_BYTES + 4096, 0),
+    ],
+)
+def test_what_a_large_file_has_no_blocks_for_is_known(size, allocated, unallocated):
+    seen = plan.seen(["a", "f", 0o644, size, 10, 20, 7, None, allocated])
+    assert seen.entry is not None
+    assert seen.entry.unallocated == unallocated

@@ -175,3 +175,16 @@ def test_nothing_sleeps_within_its_time_after_a_sign_of_life_or_under_a_veto(ste
         if is_due(watch, RULES, veto):
             assert at - last >= AFTER * (1 - 1e-9)
             assert veto is None or UNIX + at >= veto
+
+
+def test_a_moment_to_sleep_that_moved_by_more_than_a_second_is_told():
+    quiet = seen(sample(0), sample(10))
+    known = told(quiet, RULES, KNOWN)
+    assert known is not None
+    assert (known.sleeps_at, known.updated_at) == (UNIX + AFTER, UNIX + 10)
+    near = known.model_copy(update={"sleeps_at": UNIX + AFTER + 1.0})
+    assert told(quiet, RULES, near) is None
+    for other in (UNIX + AFTER + 1.1, UNIX + AFTER - 1.1, None):
+        moved = told(quiet, RULES, known.model_copy(update={"sleeps_at": other}))
+        assert moved is not None
+        assert moved.sleeps_at == UNIX + AFTER

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.pool_slots import Backoff, SlotState, SlotTable
+from actors.pool_slots import Backoff, Slot, SlotState, SlotTable
 
 
 def table(target=3, max_starting=2):
@@ -81,3 +81,25 @@ def test_failures_of_starts_under_way_together_count_once():
     backoff.failed(10.0)
     backoff.failed(10.5)
     assert backoff.failures == 1
+
+
+def test_a_start_that_succeeded_is_a_ready_slot_with_what_it_brought():
+    slots = table()
+    slots.backoff.failed(0.0)
+    slots.start("a", 0.0)
+    slots.started("a", 7.0, "handle")
+    assert slots.get("a") == Slot("a", SlotState.READY, 7.0, "handle")
+    assert slots.backoff == Backoff()
+    reserved = slots.reserve()
+    assert reserved.payload == "handle"
+    assert slots.get("a") == Slot("a", SlotState.RESERVED, 7.0, "handle")
+    slots.started("a", 9.0, "another")
+    assert slots.get("a").payload == "handle", "only a start that is under way ends"
+
+
+def test_what_is_not_there_is_given_back_and_dropped_without_a_word():
+    slots = table()
+    slots.put_back("nothing")
+    slots.drop("nothing")
+    slots.failed("nothing", 1.0)
+    assert list(slots) == []

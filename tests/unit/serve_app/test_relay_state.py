@@ -508,3 +508,12 @@ def test_a_transcript_that_lacks_output_begins_with_its_state():
         session_id="s", name="t", container_id="c1", created_at=0, updated_at=0, start=400, end=500
     )
     assert relay.transcript(record)[1:] == [ShowState(400), Replay(400, 500)]
+
+
+def test_what_a_page_says_of_itself_goes_on_to_codi_as_it_was_said():
+    state = relay()
+    state.attached(attached(), None)
+    sent = state.browser_says('{"type": "resize", "cols": 101, "rows": 30}')
+    assert sent == [ToCodi(control("resize", cols=101, rows=30))]
+    assert state.browser_says('{"type": "active"}') == [ToCodi(control("active"))]
+    assert state.browser_says('{"type": "of the future"}') == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.errors import IllegalTransition
+from actors.errors import ContainersExceeded, IllegalTransition
 from actors.records import ContainerStatus, SessionPhase
 from actors.session import MOVES, WORKS, SessionMachine, SessionRules, Work, validate
 from actors.session_messages import (
@@ -363,3 +363,47 @@ def test_a_machine_is_bound_once_and_first():
 def test_the_tables_name_every_phase_and_leave_every_phase_but_the_end():
     assert set(MOVES) == set(WORKS) == set(P)
     assert [phase for phase in P if not MOVES[phase]] == [P.ENDED]
+
+
+def test_a_session_whose_user_may_have_no_more_containers_fails_and_says_why():
+    drive = Drive()
+    refused = ContainersExceeded(3, 3, ("s1", "s2", "s3"))
+    drive.do(LaunchFailed(1, "three of three", refused))
+    assert drive.machine.phase is P.FAILED
+    assert drive.machine.refused is refused
+    assert drive.machine.failure == "quota_exceeded: three of three"
+    drive.do(ResumeRequested())
+    assert (drive.machine.refused, drive.machine.failure) == (None, None)
+    assert isinstance(drive.acts()[0], Launch)
+
+
+def test_a_start_that_somebody_asked_for_has_all_its_tries():
+    drive = Drive()
+    for _ in range(RULES.max_launches):
+        drive.do(LaunchFailed(drive.machine.work_number, "no"))
+        if drive.machine.work is Work.BACKOFF:
+            drive.tick()
+    assert drive.machine.phase is P.FAILED
+    drive.do(ResumeRequested())
+    for _ in range(RULES.max_launches - 1):
+        drive.do(LaunchFailed(drive.machine.work_number, "no"))
+        assert drive.machine.phase is P.STARTING
+        drive.tick()
+    drive.ready()
+    assert drive.machine.phase is P.READY
+
+
+def test_failed_stops_of_one_hibernation_do_not_force_the_next():
+    drive = running()
+    drive.do(HibernateRequested())
+    drive.do(WorkFailed(drive.machine.work_number, "no"))
+    drive.tick()
+    drive.do(Stopped(drive.machine.work_number))
+    drive.do(ResumeRequested())
+    drive.ready("c2")
+    drive.do(HibernateRequested())
+    for _ in range(RULES.max_stops):
+        assert drive.acts()[-1].forced is False
+        drive.do(WorkFailed(drive.machine.work_number, "no"))
+        drive.tick()
+    assert drive.acts()[-1].forced is True

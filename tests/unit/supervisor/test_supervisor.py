@@ -127,3 +127,26 @@ def test_sessions_are_counted_by_phase():
     sessions = [owned(), session_record("s2", phase=SessionPhase.HIBERNATED)]
     phases = look(sessions).phases
     assert (phases["ready"], phases["hibernated"], phases["starting"]) == (1, 1, 0)
+
+
+def test_a_session_is_opened_where_it_was_and_once_for_one_loss():
+    session = owned(phase=SessionPhase.STARTING, epoch=7, owner_node_id="n2")
+    [action] = look([session], missing_before={"a1"}).actions
+    assert action == Reopen(
+        session_id="s1",
+        user_id=session.user_id,
+        name=session.name,
+        node_id="n2",
+        dead_actor_id="a1",
+        key="supervisor/s1/7/a1",
+    )
+
+
+def test_a_passing_phase_may_last_twice_as_long_as_its_machine_allows():
+    limits = phase_limits(launch_timeout=20.0, stop_grace=3.0)
+    assert limits == {
+        SessionPhase.STARTING: 50.0,
+        SessionPhase.RECOVERING: 50.0,
+        SessionPhase.HIBERNATING: 36.0,
+        SessionPhase.ENDING: 36.0,
+    }
