@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import resource
 import selectors
@@ -22,7 +23,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -42,6 +43,8 @@ from cluster.bringup.layout import DataDirLock, Layout, own_server_file
 from cluster.bringup.progress import Progress
 from cluster.runtime.registry import Registry
 from cluster.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 WATCH_SECONDS = 0.25
 MAX_NODES_IN_A_ROW = 4
@@ -260,13 +263,20 @@ class Server:
             leftovers.reap(self._head.pids())
             if time.monotonic() >= due:
                 began = time.monotonic()
-                leftovers.record(self._layout.data_dir)
+                self._try(lambda: leftovers.record(self._layout.data_dir))
                 # On a machine with very many processes the look at them is not for free.
                 took = time.monotonic() - began
                 due = began + max(leftovers.RECORD_SECONDS, 100 * took)
             if time.monotonic() >= prune_at:
-                logs.prune(self._layout.ray_log_dir, time.time())
+                self._try(lambda: logs.prune(self._layout.ray_log_dir, time.time()))
                 prune_at = time.monotonic() + logs.PRUNE_SECONDS
+
+    def _try(self, work: Callable[[], None]) -> None:
+        """Do what the server can go on without: a full disk ends nobody's work."""
+        try:
+            work()
+        except OSError as error:
+            logger.warning("put off: %s", error)
 
     @contextmanager
     def _signals(self) -> Iterator[None]:
