@@ -171,7 +171,9 @@ def write_wrapper(path: Path, binary: str, limits: Limits, pids: Path) -> None:
         "#!/bin/sh\n"
         "previous=\n"
         'for argument in "$@"; do\n'
-        f'    [ "$previous" = -f ] && sed -E -i -f {shlex.quote(str(script))} "$argument"\n'
+        # A configuration that could not be mended (a full disk) is not for use: it is open to all.
+        f'    if [ "$previous" = -f ]; then sed -E -i -f {shlex.quote(str(script))} "$argument"'
+        " || exit 1; fi\n"
         "    previous=$argument\n"
         "done\n"
         f"cat /proc/sys/kernel/random/boot_id /proc/$$/stat >{shlex.quote(str(pids))}/$$\n"

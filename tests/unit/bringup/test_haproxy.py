@@ -66,6 +66,26 @@ def test_listeners_are_closed_and_strangers_bounded(tmp_path, times, limits):
     assert "WARNING" not in checked.stderr
 
 
+def test_what_cannot_be_mended_is_not_used(tmp_path):
+    configuration = tmp_path / "haproxy.cfg"
+    configuration.write_text(CONFIGURATION)
+    wrapper = tmp_path / "haproxy"
+    write_wrapper(wrapper, "/bin/echo", LIMITS, tmp_path)
+    # A sed that finds no room for what it writes.
+    broken = tmp_path / "bin" / "sed"
+    broken.parent.mkdir()
+    broken.write_text("#!/bin/sh\nexit 4\n")
+    broken.chmod(0o755)
+    done = subprocess.run(
+        [wrapper, "-f", configuration],
+        env={"PATH": f"{broken.parent}:/usr/bin:/bin"},
+        stdout=subprocess.PIPE,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stdout == b""
+
+
 def test_the_limits_come_from_the_settings():
     assert Limits.of(Settings(), 7600).proxies == ()
     assert "127.0.0.0/8" in Limits.of(Settings(public_url="https://x.example"), 7600).proxies
