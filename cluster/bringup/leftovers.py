@@ -57,12 +57,12 @@ def find(data_dir: Path) -> list[ProcessIdentity]:
     """Return the processes of the server with that data directory, this one and its parents excepted."""
     spared = set(_ancestry(os.getpid()))
     stats = identity.all_stats()
-    roots = [process.pid for process in _recorded(Layout(data_dir)) if is_alive(process)]
+    roots = {process.pid: process for process in _recorded(Layout(data_dir)) if is_alive(process)}
     below = _below(stats, roots, _monitors(data_dir))
     found = {process.pid: process for process in below}
-    for pid in roots:
-        if pid not in found and not _is_elsewhere(pid) and (known := identify(pid)) is not None:
-            found[pid] = known
+    for pid, process in roots.items():  # as written down: the pid may be another's by now
+        if pid not in found and not _is_elsewhere(pid):
+            found[pid] = process
     return [process for pid, process in found.items() if pid not in spared]
 
 

@@ -125,6 +125,21 @@ def test_a_pid_that_was_given_to_another_is_not_the_servers(tmp_path):
         other.wait()
 
 
+def test_a_pid_that_changes_hands_during_the_look_is_not_the_servers(tmp_path, monkeypatch):
+    layout = Layout(tmp_path)
+    layout.prepare()
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        now = identify(other.pid)
+        before = now.model_copy(update={"start_ticks": now.start_ticks - 1})
+        layout.family_file.write_text(f"[{before.model_dump_json()}]")
+        monkeypatch.setattr(leftovers, "is_alive", lambda _: True)  # it was, a moment ago
+        assert now not in leftovers.find(tmp_path)
+    finally:
+        other.kill()
+        other.wait()
+
+
 def test_nothing_is_a_server_where_none_was(tmp_path):
     assert leftovers.find(tmp_path) == []
     Layout(tmp_path).prepare()
