@@ -92,7 +92,7 @@ class Passwords:
         future = asyncio.get_running_loop().run_in_executor(self._threads, work)
         # Its turn lasts until the thread is done with it, also when the caller has gone away.
         future.add_done_callback(self._done)
-        return await future
+        return await asyncio.shield(future)
 
     def _done(self, _future: object) -> None:
         self._running -= 1

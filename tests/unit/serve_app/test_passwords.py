@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 import unicodedata
 from collections.abc import Iterator
 
@@ -58,3 +60,24 @@ async def test_a_hash_of_an_earlier_release_fits_what_it_was_made_of(passwords, 
 async def test_what_cannot_be_typed_or_is_too_short_is_not_set(passwords, password):
     with pytest.raises(InvalidArgument):
         await passwords.hash(password)
+
+
+async def test_a_turn_lasts_as_long_as_its_thread_though_its_caller_has_gone(passwords):
+    started, end = threading.Event(), threading.Event()
+
+    def work() -> None:
+        started.set()
+        end.wait(10)
+
+    first = asyncio.create_task(passwords._run("one", work))
+    await asyncio.to_thread(started.wait, 10)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    second = asyncio.create_task(passwords._run("two", lambda: 2))
+    await asyncio.sleep(0.05)
+    assert passwords.under_way == 2
+    assert passwords._turns.waiting == 1  # in line, and not on the way to a thread that is busy
+    end.set()
+    assert await second == 2
+    assert passwords.under_way == 0
