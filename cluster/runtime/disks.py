@@ -11,12 +11,15 @@ import contextlib
 import errno
 import fcntl
 import os
+import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from cluster.runtime import loops, mounts
 
@@ -25,6 +28,9 @@ _DAMAGED = (errno.EUCLEAN, errno.EBADMSG, errno.EINVAL, errno.EIO)
 _INODE_BYTES = 256
 _TOOL_SECONDS = 60.0
 _REPAIR_SECONDS = 600.0
+_LOCK_SECONDS = 10.0
+_SUPERBLOCK, _MAGIC, _STATE_ERRORS = 1024, 0xEF53, 2  # of ext4(5)
+_LOCK_PAUSE = 0.005
 _WORTH_GROWING = 5 / 4
 _SMALLEST = 16 << 20
 
@@ -77,15 +83,18 @@ def create(image: Path, drafts: Path, limits: DiskLimits, owner: int) -> int:
 def mount(image: Path, limits: DiskLimits | None) -> int:
     """Mount a disk nowhere and return the mount's descriptor, which the caller closes.
 
-    It grows first if ``limits`` are larger than it is by now, and is repaired if it is damaged. Raises
-    OSError.
+    It grows first if ``limits`` are larger than it is by now, and is repaired if it is damaged, or says
+    that it was. Raises OSError: EBUSY when somebody else holds on to a former mount.
     """
     file = os.open(image, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX)  # nobody else looks for its device meanwhile
-        if limits is not None and not loops.has_device(file):
+        _lock(file)
+        if not loops.has_device(file):
             with contextlib.suppress(OSError):  # then it is as it was
-                _grow(image, limits)
+                if _head(image).damaged:  # the kernel would mount it all the same
+                    _repair(image)
+                if limits is not None:
+                    _grow(image, limits)
         try:
             return _mount(file)
         except OSError as error:
@@ -95,6 +104,24 @@ def mount(image: Path, limits: DiskLimits | None) -> int:
             return _mount(file)
     finally:
         os.close(file)
+
+
+def _lock(file: int) -> None:
+    """Keep others from looking for the file's device meanwhile.
+
+    The device has the file open as well, and so the lock, for as long as it lasts: whoever comes next
+    waits for the former's end, but not for ever, since something else may hold on to that mount.
+    """
+    deadline = time.monotonic() + _LOCK_SECONDS
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise OSError(errno.EBUSY, "the disk is still mounted, or being repaired") from None
+            time.sleep(_LOCK_PAUSE)
+        else:
+            return
 
 
 def _mount(file: int) -> int:
@@ -112,11 +139,29 @@ def _grow(image: Path, limits: DiskLimits) -> None:
     """Make a disk as large as it may be by now, if that is worth it. Nobody may have it mounted."""
     status = image.stat()
     wanted = limits.image_bytes(_free(image) + status.st_blocks * 512)
-    if wanted < status.st_size * _WORTH_GROWING:
+    # By what is in it: the file may have been made larger by an attempt that came no further.
+    if wanted < _head(image).size * _WORTH_GROWING:
         return
     _repair(image)
-    os.truncate(image, wanted)
+    os.truncate(image, max(wanted, status.st_size))
     _tool("resize2fs", [str(image)], _TOOL_SECONDS)
+
+
+class _Head(NamedTuple):
+    """What a disk's superblock says: its size in bytes, and whether the kernel has found it damaged."""
+
+    size: int
+    damaged: bool
+
+
+def _head(image: Path) -> _Head:
+    with image.open("rb") as file:
+        file.seek(_SUPERBLOCK)
+        magic, state = struct.unpack_from("<2H", data := file.read(1024).ljust(1024, b"\0"), 0x38)
+        if magic != _MAGIC:  # what mounting it says will tell
+            return _Head(os.fstat(file.fileno()).st_size, damaged=False)
+    low, log_size, high = (struct.unpack_from("<I", data, at)[0] for at in (0x4, 0x18, 0x150))
+    return _Head((high << 32 | low) << (10 + log_size), damaged=bool(state & _STATE_ERRORS))
 
 
 def failure(place: Path) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import re
@@ -21,6 +22,11 @@ _SAFE_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 _INCARNATIONS = ".incarnations"
 _DRAFTS = ".drafts"
+
+# No tool, no right, no such device or file system: this machine cannot have disks.
+_NEVER = frozenset(
+    (errno.ENOENT, errno.EPERM, errno.EACCES, errno.ENODEV, errno.ENXIO, errno.ENOSYS)
+)
 
 
 def check_id(field: str, value: str) -> str:
@@ -102,8 +108,9 @@ class Workspaces:
             drafts = self._root / _DRAFTS
             return disks.create(self._image(workspace_id), drafts, self._limits, self._owners[0])
         except OSError as error:
-            logger.warning("workspaces have no disks of their own here: %s", error)
-            self._limits = None
+            logger.warning("a workspace gets no disk of its own: %s", error)
+            if error.errno in _NEVER:  # what a full disk refuses today, the next one may have
+                self._limits = None
             os.chown(path, owner.st_uid, owner.st_gid)
             return None
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import signal
 import struct
+import subprocess
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -17,6 +21,7 @@ from actors.records import Health
 from cluster.runtime import disks, loops
 from cluster.runtime.disks import DiskLimits
 from cluster.runtime.registry import Processes
+from cluster.runtime.workspaces import Workspaces
 from tests.isolation.inside import run, spec
 from tests.support.waiting import wait_until
 
@@ -276,3 +281,66 @@ def test_a_disk_gets_at_most_half_of_what_is_free():
     whole = limits.image_bytes(1 << 62)
     assert (10 << 30) + 256_000_000 < whole < 11 << 30
     assert limits.image_bytes(0) == 16 << 20
+
+
+@pytest.fixture
+def image(tmp_path):
+    """A disk that nobody has mounted."""
+    made = tmp_path / "disk"
+    os.close(disks.create(made, tmp_path / "drafts", LIMITS, 0))
+    assert wait_for_no_device(made)
+    return made
+
+
+def wait_for_no_device(image: Path) -> bool:
+    until = time.monotonic() + 10
+    while devices(image) and time.monotonic() < until:
+        time.sleep(0.01)
+    return not devices(image)
+
+
+def test_whoever_finds_a_disk_mounted_waits_for_it_and_not_for_ever(image, monkeypatch):
+    monkeypatch.setattr(disks, "_LOCK_SECONDS", 0.2)
+    held = disks.mount(image, None)
+    with pytest.raises(OSError, match="still mounted"):
+        disks.mount(image, None)
+    monkeypatch.setattr(disks, "_LOCK_SECONDS", 10.0)
+    threading.Timer(0.2, os.close, [held]).start()
+    os.close(disks.mount(image, None))
+
+
+def test_a_disk_on_which_the_kernel_found_damage_is_repaired_before_it_is_used_again(image):
+    assert not disks._head(image).damaged
+    subprocess.run(["debugfs", "-w", "-R", "ssv state 2", image], check=True, capture_output=True)
+    assert disks._head(image).damaged
+    os.close(disks.mount(image, None))
+    assert wait_for_no_device(image)
+    assert not disks._head(image).damaged
+
+
+def test_a_disk_grows_though_an_attempt_was_cut_short(image):
+    larger = DiskLimits(size=256 * MIB, files=2000)
+    before = disks._head(image).size
+    assert before == image.stat().st_size
+    os.truncate(image, larger.image_bytes(1 << 62))
+    os.close(disks.mount(image, larger))
+    assert wait_for_no_device(image)
+    assert disks._head(image).size == image.stat().st_size > 3 * before
+
+
+@pytest.mark.parametrize(("number", "later"), [(errno.EIO, True), (errno.EPERM, False)])
+def test_what_a_full_disk_refuses_once_the_next_workspace_has(tmp_path, monkeypatch, number, later):
+    workspaces = Workspaces(tmp_path / "root", tmp_path / "trash", (1_900_000_000,), LIMITS)
+
+    def opened(name):
+        workspaces.ensure(name)
+        os.close(workspaces.open(name))
+        return workspaces.disk(name) is not None
+
+    def refuse(_):
+        raise OSError(number, "refused")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(loops, "attach", refuse)
+        assert not opened("w-one")
+    assert opened("w-two") is later
