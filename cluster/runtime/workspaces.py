@@ -167,13 +167,52 @@ class Workspaces:
 
 
 def give(path: Path, owner: int) -> None:
-    """Make a directory and everything in it somebody's, unless the directory is already."""
+    """Make a directory and everything in it somebody's, unless the directory is already.
+
+    A tree of any depth takes two descriptors and no recursion. Raises OSError, ESTALE when directories
+    move meanwhile: the way up must be the way down.
+    """
     if path.stat().st_uid == owner:
         return
-    for _, directories, files, fd in os.fwalk(path, follow_symlinks=False):
-        for name in (*directories, *files):
-            os.chown(name, owner, owner, dir_fd=fd, follow_symlinks=False)
+    here = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    way = [(_place(here), _give_entries(here, owner))]
+    try:
+        while way:
+            if left := way[-1][1]:
+                here = _move(here, left.pop())
+                way.append((_place(here), _give_entries(here, owner)))
+                continue
+            way.pop()
+            if way:
+                here = _move(here, "..")
+                if _place(here) != way[-1][0]:
+                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
+    finally:
+        os.close(here)
     os.chown(path, owner, owner)  # last, so that an interruption is made good
+
+
+def _give_entries(directory: int, owner: int) -> list[str]:
+    """Give away what lies in a directory, links themselves; return the directories among it."""
+    directories = []
+    with os.scandir(directory) as entries:
+        for entry in entries:
+            os.chown(entry.name, owner, owner, dir_fd=directory, follow_symlinks=False)
+            if entry.is_dir(follow_symlinks=False):
+                directories.append(entry.name)
+    return directories
+
+
+def _place(directory: int) -> tuple[int, int]:
+    status = os.fstat(directory)
+    return status.st_dev, status.st_ino
+
+
+def _move(here: int, name: str) -> int:
+    """Return a descriptor of a neighbouring directory in place of this one."""
+    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
+    os.close(here)
+    return there
 
 
 def empty(directory: Path) -> None:

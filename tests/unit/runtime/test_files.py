@@ -21,6 +21,57 @@ def kept(tmp_path):
     return Workspaces(tmp_path / "workspaces", tmp_path / "trash")
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_a_tree_of_any_depth_is_given_away_and_links_are_not_followed(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "roots").write_text("kept")
+    given = tmp_path / "given"
+    (given / "wide" / "a").mkdir(parents=True)
+    (given / "wide" / "b").mkdir()
+    for name in ("wide/a/1", "wide/b/2", "3"):
+        (given / name).write_text("x")
+    (given / "wide" / "to-directory").symlink_to(outside)
+    (given / "to-file").symlink_to(outside / "roots")
+    deepest = os.open(given, os.O_RDONLY)
+    for _ in range(1500):  # more than Python goes down
+        os.mkdir("d", dir_fd=deepest)
+        below = os.open("d", os.O_RDONLY, dir_fd=deepest)
+        os.close(deepest)
+        deepest = below
+    workspaces.give(given, 1_900_000_000)
+    try:
+        assert os.fstat(deepest).st_uid == 1_900_000_000
+    finally:
+        os.close(deepest)
+    for name in ("", "wide", "wide/a", "wide/a/1", "wide/b", "wide/b/2", "3", "to-file", "d"):
+        assert (given / name).lstat().st_uid == 1_900_000_000, name
+    assert (given / "wide" / "to-directory").lstat().st_gid == 1_900_000_000
+    assert {outside.stat().st_uid, (outside / "roots").stat().st_uid} == {0}
+    workspaces.empty(given)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_nothing_beside_a_tree_is_given_away_when_its_directories_move(tmp_path, monkeypatch):
+    given = tmp_path / "given"
+    (given / "a" / "b").mkdir(parents=True)
+    beside = tmp_path / "beside"
+    beside.write_text("kept")
+    entries = workspaces._give_entries
+
+    def moving(directory, owner):
+        if os.fstat(directory).st_ino == (given / "a" / "b").stat().st_ino:
+            (given / "a" / "b").rename(tmp_path / "b")
+            monkeypatch.setattr(workspaces, "_give_entries", entries)
+        return entries(directory, owner)
+
+    monkeypatch.setattr(workspaces, "_give_entries", moving)
+    with pytest.raises(OSError, match="Stale"):
+        workspaces.give(given, 1_900_000_000)
+    assert beside.stat().st_uid == 0
+    assert given.stat().st_uid == 0  # so that it is done again
+
+
 async def test_a_workspace_is_removed_with_all_its_contents_and_links_are_not_followed(
     kept, tmp_path
 ):
