@@ -42,9 +42,12 @@ class Turns:
         while self._free and (users := [u for u in self._waiting if self._held[u] < self._share]):
             user_id = min(users, key=lambda user: self._held[user])  # of several the first in line
             line = self._waiting.pop(user_id)
-            line.popleft().set_result(None)
+            place = line.popleft()
             if line:
                 self._waiting[user_id] = line  # at the end of the line of users
+            if place.done():
+                continue  # who waited has been cancelled, and is about to notice
+            place.set_result(None)
             self._held[user_id] += 1
             self._free -= 1
 

@@ -99,3 +99,18 @@ async def test_a_place_that_is_given_to_one_who_gives_up_at_that_moment_is_not_l
     await settle()
     async with asyncio.timeout(5), turns.turn("c"):
         pass
+
+
+async def test_who_gives_up_in_the_moment_of_a_release_keeps_nobody_of_theirs_waiting():
+    turns = Turns(2, share=1)
+    stack = contextlib.AsyncExitStack()
+    await stack.enter_async_context(turns.turn("a"))
+    waiting = [asyncio.create_task(stack.enter_async_context(turns.turn("a"))) for _ in range(2)]
+    await settle()
+    waiting[0].cancel()
+    turns._release("a")  # before the first of them can leave the line
+    async with asyncio.timeout(5):
+        await waiting[1]
+    turns._release("a")
+    assert turns._free == 2
+    assert not turns._waiting
