@@ -112,7 +112,10 @@ class Known:
             moved = [path for path, entry in since.items() if entry.stamp != changes[path].stamp]
             if not kept:
                 return moved
+            base = self.head.version
             version = await self.transact(self._work, kept, stored, stored_at, incarnation, answer)
+            if version <= base:
+                return moved  # that save was answered before: nothing was written now
             self.head = self.head.model_copy(update={"version": version})
             for other in self._readings - {reading}:
                 other.note(kept)
@@ -120,6 +123,14 @@ class Known:
             self._counters.files += len(kept)
             self._on_kept(kept)
             return moved
+
+    async def answer(self, entries: Mapping[bytes, Entry], answer: Answer | None) -> int:
+        """Answer a save of what is kept already, with the version since when it is.
+
+        Raises ManifestMoved when the newest version has something else.
+        """
+        now = self._tools.clock.now()
+        return await self.transact(manifests.answer_kept, self.fence, entries, answer, now)
 
     async def _work(
         self,

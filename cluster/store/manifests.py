@@ -259,6 +259,34 @@ async def commit(
     return version
 
 
+async def answer_kept(
+    tr: Transaction,
+    keys: Keyspace,
+    fence: Fence,
+    entries: Mapping[bytes, Entry],
+    answer: saves.Answer | None,
+    now: float,
+) -> int:
+    """Answer a save of what the newest version has already; return the version since when it does.
+
+    Raises Fenced, and ManifestMoved when the newest version has something else.
+    """
+    workspace_id = fence.workspace_id
+    await _require_container(tr, keys, fence)
+    if answer is not None and (before := await saves.done(tr, keys, answer)) is not None:
+        return before
+    newest = await head(tr, keys, workspace_id)
+    version = 0
+    for path, entry in entries.items():
+        state = await lookup(tr, keys, workspace_id, path, newest.version)
+        if state is None or state[1] != entry:
+            raise ManifestMoved(workspace_id, newest.version, newest.version)
+        version = max(version, state[0], newest.oldest)  # one that can be read
+    if answer is not None:
+        await saves.finish(tr, keys, answer, version, now)
+    return version
+
+
 async def growths(
     tr: Transaction,
     keys: Keyspace,

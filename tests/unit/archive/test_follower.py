@@ -18,8 +18,10 @@ from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.restorer import Restorer
 from cluster.codi.bundle import Limits
+from cluster.store import manifests, saves
 from cluster.store.entries import Kind
-from tests.support.archive import follower_of, kept_workspace, until_told
+from cluster.store.saves import Answer
+from tests.support.archive import WORKSPACE, follower_of, kept_workspace, until_told
 from tests.support.waiting import wait_until
 
 NO_UTF8 = b"caf\xe9".decode("utf-8", "surrogateescape")
@@ -149,6 +151,56 @@ async def test_a_save_is_durable_when_it_returns_even_without_a_follower(kept):
     later, _ = await kept.follower.save([b"d/f"])
     assert set(await kept.state(later)) == {"d"}
     assert set(await kept.state(version)) == {"d", "d/f"}
+
+
+async def test_a_save_of_what_a_round_has_kept_already_is_the_version_in_the_history(kept):
+    answer = Answer("key", "token", "f", 5, "etag", "digest")
+    async with kept.following():
+        (kept.files / "f").write_bytes(b"saved")
+        await kept.until(lambda s: "f" in s)
+        version, _ = await kept.follower.save([b"f"], answer)
+    history = await kept.ask(manifests.history, WORKSPACE, b"f", before=None, limit=9)
+    assert [state.version for state in history] == [version]
+    assert (await kept.ask(saves.begin, "key", "another", "f", 0.0)).receipt == answer.receipt(
+        version
+    )
+    (kept.files / "f").write_bytes(b"newer")
+    assert (await kept.follower.save([b"f"])).version > version
+
+
+async def test_a_save_is_the_version_in_the_history_when_a_round_overtakes_it(kept):
+    (kept.files / "f").write_bytes(b"saved")
+    contents = kept.tools.client.contents
+    rounds: list[int] = []
+
+    async def overtaken(route, paths):
+        async for each in contents(route, paths):
+            yield each
+        if not rounds:
+            rounds.append(0)
+            rounds[0] = (await kept.follower.save([b"f"])).version
+
+    kept.tools.client.contents = overtaken
+    version, _ = await kept.follower.save([b"f"])
+    history = await kept.ask(manifests.history, WORKSPACE, b"f", before=None, limit=9)
+    assert [state.version for state in history] == [version] == rounds
+
+
+async def test_a_save_that_is_answered_again_hides_nothing_that_changed_since(kept):
+    answer = Answer("key", "token", "f", 5, "etag", "digest")
+    (kept.files / "f").write_bytes(b"saved")
+    version, _ = await kept.follower.save([b"f"], answer)
+    await kept.follower.save([b"f"])
+    (kept.files / "g").write_bytes(b"other")
+    await kept.follower.save([b"g"])
+    (kept.files / "f").write_bytes(b"newer")
+    await kept.follower.save([b"f"], answer)
+    assert kept.follower.version == (await kept.head()).version > version
+    async with kept.following():
+        state = await kept.until(lambda s: s["f"].size and s["f"].chunks)
+        later = await kept.follower.save([b"f"])
+    assert await kept.content((await kept.state(later.version))["f"]) == b"newer"
+    assert state.keys() == {"f", "g"}
 
 
 async def test_a_follower_that_takes_over_misses_nothing(kept):
