@@ -181,12 +181,14 @@ class Draft:
             if os.fstat(target).st_ino != status.st_ino:
                 raise AgentError(409, "exists", "another file has taken its place meanwhile")
             self._write_journal(status)
-            temporary, self._temporary = self._temporary, b""  # kept by now, whatever comes
+            temporary, self._temporary = self._temporary, b""  # kept, however this ends
             try:
                 _copy(self._fd, target, self.size, self._mode)
-            except _NoRoomError as error:
-                self._temporary = temporary  # nothing was written: it is of no use
-                raise OSError(error.errno, os.strerror(error.errno)) from None
+            except (_NoRoomError, OSError) as error:
+                # Not for longer than a failure that is told: what is written to the file from now on must
+                # not be undone at the next start.
+                self._temporary = temporary
+                raise OSError(error.errno, os.strerror(error.errno or errno.EIO)) from None
             os.unlink(temporary, dir_fd=self._home)
             sync_directory(self._home)
             _make_newer(target, status)

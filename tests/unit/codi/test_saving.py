@@ -228,6 +228,27 @@ class TestJournal:
         saving.redo(place)
         assert (read("a"), leftovers(tmp_path)) == (b"another", [])
 
+    def test_a_save_that_was_said_to_fail_undoes_nothing_that_is_written_later(
+        self, place, tmp_path, monkeypatch
+    ):
+        def broken(*_):
+            raise OSError(errno.EIO, "broken")
+
+        write("a")
+        os.link("a", "b")
+        draft = saving.Draft(place, b"a", {})
+        draft.write(b"the first one")
+        draft.sync()
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "pread", broken)
+            with pytest.raises(OSError, match="error"):
+                draft.commit()
+        draft.discard()
+        assert leftovers(tmp_path) == []
+        save(place, b"a", b"the second one")
+        saving.redo(place)
+        assert read("a") == read("b") == b"the second one"
+
     @pytest.mark.parametrize("content", [b"", b"x" * 11, b"x" * 100, bytes(16)])
     def test_what_is_no_journal_is_left_alone(self, place, content):
         name = temporary.new_name().decode()
