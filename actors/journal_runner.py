@@ -195,10 +195,10 @@ class JournalRunner:
                 )
             case TerminalCheckpoint(terminal, offset, state):
                 # A container's word, as what it prints is: bounded, and shown to nobody else.
-                waiting = link.checkpoints.setdefault(terminal, {})
-                fits = len(waiting) < MAX_CHECKPOINTS and len(state) <= MAX_CHECKPOINT
-                if fits and terminal in link.records:
-                    waiting[offset] = state
+                if terminal in link.records and len(state) <= MAX_CHECKPOINT:
+                    waiting = link.checkpoints.setdefault(terminal, {})
+                    if len(waiting) < MAX_CHECKPOINTS:
+                        waiting[offset] = state
             case TerminalPrinted(terminal, offset, data, inputs):
                 record = link.records.get(terminal)
                 checkpoints = link.checkpoints.pop(terminal, {})

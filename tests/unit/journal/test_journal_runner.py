@@ -13,7 +13,7 @@ from actors import journal_runner
 from actors.errors import Unavailable
 from actors.journal import JournalRules
 from actors.journal_runner import JournalRunner
-from actors.ports import TerminalPrinted
+from actors.ports import TerminalCheckpoint, TerminalPrinted
 from actors.records import ContainerStatus, TerminalOutput
 from tests.fakes import pool_fakes
 from tests.fakes.journal import MemoryJournal
@@ -95,6 +95,16 @@ async def node() -> AsyncIterator[Node]:
     made.start()
     yield made
     await made.stop()
+
+
+async def test_states_of_terminals_that_there_are_not_take_no_memory(node):
+    connection = await node.open("c-1", "s-1")
+    connection.says(*(TerminalCheckpoint(number, 3, b"state") for number in range(1, 100)))
+    connection.says(TerminalPrinted(1, 0, b"abc", {}))
+    await settle()
+    await node.pass_time(1.0)
+    assert node.journal.states == {("s-1", "main", 3): b"state"}
+    assert not node.runner._connected["c-1"].checkpoints
 
 
 class GatedJournal(MemoryJournal):
