@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 from actors.records import ContainerHandle, Route
 from cluster.codi.bundle import Limits, bundle
 
@@ -101,7 +103,13 @@ def run_codi(
     try:
         yield Codi(process, workspace, f"{host}:{port}", log)
     finally:
-        process.terminate()
+        # In a container they end with its namespace. Orphans are CODI's children, so all are below it.
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below = psutil.Process(process.pid).children(recursive=True)
+            process.terminate()
+            for each in below:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    each.kill()
         try:
             process.wait(10)
         finally:
