@@ -44,7 +44,10 @@ router = APIRouter(prefix="/api/admin", tags=["admin"])
 
 COLLECT_SECONDS = 5.0
 Limit = Annotated[int, Query(ge=1, le=1000)]
-Cursor = Annotated[str | None, Query(pattern="^[0-9a-f]{24}$", description="the `id` of a line")]
+Cursor = Annotated[
+    str | None,
+    Query(description="the `id` of a line", json_schema_extra={"pattern": "^[0-9a-f]{24}$"}),
+]
 After = Annotated[str | None, Query(max_length=64, description="the last id of the page before")]
 
 

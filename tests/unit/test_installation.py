@@ -75,7 +75,7 @@ def commands(*lines: str, platform: str = sys.platform) -> str:
         f"for line in {lines!r}:\n"
         "    sys.argv = ['coditect', *line.split()]\n"
         f"    entry.sys = types.SimpleNamespace(platform={platform!r}, argv=sys.argv,\n"
-        "        stderr=sys.stderr, exit=sys.exit)\n"
+        "        stdout=sys.stdout, stderr=sys.stderr, exit=sys.exit)\n"
         "    try: entry.main()\n"
         "    except SystemExit as end: sys.stderr.write(f'{line} ended with {end.code}\\n')\n"
     )

@@ -39,13 +39,13 @@ async def raw_frames(rig, ada, session_id, *, until, typed=b"", name="main"):
 
 
 async def test_a_typed_command_answers(ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo $((6 * 7))$((1 + 1))\r")
         await terminal.read_until(b"422\r\n", 10)
 
 
 async def test_a_terminal_outlives_its_container_without_a_reconnect(rig, ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo bef''ore\r")
         await terminal.read_until(b"before\r\n", 10)
         lost = await rig.kill_container(session_id)
@@ -61,7 +61,7 @@ async def test_a_terminal_outlives_its_container_without_a_reconnect(rig, ada, s
 
 
 async def test_a_terminal_outlives_its_actor_unnoticed(rig, ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("x=ke''pt\r")
         await rig.kill_actor(session_id)
         await ada.session(session_id)
@@ -71,7 +71,7 @@ async def test_a_terminal_outlives_its_actor_unnoticed(rig, ada, session_id):
 
 
 async def test_a_client_that_comes_back_sees_every_byte_once(ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send(
             "for i in $(seq 1 300); do echo line$i; sleep 0.001; done; echo do''ne\r"
         )
@@ -85,7 +85,7 @@ async def test_a_client_that_comes_back_sees_every_byte_once(ada, session_id):
 
 
 async def test_a_hibernated_session_resumes_when_somebody_types(ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo awa''ke\r")
         await terminal.read_until(b"awake\r\n", 10)
         await ada.hibernate(session_id)
@@ -103,7 +103,7 @@ async def test_a_hibernated_session_resumes_when_somebody_types(ada, session_id)
 async def test_a_new_socket_shows_what_a_lost_container_had_printed_and_where_another_shell_began(
     rig, ada, session_id
 ):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo bef''ore\r")
         await terminal.read_until(b"before\r\n", 10)
     await rig.kill_container(session_id)
@@ -120,7 +120,7 @@ async def test_a_new_socket_shows_what_a_lost_container_had_printed_and_where_an
 async def test_a_hibernated_session_shows_its_transcript_before_there_is_a_container(
     rig, ada, session_id
 ):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo bef''ore\r")
         await terminal.read_until(b"before\r\n", 10)
     await ada.hibernate(session_id)
@@ -131,7 +131,7 @@ async def test_a_hibernated_session_shows_its_transcript_before_there_is_a_conta
 
 
 async def test_nothing_is_lost_while_the_journal_is_away(rig, ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo fir''st\r")
         await terminal.read_until(b"first\r\n", 10)
         await rig.journalist.pause()
@@ -165,7 +165,7 @@ async def test_exit_closes_with_its_code(ada, session_id):
 
 
 async def test_an_ended_session_closes_its_sockets(ada, session_id):
-    async with await ada.terminal(session_id) as terminal:
+    async with await ada.terminal(session_id, "main") as terminal:
         await ada.end_session(session_id)
         with pytest.raises(TerminalClosed):
             await read_to_the_end(terminal)
