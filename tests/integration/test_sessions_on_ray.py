@@ -159,7 +159,7 @@ async def node(shared: Node) -> Node:
 
 
 def kill_container(handle: Any) -> None:
-    os.kill(handle.data["agent"]["pid"], signal.SIGKILL)
+    os.kill(handle.data["init"]["pid"], signal.SIGKILL)
 
 
 async def test_a_claimed_slot_serves_within_the_time_of_a_login(node):
