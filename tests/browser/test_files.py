@@ -121,7 +121,10 @@ async def test_bytes_that_nobody_edited_are_saved_as_they_were(page, resident, r
     await page.keyboard.press("Control+s")
     await page.get_by_role("button", name="Save as UTF-8").click()
     await expect(page.get_by_test_id("editor-notice")).to_be_hidden()
-    assert "é €" in (await client.read_file(session, "latin.txt")).decode()
+    saved = await wait_until(
+        lambda: client.read_file(session, "latin.txt"), lambda content: "→".encode() in content
+    )
+    assert "é €" in saved.decode()
 
 
 async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resident, rig):

@@ -205,8 +205,10 @@ def test_an_interrupted_call_is_cancelled():
         "server = socket.create_server(('127.0.0.1', 0))\n"
         "client = Client(f'http://127.0.0.1:{server.getsockname()[1]}')\n"
         "def interrupt():\n"
-        "    server.accept()[0].recv(1)\n"
+        "    held = server.accept()[0]\n"
+        "    held.recv(1)\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    time.sleep(30)\n"  # the connection stays open until the process ends
         "threading.Thread(target=interrupt, daemon=True).start()\n"
         "try: client.me()\n"
         "except KeyboardInterrupt: print('interrupted')\n"
