@@ -39,7 +39,7 @@ ENDS_WHAT_THE_OTHERS_NEED = {
     "DELETE /api/v1/sessions/{session_id}",
     "POST /api/v1/sessions/{session_id}/hibernate",
 }
-NOT_OF_A_SERVER_IN_ONE_PROCESS = {"POST /api/admin/backups"}
+NOT_OF_A_SERVER_IN_ONE_PROCESS = {"GET /api/admin/backups", "POST /api/admin/backups"}
 
 pytestmark = pytest.mark.timeout(max(300, 60 * EXAMPLES))
 
