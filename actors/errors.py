@@ -458,16 +458,18 @@ class ChunkMissing(CoditectError):
 class ContentMissing(CoditectError):
     """What is kept of a file cannot be read back: the chunk store lacks it, or has something else.
 
-    ``path`` is empty where that is not known. It can be read once the chunk store has it again.
+    ``path`` is empty where that is not known. It can be read once the chunk store has it again, which is
+    looked for every ``retry_after_seconds``.
     """
 
     code = "content_missing"
     retryable = True
 
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(path, reason)
+    def __init__(self, path: str, reason: str, retry_after_seconds: float = 60.0) -> None:
+        super().__init__(path, reason, retry_after_seconds)
         self.path = path
         self.reason = reason
+        self.retry_after_seconds = retry_after_seconds
 
     def __str__(self) -> str:
         what = f"{self.path!r}" if self.path else "the file"

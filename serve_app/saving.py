@@ -141,10 +141,13 @@ class Saver:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def keep(self, session_id: str, paths: Sequence[str]) -> int:
-        """Have changes of paths taken in; return the version that has them, durable."""
+    async def keep(self, session_id: str, paths: Sequence[str], *, give_up: bool = False) -> int:
+        """Have changes of paths taken in; return the version that has them, durable.
+
+        ``give_up``: of paths that are gone, also what is below them and not put back yet.
+        """
         route = await self._gateway.awake_route(session_id)
-        return (await self._archive(session_id, paths, None, route)).version
+        return (await self._archive(session_id, paths, None, route, give_up=give_up)).version
 
     async def _begin(self, place: str, token: str, path: str) -> Begun:
         deadline = self._deps.clock.monotonic() + WAIT_SECONDS
@@ -248,7 +251,13 @@ class Saver:
             return None
 
     async def _archive(
-        self, session_id: str, paths: Sequence[str], answer: Answer | None, route: Route
+        self,
+        session_id: str,
+        paths: Sequence[str],
+        answer: Answer | None,
+        route: Route,
+        *,
+        give_up: bool = False,
     ) -> Kept:
         """Ask the ArchiveActor. It is waited for, and so is a container that is being replaced.
 
@@ -262,7 +271,13 @@ class Saver:
             left = deadline - deps.clock.monotonic()
             try:
                 kept: Kept = await deps.actors.call(
-                    name, "save", session_id, list(paths), answer, timeout_seconds=max(left, 0.1)
+                    name,
+                    "save",
+                    session_id,
+                    list(paths),
+                    answer,
+                    give_up,
+                    timeout_seconds=max(left, 0.1),
                 )
             except DeadlineExceeded:
                 raise

@@ -30,9 +30,15 @@ class ArchiveActor:
         self._backups: BackupKeeper | None = None
         self._life = Life(self._run)
 
-    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> Kept:
+    async def save(
+        self,
+        session_id: str,
+        paths: list[str],
+        answer: Answer | None = None,
+        give_up: bool = False,
+    ) -> Kept:
         """Take paths of a workspace in at once; see ``Archiver.save``. Idempotent by ``answer``."""
-        return await (await self._ready()).save(session_id, paths, answer)
+        return await (await self._ready()).save(session_id, paths, answer, give_up=give_up)
 
     async def flush(self, session_id: str) -> None:
         """Return when all that is in a workspace is kept; see ``Archiver.flush``."""

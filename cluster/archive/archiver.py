@@ -98,7 +98,13 @@ class Archiver:
             if len(self._tasks) < MAX_FOLLOWERS:
                 self._follow(record)
 
-    async def save(self, session_id: str, paths: list[str], answer: Answer | None = None) -> Kept:
+    async def save(
+        self,
+        session_id: str,
+        paths: list[str],
+        answer: Answer | None = None,
+        give_up: bool = False,
+    ) -> Kept:
         """Take paths of a session's workspace in at once; see ``Follower.save``.
 
         Raises NotFound for a session that has ended, Unavailable while it has no container, StoreFull,
@@ -108,7 +114,7 @@ class Archiver:
         for _ in range(SAVE_TRIES):
             follower = await self._follower_of(session_id)
             try:
-                return await follower.save(raw, answer)
+                return await follower.save(raw, answer, give_up=give_up)
             except (Fenced, PermissionDenied) as error:
                 last = error
         raise Unavailable("the container", str(last))

@@ -222,14 +222,17 @@ class Follower:
 
     # ---- saving ---------------------------------------------------------------------------------
 
-    async def save(self, paths: Sequence[bytes], answer: Answer | None = None) -> Kept:
+    async def save(
+        self, paths: Sequence[bytes], answer: Answer | None = None, *, give_up: bool = False
+    ) -> Kept:
         """Take paths in at once; return the version that has them, durable, and what is left out.
 
-        ``answer`` is remembered in the same transaction. Raises StoreFull, QuotaExceeded, Fenced,
+        ``answer`` is remembered in the same transaction. ``give_up``: what is below paths that are gone
+        is gone as well, even if it is yet to be put back. Raises StoreFull, QuotaExceeded, Fenced,
         Unavailable.
         """
         began = self._tools.clock.monotonic()
-        kept = await self._versions.save(paths, answer)
+        kept = await self._versions.save(paths, answer, give_up=give_up)
         self._counters.saves += 1
         self._counters.save_seconds.observe(self._tools.clock.monotonic() - began)
         return kept

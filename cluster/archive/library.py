@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from actors.errors import ContentMissing, InvalidArgument, NotFound
-from actors.records import Reason
+from actors.records import Reason, Unrestored
 from cluster.archive.blobs import Blobs
 from cluster.archive.chunk_reader import ChunkReader
+from cluster.archive.left_out import shown
 from cluster.store import chunks, manifests, sessions, usage
 from cluster.store.chunks import Location
 from cluster.store.engine import Engine
-from cluster.store.entries import Entry, Kind
+from cluster.store.entries import Entry, Kind, ManifestHead
 from cluster.store.keyspace import Keyspace
 from cluster.store.manifests import Version
 from cluster.store.transaction import Transaction, transact
@@ -26,6 +27,14 @@ class Past:
 
     since: int
     entry: Entry
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """A path that the newest version has. In a directory other than ``incarnation`` it may be ``missing``."""
+
+    incarnation: str
+    missing: ContentMissing
 
 
 class Library:
@@ -94,29 +103,39 @@ class Library:
             raise ContentMissing(path, error.reason) from None
         return _begun(first, content)
 
-    async def missing(self, session_id: str, path: str) -> ContentMissing | None:
-        """Return why a path is not in a workspace although it should be; None: it should not be there."""
-        unrestored = await transact(self._engine, usage.unrestored, self._keys, session_id)
-        if unrestored is None:
-            return None
+    async def expected(self, session_id: str, path: str) -> Expected | None:
+        """Return what is known of a path that should be in a workspace; None: it should not be there."""
         raw = _raw(path)
 
-        async def work(tr: Transaction, keys: Keyspace) -> bool:
+        async def work(
+            tr: Transaction, keys: Keyspace
+        ) -> tuple[ManifestHead, Unrestored | None] | None:
             session = await sessions.get(tr, keys, session_id)
             if session is None:
-                return False
-            at = (await manifests.head(tr, keys, session.workspace_id)).version
-            return raw in await manifests.current(tr, keys, session.workspace_id, [raw], at)
+                return None
+            head = await manifests.head(tr, keys, session.workspace_id)
+            found = await manifests.current(tr, keys, session.workspace_id, [raw], head.version)
+            return (head, await usage.unrestored(tr, keys, session_id)) if raw in found else None
 
-        if not await transact(self._engine, work, self._keys):
+        known = await transact(self._engine, work, self._keys)
+        if known is None:
             return None
-        text = raw.decode("utf-8", "replace")
-        reasons = {left.path: left.reason for left in unrestored.left_out}
-        if reasons.get(text) is Reason.NOT_WRITTEN:
-            return ContentMissing(text, "it cannot be written to the container's disk")
-        if text in reasons or unrestored.paths > len(reasons):
-            return ContentMissing(text, "the chunk store does not have all of it")
-        return ContentMissing(text, "it is being put back")
+        head, unrestored = known
+        return Expected(head.incarnation, _missing(raw, unrestored))
+
+
+def _missing(path: bytes, unrestored: Unrestored | None) -> ContentMissing:
+    """Return the error for a path that is not put back yet, with the reason as far as it is told."""
+    text = path.decode("utf-8", "surrogateescape")
+    listed = unrestored.left_out if unrestored is not None else ()
+    reasons = {(left.path, left.encoded): left.reason for left in listed}
+    told = shown(path, Reason.CONTENT_MISSING)
+    reason = reasons.get((told.path, told.encoded))
+    if reason is Reason.NOT_WRITTEN:
+        return ContentMissing(text, "it cannot be written to the container's disk")
+    if reason is not None or (unrestored is not None and unrestored.paths > len(reasons)):
+        return ContentMissing(text, "the chunk store does not have all of it")
+    return ContentMissing(text, "it is being put back", 1.0)
 
 
 async def _begun(first: bytes, following: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

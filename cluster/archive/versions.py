@@ -182,9 +182,9 @@ class Versions:
                 await self._drop_below(path)
         await self._drop_these(left)
 
-    async def _drop_below(self, directory: bytes) -> None:
-        """Note that everything below a directory is gone, but for what is yet to be restored."""
-        missing = self.restorer.missing if self.restorer is not None else ()
+    async def _drop_below(self, directory: bytes, *, give_up: bool = False) -> None:
+        """Note that everything below a directory is gone; without ``give_up`` but for what is yet missing."""
+        missing = self.restorer.missing if self.restorer is not None and not give_up else ()
         changes: dict[bytes, Entry] = {}
         async for path, _ in self.known.below(directory):
             if path not in missing:
@@ -205,7 +205,9 @@ class Versions:
 
     # ---- saving ---------------------------------------------------------------------------------
 
-    async def save(self, paths: Sequence[bytes], answer: Answer | None = None) -> Kept:
+    async def save(
+        self, paths: Sequence[bytes], answer: Answer | None = None, *, give_up: bool = False
+    ) -> Kept:
         """Take paths in at once; see ``Follower.save``."""
         await self.known.open()
         wanted = list(dict.fromkeys(p for path in paths for p in (*plan.ancestors(path), path)))
@@ -219,6 +221,9 @@ class Versions:
                     if taken.unsteady:
                         continue
                     self._note_taken(taken)
+                    for path in paths if give_up else ():
+                        if taken.entries.get(path) is GONE:
+                            await self._drop_below(path, give_up=True)
                     version = await self._commit_save(taken, known, reading, paths, answer)
                 except (ChunkMissing, ManifestMoved):
                     await self.known.open(fresh=True)

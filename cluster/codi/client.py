@@ -116,6 +116,12 @@ class HttpCodiClient(CodiControl):
         answer: dict[str, Any] = await self._json(route, "GET", "/disk", asked)
         return answer
 
+    async def incarnation(self, route: Route) -> str:
+        """Return which directory the workspace is in; see ``GET /incarnation``."""
+        asked = _asked(route, "container", route.container_id)
+        answer: dict[str, Any] = await self._json(route, "GET", "/incarnation", asked)
+        return str(answer["incarnation"])
+
     async def processes(self, route: Route) -> list[dict[str, Any]]:
         """List the processes."""
         asked = _asked(route, "container", route.container_id)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
-from typing import Annotated
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
+from typing import Annotated, TypeVar
 from urllib.parse import quote, unquote_to_bytes
 
 from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
-from actors.errors import InvalidArgument, NotFound, PayloadTooLarge, PreconditionFailed
+from actors.errors import (
+    ContentMissing,
+    InvalidArgument,
+    NotFound,
+    PayloadTooLarge,
+    PreconditionFailed,
+)
 from actors.records import Receipt, Route
 from cluster.codi.client import FileAnswer
 from cluster.codi.conditions import CONDITIONS, Malformed, State, Verdict, judge
@@ -29,6 +35,8 @@ from serve_app.schemas import (
     Processes,
     Tree,
 )
+
+T = TypeVar("T")
 
 
 class AnyPath(Convertor[str]):
@@ -165,10 +173,12 @@ async def tree(
     limit: Annotated[int, Query(ge=1, le=MAX_LISTED)] = MAX_LISTED,
 ) -> Tree:
     """List a directory, page by page."""
-    async with found_or_missing(ingress, session, path):
-        found = await ingress.gateway.on_container(
-            session, lambda route: ingress.deps.codi.tree(route, path, after=after, limit=limit)
-        )
+    found = await found_or_missing(
+        ingress,
+        session,
+        path,
+        lambda route: ingress.deps.codi.tree(route, path, after=after, limit=limit),
+    )
     return Tree(**found)
 
 
@@ -221,8 +231,7 @@ async def read_file(
         asked = ingress.deps.codi.get_file(route, path, sent, request.method)
         return await stack.enter_async_context(asked)
 
-    async with found_or_missing(ingress, session, path):
-        answer = await ingress.gateway.on_container(session, work)
+    answer = await found_or_missing(ingress, session, path, work)
     headers = {n: answer.headers[n] for n in _HANDED_BACK if n in answer.headers} | _AS_DATA
     if request.method == "HEAD":
         await stack.aclose()
@@ -261,7 +270,7 @@ async def read_archive(
     async def work(route: Route) -> FileAnswer:
         return await stack.enter_async_context(ingress.deps.codi.get_archive(route, path))
 
-    answer = await ingress.gateway.on_container(session, work)
+    answer = await found_or_missing(ingress, session, path, work)
     name = path.strip("/").rpartition("/")[2] or "workspace"
     encoded = quote(name.encode("utf-8", "surrogateescape"), safe="")
     named = {"content-disposition": f"attachment; filename*=UTF-8''{encoded}.tar"}
@@ -356,24 +365,24 @@ async def delete_file(
     """Remove a file, a link, or with ``recursive`` a directory."""
     del if_match, if_none_match, if_unmodified_since
     asked = conditions_of(request)
-    try:
-        await ingress.gateway.on_container(
-            session,
-            lambda route: ingress.deps.codi.delete(
-                route,
-                path,
-                recursive=recursive,
-                if_match=asked.if_match,
-                if_none_match=asked.if_none_match,
-                if_unmodified_since=asked.if_unmodified_since,
-            ),
-            repeatable=False,
+
+    async def work(route: Route) -> None:
+        await ingress.deps.codi.delete(
+            route,
+            path,
+            recursive=recursive,
+            if_match=asked.if_match,
+            if_none_match=asked.if_none_match,
+            if_unmodified_since=asked.if_unmodified_since,
         )
-    except NotFound:
+
+    try:
+        await found_or_missing(ingress, session, path, work, repeatable=False)
+    except ContentMissing:
         # What cannot be put back can be given up.
-        if asked.if_match is not None or await ingress.deps.library.missing(session, path) is None:
+        if asked.if_match is not None:
             raise
-    await ingress.saver.keep(session, [path])
+    await ingress.saver.keep(session, [path], give_up=recursive)
 
 
 def conditions_of(request: Request) -> Conditions:
@@ -389,8 +398,10 @@ def conditions_of(request: Request) -> Conditions:
 )
 async def move(session: SessionDep, ingress: IngressDep, body: Move) -> None:
     """Rename a file or directory."""
-    await ingress.gateway.on_container(
+    await found_or_missing(
+        ingress,
         session,
+        body.source,
         lambda route: ingress.deps.codi.move(
             route, body.source, body.target, overwrite=body.overwrite
         ),
@@ -416,14 +427,26 @@ async def make_directory(
     return body
 
 
-@asynccontextmanager
-async def found_or_missing(ingress: Ingress, session: str, path: str) -> AsyncIterator[None]:
-    """Do something with a path. Raises ContentMissing for NotFound when it is only not put back."""
+async def found_or_missing(
+    ingress: Ingress,
+    session: str,
+    path: str,
+    work: Callable[[Route], Awaitable[T]],
+    *,
+    repeatable: bool = True,
+) -> T:
+    """Do something with a path in the container. Raises ContentMissing when it is not put back yet."""
+    on_container, codi = ingress.gateway.on_container, ingress.deps.codi
     try:
-        yield
-    except NotFound as error:
-        missing = await ingress.deps.library.missing(session, path) if path else None
-        raise missing or error from None
+        return await on_container(session, work, repeatable=repeatable)
+    except NotFound:
+        expected = await ingress.deps.library.expected(session, path) if path.strip("/") else None
+        if expected is None:
+            raise
+        if await on_container(session, codi.incarnation) != expected.incarnation:
+            raise expected.missing from None
+    # It was deleted an instant ago, or put back since.
+    return await on_container(session, work, repeatable=repeatable)
 
 
 async def _closing(stack: AsyncExitStack, answer: FileAnswer) -> AsyncIterator[bytes]:

@@ -67,6 +67,7 @@ class Routes:
             ("GET", "processes"): self._get_processes,
             ("GET", "activity"): self._get_activity,
             ("GET", "disk"): self._get_disk,
+            ("GET", "incarnation"): self._get_incarnation,
             ("POST", "seal"): self._post_seal,
             ("GET", "tree"): self._files.tree,
             ("GET", "files"): self._files.get,
@@ -198,6 +199,9 @@ class Routes:
     async def _get_disk(self, exchange: Exchange, _rest: bytes) -> None:
         disk = Disk(self._config.workspace, limited=self._config.has_disk)
         exchange.answer(200, disk.usage())
+
+    async def _get_incarnation(self, exchange: Exchange, _rest: bytes) -> None:
+        exchange.answer(200, {"incarnation": self._config.incarnation})
 
     async def _get_activity(self, exchange: Exchange, _rest: bytes) -> None:
         exchange.answer(200, self._activity.look(self._shells()))

@@ -170,11 +170,33 @@ async def test_a_path_that_should_be_there_is_told_from_one_that_never_was(tmp_p
     packs["one"][0].unlink()
     async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
         library = Library(kept.tools.engine, "t", kept.tools.blobs)
-        assert await library.missing(SESSION, "one") is None  # nobody says that it is not there
+        # From the first moment on, whatever has been looked at by then.
+        expected = await library.expected(SESSION, "one")
+        assert expected is not None
+        assert expected.incarnation != "i-2"
+        assert expected.missing.path == "one"
+        assert expected.missing.retry_after_seconds < 10
         async with kept.following():
             await until_lost(kept, "one")
-            missing = await library.missing(SESSION, "one")
-            assert missing is not None
-            assert (missing.path, missing.code) == ("one", "content_missing")
-            assert await library.missing(SESSION, "never") is None
-            assert await library.missing("s-other", "one") is None
+            expected = await library.expected(SESSION, "one")
+            assert expected is not None
+            assert expected.incarnation != "i-2"
+            assert "chunk store" in str(expected.missing)
+            assert expected.missing.retry_after_seconds > 30
+            assert await library.expected(SESSION, "never") is None
+            assert await library.expected("s-other", "one") is None
+
+
+async def test_a_directory_is_given_up_with_what_is_lost_below_it(tmp_path, stage, often):
+    packs = await keep(tmp_path / "k", stage)
+    packs["d/five"][-1].unlink()
+    async with (
+        kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept,
+        kept.following(),
+    ):
+        await until_lost(kept, "d/five")
+        (kept.files / "d").rmdir()
+        await kept.follower.save([b"d"], give_up=True)
+        await kept.until_complete("i-2")
+        assert not {"d", "d/five"} & set(await kept.state())
+        assert not (kept.files / "d").exists()
