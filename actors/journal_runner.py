@@ -25,6 +25,7 @@ from actors.ports import (
     TerminalMoved,
     TerminalOpened,
     TerminalPrinted,
+    TerminalSized,
 )
 from actors.records import ContainerHandle, ContainerStatus, TerminalOutput, TerminalRecord
 from actors.statistics import Histogram
@@ -221,6 +222,8 @@ class JournalRunner:
                     self._arrived.set()
             case TerminalMoved(terminal, cwd):
                 self._note(link, terminal, cwd=cwd)
+            case TerminalSized(terminal, sizing):
+                self._note(link, terminal, sizing=sizing)
             case TerminalExited(terminal, code):
                 self._note(link, terminal, exit_code=-1 if code is None else code)
 
@@ -257,7 +260,8 @@ class JournalRunner:
             pause = min(2 * pause, LONGEST_PAUSE)
         link.records[opened.terminal] = record
         link.opening.pop(opened.terminal, None)
-        await self._say(link, link.connection.number(opened.terminal, record.end, record.inputs))
+        number = link.connection.number(opened.terminal, record.end, record.inputs, record.sizing)
+        await self._say(link, number)
 
     def _note(self, link: _Link, terminal: int, **changes: Any) -> None:
         """Have something noted of a terminal; of what waits for the store, only the newest counts."""

@@ -26,6 +26,7 @@ from actors.records import (
     SessionRecord,
     TerminalOutput,
     TerminalRecord,
+    TerminalSizing,
 )
 
 
@@ -168,6 +169,14 @@ class TerminalMoved:
 
 
 @dataclass(frozen=True, slots=True)
+class TerminalSized:
+    """Somebody chose by which rule the terminal is sized."""
+
+    terminal: int
+    sizing: TerminalSizing
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalExited:
     """The shell has ended and all of its output is kept."""
 
@@ -176,7 +185,12 @@ class TerminalExited:
 
 
 JournalMessage = (
-    TerminalOpened | TerminalCheckpoint | TerminalPrinted | TerminalMoved | TerminalExited
+    TerminalOpened
+    | TerminalCheckpoint
+    | TerminalPrinted
+    | TerminalMoved
+    | TerminalSized
+    | TerminalExited
 )
 
 
@@ -187,8 +201,10 @@ class JournalConnection(Protocol):
         """Return the next message. Raises Unavailable at the connection's end."""
         ...
 
-    async def number(self, terminal: int, end: int, inputs: Mapping[str, int]) -> None:
-        """Say where a terminal's numbering goes on."""
+    async def number(
+        self, terminal: int, end: int, inputs: Mapping[str, int], sizing: TerminalSizing
+    ) -> None:
+        """Say where a terminal's numbering goes on, and by which rule it is sized."""
         ...
 
     async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
@@ -390,8 +406,9 @@ class Journal(Protocol):
         now: float,
         cwd: str | None = None,
         exit_code: int | None = None,
+        sizing: TerminalSizing | None = None,
     ) -> None:
-        """Note a shell's directory or its end, unless another container's shell has replaced it."""
+        """Note what is given, unless another container's shell has replaced this one."""
         ...
 
     async def terminals(self, session_id: str) -> list[TerminalRecord]:

@@ -7,7 +7,7 @@ such as ``s-…`` (session), ``c-…`` (container), ``u-…`` (user), ``a-…`` 
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -266,6 +266,10 @@ class Route(Frozen):
     node_id: str | None = None
 
 
+TerminalSizing = Literal["latest", "smallest", "largest"]
+"""By which of several windows a terminal is sized; see ``terminal_sizing`` of CODI."""
+
+
 class TerminalRecord(Record):
     """``(tenant, "terminals", session_id, name)``: a terminal as its journal knows it.
 
@@ -285,6 +289,7 @@ class TerminalRecord(Record):
     tail: int = 0
     cols: int = 80
     rows: int = 24
+    sizing: TerminalSizing = "latest"
     cwd: str | None = None
     inputs: dict[str, int] = {}
     exit_code: int | None = None

@@ -502,6 +502,7 @@ class AsyncClient(Connection):
         rows: int | None = None,
         offset: int | None = None,
         emulator: bool = False,
+        label: str = "",
         client_id: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         give_up_seconds: float = 60.0,
@@ -514,6 +515,7 @@ class AsyncClient(Connection):
         from byte ``offset`` on comes first (None: everything kept), and closing only detaches.
         ``cols`` and ``rows`` claim a size, as somebody who looks at it. ``emulator``: what is read is
         shown by one, whose answers are sent: it gets no question that is not its own to answer.
+        ``label`` is what people at other windows of the terminal see of this one (64 characters).
         ``give_up_seconds``: how long it tries to get a lost connection back before it is closed.
         """
         own = name is None
@@ -531,6 +533,7 @@ class AsyncClient(Connection):
             give_up_seconds=give_up_seconds,
             forget=(lambda: self.end_terminal(session_id, name)) if own else None,
             emulator=Emulator() if emulator else None,
+            label=label,
         )
         await terminal.connect(timeout_seconds)
         self._attached.add(terminal)

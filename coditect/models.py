@@ -280,12 +280,27 @@ class FileVersion(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class TerminalWindow(FromJson):
+    """A window that shows a terminal. ``sets``: the size follows it; ``own``: it is this client."""
+
+    label: str
+    cols: int
+    rows: int
+    sets: bool = False
+    own: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class TerminalInfo(FromJson):
-    """A terminal of a session. Offsets are bytes of output since the terminal began."""
+    """A terminal of a session. Offsets are bytes of output since the terminal began.
+
+    ``sizing``: by which of several windows it is sized, the ``latest`` used, the ``smallest`` or ``largest``.
+    """
 
     name: str
     cols: int = 80
     rows: int = 24
+    sizing: str = "latest"
     start_offset: int = 0
     end_offset: int = 0
     cwd: str | None = None

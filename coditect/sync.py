@@ -27,6 +27,7 @@ from coditect.models import (
     RunResult,
     Session,
     TerminalInfo,
+    TerminalWindow,
     TreeEntry,
     User,
 )
@@ -371,6 +372,7 @@ class Client:
         rows: int | None = None,
         offset: int | None = None,
         emulator: bool = False,
+        label: str = "",
         client_id: str | None = None,
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         give_up_seconds: float = 60.0,
@@ -387,6 +389,7 @@ class Client:
             rows=rows,
             offset=offset,
             emulator=emulator,
+            label=label,
             client_id=client_id,
             timeout_seconds=timeout_seconds,
             give_up_seconds=give_up_seconds,
@@ -439,6 +442,16 @@ class Terminal:
         return self._terminal.status
 
     @property
+    def sizing(self) -> str | None:
+        """By which rule the terminal is sized; None before the server has said."""
+        return self._terminal.sizing
+
+    @property
+    def windows(self) -> tuple[TerminalWindow, ...]:
+        """The windows that show the terminal now."""
+        return self._terminal.windows
+
+    @property
     def events(self) -> list[dict[str, Any]]:
         """The last control frames and gaps, newest last."""
         return list(self._terminal.events)
@@ -465,6 +478,13 @@ class Terminal:
     def resize(self, cols: int, rows: int) -> None:
         """Tell the shell its new size in characters."""
         self._loop.call(self._terminal.resize, cols, rows)
+
+    def set_sizing(self, rule: str, timeout_seconds: float = 30.0) -> None:
+        """Have the terminal sized by another rule, ``latest``, ``smallest`` or ``largest``.
+
+        See ``AsyncTerminal.set_sizing``.
+        """
+        self._loop.call(self._terminal.set_sizing, rule, timeout_seconds)
 
     def drop_connection(self) -> None:
         """Break the connection as a failing network would; the terminal resumes by itself."""

@@ -17,8 +17,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 from coditect import automation
 from coditect.emulator import Emulator
 from coditect.errors import ApiError, ClientError, ConnectionFailed, TerminalClosed, from_refusal
-from coditect.models import RunResult
-from coditect.terminal_state import MAX_UNACKNOWLEDGED, Gap, TerminalState
+from coditect.models import RunResult, TerminalWindow
+from coditect.terminal_state import MAX_UNACKNOWLEDGED, SIZINGS, Gap, TerminalState
 
 _MAX_BUFFER = 4 << 20
 _FORGET_SECONDS = 5.0
@@ -49,16 +49,19 @@ class AsyncTerminal:
         give_up_seconds: float = 60.0,
         forget: Callable[[], Awaitable[None]] | None = None,
         emulator: Emulator | None = None,
+        label: str = "",
     ) -> None:
         """``forget`` ends the terminal and makes it one of this program's own (``automation.py``).
 
         ``cols`` and ``rows`` None: the terminal's size is not this client's matter. ``emulator``: one
-        shows what is read, and what it answers is sent.
+        shows what is read, and what it answers is sent. ``label`` is what other windows call this one.
         """
         self.cols, self.rows = cols, rows
         self.status = "connecting"
         self.reconnects = 0
         self.restarts = self.settled = 0
+        self.sizing: str | None = None
+        self.windows: tuple[TerminalWindow, ...] = ()
         self.events: deque[dict[str, Any]] = deque(maxlen=1000)
         self._url = url
         self._headers = headers
@@ -66,6 +69,7 @@ class AsyncTerminal:
         self._give_up_seconds = give_up_seconds
         self._forget = forget
         self._emulator = emulator
+        self._label = label
         self._state = TerminalState(client_id, offset=offset)
         self._socket: ClientConnection | None = None
         self._buffer: deque[bytes] = deque()
@@ -189,6 +193,34 @@ class AsyncTerminal:
             with contextlib.suppress(ConnectionClosed):
                 await self._socket.send(json.dumps({"type": "resize", "cols": cols, "rows": rows}))
 
+    async def set_sizing(self, rule: str, timeout_seconds: float = 30.0) -> None:
+        """Have the terminal sized by another rule, for everybody and for good: return once it is.
+
+        ``latest``: by the window that a person used last; ``smallest`` or ``largest``: by that one of all
+        that show it. ``sizing`` is the rule in force, ``windows`` are those that it chooses from.
+        """
+        if rule not in SIZINGS:
+            raise ValueError(f"rule: one of {', '.join(SIZINGS)}, not {rule!r}")
+        async with asyncio.timeout(timeout_seconds):
+            while self.sizing != rule:
+                if self._ended is not None:
+                    raise self._ended
+                await self._ask_for_sizing(rule)
+
+    async def _ask_for_sizing(self, rule: str) -> None:
+        """Ask on this connection; return when the rule is in force, or to be asked for on another one."""
+        asked = self._socket
+        if asked is not None and self._state.attached:
+            with contextlib.suppress(ConnectionClosed):
+                await asked.send(json.dumps({"type": "sizing", "rule": rule}))
+
+        def heard() -> bool:
+            again = self._state.attached and self._socket is not asked
+            return self.sizing == rule or again or self._ended is not None
+
+        async with self._changed:
+            await self._changed.wait_for(heard)
+
     async def drop_connection(self) -> None:
         """Break the connection as a failing network would; the terminal resumes by itself."""
         if self._socket is not None:
@@ -271,6 +303,8 @@ class AsyncTerminal:
             query |= {"cols": str(self.cols), "rows": str(self.rows)}
         if self._emulator is not None:
             query["emulator"] = "1"
+        if self._label:
+            query["label"] = self._label
         async with connect(
             f"{self._url}?{urlencode(query)}",
             additional_headers=dict(self._headers()),
@@ -323,6 +357,9 @@ class AsyncTerminal:
             self._state.receive_ack(int(frame["offset"]))
         elif kind == "status":
             self.status = str(frame.get("status", self.status))
+        elif kind == "sizing":
+            self.sizing = str(frame.get("rule"))
+            self.windows = tuple(map(TerminalWindow.from_json, frame.get("windows", ())))
         elif kind == "exit":
             code = frame.get("code")
             await self._finish(TerminalClosed(f"the shell exited with {code}", exit_code=code))

@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 MAX_UNACKNOWLEDGED = 1 << 20
+SIZINGS = ("latest", "smallest", "largest")
+"""Rules by which a terminal is sized (``cluster.codi.terminal_sizing``)."""
+
 AUTOMATION_PREFIX = "auto-"
 """Terminals of such names are programs' (``cluster.codi.terminal_protocol.AUTOMATION_PREFIX``)."""
 

@@ -52,7 +52,8 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
 
 Query, all of it optional: `client` (an id that stays the same over reconnects), `offset` (the number
 of the next output byte wanted; without it everything kept is sent), `input_offset` (how many bytes of
-input were acknowledged), `cols` and `rows` (1 to 1000). A terminal that is not there is started.
+input were acknowledged), `cols` and `rows` (1 to 1000), `label` (what other windows call this one).
+A terminal that is not there is started.
 Names that begin with `auto-` are programs': pages do not show them, and when nobody has been attached
 for a minute or two they are ended.
 
@@ -60,11 +61,14 @@ Binary frames are the terminal's bytes, both ways, of up to 1 MiB from the clien
 numbered from `attached.output_offset` on. Text frames are JSON objects with a `type`; unknown types
 are to be ignored, and are by the server.
 
-* From the client: `resize` (`cols`, `rows`).
+* From the client: `resize` (`cols`, `rows`), `hidden` (it shows the terminal no more), `active` (a person
+  uses it here), `sizing` (`rule`: of the windows that show it, the `latest` used, the `smallest` or the
+  `largest` gives the size).
 * From the server: `attached` (the first: `output_offset`, `input_offset`, `truncated`, `restarted`,
   `cols`, `rows`), `input_ack` (`offset`: input up to there has arrived and need not be sent again),
   `status` (`status`), `restarted` (a new shell follows), `resized` (`cols`, `rows`: another client
-  changed the size), `exit` (`code`), `cwd` (`path`), `dropped` (`reason`; a close follows).
+  changed the size), `sizing` (`rule`, `windows`: who shows it, and whose size it follows),
+  `exit` (`code`), `cwd` (`path`), `dropped` (`reason`; a close follows).
 
 ## Close codes of the sockets
 

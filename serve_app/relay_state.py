@@ -25,12 +25,14 @@ from cluster.codi.terminal_protocol import (
     CLOSE_REPLACED,
     CLOSE_SLOW,
     Active,
+    ChooseSizing,
     Hidden,
     Request,
     Resize,
     control,
     parse_control,
 )
+from cluster.codi.terminal_sizing import Rule
 
 MAX_UNACKNOWLEDGED = 1 << 20
 RESEND_SIZE = 64 << 10
@@ -105,6 +107,8 @@ class RelayState:
         self._client = request.client
         self._size = request.size
         self._emulator = request.emulator
+        self._label = request.label
+        self._rule: Rule | None = None
         self._offset = request.offset
         self._skip = 0
         self._acknowledged = request.input_offset
@@ -145,6 +149,8 @@ class RelayState:
             query["cols"], query["rows"] = map(str, self._size)
         if self._emulator:
             query["emulator"] = "1"
+        if self._label:
+            query["label"] = self._label
         return query
 
     # ---- from CODI ------------------------------------------------------------------------------
@@ -178,6 +184,9 @@ class RelayState:
             outputs += self.become(Status.READY)
         self.status = Status.READY
         outputs += [ToCodi(part) for part in self._parts()]
+        if self._rule is not None:
+            outputs.append(ToCodi(control("sizing", rule=self._rule)))
+            self._rule = None
         return outputs
 
     def transcript(self, record: TerminalRecord) -> list[Output]:
@@ -294,6 +303,9 @@ class RelayState:
                 frame = control("hidden")
             case Active():
                 frame = control("active")
+            case ChooseSizing(rule):
+                self._rule = None if self._connected else rule
+                frame = control("sizing", rule=rule)
             case None:
                 return []
         return [ToCodi(frame)] if self._connected else []

@@ -16,6 +16,7 @@ from actors.records import (
     LeftOut,
     Role,
     SessionRecord,
+    TerminalSizing,
     Unarchived,
     Unrestored,
     UserRecord,
@@ -646,6 +647,7 @@ class Terminal(BaseModel):
     name: str
     cols: int
     rows: int
+    sizing: TerminalSizing = "latest"
     start_offset: int
     end_offset: int
     cwd: str | None

@@ -35,6 +35,7 @@ _OWN_FILES = (
     "codi/terminal_modes.py",
     "codi/terminal_state.py",
     "codi/terminal_protocol.py",
+    "codi/terminal_sizing.py",
 )
 _LIBRARIES = ("h11", "websockets", "blake3", "pyfastcdc", "typing_extensions")
 _LEFT_OUT = frozenset({"tests", "legacy", "sync", "trio", "__pycache__"})

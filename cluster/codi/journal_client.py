@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -18,10 +18,12 @@ from actors.ports import (
     TerminalMoved,
     TerminalOpened,
     TerminalPrinted,
+    TerminalSized,
 )
-from actors.records import ContainerHandle
+from actors.records import ContainerHandle, TerminalSizing
 from cluster.codi.answers import COMPONENT
 from cluster.codi.journal_protocol import MAX_BATCH, BadBatch, decode_batch
+from cluster.codi.terminal_sizing import is_rule
 
 _MAX_MESSAGE = MAX_BATCH + (128 << 10)
 _PING_SECONDS = 30.0
@@ -48,9 +50,12 @@ class CodiJournalConnection:
             if message is not None:
                 return message
 
-    async def number(self, terminal: int, end: int, inputs: Mapping[str, int]) -> None:
-        """Say where a terminal's numbering goes on."""
-        await self._say(type="numbered", id=terminal, end=end, inputs=dict(inputs))
+    async def number(
+        self, terminal: int, end: int, inputs: Mapping[str, int], sizing: TerminalSizing
+    ) -> None:
+        """Say where a terminal's numbering goes on, and by which rule it is sized."""
+        counts = dict(inputs)
+        await self._say(type="numbered", id=terminal, end=end, inputs=counts, sizing=sizing)
 
     async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
         """Say up to where the output of these terminals is kept."""
@@ -93,32 +98,51 @@ async def connect_journal(
 
 
 def _message(frame: bytes | str) -> JournalMessage | None:
+    """Return what a frame says; None for one of a newer CODI."""
     if isinstance(frame, bytes):
         batch = decode_batch(frame)
         return TerminalPrinted(batch.terminal, batch.offset, batch.data, batch.inputs)
     said = json.loads(frame)
-    terminal = int(said["id"])
-    match said["type"]:
-        case "open":
-            kept = said["kept"]
-            return TerminalOpened(
-                terminal=terminal,
-                name=str(said["name"]),
-                cols=int(said["cols"]),
-                rows=int(said["rows"]),
-                cwd=_text(said["cwd"]),
-                kept=None if kept is None else int(kept),
-            )
-        case "checkpoint":
-            state = base64.b64decode(str(said["state"]), validate=True)
-            return TerminalCheckpoint(terminal, int(said["offset"]), state)
-        case "moved":
-            return TerminalMoved(terminal, _text(said["cwd"]))
-        case "exited":
-            code = said["code"]
-            return TerminalExited(terminal, None if code is None else int(code))
-        case _:
-            return None  # of a newer CODI
+    read = _READ.get(said["type"])
+    return None if read is None else read(int(said["id"]), said)
+
+
+def _opened(terminal: int, said: Mapping[str, Any]) -> TerminalOpened:
+    kept = said["kept"]
+    return TerminalOpened(
+        terminal=terminal,
+        name=str(said["name"]),
+        cols=int(said["cols"]),
+        rows=int(said["rows"]),
+        cwd=_text(said["cwd"]),
+        kept=None if kept is None else int(kept),
+    )
+
+
+def _checkpoint(terminal: int, said: Mapping[str, Any]) -> TerminalCheckpoint:
+    state = base64.b64decode(str(said["state"]), validate=True)
+    return TerminalCheckpoint(terminal, int(said["offset"]), state)
+
+
+def _sized(terminal: int, said: Mapping[str, Any]) -> TerminalSized:
+    rule = said["sizing"]
+    if not is_rule(rule):
+        raise ValueError("no rule for a size")
+    return TerminalSized(terminal, rule)
+
+
+def _exited(terminal: int, said: Mapping[str, Any]) -> TerminalExited:
+    code = said["code"]
+    return TerminalExited(terminal, None if code is None else int(code))
+
+
+_READ: dict[str, Callable[[int, Mapping[str, Any]], JournalMessage]] = {
+    "open": _opened,
+    "checkpoint": _checkpoint,
+    "moved": lambda terminal, said: TerminalMoved(terminal, _text(said["cwd"])),
+    "sized": _sized,
+    "exited": _exited,
+}
 
 
 def _text(value: Any) -> str | None:

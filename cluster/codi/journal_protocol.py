@@ -9,6 +9,7 @@ Text frames are JSON. CODI → journal::
 
     {"type": "open", "id", "name", "cols", "rows", "cwd", "kept"}   kept: null before it is numbered
     {"type": "moved", "id", "cwd"}                                  the shell's directory
+    {"type": "sized", "id", "sizing"}                               by a person: ``terminal_sizing``
     {"type": "exited", "id", "code"}                                behind its last byte
     {"type": "checkpoint", "id", "offset", "state"}                 before the batch that ends there or later:
                                                                     a ``terminal_modes`` snapshot, base64
@@ -16,7 +17,7 @@ Text frames are JSON. CODI → journal::
 and binary frames of output and input counts (``encode_batch``), one under way for each terminal.
 Journal → CODI::
 
-    {"type": "numbered", "id", "end", "inputs": {client: count}}
+    {"type": "numbered", "id", "end", "inputs": {client: count}, "sizing"}
     {"type": "kept", "ends": [[id, end], ...]}
 
 Nothing but the standard library: CODI ships this file into containers.

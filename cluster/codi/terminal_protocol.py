@@ -20,6 +20,7 @@ from typing import Any
 
 from cluster.codi.journal_protocol import MAX_INPUTS
 from cluster.codi.terminal_checkpoints import Checkpoints
+from cluster.codi.terminal_sizing import RULES, Rule, is_rule
 
 MAX_OFFSET = (1 << 53) - 1
 """The largest offset: JSON numbers are exact up to here in every language (RFC 8259, 6)."""
@@ -28,6 +29,7 @@ MAX_SIZE = 1000
 """The largest number of columns or rows."""
 
 MAX_NAME = 128
+MAX_LABEL = 64
 AUTOMATION_PREFIX = "auto-"
 """Terminals of such names are programs': pages do not show them, and alone for long they are ended."""
 
@@ -51,6 +53,7 @@ class Request:
     """What a connection asks for. ``offset`` None: everything kept.
 
     ``size`` None: it does not show the terminal. ``emulator``: it answers what programs ask of a terminal.
+    ``label``: what people at other windows see of it.
     """
 
     client: str | None = None
@@ -59,6 +62,7 @@ class Request:
     size: tuple[int, int] | None = None
     create: bool = False
     emulator: bool = False
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,14 @@ class Active:
     """A person uses the terminal at this client."""
 
 
-Said = Resize | Hidden | Active
+@dataclass(frozen=True, slots=True)
+class ChooseSizing:
+    """A person wants the terminal sized by this rule."""
+
+    rule: Rule
+
+
+Said = Resize | Hidden | Active | ChooseSizing
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +113,9 @@ def parse_request(query: Mapping[str, str]) -> Request:
     client = query.get("client") or None
     if client is not None and (len(client) > MAX_NAME or not client.isprintable()):
         raise BadFrame(f"client: up to {MAX_NAME} printable characters")
+    label = query.get("label") or ""
+    if len(label) > MAX_LABEL or not label.isprintable():
+        raise BadFrame(f"label: up to {MAX_LABEL} printable characters")
     size = None
     if query.get("cols") or query.get("rows"):
         size = (
@@ -115,6 +129,7 @@ def parse_request(query: Mapping[str, str]) -> Request:
         size=size,
         create=query.get("create") == "1",
         emulator=query.get("emulator") == "1",
+        label=label,
     )
 
 
@@ -161,6 +176,11 @@ def parse_control(text: str) -> Said | None:
             return Hidden()
         case "active":
             return Active()
+        case "sizing":
+            rule = frame.get("rule")
+            if not is_rule(rule):
+                raise BadFrame(f"rule: one of {', '.join(RULES)}")
+            return ChooseSizing(rule)
     return None
 
 

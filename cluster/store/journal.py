@@ -9,7 +9,7 @@ import structlog
 from actors.errors import CoditectError
 from actors.ports import TerminalOpened
 from actors.quotas import Quotas, Resource
-from actors.records import TerminalOutput, TerminalRecord
+from actors.records import TerminalOutput, TerminalRecord, TerminalSizing
 from cluster.store import terminals, usage
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace
@@ -55,12 +55,12 @@ class StoreJournal:
         now: float,
         cwd: str | None = None,
         exit_code: int | None = None,
+        sizing: TerminalSizing | None = None,
     ) -> None:
-        """Note a shell's directory or its end."""
-        work = terminals.note
-        await transact(
-            self._engine, work, self._keys, session_id, name, container_id, now, cwd, exit_code
-        )
+        """Note a shell's directory, its end or the rule for its size."""
+        work, keys = terminals.note, self._keys
+        changes = {"cwd": cwd, "exit_code": exit_code, "sizing": sizing}
+        await transact(self._engine, work, keys, session_id, name, container_id, now, changes)
 
     async def terminals(self, session_id: str) -> list[TerminalRecord]:
         """Return the session's terminals by name."""

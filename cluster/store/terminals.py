@@ -10,7 +10,8 @@ Every function takes a transaction.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from actors import quotas
 from actors.errors import Fenced
@@ -259,15 +260,14 @@ async def note(
     name: str,
     container_id: str,
     now: float,
-    cwd: str | None,
-    exit_code: int | None,
+    changes: Mapping[str, Any],
 ) -> None:
-    """Note a shell's directory or its end, unless another container's shell has replaced it."""
+    """Note what has changed of a terminal, unless another container's shell has replaced it; None: not."""
     record = await get(tr, keys, session_id, name)
     if record is None or record.container_id != container_id:
         return
-    changes = {"cwd": _directory(cwd), "exit_code": exit_code}
-    given = {field: value for field, value in changes.items() if value is not None}
+    bounded = {**changes, "cwd": _directory(changes.get("cwd"))}
+    given = {field: value for field, value in bounded.items() if value is not None}
     if given:
         put(tr, keys, record.model_copy(update={**given, "updated_at": now}))
 

@@ -6,6 +6,7 @@ import re
 import sys
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from importlib import metadata
 from typing import Annotated
 
@@ -38,6 +39,14 @@ from coditect.sync import Client
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 running.register(app)
 copying.register(app)
+
+
+class Sizing(StrEnum):
+    """The rules of ``AsyncTerminal.set_sizing``."""
+
+    LATEST = "latest"
+    SMALLEST = "smallest"
+    LARGEST = "largest"
 
 
 def _show_version(wanted: bool) -> None:
@@ -140,6 +149,10 @@ def _lacking(session: Session) -> Iterator[str]:
 @app.command()
 def shell(
     terminal: Annotated[str, typer.Argument(help="Terminal to attach to.")] = "main",
+    sizing: Annotated[
+        Sizing | None,
+        typer.Option(help="By which of its windows the terminal is sized, from now on."),
+    ] = None,
     session: SessionOption = None,
     server: ServerOption = None,
 ) -> None:
@@ -150,7 +163,7 @@ def shell(
         except ImportError:
             fail("a shell needs a terminal of Linux, macOS or WSL; use the browser, or `exec`")
         chosen = pick(client, session)
-        raise typer.Exit(run_shell(client, chosen.session_id, terminal))
+        raise typer.Exit(run_shell(client, chosen.session_id, terminal, sizing))
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import platform
 import shutil
 import signal
 import sys
@@ -15,19 +16,26 @@ from collections.abc import Iterator
 from coditect.errors import ClientError, TerminalClosed
 from coditect.sync import Client, Terminal
 
+_MAX_LABEL = 64
 DETACH_KEY = b"\x1d"  # Ctrl-], as in telnet(1)
 
 
-def run_shell(client: Client, session_id: str, name: str) -> int:
-    """Attach until the shell exits or the person detaches; return the exit code."""
+def run_shell(client: Client, session_id: str, name: str, sizing: str | None = None) -> int:
+    """Attach until the shell exits or the person detaches; return the exit code.
+
+    ``sizing``: the rule by which the terminal is sized from now on, if it is to be another one.
+    """
     size = shutil.get_terminal_size()
+    label = f"coditect shell, {platform.node()}"[:_MAX_LABEL]
     with (
         client.terminal(
-            session_id, name, cols=size.columns, rows=size.lines, emulator=True
+            session_id, name, cols=size.columns, rows=size.lines, emulator=True, label=label
         ) as terminal,
         _raw_mode(),
         _follow_size(terminal),
     ):
+        if sizing is not None:
+            terminal.set_sizing(sizing)
         threading.Thread(target=_forward_input, args=(terminal,), daemon=True).start()
         code, message = _show_output(terminal)
     sys.stderr.write(f"\r\n{message}\r\n")

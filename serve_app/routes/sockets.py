@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Coroutine
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -19,7 +20,6 @@ from cluster.codi.terminal_protocol import (
     CLOSE_ENDED,
     CLOSE_SLOW,
     BadFrame,
-    Request,
     check_name,
     parse_request,
 )
@@ -116,14 +116,8 @@ class _Terminal:
         except BadFrame as error:
             field, _, reason = str(error).partition(": ")
             raise InvalidArgument(field, reason) from None
-        self._request = Request(
-            client=asked.client or ingress.deps.new_id("w"),
-            offset=asked.offset,
-            input_offset=asked.input_offset,
-            size=asked.size,
-            create=True,
-            emulator=asked.emulator,
-        )
+        client = asked.client or ingress.deps.new_id("w")
+        self._request = replace(asked, client=client, create=True)
 
     async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
         """Relay until either side has had enough."""

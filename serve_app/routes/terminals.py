@@ -45,6 +45,7 @@ def _resting(record: TerminalRecord) -> Terminal:
         name=record.name,
         cols=record.cols,
         rows=record.rows,
+        sizing=record.sizing,
         start_offset=record.start,
         end_offset=record.end,
         cwd=record.cwd,

@@ -190,6 +190,18 @@ async def test_another_shell_of_an_exited_terminal_has_not_exited(journal):
     assert await journal.terminal("s1", "main") == record
 
 
+async def test_the_rule_for_a_size_stays_with_the_name_in_every_container(journal):
+    assert (await journal.open_terminal("c1", OPENED, NOW)).sizing == "latest"
+    await journal.note("s1", "main", "c2", now=NOW, sizing="largest")  # not its container
+    await journal.note("s1", "main", "c1", now=NOW, sizing="smallest")
+    await journal.note("s1", "main", "c1", now=NOW, cwd="/elsewhere")
+    record = await journal.open_terminal("c1", replace(OPENED, kept=0), NOW)
+    assert (record.sizing, record.cwd) == ("smallest", "/workspace")
+    await journal.delete_terminal("s1", "main", NOW)
+    assert (await journal.open_terminal("c1", OPENED, NOW)).sizing == "smallest"
+    assert (await journal.open_terminal("c1", replace(OPENED, name="b"), NOW)).sizing == "latest"
+
+
 # ---- appending ----------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from actors.errors import Fenced
 from actors.ports import TerminalOpened
 from actors.quotas import Quotas, level
-from actors.records import ContainerHandle, TerminalOutput, TerminalRecord
+from actors.records import ContainerHandle, TerminalOutput, TerminalRecord, TerminalSizing
 from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
 
@@ -128,11 +128,12 @@ class MemoryJournal:
         now: float,
         cwd: str | None = None,
         exit_code: int | None = None,
+        sizing: TerminalSizing | None = None,
     ) -> None:
         await self._begin()
         record = self._get(session_id, name)
         if record is not None and record.container_id == container_id:
-            given = {"cwd": _directory(cwd), "exit_code": exit_code}
+            given = {"cwd": _directory(cwd), "exit_code": exit_code, "sizing": sizing}
             update = {field: value for field, value in given.items() if value is not None}
             if update:
                 update["updated_at"] = now

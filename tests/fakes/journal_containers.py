@@ -6,8 +6,14 @@ import asyncio
 from collections.abc import Mapping, Sequence
 
 from actors.errors import Unavailable
-from actors.ports import JournalMessage, TerminalExited, TerminalMoved, TerminalOpened
-from actors.records import ContainerHandle
+from actors.ports import (
+    JournalMessage,
+    TerminalExited,
+    TerminalMoved,
+    TerminalOpened,
+    TerminalSized,
+)
+from actors.records import ContainerHandle, TerminalSizing
 
 
 class MemoryConnection:
@@ -16,6 +22,7 @@ class MemoryConnection:
     def __init__(self) -> None:
         self.messages: asyncio.Queue[JournalMessage | None] = asyncio.Queue()
         self.numbered: dict[int, tuple[int, dict[str, int]]] = {}
+        self.sizings: dict[int, str] = {}
         self.kept: dict[int, int] = {}
         self.told = 0
         self.deaf = False
@@ -34,8 +41,11 @@ class MemoryConnection:
             raise Unavailable("codi", "the connection broke")
         return message
 
-    async def number(self, terminal: int, end: int, inputs: Mapping[str, int]) -> None:
+    async def number(
+        self, terminal: int, end: int, inputs: Mapping[str, int], sizing: TerminalSizing
+    ) -> None:
         await self._listen()
+        self.sizings[terminal] = sizing
         self.numbered[terminal] = end, dict(inputs)
 
     async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
@@ -85,6 +95,10 @@ def opened(number: int, name: str, *, kept: int | None = None) -> TerminalOpened
 
 def moved(number: int, cwd: str) -> TerminalMoved:
     return TerminalMoved(number, cwd)
+
+
+def sized(number: int, sizing: TerminalSizing) -> TerminalSized:
+    return TerminalSized(number, sizing)
 
 
 def exited(number: int, code: int | None) -> TerminalExited:

@@ -15,8 +15,9 @@ from actors.ports import (
     TerminalMoved,
     TerminalOpened,
     TerminalPrinted,
+    TerminalSized,
 )
-from actors.records import ContainerHandle
+from actors.records import ContainerHandle, TerminalSizing
 from cluster.codi.journal_client import connect_journal
 from tests.support.waiting import wait_until
 
@@ -31,6 +32,7 @@ class KeptTerminal:
     data: bytearray = field(default_factory=bytearray)
     inputs: dict[str, int] = field(default_factory=dict)
     opened: list[TerminalOpened] = field(default_factory=list)
+    sizing: TerminalSizing = "latest"
     cwds: list[str | None] = field(default_factory=list)
     exits: list[tuple[int | None, int]] = field(default_factory=list)
     """Each code with the offset at which it was told."""
@@ -115,7 +117,9 @@ class JournalKeeper:
                 self._names[message.terminal] = message.name
                 terminal = self.terminals.setdefault(message.name, KeptTerminal())
                 terminal.opened.append(message)
-                await connection.number(message.terminal, terminal.end, terminal.inputs)
+                await connection.number(
+                    message.terminal, terminal.end, terminal.inputs, terminal.sizing
+                )
                 continue
             terminal = self.terminals[self._names[message.terminal]]
             match message:
@@ -130,6 +134,8 @@ class JournalKeeper:
                     await connection.keep([(number, terminal.end)])
                 case TerminalMoved():
                     terminal.cwds.append(message.cwd)
+                case TerminalSized():
+                    terminal.sizing = message.sizing
                 case TerminalExited():
                     terminal.exits.append((message.code, terminal.end))
 

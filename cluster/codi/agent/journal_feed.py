@@ -15,6 +15,7 @@ import json
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cluster.codi.journal_protocol import MAX_BATCH, Batch, encode_batch
+from cluster.codi.terminal_sizing import is_rule
 
 if TYPE_CHECKING:
     from cluster.codi.agent.terminal import Terminal
@@ -92,6 +93,13 @@ class JournalFeed:
         if entry is not None:
             self._say({"type": "moved", "id": entry.number, "cwd": cwd})
 
+    def sized(self, terminal: Terminal) -> None:
+        """Tell by which rule somebody wants the terminal sized, at once or as soon as it is known there."""
+        entry = self._entry(terminal)
+        if entry is not None and entry.known:
+            sizing = terminal.chosen_sizing
+            self._say({"type": "sized", "id": entry.number, "sizing": sizing})
+
     def exited(self, terminal: Terminal) -> None:
         """Tell of the end of a shell, behind its last byte."""
         entry = self._entry(terminal)
@@ -132,6 +140,9 @@ class JournalFeed:
             if entry is not None:
                 entry.terminal.protocol.number(int(frame["end"]), dict(frame["inputs"]))
                 entry.known = True
+                sizing = frame.get("sizing")  # absent: an older journal
+                if is_rule(sizing):
+                    entry.terminal.recall_sizing(sizing)
                 self._kept(entry)
         elif frame["type"] == "kept":
             for number, end in frame["ends"]:

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 from cluster.codi.agent.journal_feed import JournalFeed
 from cluster.codi.agent.memory import TerminalMemory
 from cluster.codi.agent.shell import Shell
-from cluster.codi.agent.viewers import Role, Viewers
+from cluster.codi.agent.viewers import Role, Viewers, Window
 from cluster.codi.terminal_protocol import Attached, Request, TerminalProtocol, control
+from cluster.codi.terminal_sizing import Rule
 
 INPUT_BOUND = 64 << 10
 """Input that the programs have not read; beyond it, who types has to wait."""
@@ -83,6 +84,7 @@ class Terminal:
         self._release = release
         self._feed = feed
         self.size = (80, 24)
+        self.chosen_sizing: Rule | None = None
         self.exit_code: int | None = None
         self.cwd: str | None = None
         self._shell: Shell | None = None
@@ -121,6 +123,7 @@ class Terminal:
             "name": self.name,
             "cols": self.size[0],
             "rows": self.size[1],
+            "sizing": self._viewers.rule,
             "start_offset": self.protocol.ring.start,
             "end_offset": self.protocol.kept,
             "cwd": self._directory(),
@@ -179,7 +182,12 @@ class Terminal:
             self._viewers.remove(attached.replaced, end)
             self._watchers.pop(attached.replaced).replace()
         self._viewers.add(
-            key, request.client, emulator=request.emulator, size=request.size, end=end
+            key,
+            request.client,
+            emulator=request.emulator,
+            size=request.size,
+            end=end,
+            label=request.label,
         )
         if began:
             self._viewers.begin_at(key, self.protocol.shell_offset)
@@ -200,6 +208,24 @@ class Terminal:
     def role(self, key: int) -> Role:
         """Return what a watcher is to the terminal."""
         return self._viewers.role(key)
+
+    def sizing(self, key: int) -> tuple[Rule, tuple[Window, ...]]:
+        """Return by which rule the terminal has its size, and of whom, as a watcher sees it."""
+        return self._viewers.rule, self._viewers.windows(key)
+
+    def choose_sizing(self, rule: Rule) -> None:
+        """Have the size follow another rule, in this container and, by the journal, in the next ones."""
+        self.chosen_sizing = self._viewers.rule = rule
+        self._feed.sized(self)
+        self._settle()
+
+    def recall_sizing(self, rule: Rule) -> None:
+        """Take the rule that the journal has, unless somebody here has chosen, which it is told again."""
+        if self.chosen_sizing is None:
+            self._viewers.rule = rule
+            self._settle()
+        elif self.chosen_sizing != rule:
+            self._feed.sized(self)
 
     def show(self, key: int, size: tuple[int, int] | None) -> None:
         """Note how large a watcher shows the terminal; None: it does not show it."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import asdict
 
 from websockets.frames import Frame, Opcode
 from websockets.http11 import Request as UpgradeRequest
@@ -15,7 +16,7 @@ from websockets.protocol import State
 from websockets.server import ServerProtocol
 
 from cluster.codi.agent.terminal import Terminal
-from cluster.codi.agent.viewers import Role
+from cluster.codi.agent.viewers import Role, Window
 from cluster.codi.terminal_protocol import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
@@ -23,6 +24,7 @@ from cluster.codi.terminal_protocol import (
     CLOSE_SLOW,
     Active,
     BadFrame,
+    ChooseSizing,
     Hidden,
     Request,
     Resize,
@@ -30,6 +32,7 @@ from cluster.codi.terminal_protocol import (
     parse_control,
     snapshot,
 )
+from cluster.codi.terminal_sizing import Rule
 
 MAX_MESSAGE = 1 << 20
 _MAX_TEXT = 64 << 10
@@ -65,6 +68,7 @@ class TerminalSocket(asyncio.Protocol):
         self._request: Request | None = None
         self._began = False
         self._told: tuple[tuple[int, int], Role] | None = None
+        self._told_sizing: tuple[Rule, tuple[Window, ...]] | None = None
         self._early = b""
         self._attaching: asyncio.TimerHandle | None = None
         self._closer: asyncio.TimerHandle | None = None
@@ -123,6 +127,7 @@ class TerminalSocket(asyncio.Protocol):
         )
         if attached.snapshot:
             self.send_control(snapshot(attached.snapshot))
+        self._inform_of_sizing()
         self.pump()
         early, self._early = self._early, b""
         if early:
@@ -168,6 +173,15 @@ class TerminalSocket(asyncio.Protocol):
         if now[1].answers != role.answers:
             answers = control("answers", answers=now[1].answers, offset=now[1].answers_from)
             self.send_control(answers)
+        self._inform_of_sizing()
+
+    def _inform_of_sizing(self) -> None:
+        """Tell by which rule and by whose windows the terminal has its size, if that is news."""
+        rule, windows = sizing = self.terminal.sizing(self.key)
+        if sizing != self._told_sizing:
+            self._told_sizing = sizing
+            shown = [asdict(window) for window in windows]
+            self.send_control(control("sizing", rule=rule, windows=shown))
 
     def cut(self, reason: str) -> None:
         """Say why, and end the connection; the client comes back for the rest."""
@@ -254,6 +268,8 @@ class TerminalSocket(asyncio.Protocol):
                 self.terminal.show(self.key, None)
             case Active():
                 self.terminal.use(self.key)
+            case ChooseSizing(rule):
+                self.terminal.choose_sizing(rule)
 
     def acknowledge(self) -> None:
         """Tell the client how much of its input is kept."""

@@ -3,8 +3,9 @@
 Programs ask terminals about themselves (DA, DSR, DECRQM, OSC colours; ECMA-48 and xterm's ctlseqs), and
 an answer is typed. So one connection answers, and only output from a named byte on: what was printed
 before has had its answer, or nobody was there to give one. A size is a claim to be looked at: who does
-not show the terminal makes none. Both go to whoever a person used last, as tmux's ``window-size latest``;
-arriving is no use, so a window that opens takes nothing from the one that is worked in.
+not show the terminal makes none, and ``terminal_sizing`` decides between the others. Whoever a person used
+last answers, and by the default rule sizes; arriving is no use, so a window that opens takes nothing from
+the one that is worked in.
 """
 
 from __future__ import annotations
@@ -13,23 +14,41 @@ import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
 
-Size = tuple[int, int]
+from cluster.codi import terminal_sizing
+from cluster.codi.terminal_sizing import Rule, Size, Sizing
 
 _REMEMBERED = 64
+_LISTED = 16
+"""Windows that a connection is told of, at most: each change of one is told to all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a connection is told. ``answers_from``: the first byte it answers, or no longer does."""
+    """What a connection is told. ``answers_from``: the first byte it answers, or no longer does.
+
+    ``sizes``: the terminal has the size that it claims.
+    """
 
     answers: bool
     answers_from: int
     sizes: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A connection that shows the terminal, as others are told of it. ``sets``: the size follows it."""
+
+    label: str
+    cols: int
+    rows: int
+    sets: bool
+    own: bool
+
+
 @dataclass(slots=True)
 class _Viewer:
     client: str | None
+    label: str
     emulator: bool
     size: Size | None
     arrived: int
@@ -43,6 +62,7 @@ class Viewers:
     """
 
     def __init__(self) -> None:
+        self.rule: Rule = terminal_sizing.DEFAULT
         self._viewers: dict[int, _Viewer] = {}
         self._uses: OrderedDict[str, int] = OrderedDict()
         self._order = itertools.count(1)
@@ -50,11 +70,18 @@ class Viewers:
         self._from = 0
 
     def add(
-        self, key: int, client: str | None, *, emulator: bool, size: Size | None, end: int
+        self,
+        key: int,
+        client: str | None,
+        *,
+        emulator: bool,
+        size: Size | None,
+        end: int,
+        label: str = "",
     ) -> None:
         """Take a connection; a client that comes back is as recently used as it was."""
         used = self._uses.get(client, 0) if client is not None else 0
-        self._viewers[key] = _Viewer(client, emulator, size, next(self._order), used)
+        self._viewers[key] = _Viewer(client, label, emulator, size, next(self._order), used)
         self._elect(end)
 
     def remove(self, key: int, end: int) -> None:
@@ -79,20 +106,38 @@ class Viewers:
             self._elect(end)
 
     @property
-    def sizing(self) -> int | None:
-        """Whose size the terminal has; None: nobody shows it, and it keeps the one it has."""
-        shown = {key: viewer for key, viewer in self._viewers.items() if viewer.size is not None}
-        return max(shown, key=lambda key: (shown[key].used, -shown[key].arrived), default=None)
-
-    @property
     def size(self) -> Size | None:
-        """The size that is asked for, if anybody asks."""
-        key = self.sizing
-        return None if key is None else self._viewers[key].size
+        """The size that is asked for; None: nobody shows the terminal, and it keeps the one it has."""
+        sizing = self._sizing()
+        return None if sizing is None else sizing.size
 
     def role(self, key: int) -> Role:
         """Return what a connection has to know."""
-        return Role(key == self._answering, self._from, key == self.sizing)
+        sizing = self._sizing()
+        sizes = (
+            sizing is not None and key in sizing.setters and self._viewers[key].size == sizing.size
+        )
+        return Role(key == self._answering, self._from, sizes)
+
+    def windows(self, key: int) -> tuple[Window, ...]:
+        """Return the connections that show the terminal in the order of their coming, as ``key`` sees it.
+
+        Of very many those that the size follows, then those used last.
+        """
+        sizing = self._sizing()
+        if sizing is None:
+            return ()
+        shown = [each for each, viewer in self._viewers.items() if viewer.size is not None]
+        shown.sort(key=lambda each: (each not in sizing.setters, -self._viewers[each].used))
+        listed = sorted(shown[:_LISTED], key=lambda each: self._viewers[each].arrived)
+        return tuple(
+            Window(viewer.label, *viewer.size, sets=each in sizing.setters, own=each == key)
+            for each in listed
+            if (viewer := self._viewers[each]).size is not None
+        )
+
+    def _sizing(self) -> Sizing | None:
+        return terminal_sizing.decide(self.rule, self._viewers)
 
     def _use(self, viewer: _Viewer) -> None:
         viewer.used = next(self._order)

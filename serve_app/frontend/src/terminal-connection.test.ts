@@ -316,3 +316,41 @@ test("frames that are not understood change nothing", () => {
     expect(link.text(frame)).toEqual([]);
   }
 });
+
+describe("the rule for the size", () => {
+  const control = (type: string, fields: object) => JSON.stringify({ type, ...fields });
+  const phone = { label: "Safari on iPhone", cols: 40, rows: 60, sets: true, own: false };
+
+  test("is told with the windows that show the terminal", () => {
+    link.text(attachedAt(0));
+    expect(link.text(control("sizing", { rule: "smallest", windows: [phone, { label: 7 }] }))).toEqual([
+      {
+        do: "sizing",
+        sizing: {
+          rule: "smallest",
+          windows: [phone, { label: "7", cols: 0, rows: 0, sets: false, own: false }],
+        },
+      },
+    ]);
+  });
+
+  test.each([{ rule: "widest", windows: [] }, { rule: "latest" }, { rule: "latest", windows: 1 }])(
+    "is ignored where it is none that this page knows: %j",
+    (fields) => {
+      expect(link.text(control("sizing", fields))).toEqual([]);
+    },
+  );
+
+  test("is chosen on a connection that is there", () => {
+    expect(link.chooseSizing("largest")).toEqual([]);
+    link.text(attachedAt(0));
+    expect(link.chooseSizing("largest")).toEqual([
+      { do: "control", frame: { type: "sizing", rule: "largest" } },
+    ]);
+  });
+
+  test("is chosen between windows that have names", () => {
+    const named = new TerminalConnection(nothing, size, "Firefox on Linux");
+    expect(named.query()["label"]).toBe("Firefox on Linux");
+  });
+});

@@ -60,6 +60,7 @@ export type Effect =
   | { do: "state"; data: Uint8Array }
   | { do: "mark"; mark: Mark }
   | { do: "size"; cols: number; rows: number; ours: boolean }
+  | { do: "sizing"; sizing: Sizing }
   | { do: "directory"; path: string }
   | { do: "retry"; seconds: number }
   | { do: "authenticate" }
@@ -68,6 +69,22 @@ export type Effect =
 export interface Size {
   cols: number;
   rows: number;
+}
+
+/** By which of its windows a terminal is sized, as tmux's `window-size`. */
+export const SIZING_RULES = ["latest", "smallest", "largest"] as const;
+export type SizingRule = (typeof SIZING_RULES)[number];
+
+/** A window that shows the terminal. `sets`: the size follows it; `own`: it is this one. */
+export interface TerminalWindow extends Size {
+  label: string;
+  sets: boolean;
+  own: boolean;
+}
+
+export interface Sizing {
+  rule: SizingRule;
+  windows: TerminalWindow[];
 }
 
 /** What outlives a page: the client's id and its input that was not acknowledged. */
@@ -95,10 +112,14 @@ export class TerminalConnection {
   private saidRestarted = false;
   private sentSize: Size | null = null;
 
-  /** `size` is how large the page shows the terminal; null: it does not, and claims no size. */
+  /**
+   * `size` is how large the page shows the terminal; null: it does not, and claims no size. `label` is
+   * what people at other windows see of this one.
+   */
   constructor(
     private readonly remembered: Remembered,
     private size: Size | null,
+    private readonly label = "",
   ) {
     this.inputOffset = remembered.inputOffset;
     if (remembered.unacknowledged.length > 0) this.keep(remembered.unacknowledged);
@@ -115,6 +136,7 @@ export class TerminalConnection {
       query["cols"] = String(this.size.cols);
       query["rows"] = String(this.size.rows);
     }
+    if (this.label) query["label"] = this.label;
     if (this.offset !== null) query["offset"] = String(this.offset);
     return query;
   }
@@ -169,6 +191,8 @@ export class TerminalConnection {
         return [{ do: "mark", mark: { type: "truncated", bytes: null } }];
       case "resized":
         return this.resized(frame);
+      case "sizing":
+        return sizing(frame);
       case "snapshot":
         return state(frame["data"]);
       case "answers":
@@ -237,6 +261,11 @@ export class TerminalConnection {
   /** A person uses the terminal here, so that it has this page's size, and this page answers. */
   use(): Effect[] {
     return this.phase.at === "attached" ? [{ do: "control", frame: { type: "active" } }] : [];
+  }
+
+  /** A person wants the terminal sized by another rule: for everybody, and for good. */
+  chooseSizing(rule: SizingRule): Effect[] {
+    return this.phase.at === "attached" ? [{ do: "control", frame: { type: "sizing", rule } }] : [];
   }
 
   /** Whether another window would have to give something up if this one were used. */
@@ -403,6 +432,20 @@ function state(data: unknown): Effect[] {
   } catch {
     return [];
   }
+}
+
+function sizing(frame: Record<string, unknown>): Effect[] {
+  const rule = SIZING_RULES.find((known) => known === frame["rule"]);
+  const listed = frame["windows"];
+  if (rule === undefined || !Array.isArray(listed)) return [];
+  const windows = listed.map((each: Record<string, unknown>) => ({
+    label: String(each["label"] ?? ""),
+    cols: integer(each["cols"], 0),
+    rows: integer(each["rows"], 0),
+    sets: each["sets"] === true,
+    own: each["own"] === true,
+  }));
+  return [{ do: "sizing", sizing: { rule, windows } }];
 }
 
 function parse(raw: string): Record<string, unknown> | null {

@@ -32,11 +32,9 @@ class Journal:
     def close(self, code: int, reason: str) -> None:
         self.closed = code
 
-    def number(self, end: int) -> None:
-        number = self.texts[-1]["id"]
-        self.feed.receive(
-            json.dumps({"type": "numbered", "id": number, "end": end, "inputs": {"c": 7}})
-        )
+    def number(self, end: int, **more) -> None:
+        frame = {"type": "numbered", "id": self.texts[-1]["id"], "end": end, "inputs": {"c": 7}}
+        self.feed.receive(json.dumps(frame | more))
 
     def keep(self) -> None:
         batch = self.batches[-1]
@@ -52,6 +50,7 @@ class Terminal:
         self.alive = True
         self.exit_code = None
         self.told = 0
+        self.chosen_sizing = self.recalled = None
         self.feed = feed
         feed.open(self)
 
@@ -60,6 +59,9 @@ class Terminal:
 
     def look(self) -> None:
         """The shell stays where it is."""
+
+    def recall_sizing(self, rule: str) -> None:
+        self.recalled = rule
 
     def kept(self) -> None:
         self.told += 1
@@ -151,3 +153,22 @@ async def test_input_that_causes_no_output_goes_alone_a_moment_later(feed):
     feed.typed(terminal)
     found = await wait_until(lambda: asyncio.sleep(0, journal.batches))
     assert [(b.data, b.inputs) for b in found] == [(b"", {"c": 13})]
+
+
+def test_the_journals_rule_for_the_size_is_taken_if_it_is_one(feed):
+    terminal, journal = Terminal(feed), Journal(feed)
+    journal.number(0)  # of an older journal
+    journal.number(0, sizing="widest")
+    assert terminal.recalled is None
+    journal.number(0, sizing="smallest")
+    assert terminal.recalled == "smallest"
+
+
+def test_a_rule_that_is_chosen_is_told_once_the_journal_knows_the_terminal(feed):
+    terminal, journal = Terminal(feed), Journal(feed)
+    terminal.chosen_sizing = "largest"
+    feed.sized(terminal)
+    assert journal.texts[-1]["type"] == "open"
+    journal.number(0)
+    feed.sized(terminal)
+    assert journal.texts[-1] == {"type": "sized", "id": 1, "sizing": "largest"}

@@ -84,3 +84,32 @@ async def test_a_terminal_that_was_closed_by_its_program_is_not_looked_after(ter
     terminals.create("auto-1")
     await terminals.delete("auto-1")
     assert not terminals._looks
+
+
+async def test_a_rule_that_was_chosen_here_stays_whatever_the_journal_recalls(
+    terminals, monkeypatch
+):
+    told = []
+    monkeypatch.setattr(JournalFeed, "sized", lambda _, terminal: told.append(terminal))
+    terminal, _ = terminals.create("main")
+    terminal.recall_sizing("smallest")
+    assert terminal.describe()["sizing"] == "smallest"
+    terminal.choose_sizing("largest")
+    assert told == [terminal]
+    terminal.recall_sizing("smallest")
+    assert terminal.describe()["sizing"] == "largest"
+    assert told == [terminal, terminal]  # again, since the journal has another one
+    terminal.recall_sizing("largest")
+    assert told == [terminal, terminal]
+
+
+async def test_a_rule_takes_effect_at_once(terminals):
+    terminal, _ = terminals.create("main")
+    terminal.protocol.number(0, {})
+    terminal.attach(watcher(1), Request("a", size=(140, 40)))
+    terminal.attach(watcher(2), Request("b", size=(60, 90)))
+    assert terminal.size == (140, 40)
+    terminal.choose_sizing("smallest")
+    assert terminal.size == (60, 40)
+    terminal.detach(2)
+    assert terminal.size == (140, 40)

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.codi.agent.viewers import Role, Viewers
+from cluster.codi.agent.viewers import Role, Viewers, Window
 
 DESK, PHONE = (140, 40), (40, 20)
 
@@ -82,7 +82,7 @@ class TestSize:
         page(viewers, 2, PHONE)
         assert viewers.size == PHONE
         viewers.show(2, None, end=0)
-        assert (viewers.size, viewers.sizing) == (None, None)
+        assert (viewers.size, viewers.windows(2)) == (None, ())
 
     def test_one_that_is_shown_again_has_it_back_if_nobody_else_used_it(self):
         viewers = Viewers()
@@ -111,6 +111,56 @@ class TestSize:
         assert viewers.size == DESK
         viewers.show(2, (100, 30), end=0)
         assert viewers.size == (100, 30)
+
+
+class TestRules:
+    def test_one_of_two_that_show_it_whole_learns_that_it_has_its_size(self):
+        viewers = Viewers()
+        page(viewers, 1, DESK)
+        page(viewers, 2, PHONE)
+        viewers.use(1, end=0)
+        assert (viewers.role(1).sizes, viewers.role(2).sizes) == (True, False)
+        viewers.rule = "smallest"
+        assert viewers.size == PHONE
+        assert (viewers.role(1).sizes, viewers.role(2).sizes) == (False, True)
+        viewers.use(1, end=0)
+        assert viewers.size == PHONE
+        viewers.show(2, None, end=0)
+        assert viewers.size == DESK
+
+    def test_where_the_size_is_no_windows_none_has_it_and_both_set_it(self):
+        viewers = Viewers()
+        page(viewers, 1, (140, 30))
+        page(viewers, 2, (40, 60))
+        viewers.rule = "smallest"
+        assert viewers.size == (40, 30)
+        assert not viewers.role(1).sizes
+        assert not viewers.role(2).sizes
+        assert [window.sets for window in viewers.windows(1)] == [True, True]
+
+    def test_everybody_is_told_of_the_windows_that_show_it_and_which_is_theirs(self):
+        viewers = Viewers()
+        viewers.add(1, "a", emulator=True, size=DESK, end=0, label="Firefox on Linux")
+        viewers.add(2, "b", emulator=True, size=None, end=0, label="hidden")
+        viewers.add(3, "c", emulator=True, size=PHONE, end=0, label="Safari on iPhone")
+        viewers.use(3, end=0)
+        desk = Window("Firefox on Linux", *DESK, sets=False, own=True)
+        phone = Window("Safari on iPhone", *PHONE, sets=True, own=False)
+        assert viewers.windows(1) == (desk, phone)
+        assert [window.own for window in viewers.windows(3)] == [False, True]
+        assert [window.own for window in viewers.windows(2)] == [False, False]
+
+    def test_of_very_many_windows_those_are_told_that_set_the_size_and_the_last_used(self):
+        viewers = Viewers()
+        for key in range(40):
+            page(viewers, key, (100 + key, 30))
+        for key in range(40):
+            viewers.use(key, end=0)
+        viewers.rule = "largest"
+        viewers.show(7, (500, 99), end=0)
+        told = viewers.windows(7)
+        assert [window.cols for window in told] == [500, *range(125, 140)]
+        assert [window.sets for window in told] == [True] + [False] * 15
 
 
 STEPS = st.lists(

@@ -23,6 +23,7 @@ from tests.fakes.journal_containers import (
     exited,
     moved,
     opened,
+    sized,
 )
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.pool_fakes import ManualClock, container_record, session_record, settle
@@ -394,6 +395,20 @@ async def test_directory_and_exit_are_noted(node):
     await settle()
     record = await node.journal.terminal("s1", "main")
     assert (record.cwd, record.exit_code) == ("/workspace/src", 3)
+
+
+async def test_a_rule_for_the_size_is_noted_and_recalled_on_the_next_connection(node):
+    connection = await node.open("c1", "s1")
+    assert connection.sizings == {1: "latest"}
+    connection.says(sized(1, "smallest"))
+    await settle()
+    assert (await node.journal.terminal("s1", "main")).sizing == "smallest"
+    connection.breaks()
+    await node.pass_time(0.2)
+    newer = node.containers.newest("c1")
+    newer.says(opened(1, "main", kept=0))
+    await settle()
+    assert newer.sizings == {1: "smallest"}
 
 
 async def test_an_exit_without_a_code_is_an_exit(node):

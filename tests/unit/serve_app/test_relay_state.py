@@ -517,3 +517,20 @@ def test_what_a_page_says_of_itself_goes_on_to_codi_as_it_was_said():
     assert sent == [ToCodi(control("resize", cols=101, rows=30))]
     assert state.browser_says('{"type": "active"}') == [ToCodi(control("active"))]
     assert state.browser_says('{"type": "of the future"}') == []
+
+
+def test_the_label_of_a_window_and_a_rule_chosen_meanwhile_reach_the_next_connection():
+    relay = RelayState(Request(client="c", label="Firefox on Linux"))
+    assert relay.query()["label"] == "Firefox on Linux"
+    chosen = control("sizing", rule="smallest")
+    assert relay.browser_says(chosen) == []
+    first = {"output_offset": 0, "input_offset": 0, "shell_offset": 0, "truncated": False}
+    assert relay.attached(first, None)[-1] == ToCodi(chosen)
+    relay.codi_closed(None, "")
+    assert ToCodi(chosen) not in relay.attached(first, None)
+    latest = control("sizing", rule="latest")
+    assert relay.browser_says(latest) == [ToCodi(latest)]
+    relay.codi_closed(None, "")
+    assert ToCodi(latest) not in relay.attached(first, None)
+    with pytest.raises(BadFrame, match="latest, smallest, largest"):
+        relay.browser_says(control("sizing", rule="widest"))

@@ -201,3 +201,40 @@ async def test_a_browser_that_reads_nothing_is_cut_and_holds_up_nobody(rig, ada,
             await read_frames(socket, frames)
     assert closed.value.rcvd.code == 4408
     assert sum(map(len, frames)) < 30_000_000
+
+
+async def test_a_rule_for_the_size_holds_for_everybody_and_outlives_the_container(
+    rig, ada, session_id
+):
+    async with (
+        await ada.terminal(session_id, "main", cols=140, rows=30, label="desk") as desk,
+        await ada.terminal(session_id, "main", cols=60, rows=50, label="phone") as phone,
+    ):
+        with pytest.raises(ValueError, match="latest, smallest, largest"):
+            await desk.set_sizing("widest")
+        assert desk.sizing == "latest"
+        await phone.set_sizing("smallest")
+        await desk.set_sizing("smallest")  # is in force already: nothing to wait for
+        await until_size(ada, session_id, (60, 30))
+        shown = [(each.label, each.cols, each.rows, each.sets) for each in phone.windows]
+        assert shown == [("desk", 140, 30, True), ("phone", 60, 50, True)]
+        assert [each.own for each in phone.windows] == [False, True]
+        await rig.kill_container(session_id)
+        await desk.send("echo aft''er\r")
+        await desk.read_until(b"after\r\n", 10)
+        await until_size(ada, session_id, (60, 30))
+    await ada.hibernate(session_id)
+    [resting] = await ada.terminals(session_id)
+    assert resting.sizing == "smallest"
+    async with await ada.terminal(session_id, "main", cols=140, rows=30) as desk:
+        await desk.send("echo bac''k\r")
+        await desk.read_until(b"back\r\n", 10)
+        assert desk.sizing == "smallest"
+        await until_size(ada, session_id, (140, 30))  # of those that show it now
+
+
+async def until_size(client, session_id: str, size: tuple[int, int]) -> None:
+    async def sizes() -> list[tuple[int, int]]:
+        return [(each.cols, each.rows) for each in await client.terminals(session_id)]
+
+    await wait_until(sizes, lambda found: found == [size], 10)

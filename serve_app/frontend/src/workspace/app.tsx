@@ -7,6 +7,7 @@ import { fileTabs } from "./file-tabs";
 import { HistoryDialog } from "./history";
 import { arrange, drawerOpen, layout, narrow, narrowPane } from "./layout";
 import { PasswordDialog } from "./password";
+import { SizingDialog } from "./sizing";
 import { missing, openAnother, phase, resume, session } from "./session";
 import { SessionsDialog } from "./sessions";
 import { ShortcutsDialog } from "./shortcuts";
@@ -31,6 +32,7 @@ export function App() {
       <DiffDialog />
       <SessionsDialog />
       <PasswordDialog />
+      <SizingDialog />
       <SignedOutDialog />
       <Questions />
       <Toasts />

@@ -5,7 +5,8 @@ import { eventsConnected } from "./events-link";
 import { describe, describeDisk, explainUnarchived, isNearlyFull, isWorthSaying, table } from "../lib/usage";
 import { PHASES, type Say } from "./phases";
 import { keepAwake, lastSave, phase, resume, session, user } from "./session";
-import { activeTab, type TerminalTab } from "./terminals";
+import { SizeItem } from "./sizing";
+import { activeTab } from "./terminals";
 
 const now = signal(performance.now());
 const online = signal(navigator.onLine);
@@ -97,33 +98,6 @@ export function StatusBar() {
       )}
       {tab && <SizeItem tab={tab} />}
     </footer>
-  );
-}
-
-/** The terminal's size, and whose it is: the window's that was used last. */
-function SizeItem({ tab }: { tab: TerminalTab }) {
-  const { cols, rows } = tab.view.size.value;
-  if (!tab.view.foreign.value || tab.link.phase.value.at !== "attached") {
-    return (
-      <span class="status-item wide-only" title="Columns and rows of the terminal">
-        {cols}×{rows}
-      </span>
-    );
-  }
-  return (
-    <span class="status-item" data-testid="foreign-size">
-      <span class="wide-only">sized by another window</span>
-      {cols}×{rows}
-      <button
-        type="button"
-        class="status-action"
-        data-testid="use-size"
-        title="The terminal has the size of the window that was used last"
-        onClick={() => tab.view.takeSize()}
-      >
-        use this size
-      </button>
-    </span>
   );
 }
 

@@ -9,8 +9,11 @@ import {
   type Remembered,
   type ServerStatus,
   type Size,
+  type Sizing,
+  type SizingRule,
   TerminalConnection,
 } from "../terminal-connection";
+import { browserName } from "../lib/browser";
 
 /** Where output goes. `backlog` is how many bytes of it are not drawn yet. */
 export interface TerminalSink {
@@ -40,6 +43,8 @@ export class TerminalLink {
   readonly status = signal<ServerStatus>("ready");
   /** Milliseconds from the last key to the next output. */
   readonly echo = signal<number | null>(null);
+  /** By which rule and whose windows the terminal has its size; null: the server has not said. */
+  readonly sizing = signal<Sizing | null>(null);
   /** Bytes of a large paste that wait until the terminal takes them. */
   readonly unsent = signal(0);
   /** When the next try comes, on the page's clock. */
@@ -59,7 +64,7 @@ export class TerminalLink {
     private readonly sink: TerminalSink,
     size: Size | null,
   ) {
-    this.connection = new TerminalConnection(takeRemembered(storageKey), size);
+    this.connection = new TerminalConnection(takeRemembered(storageKey), size, browserName());
     addEventListener("pagehide", this.putBack);
     addEventListener("pageshow", this.takeAgain);
     addEventListener("online", this.hurry);
@@ -98,6 +103,11 @@ export class TerminalLink {
     if (now - this.usedAt < pause) return;
     this.usedAt = now;
     this.carryOut(this.connection.use());
+  }
+
+  /** Have the terminal sized by another rule. */
+  chooseSizing(rule: SizingRule): void {
+    this.carryOut(this.connection.chooseSizing(rule));
   }
 
   /** Begin again after the shell's end or after another window took over. */
@@ -208,6 +218,9 @@ export class TerminalLink {
           break;
         case "size":
           this.sink.resized({ cols: effect.cols, rows: effect.rows }, effect.ours);
+          break;
+        case "sizing":
+          this.sizing.value = effect.sizing;
           break;
         case "directory":
           this.sink.directory(effect.path);
