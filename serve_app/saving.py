@@ -42,6 +42,7 @@ from serve_app.dependencies import Dependencies
 from serve_app.sessions import SessionGateway
 
 ARCHIVE_SECONDS = 120.0
+DELETION_SECONDS = 2.0
 WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _NOT_CARRIED_OUT = (
@@ -141,13 +142,23 @@ class Saver:
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
 
-    async def keep(self, session_id: str, paths: Sequence[str], *, give_up: bool = False) -> int:
-        """Have changes of paths taken in; return the version that has them, durable.
+    async def keep(self, session_id: str, paths: Sequence[str]) -> int:
+        """Have changes of paths taken in; return the version that has them, durable."""
+        route = await self._gateway.awake_route(session_id)
+        return (await self._archive(session_id, paths, None, route)).version
 
-        ``give_up``: of paths that are gone, also what is below them and not put back yet.
+    async def keep_deletion(self, session_id: str, path: str, *, give_up: bool) -> None:
+        """Have it taken in that a path is gone, with all below it.
+
+        ``give_up``: also what was not put back yet. Without, the archive is waited for a moment only: it
+        sees by itself what is gone, and a directory may hold very much.
         """
         route = await self._gateway.awake_route(session_id)
-        return (await self._archive(session_id, paths, None, route, give_up=give_up)).version
+        if give_up:
+            await self._archive(session_id, [path], None, route, give_up=True)
+            return
+        with contextlib.suppress(CoditectError):
+            await self._archive(session_id, [path], None, route, seconds=DELETION_SECONDS)
 
     async def _begin(self, place: str, token: str, path: str) -> Begun:
         deadline = self._deps.clock.monotonic() + WAIT_SECONDS
@@ -258,6 +269,7 @@ class Saver:
         route: Route,
         *,
         give_up: bool = False,
+        seconds: float = ARCHIVE_SECONDS,
     ) -> Kept:
         """Ask the ArchiveActor. It is waited for, and so is a container that is being replaced.
 
@@ -265,7 +277,7 @@ class Saver:
         when the session has gone on at another node: what lies there is not what was saved.
         """
         deps = self._deps
-        deadline = deps.clock.monotonic() + ARCHIVE_SECONDS
+        deadline = deps.clock.monotonic() + seconds
         name = self._gateway.archive_actor(route)
         while True:
             left = deadline - deps.clock.monotonic()

@@ -53,6 +53,17 @@ class Taken:
         """Note that a path is not to be kept."""
         self.left_out[path] = (reason, size)
 
+    def add(self, other: Taken) -> None:
+        """Take over what was read behind it."""
+        self.entries |= other.entries
+        self.stored |= other.stored
+        self.large |= other.large
+        self.unsteady += other.unsteady
+        self.left_out |= other.left_out
+        self.stored_at = other.stored_at if self.stored_at is None else self.stored_at
+        self.read_bytes += other.read_bytes
+        self.new_bytes += other.new_bytes
+
 
 class Intake:
     """Reads from one container into its workspace's chunks. ``locate``: which chunks are known."""

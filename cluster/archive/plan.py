@@ -119,9 +119,9 @@ def of_listing(
 
 
 def ancestors(path: bytes) -> list[bytes]:
-    """Return the directories above a path, the outermost first."""
-    parts = path.split(b"/")
-    return [b"/".join(parts[:count]) for count in range(1, len(parts))]
+    """Return the directories above a path, the outermost first, but for those that are not kept."""
+    ends = [at for at, byte in enumerate(path[: MAX_PATH_BYTES + 1]) if byte == ord("/")]
+    return [path[:end] for end in ends]
 
 
 def merged(found: Entry, known: Entry | None) -> Entry | None:

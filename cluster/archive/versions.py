@@ -215,7 +215,7 @@ class Versions:
             with self.known.reading() as reading:
                 known = await self.known.current(wanted)
                 try:
-                    taken = await self._intake.take(self._route, wanted)
+                    taken = await self._take(wanted)
                     for path in taken.large:
                         await self._intake.read_large(self._route, path, taken, self._large_turn)
                     if taken.unsteady:
@@ -232,6 +232,14 @@ class Versions:
                 reasons = {path: reason for path, (reason, _) in taken.left_out.items()}
                 return Kept(version, {path: reasons[path] for path in paths if path in reasons})
         raise DeadlineExceeded("save: the file changes all the time", float(TRIES))
+
+    async def _take(self, wanted: Sequence[bytes]) -> Taken:
+        """Read what is to be saved; its directories may be more than are read at once."""
+        taken = Taken()
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            some = wanted[start : start + READ_AT_ONCE]
+            taken.add(await self._intake.take(self._route, some))
+        return taken
 
     async def _commit_save(
         self,

@@ -19,6 +19,7 @@ from actors.errors import (
     PreconditionFailed,
 )
 from actors.records import Receipt, Route
+from cluster.archive.library import Expected
 from cluster.codi.client import FileAnswer
 from cluster.codi.conditions import CONDITIONS, Malformed, State, Verdict, judge
 from serve_app.callers import while_connected
@@ -376,13 +377,16 @@ async def delete_file(
             if_unmodified_since=asked.if_unmodified_since,
         )
 
+    expected = await _expected(ingress, session, path) if recursive else None
+    give_up = expected is not None and not await _is_whole(ingress, session, expected)
     try:
         await found_or_missing(ingress, session, path, work, repeatable=False)
     except ContentMissing:
         # What cannot be put back can be given up.
         if asked.if_match is not None:
             raise
-    await ingress.saver.keep(session, [path], give_up=recursive)
+        give_up = True
+    await ingress.saver.keep_deletion(session, path, give_up=give_up)
 
 
 def conditions_of(request: Request) -> Conditions:
@@ -436,17 +440,27 @@ async def found_or_missing(
     repeatable: bool = True,
 ) -> T:
     """Do something with a path in the container. Raises ContentMissing when it is not put back yet."""
-    on_container, codi = ingress.gateway.on_container, ingress.deps.codi
+    on_container = ingress.gateway.on_container
     try:
         return await on_container(session, work, repeatable=repeatable)
     except NotFound:
-        expected = await ingress.deps.library.expected(session, path) if path.strip("/") else None
+        expected = await _expected(ingress, session, path)
         if expected is None:
             raise
-        if await on_container(session, codi.incarnation) != expected.incarnation:
+        if not await _is_whole(ingress, session, expected):
             raise expected.missing from None
     # It was deleted an instant ago, or put back since.
     return await on_container(session, work, repeatable=repeatable)
+
+
+async def _expected(ingress: Ingress, session: str, path: str) -> Expected | None:
+    return await ingress.deps.library.expected(session, path) if path.strip("/") else None
+
+
+async def _is_whole(ingress: Ingress, session: str, expected: Expected) -> bool:
+    """Whether the container's directory has all that is kept."""
+    found = await ingress.gateway.on_container(session, ingress.deps.codi.incarnation)
+    return found == expected.incarnation
 
 
 async def _closing(stack: AsyncExitStack, answer: FileAnswer) -> AsyncIterator[bytes]:

@@ -8,6 +8,7 @@ look at everything below a directory. Too many marks become one mark of the whol
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 ROOT = b"."
@@ -59,7 +60,7 @@ class Feed:
             del self._marks[path]
 
     def changes(self, limit: int) -> Changes:
-        """Return the oldest marks, at most ``limit``."""
+        """Return the oldest marks, at most ``limit``. A tree within another of them is no tree of its own."""
         marks: list[Mark] = []
         cursor = self._last
         for path, (number, tree) in self._marks.items():
@@ -67,4 +68,17 @@ class Feed:
                 break
             marks.append(Mark(path, tree))
             cursor = number
-        return Changes(cursor, marks)
+        trees = set(outermost(mark.path for mark in marks if mark.tree))
+        return Changes(cursor, [Mark(path, tree and path in trees) for path, tree in marks])
+
+
+def outermost(directories: Iterable[bytes]) -> list[bytes]:
+    """Return those directories that lie in none of the others."""
+    found: list[bytes] = []
+    # With the slash, what lies in a directory comes right behind it.
+    for path in sorted(directories, key=lambda each: each + b"/"):
+        if path == ROOT:
+            return [ROOT]
+        if not found or not (path + b"/").startswith(found[-1] + b"/"):
+            found.append(path)
+    return found

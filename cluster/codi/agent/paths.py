@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from cluster.codi.agent import kernel
@@ -15,6 +16,7 @@ _MAX_PATH = 16 << 10
 _MAX_NAME = 255
 _MAX_LOOKUP = 4000  # the kernel takes 4,096 bytes at once, PATH_MAX
 _MAX_LINKS = 40
+_SYNCED_SINGLY = 16  # of more new directories the file system is synced once
 
 
 class Place(NamedTuple):
@@ -106,11 +108,13 @@ class Workspace:
                 missing.append(name)
         try:
             for name in reversed(missing):
-                self._make(current, name)
+                self._make(current, name, sync=len(missing) <= _SYNCED_SINGLY)
                 # What is there is the directory that was made, or somebody else's: no link is followed.
                 following = os.open(name, _DIRECTORY | os.O_NOFOLLOW, dir_fd=current)
                 os.close(current)
                 current = following
+            if len(missing) > _SYNCED_SINGLY:
+                sync_directory(current, kernel.sync_filesystem)
         except BaseException:
             os.close(current)
             raise
@@ -173,12 +177,13 @@ class Workspace:
         return b"/".join([self._real, *reversed(names)])
 
     @staticmethod
-    def _make(directory: int, name: bytes) -> None:
+    def _make(directory: int, name: bytes, *, sync: bool) -> None:
         try:
             os.mkdir(name, _NEW_DIRECTORY_MODE, dir_fd=directory)
         except FileExistsError:
             return
-        sync_directory(directory)
+        if sync:
+            sync_directory(directory)
 
     def _lacks_openat2(self) -> bool:
         try:
@@ -204,10 +209,10 @@ class Workspace:
             os.close(current)
 
 
-def sync_directory(directory: int) -> None:
+def sync_directory(directory: int, sync: Callable[[int], None] = os.fsync) -> None:
     """Bring a directory's names to the disk; ``directory`` may be an O_PATH descriptor."""
     fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY, dir_fd=directory)
     try:
-        os.fsync(fd)
+        sync(fd)
     finally:
         os.close(fd)

@@ -21,7 +21,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 from cluster.codi.agent import inotify
-from cluster.codi.agent.feed import ROOT, Changes, Feed
+from cluster.codi.agent.feed import ROOT, Changes, Feed, outermost
 from cluster.codi.agent.paths import Workspace
 from cluster.codi.agent.temporary import is_temporary
 
@@ -32,6 +32,8 @@ _SCAN_SECONDS = 1.0
 _SCAN_DUTY = 0.05
 _IDLE_SECONDS = 120.0
 _MAX_UNWATCHED = 1000
+_MAX_PATH = 4000
+"""What lies in a directory of a longer path is not archived, and so not watched."""
 _COMES_OR_GOES = inotify.CREATE | inotify.MOVED_TO | inotify.DELETE | inotify.MOVED_FROM
 
 
@@ -160,7 +162,10 @@ class Watcher:
 
     async def _watch_appeared(self) -> None:
         while self._unwatched:
-            await self._watch_below(self._unwatched.pop())
+            appeared = outermost(self._unwatched)
+            self._unwatched.clear()
+            for path in appeared:
+                await self._watch_below(path)
 
     async def _watch_below(self, path: bytes) -> None:
         """Watch a directory and all below it; then have them looked at."""
@@ -168,21 +173,31 @@ class Watcher:
         if events is None:
             return
         try:
-            self._paths.update(await self._run(self._add_watches, events, path))
+            await self._run(self._add_watches, events, path)
         except OSError as error:
             if self._events is events:
                 self._stop_events(events)
                 self._scan_instead(error)
         self.mark_tree(path)
 
-    def _add_watches(self, events: inotify.Inotify, path: bytes) -> dict[int, bytes]:
-        found: dict[int, bytes] = {}
+    def _add_watches(self, events: inotify.Inotify, path: bytes) -> None:
+        """Watch directories, each before it is looked into: what comes later has an event of its own.
+
+        So those that are watched already need no look, unless events were lost.
+        """
         left = [path]
         while left:
             directory = left.pop()
+            if len(directory) > _MAX_PATH:
+                continue
             try:
                 with self._opened(directory) as fd:
-                    found[events.add_open(fd)] = directory
+                    watch = events.add_open(fd)
+                    if self._paths.get(watch) == directory and path != ROOT:
+                        continue
+                    self._paths[watch] = (
+                        directory  # at once: events of it may come while others are added
+                    )
                     left += [
                         _join(directory, name)
                         for entry in _entries(fd)
@@ -191,7 +206,6 @@ class Watcher:
                     ]
             except (FileNotFoundError, NotADirectoryError, PermissionError):
                 continue
-        return found
 
     def _stop_events(self, events: inotify.Inotify) -> None:
         asyncio.get_running_loop().remove_reader(events.fd)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
+import select
 
 import pytest
 
 from cluster.codi.agent import inotify, temporary
-from cluster.codi.agent.feed import MAX_MARKS, ROOT, Feed, Mark
+from cluster.codi.agent.feed import MAX_MARKS, ROOT, Feed, Mark, outermost
 from cluster.codi.agent.removing import remove_tree
 from cluster.codi.agent.watcher import Watcher
 
@@ -114,25 +116,90 @@ def test_marks_are_told_in_parts():
     assert [mark.path for mark in feed.changes(9).marks] == [b"2", b"3", b"4"]
 
 
-async def test_a_directory_deeper_than_a_path_can_say_is_watched(watcher, tmp_path):
-    levels = 2500
+async def test_directories_are_watched_as_deep_as_they_are_archived(watcher, tmp_path):
+    levels, watched = 2500, 2000
     current = os.open(tmp_path, os.O_RDONLY | os.O_DIRECTORY)
     root = os.dup(current)
     try:
-        for _ in range(levels):
+        for level in range(1, levels + 1):
             os.mkdir("d", dir_fd=current)
             following = os.open("d", os.O_RDONLY | os.O_DIRECTORY, dir_fd=current)
             os.close(current)
             current = following
+            if level == watched:
+                deepest = os.dup(current)
         first = await watcher.wait(True, -1, 0, 10)
-        os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=current))
-        path = b"d/" * levels + b"file"
-        assert len(path) > os.pathconf(tmp_path, "PC_PATH_MAX")
+        assert len(watcher._paths) == watched + 1
+        for directory in (current, deepest):
+            os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=directory))
         found = await watcher.wait(False, first.cursor, 20.0, 100)
-        assert path in [mark.path for mark in found.marks]
+        assert [mark.path for mark in found.marks] == [b"d/" * watched + b"file"]
         assert not watcher.scanning
     finally:
         watcher.close()
         os.close(current)
+        os.close(deepest)
         remove_tree(root, b"d")
         os.close(root)
+
+
+async def test_a_directory_made_while_others_are_watched_is_watched(tmp_path):
+    async def slowly(work, *arguments):
+        """Make a directory behind what the work has seen, and have its event read before it is known."""
+        result = await asyncio.to_thread(work, *arguments)
+        if (tmp_path / "d").is_dir() and not (tmp_path / "d" / "late").is_dir():
+            (tmp_path / "d" / "late").mkdir()
+            while select.select([watcher._events.fd], [], [], 0)[0]:  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        return result
+
+    watcher = Watcher(str(tmp_path), frozenset(), slowly)
+    try:
+        first = await watcher.wait(True, -1, 0, 10)
+        (tmp_path / "d").mkdir()
+        cursor = await told(watcher, first.cursor, b"d/late")
+        async with asyncio.timeout(20):
+            while watcher._watching is not None and not watcher._watching.done():  # noqa: ASYNC110
+                await asyncio.sleep(0.001)
+        (tmp_path / "d" / "late" / "file").touch()
+        await told(watcher, cursor, b"d/late/file")
+    finally:
+        watcher.close()
+
+
+async def test_directories_that_appear_in_one_another_are_looked_into_once(
+    watcher, tmp_path, monkeypatch
+):
+    levels, looked = 200, 0
+    add_open = inotify.Inotify.add_open
+
+    def dug(events, directory):
+        """Make the next directory behind each that is watched: it has an event, and is listed as well."""
+        nonlocal looked
+        looked += 1
+        watch = add_open(events, directory)
+        with contextlib.suppress(FileExistsError):
+            if looked <= levels:
+                os.mkdir("d", dir_fd=directory)
+        return watch
+
+    monkeypatch.setattr(inotify.Inotify, "add_open", dug)
+    first = await watcher.wait(True, -1, 0, 10)
+    async with asyncio.timeout(20):
+        while watcher._watching is not None and not watcher._watching.done():  # noqa: ASYNC110
+            await asyncio.sleep(0.001)
+    (tmp_path / "/".join("d" * 100) / "file").touch()
+    await told(watcher, first.cursor, b"d/" * 100 + b"file")
+    assert levels < looked < 3 * levels
+
+
+def test_the_outermost_directories_hold_all_others():
+    assert outermost([b"a/b", b"a", b"a-b/c", b"ab", b"a/b/c", b"a"]) == [b"a-b/c", b"a", b"ab"]
+    assert outermost([b"a", ROOT]) == [ROOT]
+    assert outermost([]) == []
+    feed = Feed()
+    for path in (b"a/b", b"a", b"c/d"):
+        feed.mark(path, tree=True)
+    told = feed.changes(10)
+    assert told.marks == [Mark(b"a/b", False), Mark(b"a", True), Mark(b"c/d", True)]
+    assert feed.changes(1).marks == [Mark(b"a/b", True)]
