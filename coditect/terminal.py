@@ -241,6 +241,12 @@ class AsyncTerminal:
                     await forget()
 
     async def _run(self) -> None:
+        try:
+            await self._keep_attached()
+        except Exception as fault:  # noqa: BLE001 - handed to whoever reads or sends next
+            await self._finish(fault)
+
+    async def _keep_attached(self) -> None:
         pause = _FIRST_BACKOFF_SECONDS
         loop = asyncio.get_running_loop()
         lost_at = loop.time()
@@ -321,7 +327,7 @@ class AsyncTerminal:
                     await self._take_output(message)
                 else:
                     await self._take_control(socket, json.loads(message))
-        raise ConnectionClosed(socket.protocol.close_rcvd, socket.protocol.close_sent)
+        raise socket.protocol.close_exc  # the loop swallows that the server closed as it should
 
     async def _take_output(self, data: bytes) -> None:
         fresh = self._state.receive_output(data)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import pytest
+from websockets.asyncio import server
+from websockets.asyncio.server import ServerConnection
 
 from coditect import AsyncClient
 from coditect.errors import ConnectionFailed, NotFound, TooManyRequests, Unauthorized
@@ -129,3 +131,40 @@ async def test_a_terminal_takes_any_body_of_a_refusal(body):
     async with answering(lambda _: response(404, body)) as (url, _), AsyncClient(url) as client:
         with pytest.raises(NotFound):
             await terminal_at(url, client, 5).connect(10)
+
+
+@asynccontextmanager
+async def sockets(*conversations: Callable[[ServerConnection], Awaitable[None]]):
+    """Serve one conversation after another, each with a terminal that has just been attached."""
+    left = list(conversations)
+
+    async def serve(socket: ServerConnection) -> None:
+        await socket.send(json.dumps({"type": "attached", "output_offset": 0}))
+        await left.pop(0)(socket)
+
+    async with server.serve(serve, "127.0.0.1", 0) as served:
+        yield f"http://127.0.0.1:{served.sockets[0].getsockname()[1]}"
+
+
+async def test_a_terminal_comes_back_when_the_server_goes_away_in_good_order():
+    async def go_away(socket: ServerConnection) -> None:
+        await socket.close(1001)
+
+    async def stay(socket: ServerConnection) -> None:
+        await socket.send(b"here again")
+        await socket.wait_closed()
+
+    async with sockets(go_away, stay) as url, AsyncClient(url) as client:
+        terminal = await client.terminal("s-1", "main")
+        assert await terminal.read(10) == b"here again"
+
+
+async def test_a_frame_that_cannot_be_read_ends_a_terminal_with_the_reason():
+    async def babble(socket: ServerConnection) -> None:
+        await socket.send("no JSON")
+        await socket.wait_closed()
+
+    async with sockets(babble) as url, AsyncClient(url) as client:
+        terminal = await client.terminal("s-1", "main")
+        with pytest.raises(json.JSONDecodeError):
+            await terminal.read(10)
