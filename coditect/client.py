@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, BinaryIO
 
 from websockets.asyncio.client import connect
@@ -133,7 +133,7 @@ class AsyncClient(Connection):
             "DELETE", f"/api/admin/users/{addresses.segment(user_id, 'user_id')}", key=new_key()
         )
 
-    async def set_quotas(self, user_id: str, **limits: int | None) -> User:
+    async def set_quotas(self, /, user_id: str, **limits: int | None) -> User:
         """Set limits of one user (administrators only).
 
         ``limits``: ``file_bytes``, ``files``, ``journal_bytes``, ``containers``, ``sessions``; 0 is
@@ -411,14 +411,14 @@ class AsyncClient(Connection):
         self,
         session_id: str,
         path: str,
-        data: bytes | BinaryIO | AsyncIterator[bytes],
+        data: bytes | BinaryIO | Iterator[bytes] | AsyncIterator[bytes],
         *,
         if_match: str | None = None,
         key: str | None = None,
     ) -> Receipt:
         """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``.
 
-        An open file is read from where it stands, piece by piece.
+        An open file is read from where it stands, piece by piece; an iterator yields pieces.
         """
         headers = {"if-match": if_match} if if_match else {}
         answer = await self._request(

@@ -1,46 +1,143 @@
 """The same client for code without an event loop: calls run on a loop in a thread of its own.
 
-The thread ends with the client, with its garbage collection, or with the interpreter: a script need
-not close what it made.
+Each call is made from its asynchronous twin, and has its arguments, types and docstring. The thread ends
+with the client, with its garbage collection, or with the interpreter: a script need not close what it made.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
+import inspect
 import threading
 import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from typing import Any, BinaryIO, ParamSpec, Self, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from coditect.client import AsyncClient
 from coditect.connection import DEFAULT_RETRY_SECONDS, DEFAULT_TIMEOUT_SECONDS
-from coditect.models import (
-    Backups,
-    Container,
-    ExecResult,
-    FileVersion,
-    Idle,
-    Login,
-    Process,
-    Receipt,
-    RunResult,
-    Session,
-    TerminalInfo,
-    TerminalWindow,
-    TreeEntry,
-    User,
-)
+from coditect.models import TerminalWindow
 from coditect.terminal import AsyncTerminal
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Twin_co = TypeVar("Twin_co", covariant=True)
 
 _END_SECONDS = 5.0
 
 
-class Client:
-    """Blocking twin of ``AsyncClient``: the same calls, the same errors."""
+class Blocking(Generic[Twin_co]):
+    """What has a twin on the loop of a thread."""
+
+    def __init__(self, loop: LoopThread, twin: Twin_co) -> None:
+        self._loop = loop
+        self._twin = twin
+
+    def __enter__(self) -> Self:
+        return self
+
+    def _each(self, pieces: AsyncIterator[T]) -> Iterator[T]:
+        try:
+            while (piece := self._loop.call(_next, pieces)) is not None:
+                yield piece
+        finally:
+            if (close := getattr(pieces, "aclose", None)) is not None:
+                self._loop.call(close)
+
+
+@overload
+def _blocking(
+    call: Callable[Concatenate[Twin_co, P], Coroutine[Any, Any, AsyncTerminal]],
+) -> Callable[Concatenate[Blocking[Twin_co], P], Terminal]: ...
+
+
+@overload
+def _blocking(
+    call: Callable[Concatenate[Twin_co, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[Blocking[Twin_co], P], T]: ...
+
+
+@overload
+def _blocking(
+    call: Callable[Concatenate[Twin_co, P], AsyncIterator[T]],
+) -> Callable[Concatenate[Blocking[Twin_co], P], Iterator[T]]: ...
+
+
+def _blocking(call: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the method that runs a coroutine method, or iterates an asynchronous iterator, of the twin."""
+
+    @functools.wraps(call)
+    def method(self: Blocking[Any], *args: Any, **kwargs: Any) -> Any:
+        if inspect.isasyncgenfunction(call):
+            return self._each(call(self._twin, *args, **kwargs))
+        answer = self._loop.call(call, self._twin, *args, **kwargs)
+        return Terminal(self._loop, answer, self) if isinstance(answer, AsyncTerminal) else answer
+
+    signature = inspect.signature(call)
+    returned = str(signature.return_annotation).replace("Async", "")
+    method.__qualname__ = call.__qualname__.replace("Async", "")
+    method.__signature__ = signature.replace(return_annotation=returned)  # type: ignore[attr-defined]
+    return method
+
+
+class Terminal(Blocking[AsyncTerminal]):
+    """``AsyncTerminal`` without an event loop: the same calls, the same errors."""
+
+    def __init__(self, loop: LoopThread, twin: AsyncTerminal, owner: object) -> None:
+        super().__init__(loop, twin)
+        self._owner = owner  # whose garbage collection would close this
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def offset(self) -> int:
+        """The number of the next output byte."""
+        return self._twin.offset
+
+    @property
+    def client_id(self) -> str:
+        """The id under which the server counts this client's input."""
+        return self._twin.client_id
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the terminal is this program's alone."""
+        return self._twin.is_own
+
+    @property
+    def status(self) -> str:
+        """What the connection and the session are doing."""
+        return self._twin.status
+
+    @property
+    def sizing(self) -> str | None:
+        """By which rule the terminal is sized; None before the server has said."""
+        return self._twin.sizing
+
+    @property
+    def windows(self) -> tuple[TerminalWindow, ...]:
+        """The windows that show the terminal now."""
+        return self._twin.windows
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The last control frames and gaps, newest last."""
+        return list(self._twin.events)
+
+    read = _blocking(AsyncTerminal.read)
+    read_until = _blocking(AsyncTerminal.read_until)
+    send = _blocking(AsyncTerminal.send)
+    run = _blocking(AsyncTerminal.run)
+    resize = _blocking(AsyncTerminal.resize)
+    set_sizing = _blocking(AsyncTerminal.set_sizing)
+    drop_connection = _blocking(AsyncTerminal.drop_connection)
+    close = _blocking(AsyncTerminal.close)
+
+
+class Client(Blocking[AsyncClient]):
+    """``AsyncClient`` without an event loop: the same calls, the same errors."""
 
     def __init__(
         self,
@@ -51,7 +148,7 @@ class Client:
         timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
         retry_seconds: float = DEFAULT_RETRY_SECONDS,
     ) -> None:
-        self._loop = LoopThread()
+        loop = LoopThread()
 
         async def make() -> AsyncClient:
             return AsyncClient(
@@ -63,14 +160,11 @@ class Client:
             )
 
         try:
-            self._client: AsyncClient = self._loop.call(make)
+            super().__init__(loop, loop.call(make))
         except BaseException:
-            self._loop.end()
+            loop.end()
             raise
-        self._end = weakref.finalize(self, _end, self._loop, self._client)
-
-    def __enter__(self) -> Self:
-        return self
+        self._end = weakref.finalize(self, _end, loop, self._twin)
 
     def __exit__(self, *exc: object) -> None:
         self.close()
@@ -82,417 +176,68 @@ class Client:
     @property
     def url(self) -> str:
         """The server's address."""
-        return self._client.url
+        return self._twin.url
 
     @property
     def access_token(self) -> str | None:
         """The current access token."""
-        return self._client.access_token
+        return self._twin.access_token
 
     @property
     def refresh_token(self) -> str | None:
         """The current refresh token; it changes with every refresh."""
-        return self._client.refresh_token
-
-    def login(self, email: str, password: str) -> Login:
-        """Sign in and open the user's session."""
-        return self._call(self._client.login, email, password)
-
-    def refresh(self) -> None:
-        """Trade the refresh token for a new pair."""
-        self._call(self._client.refresh)
-
-    def logout(self) -> None:
-        """Revoke this login's tokens; the session goes on."""
-        self._call(self._client.logout)
-
-    def me(self) -> User:
-        """Return who is signed in, what they have and may have (``usage``)."""
-        return self._call(self._client.me)
-
-    def change_password(self, current_password: str, new_password: str) -> None:
-        """Change one's own password: all other logins of the account end, this one goes on."""
-        self._call(self._client.change_password, current_password, new_password)
-
-    def providers(self) -> list[str]:
-        """List the ways to sign in other than by password."""
-        return self._call(self._client.providers)
-
-    def ticket(self) -> str:
-        """Return a ticket that opens one socket within 30 s; see ``AsyncClient.ticket``."""
-        return self._call(self._client.ticket)
-
-    def create_user(self, email: str, password: str, role: str = "user") -> User:
-        """Create a user (administrators only)."""
-        return self._call(self._client.create_user, email, password, role)
-
-    def users(self) -> Iterator[User]:
-        """Yield all accounts, with what they have and may have (administrators only)."""
-        yield from self._each(self._client.users())
-
-    def change_user(
-        self,
-        user_id: str,
-        *,
-        password: str | None = None,
-        role: str | None = None,
-        disabled: bool | None = None,
-    ) -> User:
-        """Change what is given of an account (administrators only); see ``AsyncClient.change_user``."""
-        return self._call(
-            self._client.change_user, user_id, password=password, role=role, disabled=disabled
-        )
-
-    def disable_user(self, user_id: str) -> None:
-        """Let nobody sign in with an account any more; what it has is kept (administrators only)."""
-        self._call(self._client.disable_user, user_id)
-
-    def set_quotas(self, user_id: str, **limits: int | None) -> User:
-        """Set limits of one user (administrators only); see ``AsyncClient.set_quotas``."""
-        return self._call(self._client.set_quotas, user_id, **limits)
-
-    def is_alive(self) -> bool:
-        """Say whether the server answers; see ``AsyncClient.is_alive``."""
-        return self._call(self._client.is_alive)
-
-    def is_ready(self) -> bool:
-        """Say whether the server can serve people now; needs no login."""
-        return self._call(self._client.is_ready)
-
-    def health(self) -> dict[str, Any]:
-        """Return how every component of the server is; see ``AsyncClient.health``."""
-        return self._call(self._client.health)
-
-    def metrics(self) -> str:
-        """Return all metrics of the server in Prometheus' text format (administrators only)."""
-        return self._call(self._client.metrics)
-
-    def all_sessions(self) -> Iterator[Session]:
-        """Yield the live sessions of all users (administrators only)."""
-        yield from self._each(self._client.all_sessions())
-
-    def all_containers(self) -> list[Container]:
-        """List all containers that have not been stopped (administrators only)."""
-        return self._call(self._client.all_containers)
-
-    def overview(self) -> dict[str, Any]:
-        """Return what operators see of the whole server (administrators only)."""
-        return self._call(self._client.overview)
-
-    def backups(self) -> Backups:
-        """Return the backups of the server, and what is being made (administrators only)."""
-        return self._call(self._client.backups)
-
-    def start_backup(self) -> Backups:
-        """Have a backup of the server made, unless one is (administrators only)."""
-        return self._call(self._client.start_backup)
-
-    def audit(
-        self,
-        limit: int = 100,
-        *,
-        before: str | None = None,
-        after: str | None = None,
-        user_id: str | None = None,
-        action: str | None = None,
-    ) -> list[dict[str, Any]]:
-        """Return the newest lines of the audit trail, newest first; see ``AsyncClient.audit``."""
-        return self._call(
-            self._client.audit, limit, before=before, after=after, user_id=user_id, action=action
-        )
-
-    def sessions(self) -> list[Session]:
-        """List the user's live sessions."""
-        return self._call(self._client.sessions)
-
-    def open_session(self, name: str = "default", *, key: str | None = None) -> Session:
-        """Open the session of that name: attach, resume or create."""
-        return self._call(self._client.open_session, name, key=key)
-
-    def session(self, session_id: str) -> Session:
-        """Return a session's details."""
-        return self._call(self._client.session, session_id)
-
-    def end_session(self, session_id: str) -> None:
-        """End the session and delete its workspace."""
-        self._call(self._client.end_session, session_id)
-
-    def hibernate(self, session_id: str) -> Session:
-        """Stop the container and keep the session."""
-        return self._call(self._client.hibernate, session_id)
-
-    def resume(self, session_id: str) -> Session:
-        """Bring a hibernated session back."""
-        return self._call(self._client.resume, session_id)
-
-    def keep_awake(self, session_id: str, seconds: float) -> Idle:
-        """Keep a session from hibernating by itself for some time from now; 0 takes that back."""
-        return self._call(self._client.keep_awake, session_id, seconds)
-
-    def patch_workspace_state(self, session_id: str, patch: Mapping[str, Any]) -> Session:
-        """Merge into the session's ``workspace_state`` (RFC 7396)."""
-        return self._call(self._client.patch_workspace_state, session_id, patch)
-
-    def containers(self) -> list[Container]:
-        """List the containers of the user's sessions."""
-        return self._call(self._client.containers)
-
-    def launch_container(self, name: str | None = None, *, key: str | None = None) -> Container:
-        """Launch a container with a session of its own, or return that of the session so named."""
-        return self._call(self._client.launch_container, name, key=key)
-
-    def events(self, session_id: str) -> Iterator[dict[str, Any]]:
-        """Yield what happens to a session until the connection ends; see ``AsyncClient.events``."""
-        yield from self._each(self._client.events(session_id))
-
-    def exec(
-        self,
-        session_id: str,
-        argv: Sequence[str],
-        *,
-        cwd: str | None = None,
-        env: Mapping[str, str] | None = None,
-        stdin: str | None = None,
-        timeout_seconds: float = 30.0,
-    ) -> ExecResult:
-        """Run a program in the workspace and wait for it; see ``AsyncClient.exec``."""
-        return self._call(
-            self._client.exec,
-            session_id,
-            argv,
-            cwd=cwd,
-            env=env,
-            stdin=stdin,
-            timeout_seconds=timeout_seconds,
-        )
-
-    def processes(self, session_id: str) -> list[Process]:
-        """List the processes of the session's container."""
-        return self._call(self._client.processes, session_id)
-
-    def tree(self, session_id: str, path: str = "") -> list[TreeEntry]:
-        """List a directory."""
-        return self._call(self._client.tree, session_id, path)
-
-    def read_file(self, session_id: str, path: str, *, version: int | None = None) -> bytes:
-        """Return a whole file, as it is or as of a kept version."""
-        return self._call(self._client.read_file, session_id, path, version=version)
-
-    def history(
-        self, session_id: str, path: str, *, before: int | None = None, limit: int = 100
-    ) -> list[FileVersion]:
-        """List the kept versions of a file, the newest first."""
-        return self._call(self._client.history, session_id, path, before=before, limit=limit)
-
-    def restore_file(
-        self,
-        session_id: str,
-        path: str,
-        version: int,
-        *,
-        target: str | None = None,
-        key: str | None = None,
-    ) -> Receipt:
-        """Put a file back as it was at a version, or its like under the path ``target``."""
-        return self._call(
-            self._client.restore_file, session_id, path, version, target=target, key=key
-        )
-
-    def stream_file(
-        self, session_id: str, path: str, *, version: int | None = None
-    ) -> Iterator[bytes]:
-        """Yield a file's bytes piece by piece, as it is or as of a kept version."""
-        yield from self._each(self._client.stream_file(session_id, path, version=version))
-
-    def stream_directory(self, session_id: str, path: str = "") -> Iterator[bytes]:
-        """Yield a directory with all that is in it as a tar stream; one that breaks off is not whole."""
-        yield from self._each(self._client.stream_directory(session_id, path))
-
-    def write_file(
-        self,
-        session_id: str,
-        path: str,
-        data: bytes | BinaryIO | Iterator[bytes],
-        *,
-        if_match: str | None = None,
-        key: str | None = None,
-    ) -> Receipt:
-        """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``.
-
-        An open file is read from where it stands, piece by piece.
-        """
-        return self._call(
-            self._client.write_file, session_id, path, _pieces(data), if_match=if_match, key=key
-        )
-
-    def delete_file(self, session_id: str, path: str, *, recursive: bool = False) -> None:
-        """Remove a file, a link or, with ``recursive``, a directory."""
-        self._call(self._client.delete_file, session_id, path, recursive=recursive)
-
-    def move(self, session_id: str, source: str, target: str, *, overwrite: bool = False) -> None:
-        """Rename a file or a directory."""
-        self._call(self._client.move, session_id, source, target, overwrite=overwrite)
-
-    def make_directory(self, session_id: str, path: str) -> bool:
-        """Make a directory, with its parents; say whether it was not there before."""
-        return self._call(self._client.make_directory, session_id, path)
-
-    def terminals(self, session_id: str) -> list[TerminalInfo]:
-        """List the session's terminals."""
-        return self._call(self._client.terminals, session_id)
-
-    def start_terminal(
-        self,
-        session_id: str,
-        name: str,
-        *,
-        cols: int | None = None,
-        rows: int | None = None,
-        cwd: str | None = None,
-    ) -> TerminalInfo:
-        """Start a terminal without attaching to it; one that is there already stays as it is."""
-        return self._call(
-            self._client.start_terminal, session_id, name, cols=cols, rows=rows, cwd=cwd
-        )
-
-    def output(self, session_id: str, name: str = "main", *, offset: int = 0) -> Iterator[bytes]:
-        """Yield what a terminal has printed from byte ``offset`` on, as far as it is kept."""
-        yield from self._each(self._client.output(session_id, name, offset=offset))
-
-    def end_terminal(self, session_id: str, name: str) -> None:
-        """Hang up a terminal, and forget what it printed."""
-        self._call(self._client.end_terminal, session_id, name)
-
-    def terminal(
-        self,
-        session_id: str,
-        name: str | None = None,
-        *,
-        cols: int | None = None,
-        rows: int | None = None,
-        offset: int | None = None,
-        emulator: bool = False,
-        label: str = "",
-        client_id: str | None = None,
-        timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS,
-        give_up_seconds: float = 60.0,
-    ) -> Terminal:
-        """Attach to a terminal, without a ``name`` to one of this program's own.
-
-        See ``AsyncClient.terminal``.
-        """
-        attached = self._call(
-            self._client.terminal,
-            session_id,
-            name,
-            cols=cols,
-            rows=rows,
-            offset=offset,
-            emulator=emulator,
-            label=label,
-            client_id=client_id,
-            timeout_seconds=timeout_seconds,
-            give_up_seconds=give_up_seconds,
-        )
-        return Terminal(self._loop, attached)
-
-    def _each(self, pieces: AsyncIterator[T]) -> Iterator[T]:
-        try:
-            while (piece := self._call(_next, pieces)) is not None:
-                yield piece
-        finally:
-            if (close := getattr(pieces, "aclose", None)) is not None:
-                self._call(close)
-
-    def _call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._loop.call(function, *args, **kwargs)
-
-
-class Terminal:
-    """Blocking twin of ``AsyncTerminal``."""
-
-    def __init__(self, loop: LoopThread, terminal: AsyncTerminal) -> None:
-        self._loop = loop
-        self._terminal = terminal
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
-
-    @property
-    def offset(self) -> int:
-        """The number of the next output byte."""
-        return self._terminal.offset
-
-    @property
-    def client_id(self) -> str:
-        """The id under which the server counts this client's input."""
-        return self._terminal.client_id
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the terminal is this program's alone."""
-        return self._terminal.is_own
-
-    @property
-    def status(self) -> str:
-        """What the connection and the session are doing."""
-        return self._terminal.status
-
-    @property
-    def sizing(self) -> str | None:
-        """By which rule the terminal is sized; None before the server has said."""
-        return self._terminal.sizing
-
-    @property
-    def windows(self) -> tuple[TerminalWindow, ...]:
-        """The windows that show the terminal now."""
-        return self._terminal.windows
-
-    @property
-    def events(self) -> list[dict[str, Any]]:
-        """The last control frames and gaps, newest last."""
-        return list(self._terminal.events)
-
-    def read(self, timeout_seconds: float = 30.0) -> bytes:
-        """Return the next output; raises TerminalClosed at the end, TimeoutError when none comes."""
-        return self._loop.call(self._terminal.read, timeout_seconds)
-
-    def read_until(self, pattern: bytes, timeout_seconds: float = 30.0) -> bytes:
-        """Return output up to and including ``pattern``; what follows stays for the next read."""
-        return self._loop.call(self._terminal.read_until, pattern, timeout_seconds)
-
-    def send(self, data: bytes | str) -> None:
-        """Type."""
-        self._loop.call(self._terminal.send, data)
-
-    def run(self, command: str, *, timeout_seconds: float = 30.0) -> RunResult:
-        """Have the shell run a line, or several; return what it printed and its exit status.
-
-        See ``AsyncTerminal.run``.
-        """
-        return self._loop.call(self._terminal.run, command, timeout_seconds=timeout_seconds)
-
-    def resize(self, cols: int, rows: int) -> None:
-        """Tell the shell its new size in characters."""
-        self._loop.call(self._terminal.resize, cols, rows)
-
-    def set_sizing(self, rule: str, timeout_seconds: float = 30.0) -> None:
-        """Have the terminal sized by another rule, ``latest``, ``smallest`` or ``largest``.
-
-        See ``AsyncTerminal.set_sizing``.
-        """
-        self._loop.call(self._terminal.set_sizing, rule, timeout_seconds)
-
-    def drop_connection(self) -> None:
-        """Break the connection as a failing network would; the terminal resumes by itself."""
-        self._loop.call(self._terminal.drop_connection)
-
-    def close(self) -> None:
-        """Detach; the shell goes on, unless the terminal is this program's own."""
-        self._loop.call(self._terminal.close)
+        return self._twin.refresh_token
+
+    login = _blocking(AsyncClient.login)
+    refresh = _blocking(AsyncClient.refresh)
+    logout = _blocking(AsyncClient.logout)
+    me = _blocking(AsyncClient.me)
+    change_password = _blocking(AsyncClient.change_password)
+    providers = _blocking(AsyncClient.providers)
+    ticket = _blocking(AsyncClient.ticket)
+    create_user = _blocking(AsyncClient.create_user)
+    users = _blocking(AsyncClient.users)
+    change_user = _blocking(AsyncClient.change_user)
+    disable_user = _blocking(AsyncClient.disable_user)
+    set_quotas = _blocking(AsyncClient.set_quotas)
+    is_alive = _blocking(AsyncClient.is_alive)
+    is_ready = _blocking(AsyncClient.is_ready)
+    health = _blocking(AsyncClient.health)
+    metrics = _blocking(AsyncClient.metrics)
+    all_sessions = _blocking(AsyncClient.all_sessions)
+    all_containers = _blocking(AsyncClient.all_containers)
+    overview = _blocking(AsyncClient.overview)
+    backups = _blocking(AsyncClient.backups)
+    start_backup = _blocking(AsyncClient.start_backup)
+    audit = _blocking(AsyncClient.audit)
+    sessions = _blocking(AsyncClient.sessions)
+    open_session = _blocking(AsyncClient.open_session)
+    session = _blocking(AsyncClient.session)
+    end_session = _blocking(AsyncClient.end_session)
+    hibernate = _blocking(AsyncClient.hibernate)
+    resume = _blocking(AsyncClient.resume)
+    keep_awake = _blocking(AsyncClient.keep_awake)
+    patch_workspace_state = _blocking(AsyncClient.patch_workspace_state)
+    containers = _blocking(AsyncClient.containers)
+    launch_container = _blocking(AsyncClient.launch_container)
+    events = _blocking(AsyncClient.events)
+    exec = _blocking(AsyncClient.exec)
+    processes = _blocking(AsyncClient.processes)
+    tree = _blocking(AsyncClient.tree)
+    read_file = _blocking(AsyncClient.read_file)
+    history = _blocking(AsyncClient.history)
+    restore_file = _blocking(AsyncClient.restore_file)
+    stream_file = _blocking(AsyncClient.stream_file)
+    stream_directory = _blocking(AsyncClient.stream_directory)
+    write_file = _blocking(AsyncClient.write_file)
+    delete_file = _blocking(AsyncClient.delete_file)
+    move = _blocking(AsyncClient.move)
+    make_directory = _blocking(AsyncClient.make_directory)
+    terminals = _blocking(AsyncClient.terminals)
+    start_terminal = _blocking(AsyncClient.start_terminal)
+    output = _blocking(AsyncClient.output)
+    end_terminal = _blocking(AsyncClient.end_terminal)
+    terminal = _blocking(AsyncClient.terminal)
 
 
 class LoopThread:
@@ -560,16 +305,3 @@ async def _all(tasks: set[asyncio.Task[Any]]) -> None:
 
 async def _next(pieces: AsyncIterator[T]) -> T | None:
     return await anext(pieces, None)
-
-
-def _pieces(
-    data: bytes | BinaryIO | Iterator[bytes],
-) -> bytes | BinaryIO | AsyncIterator[bytes]:
-    """Return what ``AsyncClient`` takes; an open file, an iterator of lines as well, stays as it is."""
-
-    async def pieces(source: Iterator[bytes]) -> AsyncIterator[bytes]:
-        while (piece := await asyncio.to_thread(next, source, None)) is not None:
-            yield piece
-
-    plain = isinstance(data, bytes) or hasattr(data, "read")
-    return data if plain else pieces(data)  # type: ignore[return-value, arg-type]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import secrets
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Annotated, BinaryIO
 
 import typer
@@ -14,6 +16,7 @@ from coditect.cli.common import ServerOption, SessionOption, fail, pick, signed_
 from coditect.errors import ApiError, Forbidden, InvalidRequest, NotFound
 from coditect.models import ExecResult
 from coditect.sync import Client
+from coditect.upload import PIECE_BYTES
 
 INLINE_INPUT = 128 << 10
 """Standard input that goes with the request; more of it goes through a file in the workspace."""
@@ -78,7 +81,8 @@ def run(
         text = head.decode("utf-8", "surrogateescape")
         return client.exec(session_id, argv, cwd=cwd, stdin=text, timeout_seconds=timeout)
     name = _INPUT_NAME.format(secrets.token_hex(8))
-    client.write_file(session_id, name, _Joined(head, source))
+    rest = iter(partial(source.read, PIECE_BYTES), b"")
+    client.write_file(session_id, name, itertools.chain([head], rest))
     try:
         wrapped = ["/bin/sh", "-c", _WITH_INPUT, "sh", name, cwd or ".", *argv]
         return client.exec(session_id, wrapped, timeout_seconds=timeout)
@@ -111,18 +115,3 @@ def _write(stream: io.TextIOBase | object, text: str) -> None:
         buffer.flush()
     else:
         typer.echo(text, nl=False, err=stream is sys.stderr)
-
-
-class _Joined(io.RawIOBase):
-    """What was read of a stream already, and then the rest of it."""
-
-    def __init__(self, head: bytes, rest: BinaryIO) -> None:
-        super().__init__()
-        self._head = io.BytesIO(head)
-        self._rest = rest
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        return self._head.read(size) or self._rest.read(size)

@@ -1,4 +1,7 @@
-"""The two clients: every call of the API is a method of both, and they take the same arguments."""
+"""The two clients: every call of the API is a method of both, and they take the same arguments.
+
+``tests/support/typed_programs.py`` has what type checkers and editors know of them.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,7 @@ def test_both_clients_have_the_same_calls_with_the_same_arguments(blocking, asyn
     assert ours.keys() == theirs.keys() - INSIDE - {"renew"}
     for name, method in ours.items():
         assert plain(method) == plain(theirs[name]), name
-        assert inspect.getdoc(method), name
+        assert inspect.getdoc(method) == inspect.getdoc(theirs[name]) or name == "close"
 
 
 def test_both_clients_are_made_alike():
@@ -108,8 +111,10 @@ def test_both_clients_are_made_alike():
 
 
 def plain(method: Any) -> str:
-    """Return a signature; what is asynchronous in one is not in the other."""
-    return str(inspect.signature(method)).replace("Async", "")
+    """Return a signature; what is asynchronous in one is not returned by the other."""
+    signature = inspect.signature(method)
+    returned = str(signature.return_annotation).replace("Async", "")
+    return str(signature.replace(return_annotation=returned))
 
 
 def test_client_and_server_agree_which_terminals_are_programs():

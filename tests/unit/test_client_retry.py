@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import io
 import json
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+import websockets.sync.server
+from websockets.sync.server import ServerConnection
 
 from coditect import AsyncClient, Client
 from coditect.connection import pause_before_retry
@@ -113,28 +119,42 @@ async def test_a_program_is_not_run_again_when_the_server_does_not_say_that_it_w
     assert len(heads) == 1
 
 
-async def test_an_upload_is_sent_again_from_where_the_file_stood():
+@asynccontextmanager
+async def receiving(*answers: bytes) -> AsyncIterator[tuple[str, list[bytes]]]:
+    """Take uploads in chunks, and answer them in turn."""
     bodies: list[bytes] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
         bodies.append(await reader.readuntil(b"0\r\n\r\n"))
-        first = len(bodies) == 1
-        writer.write(
-            response(429, b"{}", more="retry-after: 0\r\n") if first else response(200, SAVED)
-        )
+        writer.write(answers[len(bodies) - 1])
         await writer.drain()
         writer.close()
 
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}", bodies
+
+
+async def test_an_upload_is_sent_again_from_where_the_file_stood():
     file = io.BytesIO(b"..abc")
     file.seek(2)
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    refused = response(429, b"{}", more="retry-after: 0\r\n")
     async with (
-        server,
-        AsyncClient(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}") as client,
+        receiving(refused, response(200, SAVED)) as (url, bodies),
+        AsyncClient(url) as client,
     ):
         await client.write_file("s-1", "f", file)
     assert bodies == [b"3\r\nabc\r\n0\r\n\r\n"] * 2
+
+
+async def test_both_clients_upload_what_an_iterator_yields():
+    async with receiving(*[response(200, SAVED)] * 2) as (url, bodies), AsyncClient(url) as client:
+        await client.write_file("s-1", "f", iter([b"ab", b"", b"c"]))
+        with Client(url) as blocking:
+            pieces = iter([b"ab", b"", b"c"])
+            await asyncio.to_thread(blocking.write_file, "s-1", "f", pieces)
+    assert bodies == [b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"] * 2
 
 
 async def test_an_upload_that_cannot_be_repeated_is_told_why_it_was_refused():
@@ -187,6 +207,23 @@ def test_a_client_that_is_dropped_ends_its_thread():
     del client
     thread.join(10)
     assert not thread.is_alive()
+
+
+def test_a_terminal_keeps_its_client():
+    def serve(socket: ServerConnection) -> None:
+        socket.send(json.dumps({"type": "attached", "output_offset": 0}))
+        socket.send(socket.recv())
+
+    with websockets.sync.server.serve(serve, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.socket.getsockname()[1]}"
+        with Client(url).terminal("s-1", "main") as terminal:
+            gc.collect()
+            terminal.send("echo")
+            assert terminal.read() == b"echo"
+        server.shutdown()
+        thread.join(10)
 
 
 def test_a_closed_client_says_so_and_closes_twice():
