@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import stat
+import subprocess
 import time
 from http.client import HTTPConnection
 from pathlib import Path
@@ -23,9 +24,11 @@ from actors.errors import (
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
+    PermissionDenied,
     PreconditionFailed,
     TooManyRequests,
     Unavailable,
+    WorkspaceFull,
 )
 from cluster.codi.agent import temporary
 from cluster.codi.bundle import Limits
@@ -422,6 +425,51 @@ class TestFiles:
             async with client.get_file(restarted.route(), "f") as file:
                 assert b"".join([part async for part in file.content]) == b"what it becomes"
         assert [each.name for each in place.iterdir()] == ["f"]
+
+    async def test_a_workspace_that_takes_no_new_names_lets_its_files_be_saved(self, codi, client):
+        place = codi.workspace
+        (place / "d").mkdir()
+        for name in ("f", "protected", "d/linked"):
+            (place / name).write_bytes(b"before")
+        os.link(place / "d/linked", place / "other")
+        (place / "protected").chmod(0o444)
+        inode = (place / "f").stat().st_ino
+        place.chmod(0o555)
+        names = sorted(place.rglob("*"))
+        for name, content in (("f", b"longer than before"), ("f", b"short"), ("d/linked", b"both")):
+            saved = await client.put_file(codi.route(), name, content)
+            assert (place / name).read_bytes() == content
+            async with client.get_file(codi.route(), name) as file:
+                assert file.headers["etag"] == saved["etag"]
+        assert (place / "other").read_bytes() == b"both"
+        assert (place / "f").stat().st_ino == inode
+        for name in ("new", "new/new", "protected"):
+            with pytest.raises(PermissionDenied):
+                await client.put_file(codi.route(), name, b"x")
+        with pytest.raises(PreconditionFailed):
+            await client.put_file(codi.route(), "f", b"x", if_match='"other"')
+        assert sorted(place.rglob("*")) == names
+        assert (place / "f").read_bytes() == b"short"
+
+    async def test_a_workspace_without_inodes_lets_its_files_be_saved(
+        self, tmp_path, stage, client
+    ):
+        place = tmp_path / "workspace"
+        place.mkdir()
+        mount = ["mount", "-t", "tmpfs", "-o", "size=4m,nr_inodes=6", "tmpfs", str(place)]
+        if subprocess.run(mount, check=False, capture_output=True).returncode:
+            pytest.skip("needs root to mount a small disk")
+        try:
+            for number in range(5):
+                (place / f"f{number}").write_bytes(b"before")
+            with run_codi(tmp_path, stage, LIMITS) as codi:
+                await client.put_file(codi.route(), "f0", b"after")
+                with pytest.raises(WorkspaceFull):
+                    await client.put_file(codi.route(), "new", b"x")
+                assert (place / "f0").read_bytes() == b"after"
+                assert len(list(place.iterdir())) == 5
+        finally:
+            subprocess.run(["umount", "-l", str(place)], check=True)
 
     async def test_a_file_that_is_too_large_leaves_nothing(self, codi, client):
         async def endless():

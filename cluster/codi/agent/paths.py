@@ -43,29 +43,29 @@ def parse(path: bytes) -> bytes:
 
 
 class Workspace:
-    """The one directory that paths lie in. Methods raise OSError or AgentError."""
+    """The one directory that paths lie in; ``root`` is it, open. Methods raise OSError or AgentError."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._real = os.fsencode(os.path.realpath(path))
-        self._root = os.open(path, _DIRECTORY | os.O_CLOEXEC)
+        self.root = os.open(path, _DIRECTORY | os.O_CLOEXEC)
         self._beneath = True
 
     def open(self, path: bytes, flags: int) -> int:
         """Open what a parsed path names and return the descriptor. Nothing is created."""
-        current, left = self._root, path
+        current, left = self.root, path
         try:
             while len(left) > _MAX_LOOKUP:
                 # A link within a part may not lead out of it: stricter than need be, and as safe.
                 part = left[:_MAX_LOOKUP].rpartition(b"/")[0]
                 left = left[len(part) + 1 :]
                 following = self._open_from(current, part, _DIRECTORY)
-                if current != self._root:
+                if current != self.root:
                     os.close(current)
                 current = following
             return self._open_from(current, left, flags)
         finally:
-            if current != self._root:
+            if current != self.root:
                 os.close(current)
 
     def _open_from(self, directory: int, path: bytes, flags: int) -> int:
@@ -160,7 +160,7 @@ class Workspace:
     def _climb(self, directory: int) -> bytes:
         """Return the path of a directory that the kernel does not tell at once, from the root."""
         names: list[bytes] = []
-        root, current = os.fstat(self._root), os.dup(directory)
+        root, current = os.fstat(self.root), os.dup(directory)
         try:
             while not os.path.samestat(here := os.fstat(current), root):
                 following = os.open("..", os.O_RDONLY | os.O_DIRECTORY, dir_fd=current)
@@ -187,7 +187,7 @@ class Workspace:
 
     def _lacks_openat2(self) -> bool:
         try:
-            os.close(kernel.open_beneath(self._root, b".", _DIRECTORY))
+            os.close(kernel.open_beneath(self.root, b".", _DIRECTORY))
         except OSError:
             return True
         return False

@@ -5,7 +5,8 @@ of. It takes the place of the old one where nobody can tell it from a change of 
 owner and extended attributes (access lists among them) are carried over. Where they cannot be, or the
 file has other names (hard links), or the directory takes no new names, the content is written into the
 file that is there. That is done from a *journal*: the whole new content, on disk in the workspace's own
-directory together with where it belongs. Whatever dies meanwhile, ``redo`` writes it to the end.
+directory together with where it belongs. Whatever dies meanwhile, ``redo`` writes it to the end. Only
+where that directory takes no new names either (its permissions, no inode left) there is no journal.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ _BLOCK = 1 << 20
 _TRAILER = struct.Struct(">I12s")
 _MAGIC = b"codi-into-1\n"
 _MAX_HEADER = 256 << 10
-_NO_NEW_NAMES = {errno.EACCES, errno.EPERM, errno.EROFS}
+_MAX_IN_MEMORY = 64 << 20
+_NO_NEW_NAMES = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT}
 _NO_RENAME = {errno.EACCES, errno.EPERM, errno.EBUSY}
 _UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
 _TICKS, _TICK_SECONDS = 50, 0.001
@@ -51,6 +53,7 @@ class Draft:
         self._directory, self._name = workspace.parent(workspace.follow(path), make=True)
         self._home = -1
         self._fd = -1
+        self._refusal: OSError | None = None
         self._temporary = temporary.new_name()
         self._dressed: tuple[int, ...] | None = None
         self.size = 0
@@ -70,7 +73,9 @@ class Draft:
         return self._workspace.place_of(self._directory, self._name)
 
     def write(self, data: bytes) -> None:
-        """Add data."""
+        """Add data. Raises what a temporary file was refused with for more than fits into memory."""
+        if self._home < 0 and self._refusal and self.size + len(data) > _MAX_IN_MEMORY:
+            raise self._refusal
         _write(self._fd, data)
         self.size += len(data)
 
@@ -131,17 +136,23 @@ class Draft:
         return os.open(self._name, flags, dir_fd=self._directory)
 
     def _create(self, *, exists: bool) -> None:
-        """Create the temporary file beside its target; in the workspace's own directory if need be."""
-        self._home = os.dup(self._directory)
+        """Create the temporary file beside its target; in the workspace's own directory if need be.
+
+        Where neither takes new names, what is to be written into a file that is there waits in memory.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        try:
-            self._fd = os.open(self._temporary, flags, _NEW_FILE_MODE, dir_fd=self._home)
-        except OSError as error:
-            if not exists or error.errno not in _NO_NEW_NAMES:
-                raise
-            os.close(self._home)
-            self._home = self._workspace.open(b".", os.O_PATH | os.O_DIRECTORY)
-            self._fd = os.open(self._temporary, flags, _NEW_FILE_MODE, dir_fd=self._home)
+        for home in (self._directory, self._workspace.root):
+            try:
+                self._fd = os.open(self._temporary, flags, _NEW_FILE_MODE, dir_fd=home)
+            except OSError as error:
+                if not exists or error.errno not in _NO_NEW_NAMES:
+                    raise
+                self._refusal = error
+            else:
+                self._home = os.dup(home)
+                return
+        self._temporary = b""
+        self._fd = os.memfd_create("draft", os.MFD_CLOEXEC)
 
     def _dress(self, status: os.stat_result | None) -> None:
         """Give the new file the owner, attributes and permissions of the old one, if that can be done."""
@@ -158,7 +169,9 @@ class Draft:
             os.fchmod(self._fd, self._mode)
 
     def _may_replace(self, status: os.stat_result) -> bool:
-        if status.st_nlink > 1 or not os.path.sameopenfile(self._home, self._directory):
+        if status.st_nlink > 1 or self._home < 0:
+            return False
+        if not os.path.sameopenfile(self._home, self._directory):
             return False
         if self._dressed != _identity(status):
             self.sync()
@@ -180,34 +193,48 @@ class Draft:
         try:
             if os.fstat(target).st_ino != status.st_ino:
                 raise AgentError(409, "exists", "another file has taken its place meanwhile")
-            self._write_journal(status)
-            temporary, self._temporary = self._temporary, b""  # kept, however this ends
+            temporary = b""
+            if self._write_journal(status):
+                temporary, self._temporary = self._temporary, b""  # kept, however this ends
             try:
                 _copy(self._fd, target, self.size, self._mode)
             except (_NoRoomError, OSError) as error:
                 # Not for longer than a failure that is told: what is written to the file from now on must
                 # not be undone at the next start.
-                self._temporary = temporary
+                self._temporary = temporary or self._temporary
                 raise OSError(error.errno, os.strerror(error.errno or errno.EIO)) from None
-            os.unlink(temporary, dir_fd=self._home)
-            sync_directory(self._home)
+            if temporary:
+                os.unlink(temporary, dir_fd=self._home)
+                sync_directory(self._home)
             _make_newer(target, status)
             return etag_of(os.fstat(target))
         finally:
             os.close(target)
 
-    def _write_journal(self, status: os.stat_result) -> None:
-        """Note on the disk where the content belongs, before any of it is written there."""
+    def _write_journal(self, status: os.stat_result) -> bool:
+        """Note on the disk where the content belongs, before any of it is written there.
+
+        Says whether there is a place for a journal: the workspace's own directory may take no new names.
+        """
+        if self._home < 0:
+            return False
         path = os.fsdecode(self.path)
         header = json.dumps({"path": path, "inode": status.st_ino, "size": self.size}).encode()
         os.lseek(self._fd, self.size, os.SEEK_SET)
         _write(self._fd, header + _TRAILER.pack(len(header), _MAGIC))
-        root = self._workspace.open(b".", os.O_PATH | os.O_DIRECTORY)
         os.fsync(self._fd)
-        os.replace(self._temporary, self._temporary, src_dir_fd=self._home, dst_dir_fd=root)
+        root = os.dup(self._workspace.root)
+        try:
+            os.replace(self._temporary, self._temporary, src_dir_fd=self._home, dst_dir_fd=root)
+        except OSError as error:
+            os.close(root)
+            if error.errno not in _NO_NEW_NAMES:
+                raise
+            return False
         os.close(self._home)
         self._home = root
         sync_directory(root)
+        return True
 
 
 class _NoRoomError(Exception):

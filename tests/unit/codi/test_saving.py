@@ -9,7 +9,7 @@ import stat
 import pytest
 
 from cluster.codi.agent import saving, temporary
-from cluster.codi.agent.errors import AgentError
+from cluster.codi.agent.errors import AgentError, from_os_error
 from cluster.codi.agent.paths import Workspace
 
 
@@ -118,6 +118,33 @@ def test_where_no_name_can_be_given_the_content_is_written_in_place(
     draft.commit()
     draft.discard()
     assert (os.stat("a").st_ino, read("a"), leftovers(tmp_path)) == (before, b"after", [])
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(errno.EACCES, 403), (errno.ENOSPC, 507), (errno.EDQUOT, 507)]
+)
+def test_where_there_is_no_place_for_a_journal_what_is_bounded_is_written_in_place(
+    place, tmp_path, monkeypatch, number, status
+):
+    write("a")
+    before = os.stat("a").st_ino
+    really = os.open
+
+    def refuse(path, flags, *arguments, **named):
+        if flags & os.O_CREAT:
+            raise OSError(number, os.strerror(number))
+        return really(path, flags, *arguments, **named)
+
+    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(saving, "_MAX_IN_MEMORY", 10)
+    save(place, b"a", b"ten bytes.")
+    for name, content in ((b"a", b"eleven byte"), (b"new", b"x")):
+        with pytest.raises(OSError, match=rf"Errno {number}\b") as refused:
+            save(place, name, content)
+        assert from_os_error(refused.value).status == status
+    monkeypatch.undo()
+    assert (os.stat("a").st_ino, read("a")) == (before, b"ten bytes.")
+    assert os.listdir(tmp_path) == ["a"]
 
 
 def test_a_mode_that_is_given_counts(place):
