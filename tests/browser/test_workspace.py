@@ -75,8 +75,21 @@ async def test_the_operators_page_shows_sessions_pool_and_health(page, server, p
     await page.get_by_test_id("login-submit").click()
     await page.wait_for_url(re.compile(r"/workspaces/"))
     await page.goto(f"{server.url}/admin")
-    await expect(page.get_by_text(person.email).first).to_be_visible()
-    await expect(page.get_by_text("store").first).to_be_visible()
+    details = await person.client.session(person.session_id)
+    sessions = page.get_by_role("region", name=re.compile("^Sessions"))
+    row = sessions.get_by_role("row").filter(has_text=person.email)
+    await expect(row).to_contain_text("ready")
+    await expect(row.get_by_title(details.container_id)).to_be_visible()
+    users = page.get_by_role("region", name=re.compile("^Users"))
+    await expect(users.get_by_role("row").filter(has_text=person.email)).to_be_visible()
+    health = page.get_by_role("region", name="Health").get_by_role("listitem")
+    for component in ("store", "journal", "supervisor"):
+        shown = health.filter(has=page.get_by_text(component, exact=True))
+        await expect(shown).to_contain_text(re.compile(r"\d ms.*ok|\d s.*ok"))
+    pool = page.get_by_role("region", name="Warm pool")
+    await expect(pool).to_contain_text(re.compile("Claims[1-9]"))
+    for kind in ("Actors", "Containers"):
+        await expect(pool).to_contain_text(re.compile(rf"{kind}[3-9] ready of 3"), timeout=90_000)
 
 
 async def test_files_that_are_not_archived_are_said_until_they_are(page, person, server, admin):

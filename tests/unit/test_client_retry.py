@@ -77,6 +77,7 @@ async def test_calls_that_are_too_many_at_once_all_succeed_in_the_end():
     """As 20 execs where 16 may run: the rest is told to wait."""
     running = asyncio.Semaphore(3)
     refused = 0
+    one_is_refused = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal refused
@@ -84,10 +85,11 @@ async def test_calls_that_are_too_many_at_once_all_succeed_in_the_end():
         await reader.readexactly(int(head.partition("content-length: ")[2].split()[0]))
         if running.locked():
             refused += 1
+            one_is_refused.set()
             writer.write(response(429, b"{}", more="retry-after: 0\r\n"))
         else:
             async with running:
-                await asyncio.sleep(0.02)
+                await one_is_refused.wait()  # so that there are too many at once
                 writer.write(response(200, DONE))
         await writer.drain()
         writer.close()

@@ -15,6 +15,7 @@ from cluster.bringup.haproxy import Limits, write_wrapper
 from tests.support.waiting import wait_until
 
 CONNECTIONS = 256
+SLOW_SECONDS = 1.3  # more than HAProxy's shortest `idle_seconds`
 LIMITS = Limits(CONNECTIONS, 100, 0, header_seconds=60.0)
 CONFIGURATION = """\
 global
@@ -37,7 +38,7 @@ listen stats
 
 
 async def replica(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer with what was asked; ``/slow`` after two seconds, ``/tunnel`` by an upgrade."""
+    """Answer with what was asked; ``/slow`` after ``SLOW_SECONDS``, ``/tunnel`` by an upgrade."""
     while line := await reader.readline():
         head = [line]
         while (line := await reader.readline()).strip():
@@ -50,7 +51,7 @@ async def replica(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
                 writer.write(data)
             break
         if b"/slow" in head[0]:
-            await asyncio.sleep(2)
+            await asyncio.sleep(SLOW_SECONDS)
         body = b"".join(head)
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
     writer.close()
@@ -172,7 +173,7 @@ async def test_what_may_be_long_stays_long(tmp_path):
             b"GET /tunnel HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: x\r\n\r\n"
         )
         await reader.readuntil(b"\r\n\r\n")
-        await asyncio.sleep(2)
+        await asyncio.sleep(SLOW_SECONDS)
         writer.write(b"still here")
         assert await asyncio.wait_for(reader.readexactly(10), 10) == b"still here"
         writer.close()

@@ -12,6 +12,7 @@ from argon2 import PasswordHasher
 
 from actors.errors import InvalidArgument
 from serve_app.passwords import MAX_PASSWORD, Passwords
+from tests.support.waiting import wait_until
 
 COMPOSED = "p\u00e4ssw\u00f6rt-\u00e9\u00f1"
 DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
@@ -75,9 +76,9 @@ async def test_a_turn_lasts_as_long_as_its_thread_though_its_caller_has_gone(pas
     with pytest.raises(asyncio.CancelledError):
         await first
     second = asyncio.create_task(passwords._run("two", lambda: 2))
-    await asyncio.sleep(0.05)
+    # In line, and not on the way to a thread that is busy.
+    await wait_until(lambda: asyncio.sleep(0, passwords._turns.waiting), lambda n: n == 1, 10)
     assert passwords.under_way == 2
-    assert passwords._turns.waiting == 1  # in line, and not on the way to a thread that is busy
     end.set()
     assert await second == 2
     assert passwords.under_way == 0
