@@ -58,6 +58,13 @@ class ContainerRuntime(Protocol):
         """
         ...
 
+    async def prepare(self, workspace_id: str) -> None:
+        """See to what a workspace needs before a launch and what may take minutes: repairs, growth.
+
+        For somebody who holds no turn. Raises DeadlineExceeded; LaunchFailed when there can be no launch.
+        """
+        ...
+
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         """Start a container and return when CODI answers. For somebody who holds a turn.
 

@@ -34,6 +34,7 @@ from actors.session_activation import Activation
 from actors.session_stats import SessionStats
 from actors.session_work import (
     CODI_SECONDS,
+    PREPARE_SECONDS,
     RESTORE_SECONDS,
     STOP_SLACK_SECONDS,
     WORKSPACE_SECONDS,
@@ -61,6 +62,7 @@ def rules_from(settings: ActorSettings) -> SessionRules:
     return SessionRules(
         adopt_timeout=WRITE_SECONDS + CODI_SECONDS + settings.probe_timeout + 1.0,
         launch_timeout=settings.launch_limit
+        + PREPARE_SECONDS
         + 2 * CODI_SECONDS
         + 4 * WRITE_SECONDS
         + RESTORE_SECONDS

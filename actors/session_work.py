@@ -35,6 +35,7 @@ CODI_SECONDS = 5.0
 STOP_SLACK_SECONDS = 10.0
 FLUSH_SECONDS = 3.0
 WORKSPACE_SECONDS = 60.0
+PREPARE_SECONDS = 900.0
 RESTORE_SECONDS = 10.0
 FENCE_PAUSE, FENCE_TRIES = 1.0, 300
 
@@ -149,6 +150,8 @@ class SessionWork:
             await within(WRITE_SECONDS, "record of the container", put)
             await self._lease.hold()
             await self._forget_older_workspace(session)
+            prepared = services.runtime.prepare(session.workspace_id)
+            await within(PREPARE_SECONDS, "repair of the workspace's disk", prepared)
             async with services.runtime.turn(services.settings.launch_wait):
                 await self._lease.hold()
                 launch = services.runtime.launch(self._spec(container, session.epoch))

@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,17 +36,33 @@ _WORTH_GROWING = 5 / 4
 _SMALLEST = 16 << 20
 
 
+class Ailment(Enum):
+    """What a workspace needs before it is mounted: to be repaired; or, which can wait, to grow, or a disk."""
+
+    DAMAGED = "damaged"
+    SMALL = "small"
+    BARE = "bare"
+
+
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
-    """What a workspace may hold: bytes and files (inodes, which directories and links are too)."""
+    """What a workspace may hold: bytes and files (inodes, which directories and links are too).
+
+    ``reserve`` are bytes of the machine's disk that are for none of them (``reserve.py``).
+    """
 
     size: int
     files: int
+    reserve: int = 0
 
-    def image_bytes(self, room: int) -> int:
+    def room(self, free: int) -> int:
+        """Return how much of what is free on the machine's disk is for workspaces."""
+        return max(0, free - self.reserve)
+
+    def image_bytes(self, free: int) -> int:
         """Return the size of the file: room for the files' table and the journal comes on top.
 
-        One disk alone cannot fill the machine's: it gets at most half of what is free there (``room``).
+        One disk alone cannot fill the machine's: it gets at most half of what is ``free`` there.
         """
         whole = (
             self.size
@@ -53,7 +70,7 @@ class DiskLimits:
             + self.files * _INODE_BYTES
             + (_journal_mib(self.size) << 20)
         )
-        return max(_SMALLEST, min(whole, room // 2)) // 4096 * 4096
+        return max(_SMALLEST, min(whole, self.room(free) // 2)) // 4096 * 4096
 
 
 def create(image: Path, drafts: Path, limits: DiskLimits, owner: int) -> int:
@@ -62,7 +79,7 @@ def create(image: Path, drafts: Path, limits: DiskLimits, owner: int) -> int:
     Raises OSError when this machine cannot have one: no tool, no loop devices, no right to mount.
     """
     with _draft(drafts) as (draft, file):
-        size = limits.image_bytes(_free(drafts))
+        size = limits.image_bytes(free_bytes(drafts))
         os.truncate(file, size)
         files = max(1024, limits.files * size // limits.image_bytes(1 << 62))
         extended = f"lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner={owner}:{owner}"
@@ -80,30 +97,69 @@ def create(image: Path, drafts: Path, limits: DiskLimits, owner: int) -> int:
         return tree
 
 
-def mount(image: Path, limits: DiskLimits | None) -> int:
+def mount(image: Path) -> int:
     """Mount a disk nowhere and return the mount's descriptor, which the caller closes.
 
-    It grows first if ``limits`` are larger than it is by now, and is repaired if it is damaged, or says
-    that it was. Raises OSError: EBUSY when somebody else holds on to a former mount.
+    Raises OSError: EBUSY when somebody else holds on to a former mount; EUCLEAN when it is damaged, which
+    ``care`` sees to.
     """
     file = os.open(image, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         _lock(file)
-        if not loops.has_device(file):
-            with contextlib.suppress(OSError):  # then it is as it was
-                if _head(image).damaged:  # the kernel would mount it all the same
-                    _repair(image)
-                if limits is not None:
-                    _grow(image, limits)
         try:
             return _mount(file)
         except OSError as error:
             if error.errno not in _DAMAGED or loops.has_device(file):
                 raise
-            _repair(image)
-            return _mount(file)
+            _mark(image).touch()
+            raise OSError(
+                errno.EUCLEAN, "the disk is damaged; the next launch repairs it"
+            ) from error
     finally:
         os.close(file)
+
+
+def ailment(image: Path, limits: DiskLimits | None) -> Ailment | None:
+    """Say what ``care`` would have to do. Reads a kilobyte."""
+    head = _head(image)
+    if head.damaged or _mark(image).exists():
+        return Ailment.DAMAGED
+    if limits is not None and _wanted(image, limits) >= head.size * _WORTH_GROWING:
+        return Ailment.SMALL
+    return None
+
+
+def care(image: Path, limits: DiskLimits | None) -> None:
+    """Repair a disk if it is damaged, and let it grow to what it may be by now, unless it is mounted.
+
+    Takes as long as it has files, ten minutes a tool at most. Whatever ends the caller, the tools run to
+    end, and nobody mounts the disk meanwhile. Raises OSError when it cannot be repaired.
+    """
+    file = os.open(image, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        _lock(file)
+        found = None if loops.has_device(file) else ailment(image, limits)
+        if found is Ailment.DAMAGED:  # the kernel might mount it all the same
+            _repair(image, file)
+            _mark(image).unlink(missing_ok=True)
+            found = ailment(image, limits)
+        if found is Ailment.SMALL and limits is not None:
+            with contextlib.suppress(OSError):  # then it is as it was
+                _grow(image, file, limits)
+    finally:
+        os.close(file)
+
+
+def is_free(image: Path) -> bool:
+    """Say whether nobody has a disk mounted, or is about to."""
+    try:
+        with image.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _lock(file: int) -> None:
@@ -135,20 +191,27 @@ def _mount(file: int) -> int:
     return tree
 
 
-def _grow(image: Path, limits: DiskLimits) -> None:
-    """Make a disk as large as it may be by now, if that is worth it. Nobody may have it mounted."""
-    status = image.stat()
-    wanted = limits.image_bytes(_free(image) + status.st_blocks * 512)
-    # By what is in it: the file may have been made larger by an attempt that came no further.
-    if wanted < _head(image).size * _WORTH_GROWING:
-        return
-    _repair(image)
-    os.truncate(image, max(wanted, status.st_size))
-    _tool("resize2fs", [str(image)], _TOOL_SECONDS)
+def _grow(image: Path, file: int, limits: DiskLimits) -> None:
+    size = max(_wanted(image, limits), image.stat().st_size)
+    _repair(image, file)  # resize2fs insists
+    os.truncate(image, size)
+    _tool("resize2fs", [str(image)], _REPAIR_SECONDS, holds=file)
+
+
+def _wanted(image: Path, limits: DiskLimits) -> int:
+    return limits.image_bytes(free_bytes(image) + image.stat().st_blocks * 512)
+
+
+def _mark(image: Path) -> Path:
+    """Return the file that says that a disk could not be mounted."""
+    return image.with_name(f"{image.name}.damaged")
 
 
 class _Head(NamedTuple):
-    """What a disk's superblock says: its size in bytes, and whether the kernel has found it damaged."""
+    """What a disk's superblock says: its size in bytes, and whether there is damage, as far as it shows.
+
+    The size is what is in it: the file may have been made larger by an attempt that came no further.
+    """
 
     size: int
     damaged: bool
@@ -158,8 +221,8 @@ def _head(image: Path) -> _Head:
     with image.open("rb") as file:
         file.seek(_SUPERBLOCK)
         magic, state = struct.unpack_from("<2H", data := file.read(1024).ljust(1024, b"\0"), 0x38)
-        if magic != _MAGIC:  # what mounting it says will tell
-            return _Head(os.fstat(file.fileno()).st_size, damaged=False)
+        if magic != _MAGIC:
+            return _Head(os.fstat(file.fileno()).st_size, damaged=True)
     low, log_size, high = (struct.unpack_from("<I", data, at)[0] for at in (0x4, 0x18, 0x150))
     return _Head((high << 32 | low) << (10 + log_size), damaged=bool(state & _STATE_ERRORS))
 
@@ -185,14 +248,23 @@ def is_image(image: Path) -> bool:
     return status.st_uid == parent.st_uid == os.geteuid() and status.st_nlink == 1
 
 
-def _repair(image: Path) -> None:
+def _repair(image: Path, file: int) -> None:
     # 0 is well, 1 is mended; anything else is left as damaged.
-    _tool("e2fsck", ["-f", "-y", str(image)], _REPAIR_SECONDS, well=(0, 1))
+    _tool("e2fsck", ["-f", "-y", str(image)], _REPAIR_SECONDS, well=(0, 1), holds=file)
 
 
 def _tool(
-    name: str, arguments: list[str], limit_seconds: float, well: tuple[int, ...] = (0,)
+    name: str,
+    arguments: list[str],
+    limit_seconds: float,
+    *,
+    well: tuple[int, ...] = (0,),
+    holds: int | None = None,
 ) -> None:
+    """Run a tool of e2fsprogs in a session of its own: what ends this process must not end it half-way.
+
+    It ``holds`` a descriptor meanwhile, and so the lock.
+    """
     environment = {"PATH": "/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin"}
     try:
         done = subprocess.run(
@@ -202,6 +274,8 @@ def _tool(
             timeout=limit_seconds,
             check=False,
             env=environment,
+            start_new_session=True,
+            pass_fds=() if holds is None else (holds,),
         )
     except subprocess.TimeoutExpired:
         raise OSError(errno.ETIME, f"{name} did not end within {limit_seconds:g} s") from None
@@ -235,7 +309,8 @@ def _journal_mib(size: int) -> int:
     return max(4, min(16, size >> 24))
 
 
-def _free(path: Path) -> int:
+def free_bytes(path: Path) -> int:
+    """Return what is free on a file system."""
     found = os.statvfs(path)
     return found.f_bavail * found.f_frsize
 

@@ -14,22 +14,26 @@ from pathlib import Path
 from cluster.runtime import mounts
 from cluster.runtime.rootfs import PTS, SHM, TMP, WORKSPACE
 from cluster.runtime.tables import Tables
+from cluster.runtime.trees import give
 from cluster.runtime.userns import owner_map
-from cluster.runtime.workspaces import give
 
 _CANNOT_MAP = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
 
 
-def hand_over(tree: int, host_id: int) -> None:
-    """Make ``host_id`` the owner of everything on a new mount; nothing on it is a device.
+def show_as(tree: int, host_id: int) -> bool:
+    """Make ``host_id`` the owner of everything on a new mount by a map; nothing on it is a device.
 
-    The files stay whose they are on disk. Where the kernel or the file system cannot map owners (Linux
-    before 5.12, some network file systems), they change hands, which takes as long as there are files.
+    The files stay whose they are on disk. False where the kernel or the file system cannot map owners (Linux
+    before 5.12, some network file systems).
     """
     on_disk = os.fstat(tree).st_uid
-    if on_disk == host_id or not _map_owner(tree, on_disk, host_id):
-        give(Path(f"/proc/self/fd/{tree}/."), host_id)
-        mounts.guard(tree, None)
+    return on_disk != host_id and _map_owner(tree, on_disk, host_id)
+
+
+def hand_over(tree: int, host_id: int) -> None:
+    """Do the same where owners cannot be mapped: files change hands, which takes as long as there are any."""
+    give(Path(f"/proc/self/fd/{tree}/."), host_id)
+    mounts.guard(tree, None)
 
 
 def can_map(path: Path, on_disk: int, host_id: int) -> bool:

@@ -66,7 +66,7 @@ class Prepared:
     """What an attempt is given: all of it exists already.
 
     ``open_workspace`` mounts the workspace for root (``Workspaces.open``), and makes its disk if it is to
-    have one; ``has_disk`` says whether it does then.
+    have one; ``has_disk`` says whether it does then. ``holders`` are whose the node's workspaces are.
     """
 
     spec: ContainerSpec
@@ -84,6 +84,7 @@ class Prepared:
     ptys: int
     open_workspace: Callable[[], int]
     has_disk: Callable[[], bool]
+    holders: Callable[[], frozenset[int]]
 
 
 class Launch:
@@ -216,13 +217,22 @@ class Launch:
 
     def _own_user(self, ours: contextlib.ExitStack) -> int:
         """Take a user id for this container, and open its workspace as that user's."""
-        prepared = self._prepared
-        start = prepared.workspace.stat().st_uid - prepared.user_ids.first - 1
-        if prepared.workspace.stat().st_uid == prepared.user_ids.on_disk:
-            start = int.from_bytes(os.urandom(4))
-        user = ours.enter_context(user_ids.reserve(prepared.user_ids, start))
+        prepared, reserve = self._prepared, user_ids.reserve
+        taken = self._registry.user_ids()
         self._workspace = _own(ours, prepared.open_workspace())
-        furnish.hand_over(self._workspace, user)
+        with contextlib.ExitStack() as held:
+            user = held.enter_context(reserve(prepared.user_ids, None, taken=taken))
+            if not furnish.show_as(self._workspace, user):
+                # Files carry the id then, and keep it when the container ends: no other one may have it.
+                held.close()
+                owner = prepared.workspace.stat().st_uid
+                start = (
+                    owner - prepared.user_ids.first - 1 if owner in prepared.user_ids.ids else None
+                )
+                taken |= prepared.holders() - {owner}
+                user = held.enter_context(reserve(prepared.user_ids, start, taken=taken))
+                furnish.hand_over(self._workspace, user)
+            ours.enter_context(held.pop_all())
         self.processes = self.processes.model_copy(update={"user_id": user})
         return user
 

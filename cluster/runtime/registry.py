@@ -90,6 +90,20 @@ class Registry:
             return []
         return sorted(n.removesuffix(".json") for n in names if n.endswith(".json") and n[0] != ".")
 
+    def on_workspace(self, workspace_id: str) -> list[Entry]:
+        """Return the entries of a workspace's containers."""
+        found = [self.read(container_id) for container_id in self.ids()]
+        return [entry for entry in found if entry and entry.handle.workspace_id == workspace_id]
+
+    def user_ids(self) -> frozenset[int]:
+        """Return the user ids of containers that are not known to have left nothing behind."""
+        found = set()
+        for entry in map(self.read, self.ids()):
+            user = entry and entry.handle.data.get("user_id")
+            if isinstance(user, int):
+                found.add(user)
+        return frozenset(found)
+
     def remove(self, container_id: str) -> None:
         """Remove everything about a container. Idempotent."""
         for kind in ("status", "log", "json"):  # the entry last: it is what finds the others

@@ -10,19 +10,19 @@ import asyncio
 import logging
 import os
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from functools import partial
 from hashlib import blake2b
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from actors.errors import CoditectError, InvalidArgument, LaunchFailed
+from actors.errors import CoditectError, DeadlineExceeded, InvalidArgument, LaunchFailed
 from actors.ports import Clock
 from actors.records import ContainerHandle, ContainerSpec, Health
-from cluster.runtime import cgroups, etc, identity, view
+from cluster.runtime import cgroups, etc, identity, pruning, view
 from cluster.runtime.cgroups import Cgroups, Limits
-from cluster.runtime.disks import DiskLimits
+from cluster.runtime.disks import Ailment, DiskLimits, is_free
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
 from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
@@ -35,6 +35,8 @@ from cluster.runtime.workspaces import Workspaces, check_id
 logger = logging.getLogger(__name__)
 
 _MONITOR_SECONDS = 1.0
+_RELEASE_SECONDS = 2.0
+_CARE_SECONDS, _CARES_AT_ONCE = 250.0, 2
 _SAME_MOMENT_SECONDS = 3.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -73,6 +75,7 @@ class SandboxRuntime:
         self._registry = Registry.of(data_dir)
         self._turns = Turns(self._runtime_dir / "turns", launches_at_once, clock)
         owners = user_ids.ids if os.geteuid() == 0 else ()
+        self._care = Turns(self._runtime_dir / "care", _CARES_AT_ONCE, clock)
         self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owners, disks)
         self._user_ids = user_ids
         self._ptys = ptys
@@ -91,6 +94,27 @@ class SandboxRuntime:
     def turn(self, limit_seconds: float) -> AbstractAsyncContextManager[None]:
         """Hold a turn to launch, of those that all processes of the node share."""
         return self._turns.turn(limit_seconds)
+
+    async def prepare(self, workspace_id: str) -> None:
+        """See to a workspace's disk before a launch, in a turn of its own. Most often there is nothing to do.
+
+        Raises DeadlineExceeded; LaunchFailed when it is damaged and cannot be repaired.
+        """
+        ailment = await in_thread(self._workspaces.ailment, workspace_id)
+        if ailment is None:
+            return
+        try:
+            # Who is damaged waits for a turn; all else is for when there is one.
+            patience = _CARE_SECONDS if ailment is Ailment.DAMAGED else 0
+            async with self._care.turn(patience):
+                await in_thread(
+                    self._workspaces.care, workspace_id, partial(self._is_held, workspace_id)
+                )
+        except DeadlineExceeded:
+            if ailment is Ailment.DAMAGED:
+                raise
+        except OSError as error:
+            raise LaunchFailed(workspace_id, f"its disk cannot be repaired: {error}") from error
 
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         """Start a container and return when CODI answers. Idempotent by the container's id.
@@ -116,7 +140,7 @@ class SandboxRuntime:
             return handle
         if not entry.ready and entry.launcher != _myself() and identity.is_alive(entry.launcher):
             raise LaunchFailed(spec.container_id, f"process {entry.launcher.pid} is launching it")
-        await self._discard(handle)
+        await self._end(handle, 0)
         return None
 
     async def _launch(self, spec: ContainerSpec) -> ContainerHandle:
@@ -129,7 +153,8 @@ class SandboxRuntime:
         except BaseException as error:
             words = self._registry.last_words(spec.container_id)
             processes = attempt.processes if attempt else Processes()
-            await run_to_the_end(self._end(spec.container_id, processes, 0))
+            handle = _handle_of(spec, self._node_id, processes)
+            await run_to_the_end(self._end(handle, 0))
             if isinstance(error, TimeoutError):
                 error = TimeoutError(f"no answer from CODI within {self._launch_timeout:g} s")
             if isinstance(error, (OSError, CoditectError)):
@@ -149,17 +174,23 @@ class SandboxRuntime:
             )
             await self.stop(handle, 0)
 
+    def _is_held(self, workspace_id: str) -> bool:
+        """Say whether a workspace has a container, or somebody is about to start one."""
+        return any(
+            _is_running(self._complete(entry))
+            or (not entry.ready and identity.is_alive(entry.launcher))
+            for entry in self._registry.on_workspace(workspace_id)
+        )
+
     def _on_workspace(self, spec: ContainerSpec) -> list[ContainerHandle]:
         if not self._workspaces.path(spec.workspace_id).exists():
             return []
         found = []
-        for container_id in self._registry.ids():
-            entry = self._registry.read(container_id)
-            if entry is None or entry.handle.workspace_id != spec.workspace_id:
-                continue
+        for entry in self._registry.on_workspace(spec.workspace_id):
             handle = self._complete(entry)
+            other = handle.container_id != spec.container_id
             # One that has ended keeps its files: its owner may yet ask why.
-            if container_id != spec.container_id and (_is_running(handle) or not entry.ready):
+            if other and (_is_running(handle) or not entry.ready):
                 found.append(handle)
         return found
 
@@ -181,6 +212,7 @@ class SandboxRuntime:
             ptys=self._ptys,
             open_workspace=partial(self._workspaces.open, spec.workspace_id),
             has_disk=lambda: self._workspaces.disk(spec.workspace_id) is not None,
+            holders=self._workspaces.holders,
         )
 
     def _prepare_files(self, spec: ContainerSpec) -> tuple[Path, Path, Path, Cgroups]:
@@ -191,6 +223,7 @@ class SandboxRuntime:
                 self._cgroups = Cgroups.detect(self._group_name)
             etc_dir = etc.prepare(self._runtime_dir)
             view_dir = view.prepare(self._runtime_dir, spec.cpu, spec.memory_bytes)
+        pruning.touch((etc_dir, view_dir), self._clock.now())
         return etc_dir, view_dir, self._workspaces.ensure(spec.workspace_id), self._cgroups
 
     async def probe(self, handle: ContainerHandle) -> Health:
@@ -225,7 +258,8 @@ class SandboxRuntime:
         Raises DeadlineExceeded when the kernel does not let go of a process.
         """
         async with self._locks.setdefault(handle.container_id, asyncio.Lock()):
-            await self._end(handle.container_id, Processes.of(handle), grace_seconds)
+            await self._end(handle, grace_seconds)
+        await in_thread(self._prune)
 
     async def list(self) -> Sequence[ContainerHandle]:
         """Return every container of this data directory that is running, known or not.
@@ -242,8 +276,22 @@ class SandboxRuntime:
             if _is_running(handle):
                 running.append(handle)
             elif self._is_stale(entry):
-                await self._discard(handle)
+                await self._end(handle, 0)
+        await in_thread(self._prune)
         return running
+
+    def _prune(self) -> None:
+        """Remove what ended containers shared; what this server starts its agents from stays."""
+
+        def running() -> Iterator[int]:
+            for entry in filter(None, map(self._registry.read, self._registry.ids())):
+                init = Processes.of(self._complete(entry)).init
+                if init is not None and identity.is_alive(init):
+                    yield init.pid
+
+        places = (self._runtime_dir, self._runtime_dir / "codi")
+        kept = [Path(path) for path in self._agent.ro_binds]
+        pruning.prune(places, running, self._clock.now(), kept)
 
     async def delete_workspace(self, workspace_id: str) -> None:
         """Remove a workspace directory whose session has ended. Idempotent."""
@@ -293,17 +341,46 @@ class SandboxRuntime:
         ended_at = self._registry.status(entry.handle.container_id).written_at or entry.started_at
         return self._clock.now() - ended_at > self._keep_dead_seconds
 
-    async def _discard(self, handle: ContainerHandle) -> None:
-        await self._end(handle.container_id, Processes.of(handle), 0)
+    async def _end(self, handle: ContainerHandle, grace_seconds: float) -> None:
+        """End a container; what is known of it goes when nothing of it is left, its user id with it."""
+        await end(Processes.of(handle), grace_seconds)
+        pause, left = 0.002, _RELEASE_SECONDS
+        while not await in_thread(self._is_released, handle):
+            if left <= 0:
+                logger.warning("the disk of %s is still held", handle.container_id)
+                return  # ``list`` comes back to it
+            await asyncio.sleep(pause)
+            left, pause = left - pause, min(2 * pause, 0.1)
+        self._registry.remove(handle.container_id)
 
-    async def _end(self, container_id: str, processes: Processes, grace_seconds: float) -> None:
-        await end(processes, grace_seconds)
-        self._registry.remove(container_id)
+    def _is_released(self, handle: ContainerHandle) -> bool:
+        """Say whether a container that has ended has let go of its disk, or somebody else has it by now."""
+        if Processes.of(handle).user_id is None:
+            return True
+        image = self._workspaces.disk(handle.workspace_id)
+        if image is None or is_free(image):
+            return True
+        others = self._registry.on_workspace(handle.workspace_id)
+        return any(entry.handle.container_id != handle.container_id for entry in others)
 
 
 def group_name(data_dir: Path) -> str:
     """Return the name of the control group that holds the containers of a data directory."""
     return f"coditect-{blake2b(os.fsencode(data_dir.resolve()), digest_size=6).hexdigest()}"
+
+
+def _handle_of(spec: ContainerSpec, node_id: str, processes: Processes) -> ContainerHandle:
+    """Return the handle of a container that did not come up."""
+    return ContainerHandle(
+        container_id=spec.container_id,
+        tenant_id=spec.tenant_id,
+        node_id=node_id,
+        workspace_id=spec.workspace_id,
+        runtime=SandboxRuntime.name,
+        address="",
+        secret=spec.secret,
+        data=processes.model_dump(mode="json"),
+    )
 
 
 def _is_running(handle: ContainerHandle) -> bool:

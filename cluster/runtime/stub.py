@@ -35,6 +35,10 @@ class StubRuntime:
         del limit_seconds
         return contextlib.nullcontext()
 
+    async def prepare(self, workspace_id: str) -> None:
+        """Do nothing: there is nothing to see to."""
+        check_id("workspace_id", workspace_id)
+
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         """Write the container down. Idempotent by its id."""
         check_id("container_id", spec.container_id)

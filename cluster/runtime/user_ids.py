@@ -3,10 +3,12 @@
 The kernel counts much by the user id outside: epoll watches, pages of pipes, inotify instances,
 queues, pending signals, keys, locked memory. Containers that share an id share all of that.
 
-Nothing is written down. An id is taken while a process has it, or lives in a user namespace that maps
-to it: the kernel says so, no container can forge it, and no crash leaves it wrong. In the moments
-before there is such a process, its launcher holds a lock on the byte of that number in a file that
-all servers of the machine share (open file description locks, fcntl(2)).
+An id is taken while a process has it, or lives in a user namespace that maps to it, or the kernel has keys
+of it: the kernel says so, no container can forge it, and no crash leaves it wrong. So is one whose holder's
+server still knows of something of it (``taken``). In the moments before there is such a process, its launcher
+holds a lock on the byte of that number in a file that all servers of the machine share (open file description
+locks, fcntl(2)). What is free is given in turn, so that each comes back as late as can be: which one was
+given last is all that is written down, in that file, and nothing depends on it.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import contextlib
 import fcntl
 import os
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -28,35 +30,48 @@ LOCKS = Path("/run/coditect/user-ids")
 
 
 @contextmanager
-def reserve(range_: IdRange, start: int, locks: Path = LOCKS) -> Iterator[int]:
+def reserve(
+    range_: IdRange,
+    start: int | None,
+    locks: Path = LOCKS,
+    *,
+    taken: Collection[int] = (),
+) -> Iterator[int]:
     """Hold an id that nobody has, until its container has a process or its launch has failed.
 
-    ``start`` is where to begin (any number). Blocks for some milliseconds: every process of the machine
-    is asked once. Raises Unavailable when all are taken.
+    ``start`` is where to begin (any number), behind the one given last if it is None; ``taken`` are left out.
+    Blocks for some milliseconds: every process of the machine is asked once. Raises Unavailable when all are
+    taken.
     """
     descriptor = _open(locks)
     try:
-        taken: frozenset[int] | None = None
-        for candidate in range_.after(start):
-            if not _lock(descriptor, candidate):
+        used: frozenset[int] | None = None
+        begin = _last(descriptor, range_) - range_.first if start is None else start
+        for candidate in range_.after(begin):
+            if candidate in taken or not _lock(descriptor, candidate):
                 continue
             # The answer counts if it was asked for with the lock held: whoever had the lock before has
             # processes by now. An older answer only spares the asking.
-            if taken is None or candidate not in taken:
-                taken = in_use()
-            if candidate not in taken:
+            if used is None or candidate not in used:
+                used = in_use()
+            if not used & {candidate, range_.agent(candidate)}:
                 break
             _unlock(descriptor, candidate)
         else:
             raise Unavailable("user ids for containers", f"all {range_.containers} are in use")
+        if start is None:
+            with contextlib.suppress(OSError):  # a full /run only makes the next one begin here
+                os.pwrite(descriptor, struct.pack("<q", candidate), 8 * range_.first)
         yield candidate
     finally:
         os.close(descriptor)  # and with it the lock
 
 
 def in_use(proc: Path = Path("/proc")) -> frozenset[int]:
-    """Return every user id that a process of this machine has, or may have in its user namespace."""
+    """Return every user id that has keys, or that a process of this machine has, or its user namespace."""
     found: set[int] = set()
+    with contextlib.suppress(OSError):
+        found.update(parse_key_users((proc / "key-users").read_text(encoding="ascii")))
     seen: set[str] = set()
     ours = os.readlink("/proc/self/ns/user")
     for name in os.listdir(proc):
@@ -77,6 +92,11 @@ def _runs(process: Path) -> bool:
     return not parse_stat((process / "stat").read_text(errors="replace")).ended
 
 
+def parse_key_users(text: str) -> Iterable[int]:
+    """Return the ids of ``/proc/key-users`` (keyrings(7))."""
+    return [int(line.partition(":")[0]) for line in text.splitlines()]
+
+
 def parse_map(uid_map: str) -> Iterable[int]:
     """Return the ids outside in ``/proc/PID/uid_map``; of a long range, those at its ends."""
     for line in uid_map.splitlines():
@@ -90,6 +110,13 @@ def _open(locks: Path) -> int:
         return os.open(locks, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     except OSError as error:
         raise Unavailable("user ids for containers", f"{locks}: {error.strerror}") from error
+
+
+def _last(descriptor: int, range_: IdRange) -> int:
+    """Return which id of a range was given last; its first one if none was."""
+    told = os.pread(descriptor, 8, 8 * range_.first).ljust(8, b"\0")
+    last: int = struct.unpack("<q", told)[0]
+    return last if last in range_.ids else range_.first
 
 
 def _lock(descriptor: int, number: int) -> bool:

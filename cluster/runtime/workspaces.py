@@ -8,13 +8,13 @@ import errno
 import logging
 import os
 import re
-import stat
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from actors.errors import InvalidArgument
-from cluster.runtime import disks, mounts
-from cluster.runtime.disks import DiskLimits
+from cluster.runtime import disks, mounts, moving
+from cluster.runtime.disks import Ailment, DiskLimits
+from cluster.runtime.trees import empty, give
 
 logger = logging.getLogger(__name__)
 
@@ -27,6 +27,9 @@ _DRAFTS = ".drafts"
 _NEVER = frozenset(
     (errno.ENOENT, errno.EPERM, errno.EACCES, errno.ENODEV, errno.ENXIO, errno.ENOSYS)
 )
+
+_LATER = frozenset((errno.EBUSY, errno.ENOSPC))
+"""What may be otherwise the next time."""
 
 
 def check_id(field: str, value: str) -> str:
@@ -41,7 +44,7 @@ class Workspaces:
 
     ``owners`` are whose they may be, when root makes them; anybody else's become the first one's.
     With ``limits`` a new workspace gets a disk of that size, if this machine can have such: a file in
-    its directory, which stays root's then. One that was without stays so until its directory is lost.
+    its directory, which stays root's then. One that has none is moved into one by ``care``.
     """
 
     def __init__(
@@ -55,6 +58,12 @@ class Workspaces:
         self._trash = trash
         self._owners = owners
         self._limits = limits if owners else None
+        self._immovable: set[str] = set()
+
+    @classmethod
+    def of(cls, data_dir: Path) -> Workspaces:
+        """Return those of a server, to look at."""
+        return cls(data_dir / "workspaces", data_dir / "trash")
 
     def path(self, workspace_id: str) -> Path:
         """Return where a workspace lies. Raises InvalidArgument for an id that is no file name."""
@@ -84,9 +93,45 @@ class Workspaces:
         caller closes it.
         """
         if image := self.disk(workspace_id):
-            return disks.mount(image, self._limits)
-        made = self._new_disk(workspace_id)
-        return mounts.clone(str(self.path(workspace_id))) if made is None else made
+            return disks.mount(image)
+        with moving.still(self.path(workspace_id)):
+            made = self._new_disk(workspace_id)
+            return mounts.clone(str(self.path(workspace_id))) if made is None else made
+
+    def holders(self) -> frozenset[int]:
+        """Return to whom directories of workspaces belong on disk."""
+        found = set()
+        with os.scandir(self._root) as entries:
+            for entry in entries:
+                with contextlib.suppress(OSError):
+                    found.add(entry.stat(follow_symlinks=False).st_uid)
+        return frozenset(found)
+
+    def ailment(self, workspace_id: str) -> Ailment | None:
+        """Say what ``care`` would have to do before the workspace is mounted."""
+        with contextlib.suppress(OSError):  # what opening it says will tell
+            if image := self.disk(workspace_id):
+                return disks.ailment(image, self._limits)
+            wanted = self._limits is not None and workspace_id not in self._immovable
+            if wanted and any(self.path(workspace_id).iterdir()):
+                return Ailment.BARE
+        return None
+
+    def care(self, workspace_id: str, busy: Callable[[], bool]) -> None:
+        """See to a workspace's disk (``disks.care``), or move its directory into one unless it is ``busy``.
+
+        Raises OSError; a directory that cannot be moved goes on as it is.
+        """
+        if image := self.disk(workspace_id):
+            disks.care(image, self._limits)
+        elif self._limits is not None and any(self.path(workspace_id).iterdir()):
+            try:
+                path, image = self.ensure(workspace_id), self._image(workspace_id)
+                moving.move_in(path, self._root / _DRAFTS, image.name, self._limits, busy)
+            except OSError as error:
+                logger.warning("workspace %s has no disk of its own yet: %s", workspace_id, error)
+                if error.errno not in _LATER:
+                    self._immovable.add(workspace_id)
 
     def disk(self, workspace_id: str) -> Path | None:
         """Return the file that is a workspace's disk, or None when its files lie in the directory itself."""
@@ -102,6 +147,8 @@ class Workspaces:
         path = self.path(workspace_id)
         if self._limits is None or any(path.iterdir()):
             return None
+        if self._limits.room(disks.free_bytes(path)) <= 0:
+            raise OSError(errno.ENOSPC, "the machine's disk has its reserve left and no more")
         owner = path.stat()
         os.chown(path, os.geteuid(), os.getegid())
         try:
@@ -157,6 +204,7 @@ class Workspaces:
         await asyncio.to_thread(self._empty_trash, bin_)
 
     def _empty_trash(self, mine: Path) -> None:
+        moving.sweep(self._root / _DRAFTS)
         for bin_ in self._trash.iterdir():
             try:
                 empty(bin_)
@@ -164,101 +212,3 @@ class Workspaces:
             except OSError:  # what another call left and cannot be removed is not this call's error
                 if bin_ == mine and bin_.exists():
                     raise
-
-
-def give(path: Path, owner: int) -> None:
-    """Make a directory and everything in it somebody's, unless the directory is already.
-
-    A tree of any depth takes two descriptors and no recursion. Raises OSError, ESTALE when directories
-    move meanwhile: the way up must be the way down.
-    """
-    if path.stat().st_uid == owner:
-        return
-    here = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    way = [(_place(here), _give_entries(here, owner))]
-    try:
-        while way:
-            if left := way[-1][1]:
-                here = _move(here, left.pop())
-                way.append((_place(here), _give_entries(here, owner)))
-                continue
-            way.pop()
-            if way:
-                here = _move(here, "..")
-                if _place(here) != way[-1][0]:
-                    raise OSError(errno.ESTALE, os.strerror(errno.ESTALE))
-    finally:
-        os.close(here)
-    os.chown(path, owner, owner)  # last, so that an interruption is made good
-
-
-def _give_entries(directory: int, owner: int) -> list[str]:
-    """Give away what lies in a directory, links themselves; return the directories among it."""
-    directories = []
-    with os.scandir(directory) as entries:
-        for entry in entries:
-            os.chown(entry.name, owner, owner, dir_fd=directory, follow_symlinks=False)
-            if entry.is_dir(follow_symlinks=False):
-                directories.append(entry.name)
-    return directories
-
-
-def _place(directory: int) -> tuple[int, int]:
-    status = os.fstat(directory)
-    return status.st_dev, status.st_ino
-
-
-def _move(here: int, name: str) -> int:
-    """Return a descriptor of a neighbouring directory in place of this one."""
-    there = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-    os.close(here)
-    return there
-
-
-def empty(directory: Path) -> None:
-    """Remove everything in a directory, never following a link, however deep and whatever its modes.
-
-    A tree of any depth takes two descriptors and no recursion: directories found below are moved
-    up here and emptied in their turn. Several may do this to the same directory at once.
-    """
-    with contextlib.suppress(FileNotFoundError):
-        here = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
-        try:
-            while names := os.listdir(here):
-                for name in names:
-                    _remove(here, name)
-        finally:
-            os.close(here)
-
-
-def _remove(here: int, name: str) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if not stat.S_ISDIR(os.stat(name, dir_fd=here, follow_symlinks=False).st_mode):
-            os.unlink(name, dir_fd=here)
-            return
-        _open_up(here, name)
-        directory = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=here)
-        try:
-            for entry in os.listdir(directory):
-                _take_out(directory, entry, here)
-        finally:
-            os.close(directory)
-        os.rmdir(name, dir_fd=here)
-
-
-def _take_out(directory: int, name: str, here: int) -> None:
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISDIR(os.stat(name, dir_fd=directory, follow_symlinks=False).st_mode):
-            _open_up(directory, name)  # a directory that moves has its ".." rewritten
-            os.rename(name, os.urandom(12).hex(), src_dir_fd=directory, dst_dir_fd=here)
-        else:
-            os.unlink(name, dir_fd=directory)
-
-
-def _open_up(directory: int, name: str) -> None:
-    """Let its owner into a directory. An O_PATH descriptor cannot be swapped for a link."""
-    fd = os.open(name, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=directory)
-    try:
-        os.chmod(f"/proc/self/fd/{fd}", 0o700)
-    finally:
-        os.close(fd)

@@ -89,6 +89,9 @@ class ProcessRuntime:
         del limit_seconds
         return nullcontext()
 
+    async def prepare(self, workspace_id: str) -> None:
+        del workspace_id
+
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         if self.refuse:
             raise LaunchFailed(spec.container_id, "told to")

@@ -21,6 +21,7 @@ class MemoryRuntime:
         self.running: dict[str, ContainerHandle] = {}
         self.launched: list[ContainerSpec] = []
         self.stopped: list[str] = []
+        self.prepared: list[str] = []
         self.deleted_workspaces: list[str] = []
         self.health: dict[str, Health] = {}
         self._ended: dict[str, asyncio.Event] = {}
@@ -29,6 +30,9 @@ class MemoryRuntime:
     def turn(self, limit_seconds: float) -> AbstractAsyncContextManager[None]:
         del limit_seconds
         return nullcontext()
+
+    async def prepare(self, workspace_id: str) -> None:
+        self.prepared.append(workspace_id)
 
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
         if running := self.running.get(spec.container_id):

@@ -13,14 +13,16 @@ import subprocess
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from actors.errors import LaunchFailed
 from actors.records import Health
-from cluster.runtime import disks, loops
-from cluster.runtime.disks import DiskLimits
+from cluster.runtime import disks, loops, moving, sandbox
+from cluster.runtime.disks import Ailment, DiskLimits
 from cluster.runtime.registry import Processes
+from cluster.runtime.reserve import DiskGuard, Room
 from cluster.runtime.workspaces import Workspaces
 from tests.isolation.inside import run, spec
 from tests.support.waiting import wait_until
@@ -160,6 +162,7 @@ async def test_a_larger_limit_makes_the_disk_larger_and_a_smaller_one_leaves_it(
         return not devices(image_of(runtime))
 
     await wait_until(no_device)
+    await runtime.prepare("w-one")
     large = await runtime.launch(spec())
     assert image_of(runtime).stat().st_size > size_before
     result = await run(large, "cat file; fallocate -l 200M big && echo taken")
@@ -175,6 +178,117 @@ async def test_a_disk_stays_one_when_the_setting_is_taken_away(make_runtime):
     await make_runtime().stop(first, 0)
     second = await make_runtime().launch(spec())
     assert (await run(second, "cat file")).stdout == "kept\n"
+
+
+FROM_BEFORE = """
+echo kept > file; ln file again; mkdir -p d/e; chmod 500 d/e; ln -s ../file d/link; mkfifo d/pipe
+truncate -s 900M sparse; printf tail >> sparse; chmod 000 file; touch -d 2001-02-03 d; printf x > $'a\\xff'
+"""
+LOOK = (
+    "find . -printf '%p %y %m %n %s %T@ %l\\n' | grep -av '^[.] ' | LC_ALL=C sort; tail -c 4 sparse"
+)
+
+
+async def test_a_workspace_from_before_is_moved_into_a_disk(make_runtime):
+    old = await make_runtime().launch(spec())
+    await run(old, FROM_BEFORE)
+    before = (await run(old, LOOK)).stdout
+    runtime = make_runtime(disks=LIMITS)
+    await runtime.prepare("w-one")  # it is in use
+    assert runtime._workspaces.disk("w-one") is None
+    await runtime.stop(old, 0)
+    await runtime.prepare("w-one")
+    assert runtime._workspaces.disk("w-one") is not None
+    new = await runtime.launch(spec())
+    assert (await run(new, LOOK)).stdout == before
+    assert before.count("\n") >= 8
+    result = await run(new, "cat file; chmod 600 file; cat again; fallocate -l 300M big")
+    assert "kept" in result.stdout
+    assert "No space left on device" in result.stderr
+    left = runtime.workspace_path("w-one").parent / ".drafts"
+    assert list(left.iterdir()) == []
+
+
+async def test_one_that_is_larger_than_the_limit_gets_as_much_as_it_needs(make_runtime):
+    old = await make_runtime().launch(spec())
+    await run(old, "head -c 200M /dev/urandom > large; sync large; md5sum large > sum")
+    await make_runtime().stop(old, 0)
+    runtime = make_runtime(disks=LIMITS)
+    await runtime.prepare("w-one")
+    new = await runtime.launch(spec())
+    assert (await run(new, "md5sum -c sum")).stdout == "large: OK\n"
+
+
+async def test_one_for_whose_copy_there_is_no_room_goes_on_as_it_was(make_runtime, monkeypatch):
+    old = await make_runtime().launch(spec())
+    await run(old, "echo kept > file")
+    await make_runtime().stop(old, 0)
+    monkeypatch.setattr(disks, "free_bytes", lambda _: 0)
+    runtime = make_runtime(disks=LIMITS)
+    await runtime.prepare("w-one")
+    monkeypatch.undo()
+    assert runtime._workspaces.disk("w-one") is None
+    assert (await run(await runtime.launch(spec()), "cat file")).stdout == "kept\n"
+
+
+async def test_nobody_starts_on_a_directory_that_is_being_moved(make_runtime):
+    old = await make_runtime().launch(spec())
+    await run(old, "echo kept > file")
+    await make_runtime().stop(old, 0)
+    runtime = make_runtime(disks=LIMITS)
+    with (
+        moving._locked(runtime.workspace_path("w-one"), fcntl.LOCK_EX),
+        pytest.raises(LaunchFailed, match="being moved"),
+    ):
+        await runtime.launch(spec())
+    await runtime.launch(spec())
+
+
+@pytest.mark.parametrize("point", ["_measure", "_copy", "compare", "_exchange", "_sync", "empty"])
+def test_a_move_that_is_killed_leaves_the_one_or_the_other(tmp_path, monkeypatch, point):
+    workspaces = Workspaces(tmp_path / "root", tmp_path / "trash", (1_900_000_000,), LIMITS)
+    path = workspaces.ensure("w-one")
+    (path / "file").write_text("kept")
+
+    def files():
+        tree = workspaces.open("w-one")
+        try:
+            return {p.name: p.read_text() for p in Path(f"/proc/self/fd/{tree}").glob("*")}
+        finally:
+            os.close(tree)
+
+    child = os.fork()
+    if child == 0:
+        setattr(moving, point, lambda *_: os._exit(9))
+        workspaces.care("w-one", lambda: False)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    moved = point == "empty"
+    assert (workspaces.disk("w-one") is not None) is moved
+    assert moved or (path / "file").read_text() == "kept"
+    workspaces.care("w-one", lambda: False)
+    assert workspaces.disk("w-one") is not None
+    assert files() == {"file": "kept"}
+    moving.sweep(tmp_path / "root" / ".drafts")
+    assert not list((tmp_path / "root" / ".drafts").glob("*.home"))
+
+
+def test_a_copy_that_differs_is_not_taken(tmp_path):
+    one, other = tmp_path / "one", tmp_path / "other"
+    later = time.monotonic() + 60
+    for place in (one, other):
+        (place / "d").mkdir(parents=True)
+        (place / "d" / "file").write_text("same")
+        os.utime(place / "d" / "file", (1, 1))
+        for directory in (place / "d", place):
+            os.utime(directory, (2, 2))
+    moving.compare(one, other, later)
+    (other / "d" / "file").write_text("some")
+    os.utime(other / "d" / "file", (1, 1))
+    with pytest.raises(OSError, match="d/file is not the same"):
+        moving.compare(one, other, later)
+    with pytest.raises(OSError, match="too long"):
+        moving.compare(one, other, 0.0)
 
 
 async def test_a_workspace_from_before_goes_on_as_it_was(make_runtime):
@@ -225,6 +339,7 @@ async def test_a_damaged_disk_is_repaired_or_the_launch_says_what_is_wrong(make_
     with image.open("r+b") as file:  # the first superblock; its copies are elsewhere
         file.seek(1024)
         file.write(bytes(1024))
+    await runtime.prepare("w-one")
     second = await runtime.launch(spec())
     assert (await run(second, "cat file; ls -A")).stdout == "kept\nfile\n"
     await runtime.stop(second, 0)
@@ -232,7 +347,51 @@ async def test_a_damaged_disk_is_repaired_or_the_launch_says_what_is_wrong(make_
     os.truncate(image, 0)
     os.truncate(image, 300 * MIB)
     with pytest.raises(LaunchFailed, match="fsck"):
+        await runtime.prepare("w-one")
+
+
+async def test_what_only_mounting_a_disk_shows_is_repaired_before_the_next_try(make_runtime):
+    runtime = make_runtime(disks=DiskLimits(300 * MIB, files=2000))
+    first = await runtime.launch(spec())
+    await run(first, "echo kept > file; sync -f .")
+    await runtime.stop(first, 0)
+    image = image_of(runtime)
+    with image.open("r+b") as file:  # the first table of groups; its copies are elsewhere
+        file.seek(4096)
+        file.write(b"\xff" * 4096)
+    await runtime.prepare("w-one")
+    with pytest.raises(LaunchFailed, match="damaged"):
         await runtime.launch(spec())
+    await runtime.prepare("w-one")
+    second = await runtime.launch(spec())
+    assert (await run(second, "cat file")).stdout == "kept\n"
+
+
+async def test_a_repair_holds_up_nobody_else(make_runtime, monkeypatch):
+    runtime = make_runtime(disks=LIMITS, launches_at_once=1)
+    first = await runtime.launch(spec())
+    await runtime.stop(first, 0)
+    monkeypatch.setattr(disks, "ailment", lambda *_: Ailment.DAMAGED)
+    repaired = threading.Event()
+    monkeypatch.setattr(disks, "care", lambda *_: repaired.wait(30))
+    care = asyncio.create_task(runtime.prepare("w-one"))
+    try:
+        async with runtime.turn(0):
+            other = await runtime.launch(spec("two"))
+        assert (await run(other, "echo on")).stdout == "on\n"
+        assert not care.done()
+    finally:
+        repaired.set()
+        await care
+
+
+async def test_growth_waits_for_nobody(make_runtime, monkeypatch):
+    runtime = make_runtime(disks=LIMITS)
+    await runtime.stop(await runtime.launch(spec()), 0)
+    monkeypatch.setattr(sandbox, "_CARES_AT_ONCE", 0)
+    monkeypatch.setattr(disks, "ailment", lambda *_: Ailment.SMALL)
+    monkeypatch.setattr(disks, "care", lambda *_: pytest.fail("it has no turn"))
+    await make_runtime(disks=LIMITS).prepare("w-one")
 
 
 async def test_a_workspace_is_removed_with_its_disk(runtime):
@@ -284,6 +443,53 @@ def test_a_disk_gets_at_most_half_of_what_is_free():
 
 
 @pytest.fixture
+def guard(tmp_path):
+    """A guard of a disk that has as much left as the test says."""
+    left = [10 << 30]
+    found = DiskGuard(tmp_path / "data", 1 << 30, measure=lambda _: Room(left[0], 0))
+    return SimpleNamespace(left=left, look=found.look)
+
+
+async def test_below_the_reserve_no_disk_grows_and_above_it_all_do_again(runtime, guard):
+    container, other = [await runtime.launch(spec(name)) for name in ("one", "two")]
+    await run(container, "head -c 5M /dev/urandom > old; sync old")
+    guard.left[0] = 900 * MIB
+    guard.look()
+    for each in (container, other):
+        result = await run(each, "head -c 20M /dev/urandom > new; head -c 1M new | wc -c")
+        assert "No space left on device" in result.stderr
+    result = await run(
+        container, "printf over | dd of=old conv=notrunc,fsync; head -c 4 old; rm new"
+    )
+    assert result.stdout == "over", result.stderr
+    guard.left[0] = 2 << 30
+    guard.look()
+    result = await run(container, "head -c 20M /dev/urandom > new && sync new && echo goes on")
+    assert result.stdout == "goes on\n", result.stderr
+
+
+async def test_who_writes_on_into_the_reserve_is_ended_and_keeps_what_was_written(runtime, guard):
+    loud, quiet = [await runtime.launch(spec(name)) for name in ("one", "two")]
+    await run(loud, "fallocate -l 40M set-aside; echo kept > file; sync -f .")
+    guard.left[0] = 400 * MIB
+    guard.look()
+    await run(loud, "dd if=/dev/urandom of=set-aside bs=1M count=30 conv=notrunc,fsync")
+    guard.look()
+    assert await asyncio.wait_for(runtime.wait_exit(loud), 20) == "killed by signal 9"
+    assert await runtime.probe(quiet) is Health.HEALTHY
+    guard.left[0] = 10 << 30
+    guard.look()
+    again = await runtime.launch(spec("again", workspace_id="w-one"))
+    assert (await run(again, "cat file")).stdout == "kept\n"
+
+
+async def test_a_new_workspace_is_refused_where_nothing_but_the_reserve_is_left(make_runtime):
+    runtime = make_runtime(disks=DiskLimits(64 * MIB, 2000, reserve=1 << 60))
+    with pytest.raises(LaunchFailed, match="reserve"):
+        await runtime.launch(spec())
+
+
+@pytest.fixture
 def image(tmp_path):
     """A disk that nobody has mounted."""
     made = tmp_path / "disk"
@@ -301,21 +507,21 @@ def wait_for_no_device(image: Path) -> bool:
 
 def test_whoever_finds_a_disk_mounted_waits_for_it_and_not_for_ever(image, monkeypatch):
     monkeypatch.setattr(disks, "_LOCK_SECONDS", 0.2)
-    held = disks.mount(image, None)
+    held = disks.mount(image)
     with pytest.raises(OSError, match="still mounted"):
-        disks.mount(image, None)
+        disks.mount(image)
     monkeypatch.setattr(disks, "_LOCK_SECONDS", 10.0)
     threading.Timer(0.2, os.close, [held]).start()
-    os.close(disks.mount(image, None))
+    os.close(disks.mount(image))
 
 
 def test_a_disk_on_which_the_kernel_found_damage_is_repaired_before_it_is_used_again(image):
     assert not disks._head(image).damaged
     subprocess.run(["debugfs", "-w", "-R", "ssv state 2", image], check=True, capture_output=True)
     assert disks._head(image).damaged
-    os.close(disks.mount(image, None))
-    assert wait_for_no_device(image)
+    disks.care(image, None)
     assert not disks._head(image).damaged
+    os.close(disks.mount(image))
 
 
 def test_a_disk_grows_though_an_attempt_was_cut_short(image):
@@ -323,8 +529,7 @@ def test_a_disk_grows_though_an_attempt_was_cut_short(image):
     before = disks._head(image).size
     assert before == image.stat().st_size
     os.truncate(image, larger.image_bytes(1 << 62))
-    os.close(disks.mount(image, larger))
-    assert wait_for_no_device(image)
+    disks.care(image, larger)
     assert disks._head(image).size == image.stat().st_size > 3 * before
 
 

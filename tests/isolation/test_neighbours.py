@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runtime import furnish, seccomp, user_ids
+from actors.errors import LaunchFailed
+from cluster.runtime import furnish, sandbox, seccomp, user_ids
+from cluster.runtime.disks import DiskLimits
 from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime.registry import Processes
 from tests.isolation.inside import run, spec
@@ -129,7 +131,7 @@ def _same_id(monkeypatch):
     with monkeypatch.context() as patch:
 
         @contextmanager
-        def reserve(range_, _start):
+        def reserve(range_, _start, **_):
             yield range_.first + 1
 
         patch.setattr(user_ids, "reserve", reserve)
@@ -298,6 +300,43 @@ async def test_many_launches_at_once_have_ids_of_their_own(make_runtime):
     assert {Processes.of(handle).user_id for handle in handles} == set(
         range(1_900_100_001, 1_900_100_006)
     )
+
+
+async def test_an_id_comes_back_as_late_as_can_be(make_runtime):
+    runtime = make_runtime(user_ids=IdRange(1_900_300_000, 11), disks=DiskLimits(64 << 20, 2000))
+    given = []
+    for _ in range(5):
+        handle = await runtime.launch(spec())
+        given.append(Processes.of(handle).user_id)
+        await runtime.stop(handle, 0)
+    assert len(set(given)) == 5
+
+
+async def test_an_id_is_not_given_anew_while_its_holders_disk_is_held(make_runtime, monkeypatch):
+    monkeypatch.setattr(sandbox, "_RELEASE_SECONDS", 0.05)
+    runtime = make_runtime(user_ids=IdRange(1_900_400_000, 3), disks=DiskLimits(64 << 20, 2000))
+    first = await runtime.launch(spec("one"))
+    held = os.open(f"/proc/{Processes.of(first).init.pid}/root/workspace", os.O_RDONLY)
+    try:
+        await runtime.stop(first, 0)
+        assert await runtime.list() == []
+        with pytest.raises(LaunchFailed, match="all 1 are in use"):
+            await runtime.launch(spec("two"))
+    finally:
+        os.close(held)
+    await runtime.stop(first, 0)
+    await runtime.launch(spec("two"))
+
+
+async def test_an_id_that_files_carry_is_given_to_no_other_workspace(make_runtime, monkeypatch):
+    monkeypatch.setattr(furnish, "_map_owner", lambda *_: False)
+    runtime = make_runtime(user_ids=IdRange(1_900_500_000, 7))
+    given = set()
+    for name in ("one", "two", "one", "two"):
+        handle = await runtime.launch(spec(name))
+        given.add((name, Processes.of(handle).user_id))
+        await runtime.stop(handle, 0)
+    assert len(given) == len({user for _, user in given}) == 2
 
 
 async def test_a_container_that_finds_no_id_is_not_started(make_runtime):

@@ -14,7 +14,7 @@ import pytest
 
 from actors.errors import DeadlineExceeded, InvalidArgument, LaunchFailed
 from actors.records import ContainerHandle, Health
-from cluster.runtime import identity
+from cluster.runtime import identity, pruning
 from cluster.runtime.cgroups import Cgroups
 from cluster.runtime.registry import Processes
 from cluster.runtime.sandbox import group_name
@@ -321,3 +321,19 @@ async def test_files_of_the_runtime_are_for_the_server_alone(runtime, container,
 async def test_egress_that_is_not_offered_is_refused(runtime):
     with pytest.raises(InvalidArgument, match="egress"):
         await runtime.launch(spec(egress="internet"))
+
+
+async def test_what_containers_shared_goes_with_the_last_of_them(make_runtime, monkeypatch):
+    monkeypatch.setattr(pruning, "UNUSED_SECONDS", -1.0)  # what is touched only now counts as old
+    runtime = make_runtime()
+    small = await runtime.launch(spec("small"))
+    large = await runtime.launch(spec("large", memory_bytes=300 << 20))
+    place = runtime._runtime_dir
+    assert (len(list(place.glob("view-*"))), len(list(place.glob("etc-*")))) == (2, 1)
+    await runtime.stop(small, 0)
+    assert len(list(place.glob("view-*"))) == 1
+    assert (await run(large, "cat /etc/hostname; grep -c . /proc/meminfo")).exit_code == 0
+    await runtime.stop(large, 0)
+    assert list(place.glob("view-*")) == list(place.glob("etc-*")) == []
+    again = await runtime.launch(spec("small"))
+    assert (await run(again, "cat /etc/hostname")).stdout == "workspace\n"

@@ -7,11 +7,11 @@ import os
 import pytest
 
 from actors.records import ContainerHandle
-from cluster.runtime import etc, workspaces
+from cluster.runtime import etc, trees
 from cluster.runtime.ending import reason
 from cluster.runtime.identity import ProcessIdentity
 from cluster.runtime.registry import Entry, Processes, Registry, Status, parse_status
-from cluster.runtime.workspaces import Workspaces
+from cluster.runtime.workspaces import Workspaces, check_id
 
 ME = ProcessIdentity(pid=1, start_ticks=2, boot_id="b")
 
@@ -39,7 +39,7 @@ def test_a_tree_of_any_depth_is_given_away_and_links_are_not_followed(tmp_path):
         below = os.open("d", os.O_RDONLY, dir_fd=deepest)
         os.close(deepest)
         deepest = below
-    workspaces.give(given, 1_900_000_000)
+    trees.give(given, 1_900_000_000)
     try:
         assert os.fstat(deepest).st_uid == 1_900_000_000
     finally:
@@ -48,7 +48,7 @@ def test_a_tree_of_any_depth_is_given_away_and_links_are_not_followed(tmp_path):
         assert (given / name).lstat().st_uid == 1_900_000_000, name
     assert (given / "wide" / "to-directory").lstat().st_gid == 1_900_000_000
     assert {outside.stat().st_uid, (outside / "roots").stat().st_uid} == {0}
-    workspaces.empty(given)
+    trees.empty(given)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
@@ -57,17 +57,17 @@ def test_nothing_beside_a_tree_is_given_away_when_its_directories_move(tmp_path,
     (given / "a" / "b").mkdir(parents=True)
     beside = tmp_path / "beside"
     beside.write_text("kept")
-    entries = workspaces._give_entries
+    entries = trees._give_entries
 
     def moving(directory, owner):
         if os.fstat(directory).st_ino == (given / "a" / "b").stat().st_ino:
             (given / "a" / "b").rename(tmp_path / "b")
-            monkeypatch.setattr(workspaces, "_give_entries", entries)
+            monkeypatch.setattr(trees, "_give_entries", entries)
         return entries(directory, owner)
 
-    monkeypatch.setattr(workspaces, "_give_entries", moving)
+    monkeypatch.setattr(trees, "_give_entries", moving)
     with pytest.raises(OSError, match="Stale"):
-        workspaces.give(given, 1_900_000_000)
+        trees.give(given, 1_900_000_000)
     assert beside.stat().st_uid == 0
     assert given.stat().st_uid == 0  # so that it is done again
 
@@ -234,4 +234,4 @@ def test_a_changed_machine_gets_a_new_etc_and_the_old_one_stays(tmp_path):
 
 
 def test_ids_are_file_names(tmp_path):
-    assert workspaces.check_id("x", "s-1.2_3") == "s-1.2_3"
+    assert check_id("x", "s-1.2_3") == "s-1.2_3"

@@ -105,3 +105,27 @@ def test_shares_follow_the_memory_of_the_container():
     )
     assert (shares.ptys, shares.shm_pages) == (7, 1 << 18)
     assert (shares.tmp_inodes, shares.shm_inodes) == (1 << 15, 1024)
+
+
+def test_ids_are_given_in_turn_and_a_start_that_is_named_moves_nothing(tmp_path):
+    given = []
+    for start in (None, None, 0, None, None):
+        with reserve(SMALL, start, tmp_path / "locks") as found:
+            given.append(found - SMALL.first)
+    assert given == [1, 2, 1, 3, 1]
+    other = IdRange(1_900_300_000, 7)
+    with reserve(other, None, tmp_path / "locks") as found:
+        assert found == other.first + 1
+
+
+def test_an_id_of_which_something_is_left_is_passed_over(tmp_path, nobody):
+    with reserve(SMALL, 0, tmp_path / "locks", taken={SMALL.first + 1}) as found:
+        assert found == SMALL.first + 2
+    nobody.add(SMALL.agent(SMALL.first + 1))
+    with reserve(SMALL, 0, tmp_path / "locks") as found:
+        assert found == SMALL.first + 2
+
+
+def test_ids_that_have_keys_are_in_use():
+    text = "    0:     9 8/8 3/1000000 40/25000000\n1900000007:     2 2/2 2/200 18/20000\n"
+    assert list(user_ids.parse_key_users(text)) == [0, 1_900_000_007]

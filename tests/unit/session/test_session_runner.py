@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -91,6 +92,34 @@ async def test_without_a_warm_container_one_is_launched_on_the_sessions_workspac
     stored = await bench.ledger.session("s1")
     assert stored is not None
     assert (stored.phase, stored.container_id) == (P.READY, route.container_id)
+
+
+class TurnRuntime(MemoryRuntime):
+    """Notes in which order a launch prepares the workspace, takes a turn and starts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.steps: list[str] = []
+
+    @asynccontextmanager
+    async def turn(self, limit_seconds: float):
+        self.steps.append("turn")
+        yield
+
+    async def prepare(self, workspace_id: str) -> None:
+        self.steps.append(f"prepare {workspace_id}")
+
+    async def launch(self, spec):
+        self.steps.append("launch")
+        return await super().launch(spec)
+
+
+async def test_a_workspace_is_prepared_before_its_launch_takes_a_turn(bench):
+    use(bench, runtime := TurnRuntime())
+    runner = await warm(bench)
+    await runner.bind(await bench.claim(), None)
+    await runner.route("s1")
+    assert runtime.steps == ["prepare w1", "turn", "launch"]
 
 
 async def test_binding_again_changes_nothing_and_binding_another_session_is_refused(bench):
