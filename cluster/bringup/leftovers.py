@@ -51,6 +51,15 @@ def record(data_dir: Path) -> None:
     draft = layout.family_file.with_suffix(".draft")
     draft.write_text(json.dumps([process.model_dump() for process in family]))
     draft.replace(layout.family_file)
+    _forget_ended(layout.pids_dir)
+
+
+def _forget_ended(pids_dir: Path) -> None:
+    """Remove what ended processes wrote down of themselves. What cannot be read may be being written."""
+    for path in pids_dir.glob("*"):
+        written = _written(path)
+        if written is not None and not is_alive(written):
+            path.unlink(missing_ok=True)
 
 
 def find(data_dir: Path) -> list[ProcessIdentity]:
@@ -90,10 +99,17 @@ def _recorded(layout: Layout) -> Iterator[ProcessIdentity]:
         for each in json.loads(layout.family_file.read_text()):
             yield ProcessIdentity.model_validate(each)
     for path in layout.pids_dir.glob("*"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            boot_id, stat = path.read_text(errors="replace").split("\n", 1)
-            ticks = identity.parse_stat(stat).start_ticks
-            yield ProcessIdentity(pid=int(path.name), start_ticks=ticks, boot_id=boot_id)
+        if (written := _written(path)) is not None:
+            yield written
+
+
+def _written(path: Path) -> ProcessIdentity | None:
+    """Return the process that wrote a file of ``pids``; None when it cannot be read."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        boot_id, stat = path.read_text(errors="replace").split("\n", 1)
+        ticks = identity.parse_stat(stat).start_ticks
+        return ProcessIdentity(pid=int(path.name), start_ticks=ticks, boot_id=boot_id)
+    return None
 
 
 def _below(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -145,3 +146,17 @@ def test_nothing_is_a_server_where_none_was(tmp_path):
     Layout(tmp_path).prepare()
     Layout(tmp_path).family_file.write_text("no list")
     assert leftovers.find(tmp_path) == []
+
+
+def test_what_ended_processes_wrote_down_of_themselves_is_removed(tmp_path):
+    layout = Layout(tmp_path)
+    layout.prepare()
+    mine = layout.pids_dir / str(os.getpid())
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text()
+    mine.write_text(boot_id + Path("/proc/self/stat").read_text())
+    ended = layout.pids_dir / "4194303"
+    ended.write_text(boot_id + Path("/proc/self/stat").read_text())
+    begun = layout.pids_dir / "4194302"
+    begun.write_text(boot_id)
+    leftovers.record(tmp_path)
+    assert set(layout.pids_dir.iterdir()) == {mine, begun}
