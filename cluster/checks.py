@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 
 _GIB = 1 << 30
@@ -26,6 +27,19 @@ class Check:
     verdict: Verdict
     found: str
     advice: str = ""
+
+
+def dump(found: Iterable[Check]) -> str:
+    """Return checks as text that ``load`` reads."""
+    return json.dumps([asdict(check) for check in found])
+
+
+def load(text: str) -> list[Check]:
+    """Return the checks of a text. Raises ValueError for another text."""
+    try:
+        return [Check(**{**each, "verdict": Verdict(each["verdict"])}) for each in json.loads(text)]
+    except (TypeError, KeyError) as error:
+        raise ValueError(f"not a list of checks: {error}") from error
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,64 +145,6 @@ def tools(missing: list[str]) -> Check:
     return Check("tools", Verdict.OK, "complete")
 
 
-def seccomp(machine: str, *, known: bool) -> Check:
-    """Whether there is a system-call filter for this machine."""
-    if known:
-        return Check("seccomp", Verdict.OK, f"filter for {machine}")
-    advice = (
-        "containers run without a system-call filter; use x86_64 or aarch64 for untrusted users"
-    )
-    return Check("seccomp", Verdict.WARNING, f"no filter for {machine}", advice)
-
-
-def cgroups(available: frozenset[str]) -> Check:
-    """Which limits control groups give."""
-    missing = {"memory", "pids", "cpu"} - available
-    if not missing:
-        return Check("cgroups", Verdict.OK, "memory, pids, cpu")
-    found = f"without limits for: {', '.join(sorted(missing))}"
-    advice = "start the server as root, or in a delegated group: systemd-run --user -p Delegate=yes --scope"
-    return Check("cgroups", Verdict.WARNING, found, advice)
-
-
-SHARED_ID = (
-    "containers share one user id: each can use up what the kernel counts by it (inotify, epoll watches,"
-    " pipes, queues) for all"
-)
-
-
-def container_ids(*, is_root: bool, failure: str | None, mapped: bool) -> Check:
-    """Whether each container gets a user id of its own, and whether its files can follow by a mount."""
-    name = "container ids"
-    if not is_root:
-        return Check(
-            name, Verdict.WARNING, SHARED_ID, "start the server as root for untrusted users"
-        )
-    if failure is not None:
-        advice = (
-            "set CODITECT_CONTAINER_USER_IDS to ids that this machine (or its user namespace) has"
-        )
-        return Check(name, Verdict.ERROR, failure, advice)
-    if not mapped:
-        advice = "Linux 5.12 and ext4, xfs or btrfs map owners; here launches take longer"
-        return Check(name, Verdict.WARNING, "one each; files change hands at every launch", advice)
-    return Check(name, Verdict.OK, "one each; files follow by mapped mounts")
-
-
-def container_disks(size: int, failure: str | None) -> Check:
-    """Whether a workspace's bytes and files are limited while it runs; ``failure`` is why they cannot be."""
-    name = "container disks"
-    if size == 0:
-        return Check(name, Verdict.OK, "no limit is set (container_disk)")
-    if failure is None:
-        return Check(name, Verdict.OK, f"{size / _GIB:.1f} GiB each")
-    found = f"no limit: one container can fill the disk of all ({failure})"
-    advice = (
-        "start the server as root, with mkfs.ext4 (e2fsprogs) and loop devices, Linux 5.8 or newer"
-    )
-    return Check(name, Verdict.WARNING, found, advice)
-
-
 def descriptors(file_max: int, of_a_process: int) -> Check:
     """Whether the machine's table of open files is large enough for containers to have many."""
     found = f"{of_a_process} for each process of a container"
@@ -217,13 +173,18 @@ def data_directory(path: str, refusal: str | None) -> Check:
     return Check("data directory", Verdict.ERROR, f"{path}: {refusal}", advice)
 
 
-def disk(free_bytes: int) -> Check:
-    """Free space where the data directory is."""
+def disk(free_bytes: int, reserve: int = 0, promised: int = 0) -> Check:
+    """Free space where the data directory is; ``promised`` is what workspaces may yet take of it."""
     found = f"{free_bytes / _GIB:.1f} GiB free"
+    if reserve:
+        found += f", {reserve / _GIB:.1f} reserved, {promised / _GIB:.1f} promised to workspaces"
     if free_bytes < _GIB:
         return Check(
             "disk", Verdict.ERROR, found, "free at least 1 GiB, or choose another --data-dir"
         )
+    if reserve and free_bytes < reserve:
+        advice = "below the reserve no workspace grows: make room, or lower CODITECT_DISK_RESERVE"
+        return Check("disk", Verdict.WARNING, found, advice)
     if free_bytes < 5 * _GIB:
         return Check(
             "disk", Verdict.WARNING, found, "workspaces and logs grow: 5 GiB is comfortable"

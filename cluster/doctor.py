@@ -14,6 +14,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -22,12 +23,13 @@ from actors.errors import Unavailable
 from cluster import belonging, checks, fdb_probe
 from cluster.backup.fdb_commands import FDB_TOOLS
 from cluster.checks import Check, Verdict
-from cluster.runtime import bwrap, disks, furnish, trial, user_ids
+from cluster.runtime import bwrap, disks, furnish, reserve, trial, user_ids
 from cluster.runtime import seccomp as filters
 from cluster.runtime.cgroups import Cgroups
 from cluster.runtime.id_range import IdRange
 from cluster.runtime.tables import open_files
 from cluster.settings import RuntimeName, Settings, StoreName
+from cluster.walls import WallFacts, walls
 
 _UNLIMITED = 1 << 62
 
@@ -43,7 +45,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _safely("user", lambda: checks.user(is_root=os.geteuid() == 0)),
         _safely("port", lambda: checks.port(port_facts(settings.host, settings.port))),
         _safely("data directory", lambda: _data_directory(settings.data_dir)),
-        _safely("disk", lambda: checks.disk(_free_bytes(settings.data_dir))),
+        _safely("disk", lambda: _disk(settings)),
         _safely("memory", lambda: checks.memory(available_memory())),
         _safely("shared memory", lambda: _shared_memory(settings.object_store_memory)),
         _safely("open files", lambda: checks.open_files(_open_files())),
@@ -76,19 +78,14 @@ def fatal(found: Iterable[Check]) -> list[Check]:
 
 def _container_checks(settings: Settings) -> list[Check]:
     ids = IdRange.parse(settings.container_user_ids)
-    machine = os.uname().machine
-    known = filters.program(machine) is not None
     failure = trial.failure(ids)
     return [
         _safely("bubblewrap", _bubblewrap),
         _safely("user namespaces", lambda: checks.user_namespaces(namespace_facts(failure))),
         _safely("tools", lambda: checks.tools(_missing_tools())),
         _safely("sandbox", lambda: checks.sandbox(failure)),
-        _safely("container ids", lambda: _container_ids(ids, _nearest(settings.data_dir))),
-        _safely("container disks", lambda: _container_disks(settings)),
         _safely("descriptors", lambda: _descriptors(settings)),
-        _safely("seccomp", lambda: checks.seccomp(machine, known=known)),
-        _safely("cgroups", lambda: checks.cgroups(_controllers())),
+        *_walls(settings, ids),
     ]
 
 
@@ -163,29 +160,31 @@ def _foundationdb(settings: Settings) -> Check:
     )
 
 
-def _container_ids(ids: IdRange, place: Path) -> Check:
-    """Take an id, and show a directory where the data will be as its."""
-    if os.geteuid() != 0:
-        return checks.container_ids(is_root=False, failure=None, mapped=False)
+def _walls(settings: Settings, ids: IdRange) -> list[Check]:
+    """Try what parts users from each other, as far as this process may."""
+    place, machine = _nearest(settings.data_dir), os.uname().machine
+    facts = WallFacts(
+        is_root=os.geteuid() == 0,
+        controllers=_controllers(),
+        disk_size=settings.container_disk,
+        machine=machine,
+        filtered=filters.program(machine) is not None,
+    )
+    if facts.is_root:
+        failure, mapped = _own_ids(ids, place)
+        facts = replace(facts, ids_failure=failure, ids_are_mapped=mapped)
+        if settings.container_disk:
+            facts = replace(facts, disk_failure=disks.failure(place))
+    return walls(facts)
+
+
+def _own_ids(ids: IdRange, place: Path) -> tuple[str | None, bool]:
+    """Take an id, and show a directory as its; return what failed, and whether it could be shown."""
     try:
         with tempfile.TemporaryDirectory(dir=place) as directory, user_ids.reserve(ids, 0) as user:
-            return checks.container_ids(
-                is_root=True,
-                failure=None,
-                mapped=furnish.can_map(Path(directory), ids.on_disk, user),
-            )
+            return None, furnish.can_map(Path(directory), ids.on_disk, user)
     except (OSError, Unavailable) as error:
-        return checks.container_ids(is_root=True, failure=str(error), mapped=False)
-
-
-def _container_disks(settings: Settings) -> Check:
-    """Make a small disk where the data will be, and mount it."""
-    failure = None
-    if os.geteuid() != 0:
-        failure = "the server's user may not mount any"
-    elif settings.container_disk:
-        failure = disks.failure(_nearest(settings.data_dir))
-    return checks.container_disks(settings.container_disk, failure)
+        return str(error), False
 
 
 def _descriptors(settings: Settings) -> Check:
@@ -211,8 +210,12 @@ def _data_directory(path: Path) -> Check:
         return checks.data_directory(str(path), error.strerror or errno.errorcode[error.errno or 0])
 
 
-def _free_bytes(path: Path) -> int:
-    return shutil.disk_usage(_nearest(path)).free
+def _disk(settings: Settings) -> Check:
+    free = shutil.disk_usage(_nearest(settings.data_dir)).free
+    if not settings.kept_reserve:
+        return checks.disk(free)
+    size, allocated = reserve.promised(settings.data_dir / "workspaces")
+    return checks.disk(free, settings.kept_reserve, size - allocated)
 
 
 def _nearest(path: Path) -> Path:

@@ -154,6 +154,11 @@ class Settings(BaseModel):
     container_inodes: int = Field(
         1_000_000, ge=1000, le=1 << 30, description="files that it may hold, with container_disk"
     )
+    disk_reserve: int = Field(
+        1 << 30,
+        ge=0,
+        description="bytes of the disk that workspaces, with container_disk, leave free",
+    )
     container_user_ids: Annotated[str, AfterValidator(_is_id_range)] = Field(
         "1900000000:65536",
         description="first:count of the user ids that root gives to containers, one each; the first owns"
@@ -316,6 +321,14 @@ class Settings(BaseModel):
     def ray_address(self) -> str:
         """The address of this machine for Ray; of all the loopback's it keeps to this one alone."""
         return "127.0.0.1" if ip_address(self.node_address).is_loopback else self.node_address
+
+    @property
+    def kept_reserve(self) -> int:
+        """What is kept free of the disk: nothing where containers have no disks (see ``runtime.disks``)."""
+        has_disks = (
+            self.runtime is RuntimeName.SANDBOX and self.container_disk and os.geteuid() == 0
+        )
+        return self.disk_reserve if has_disks else 0
 
     @property
     def quotas(self) -> Quotas:

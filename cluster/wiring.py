@@ -100,7 +100,9 @@ class NodeWiring:
             probe_timeout=settings.probe_timeout,
             user_ids=IdRange.parse(settings.container_user_ids),
             ptys=settings.container_ptys,
-            disks=DiskLimits(settings.container_disk, settings.container_inodes)
+            disks=DiskLimits(
+                settings.container_disk, settings.container_inodes, settings.disk_reserve
+            )
             if settings.container_disk
             else None,
         )

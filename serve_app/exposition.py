@@ -61,6 +61,7 @@ def expose(
     supervisor: Mapping[str, Any],
     *,
     active_containers: int,
+    disk: Mapping[str, int] | None = None,
 ) -> str:
     """Write everything: ``replicas`` by id, ``actors`` as ``collect_metrics`` tells them."""
     exposition = Exposition()
@@ -78,6 +79,8 @@ def expose(
     _stats(exposition, "supervisor", supervisor, {})
     for phase, count in supervisor.get("sessions", {}).items():
         exposition.number(f"{PREFIX}sessions", "gauge", count, phase=str(phase))
+    for name, value in (disk or {}).items():
+        exposition.number(f"{PREFIX}disk_{name}", "gauge", value)
     return exposition.text()
 
 

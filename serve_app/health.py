@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +11,10 @@ from typing import Any
 
 from actors import names
 from actors.errors import CoditectError
-from cluster.checks import SHARED_ID
+from cluster import checks
+from cluster.checks import Check
+from cluster.places import machine_file
+from cluster.walls import lacking
 from serve_app.dependencies import Dependencies
 from serve_app.schemas import ComponentHealth, ServerHealth
 
@@ -71,6 +73,9 @@ def components(deps: Dependencies) -> list[Component]:
 
     async def disk() -> str | None:
         usage = await asyncio.to_thread(shutil.disk_usage, deps.settings.data_dir)
+        reserve = deps.settings.kept_reserve
+        if usage.free < reserve:
+            return f"{usage.free >> 20} MiB left, {reserve >> 20} reserved: workspaces cannot grow"
         least = max(LEAST_FREE_BYTES, LEAST_FREE * usage.total)
         return f"{usage.free >> 20} MiB left" if usage.free < least else None
 
@@ -87,14 +92,22 @@ def components(deps: Dependencies) -> list[Component]:
         Component("archive", vital=False, ask=actor(names.archive_actor(node))),
         Component("gcs", vital=False, ask=gcs),
         Component("serve", vital=True, ask=serve),
-        Component("runtime", vital=False, ask=runtime, notice=shared(is_root=os.geteuid() == 0)),
+        Component("runtime", vital=False, ask=runtime, notice=notice(machine(deps))),
         Component("disk", vital=False, ask=disk),
     ]
 
 
-def shared(*, is_root: bool) -> str | None:
-    """Say what containers share where the server cannot give them more of their own."""
-    return None if is_root else f"{SHARED_ID}; one can fill the disk of all"
+def machine(deps: Dependencies) -> list[Check]:
+    """Return what the server found wanting in its machine when it started; nothing if that is not known."""
+    try:
+        return lacking(checks.load(machine_file(deps.settings.data_dir).read_text()))
+    except (OSError, ValueError):
+        return []
+
+
+def notice(found: list[Check]) -> str | None:
+    """Say in one line what is wanting."""
+    return f"wanting here: {', '.join(check.name for check in found)}" if found else None
 
 
 async def check(deps: Dependencies) -> ServerHealth:

@@ -116,7 +116,13 @@ _SUPERVISOR = {
     "supervisor_supervision_failures_total": "Looks that failed.",
     "supervisor_look_duration_seconds": "Seconds that the last look at everything took.",
 }
-HELP = {**_ADR, **_INGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR}
+_DISK = {
+    "disk_free_bytes": "What is free on the disk of the data directory.",
+    "disk_reserve_bytes": "What workspaces leave free of it; below that they cannot grow.",
+    "disk_promised_bytes": "What the disks of all workspaces may grow to together.",
+    "disk_allocated_bytes": "What they take by now.",
+}
+HELP = {**_DISK, **_ADR, **_INGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR}
 
 
 def help_of(name: str) -> str:

@@ -2,7 +2,8 @@
 
 This process holds the data directory's lock, starts the Ray head, has the conductor bring up what
 runs on Ray, and then watches. When the node is lost (its raylet has ended, and all actors with it) all
-of this is done again, and the containers, which run on, are adopted. Whatever ends it, ``_down`` runs:
+of this is done again, and the containers, which run on, are adopted; on a full disk it is tried until there
+is room. Whatever ends it, ``_down`` runs:
 daemons, workers and HAProxy are ended, and Ray's directory is removed. Containers are stopped when the
 end was asked for and they are not to be kept; a failure stops only those that it started before it was
 ready. If this process is killed itself, the kernel ends the daemons with it, and the next start
@@ -12,6 +13,7 @@ removes what is left.
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import logging
 import os
@@ -41,7 +43,10 @@ from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.layout import DataDirLock, Layout, own_server_file
 from cluster.bringup.progress import Progress
+from cluster.checks import dump
+from cluster.places import machine_file
 from cluster.runtime.registry import Registry
+from cluster.runtime.reserve import DiskGuard
 from cluster.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,6 +56,9 @@ MAX_NODES_IN_A_ROW = 4
 STEADY_SECONDS = 300.0
 CONDUCTOR_SECONDS = 240.0
 STOPS_AT_ONCE = 16
+GUARD_SECONDS = 5.0
+FULL_BYTES = 64 << 20
+FULL_DISK_SECONDS = 5.0
 
 
 class Interrupted(BaseException):
@@ -93,7 +101,7 @@ class Server:
         layout.prepare()
         self._lock.acquire()
         try:
-            with self._signals():
+            with self._signals(), self._reserve():
                 try:
                     self._found = frozenset(Registry.of(layout.data_dir).ids())
                     self._serve()
@@ -121,14 +129,19 @@ class Server:
                 self._found = None
                 self._starting = False
                 self._watch()
-            except (Unavailable, DeadlineExceeded) as error:
+            except (Unavailable, DeadlineExceeded, OSError) as error:
+                full = is_full(self._layout.data_dir, error)
                 now = time.monotonic()
-                lost = [*(at for at in lost if now - at < STEADY_SECONDS), now]
+                lost = [at for at in lost if now - at < STEADY_SECONDS]
+                lost += [] if full else [now]
                 if self._found is not None or len(lost) >= MAX_NODES_IN_A_ROW:
                     raise
                 self._starting = True
                 self._progress.note(f"[yellow]{error}; starting again, containers run on[/yellow]")
                 self._stop_head()
+                if full:  # there is nothing to do but to wait for room
+                    self._progress.note("[yellow]the disk is full: make room on it[/yellow]")
+                    self._end.wait(FULL_DISK_SECONDS)
 
     def _up(self) -> Ready:
         layout, settings = self._layout, self._settings
@@ -141,7 +154,10 @@ class Server:
                 settings = self._settings = settings.model_copy(
                     update={"port": free_ports(settings.ray_address).gcs}
                 )
-            failed = doctor.fatal(doctor.run_checks(settings))
+            found = doctor.run_checks(settings)
+            self._try(lambda: _note(machine_file(layout.data_dir), dump(found)))
+            # What begins with too little room may have been using it for long when it begins again.
+            failed = [c for c in doctor.fatal(found) if self._found is not None or c.name != "disk"]
             if failed:
                 raise Unavailable(
                     "this machine",
@@ -279,6 +295,22 @@ class Server:
             logger.warning("put off: %s", error)
 
     @contextmanager
+    def _reserve(self) -> Iterator[None]:
+        """Have the disk's reserve kept meanwhile, if containers have disks."""
+        settings, ended = self._settings, threading.Event()
+        if not settings.kept_reserve:
+            yield
+            return
+        guard = DiskGuard(self._layout.data_dir, settings.kept_reserve)
+        thread = threading.Thread(target=guard.run, args=(ended,), name="disk-guard", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join(GUARD_SECONDS)
+
+    @contextmanager
     def _signals(self) -> Iterator[None]:
         previous = {
             number: signal.signal(number, self._on_signal)
@@ -346,6 +378,19 @@ class Server:
                 self._progress.note(f"[yellow]a container did not end: {result}[/yellow]")
             elif isinstance(result, BaseException):
                 raise result
+
+
+def is_full(data_dir: Path, error: BaseException) -> bool:
+    """Say whether what failed may well have failed for want of room on the disk."""
+    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return True
+    return shutil.disk_usage(data_dir).free < FULL_BYTES
+
+
+def _note(file: Path, text: str) -> None:
+    draft = file.with_suffix(".draft")
+    draft.write_text(text)
+    draft.replace(file)
 
 
 def _slots(said: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -11,6 +12,7 @@ from starlette.responses import PlainTextResponse
 from actors import names
 from actors.errors import CoditectError, InvalidArgument, NotFound
 from actors.records import ContainerStatus, UserRecord
+from cluster.runtime import reserve
 from cluster.store.audit import Wanted
 from serve_app import health as health_checks
 from serve_app.exposition import CONTENT_TYPE, expose
@@ -73,22 +75,28 @@ async def metrics(request: Request, ingress: IngressDep) -> Response:
     collected = await _collected(ingress)
     pushed = {source: entry["families"] for source, entry in collected["pushed"].items()}
     containers = await ingress.deps.ledger.containers()
+    settings = ingress.deps.settings
+    disk = await asyncio.to_thread(reserve.figures, settings.data_dir, settings.kept_reserve)
     text = expose(
         pushed | {ingress.deps.replica_id: ingress.snapshot()},
         collected["actors"],
         collected["supervisor"],
         active_containers=sum(record.status is ContainerStatus.READY for record in containers),
+        disk=disk,
     )
     return Response(text, media_type=CONTENT_TYPE)
 
 
 @router.get("/overview", dependencies=SIGNED, responses=may_fail(401, 403))
 async def overview(_: AdminDep, ingress: IngressDep) -> dict[str, Any]:
-    """Return what the Supervisor knows: actors, pools, sessions by phase, what is stuck."""
+    """Return what the Supervisor knows: actors, pools, sessions by phase, what is stuck.
+
+    `wanting` is what the server did not find at its start that it could use: walls between users, and room.
+    """
     found: dict[str, Any] = await ingress.deps.actors.call(
         names.SUPERVISOR, "snapshot", timeout_seconds=COLLECT_SECONDS
     )
-    return found
+    return {**found, "wanting": [asdict(lack) for lack in health_checks.machine(ingress.deps)]}
 
 
 @router.get("/users", dependencies=SIGNED, responses=may_fail(401, 403))

@@ -1,24 +1,39 @@
+"""What operators are told of a machine that lacks something, though all is well."""
+
 from __future__ import annotations
 
+from types import SimpleNamespace
+
+from cluster import checks
+from cluster.checks import Check, Verdict
+from cluster.places import machine_file
 from serve_app import health
-from serve_app.health import Component, shared
+from serve_app.health import Component
+
+LACK = Check("container ids", Verdict.WARNING, "they share one", "be root")
 
 
-async def test_what_operators_should_know_is_told_of_what_is_well_and_does_not_make_it_ill():
+async def test_what_is_wanting_is_told_of_what_is_well_and_does_not_make_it_ill():
     async def well():
         return None
 
     async def ill():
         return "no warm containers"
 
-    notice = shared(is_root=False)
+    notice = health.notice([LACK])
     said = await health._ask(Component("runtime", vital=False, ask=well, notice=notice))
-    assert (said.status, said.detail) == ("ok", notice)
-    assert "share one user id" in notice
-    assert "disk" in notice
+    assert (said.status, said.detail) == ("ok", "wanting here: container ids")
     said = await health._ask(Component("runtime", vital=False, ask=ill, notice=notice))
     assert (said.status, said.detail) == ("degraded", "no warm containers")
+    assert health.notice([]) is None
 
 
-def test_root_gives_containers_all_of_their_own():
-    assert shared(is_root=True) is None
+def test_it_is_what_the_server_found_at_its_start(tmp_path):
+    deps = SimpleNamespace(settings=SimpleNamespace(data_dir=tmp_path))
+    file = machine_file(tmp_path)
+    assert health.machine(deps) == []
+    file.parent.mkdir()
+    file.write_text(checks.dump([Check("memory", Verdict.OK, "4 GiB"), LACK]))
+    assert health.machine(deps) == [LACK]
+    file.write_text("{")
+    assert health.machine(deps) == []

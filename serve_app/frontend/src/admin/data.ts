@@ -73,6 +73,8 @@ export interface Overview {
     uptime_seconds: number | null;
   }[];
   pools: Record<string, PoolStats>;
+  /** What the server could use and did not find at its start: what that means, and the remedy. */
+  wanting?: { name: string; verdict: string; found: string; advice: string }[];
 }
 
 const PAGE = 1000;

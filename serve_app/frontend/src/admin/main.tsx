@@ -5,7 +5,7 @@ import { Questions } from "../ui/dialog";
 import { sayFailure, Toasts } from "../ui/toasts";
 import { ThemeButton } from "../ui/theme-button";
 import { me, refused, watch } from "./data";
-import { ActorsSection, Figures, HealthSection, PoolSection, Summary } from "./platform";
+import { ActorsSection, Figures, HealthSection, PoolSection, Summary, WantingSection } from "./platform";
 import { SessionsSection } from "./sessions";
 import { AuditSection, UsersSection } from "./users";
 import "../styles/base.css";
@@ -47,6 +47,7 @@ function AdminPage() {
             <PoolSection />
             <ActorsSection />
           </div>
+          <WantingSection />
           <UsersSection />
           <AuditSection />
         </main>

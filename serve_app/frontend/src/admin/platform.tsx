@@ -109,6 +109,29 @@ export function HealthSection() {
   );
 }
 
+/** What this machine does not let the server do, walls between users first of all. */
+export function WantingSection() {
+  const wanting = overview.value?.wanting ?? [];
+  if (wanting.length === 0) return null;
+  return (
+    <section class="card" aria-labelledby="wanting">
+      <header>
+        <h2 id="wanting">Wanting on this machine</h2>
+      </header>
+      <ul class="wanting">
+        {wanting.map((lack) => (
+          <li key={lack.name}>
+            <p>
+              <span class="dot warn" /> <span class="strong">{lack.name}</span>: {lack.found}
+            </p>
+            {lack.advice && <p class="remedy">Remedy: {lack.advice}</p>}
+          </li>
+        ))}
+      </ul>
+    </section>
+  );
+}
+
 export function PoolSection() {
   const pools = Object.entries(overview.value?.pools ?? {});
   return (
