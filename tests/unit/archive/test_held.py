@@ -76,3 +76,28 @@ def test_what_is_remembered_is_bounded_and_the_rest_is_not_forgotten():
     made.begin_walk()
     made.end_walk(0.0, 0.0)
     assert not made
+
+
+def test_the_least_room_since_the_walk_is_what_more_is_measured_by():
+    made = held(b"a", left=30)
+    made.hold({b"b": Amount(50, 1)}, Resource.FILE_BYTES, room(10))
+    made.hold({b"c": Amount(50, 1)}, Resource.FILE_BYTES, room(20))
+    assert not made.worth_looking(room(10))
+    assert made.worth_looking(room(11))
+    made.begin_walk()
+    assert made.worth_looking(room(0))
+
+
+def test_nothing_is_looked_for_while_nothing_is_held():
+    made = Held()
+    assert not made.worth_looking(room(100))
+    made.touched()
+    assert not made.worth_looking(room(100))
+    assert not made.may_look(1e9)
+
+
+def test_what_would_take_most_is_told_first_and_by_name_where_that_is_the_same():
+    made = Held()
+    amounts = {b"z": Amount(5, 9), b"a": Amount(5, 1), b"m": Amount(5, 5), b"x": Amount(7, 1)}
+    made.hold(amounts, Resource.FILE_BYTES, room(1))
+    assert made.largest(3) == [(b"x", 7), (b"a", 5), (b"m", 5)]

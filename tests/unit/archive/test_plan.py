@@ -193,3 +193,14 @@ def test_what_a_large_file_has_no_blocks_for_is_known(size, allocated, unallocat
     seen = plan.seen(["a", "f", 0o644, size, 10, 20, 7, None, allocated])
     assert seen.entry is not None
     assert seen.entry.unallocated == unallocated
+
+
+@pytest.mark.parametrize(("directory", "prefix"), [(b"", b""), (b"d/e", b"d/e/")])
+def test_what_a_listing_finds_is_named_from_the_workspaces_own_directory_on(directory, prefix):
+    known = {b"same": ENTRY, b"gone": ENTRY}
+    items = [["same", *FILE], ["new", *FILE], ["sub", "d", 0o755, 0, 5, 6, 9, None, 0]]
+    found = plan.of_listing(directory, items, known)
+    assert set(found.read) == {prefix + b"new", prefix + b"sub"}
+    assert found.read[prefix + b"new"] == ENTRY
+    assert found.gone == {prefix + b"gone": ENTRY}
+    assert found.inside == [prefix + b"sub"]

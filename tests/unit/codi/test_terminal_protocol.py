@@ -25,9 +25,12 @@ from cluster.codi.terminal_protocol import (
     Resize,
     Ring,
     TerminalProtocol,
+    check_name,
+    check_size,
     control,
     parse_control,
     parse_request,
+    snapshot,
 )
 
 
@@ -666,3 +669,88 @@ class TestStates:
         printing(protocol, b"\x1b[4m")
         self.printed(protocol, b"z" * 1000, 100)
         assert protocol.attach(1, Request()).snapshot == b"\x1b[4m"
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ({}, Request()),
+        ({"client": "c" * 128}, Request(client="c" * 128)),
+        ({"label": "x" * 64}, Request(label="x" * 64)),
+        ({"cols": "1", "rows": "1000"}, Request(size=(1, 1000))),
+        ({"cols": "1000", "rows": "1"}, Request(size=(1000, 1))),
+        ({"cols": "132"}, Request(size=(132, 24))),
+        ({"rows": "50"}, Request(size=(80, 50))),
+        ({"offset": "0"}, Request(offset=0)),
+        ({"offset": str((1 << 53) - 1)}, Request(offset=(1 << 53) - 1)),
+        (
+            {"input_offset": "7", "create": "1", "emulator": "1"},
+            Request(None, None, 7, None, True, True),
+        ),
+        ({"create": "yes", "emulator": "yes"}, Request()),
+    ],
+)
+def test_what_a_socket_may_ask_for(query, asked):
+    assert parse_request(query) == asked
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        ({"client": "c" * 129}, "client"),
+        ({"client": "a\x07"}, "client"),
+        ({"label": "x" * 65}, "label"),
+        ({"label": "a\n"}, "label"),
+        ({"cols": "1001"}, "cols"),
+        ({"rows": "0"}, "rows"),
+        ({"offset": str(1 << 53)}, "offset"),
+        ({"offset": "0" * 17}, "offset"),
+        ({"offset": "٣"}, "offset"),
+        ({"input_offset": "-1"}, "input_offset"),
+    ],
+)
+def test_what_it_may_not_is_named(query, named):
+    with pytest.raises(BadFrame, match=f"^{named}: "):
+        parse_request(query)
+
+
+@pytest.mark.parametrize(
+    ("name", "good"),
+    [
+        ("a", True),
+        ("x" * 128, True),
+        ("...", True),
+        ("ä b", True),
+        ("", False),
+        ("x" * 129, False),
+        (".", False),
+        ("..", False),
+        ("a/b", False),
+        ("a\n", False),
+    ],
+)
+def test_a_terminals_name_is_one_segment_of_a_url(name, good):
+    if good:
+        assert check_name(name) == name
+    else:
+        with pytest.raises(BadFrame, match=r"^name: "):
+            check_name(name)
+
+
+@pytest.mark.parametrize(
+    ("cols", "rows", "named"),
+    [
+        (0, 24, "cols"),
+        (80, 1001, "rows"),
+        (True, 24, "cols"),
+        (80, "24", "rows"),
+        (None, 1, "cols"),
+    ],
+)
+def test_a_size_that_is_none_is_named(cols, rows, named):
+    with pytest.raises(BadFrame, match=f"^{named}: "):
+        check_size(cols, rows)
+
+
+def test_a_snapshot_is_a_frame_that_names_itself():
+    assert json.loads(snapshot(b"\x1b[1m")) == {"type": "snapshot", "data": "G1sxbQ=="}

@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.codi.agent.viewers import Role, Viewers, Window
+from cluster.codi.agent.viewers import _REMEMBERED, Role, Viewers, Window
 
 DESK, PHONE = (140, 40), (40, 20)
 
@@ -201,3 +201,27 @@ def test_one_answers_whenever_one_can_and_no_byte_is_answered_by_two(steps):
         assert len(since) == (1 if any(present.values()) else 0)
     answered += [(begin, end + 1) for begin in since.values()]
     assert all(a[1] <= b[0] for a, b in itertools.pairwise(sorted(answered)))
+
+
+def test_a_page_that_only_changes_its_size_is_not_used_by_that():
+    viewers = Viewers()
+    page(viewers, 1, DESK)
+    page(viewers, 2, PHONE)
+    viewers.use(1, end=0)
+    viewers.show(2, (50, 25), end=0)
+    assert viewers.size == DESK
+    viewers.use(9, end=0)  # of a connection that has gone
+    assert viewers.size == DESK
+
+
+def test_of_clients_that_went_those_are_known_again_that_were_used_last():
+    viewers = Viewers()
+    for number in range(_REMEMBERED + 1):
+        page(viewers, number, DESK, client=f"c{number}")
+        viewers.use(number, end=0)
+        viewers.remove(number, end=0)
+    page(viewers, 100, DESK, client="new")
+    page(viewers, 101, PHONE, client="c0")  # so long ago that it is as new as the other
+    assert viewers.size == DESK
+    page(viewers, 102, PHONE, client="c1")
+    assert viewers.size == PHONE

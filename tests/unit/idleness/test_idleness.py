@@ -188,3 +188,37 @@ def test_a_moment_to_sleep_that_moved_by_more_than_a_second_is_told():
         moved = told(quiet, RULES, known.model_copy(update={"sleeps_at": other}))
         assert moved is not None
         assert moved.sleeps_at == UNIX + AFTER
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "signals"),
+    [
+        # Of the processor what was used in between counts, not what was ever used.
+        ({"cpu_seconds": 9000.0}, {"cpu_seconds": 9001.0}, set()),
+        ({"cpu_seconds": 9000.0}, {"cpu_seconds": 9005.0}, {Signal.CPU}),
+        # Whatever was as long ago as the last sample came after it.
+        ({}, {"input_age": 100.0}, {Signal.INPUT}),
+        ({}, {"input_age": 100.1}, set()),
+        ({}, {"output_age": 100.0}, {Signal.OUTPUT}),
+    ],
+)
+def test_what_happened_between_two_samples_is_a_sign_of_life(before, after, signals):
+    assert seen(sample(0, **before), sample(100, **after)).signals == signals
+
+
+def test_samples_that_are_close_together_count_as_they_are():
+    assert seen(sample(0), sample(0.5, cpu_seconds=0.4)).signals == {Signal.CPU}
+    assert seen(sample(0), sample(0.5, input_age=0.8)).signals == set()
+    assert seen(sample(5), sample(5, cpu_seconds=0.0)).signals == set()
+
+
+def test_a_signal_without_a_weight_keeps_nothing_awake():
+    rules = IdleRules(AFTER, {Signal.INPUT: 1.0}, cpu_share=0.05)
+    watch = seen(sample(0), sample(100, listeners=3), rules=rules)
+    assert (watch.signals, watch.awake) == ({Signal.LISTENERS}, False)
+    assert watch.container_id == "c1"
+
+
+def test_the_shortest_time_until_sleep_is_one():
+    rules = IdleRules(0.5, WEIGHTS, cpu_share=0.05)
+    assert sleeps_at(seen(sample(0), sample(100), rules=rules), rules) == UNIX + 0.5

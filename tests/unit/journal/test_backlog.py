@@ -148,3 +148,23 @@ def test_a_terminal_that_prints_much_at_once_rests_and_holds_up_nobody():
     assert waiting.take(0.5) == {"loud": "2"}
     waiting.add("loud", "3", 1)
     assert waiting.take(0.5) == {"loud": "3"}
+
+
+def test_a_terminal_that_was_dropped_leaves_no_debt_to_the_next_of_its_name():
+    waiting = backlog()
+    waiting.add("t", "much", 900)
+    assert waiting.take(0.0)
+    waiting.add("t", "more", 900)
+    assert not waiting.take(1.0)
+    waiting.drop("t")
+    waiting.add("t", "new", 10)
+    assert waiting.next_due(1.0) == 0.0
+    assert waiting.take(1.0) == {"t": "new"}
+
+
+def test_a_commit_may_be_filled_to_its_last_byte():
+    waiting = backlog()
+    waiting.add("a", "", 400)
+    waiting.add("b", "", 600)
+    waiting.add("c", "", 1)
+    assert list(waiting.take(0.0)) == ["a", "b"]

@@ -112,3 +112,24 @@ def test_strays_are_actors_without_session_slot_or_other_pool():
     actors.adopt("warm", 0.0)
     listed = ["warm", "owner", "foreign", "stray"]
     assert strays(listed, {"owner"}, actors, {"foreign"}) == ["stray"]
+
+
+@pytest.mark.parametrize(
+    ("target", "starting", "started"), [(6, 0, 3), (6, 2, 1), (6, 3, 0), (3, 2, 1), (2, 2, 0)]
+)
+def test_no_more_starts_than_are_missing_and_than_there_is_room_for(target, starting, started):
+    actors, containers = tables(actors=target, containers=0, max_starting=3)
+    for number in range(starting):
+        actors.start(f"s{number}", NOW)
+    actions = plan_refill(actors, containers, Demand(), RULES, NOW)
+    assert actions == [StartActor()] * started
+
+
+def test_a_refill_waits_for_quiet_and_no_longer():
+    actors, containers = tables(actors=1, containers=0)
+    demand = Demand(last_claim_at=NOW - RULES.claim_quiet, short_since=NOW)
+    assert plan_refill(actors, containers, demand, RULES, NOW) == [StartActor()]
+    assert plan_refill(actors, containers, demand, RULES, NOW - 0.01) == []
+    assert quiet_in(demand, RULES, NOW - 0.25) == pytest.approx(0.25)
+    assert quiet_in(demand, RULES, NOW + 5) == 0.0
+    assert quiet_in(Demand(), RULES, NOW) == 0.0

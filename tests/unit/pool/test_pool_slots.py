@@ -103,3 +103,12 @@ def test_what_is_not_there_is_given_back_and_dropped_without_a_word():
     slots.drop("nothing")
     slots.failed("nothing", 1.0)
     assert list(slots) == []
+
+
+def test_a_slot_has_since_when_it_is_as_it_is_and_what_a_claim_needs():
+    slots = table()
+    slots.start("a", 3.0)
+    assert slots.get("a") == Slot("a", SlotState.STARTING, 3.0)
+    slots.adopt("b", 5.0, "handle of b")
+    assert slots.get("b") == Slot("b", SlotState.READY, 5.0, "handle of b")
+    assert slots.reserve().payload == "handle of b"

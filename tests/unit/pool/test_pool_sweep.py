@@ -186,3 +186,57 @@ def test_a_workspace_that_anything_uses_stays():
 def test_only_some_workspaces_are_removed_at_once():
     left = {f"w{number}": LONG_AGO for number in range(100)}
     assert len(removals(left)) == RULES.max_stops
+
+
+def test_one_that_is_busy_keeps_no_other_from_being_judged():
+    records = [container_record("c1", S.LOST), container_record("c2", S.LOST)]
+    result = sweep(records, [handle("c1"), handle("c2")], busy={"c1"})
+    assert only_stop(result).container_id == "c2"
+    unknown = [handle("c1"), handle("c2"), handle("c3")]
+    result = sweep(
+        [container_record("c1")],
+        unknown,
+        slots=ready("c1"),
+        busy={"c2"},
+        suspects={"c3": NOW - 30},
+    )
+    assert result.actions == [StopContainer(handle("c3"), StopReason.NO_RECORD, ())]
+
+
+def test_what_is_adopted_counts_towards_the_surplus():
+    records = [container_record(name) for name in ("c1", "c2", "c3")]
+    running = [handle(name) for name in ("c1", "c2", "c3")]
+    result = sweep(records, running, slots=ready("c1", "c2", target=2))
+    assert AdoptContainer(handle("c3")) in result.actions
+    assert (only_stop(result).container_id, only_stop(result).reason) == ("c2", StopReason.SURPLUS)
+
+
+def test_what_runs_is_reached_where_it_runs_and_else_where_its_record_says():
+    moved = handle("c1").model_copy(update={"address": "127.0.0.1:9"})
+    assert only_stop(sweep([container_record("c1", S.LOST)], [moved])).handle == moved
+    surplus = sweep([container_record("c1")], [moved], slots=ready("c1", target=0))
+    assert only_stop(surplus).handle == moved
+    assert only_stop(sweep([container_record("c1", S.LOST)])).handle == handle("c1")
+    without = container_record("c1", handle=None)
+    assert sweep([without], [handle("c1")]).actions == [AdoptContainer(handle("c1"))]
+
+
+@pytest.mark.parametrize(("user_id", "unused"), [(None, True), ("u1", False)])
+def test_the_record_of_what_never_ran_goes_with_its_workspace_unless_that_has_a_user(
+    user_id, unused
+):
+    record = container_record("c1", S.STARTING, user_id=user_id)
+    result = sweep([record], suspects={"c1": NOW - 60})
+    assert result.actions == [
+        ForgetContainer("c1", "w-c1", StopReason.ABANDONED_LAUNCH, (S.STARTING,), unused)
+    ]
+
+
+def test_endings_are_bounded_and_all_else_is_done():
+    records = [container_record(name, S.LOST) for name in ("c1", "c2", "c3")]
+    running = [handle(name) for name in ("c1", "c2", "c3")]
+    slots = ready("c1", "c2", "c3", "gone")
+    rules = PoolRules(orphan_lease=30.0, launch_timeout=40.0, max_stops=1)
+    result = sweep(records, running, slots=slots, rules=rules)
+    assert only_stop(result).container_id == "c1"
+    assert result.actions[-1] == DropSlot("gone")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pickle
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import ContainersExceeded, QuotaExceeded
-from actors.quotas import Amount, Quotas, Resource, Room, Usage, fit, level
+from actors.quotas import Amount, Quotas, Resource, Room, Usage, fit, level, totals
 
 
 def room(size: int | None, files: int | None, used: tuple[int, int] = (0, 0)) -> Room:
@@ -85,3 +86,25 @@ def test_errors_travel_between_processes_with_all_they_say():
     containers = pickle.loads(pickle.dumps(ContainersExceeded(2, 2, ("default", "work"))))
     assert containers.sessions == ("default", "work")
     assert "default, work" in str(containers)
+
+
+def test_amounts_count_bytes_and_paths_apart():
+    assert Amount(5, 2).plus(Amount(-1, 3)) == Amount(4, 5)
+    assert Amount(5, 2).minus(Amount(-1, 3)) == Amount(6, -1)
+    assert totals([Amount(1, 10), Amount(2, 20), Amount(3, -5)]) == Amount(6, 25)
+
+
+def test_what_is_left_is_told_of_each_resource_and_is_never_less_than_nothing():
+    some = room(10, 5, used=(4, 5))
+    assert (some.left(Resource.FILE_BYTES), some.left(Resource.FILES)) == (6, 0)
+    over = room(10, None, used=(40, 5))
+    assert (over.left(Resource.FILE_BYTES), over.left(Resource.FILES)) == (0, None)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "total", "bound"),
+    [([], 10, 0), ([7], 10, 7), ([3, 9, 9], 15, 6), ([3, 9, 9], 16, 6), ([4, 4], -5, 0)],
+)
+def test_a_level_is_whole_and_what_all_fit_under(sizes, total, bound):
+    assert level(sizes, total) == bound
+    assert isinstance(level(sizes, total), int)

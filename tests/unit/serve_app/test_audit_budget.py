@@ -110,3 +110,44 @@ def test_every_entry_is_counted_once(steps):
             lines = budget.take(entry(user, action, f"r{n}", result), now)
             told += sum(line.count for line in lines)
     assert told + sum(line.count for line in budget.rest()) == made
+
+
+def flood(budget: Budget, user: str, number: int, now: float) -> list[AuditEntry]:
+    return [line for _ in range(number) for line in budget.take(entry(user), now)]
+
+
+def test_sums_that_are_due_at_once_are_all_told():
+    budget = Budget()
+    for user in ("u1", "u2", "u3"):
+        flood(budget, user, LINES + 5, 10.0)
+    assert budget.due(9.0 + WINDOW_SECONDS) == []
+    told = budget.due(10.0 + WINDOW_SECONDS)
+    assert [(line.user_id, line.count) for line in told] == [("u1", 5), ("u2", 5), ("u3", 5)]
+
+
+def test_a_new_window_begins_with_the_sums_of_the_last_and_a_whole_budget():
+    budget = Budget()
+    budget.take(entry("u1", action="a"), 10.0)
+    flood(budget, "u1", LINES + 5, 10.0)
+    budget.take(entry("u1", resource="other"), 10.0)
+    assert flood(budget, "u1", 1, 10.0 + WINDOW_SECONDS - 0.1) == []
+    lines = flood(budget, "u1", LINES + 1, 10.0 + WINDOW_SECONDS)
+    assert [line.count for line in lines] == [7, 1] + [1] * LINES
+
+
+def test_the_party_that_came_first_gives_way_when_there_are_too_many():
+    budget = Budget()
+    for number in range(MAX_PARTIES):
+        flood(budget, f"u{number}", LINES + 2 if number < 2 else 1, 0.0)
+    [line, own] = budget.take(entry("one more"), 0.0)
+    assert (line.user_id, line.count, own.user_id) == ("u0", 2, "one more")
+
+
+def test_things_that_are_known_stay_apart_though_there_are_many():
+    budget = Budget()
+    flood(budget, "u1", LINES, 0.0)
+    for number in range(SUMS + 3):
+        budget.take(entry("u1", resource=f"r{number}"), 0.0)
+    budget.take(entry("u1", resource="r0"), 0.0)
+    told = {line.resource: line.count for line in budget.rest()}
+    assert (told["r0"], told["r1"], told["*"]) == (2, 1, 3)

@@ -534,3 +534,42 @@ def test_the_label_of_a_window_and_a_rule_chosen_meanwhile_reach_the_next_connec
     assert ToCodi(latest) not in relay.attached(first, None)
     with pytest.raises(BadFrame, match="latest, smallest, largest"):
         relay.browser_says(control("sizing", rule="widest"))
+
+
+def test_codi_is_asked_for_what_the_browser_asked_for_and_for_a_shell():
+    assert RelayState(Request(client="c")).query() == {
+        "client": "c",
+        "input_offset": "0",
+        "create": "1",
+    }
+    whole = Request("c", 7, 3, size=(80, 24), emulator=True, label="desk")
+    assert RelayState(whole).query() == {
+        "client": "c",
+        "input_offset": "3",
+        "create": "1",
+        "offset": "7",
+        "cols": "80",
+        "rows": "24",
+        "emulator": "1",
+        "label": "desk",
+    }
+
+
+@pytest.mark.parametrize(
+    ("wanted", "offset", "missing"),
+    [(None, 0, False), (None, 1, True), (0, 1, True), (5, 6, True), (6, 6, False), (7, 6, False)],
+)
+def test_output_is_missing_where_codi_begins_behind_what_is_wanted(wanted, offset, missing):
+    assert RelayState(Request(client="c", offset=wanted)).missing_before(offset) is missing
+
+
+def test_what_codi_says_is_passed_on_but_for_what_the_relay_heals_itself():
+    relay = RelayState(Request(client="c"))
+    first = {"output_offset": 500, "input_offset": 0, "shell_offset": 0, "truncated": True}
+    relay.attached(first, None)
+    for frame in (control("cwd", path="/x"), control("exit", code=3), control("of a newer one")):
+        assert relay.codi_says(frame) == [ToBrowser(frame)]
+    assert relay.codi_says(control("dropped", reason="slow")) == []
+    state = control("snapshot", data="eA==")
+    assert relay.codi_says(state) == [ToBrowser(state)]
+    assert relay.codi_says(state) == []  # of a later connection, which follows on what is shown

@@ -252,3 +252,12 @@ def test_the_watch_is_bounded():
     for number in range(MAX_WATCHED + 10):
         watch.has_lapsed(f"s{number}", "t", 0.0)
     assert not watch.has_lapsed("s0", "t", 1000.0)
+
+
+def test_a_session_that_was_forgotten_is_watched_anew():
+    watch = LeaseWatch(RULES)
+    assert not watch.has_lapsed("s1", "1/0", 0.0)
+    watch.forget("s1")
+    watch.forget("s1")
+    assert not watch.has_lapsed("s1", "1/0", RULES.patience)
+    assert watch.has_lapsed("s1", "1/0", 2 * RULES.patience)

@@ -407,3 +407,59 @@ def test_failed_stops_of_one_hibernation_do_not_force_the_next():
         drive.do(WorkFailed(drive.machine.work_number, "no"))
         drive.tick()
     assert drive.acts()[-1].forced is True
+
+
+def test_every_replacement_is_counted_and_a_long_life_ends_the_row_of_short_ones():
+    drive = running()
+    for life in range(3):
+        drive.do(ContainerLost(f"c{life + 1}", "killed"), after=RULES.stable_after)
+        assert drive.machine.restarts == life + 1
+        drive.ready(f"c{life + 2}")
+    # The first short life after that is nothing that anybody has to wait for.
+    drive.do(ContainerLost("c4", "exit 1"), after=0.5)
+    assert isinstance(drive.acts()[-1], Launch)
+    assert drive.machine.restarts == 4
+
+
+def pause(drive: Drive) -> float:
+    assert drive.machine.work is Work.BACKOFF
+    assert drive.machine.deadline is not None
+    return drive.machine.deadline - drive.now
+
+
+def test_whatever_failed_before_makes_nobody_wait_longer_for_something_else():
+    drive = Drive(P.READY, "c1")
+    drive.do(AdoptFailed(1, "no answer", dead=False))
+    drive.tick()
+    drive.do(AdoptFailed(2, "gone", dead=True))
+    drive.do(LaunchFailed(drive.machine.work_number, "no disk"))
+    assert pause(drive) == pytest.approx(1.0, rel=1e-3)
+    drive.do(EndRequested())
+    drive.do(WorkFailed(drive.machine.work_number, "store away"))
+    assert pause(drive) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_a_passivation_that_fails_is_tried_again_after_the_whole_time():
+    drive = running()
+    drive.tick()
+    drive.do(WorkFailed(2, "store away"), after=1.0)
+    assert drive.machine.deadline == drive.now + RULES.passivate_after
+
+
+@pytest.mark.parametrize(
+    ("failures", "jitter", "seconds"),
+    [(1, 0.0, 0.5), (1, 1.0, 1.0), (2, 0.5, 1.5), (3, 0.0, 2.0), (9, 1.0, 8.0), (10**6, 1.0, 8.0)],
+)
+def test_pauses_grow_up_to_a_limit_and_are_spread_downwards(failures, jitter, seconds):
+    assert RULES.backoff(failures, jitter) == pytest.approx(seconds)
+
+
+def test_a_session_that_failed_and_sleeps_has_not_failed_any_more():
+    drive = Drive()
+    for _ in range(RULES.max_launches):
+        drive.do(LaunchFailed(drive.machine.work_number, "no disk"))
+        if drive.machine.work is Work.BACKOFF:
+            drive.tick()
+    assert drive.machine.failure is not None
+    drive.do(HibernateRequested())
+    assert (drive.machine.phase, drive.machine.failure) == (P.HIBERNATED, None)

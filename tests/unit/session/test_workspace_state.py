@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.errors import InvalidArgument, PayloadTooLarge
-from actors.workspace_state import check_patch, merge_patch, patched
+from actors.workspace_state import (
+    MAX_DEPTH,
+    MAX_PATCH_BYTES,
+    MAX_STATE_BYTES,
+    check_patch,
+    merge_patch,
+    patched,
+)
 
 # RFC 7396, appendix A
 EXAMPLES = [
@@ -79,3 +86,48 @@ def test_patch_and_state_are_bounded():
     half = {"a": "x" * 40_000}
     with pytest.raises(PayloadTooLarge):
         patched(half, check_patch({"b": "x" * 40_000}))
+
+
+def test_what_lies_beside_a_change_stays_however_deep():
+    state = {"a": {"b": 1, "c": {"d": 2, "e": 3}}, "f": 4}
+    assert merge_patch(state, {"a": {"c": {"e": None}}}) == {
+        "a": {"b": 1, "c": {"d": 2}},
+        "f": 4,
+    }
+    assert state["a"]["c"] == {"d": 2, "e": 3}
+
+
+def document(size: int) -> dict:
+    """A document of so many bytes as compact JSON in UTF-8."""
+    return {"list": [1, 2], "text": "ä" + "x" * (size - len('{"list":[1,2],"text":"ä"}') - 1)}
+
+
+def test_patch_and_state_may_be_as_large_as_is_said():
+    assert check_patch(document(MAX_PATCH_BYTES)) == document(MAX_PATCH_BYTES)
+    with pytest.raises(PayloadTooLarge) as refused:
+        check_patch(document(MAX_PATCH_BYTES + 1))
+    assert (refused.value.what, refused.value.limit_bytes) == ("patch", MAX_PATCH_BYTES)
+    assert patched({}, document(MAX_STATE_BYTES)) == document(MAX_STATE_BYTES)
+    with pytest.raises(PayloadTooLarge) as refused:
+        patched({}, document(MAX_STATE_BYTES + 1))
+    assert (refused.value.what, refused.value.limit_bytes) == ("workspace_state", MAX_STATE_BYTES)
+
+
+@pytest.mark.parametrize("patch", [[], {"a": float("inf")}, {"a": "\ud800"}])
+def test_a_refusal_names_what_is_wrong(patch):
+    with pytest.raises(InvalidArgument) as refused:
+        check_patch(patch)
+    assert refused.value.field == "patch"
+
+
+def test_lists_are_levels_too():
+    deep: list = []
+    for _ in range(MAX_DEPTH):
+        deep = [deep]
+    with pytest.raises(InvalidArgument) as refused:
+        check_patch({"a": deep})
+    assert (refused.value.field, str(MAX_DEPTH) in refused.value.reason) == ("patch", True)
+    fits: list = []
+    for _ in range(MAX_DEPTH - 2):
+        fits = [fits]
+    assert check_patch({"a": fits}) == {"a": fits}

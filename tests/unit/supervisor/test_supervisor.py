@@ -150,3 +150,33 @@ def test_a_passing_phase_may_last_twice_as_long_as_its_machine_allows():
         SessionPhase.HIBERNATING: 36.0,
         SessionPhase.ENDING: 36.0,
     }
+
+
+@pytest.mark.parametrize(("age", "stuck"), [(0.0, []), (1e4, ["s1"]), (-5.0, [])])
+def test_a_session_is_stuck_when_its_phase_lasts_longer_than_it_may(age, stuck):
+    session = session_record("s1", phase=SessionPhase.RECOVERING, updated_at=50_000.0 - age)
+    assert look([session], now=50_000.0).stuck == stuck
+
+
+def test_a_session_is_stuck_only_after_the_limit_and_never_in_a_phase_without_one():
+    limit = RULES.phase_limits[SessionPhase.RECOVERING]
+    session = session_record("s1", phase=SessionPhase.RECOVERING, updated_at=0.0)
+    assert look([session], now=limit).stuck == []
+    assert look([session], now=limit + 0.1).stuck == ["s1"]
+    assert look([owned()], now=1e9).stuck == []
+
+
+def test_operators_see_how_many_sessions_are_in_each_phase():
+    sessions = [
+        session_record("s1", phase=SessionPhase.READY),
+        session_record("s2", phase=SessionPhase.READY),
+        session_record("s3", phase=SessionPhase.HIBERNATED),
+        session_record("s4", phase=SessionPhase.ENDED),
+    ]
+    phases = look(sessions).phases
+    assert {name: count for name, count in phases.items() if count} == {
+        "ready": 2,
+        "hibernated": 1,
+        "ended": 1,
+    }
+    assert set(phases) == {phase.value for phase in SessionPhase}
