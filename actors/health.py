@@ -26,7 +26,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from actors.records import ContainerHandle, ContainerRecord, ContainerStatus, Health, SessionRecord
+from actors.core.records import (
+    ContainerHandle,
+    ContainerRecord,
+    ContainerStatus,
+    Health,
+    SessionRecord,
+)
 
 WATCHED = frozenset({ContainerStatus.WARM, ContainerStatus.READY})
 

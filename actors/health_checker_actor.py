@@ -12,13 +12,13 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from actors import names
-from actors.directory import ActorDirectory
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.ports import ServicesFactory
+from actors.core.process import Life
+from actors.core.records import Idleness, Opened, Quiet
 from actors.health_runner import CALL_SECONDS, HealthRunner
 from actors.idleness_runner import IdlenessRunner
-from actors.ports import ServicesFactory
-from actors.process import Life
-from actors.records import Idleness, Opened, Quiet
 
 REOPEN_SECONDS = 30.0
 SLEEP_SECONDS = 15.0

@@ -12,7 +12,18 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from actors.errors import ActorGone, CoditectError, DeadlineExceeded, NotBound, Unavailable
+from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, NotBound, Unavailable
+from actors.core.ports import Services
+from actors.core.records import (
+    ContainerHandle,
+    ContainerRecord,
+    ContainerStatus,
+    Health,
+    SessionPhase,
+    SessionRecord,
+)
+from actors.core.statistics import Histogram
+from actors.core.tasks import Tasks
 from actors.health import (
     HealthAction,
     HealthRules,
@@ -29,17 +40,6 @@ from actors.health import (
     told,
     watchable,
 )
-from actors.ports import Services
-from actors.records import (
-    ContainerHandle,
-    ContainerRecord,
-    ContainerStatus,
-    Health,
-    SessionPhase,
-    SessionRecord,
-)
-from actors.statistics import Histogram
-from actors.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 
@@ -147,7 +147,7 @@ class HealthRunner:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        """Return counters, gauges and distributions; see ``actors.core.statistics``."""
         verdicts = [vitals.health for vitals in self._vitals.values()]
         return {
             "active_containers": sum(

@@ -30,7 +30,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from actors.records import Activity, Idleness, Quiet
+from actors.core.records import Activity, Idleness, Quiet
 
 ENOUGH = 1.0
 SAMPLES_PER_SLEEP = 20

@@ -11,10 +11,9 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-from actors.errors import CoditectError
-from actors.idleness import Sample, Watch, begun, is_due, observe, quiet, told
-from actors.ports import Services
-from actors.records import (
+from actors.core.errors import CoditectError
+from actors.core.ports import Services
+from actors.core.records import (
     ContainerRecord,
     ContainerStatus,
     Idleness,
@@ -22,6 +21,7 @@ from actors.records import (
     SessionPhase,
     SessionRecord,
 )
+from actors.idleness import Sample, Watch, begun, is_due, observe, quiet, told
 from actors.session_writer import within
 
 logger = logging.getLogger(__name__)
@@ -91,7 +91,7 @@ class IdlenessRunner:
         self._round_seconds = services.clock.monotonic() - began
 
     def stats(self) -> dict[str, Any]:
-        """Return counters and gauges; see ``actors.statistics``."""
+        """Return counters and gauges; see ``actors.core.statistics``."""
         return {
             "idle_samples_total": self._samples,
             "idle_sessions_watched": len(self._watches),

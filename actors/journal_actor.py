@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from actors.directory import ActorDirectory
-from actors.errors import CoditectError
+from actors.core.directory import ActorDirectory
+from actors.core.errors import CoditectError
+from actors.core.ports import ServicesFactory
+from actors.core.process import Life
+from actors.core.records import ContainerHandle
 from actors.journal_runner import JournalRunner
-from actors.ports import ServicesFactory
-from actors.process import Life
-from actors.records import ContainerHandle
 
 WATCH_SECONDS = 2.0
 
@@ -54,7 +54,7 @@ class JournalActor:
 
 
 class RayJournalWatch:
-    """Implements ``actors.ports.JournalWatch`` with a call to the node's JournalActor."""
+    """Implements ``actors.core.ports.JournalWatch`` with a call to the node's JournalActor."""
 
     def __init__(self, directory: ActorDirectory, name: str) -> None:
         self._directory = directory

@@ -14,9 +14,8 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
-from actors.errors import CoditectError, Fenced
-from actors.journal import Backlog, JournalRules
-from actors.ports import (
+from actors.core.errors import CoditectError, Fenced
+from actors.core.ports import (
     JournalConnection,
     JournalMessage,
     Services,
@@ -27,9 +26,10 @@ from actors.ports import (
     TerminalPrinted,
     TerminalSized,
 )
-from actors.records import ContainerHandle, ContainerStatus, TerminalOutput, TerminalRecord
-from actors.statistics import Histogram
-from actors.tasks import Tasks
+from actors.core.records import ContainerHandle, ContainerStatus, TerminalOutput, TerminalRecord
+from actors.core.statistics import Histogram
+from actors.core.tasks import Tasks
+from actors.journal import Backlog, JournalRules
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class JournalRunner:
             )
 
     def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        """Return counters, gauges and distributions; see ``actors.core.statistics``."""
         return {
             "journal_containers": len(self._connected),
             "journal_terminals": sum(len(link.records) for link in self._connected.values()),

@@ -29,8 +29,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
+from actors.core.records import ContainerHandle, ContainerStatus
 from actors.pool_slots import SlotState, SlotTable
-from actors.records import ContainerHandle, ContainerStatus
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors import names
-from actors.directory import ActorDirectory
-from actors.errors import InvalidArgument
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.errors import InvalidArgument
+from actors.core.ports import ServicesFactory
+from actors.core.process import Life
+from actors.core.records import ContainerHandle, Opened, SessionRecord
 from actors.pool_runner import PoolRunner
-from actors.ports import ServicesFactory
-from actors.process import Life
-from actors.records import ContainerHandle, Opened, SessionRecord
 from actors.session_actor import SessionActor
 
 logger = logging.getLogger(__name__)

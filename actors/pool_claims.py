@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from actors.errors import (
+from actors.core.errors import (
     Busy,
     CoditectError,
     CommitUnknown,
@@ -27,13 +27,13 @@ from actors.errors import (
     SlotGone,
     Unavailable,
 )
+from actors.core.ports import Services
+from actors.core.records import Claim, ContainerHandle, Opened, SessionRecord
+from actors.core.statistics import Histogram
+from actors.core.tasks import Tasks
 from actors.pool_owners import Owners, Takeover
 from actors.pool_slots import Slot
 from actors.pool_warm import SessionActors, WarmPools
-from actors.ports import Services
-from actors.records import Claim, ContainerHandle, Opened, SessionRecord
-from actors.statistics import Histogram
-from actors.tasks import Tasks
 
 MAX_ATTEMPTS = 5
 BIND_SECONDS = 5.0

@@ -9,19 +9,19 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from actors.errors import CoditectError, DeadlineExceeded, LaunchFailed
-from actors.pool import ForgetContainer, RetireReason, StopContainer, StopReason
-from actors.pool_slots import SlotState, SlotTable
-from actors.pool_warm import SessionActors, WarmPools
-from actors.ports import Services
-from actors.records import (
+from actors.core.errors import CoditectError, DeadlineExceeded, LaunchFailed
+from actors.core.ports import Services
+from actors.core.records import (
     ContainerHandle,
     ContainerRecord,
     ContainerSpec,
     ContainerStatus,
     Health,
 )
-from actors.statistics import Histogram
+from actors.core.statistics import Histogram
+from actors.pool import ForgetContainer, RetireReason, StopContainer, StopReason
+from actors.pool_slots import SlotState, SlotTable
+from actors.pool_warm import SessionActors, WarmPools
 
 logger = logging.getLogger(__name__)
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.errors import ActorGone, DeadlineExceeded, Unavailable
-from actors.lease import LeaseRules, LeaseWatch
+from actors.core.errors import ActorGone, DeadlineExceeded, Unavailable
+from actors.core.lease import LeaseRules, LeaseWatch
+from actors.core.ports import Services
+from actors.core.records import SessionRecord
 from actors.pool_warm import SessionActors
-from actors.ports import Services
-from actors.records import SessionRecord
 
 LOOK_SECONDS = 0.5
 PING_SECONDS = 2.0

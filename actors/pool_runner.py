@@ -11,7 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from actors.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.ports import Services
+from actors.core.records import Opened, SessionRecord
+from actors.core.tasks import Tasks
 from actors.pool import (
     Action,
     AdoptContainer,
@@ -31,9 +34,6 @@ from actors.pool_launcher import Launcher
 from actors.pool_slots import SlotState
 from actors.pool_sweep import Facts, plan_removals, plan_sweep
 from actors.pool_warm import SessionActors, WarmPools
-from actors.ports import Services
-from actors.records import Opened, SessionRecord
-from actors.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 
@@ -156,7 +156,7 @@ class PoolRunner:
         self._sweep_seconds = clock.monotonic() - began
 
     def stats(self) -> dict[str, object]:
-        """Return counters, gauges and distributions of this pool; see ``actors.statistics``."""
+        """Return counters, gauges and distributions of this pool; see ``actors.core.statistics``."""
         pools, claims, launcher = self.pools, self.claims, self.launcher
         ready = pools.containers.count(SlotState.READY)
         target = pools.containers.target

@@ -27,6 +27,13 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from actors.core.records import (
+    ContainerHandle,
+    ContainerRecord,
+    ContainerStatus,
+    SessionPhase,
+    SessionRecord,
+)
 from actors.pool import (
     Action,
     AdoptContainer,
@@ -37,13 +44,6 @@ from actors.pool import (
     StopReason,
 )
 from actors.pool_slots import SlotState, SlotTable
-from actors.records import (
-    ContainerHandle,
-    ContainerRecord,
-    ContainerStatus,
-    SessionPhase,
-    SessionRecord,
-)
 
 STARTING_STATUSES = frozenset({ContainerStatus.PENDING, ContainerStatus.STARTING})
 LOST_STATUSES = frozenset({ContainerStatus.LOST, ContainerStatus.FAILED})

@@ -10,12 +10,12 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from actors.errors import Busy
+from actors.core.errors import Busy
+from actors.core.ports import ActorSettings, Clock
+from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.statistics import Histogram
 from actors.pool import Demand, PoolRules, quiet_in
 from actors.pool_slots import Slot, SlotState, SlotTable
-from actors.ports import ActorSettings, Clock
-from actors.records import ContainerHandle, SessionRecord
-from actors.statistics import Histogram
 
 
 class SessionActors(Protocol):

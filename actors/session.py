@@ -43,8 +43,8 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, assert_never
 
-from actors.errors import ContainersExceeded, IllegalTransition
-from actors.records import ContainerHandle, ContainerStatus, SessionPhase
+from actors.core.errors import ContainersExceeded, IllegalTransition
+from actors.core.records import ContainerHandle, ContainerStatus, SessionPhase
 from actors.session_messages import (
     Abandon,
     Adopt,

@@ -14,17 +14,17 @@ from typing import Any, assert_never
 
 from actors import session_messages as messages
 from actors.attachments import Attachments
-from actors.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransition, NotBound
+from actors.core.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransition, NotBound
+from actors.core.lease import LeaseRules
+from actors.core.ports import Services
+from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.tasks import Tasks
 from actors.events import EventRing
-from actors.lease import LeaseRules
-from actors.ports import Services
-from actors.records import ContainerHandle, SessionRecord
 from actors.session import SessionMachine, SessionRules
 from actors.session_lease import LeaseKeeper
 from actors.session_stats import SessionStats
 from actors.session_work import SessionWork
 from actors.session_writer import SessionWriter
-from actors.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 

@@ -12,10 +12,10 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from actors.directory import ActorDirectory
-from actors.ports import ServicesFactory
-from actors.process import Life
-from actors.records import (
+from actors.core.directory import ActorDirectory
+from actors.core.ports import ServicesFactory
+from actors.core.process import Life
+from actors.core.records import (
     ContainerHandle,
     Idleness,
     Quiet,

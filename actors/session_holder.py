@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from actors import session_messages as messages
-from actors.errors import (
+from actors.core.errors import (
     CoditectError,
     Fenced,
     IllegalTransition,
@@ -26,9 +26,10 @@ from actors.errors import (
     PreconditionFailed,
     Unavailable,
 )
-from actors.lease import LeaseRules, LeaseWatch
-from actors.ports import ActorSettings, Services
-from actors.records import ContainerHandle, SessionRecord
+from actors.core.lease import LeaseRules, LeaseWatch
+from actors.core.ports import ActorSettings, Services
+from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.tasks import Tasks
 from actors.session import SessionRules
 from actors.session_activation import Activation
 from actors.session_stats import SessionStats
@@ -40,7 +41,6 @@ from actors.session_work import (
     WORKSPACE_SECONDS,
 )
 from actors.session_writer import WRITE_SECONDS, within
-from actors.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import asyncio
 import itertools
 import logging
 
-from actors.errors import CoditectError, Fenced, NotBound, Unavailable
-from actors.lease import Lease, LeaseRules
-from actors.ports import Clock
+from actors.core.errors import CoditectError, Fenced, NotBound, Unavailable
+from actors.core.lease import Lease, LeaseRules
+from actors.core.ports import Clock
 from actors.session_writer import WRITE_SECONDS, SessionWriter
 
 logger = logging.getLogger(__name__)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from actors.errors import ContainersExceeded
-from actors.records import ContainerHandle, SessionPhase
+from actors.core.errors import ContainersExceeded
+from actors.core.records import ContainerHandle, SessionPhase
 
 
 class ReleaseReason(StrEnum):

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from actors import session_messages as messages
-from actors.errors import (
+from actors.core.errors import (
     DeadlineExceeded,
     Fenced,
     InvalidArgument,
@@ -20,8 +20,8 @@ from actors.errors import (
     SessionEnded,
     Unavailable,
 )
-from actors.ports import Services
-from actors.records import (
+from actors.core.ports import Services
+from actors.core.records import (
     ContainerHandle,
     Idleness,
     Quiet,
@@ -94,7 +94,7 @@ class SessionRunner:
         return state
 
     def statistics(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        """Return counters, gauges and distributions; see ``actors.core.statistics``."""
         activation = self._holder.activation
         return self._holder.stats.snapshot() | {
             "session_held": int(activation is not None),

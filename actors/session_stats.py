@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from actors import session_messages as messages
-from actors.records import SessionPhase
-from actors.statistics import Histogram
+from actors.core.records import SessionPhase
+from actors.core.statistics import Histogram
 
 
 class SessionStats:
@@ -53,7 +53,7 @@ class SessionStats:
         self._recovering_since = self._coming_up_since = None
 
     def snapshot(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        """Return counters, gauges and distributions; see ``actors.core.statistics``."""
         return {
             "session_activations_total": self.activations,
             "session_saves_total": self.saves,

@@ -13,9 +13,9 @@ import logging
 from collections.abc import Callable
 
 from actors import session_messages as messages
-from actors.errors import CoditectError, ContainersExceeded, Fenced
-from actors.ports import Services
-from actors.records import (
+from actors.core.errors import CoditectError, ContainersExceeded, Fenced
+from actors.core.ports import Services
+from actors.core.records import (
     ContainerHandle,
     ContainerRecord,
     ContainerSpec,
@@ -25,9 +25,9 @@ from actors.records import (
     SessionRecord,
     TerminalRecord,
 )
+from actors.core.tasks import Tasks
 from actors.session_lease import LeaseKeeper
 from actors.session_writer import WRITE_SECONDS, Change, SessionWriter, within
-from actors.tasks import Tasks
 
 logger = logging.getLogger(__name__)
 

@@ -11,9 +11,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from actors.errors import DeadlineExceeded, Fenced, NotBound
-from actors.ports import Ledger
-from actors.records import SessionRecord
+from actors.core.errors import DeadlineExceeded, Fenced, NotBound
+from actors.core.ports import Ledger
+from actors.core.records import SessionRecord
 
 WRITE_SECONDS = 5.0
 T = TypeVar("T")

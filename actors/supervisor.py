@@ -22,8 +22,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.names import session_actor
-from actors.records import SessionPhase, SessionRecord
+from actors.core.names import session_actor
+from actors.core.records import SessionPhase, SessionRecord
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from actors import names
-from actors.directory import ActorDirectory
-from actors.errors import CoditectError
-from actors.ports import Clock, ServicesFactory
-from actors.process import Life
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.errors import CoditectError
+from actors.core.ports import Clock, ServicesFactory
+from actors.core.process import Life
 from actors.supervisor_runner import Member, SupervisorRunner
 
 STATS_FOR_SECONDS = 1.0

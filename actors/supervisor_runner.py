@@ -8,11 +8,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from actors.errors import CoditectError, DeadlineExceeded, Unavailable
-from actors.lease import LeaseRules, LeaseWatch
-from actors.names import session_actor
-from actors.ports import Services
-from actors.records import SessionRecord
+from actors.core.errors import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.lease import LeaseRules, LeaseWatch
+from actors.core.names import session_actor
+from actors.core.ports import Services
+from actors.core.records import SessionRecord
+from actors.core.tasks import Tasks
+from actors.core.totals import Totals
 from actors.supervisor import (
     Component,
     Judgement,
@@ -28,8 +30,6 @@ from actors.supervisor import (
     phase_limits,
     remake_pause,
 )
-from actors.tasks import Tasks
-from actors.totals import Totals
 
 logger = logging.getLogger(__name__)
 

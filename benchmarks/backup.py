@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from actors.records import SessionPhase, SessionRecord
+from actors.core.records import SessionPhase, SessionRecord
 from benchmarks.harness import Report
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.packs import Batch, name_of, pack

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import ray
 
-from actors import names
-from actors.directory import ActorDirectory
+from actors.core import names
+from actors.core.directory import ActorDirectory
 from benchmarks.harness import Report
 from cluster.settings import RuntimeName, Settings
 from cluster.wiring import make_supervisor

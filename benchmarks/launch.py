@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from actors.records import ContainerSpec
+from actors.core.records import ContainerSpec
 from benchmarks.harness import Report
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle

@@ -19,8 +19,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.errors import CoditectError, NotFound, Unavailable
-from actors.records import Record
+from actors.core.errors import CoditectError, NotFound, Unavailable
+from actors.core.records import Record
 from cluster.archive.blobs import Blobs, open_blobs
 from cluster.places import chunk_store
 from cluster.settings import Settings

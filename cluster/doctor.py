@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster import belonging, checks, fdb_probe
 from cluster.backup.fdb_commands import FDB_TOOLS
 from cluster.checks import Check, Verdict

@@ -10,7 +10,7 @@ import asyncio
 import multiprocessing
 from multiprocessing.connection import Connection
 
-from actors.errors import CoditectError
+from actors.core.errors import CoditectError
 from cluster.settings import Settings
 
 LIMIT_SECONDS = 20.0

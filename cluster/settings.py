@@ -18,8 +18,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from actors.errors import InvalidArgument
-from actors.quotas import Quotas
+from actors.core.errors import InvalidArgument
+from actors.core.quotas import Quotas
 from cluster.emails import prepare
 from cluster.runtime.id_range import IdRange
 

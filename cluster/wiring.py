@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from actors import names
-from actors.directory import ActorDirectory
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.ports import ActorSettings, ContainerRuntime, Services
 from actors.idleness import IdleRules, Signal
 from actors.journal_actor import RayJournalWatch
-from actors.ports import ActorSettings, ContainerRuntime, Services
 from actors.supervisor_actor import ActorBlueprint, SupervisorActor
 from cluster.archive.ray_archive import RayArchive, SessionTeller
 from cluster.clock import SystemClock
@@ -45,7 +45,7 @@ ARCHIVE_CONCURRENCY = 1000
 
 @dataclass(frozen=True, slots=True)
 class NodeWiring:
-    """One node of a server: calling it makes an actor's services (``actors.ports.ServicesFactory``)."""
+    """One node of a server: calling it makes an actor's services (``actors.core.ports.ServicesFactory``)."""
 
     settings: Settings
     node_id: str

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.errors import InvalidArgument
+from actors.core.errors import InvalidArgument
 from serve_app.answers import problem_response
 from serve_app.sockets import BrowserSocket
 

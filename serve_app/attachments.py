@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import structlog
 
-from actors.errors import CoditectError, NotFound, SessionEnded
-from actors.ports import Clock
+from actors.core.errors import CoditectError, NotFound, SessionEnded
+from actors.core.ports import Clock
 from serve_app.sessions import SessionGateway
 
 logger = structlog.get_logger(__name__)

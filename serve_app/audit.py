@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
-from actors.errors import CoditectError
-from actors.records import AuditEntry
+from actors.core.errors import CoditectError
+from actors.core.records import AuditEntry
 from cluster.store.audit import MAX_BATCH
 from serve_app.audit_budget import Budget
 from serve_app.dependencies import AuditTrail

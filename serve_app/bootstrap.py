@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actors.errors import AlreadyExists
-from actors.ports import Clock
-from actors.records import Role, UserRecord
+from actors.core.errors import AlreadyExists
+from actors.core.ports import Clock
+from actors.core.records import Role, UserRecord
 from cluster.identifiers import new_id
 from cluster.settings import Settings
 from serve_app.dependencies import Users

@@ -11,9 +11,9 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from actors.ports import Clock, Journal
-from actors.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.records import (
+from actors.core.ports import Clock, Journal
+from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
+from actors.core.records import (
     AuditEntry,
     ContainerRecord,
     Idleness,
@@ -36,7 +36,7 @@ from cluster.store.tokens import Rotation
 
 
 class ActorCaller(Protocol):
-    """Calls actors by name: ``actors.directory.ActorDirectory``, whose errors these are."""
+    """Calls actors by name: ``actors.core.directory.ActorDirectory``, whose errors these are."""
 
     async def call(
         self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any

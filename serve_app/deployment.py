@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from ray import serve
 from ray.serve.schema import LoggingConfig
 
-from actors.directory import ActorDirectory
+from actors.core.directory import ActorDirectory
 from cluster.archive.blobs import open_blobs
 from cluster.archive.library import Library
 from cluster.clock import SystemClock

@@ -17,9 +17,9 @@ from typing import NamedTuple
 
 import structlog
 
-from actors.errors import CoditectError, Unauthenticated
-from actors.ports import Clock
-from actors.records import UserRecord
+from actors.core.errors import CoditectError, Unauthenticated
+from actors.core.ports import Clock
+from actors.core.records import UserRecord
 from cluster.store.ended_logins import EndedLogin
 from serve_app.access import Login
 from serve_app.dependencies import RefreshTokens

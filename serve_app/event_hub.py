@@ -9,10 +9,10 @@ from typing import Any
 
 import structlog
 
-from actors.errors import CoditectError, NotFound, SessionEnded
-from actors.ports import Clock
-from actors.records import SessionEvent
-from actors.tasks import Tasks
+from actors.core.errors import CoditectError, NotFound, SessionEnded
+from actors.core.ports import Clock
+from actors.core.records import SessionEvent
+from actors.core.tasks import Tasks
 from serve_app.sessions import SessionGateway
 
 logger = structlog.get_logger(__name__)

@@ -33,7 +33,7 @@ class Exposition:
         self._lines(name, kind).append(f"{name}{_labels(labels)} {_shown(value)}")
 
     def histogram(self, name: str, data: Mapping[str, Any], **labels: str) -> None:
-        """Add a distribution (see ``actors.statistics.Histogram.snapshot``)."""
+        """Add a distribution (see ``actors.core.statistics.Histogram.snapshot``)."""
         lines, total = self._lines(name, "histogram"), 0
         for bound, count in zip([*data["bounds"], "+Inf"], data["counts"], strict=True):
             total += count

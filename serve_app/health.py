@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors import names
-from actors.errors import CoditectError
+from actors.core import names
+from actors.core.errors import CoditectError
 from cluster import checks
 from cluster.checks import Check
 from cluster.places import machine_file

@@ -12,9 +12,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from actors.errors import CoditectError, PermissionDenied, Unauthenticated
-from actors.ports import Clock
-from actors.records import Role, UserRecord
+from actors.core.errors import CoditectError, PermissionDenied, Unauthenticated
+from actors.core.ports import Clock
+from actors.core.records import Role, UserRecord
 from serve_app.access import Claims, Login, Signer
 from serve_app.dependencies import SpentTickets, Users
 from serve_app.origins import Origins

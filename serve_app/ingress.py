@@ -9,9 +9,9 @@ from typing import Any
 
 import structlog
 
-from actors import names
-from actors.errors import CoditectError
-from actors.tasks import Tasks
+from actors.core import names
+from actors.core.errors import CoditectError
+from actors.core.tasks import Tasks
 from serve_app.access import KEY_BYTES, Signer
 from serve_app.attachments import Attachments
 from serve_app.audit import AuditWriter

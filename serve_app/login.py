@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from actors.errors import (
+from actors.core.errors import (
     CoditectError,
     ContainersExceeded,
     PreconditionFailed,
@@ -17,9 +17,9 @@ from actors.errors import (
     Unavailable,
     WrongPassword,
 )
-from actors.names import DEFAULT_SESSION
-from actors.ports import Clock
-from actors.records import AuditEntry, SessionRecord, UserRecord
+from actors.core.names import DEFAULT_SESSION
+from actors.core.ports import Clock
+from actors.core.records import AuditEntry, SessionRecord, UserRecord
 from cluster.emails import key_of
 from cluster.store.attempts import Asked, Outcome
 from serve_app.access import Login, Signer

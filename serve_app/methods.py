@@ -10,7 +10,7 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.errors import CoditectError, InvalidArgument, UnsupportedEncoding
+from actors.core.errors import CoditectError, InvalidArgument, UnsupportedEncoding
 from serve_app.allowed import allowed, takes
 from serve_app.answers import problem_response
 

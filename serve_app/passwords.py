@@ -20,7 +20,7 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from precis_i18n import get_profile
 
-from actors.errors import InvalidArgument, TooManyRequests
+from actors.core.errors import InvalidArgument, TooManyRequests
 from serve_app.turns import Turns
 
 T = TypeVar("T")

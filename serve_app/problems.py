@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: one table from ``actors.errors`` to HTTP status codes.
+"""Errors as RFC 9457 problem documents: one table from ``actors.core.errors`` to HTTP status codes.
 
 Every answer that is not a success has this shape, whoever noticed the error::
 
@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from actors import errors
-from actors.errors import CoditectError
+from actors.core import errors
+from actors.core.errors import CoditectError
 
 MEDIA_TYPE = "application/problem+json"
 DEFAULT_RETRY_SECONDS = 1.0

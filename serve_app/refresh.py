@@ -14,8 +14,8 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from actors.errors import Unauthenticated
-from actors.records import RefreshTokenRecord
+from actors.core.errors import Unauthenticated
+from actors.core.records import RefreshTokenRecord
 from serve_app.access import Login
 from serve_app.dependencies import RefreshTokens
 

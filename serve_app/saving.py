@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from actors.errors import (
+from actors.core.errors import (
     Busy,
     CoditectError,
     DeadlineExceeded,
@@ -35,8 +35,8 @@ from actors.errors import (
     Unreached,
     WorkspaceFull,
 )
-from actors.quotas import Amount, Resource
-from actors.records import Kept, Receipt, Route
+from actors.core.quotas import Amount, Resource
+from actors.core.records import Kept, Receipt, Route
 from cluster.store.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
 from serve_app.sessions import SessionGateway

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from actors.errors import InvalidArgument
-from actors.names import session_actor
-from actors.quotas import Resource, Usage
-from actors.records import (
+from actors.core.errors import InvalidArgument
+from actors.core.names import session_actor
+from actors.core.quotas import Resource, Usage
+from actors.core.records import (
     ContainerRecord,
     Idleness,
     LeftOut,

@@ -17,8 +17,8 @@ from typing import Any, TypeVar
 
 import structlog
 
-from actors import names
-from actors.errors import (
+from actors.core import names
+from actors.core.errors import (
     ActorGone,
     CoditectError,
     DeadlineExceeded,
@@ -29,8 +29,8 @@ from actors.errors import (
     Unavailable,
     Unreached,
 )
-from actors.ports import Clock
-from actors.records import Opened, Route, SessionPhase, SessionRecord
+from actors.core.ports import Clock
+from actors.core.records import Opened, Route, SessionPhase, SessionRecord
 from serve_app.dependencies import ActorCaller, SessionReader
 
 logger = structlog.get_logger(__name__)

@@ -17,7 +17,7 @@ from typing import Any
 import structlog
 from websockets.exceptions import ConnectionClosed
 
-from actors.errors import (
+from actors.core.errors import (
     CoditectError,
     DeadlineExceeded,
     Fenced,
@@ -29,8 +29,8 @@ from actors.errors import (
     SessionEnded,
     Unavailable,
 )
-from actors.ports import Clock, Journal
-from actors.records import Route, SessionEvent, SessionPhase
+from actors.core.ports import Clock, Journal
+from actors.core.records import Route, SessionEvent, SessionPhase
 from cluster.codi.terminal_protocol import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,

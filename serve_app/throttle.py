@@ -18,8 +18,8 @@ from typing import Generic, TypeVar
 
 import structlog
 
-from actors.errors import CoditectError, TooManyRequests
-from actors.ports import Clock
+from actors.core.errors import CoditectError, TooManyRequests
+from actors.core.ports import Clock
 from cluster.store.attempts import Asked, Attempt, Counter, Outcome, Wait
 from serve_app.dependencies import Attempts
 

@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from actors.errors import TooManyRequests
+from actors.core.errors import TooManyRequests
 
 
 class Turns:

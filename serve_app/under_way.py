@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.errors import Unauthenticated
+from actors.core.errors import Unauthenticated
 from serve_app import problems
 from serve_app.access import Login
 from serve_app.answers import ProblemResponse

@@ -10,8 +10,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.process import Life
-from actors.records import Kept
+from actors.core.process import Life
+from actors.core.records import Kept
 from cluster.archive.archiver import Archiver
 from cluster.backup.keeper import BackupKeeper
 from cluster.store.saves import Answer

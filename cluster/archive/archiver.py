@@ -11,10 +11,10 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
-from actors.errors import CoditectError, Fenced, NotFound, PermissionDenied, Unavailable
-from actors.ports import Ledger
-from actors.records import ContainerRecord, ContainerStatus, Kept, Route, SessionRecord
-from actors.tasks import Tasks
+from actors.core.errors import CoditectError, Fenced, NotFound, PermissionDenied, Unavailable
+from actors.core.ports import Ledger
+from actors.core.records import ContainerRecord, ContainerStatus, Kept, Route, SessionRecord
+from actors.core.tasks import Tasks
 from cluster.archive.collector import Collector
 from cluster.archive.follower import Follower
 from cluster.archive.tools import Counters, Tools
@@ -151,7 +151,7 @@ class Archiver:
         )
 
     def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions; see ``actors.statistics``."""
+        """Return counters, gauges and distributions; see ``actors.core.statistics``."""
         counted = self._counters
         return {
             "workspaces_followed": len(self._followed),

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from actors.errors import InvalidArgument, NotFound, StoreFull, Unavailable
+from actors.core.errors import InvalidArgument, NotFound, StoreFull, Unavailable
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DRAFT = ".draft-"

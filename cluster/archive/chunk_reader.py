@@ -7,7 +7,7 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
-from actors.errors import ContentMissing, NotFound, Unavailable
+from actors.core.errors import ContentMissing, NotFound, Unavailable
 from cluster.archive import packs
 from cluster.archive.blobs import Blobs
 from cluster.store.chunks import Inline, Location, Packed

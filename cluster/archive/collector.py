@@ -13,8 +13,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-from actors.errors import CoditectError, NotFound
-from actors.ports import Clock
+from actors.core.errors import CoditectError, NotFound
+from actors.core.ports import Clock
 from cluster.archive.blobs import Blobs
 from cluster.archive.compactor import WRITTEN_AT_ONCE, Compactor
 from cluster.store import backup_holds, chunks, manifests, retention, usage

@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.errors import NotFound, StoreFull, Unavailable
-from actors.ports import Clock
+from actors.core.errors import NotFound, StoreFull, Unavailable
+from actors.core.ports import Clock
 from cluster.archive import packs
 from cluster.archive.blobs import Blobs
 from cluster.store import chunks

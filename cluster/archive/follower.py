@@ -16,9 +16,9 @@ import logging
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from actors.errors import QuotaExceeded, Unavailable
-from actors.quotas import Resource
-from actors.records import Kept, Reason, Route, Unarchived, Unrestored
+from actors.core.errors import QuotaExceeded, Unavailable
+from actors.core.quotas import Resource
+from actors.core.records import Kept, Reason, Route, Unarchived, Unrestored
 from cluster.archive import left_out, plan
 from cluster.archive.held import Held
 from cluster.archive.restorer import Restorer

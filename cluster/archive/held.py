@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable, Mapping
 
-from actors.quotas import Amount, Resource, Room, totals
+from actors.core.quotas import Amount, Resource, Room, totals
 
 MAX_PATHS = 20_000
 PAUSE_SECONDS = 2.0

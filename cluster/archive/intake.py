@@ -13,8 +13,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.errors import NotFound, PermissionDenied, Unavailable
-from actors.records import Reason, Route
+from actors.core.errors import NotFound, PermissionDenied, Unavailable
+from actors.core.records import Reason, Route
 from cluster.archive import packs, plan
 from cluster.archive.blobs import Blobs
 from cluster.codi.feed_client import FeedClient

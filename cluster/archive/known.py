@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
-from actors.errors import ChunkMissing
+from actors.core.errors import ChunkMissing
 from cluster.archive import packs
 from cluster.archive.tools import Counters, Tools
 from cluster.store import chunks, manifests

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster.archive.intake import SLICE_BYTES
 from cluster.store.entries import Entry
 

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
-from actors.records import LeftOut, Reason, Unarchived
+from actors.core.records import LeftOut, Reason, Unarchived
 from cluster.archive.held import Held
 
 MAX_PATHS = 20_000

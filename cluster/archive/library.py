@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from actors.errors import ContentMissing, InvalidArgument, NotFound
-from actors.records import Reason, Unrestored
+from actors.core.errors import ContentMissing, InvalidArgument, NotFound
+from actors.core.records import Reason, Unrestored
 from cluster.archive.blobs import Blobs
 from cluster.archive.chunk_reader import ChunkReader
 from cluster.archive.left_out import shown

@@ -12,7 +12,7 @@ from typing import Any
 import zstandard
 from blake3 import blake3
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster.store.chunks import Inline, Location, Packed
 
 PACK_BYTES = 16 << 20

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from actors.errors import Unavailable
-from actors.records import Reason
+from actors.core.errors import Unavailable
+from actors.core.records import Reason
 from cluster.store.entries import Entry, Kind
 
 MAX_PATH_BYTES = 4000

@@ -8,11 +8,11 @@ from __future__ import annotations
 import logging
 from typing import Any, Protocol
 
-from actors import names
-from actors.directory import ActorDirectory
-from actors.errors import CoditectError
-from actors.ports import Ledger
-from actors.records import Unarchived
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.errors import CoditectError
+from actors.core.ports import Ledger
+from actors.core.records import Unarchived
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ TELL_SECONDS = 2.0
 
 
 class RayArchive:
-    """Implements ``actors.ports.Archive`` with a call to the node's ArchiveActor."""
+    """Implements ``actors.core.ports.Archive`` with a call to the node's ArchiveActor."""
 
     def __init__(self, directory: ActorDirectory, name: str) -> None:
         self._directory = directory

@@ -16,8 +16,8 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from actors.errors import ContentMissing, Unavailable
-from actors.records import Reason, Route
+from actors.core.errors import ContentMissing, Unavailable
+from actors.core.records import Reason, Route
 from cluster.archive import plan
 from cluster.archive.blobs import Blobs
 from cluster.archive.chunk_reader import ChunkReader, Locate, holes_of

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from actors.ports import Clock
-from actors.quotas import Quotas
-from actors.records import Unarchived
-from actors.statistics import Histogram
+from actors.core.ports import Clock
+from actors.core.quotas import Quotas
+from actors.core.records import Unarchived
+from actors.core.statistics import Histogram
 from cluster.archive.blobs import Blobs
 from cluster.archive.turns import Turns
 from cluster.codi.feed_client import FeedClient

@@ -10,9 +10,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from actors.errors import ChunkMissing, DeadlineExceeded, ManifestMoved, QuotaExceeded, Unavailable
-from actors.quotas import Amount, Room, fit
-from actors.records import Kept, Reason, Route
+from actors.core.errors import (
+    ChunkMissing,
+    DeadlineExceeded,
+    ManifestMoved,
+    QuotaExceeded,
+    Unavailable,
+)
+from actors.core.quotas import Amount, Room, fit
+from actors.core.records import Kept, Reason, Route
 from cluster.archive import plan
 from cluster.archive.held import Held
 from cluster.archive.intake import READ_AT_ONCE, Intake, Taken

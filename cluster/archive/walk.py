@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from actors.records import Reason, Route
+from actors.core.records import Reason, Route
 from cluster.archive import plan
 from cluster.archive.known import Known
 from cluster.archive.plan import Difference

@@ -16,8 +16,8 @@ import zstandard
 from blake3 import blake3
 from pydantic import ValidationError
 
-from actors.errors import CoditectError, InvalidArgument, NotFound, Unavailable
-from actors.records import Record
+from actors.core.errors import CoditectError, InvalidArgument, NotFound, Unavailable
+from actors.core.records import Record
 from cluster.archive.blobs import Blobs
 
 logger = logging.getLogger(__name__)

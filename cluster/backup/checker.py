@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actors.errors import NotFound, Unavailable
+from actors.core.errors import NotFound, Unavailable
 from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
 from cluster.backup.fdb_commands import local_directory

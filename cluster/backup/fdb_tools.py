@@ -14,8 +14,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from actors.errors import PreconditionFailed, Unavailable
-from actors.ports import Clock
+from actors.core.errors import PreconditionFailed, Unavailable
+from actors.core.ports import Clock
 from cluster.backup.fdb_commands import (
     GONE,
     NOTHING_LEFT,

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.errors import CoditectError, NotFound, Unavailable
-from actors.ports import Clock
+from actors.core.errors import CoditectError, NotFound, Unavailable
+from actors.core.ports import Clock
 from cluster.backup.catalog import Catalog, FdbPart
 from cluster.backup.maker import BackupMaker
 

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from actors.errors import NotFound, Unavailable
-from actors.ports import Clock
+from actors.core.errors import NotFound, Unavailable
+from actors.core.ports import Clock
 from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import PART_BYTES, Backup, Catalog, FdbPart, Piece
 from cluster.store import backup_holds, chunks, retention

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from actors.errors import PreconditionFailed, Unavailable
+from actors.core.errors import PreconditionFailed, Unavailable
 from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
 from cluster.backup.checker import read, verify

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster.bringup.environment import REPLICA_PORTS, Ports
 from cluster.bringup.layout import Layout
 from cluster.settings import Settings

@@ -11,7 +11,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster.runtime.identity import ProcessIdentity, identify, is_alive
 
 

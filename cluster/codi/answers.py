@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from actors.errors import (
+from actors.core.errors import (
     AlreadyExists,
     Busy,
     CoditectError,

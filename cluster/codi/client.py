@@ -14,8 +14,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from actors.errors import DeadlineExceeded, Unavailable, Unreached
-from actors.records import Route
+from actors.core.errors import DeadlineExceeded, Unavailable, Unreached
+from actors.core.records import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
 
@@ -53,7 +53,7 @@ class TerminalConnection(ClientConnection):
 class HttpCodiClient(CodiControl):
     """Every call of CODI, over a pool of connections. Close it, or use it as a context manager.
 
-    Every call takes the session's route. Errors are those of ``actors.errors``: Unavailable when
+    Every call takes the session's route. Errors are those of ``actors.core.errors``: Unavailable when
     the container is gone, DeadlineExceeded when it does not answer in time, Fenced, NotFound,
     InvalidArgument, PreconditionFailed, PayloadTooLarge, WorkspaceFull and their like.
     """

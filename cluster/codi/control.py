@@ -8,16 +8,16 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from actors.errors import DeadlineExceeded, Unavailable
-from actors.ports import JournalConnection
-from actors.records import Activity, ContainerHandle, Quiet
+from actors.core.errors import DeadlineExceeded, Unavailable
+from actors.core.ports import JournalConnection
+from actors.core.records import Activity, ContainerHandle, Quiet
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 
 _LARGEST_ANSWER = 1 << 20
 
 
 class CodiControl:
-    """Implements ``actors.ports.CodiClient``. One connection a call: calls are rare.
+    """Implements ``actors.core.ports.CodiClient``. One connection a call: calls are rare.
 
     ``timeout_seconds`` limits each call. Errors: Unavailable, DeadlineExceeded, Fenced, and for
     arguments that CODI refuses the ones of ``cluster.codi.answers``.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
-from actors.errors import DeadlineExceeded
+from actors.core.errors import DeadlineExceeded
 from cluster.runtime import cgroups, identity
 from cluster.runtime.cgroups import Group
 from cluster.runtime.identity import ProcessIdentity

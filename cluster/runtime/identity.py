@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from actors.records import Frozen
+from actors.core.records import Frozen
 
 
 class ProcessIdentity(Frozen):

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from actors.errors import Unavailable
-from actors.records import ContainerHandle, ContainerSpec
+from actors.core.errors import Unavailable
+from actors.core.records import ContainerHandle, ContainerSpec
 from cluster.runtime import bwrap, furnish, identity, rootfs, seccomp, user_ids, view
 from cluster.runtime.cgroups import Group
 from cluster.runtime.health import is_healthy

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from actors.records import ContainerHandle, Frozen
+from actors.core.records import ContainerHandle, Frozen
 from cluster.runtime.cgroups import Group
 from cluster.runtime.identity import ProcessIdentity
 

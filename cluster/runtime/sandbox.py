@@ -17,9 +17,9 @@ from hashlib import blake2b
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from actors.errors import CoditectError, DeadlineExceeded, InvalidArgument, LaunchFailed
-from actors.ports import Clock
-from actors.records import ContainerHandle, ContainerSpec, Health
+from actors.core.errors import CoditectError, DeadlineExceeded, InvalidArgument, LaunchFailed
+from actors.core.ports import Clock
+from actors.core.records import ContainerHandle, ContainerSpec, Health
 from cluster.runtime import cgroups, etc, identity, pruning, view
 from cluster.runtime.cgroups import Cgroups, Limits
 from cluster.runtime.disks import Ailment, DiskLimits, is_free

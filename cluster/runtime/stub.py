@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from actors.errors import InvalidArgument
-from actors.records import ContainerHandle, ContainerSpec, Health
+from actors.core.errors import InvalidArgument
+from actors.core.records import ContainerHandle, ContainerSpec, Health
 from cluster.runtime.workspaces import Workspaces, check_id
 
 

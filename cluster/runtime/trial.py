@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from actors.errors import CoditectError
+from actors.core.errors import CoditectError
 from cluster.runtime import bwrap, rootfs, seccomp, userns
 from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
 

@@ -21,7 +21,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster.runtime.id_range import IdRange
 from cluster.runtime.identity import parse_stat
 

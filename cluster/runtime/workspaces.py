@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from actors.errors import InvalidArgument
+from actors.core.errors import InvalidArgument
 from cluster.runtime import disks, mounts, moving
 from cluster.runtime.disks import Ailment, DiskLimits
 from cluster.runtime.trees import empty, give

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.errors import InvalidArgument
-from actors.records import AuditEntry
+from actors.core.errors import InvalidArgument
+from actors.core.records import AuditEntry
 from cluster.store.codec import decode, encode
 from cluster.store.engine import Engine, KeyRange, MutationKind, key_after
 from cluster.store.keyspace import Keyspace

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from actors.errors import Busy
+from actors.core.errors import Busy
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction
 

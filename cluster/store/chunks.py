@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from actors.errors import StoreFailed
+from actors.core.errors import StoreFailed
 from cluster.store.engine import KeyRange, MutationKind, key_after
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction

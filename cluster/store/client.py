@@ -8,7 +8,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from actors.errors import Busy, CommitUnknown, Unavailable
+from actors.core.errors import Busy, CommitUnknown, Unavailable
 from cluster.store.engine import Commit, KeyRange, Pairs, Values
 from cluster.store.wire import Framed, short_path
 

@@ -8,8 +8,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from actors.errors import StoreFailed
-from actors.records import Record
+from actors.core.errors import StoreFailed
+from actors.core.records import Record
 
 R = TypeVar("R", bound=Record)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lmdb
 
-from actors.errors import CommitConflict, StoreError, StoreFull, TransactionTooOld
+from actors.core.errors import CommitConflict, StoreError, StoreFull, TransactionTooOld
 from cluster.store import atomic
 from cluster.store.conflicts import ConflictWindow
 from cluster.store.engine import (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from actors.records import ContainerRecord, ContainerStatus
+from actors.core.records import ContainerRecord, ContainerStatus
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction

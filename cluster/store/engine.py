@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import NamedTuple, Protocol
 
-from actors.errors import InvalidArgument, KeyTooLarge, TransactionTooLarge, ValueTooLarge
+from actors.core.errors import InvalidArgument, KeyTooLarge, TransactionTooLarge, ValueTooLarge
 
 MAX_KEY = 511
 MAX_COMMIT_KEY = 256

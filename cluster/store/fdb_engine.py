@@ -27,8 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from actors.errors import Busy, CoditectError, TransactionTooOld, Unavailable
-from actors.statistics import Histogram
+from actors.core.errors import Busy, CoditectError, TransactionTooOld, Unavailable
+from actors.core.statistics import Histogram
 from cluster.store import fdb_errors
 from cluster.store.engine import (
     RANGE_BYTES,

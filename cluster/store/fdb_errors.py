@@ -10,7 +10,7 @@ included, is CommitUnknown: sending the very same commit again is always safe.
 
 from __future__ import annotations
 
-from actors.errors import (
+from actors.core.errors import (
     CommitConflict,
     CommitUnknown,
     KeyTooLarge,

@@ -6,8 +6,8 @@ other's.
 
 from __future__ import annotations
 
-from actors.errors import NotFound
-from actors.records import Idleness
+from actors.core.errors import NotFound
+from actors.core.records import Idleness
 from cluster.store.codec import decode_optional, encode
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction

@@ -1,4 +1,4 @@
-"""``actors.ports.Journal`` over an engine: each method but ``trim`` is one transaction."""
+"""``actors.core.ports.Journal`` over an engine: each method but ``trim`` is one transaction."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from actors.errors import CoditectError
-from actors.ports import TerminalOpened
-from actors.quotas import Quotas, Resource
-from actors.records import TerminalOutput, TerminalRecord, TerminalSizing
+from actors.core.errors import CoditectError
+from actors.core.ports import TerminalOpened
+from actors.core.quotas import Quotas, Resource
+from actors.core.records import TerminalOutput, TerminalRecord, TerminalSizing
 from cluster.store import terminals, usage
 from cluster.store.engine import Engine
 from cluster.store.keyspace import Keyspace

@@ -3,7 +3,7 @@
     (tenant, "sessions", session_id)                       SessionRecord
     (tenant, "session_names", user_id, name)               session_id of the live session
     (tenant, "bindings", actor_id)                         session_id that the actor owns
-    (tenant, "leases", session_id)                         the owner's last renewal, see actors/lease.py
+    (tenant, "leases", session_id)                         the owner's last renewal, see actors/core/lease.py
     (tenant, "containers", container_id)                   ContainerRecord
     (tenant, "user_containers", user_id, container_id)     {assigned_at}
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed

@@ -1,10 +1,10 @@
-"""Owners' leases in the store; see ``actors/lease.py``. Every function takes a transaction."""
+"""Owners' leases in the store; see ``actors/core/lease.py``. Every function takes a transaction."""
 
 from __future__ import annotations
 
-from actors import lease
-from actors.errors import Fenced
-from actors.records import SessionRecord
+from actors.core import lease
+from actors.core.errors import Fenced
+from actors.core.records import SessionRecord
 from cluster.store.codec import decode_optional
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction

@@ -1,14 +1,14 @@
-"""``actors.ports.Ledger`` over an engine: each method is one transaction."""
+"""``actors.core.ports.Ledger`` over an engine: each method is one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.errors import ContainersExceeded, Fenced, PreconditionFailed
-from actors.names import DEFAULT_SESSION
-from actors.ports import Clock
-from actors.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.records import (
+from actors.core.errors import ContainersExceeded, Fenced, PreconditionFailed
+from actors.core.names import DEFAULT_SESSION
+from actors.core.ports import Clock
+from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
+from actors.core.records import (
     Claim,
     ContainerRecord,
     ContainerStatus,

@@ -27,8 +27,8 @@ from typing import Any
 
 import lmdb
 
-from actors.errors import Busy, StoreFailed, StoreFull, TransactionTooOld, Unavailable
-from actors.statistics import Histogram
+from actors.core.errors import Busy, StoreFailed, StoreFull, TransactionTooOld, Unavailable
+from actors.core.statistics import Histogram
 from cluster.store.committer import Committer, Outcome, seek
 from cluster.store.engine import (
     MAX_AGE_SECONDS,

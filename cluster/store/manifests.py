@@ -26,15 +26,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from actors.errors import (
+from actors.core.errors import (
     ChunkMissing,
     Fenced,
     ManifestMoved,
     NotFound,
     QuotaExceeded,
 )
-from actors.quotas import Amount, Quotas, Resource, Room, totals
-from actors.records import SessionRecord
+from actors.core.quotas import Amount, Quotas, Resource, Room, totals
+from actors.core.records import SessionRecord
 from cluster.store import chunks, saves, sessions, usage
 from cluster.store.chunks import Location
 from cluster.store.codec import decode_optional, encode

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from actors.quotas import Amount, totals
+from actors.core.quotas import Amount, totals
 from cluster.store import manifests
 from cluster.store.codec import encode
 from cluster.store.engine import Engine, KeyRange

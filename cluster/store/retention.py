@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 
-from actors.quotas import Amount
+from actors.core.quotas import Amount
 from cluster.store import chunks, usage
 from cluster.store.codec import encode
 from cluster.store.engine import KeyRange, key_after

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from actors.errors import Busy
-from actors.records import Receipt
+from actors.core.errors import Busy
+from actors.core.records import Receipt
 from cluster.store import idempotency
 from cluster.store.keyspace import Keyspace
 from cluster.store.transaction import Transaction

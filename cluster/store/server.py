@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from actors.errors import CoditectError, InvalidArgument, StoreError, Unavailable
-from actors.tasks import Tasks
+from actors.core.errors import CoditectError, InvalidArgument, StoreError, Unavailable
+from actors.core.tasks import Tasks
 from cluster.store.engine import Engine
 from cluster.store.wire import Framed, short_path
 

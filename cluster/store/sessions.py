@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from actors.errors import Fenced, NotFound, SlotGone, TooManyRequests
-from actors.names import DEFAULT_SESSION
-from actors.records import Claim, ContainerRecord, ContainerStatus, SessionPhase, SessionRecord
+from actors.core.errors import Fenced, NotFound, SlotGone, TooManyRequests
+from actors.core.names import DEFAULT_SESSION
+from actors.core.records import Claim, ContainerRecord, ContainerStatus, SessionPhase, SessionRecord
 from cluster.store import containers, leases, terminals
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.engine import KeyRange, key_after

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Protocol
 
-from actors.errors import InvalidArgument
-from actors.process import Life
+from actors.core.errors import InvalidArgument
+from actors.core.process import Life
 from cluster.store.engine import Engine
 from cluster.store.server import StoreServer
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.errors import TokenReused, Unauthenticated
-from actors.records import RefreshTokenRecord
+from actors.core.errors import TokenReused, Unauthenticated
+from actors.core.records import RefreshTokenRecord
 from cluster.store.codec import decode, decode_optional, encode
 from cluster.store.ended_logins import KEEP_SECONDS, EndedLogin, Ends
 from cluster.store.engine import Engine, KeyRange

@@ -18,7 +18,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
-from actors.errors import CoditectError, CommitUnknown, DeadlineExceeded, Unavailable
+from actors.core.errors import CoditectError, CommitUnknown, DeadlineExceeded, Unavailable
 from cluster.store import atomic
 from cluster.store.engine import Commit, Engine, KeyRange, Mutation, MutationKind, key_after
 from cluster.store.overlay import Overlay

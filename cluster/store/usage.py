@@ -15,9 +15,9 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
-from actors.errors import ContainersExceeded, NotFound
-from actors.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.records import (
+from actors.core.errors import ContainersExceeded, NotFound
+from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
+from actors.core.records import (
     ContainerRecord,
     ContainerStatus,
     Record,

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actors.errors import AlreadyExists, NotFound, PreconditionFailed
-from actors.quotas import Resource
-from actors.records import Role, UserRecord
+from actors.core.errors import AlreadyExists, NotFound, PreconditionFailed
+from actors.core.quotas import Resource
+from actors.core.records import Role, UserRecord
 from cluster.emails import key_of, legacy_key
 from cluster.store import usage
 from cluster.store.codec import decode, decode_optional, encode

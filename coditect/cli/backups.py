@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from actors.errors import CoditectError
+from actors.core.errors import CoditectError
 from cluster.archive.blobs import Blobs, open_blobs
 from cluster.backup import checker, restorer
 from cluster.backup.catalog import Backup, Catalog, Damage

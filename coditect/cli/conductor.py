@@ -24,9 +24,9 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 
-from actors import names
-from actors.directory import ActorDirectory
-from actors.errors import CoditectError, DeadlineExceeded
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.errors import CoditectError, DeadlineExceeded
 from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.users import UserStore

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actors.errors import CoditectError, InvalidArgument
+from actors.core.errors import CoditectError, InvalidArgument
 from cluster.bringup.layout import Layout, ServerFile
 from cluster.runtime.identity import is_alive, send_signal
 from cluster.settings import RuntimeName, Settings, StoreName, forget_secrets, load

@@ -9,9 +9,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import PlainTextResponse
 
-from actors import names
-from actors.errors import CoditectError, InvalidArgument, NotFound
-from actors.records import ContainerStatus, UserRecord
+from actors.core import names
+from actors.core.errors import CoditectError, InvalidArgument, NotFound
+from actors.core.records import ContainerStatus, UserRecord
 from cluster.runtime import reserve
 from cluster.store.audit import Wanted
 from serve_app import health as health_checks

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Body, Request, Response
 
-from actors.errors import Unauthenticated
+from actors.core.errors import Unauthenticated
 from serve_app.access import DEVICE_SECONDS, TICKET_SECONDS
 from serve_app.identity import bearer
 from serve_app.ingress import Ingress

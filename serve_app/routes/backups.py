@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from actors import names
+from actors.core import names
 from serve_app.routes.common import SIGNED, AdminDep, IngressDep, VisitorDep, may_fail
 from serve_app.schemas import Backups
 

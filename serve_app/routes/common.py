@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 
-from actors.errors import InvalidArgument, NotFound, PermissionDenied
+from actors.core.errors import InvalidArgument, NotFound, PermissionDenied
 from cluster.settings import Settings
 from serve_app import problems
 from serve_app.identity import Caller

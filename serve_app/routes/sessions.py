@@ -7,9 +7,9 @@ from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
 
-from actors.errors import CoditectError, InvalidArgument, NotFound, SessionEnded
-from actors.names import DEFAULT_SESSION
-from actors.records import Idleness, SessionPhase, SessionRecord
+from actors.core.errors import CoditectError, InvalidArgument, NotFound, SessionEnded
+from actors.core.names import DEFAULT_SESSION
+from actors.core.records import Idleness, SessionPhase, SessionRecord
 from serve_app.ingress import Ingress
 from serve_app.routes.common import (
     SIGNED,

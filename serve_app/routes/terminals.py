@@ -8,9 +8,9 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from starlette.responses import StreamingResponse
 
-from actors.errors import NotFound
-from actors.ports import Journal
-from actors.records import SessionPhase, TerminalRecord
+from actors.core.errors import NotFound
+from actors.core.ports import Journal
+from actors.core.records import SessionPhase, TerminalRecord
 from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
 from serve_app.schemas import NewTerminal, Terminal, Terminals

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from actors.errors import InvalidArgument, NotFound
-from actors.records import Receipt
+from actors.core.errors import InvalidArgument, NotFound
+from actors.core.records import Receipt
 from cluster.archive.library import MAX_LISTED
 from cluster.store.entries import Kind
 from cluster.store.manifests import Version

@@ -11,14 +11,14 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
-from actors.errors import (
+from actors.core.errors import (
     ContentMissing,
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
     PreconditionFailed,
 )
-from actors.records import Receipt, Route
+from actors.core.records import Receipt, Route
 from cluster.archive.library import Expected
 from cluster.codi.client import FileAnswer
 from cluster.codi.conditions import CONDITIONS, Malformed, State, Verdict, judge

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from actors.errors import (
+from actors.core.errors import (
     CommitConflict,
     CommitUnknown,
     KeyTooLarge,

@@ -8,7 +8,7 @@ import os
 import pytest
 from obstore.store import MemoryStore
 
-from actors.errors import InvalidArgument, NotFound, Unavailable
+from actors.core.errors import InvalidArgument, NotFound, Unavailable
 from cluster.archive.blobs import BucketBlobs, DirectoryBlobs, open_blobs
 
 

@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from actors.errors import InvalidArgument, PreconditionFailed, Unavailable
-from actors.records import Activity, ContainerHandle, Quiet, Route
+from actors.core.errors import InvalidArgument, PreconditionFailed, Unavailable
+from actors.core.records import Activity, ContainerHandle, Quiet, Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

@@ -17,7 +17,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from actors.errors import (
+from actors.core.errors import (
     AlreadyExists,
     DeadlineExceeded,
     Fenced,

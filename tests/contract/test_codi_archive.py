@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actors.errors import InvalidArgument, NotFound, TooManyRequests, Unavailable
+from actors.core.errors import InvalidArgument, NotFound, TooManyRequests, Unavailable
 from cluster.codi.agent import temporary
 from cluster.codi.agent.archive import NOT_IN_THIS_ARCHIVE, Archive, BrokenOffError
 from cluster.codi.agent.paths import Workspace

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actors.errors import InvalidArgument, NotFound, PermissionDenied
+from actors.core.errors import InvalidArgument, NotFound, PermissionDenied
 from cluster.codi.agent import introduction
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient

@@ -9,8 +9,8 @@ import subprocess
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from actors.errors import Busy, WorkspaceFull
-from actors.records import Health, Route
+from actors.core.errors import Busy, WorkspaceFull
+from actors.core.records import Health, Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.errors import (
+from actors.core.errors import (
     CommitConflict,
     InvalidArgument,
     KeyTooLarge,

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.errors import DeadlineExceeded, Fenced
-from actors.ports import Journal, TerminalOpened
-from actors.quotas import Quotas, Resource
-from actors.records import ContainerStatus, TerminalOutput, TerminalRecord
+from actors.core.errors import DeadlineExceeded, Fenced
+from actors.core.ports import Journal, TerminalOpened
+from actors.core.quotas import Quotas, Resource
+from actors.core.records import ContainerStatus, TerminalOutput, TerminalRecord
 from cluster.store import usage
 from cluster.store.engine import Commit, Engine
 from cluster.store.journal import StoreJournal

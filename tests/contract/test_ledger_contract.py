@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import (
+from actors.core.errors import (
     ContainersExceeded,
     Fenced,
     NotFound,
@@ -16,10 +16,10 @@ from actors.errors import (
     SlotGone,
     TooManyRequests,
 )
-from actors.names import DEFAULT_SESSION
-from actors.ports import Ledger
-from actors.quotas import Quotas
-from actors.records import Claim, ContainerStatus, Health, Idleness, SessionPhase
+from actors.core.names import DEFAULT_SESSION
+from actors.core.ports import Ledger
+from actors.core.quotas import Quotas
+from actors.core.records import Claim, ContainerStatus, Health, Idleness, SessionPhase
 from tests.fakes.ledgers import ALL_LEDGERS, opened
 from tests.fakes.pool_fakes import ManualClock, container_record
 

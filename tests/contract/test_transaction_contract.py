@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.errors import CommitConflict
+from actors.core.errors import CommitConflict
 from cluster.store.engine import Commit, Engine, KeyRange, Mutation, MutationKind, key_after
 from cluster.store.transaction import Transaction
 from tests.fakes.engines import ENGINES, opened_engine

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster.store import fdb_client
 from cluster.store.client import RemoteEngine
 from cluster.store.engine import Engine

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum, auto
 
-from actors.errors import (
+from actors.core.errors import (
     CommitConflict,
     CommitUnknown,
     StoreError,

@@ -24,11 +24,10 @@ from typing import Any
 import httpx
 import uvicorn
 
-from actors import names
-from actors.errors import ActorGone, Busy, CoditectError, DeadlineExceeded, LaunchFailed
-from actors.journal_runner import JournalRunner
-from actors.ports import Services
-from actors.records import (
+from actors.core import names
+from actors.core.errors import ActorGone, Busy, CoditectError, DeadlineExceeded, LaunchFailed
+from actors.core.ports import Services
+from actors.core.records import (
     ContainerHandle,
     ContainerSpec,
     Health,
@@ -37,6 +36,7 @@ from actors.records import (
     SessionRecord,
     UserRecord,
 )
+from actors.journal_runner import JournalRunner
 from actors.session_runner import SessionRunner
 from cluster.archive.blobs import open_blobs
 from cluster.archive.library import Library

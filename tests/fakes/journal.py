@@ -9,10 +9,10 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from actors.errors import Fenced
-from actors.ports import TerminalOpened
-from actors.quotas import Quotas, level
-from actors.records import ContainerHandle, TerminalOutput, TerminalRecord, TerminalSizing
+from actors.core.errors import Fenced
+from actors.core.ports import TerminalOpened
+from actors.core.quotas import Quotas, level
+from actors.core.records import ContainerHandle, TerminalOutput, TerminalRecord, TerminalSizing
 from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from actors.errors import Unavailable
-from actors.ports import (
+from actors.core.errors import Unavailable
+from actors.core.ports import (
     JournalMessage,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
     TerminalSized,
 )
-from actors.records import ContainerHandle, TerminalSizing
+from actors.core.records import ContainerHandle, TerminalSizing
 
 
 class MemoryConnection:

@@ -9,7 +9,7 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from actors.errors import (
+from actors.core.errors import (
     ContainersExceeded,
     Fenced,
     NotFound,
@@ -17,11 +17,11 @@ from actors.errors import (
     SlotGone,
     TooManyRequests,
 )
-from actors.lease import token
-from actors.names import DEFAULT_SESSION
-from actors.ports import Clock
-from actors.quotas import Quotas
-from actors.records import (
+from actors.core.lease import token
+from actors.core.names import DEFAULT_SESSION
+from actors.core.ports import Clock
+from actors.core.quotas import Quotas
+from actors.core.records import (
     Claim,
     ContainerRecord,
     ContainerStatus,

@@ -7,8 +7,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.ports import Clock, Journal, Ledger
-from actors.quotas import Quotas
+from actors.core.ports import Clock, Journal, Ledger
+from actors.core.quotas import Quotas
 from cluster.store.engine import Engine
 from cluster.store.journal import StoreJournal
 from cluster.store.ledger import StoreLedger

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from actors.errors import (
+from actors.core.errors import (
     ActorGone,
     CoditectError,
     DeadlineExceeded,
@@ -16,11 +16,10 @@ from actors.errors import (
     SlotGone,
     Unavailable,
 )
-from actors.idleness import IdleRules, Signal
-from actors.lease import token
-from actors.ports import ActorSettings, Services
-from actors.quotas import Quotas
-from actors.records import (
+from actors.core.lease import token
+from actors.core.ports import ActorSettings, Services
+from actors.core.quotas import Quotas
+from actors.core.records import (
     Claim,
     ContainerHandle,
     ContainerRecord,
@@ -29,6 +28,7 @@ from actors.records import (
     SessionPhase,
     SessionRecord,
 )
+from actors.idleness import IdleRules, Signal
 from tests.fakes.journal import ListeningJournal
 
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from actors.errors import LaunchFailed
-from actors.ports import Clock
-from actors.records import ContainerHandle, ContainerSpec, Health
+from actors.core.errors import LaunchFailed
+from actors.core.ports import Clock
+from actors.core.records import ContainerHandle, ContainerSpec, Health
 
 
 class MemoryRuntime:

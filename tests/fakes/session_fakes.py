@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from actors.errors import Fenced, PreconditionFailed, Unavailable
-from actors.ports import Journal, Ledger, Services, TerminalOpened
-from actors.records import (
+from actors.core.errors import Fenced, PreconditionFailed, Unavailable
+from actors.core.ports import Journal, Ledger, Services, TerminalOpened
+from actors.core.records import (
     Activity,
     ContainerHandle,
     ContainerStatus,

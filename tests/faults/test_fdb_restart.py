@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import DeadlineExceeded
+from actors.core.errors import DeadlineExceeded
 from cluster.store.engine import MutationKind
 from cluster.store.fdb_client import MIN_API_VERSION
 from cluster.store.fdb_engine import FdbEngine

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Fenced
-from actors.records import SessionRecord
+from actors.core.errors import Fenced
+from actors.core.records import SessionRecord
 from cluster.store import transaction
 from cluster.store.engine import Engine, KeyRange, key_after
 from cluster.store.ledger import StoreLedger

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Fenced, SlotGone
-from actors.records import ContainerStatus, SessionRecord
+from actors.core.errors import Fenced, SlotGone
+from actors.core.records import ContainerStatus, SessionRecord
 from cluster.store.engine import Engine, MutationKind
 from cluster.store.ledger import StoreLedger
 from cluster.store.transaction import Transaction, transact

@@ -11,10 +11,10 @@ import pytest
 import pytest_asyncio
 import ray
 
-from actors import names
-from actors.directory import ActorDirectory
-from actors.errors import ActorGone, CoditectError, Unavailable
-from actors.records import ContainerStatus
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.errors import ActorGone, CoditectError, Unavailable
+from actors.core.records import ContainerStatus
 from cluster.settings import RuntimeName, Settings
 from cluster.wiring import make_supervisor
 from tests.fakes.ray_wiring import StubWiring

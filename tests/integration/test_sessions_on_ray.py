@@ -17,10 +17,10 @@ import pytest
 import pytest_asyncio
 import ray
 
-from actors import names
-from actors.directory import ActorDirectory
-from actors.errors import ActorGone, CoditectError, NotBound, PreconditionFailed, Unavailable
-from actors.records import Opened, Route, SessionPhase, SessionRecord
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.errors import ActorGone, CoditectError, NotBound, PreconditionFailed, Unavailable
+from actors.core.records import Opened, Route, SessionPhase, SessionRecord
 from cluster.settings import Settings
 from cluster.wiring import NodeWiring, make_supervisor
 from tests.support.waiting import wait_until

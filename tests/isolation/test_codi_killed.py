@@ -14,8 +14,8 @@ import signal
 import pytest
 import pytest_asyncio
 
-from actors.errors import CoditectError, Fenced, Unavailable
-from actors.records import Health, Route
+from actors.core.errors import CoditectError, Fenced, Unavailable
+from actors.core.records import Health, Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.errors import LaunchFailed
-from actors.records import Health
+from actors.core.errors import LaunchFailed
+from actors.core.records import Health
 from cluster.runtime import disks, loops, moving, sandbox
 from cluster.runtime.disks import Ailment, DiskLimits
 from cluster.runtime.registry import Processes

@@ -7,8 +7,8 @@ import os
 import pytest
 import pytest_asyncio
 
-from actors.errors import Busy, CoditectError, DiskQuotaExceeded
-from actors.records import Route
+from actors.core.errors import Busy, CoditectError, DiskQuotaExceeded
+from actors.core.records import Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import LaunchFailed
+from actors.core.errors import LaunchFailed
 from cluster.runtime import furnish, sandbox, seccomp, user_ids
 from cluster.runtime.disks import DiskLimits
 from cluster.runtime.id_range import DEFAULT_RANGE, IdRange

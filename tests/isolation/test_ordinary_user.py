@@ -23,7 +23,7 @@ NOBODY = 65534
 SCRIPT = """
 import asyncio, json, os, sys
 from pathlib import Path
-from actors.records import Health
+from actors.core.records import Health
 from cluster.clock import SystemClock
 from cluster.runtime import trial
 from cluster.runtime.sandbox import SandboxRuntime

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import DeadlineExceeded, InvalidArgument, LaunchFailed
-from actors.records import ContainerHandle, Health
+from actors.core.errors import DeadlineExceeded, InvalidArgument, LaunchFailed
+from actors.core.records import ContainerHandle, Health
 from cluster.runtime import identity, pruning
 from cluster.runtime.cgroups import Cgroups
 from cluster.runtime.registry import Processes

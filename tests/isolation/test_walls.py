@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.records import Health
+from actors.core.records import Health
 from cluster.runtime import seccomp
 from tests.isolation.inside import run, spec
 

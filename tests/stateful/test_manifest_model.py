@@ -16,8 +16,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.errors import ChunkMissing, Fenced, ManifestMoved, NotFound
-from actors.records import SessionPhase, SessionRecord
+from actors.core.errors import ChunkMissing, Fenced, ManifestMoved, NotFound
+from actors.core.records import SessionPhase, SessionRecord
 from cluster.archive.packs import Batch, name_of, pack, unpack
 from cluster.store import chunks, manifests, retention, sessions
 from cluster.store.chunks import Inline, Packed

@@ -11,10 +11,10 @@ import contextlib
 from hypothesis import settings, stateful
 from hypothesis import strategies as st
 
-from actors.errors import Busy, CommitUnknown, LaunchFailed, Unavailable
+from actors.core.errors import Busy, CommitUnknown, LaunchFailed, Unavailable
+from actors.core.records import ContainerStatus
 from actors.pool_runner import PoolRunner
 from actors.pool_slots import SlotState
-from actors.records import ContainerStatus
 from tests.fakes import pool_fakes
 from tests.fakes.runtimes import MemoryRuntime
 

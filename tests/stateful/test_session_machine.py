@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.records import SessionPhase
+from actors.core.records import SessionPhase
 from actors.session import RESTING, SessionMachine, SessionRules, Work, validate
 from actors.session_messages import (
     Abandon,

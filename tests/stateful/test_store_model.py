@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from actors.errors import CommitConflict
+from actors.core.errors import CommitConflict
 from cluster.store import atomic
 from cluster.store.engine import Engine, KeyRange, MutationKind, key_after
 from cluster.store.transaction import Transaction

@@ -12,10 +12,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from actors.errors import QuotaExceeded
-from actors.ports import TerminalOpened
-from actors.quotas import Amount, Quotas, Resource
-from actors.records import ContainerStatus, SessionPhase, SessionRecord, TerminalOutput
+from actors.core.errors import QuotaExceeded
+from actors.core.ports import TerminalOpened
+from actors.core.quotas import Amount, Quotas, Resource
+from actors.core.records import ContainerStatus, SessionPhase, SessionRecord, TerminalOutput
 from cluster.store import containers, manifests, retention, sessions, terminals, usage
 from cluster.store.entries import GONE, Entry, Kind
 from cluster.store.keyspace import Keyspace

@@ -9,8 +9,8 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.quotas import Quotas
-from actors.records import ContainerStatus, SessionPhase, SessionRecord, Unarchived
+from actors.core.quotas import Quotas
+from actors.core.records import ContainerStatus, SessionPhase, SessionRecord, Unarchived
 from cluster.archive.blobs import Blobs, DirectoryBlobs
 from cluster.archive.chunk_reader import ChunkReader
 from cluster.archive.follower import Follower

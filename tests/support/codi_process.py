@@ -13,7 +13,7 @@ from pathlib import Path
 
 import psutil
 
-from actors.records import ContainerHandle, Route
+from actors.core.records import ContainerHandle, Route
 from cluster.codi.bundle import Limits, bundle
 
 SECRET = "s3cret-of-this-container"

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from actors.errors import Unavailable
-from actors.ports import (
+from actors.core.errors import Unavailable
+from actors.core.ports import (
     JournalConnection,
     JournalMessage,
     TerminalExited,
@@ -17,7 +17,7 @@ from actors.ports import (
     TerminalPrinted,
     TerminalSized,
 )
-from actors.records import ContainerHandle, TerminalSizing
+from actors.core.records import ContainerHandle, TerminalSizing
 from cluster.codi.journal_client import connect_journal
 from tests.support.waiting import wait_until
 

@@ -24,9 +24,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from actors import names
-from actors.directory import ActorDirectory
-from actors.errors import CoditectError
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.core.errors import CoditectError
 from cluster.bringup import leftovers
 from cluster.bringup.environment import environment
 from cluster.bringup.head import free_ports

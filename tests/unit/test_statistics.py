@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.statistics import Histogram, merge
+from actors.core.statistics import Histogram, merge
 
 
 def test_bounds_are_inclusive_and_the_last_count_is_of_what_is_past_them():

@@ -1,7 +1,7 @@
 """Sums over actors that come and go."""
 
-from actors.statistics import Histogram
-from actors.totals import Totals
+from actors.core.statistics import Histogram
+from actors.core.totals import Totals
 
 
 def distribution(*values):

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from actors.errors import ContentMissing, StoreFull, Unavailable
+from actors.core.errors import ContentMissing, StoreFull, Unavailable
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.compactor import Sparse, worth_compacting

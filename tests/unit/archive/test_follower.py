@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Fenced, StoreFull, Unavailable
+from actors.core.errors import Fenced, StoreFull, Unavailable
 from cluster.archive import intake, restorer
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.errors import QuotaExceeded
-from actors.quotas import Quotas, Resource
+from actors.core.errors import QuotaExceeded
+from actors.core.quotas import Quotas, Resource
 from cluster.archive.collector import Collector
 from cluster.store import manifests, usage
 from cluster.store.saves import Answer

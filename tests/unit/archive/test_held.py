@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.quotas import Amount, Resource, Room, Usage
+from actors.core.quotas import Amount, Resource, Room, Usage
 from cluster.archive.held import MAX_PATHS, PAUSE_SECONDS, Held
 
 

@@ -9,8 +9,8 @@ import random
 
 import pytest
 
-from actors.errors import Unavailable
-from actors.quotas import Quotas, Resource
+from actors.core.errors import Unavailable
+from actors.core.quotas import Quotas, Resource
 from cluster.archive import intake, large_files
 from cluster.archive.large_files import LargeFiles
 from cluster.store import usage

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.quotas import Amount, Resource, Room, Usage
-from actors.records import Reason
+from actors.core.quotas import Amount, Resource, Room, Usage
+from actors.core.records import Reason
 from cluster.archive import left_out
 from cluster.archive.held import Held
 from cluster.archive.left_out import LeftOutPaths, told

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import ContentMissing
+from actors.core.errors import ContentMissing
 from cluster.archive import restorer
 from cluster.archive.library import Library
 from cluster.store import chunks, usage

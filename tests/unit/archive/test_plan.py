@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.errors import StoreFailed, Unavailable
-from actors.quotas import Amount
-from actors.records import Reason
+from actors.core.errors import StoreFailed, Unavailable
+from actors.core.quotas import Amount
+from actors.core.records import Reason
 from cluster.archive import packs, plan
 from cluster.archive.chunk_reader import WINDOW_BYTES, holes_of, windows
 from cluster.store.chunks import Inline, Packed

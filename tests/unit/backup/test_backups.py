@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import Busy, NotFound, PreconditionFailed, Unavailable
-from actors.records import SessionPhase, SessionRecord
+from actors.core.errors import Busy, NotFound, PreconditionFailed, Unavailable
+from actors.core.records import SessionPhase, SessionRecord
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.packs import name_of, pack

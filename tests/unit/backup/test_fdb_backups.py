@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import NotFound, PreconditionFailed, Unavailable
+from actors.core.errors import NotFound, PreconditionFailed, Unavailable
 from cluster import settings
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.backup.catalog import Backup, Catalog

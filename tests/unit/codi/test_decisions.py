@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.errors import (
+from actors.core.errors import (
     Busy,
     CoditectError,
     Fenced,

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from actors.core.records import ContainerStatus, Health
 from actors.health import (
     HealthRules,
     MarkHealth,
@@ -18,7 +19,6 @@ from actors.health import (
     scheduled,
     told,
 )
-from actors.records import ContainerStatus, Health
 from tests.fakes.pool_fakes import container_record, session_record
 
 RULES = HealthRules(probe_interval=2.0, probe_failures=3)

@@ -4,9 +4,9 @@ import asyncio
 
 import pytest
 
-from actors.errors import ActorGone, Unavailable
+from actors.core.errors import ActorGone, Unavailable
+from actors.core.records import ContainerSpec, ContainerStatus, Health
 from actors.health_runner import REVIVALS_AT_ONCE, HealthRunner
-from actors.records import ContainerSpec, ContainerStatus, Health
 from tests.fakes.pool_fakes import (
     ManualClock,
     PoolLedger,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from actors.core.records import Activity, Idleness
 from actors.idleness import (
     ENOUGH,
     IdleRules,
@@ -19,7 +20,6 @@ from actors.idleness import (
     sleeps_at,
     told,
 )
-from actors.records import Activity, Idleness
 
 AFTER = 600.0
 UNIX = 1_000_000.0

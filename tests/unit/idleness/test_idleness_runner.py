@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import ActorGone
+from actors.core.errors import ActorGone
+from actors.core.records import Activity, Idleness, SessionPhase
 from actors.idleness import IdleRules, Signal
 from actors.idleness_runner import IdlenessRunner
-from actors.records import Activity, Idleness, SessionPhase
 from tests.fakes.ledgers import opened_stores
 from tests.fakes.pool_fakes import ManualClock
 from tests.fakes.session_fakes import Workbench

@@ -10,11 +10,11 @@ from dataclasses import replace
 import pytest
 
 from actors import journal_runner
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
+from actors.core.ports import TerminalCheckpoint, TerminalPrinted
+from actors.core.records import ContainerStatus, TerminalOutput
 from actors.journal import JournalRules
 from actors.journal_runner import JournalRunner
-from actors.ports import TerminalCheckpoint, TerminalPrinted
-from actors.records import ContainerStatus, TerminalOutput
 from tests.fakes import pool_fakes
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.journal_containers import (

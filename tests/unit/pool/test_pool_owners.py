@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from actors.errors import Unavailable
-from actors.lease import LeaseRules
+from actors.core.errors import Unavailable
+from actors.core.lease import LeaseRules
 from actors.pool_owners import LOOK_SECONDS, Owners, Takeover
 from tests.fakes.pool_fakes import (
     FakeSessionActors,

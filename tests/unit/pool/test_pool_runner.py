@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from actors.errors import Busy, CommitUnknown
+from actors.core.errors import Busy, CommitUnknown
+from actors.core.records import ContainerStatus, Health
 from actors.pool_runner import PoolRunner
 from actors.pool_slots import SlotState
-from actors.records import ContainerStatus, Health
 from tests.fakes.pool_fakes import (
     FakeSessionActors,
     ManualClock,

@@ -2,6 +2,7 @@
 
 import pytest
 
+from actors.core.records import ContainerStatus, SessionPhase
 from actors.pool import (
     AdoptContainer,
     DropSlot,
@@ -12,7 +13,6 @@ from actors.pool import (
 )
 from actors.pool_slots import SlotTable
 from actors.pool_sweep import Facts, plan_removals, plan_sweep, validate_sweep
-from actors.records import ContainerStatus, SessionPhase
 from tests.fakes.pool_fakes import container_record, handle, session_record
 
 RULES = PoolRules(orphan_lease=30.0, launch_timeout=40.0)

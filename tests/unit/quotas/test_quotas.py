@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.errors import ContainersExceeded, QuotaExceeded
-from actors.quotas import Amount, Quotas, Resource, Room, Usage, fit, level, totals
+from actors.core.errors import ContainersExceeded, QuotaExceeded
+from actors.core.quotas import Amount, Quotas, Resource, Room, Usage, fit, level, totals
 
 
 def room(size: int | None, files: int | None, used: tuple[int, int] = (0, 0)) -> Room:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from actors.records import ContainerHandle
+from actors.core.records import ContainerHandle
 from cluster.runtime import etc, trees
 from cluster.runtime.ending import reason
 from cluster.runtime.identity import ProcessIdentity

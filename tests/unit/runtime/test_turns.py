@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from actors.errors import DeadlineExceeded
+from actors.core.errors import DeadlineExceeded
 from cluster.clock import SystemClock
 from cluster.runtime.turns import Turns
 from tests.fakes.pool_fakes import ManualClock, settle

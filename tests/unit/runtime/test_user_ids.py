@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster.runtime import user_ids
 from cluster.runtime.id_range import IdRange
 from cluster.runtime.tables import MOST_OPEN_FILES, open_files, tables

@@ -17,9 +17,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from actors.errors import Unavailable
-from actors.quotas import Quotas
-from actors.records import Idleness
+from actors.core.errors import Unavailable
+from actors.core.quotas import Quotas
+from actors.core.records import Idleness
 from cluster.store.saves import LEASE_SECONDS, place_of
 from coditect import AsyncClient, InvalidRequest, NotFound, PreconditionFailed
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from actors.errors import (
+from actors.core.errors import (
     ActorGone,
     Busy,
     CoditectError,
@@ -20,7 +20,7 @@ from actors.errors import (
     Unavailable,
     Unreached,
 )
-from actors.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
+from actors.core.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
 from serve_app import sessions
 from serve_app.attachments import Attachments
 from serve_app.audit import AuditWriter

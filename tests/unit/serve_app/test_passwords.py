@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from argon2 import PasswordHasher
 
-from actors.errors import InvalidArgument
+from actors.core.errors import InvalidArgument
 from serve_app.passwords import MAX_PASSWORD, Passwords
 from tests.support.waiting import wait_until
 

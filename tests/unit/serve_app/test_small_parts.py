@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from actors import errors
-from actors.errors import CoditectError, Unauthenticated, Unavailable
-from actors.records import Role, UserRecord
-from actors.statistics import Histogram
+from actors.core import errors
+from actors.core.errors import CoditectError, Unauthenticated, Unavailable
+from actors.core.records import Role, UserRecord
+from actors.core.statistics import Histogram
 from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.tokens import EndedLogin
@@ -80,7 +80,7 @@ def test_sealing_twice_uncovers(secret, under, name):
 def every_error(kind: type[CoditectError] = CoditectError):
     yield kind
     for child in kind.__subclasses__():
-        if child.__module__ == "actors.errors":
+        if child.__module__ == "actors.core.errors":
             yield from every_error(child)
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from actors.errors import Unavailable
-from actors.records import Route, TerminalRecord
+from actors.core.errors import Unavailable
+from actors.core.records import Route, TerminalRecord
 from cluster.codi.terminal_protocol import CLOSE_SLOW, Request
 from serve_app import terminal_relay
 from serve_app.relay_state import RelayState

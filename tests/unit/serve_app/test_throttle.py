@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from actors.errors import TooManyRequests, Unauthenticated, Unavailable
+from actors.core.errors import TooManyRequests, Unauthenticated, Unavailable
 from cluster.store.attempts import Asked, Attempt, Counter, Outcome, Wait
 from serve_app.login import Visitor
 from serve_app.throttle import AT_ONCE, MAX_WAITING, LoginThrottle, account_digest, whole_address

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from actors.errors import TooManyRequests
+from actors.core.errors import TooManyRequests
 from serve_app.turns import Turns
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.attachments import Attachments
-from actors.errors import TooManyRequests
+from actors.core.errors import TooManyRequests
 
 
 def test_a_client_is_new_once_and_then_renews():

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from actors.lease import MAX_WATCHED, Lease, LeaseRules, LeaseWatch
+from actors.core.lease import MAX_WATCHED, Lease, LeaseRules, LeaseWatch
 
 RULES = LeaseRules(seconds=10.0, drift=0.05)
 SEEDS = 3000

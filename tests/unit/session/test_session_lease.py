@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from actors import session_lease
-from actors.errors import Fenced, NotBound, Unavailable
-from actors.lease import LeaseRules
-from actors.records import SessionPhase, SessionRecord
+from actors.core.errors import Fenced, NotBound, Unavailable
+from actors.core.lease import LeaseRules
+from actors.core.records import SessionPhase, SessionRecord
 from actors.session_lease import LeaseKeeper
 from actors.session_writer import SessionWriter
 from tests.fakes.ledger import MemoryLedger

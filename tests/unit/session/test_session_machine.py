@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.errors import ContainersExceeded, IllegalTransition
-from actors.records import ContainerStatus, SessionPhase
+from actors.core.errors import ContainersExceeded, IllegalTransition
+from actors.core.records import ContainerStatus, SessionPhase
 from actors.session import MOVES, WORKS, SessionMachine, SessionRules, Work, validate
 from actors.session_messages import (
     Abandon,

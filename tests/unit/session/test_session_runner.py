@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from actors import session_work
-from actors.errors import (
+from actors.core.errors import (
     DeadlineExceeded,
     InvalidArgument,
     LaunchFailed,
@@ -18,7 +18,7 @@ from actors.errors import (
     SessionEnded,
     Unavailable,
 )
-from actors.records import ContainerStatus, Receipt, SessionPhase
+from actors.core.records import ContainerStatus, Receipt, SessionPhase
 from tests.fakes.runtimes import FailingRuntime, MemoryRuntime, NeverRuntime
 from tests.fakes.session_fakes import MemoryCodi, Workbench, eventually
 

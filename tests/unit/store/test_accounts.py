@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.errors import AlreadyExists, NotFound, Unauthenticated
-from actors.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
+from actors.core.errors import AlreadyExists, NotFound, Unauthenticated
+from actors.core.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
 from cluster.store.audit import AuditLog
 from cluster.store.codec import encode
 from cluster.store.engine import Engine

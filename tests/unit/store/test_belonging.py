@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from actors.errors import Unavailable
+from actors.core.errors import Unavailable
 from cluster import belonging, doctor
 from cluster.archive.blobs import BucketBlobs, DirectoryBlobs
 from cluster.belonging import Misplaced, Own, check

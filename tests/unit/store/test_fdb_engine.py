@@ -11,7 +11,7 @@ from functools import partial
 
 import pytest
 
-from actors.errors import (
+from actors.core.errors import (
     CommitConflict,
     CommitUnknown,
     KeyTooLarge,

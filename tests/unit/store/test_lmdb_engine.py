@@ -16,7 +16,7 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from actors.errors import StoreFailed, StoreFull, TransactionTooOld, Unavailable
+from actors.core.errors import StoreFailed, StoreFull, TransactionTooOld, Unavailable
 from cluster.store.engine import Commit, KeyRange, Mutation, MutationKind
 from cluster.store.lmdb_engine import LmdbEngine
 

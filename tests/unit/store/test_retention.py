@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.records import SessionPhase, SessionRecord
+from actors.core.records import SessionPhase, SessionRecord
 from cluster.store import manifests, retention, sessions
 from cluster.store.engine import Engine
 from cluster.store.entries import Entry, Kind

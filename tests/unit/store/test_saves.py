@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.errors import Busy
+from actors.core.errors import Busy
 from cluster.store import saves
 from cluster.store.keyspace import Keyspace
 from cluster.store.saves import LEASE_SECONDS, Answer, Turn

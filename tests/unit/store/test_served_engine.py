@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.errors import CommitConflict, CommitUnknown, StoreError, Unavailable
+from actors.core.errors import CommitConflict, CommitUnknown, StoreError, Unavailable
 from cluster.store import server as serving
 from cluster.store import wire
 from cluster.store.client import RemoteEngine

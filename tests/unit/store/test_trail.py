@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.records import ContainerStatus, SessionPhase, SessionRecord
+from actors.core.records import ContainerStatus, SessionPhase, SessionRecord
 from cluster.store.trail import of_change
 
 P = SessionPhase

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.records import SessionPhase
+from actors.core.records import SessionPhase
 from actors.supervisor import (
     Component,
     Make,

@@ -2,8 +2,8 @@
 
 import pytest
 
-from actors.errors import ActorGone, Busy, DeadlineExceeded, Unavailable
-from actors.records import SessionPhase
+from actors.core.errors import ActorGone, Busy, DeadlineExceeded, Unavailable
+from actors.core.records import SessionPhase
 from actors.supervisor_runner import Member, SupervisorRunner
 from tests.fakes.pool_fakes import ManualClock, PoolLedger, services, session_record, settle
 

@@ -2,7 +2,7 @@
 
 Ray's look-ups block, and hang for a minute when the GCS is away; its calls have no time
 limit. Here every look-up runs on a thread of its own small pool, every call and every
-look-up ends within its limit, and Ray's errors become those of ``actors.errors``:
+look-up ends within its limit, and Ray's errors become those of ``actors.core.errors``:
 
 ================================== ==========================================
 what Ray says                      what the caller gets
@@ -28,8 +28,8 @@ import ray
 import ray.exceptions
 import ray.util
 
-from actors.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
-from actors.names import NAMESPACE
+from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.names import NAMESPACE
 
 if TYPE_CHECKING:
     from collections.abc import Callable

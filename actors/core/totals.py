@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from actors.statistics import merge
+from actors.core.statistics import merge
 
 
 class Totals:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.errors import CoditectError, DeadlineExceeded
+from actors.core.errors import CoditectError, DeadlineExceeded
 
 logger = logging.getLogger(__name__)
 

@@ -240,7 +240,7 @@ class DiskQuotaExceeded(WorkspaceFull):
 
 
 class QuotaExceeded(CoditectError):
-    """A user may not have more of a resource (``actors.quotas.Resource``): ``needed`` does not fit.
+    """A user may not have more of a resource (``actors.core.quotas.Resource``): ``needed`` does not fit.
 
     ``unkept``: a file lies in its workspace by now, and is not kept beyond it.
     """

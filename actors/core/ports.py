@@ -11,9 +11,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from actors.idleness import IdleRules
-from actors.quotas import Quotas
-from actors.records import (
+from actors.core.quotas import Quotas
+from actors.core.records import (
     Activity,
     Claim,
     ContainerHandle,
@@ -28,6 +27,7 @@ from actors.records import (
     TerminalRecord,
     TerminalSizing,
 )
+from actors.idleness import IdleRules
 
 
 class Clock(Protocol):

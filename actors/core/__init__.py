@@ -1,0 +1,1 @@
+"""What every subject shares: records, errors, ports, names, quotas, leases, and plumbing of actors."""
