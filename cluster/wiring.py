@@ -328,7 +328,7 @@ def _make_journal(wiring: NodeWiring, name: str) -> Any:
 
 
 def _make_health(wiring: NodeWiring, name: str, pool: str) -> Any:
-    from actors.health_checker_actor import HealthCheckerActor  # noqa: PLC0415
+    from actors.health.actor import HealthCheckerActor  # noqa: PLC0415
 
     return _detached(HealthCheckerActor, name, 100, wiring, pool, random.random)
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from actors.core.records import ContainerStatus, Health
-from actors.health import (
+from actors.health.verdict import (
     HealthRules,
     MarkHealth,
     MarkLost,

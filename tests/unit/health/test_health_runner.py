@@ -6,7 +6,7 @@ import pytest
 
 from actors.core.errors import ActorGone, Unavailable
 from actors.core.records import ContainerSpec, ContainerStatus, Health
-from actors.health_runner import REVIVALS_AT_ONCE, HealthRunner
+from actors.health.checker import REVIVALS_AT_ONCE, HealthRunner
 from tests.fakes.pool_fakes import (
     ManualClock,
     PoolLedger,

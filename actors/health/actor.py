@@ -17,7 +17,7 @@ from actors.core.directory import ActorDirectory
 from actors.core.ports import ServicesFactory
 from actors.core.process import Life
 from actors.core.records import Idleness, Opened, Quiet
-from actors.health_runner import CALL_SECONDS, HealthRunner
+from actors.health.checker import CALL_SECONDS, HealthRunner
 from actors.idleness_runner import IdlenessRunner
 
 REOPEN_SECONDS = 30.0
@@ -25,7 +25,7 @@ SLEEP_SECONDS = 15.0
 
 
 class RayOwners:
-    """Implements ``actors.health_runner.Owners`` with calls to session actors and the node's pool."""
+    """Implements ``actors.health.checker.Owners`` with calls to session actors and the node's pool."""
 
     def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
         self._directory = directory

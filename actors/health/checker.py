@@ -24,7 +24,7 @@ from actors.core.records import (
 )
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
-from actors.health import (
+from actors.health.verdict import (
     HealthAction,
     HealthRules,
     MarkHealth,

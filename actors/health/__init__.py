@@ -1,0 +1,1 @@
+"""Health of containers: probes, verdicts, and what follows from them."""
