@@ -17,7 +17,7 @@ from typing import Any
 from actors.core import names
 from actors.core.directory import ActorDirectory
 from actors.core.ports import ActorSettings, ContainerRuntime, Services
-from actors.idleness import IdleRules, Signal
+from actors.idleness.rules import IdleRules, Signal
 from actors.journal_actor import RayJournalWatch
 from actors.supervisor_actor import ActorBlueprint, SupervisorActor
 from cluster.archive.ray_archive import RayArchive, SessionTeller

@@ -27,7 +27,7 @@ from actors.core.records import (
     TerminalRecord,
     TerminalSizing,
 )
-from actors.idleness import IdleRules
+from actors.idleness.rules import IdleRules
 
 
 class Clock(Protocol):

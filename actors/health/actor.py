@@ -18,7 +18,7 @@ from actors.core.ports import ServicesFactory
 from actors.core.process import Life
 from actors.core.records import Idleness, Opened, Quiet
 from actors.health.checker import CALL_SECONDS, HealthRunner
-from actors.idleness_runner import IdlenessRunner
+from actors.idleness.sampler import IdlenessRunner
 
 REOPEN_SECONDS = 30.0
 SLEEP_SECONDS = 15.0
@@ -62,7 +62,7 @@ class RayOwners:
 
 
 class RaySessionOwners:
-    """Implements ``actors.idleness_runner.SessionOwners`` likewise."""
+    """Implements ``actors.idleness.sampler.SessionOwners`` likewise."""
 
     def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
         self._directory = directory

@@ -28,7 +28,7 @@ from actors.core.records import (
     SessionPhase,
     SessionRecord,
 )
-from actors.idleness import IdleRules, Signal
+from actors.idleness.rules import IdleRules, Signal
 from tests.fakes.journal import ListeningJournal
 
 

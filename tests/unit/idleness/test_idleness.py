@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.core.records import Activity, Idleness
-from actors.idleness import (
+from actors.idleness.rules import (
     ENOUGH,
     IdleRules,
     Sample,

@@ -10,8 +10,8 @@ import pytest
 
 from actors.core.errors import ActorGone
 from actors.core.records import Activity, Idleness, SessionPhase
-from actors.idleness import IdleRules, Signal
-from actors.idleness_runner import IdlenessRunner
+from actors.idleness.rules import IdleRules, Signal
+from actors.idleness.sampler import IdlenessRunner
 from tests.fakes.ledgers import opened_stores
 from tests.fakes.pool_fakes import ManualClock
 from tests.fakes.session_fakes import Workbench

@@ -21,7 +21,7 @@ from actors.core.records import (
     SessionPhase,
     SessionRecord,
 )
-from actors.idleness import Sample, Watch, begun, is_due, observe, quiet, told
+from actors.idleness.rules import Sample, Watch, begun, is_due, observe, quiet, told
 from actors.session_writer import within
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Idleness of sessions: when a container sleeps, and when a terminal ends."""
