@@ -18,7 +18,7 @@ from actors.core import names
 from actors.core.directory import ActorDirectory
 from actors.core.ports import ActorSettings, ContainerRuntime, Services
 from actors.idleness.rules import IdleRules, Signal
-from actors.journal_actor import RayJournalWatch
+from actors.journal.actor import RayJournalWatch
 from actors.supervisor_actor import ActorBlueprint, SupervisorActor
 from cluster.archive.ray_archive import RayArchive, SessionTeller
 from cluster.clock import SystemClock
@@ -322,7 +322,7 @@ def _make_pool(wiring: NodeWiring, name: str) -> Any:
 
 
 def _make_journal(wiring: NodeWiring, name: str) -> Any:
-    from actors.journal_actor import JournalActor  # noqa: PLC0415
+    from actors.journal.actor import JournalActor  # noqa: PLC0415
 
     return _detached(JournalActor, name, 1000, wiring)
 

@@ -36,7 +36,7 @@ from actors.core.records import (
     SessionRecord,
     UserRecord,
 )
-from actors.journal_runner import JournalRunner
+from actors.journal.recorder import JournalRunner
 from actors.session_runner import SessionRunner
 from cluster.archive.blobs import open_blobs
 from cluster.archive.library import Library

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.journal import Backlog, JournalRules
+from actors.journal.backlog import Backlog, JournalRules
 
 RULES = JournalRules(commit_bytes=1000, commit_terminals=3, rate=100.0, burst=200.0)
 

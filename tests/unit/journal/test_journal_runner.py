@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import pytest
 
-from actors import journal_runner
 from actors.core.errors import Unavailable
 from actors.core.ports import TerminalCheckpoint, TerminalPrinted
 from actors.core.records import ContainerStatus, TerminalOutput
-from actors.journal import JournalRules
-from actors.journal_runner import JournalRunner
+from actors.journal import recorder as journal_runner
+from actors.journal.backlog import JournalRules
+from actors.journal.recorder import JournalRunner
 from tests.fakes import pool_fakes
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.journal_containers import (

@@ -29,7 +29,7 @@ from actors.core.ports import (
 from actors.core.records import ContainerHandle, ContainerStatus, TerminalOutput, TerminalRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
-from actors.journal import Backlog, JournalRules
+from actors.journal.backlog import Backlog, JournalRules
 
 logger = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from actors.core.errors import CoditectError
 from actors.core.ports import ServicesFactory
 from actors.core.process import Life
 from actors.core.records import ContainerHandle
-from actors.journal_runner import JournalRunner
+from actors.journal.recorder import JournalRunner
 
 WATCH_SECONDS = 2.0
 
