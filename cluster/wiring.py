@@ -316,7 +316,7 @@ def _make_store(wiring: NodeWiring, name: str) -> Any:
 
 
 def _make_pool(wiring: NodeWiring, name: str) -> Any:
-    from actors.pool_actor import POOL_CONCURRENCY, PoolActor  # noqa: PLC0415
+    from actors.pool.actor import POOL_CONCURRENCY, PoolActor  # noqa: PLC0415
 
     return _detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
 

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from actors.core.errors import Busy, CommitUnknown, LaunchFailed, Unavailable
 from actors.core.records import ContainerStatus
-from actors.pool_runner import PoolRunner
-from actors.pool_slots import SlotState
+from actors.pool.reconciler import PoolRunner
+from actors.pool.slots import SlotState
 from tests.fakes import pool_fakes
 from tests.fakes.runtimes import MemoryRuntime
 

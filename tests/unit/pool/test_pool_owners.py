@@ -8,7 +8,7 @@ import pytest
 
 from actors.core.errors import Unavailable
 from actors.core.lease import LeaseRules
-from actors.pool_owners import LOOK_SECONDS, Owners, Takeover
+from actors.pool.takeover import LOOK_SECONDS, Owners, Takeover
 from tests.fakes.pool_fakes import (
     FakeSessionActors,
     ManualClock,

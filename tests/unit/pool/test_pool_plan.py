@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.pool import (
+from actors.pool.plan import (
     Demand,
     LaunchContainer,
     PoolRules,
@@ -13,7 +13,7 @@ from actors.pool import (
     quiet_in,
     strays,
 )
-from actors.pool_slots import SlotTable
+from actors.pool.slots import SlotTable
 
 RULES = PoolRules(orphan_lease=30.0, launch_timeout=20.0)
 NOW = 100.0

@@ -6,8 +6,8 @@ import pytest
 
 from actors.core.errors import Busy, CommitUnknown
 from actors.core.records import ContainerStatus, Health
-from actors.pool_runner import PoolRunner
-from actors.pool_slots import SlotState
+from actors.pool.reconciler import PoolRunner
+from actors.pool.slots import SlotState
 from tests.fakes.pool_fakes import (
     FakeSessionActors,
     ManualClock,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.pool_slots import Backoff, Slot, SlotState, SlotTable
+from actors.pool.slots import Backoff, Slot, SlotState, SlotTable
 
 
 def table(target=3, max_starting=2):

@@ -3,7 +3,7 @@
 import pytest
 
 from actors.core.records import ContainerStatus, SessionPhase
-from actors.pool import (
+from actors.pool.plan import (
     AdoptContainer,
     DropSlot,
     ForgetContainer,
@@ -11,8 +11,8 @@ from actors.pool import (
     StopContainer,
     StopReason,
 )
-from actors.pool_slots import SlotTable
-from actors.pool_sweep import Facts, plan_removals, plan_sweep, validate_sweep
+from actors.pool.slots import SlotTable
+from actors.pool.sweep_plan import Facts, plan_removals, plan_sweep, validate_sweep
 from tests.fakes.pool_fakes import container_record, handle, session_record
 
 RULES = PoolRules(orphan_lease=30.0, launch_timeout=40.0)

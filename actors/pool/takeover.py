@@ -13,7 +13,7 @@ from actors.core.errors import ActorGone, DeadlineExceeded, Unavailable
 from actors.core.lease import LeaseRules, LeaseWatch
 from actors.core.ports import Services
 from actors.core.records import SessionRecord
-from actors.pool_warm import SessionActors
+from actors.pool.warm import SessionActors
 
 LOOK_SECONDS = 0.5
 PING_SECONDS = 2.0

@@ -31,9 +31,9 @@ from actors.core.ports import Services
 from actors.core.records import Claim, ContainerHandle, Opened, SessionRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
-from actors.pool_owners import Owners, Takeover
-from actors.pool_slots import Slot
-from actors.pool_warm import SessionActors, WarmPools
+from actors.pool.slots import Slot
+from actors.pool.takeover import Owners, Takeover
+from actors.pool.warm import SessionActors, WarmPools
 
 MAX_ATTEMPTS = 5
 BIND_SECONDS = 5.0

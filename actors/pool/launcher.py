@@ -19,9 +19,9 @@ from actors.core.records import (
     Health,
 )
 from actors.core.statistics import Histogram
-from actors.pool import ForgetContainer, RetireReason, StopContainer, StopReason
-from actors.pool_slots import SlotState, SlotTable
-from actors.pool_warm import SessionActors, WarmPools
+from actors.pool.plan import ForgetContainer, RetireReason, StopContainer, StopReason
+from actors.pool.slots import SlotState, SlotTable
+from actors.pool.warm import SessionActors, WarmPools
 
 logger = logging.getLogger(__name__)
 

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from actors.core.records import ContainerHandle, ContainerStatus
-from actors.pool_slots import SlotState, SlotTable
+from actors.pool.slots import SlotState, SlotTable
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ from actors.core.records import (
     SessionPhase,
     SessionRecord,
 )
-from actors.pool import (
+from actors.pool.plan import (
     Action,
     AdoptContainer,
     DropSlot,
@@ -43,7 +43,7 @@ from actors.pool import (
     StopContainer,
     StopReason,
 )
-from actors.pool_slots import SlotState, SlotTable
+from actors.pool.slots import SlotState, SlotTable
 
 STARTING_STATUSES = frozenset({ContainerStatus.PENDING, ContainerStatus.STARTING})
 LOST_STATUSES = frozenset({ContainerStatus.LOST, ContainerStatus.FAILED})

@@ -21,7 +21,7 @@ from actors.core.errors import InvalidArgument
 from actors.core.ports import ServicesFactory
 from actors.core.process import Life
 from actors.core.records import ContainerHandle, Opened, SessionRecord
-from actors.pool_runner import PoolRunner
+from actors.pool.reconciler import PoolRunner
 from actors.session_actor import SessionActor
 
 logger = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ PREFIX = names.session_actor("")
 
 
 class RaySessionActors:
-    """Implements ``actors.pool_warm.SessionActors`` with detached Ray actors of this node."""
+    """Implements ``actors.pool.warm.SessionActors`` with detached Ray actors of this node."""
 
     def __init__(
         self, directory: ActorDirectory, services_factory: ServicesFactory, pool_name: str

@@ -15,7 +15,9 @@ from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, Unava
 from actors.core.ports import Services
 from actors.core.records import Opened, SessionRecord
 from actors.core.tasks import Tasks
-from actors.pool import (
+from actors.pool.claims import Claims, OpenRequest
+from actors.pool.launcher import Launcher
+from actors.pool.plan import (
     Action,
     AdoptContainer,
     DropSlot,
@@ -29,11 +31,9 @@ from actors.pool import (
     plan_refill,
     strays,
 )
-from actors.pool_claims import Claims, OpenRequest
-from actors.pool_launcher import Launcher
-from actors.pool_slots import SlotState
-from actors.pool_sweep import Facts, plan_removals, plan_sweep
-from actors.pool_warm import SessionActors, WarmPools
+from actors.pool.slots import SlotState
+from actors.pool.sweep_plan import Facts, plan_removals, plan_sweep
+from actors.pool.warm import SessionActors, WarmPools
 
 logger = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from actors.core.errors import Busy
 from actors.core.ports import ActorSettings, Clock
 from actors.core.records import ContainerHandle, SessionRecord
 from actors.core.statistics import Histogram
-from actors.pool import Demand, PoolRules, quiet_in
-from actors.pool_slots import Slot, SlotState, SlotTable
+from actors.pool.plan import Demand, PoolRules, quiet_in
+from actors.pool.slots import Slot, SlotState, SlotTable
 
 
 class SessionActors(Protocol):
