@@ -22,7 +22,7 @@ from actors.core.records import (
     SessionRecord,
 )
 from actors.idleness.rules import Sample, Watch, begun, is_due, observe, quiet, told
-from actors.session_writer import within
+from actors.session.record_writer import within
 
 logger = logging.getLogger(__name__)
 

@@ -22,7 +22,7 @@ from actors.core.ports import ServicesFactory
 from actors.core.process import Life
 from actors.core.records import ContainerHandle, Opened, SessionRecord
 from actors.pool.reconciler import PoolRunner
-from actors.session_actor import SessionActor
+from actors.session.actor import SessionActor
 
 logger = logging.getLogger(__name__)
 

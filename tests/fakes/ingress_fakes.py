@@ -37,7 +37,7 @@ from actors.core.records import (
     UserRecord,
 )
 from actors.journal.recorder import JournalRunner
-from actors.session_runner import SessionRunner
+from actors.session.service import SessionRunner
 from cluster.archive.blobs import open_blobs
 from cluster.archive.library import Library
 from cluster.archive.ray_archive import SessionTeller

@@ -19,8 +19,8 @@ from actors.core.records import (
     SessionRecord,
     TerminalRecord,
 )
-from actors.session import SessionRules
-from actors.session_runner import SessionRunner
+from actors.session.machine import SessionRules
+from actors.session.service import SessionRunner
 from tests.fakes.journal import ListeningJournal
 from tests.fakes.ledgers import Stores
 from tests.fakes.pool_fakes import IdleArchive, ManualClock, container_record

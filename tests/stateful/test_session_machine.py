@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.core.records import SessionPhase
-from actors.session import RESTING, SessionMachine, SessionRules, Work, validate
-from actors.session_messages import (
+from actors.session.machine import RESTING, SessionMachine, SessionRules, Work, validate
+from actors.session.messages import (
     Abandon,
     Adopt,
     AdoptFailed,

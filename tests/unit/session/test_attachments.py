@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.attachments import Attachments
 from actors.core.errors import TooManyRequests
+from actors.session.attachments import Attachments
 
 
 def test_a_client_is_new_once_and_then_renews():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.events import MAX_PAGE, EventRing
+from actors.session.events import MAX_PAGE, EventRing
 
 
 def test_events_are_numbered_from_one_and_read_from_where_the_reader_was():

@@ -6,12 +6,12 @@ import asyncio
 
 import pytest
 
-from actors import session_lease
 from actors.core.errors import Fenced, NotBound, Unavailable
 from actors.core.lease import LeaseRules
 from actors.core.records import SessionPhase, SessionRecord
-from actors.session_lease import LeaseKeeper
-from actors.session_writer import SessionWriter
+from actors.session import lease_keeper as session_lease
+from actors.session.lease_keeper import LeaseKeeper
+from actors.session.record_writer import SessionWriter
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.pool_fakes import ManualClock
 

@@ -6,8 +6,8 @@ import pytest
 
 from actors.core.errors import ContainersExceeded, IllegalTransition
 from actors.core.records import ContainerStatus, SessionPhase
-from actors.session import MOVES, WORKS, SessionMachine, SessionRules, Work, validate
-from actors.session_messages import (
+from actors.session.machine import MOVES, WORKS, SessionMachine, SessionRules, Work, validate
+from actors.session.messages import (
     Abandon,
     Adopt,
     AdoptFailed,

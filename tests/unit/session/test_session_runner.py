@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors import session_work
 from actors.core.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -19,6 +18,7 @@ from actors.core.errors import (
     Unavailable,
 )
 from actors.core.records import ContainerStatus, Receipt, SessionPhase
+from actors.session import executor as session_work
 from tests.fakes.runtimes import FailingRuntime, MemoryRuntime, NeverRuntime
 from tests.fakes.session_fakes import MemoryCodi, Workbench, eventually
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from actors.core.errors import InvalidArgument, PayloadTooLarge
-from actors.workspace_state import (
+from actors.session.workspace_state import (
     MAX_DEPTH,
     MAX_PATCH_BYTES,
     MAX_STATE_BYTES,

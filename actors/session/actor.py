@@ -25,13 +25,13 @@ from actors.core.records import (
     SessionRecord,
     Unarchived,
 )
-from actors.session_runner import SessionRunner
+from actors.session.service import SessionRunner
 
 RELEASED_SECONDS = 2.0
 
 
 class RayPool:
-    """Implements ``actors.session_runner.Pool`` by the name of a PoolActor."""
+    """Implements ``actors.session.service.Pool`` by the name of a PoolActor."""
 
     def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
         self._directory = directory

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors import session_messages as messages
 from actors.core.records import SessionPhase
 from actors.core.statistics import Histogram
+from actors.session import messages
 
 
 class SessionStats:

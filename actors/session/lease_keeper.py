@@ -14,7 +14,7 @@ import logging
 from actors.core.errors import CoditectError, Fenced, NotBound, Unavailable
 from actors.core.lease import Lease, LeaseRules
 from actors.core.ports import Clock
-from actors.session_writer import WRITE_SECONDS, SessionWriter
+from actors.session.record_writer import WRITE_SECONDS, SessionWriter
 
 logger = logging.getLogger(__name__)
 

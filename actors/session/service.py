@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actors import session_messages as messages
 from actors.core.errors import (
     DeadlineExceeded,
     Fenced,
@@ -32,12 +31,13 @@ from actors.core.records import (
     SessionRecord,
     Unarchived,
 )
-from actors.session import COMING_UP, SessionRules
-from actors.session_activation import Activation
-from actors.session_holder import PASSIVATE_SECONDS, Pool, SessionHolder
-from actors.session_work import CODI_SECONDS
-from actors.session_writer import WRITE_SECONDS, within
-from actors.workspace_state import check_patch, patched
+from actors.session import messages
+from actors.session.activation import Activation
+from actors.session.executor import CODI_SECONDS
+from actors.session.host import PASSIVATE_SECONDS, Pool, SessionHolder
+from actors.session.machine import COMING_UP, SessionRules
+from actors.session.record_writer import WRITE_SECONDS, within
+from actors.session.workspace_state import check_patch, patched
 
 MAX_ID = 128
 MAX_KEY = 128

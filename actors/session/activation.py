@@ -12,19 +12,19 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, assert_never
 
-from actors import session_messages as messages
-from actors.attachments import Attachments
 from actors.core.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransition, NotBound
 from actors.core.lease import LeaseRules
 from actors.core.ports import Services
 from actors.core.records import ContainerHandle, SessionRecord
 from actors.core.tasks import Tasks
-from actors.events import EventRing
-from actors.session import SessionMachine, SessionRules
-from actors.session_lease import LeaseKeeper
-from actors.session_stats import SessionStats
-from actors.session_work import SessionWork
-from actors.session_writer import SessionWriter
+from actors.session import messages
+from actors.session.attachments import Attachments
+from actors.session.events import EventRing
+from actors.session.executor import SessionWork
+from actors.session.lease_keeper import LeaseKeeper
+from actors.session.machine import SessionMachine, SessionRules
+from actors.session.record_writer import SessionWriter
+from actors.session.stats import SessionStats
 
 logger = logging.getLogger(__name__)
 

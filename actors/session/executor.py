@@ -12,7 +12,6 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from actors import session_messages as messages
 from actors.core.errors import CoditectError, ContainersExceeded, Fenced
 from actors.core.ports import Services
 from actors.core.records import (
@@ -26,8 +25,9 @@ from actors.core.records import (
     TerminalRecord,
 )
 from actors.core.tasks import Tasks
-from actors.session_lease import LeaseKeeper
-from actors.session_writer import WRITE_SECONDS, Change, SessionWriter, within
+from actors.session import messages
+from actors.session.lease_keeper import LeaseKeeper
+from actors.session.record_writer import WRITE_SECONDS, Change, SessionWriter, within
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,6 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
-from actors import session_messages as messages
 from actors.core.errors import (
     CoditectError,
     Fenced,
@@ -30,17 +29,18 @@ from actors.core.lease import LeaseRules, LeaseWatch
 from actors.core.ports import ActorSettings, Services
 from actors.core.records import ContainerHandle, SessionRecord
 from actors.core.tasks import Tasks
-from actors.session import SessionRules
-from actors.session_activation import Activation
-from actors.session_stats import SessionStats
-from actors.session_work import (
+from actors.session import messages
+from actors.session.activation import Activation
+from actors.session.executor import (
     CODI_SECONDS,
     PREPARE_SECONDS,
     RESTORE_SECONDS,
     STOP_SLACK_SECONDS,
     WORKSPACE_SECONDS,
 )
-from actors.session_writer import WRITE_SECONDS, within
+from actors.session.machine import SessionRules
+from actors.session.record_writer import WRITE_SECONDS, within
+from actors.session.stats import SessionStats
 
 logger = logging.getLogger(__name__)
 

@@ -45,7 +45,7 @@ from typing import Any, assert_never
 
 from actors.core.errors import ContainersExceeded, IllegalTransition
 from actors.core.records import ContainerHandle, ContainerStatus, SessionPhase
-from actors.session_messages import (
+from actors.session.messages import (
     Abandon,
     Adopt,
     AdoptFailed,
