@@ -19,7 +19,7 @@ from actors.core.directory import ActorDirectory
 from actors.core.ports import ActorSettings, ContainerRuntime, Services
 from actors.idleness.rules import IdleRules, Signal
 from actors.journal.actor import RayJournalWatch
-from actors.supervisor_actor import ActorBlueprint, SupervisorActor
+from actors.supervisor.actor import ActorBlueprint, SupervisorActor
 from cluster.archive.ray_archive import RayArchive, SessionTeller
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle

@@ -3,7 +3,7 @@
 import pytest
 
 from actors.core.records import SessionPhase
-from actors.supervisor import (
+from actors.supervisor.plan import (
     Component,
     Make,
     Release,

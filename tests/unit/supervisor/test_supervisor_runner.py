@@ -4,7 +4,7 @@ import pytest
 
 from actors.core.errors import ActorGone, Busy, DeadlineExceeded, Unavailable
 from actors.core.records import SessionPhase
-from actors.supervisor_runner import Member, SupervisorRunner
+from actors.supervisor.reconciler import Member, SupervisorRunner
 from tests.fakes.pool_fakes import ManualClock, PoolLedger, services, session_record, settle
 
 MEMBERS = [

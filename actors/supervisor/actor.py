@@ -15,7 +15,7 @@ from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
 from actors.core.ports import Clock, ServicesFactory
 from actors.core.process import Life
-from actors.supervisor_runner import Member, SupervisorRunner
+from actors.supervisor.reconciler import Member, SupervisorRunner
 
 STATS_FOR_SECONDS = 1.0
 COMPONENTS_PAUSE = 0.2
@@ -37,7 +37,7 @@ class ActorBlueprint:
 
 
 class RayCrew:
-    """Implements ``actors.supervisor_runner.Crew`` with blueprints and the directory."""
+    """Implements ``actors.supervisor.reconciler.Crew`` with blueprints and the directory."""
 
     def __init__(self, directory: ActorDirectory, blueprints: Sequence[ActorBlueprint]) -> None:
         self._directory = directory

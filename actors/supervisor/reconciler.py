@@ -15,7 +15,7 @@ from actors.core.ports import Services
 from actors.core.records import SessionRecord
 from actors.core.tasks import Tasks
 from actors.core.totals import Totals
-from actors.supervisor import (
+from actors.supervisor.plan import (
     Component,
     Judgement,
     Make,

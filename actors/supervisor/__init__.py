@@ -1,0 +1,1 @@
+"""The supervisor: which actors a node needs, and their restarts."""
