@@ -18,12 +18,13 @@ from cluster.backup.restorer import restore
 from cluster.bringup.layout import Layout
 from cluster.clock import SystemClock
 from cluster.identifiers import new_id
-from cluster.store import manifests, sessions
-from cluster.store.entries import ChunkRef, Entry, Kind
-from cluster.store.keyspace import Keyspace
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.manifests import Fence
-from cluster.store.transaction import transact
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.layers.entries import ChunkRef, Entry, Kind
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import sessions
+from cluster.store.layers.workspaces import manifests
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.transactions.transaction import transact
 
 SESSIONS = 1000
 FILES = 20

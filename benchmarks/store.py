@@ -16,10 +16,10 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from benchmarks.harness import Report
-from cluster.store.engine import Commit, Engine, Mutation, MutationKind
-from cluster.store.fdb_engine import FdbEngine
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.fdb.engine import FdbEngine
+from cluster.store.engines.interface import Commit, Engine, Mutation, MutationKind
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.transactions.transaction import Transaction, transact
 
 SECONDS = 4.0
 VALUE = b"v" * 256

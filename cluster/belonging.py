@@ -24,10 +24,10 @@ from actors.core.records import Record
 from cluster.archive.blobs import Blobs, open_blobs
 from cluster.places import chunk_store
 from cluster.settings import Settings
-from cluster.store.codec import decode_optional, encode
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Keyspace
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.codec import decode_optional, encode
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.transactions.transaction import Transaction, transact
 
 ADOPT_FILE = "adopt-store"
 """A file in the data directory by which its server takes the store over, once: see ``adopt``."""

@@ -32,11 +32,11 @@ from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.secret_settings import complete
 from cluster.settings import RuntimeName, Settings, StoreName
-from cluster.store.client import RemoteEngine
-from cluster.store.engine import Engine
-from cluster.store.journal import StoreJournal
-from cluster.store.keyspace import Keyspace
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
+from cluster.store.remote.client import RemoteEngine
 
 STORE_CONCURRENCY = 100
 STORE_COPY_SECONDS = 3600.0
@@ -171,15 +171,15 @@ def make_supervisor(wiring: NodeWiring) -> Any:
 
 def make_lmdb_engine(directory: Path, map_size: int) -> Any:
     """Make the embedded engine; called in the StoreActor's process, the only one that loads LMDB."""
-    from cluster.store.lmdb_engine import LmdbEngine  # noqa: PLC0415
+    from cluster.store.engines.lmdb.engine import LmdbEngine  # noqa: PLC0415
 
     return LmdbEngine(directory, map_size=map_size)
 
 
 def make_fdb_engine(settings: Settings) -> Any:
     """Make the FoundationDB engine; called in the StoreActor's process, the only client of a node."""
-    from cluster.store.fdb_client import TlsOptions  # noqa: PLC0415
-    from cluster.store.fdb_engine import FdbEngine  # noqa: PLC0415
+    from cluster.store.engines.fdb.client import TlsOptions  # noqa: PLC0415
+    from cluster.store.engines.fdb.engine import FdbEngine  # noqa: PLC0415
 
     settings = complete(settings)
     password = settings.store_fdb_tls_key_password
@@ -309,7 +309,7 @@ def archiver(
 
 
 def _make_store(wiring: NodeWiring, name: str) -> Any:
-    from cluster.store.store_actor import StoreActor  # noqa: PLC0415 - only who makes it needs it
+    from cluster.store.remote.store_actor import StoreActor  # noqa: PLC0415 - only who makes it needs it
 
     path = store_socket(wiring.settings, wiring.node_id)
     return _detached(StoreActor, name, STORE_CONCURRENCY, engine_maker(wiring.settings), path)

@@ -16,7 +16,7 @@ import structlog
 
 from actors.core.errors import CoditectError
 from actors.core.records import AuditEntry
-from cluster.store.audit import MAX_BATCH
+from cluster.store.layers.accounts.audit import MAX_BATCH
 from serve_app.audit_budget import Budget
 from serve_app.dependencies import AuditTrail
 

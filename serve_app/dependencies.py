@@ -28,11 +28,11 @@ from actors.core.records import (
 from cluster.archive.library import Library
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
-from cluster.store.attempts import Asked, Attempt, Outcome, Wait
-from cluster.store.audit import AuditPage, Wanted
-from cluster.store.ended_logins import EndedLogin
-from cluster.store.saves import Begun
-from cluster.store.tokens import Rotation
+from cluster.store.layers.accounts.attempts import Asked, Attempt, Outcome, Wait
+from cluster.store.layers.accounts.audit import AuditPage, Wanted
+from cluster.store.layers.accounts.revocations import EndedLogin
+from cluster.store.layers.accounts.tokens import Rotation
+from cluster.store.layers.workspaces.saves import Begun
 
 
 class ActorCaller(Protocol):
@@ -46,7 +46,7 @@ class ActorCaller(Protocol):
 
 
 class Users(Protocol):
-    """Accounts: ``cluster.store.users.UserStore``."""
+    """Accounts: ``cluster.store.layers.accounts.users.UserStore``."""
 
     async def create(self, record: UserRecord) -> UserRecord:
         """Add an account. Raises AlreadyExists."""
@@ -93,7 +93,7 @@ class Users(Protocol):
 
 
 class RefreshTokens(Protocol):
-    """Refresh tokens: ``cluster.store.tokens.TokenStore``."""
+    """Refresh tokens: ``cluster.store.layers.accounts.tokens.TokenStore``."""
 
     async def create(self, record: RefreshTokenRecord) -> None:
         """Keep the first token of a family."""
@@ -125,7 +125,7 @@ class RefreshTokens(Protocol):
 
 
 class Attempts(Protocol):
-    """Attempts to sign in: ``cluster.store.attempts.AttemptStore``."""
+    """Attempts to sign in: ``cluster.store.layers.accounts.attempts.AttemptStore``."""
 
     async def begin(self, asked: Asked, *, now: float) -> Attempt | Wait:
         """Count an attempt, unless it has to wait."""
@@ -137,7 +137,7 @@ class Attempts(Protocol):
 
 
 class SpentTickets(Protocol):
-    """Which tickets were used: ``cluster.store.tickets.TicketStore``."""
+    """Which tickets were used: ``cluster.store.layers.accounts.tickets.TicketStore``."""
 
     async def spend(self, ticket_id: str, *, expires_at: float, now: float) -> bool:
         """Use a ticket; false if it was used before."""
@@ -145,7 +145,7 @@ class SpentTickets(Protocol):
 
 
 class AuditTrail(Protocol):
-    """The audit trail: ``cluster.store.audit.AuditLog``."""
+    """The audit trail: ``cluster.store.layers.accounts.audit.AuditLog``."""
 
     async def append(self, entries: Sequence[AuditEntry]) -> None:
         """Add entries."""
@@ -157,7 +157,7 @@ class AuditTrail(Protocol):
 
 
 class Keys(Protocol):
-    """Secrets of the server: ``cluster.store.server_keys.KeyStore``."""
+    """Secrets of the server: ``cluster.store.layers.accounts.server_keys.KeyStore``."""
 
     async def get_or_create(self, name: str, make: Callable[[], bytes]) -> bytes:
         """Return the secret of that name; the first caller's is kept for all."""

@@ -20,7 +20,7 @@ import structlog
 from actors.core.errors import CoditectError, Unauthenticated
 from actors.core.ports import Clock
 from actors.core.records import UserRecord
-from cluster.store.ended_logins import EndedLogin
+from cluster.store.layers.accounts.revocations import EndedLogin
 from serve_app.access import Login
 from serve_app.dependencies import RefreshTokens
 

@@ -21,7 +21,7 @@ from actors.core.names import DEFAULT_SESSION
 from actors.core.ports import Clock
 from actors.core.records import AuditEntry, SessionRecord, UserRecord
 from cluster.emails import key_of
-from cluster.store.attempts import Asked, Outcome
+from cluster.store.layers.accounts.attempts import Asked, Outcome
 from serve_app.access import Login, Signer
 from serve_app.audit import AuditWriter
 from serve_app.dependencies import SessionReader, Users
@@ -55,7 +55,7 @@ class Pair:
     refresh_token: str
     expires_in: float
     device: str = ""
-    """What the browser shall keep for its next sign-in: see ``cluster.store.attempts``."""
+    """What the browser shall keep for its next sign-in: see ``cluster.store.layers.accounts.attempts``."""
 
 
 @dataclass(frozen=True, slots=True)

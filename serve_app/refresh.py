@@ -4,7 +4,7 @@ A browser with two tabs, or a client whose answer was lost, presents a token twi
 overlap both get the *same* successor. Its secret is kept for that, sealed under the token that was
 presented: whoever reads the store learns no valid token, and who has the old one gets what they
 would have got anyway. Later reuse means that a copy exists, and ends the whole login
-(``cluster.store.tokens``).
+(``cluster.store.layers.accounts.tokens``).
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ from actors.core.errors import (
 )
 from actors.core.quotas import Amount, Resource
 from actors.core.records import Kept, Receipt, Route
-from cluster.store.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
+from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
 from serve_app.sessions import SessionGateway
 

@@ -20,7 +20,7 @@ import structlog
 
 from actors.core.errors import CoditectError, TooManyRequests
 from actors.core.ports import Clock
-from cluster.store.attempts import Asked, Attempt, Counter, Outcome, Wait
+from cluster.store.layers.accounts.attempts import Asked, Attempt, Counter, Outcome, Wait
 from serve_app.dependencies import Attempts
 
 logger = structlog.get_logger(__name__)

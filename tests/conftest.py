@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 import pytest
 from hypothesis import settings
 
-from cluster.store import transaction
+from cluster.store.transactions import transaction
 from coditect import AsyncClient
 from tests.fakes.engines import API_VARIABLE, CLUSTER_VARIABLE
 from tests.support.people import PASSWORD, Person

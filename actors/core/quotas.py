@@ -1,6 +1,6 @@
 """How much one user may have: limits, what is left of them, and what fits into it. Pure.
 
-A limit of 0 is none. What is *used* is counted in the store (``cluster.store.usage``).
+A limit of 0 is none. What is *used* is counted in the store (``cluster.store.layers.usage``).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from actors.core.process import Life
 from actors.core.records import Kept
 from cluster.archive.archiver import Archiver
 from cluster.backup.keeper import BackupKeeper
-from cluster.store.saves import Answer
+from cluster.store.layers.workspaces.saves import Answer
 
 MakeArchiver = Callable[[], Awaitable[Archiver]]
 MakeBackups = Callable[[], Awaitable[BackupKeeper]]

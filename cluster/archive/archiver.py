@@ -18,8 +18,8 @@ from actors.core.tasks import Tasks
 from cluster.archive.collector import Collector
 from cluster.archive.follower import Follower
 from cluster.archive.tools import Counters, Tools
-from cluster.store.manifests import Fence
-from cluster.store.saves import Answer
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.layers.workspaces.saves import Answer
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from actors.core.errors import ContentMissing, NotFound, Unavailable
 from cluster.archive import packs
 from cluster.archive.blobs import Blobs
-from cluster.store.chunks import Inline, Location, Packed
-from cluster.store.entries import HOLE, ChunkRef, Entry
+from cluster.store.layers.entries import HOLE, ChunkRef, Entry
+from cluster.store.layers.workspaces.chunks import Inline, Location, Packed
 
 WINDOW_BYTES = 8 << 20
 PACKS_AT_ONCE = 8

@@ -17,11 +17,12 @@ from actors.core.errors import CoditectError, NotFound
 from actors.core.ports import Clock
 from cluster.archive.blobs import Blobs
 from cluster.archive.compactor import WRITTEN_AT_ONCE, Compactor
-from cluster.store import backup_holds, chunks, manifests, retention, usage
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Keyspace
-from cluster.store.recount import recount
-from cluster.store.transaction import transact
+from cluster.store.engines.interface import Engine
+from cluster.store.layers import usage
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.workspaces import backup_holds, chunks, manifests, retention
+from cluster.store.layers.workspaces.recount import recount
+from cluster.store.transactions.transaction import transact
 
 logger = logging.getLogger(__name__)
 

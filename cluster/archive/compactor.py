@@ -18,11 +18,11 @@ from actors.core.errors import NotFound, StoreFull, Unavailable
 from actors.core.ports import Clock
 from cluster.archive import packs
 from cluster.archive.blobs import Blobs
-from cluster.store import chunks
-from cluster.store.chunks import Packed
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Keyspace
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.workspaces import chunks
+from cluster.store.layers.workspaces.chunks import Packed
+from cluster.store.transactions.transaction import Transaction, transact
 
 logger = logging.getLogger(__name__)
 

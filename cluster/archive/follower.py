@@ -25,10 +25,11 @@ from cluster.archive.restorer import Restorer
 from cluster.archive.tools import Counters, Tools
 from cluster.archive.versions import COMMIT_CHANGES, Versions
 from cluster.archive.walk import differences
-from cluster.store import manifests, usage
-from cluster.store.entries import Entry, Kind
-from cluster.store.manifests import Fence
-from cluster.store.saves import Answer
+from cluster.store.layers import usage
+from cluster.store.layers.entries import Entry, Kind
+from cluster.store.layers.workspaces import manifests
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.layers.workspaces.saves import Answer
 
 logger = logging.getLogger(__name__)
 

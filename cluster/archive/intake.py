@@ -18,8 +18,8 @@ from actors.core.records import Reason, Route
 from cluster.archive import packs, plan
 from cluster.archive.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
-from cluster.store.chunks import Location
-from cluster.store.entries import GONE, HOLE, MAX_CHUNKS, MAX_HOLE, ChunkRef, Entry, Kind
+from cluster.store.layers.entries import GONE, HOLE, MAX_CHUNKS, MAX_HOLE, ChunkRef, Entry, Kind
+from cluster.store.layers.workspaces.chunks import Location
 
 READ_AT_ONCE = 1000
 SLICE_BYTES = 32 << 20

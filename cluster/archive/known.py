@@ -23,14 +23,14 @@ from typing import Concatenate, ParamSpec, TypeVar
 from actors.core.errors import ChunkMissing
 from cluster.archive import packs
 from cluster.archive.tools import Counters, Tools
-from cluster.store import chunks, manifests
-from cluster.store.chunks import Location
-from cluster.store.entries import Entry, Kind, ManifestHead, join
-from cluster.store.keyspace import Keyspace
-from cluster.store.manifests import Fence
-from cluster.store.saves import Answer
-from cluster.store.transaction import Transaction
-from cluster.store.transaction import transact as run
+from cluster.store.layers.entries import Entry, Kind, ManifestHead, join
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.workspaces import chunks, manifests
+from cluster.store.layers.workspaces.chunks import Location
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.layers.workspaces.saves import Answer
+from cluster.store.transactions.transaction import Transaction
+from cluster.store.transactions.transaction import transact as run
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -209,5 +209,5 @@ class Known:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> T:
-        """Run a unit of work in the workspace's store; see ``cluster.store.transaction``."""
+        """Run a unit of work in the workspace's store; see ``cluster.store.transactions.transaction``."""
         return await run(self._tools.engine, work, self._tools.keys, *args, **kwargs)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from actors.core.errors import Unavailable
 from cluster.archive.intake import SLICE_BYTES
-from cluster.store.entries import Entry
+from cluster.store.layers.entries import Entry
 
 MAX_WAITING = 10_000
 FILES_AT_ONCE = 32

@@ -10,13 +10,15 @@ from actors.core.records import Reason, Unrestored
 from cluster.archive.blobs import Blobs
 from cluster.archive.chunk_reader import ChunkReader
 from cluster.archive.left_out import shown
-from cluster.store import chunks, manifests, sessions, usage
-from cluster.store.chunks import Location
-from cluster.store.engine import Engine
-from cluster.store.entries import Entry, Kind, ManifestHead
-from cluster.store.keyspace import Keyspace
-from cluster.store.manifests import Version
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.interface import Engine
+from cluster.store.layers import usage
+from cluster.store.layers.entries import Entry, Kind, ManifestHead
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import sessions
+from cluster.store.layers.workspaces import chunks, manifests
+from cluster.store.layers.workspaces.chunks import Location
+from cluster.store.layers.workspaces.manifests import Version
+from cluster.store.transactions.transaction import Transaction, transact
 
 MAX_LISTED = 1000
 

@@ -13,7 +13,7 @@ import zstandard
 from blake3 import blake3
 
 from actors.core.errors import Unavailable
-from cluster.store.chunks import Inline, Location, Packed
+from cluster.store.layers.workspaces.chunks import Inline, Location, Packed
 
 PACK_BYTES = 16 << 20
 INLINE_BYTES = 32 << 10

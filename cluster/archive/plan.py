@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from actors.core.errors import Unavailable
 from actors.core.records import Reason
-from cluster.store.entries import Entry, Kind
+from cluster.store.layers.entries import Entry, Kind
 
 MAX_PATH_BYTES = 4000
 """Longer ones cannot be asked for in one piece (path_max(7)); they are not kept."""

@@ -22,7 +22,7 @@ from cluster.archive import plan
 from cluster.archive.blobs import Blobs
 from cluster.archive.chunk_reader import ChunkReader, Locate, holes_of
 from cluster.codi.feed_client import FeedClient, record
-from cluster.store.entries import HOLE, Entry, Kind
+from cluster.store.layers.entries import HOLE, Entry, Kind
 
 logger = logging.getLogger(__name__)
 

@@ -12,8 +12,8 @@ from actors.core.statistics import Histogram
 from cluster.archive.blobs import Blobs
 from cluster.archive.turns import Turns
 from cluster.codi.feed_client import FeedClient
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Keyspace
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.keyspace import Keyspace
 
 Tell = Callable[[str, Unarchived | None], Awaitable[None]]
 """Tells those who follow a session what is held of it. Raises nothing of this server."""

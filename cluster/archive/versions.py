@@ -27,10 +27,10 @@ from cluster.archive.large_files import LargeFiles
 from cluster.archive.left_out import LeftOutPaths
 from cluster.archive.restorer import Restorer
 from cluster.archive.tools import Counters, Tools
-from cluster.store import usage
-from cluster.store.entries import GONE, Entry, Kind
-from cluster.store.manifests import Fence
-from cluster.store.saves import Answer
+from cluster.store.layers import usage
+from cluster.store.layers.entries import GONE, Entry, Kind
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.layers.workspaces.saves import Answer
 
 COMMIT_CHANGES = 2000
 TRIES = 8

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.core.errors import Unavailable
-from cluster.store.fdb_layout import Layout
+from cluster.store.engines.fdb.layout import Layout
 
 FDB_TOOLS = ("fdbbackup", "fdbrestore", "fdbcli")
 GONE = "Backup does not exist"

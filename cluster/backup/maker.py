@@ -22,10 +22,10 @@ from actors.core.errors import NotFound, Unavailable
 from actors.core.ports import Clock
 from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import PART_BYTES, Backup, Catalog, FdbPart, Piece
-from cluster.store import backup_holds, chunks, retention
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Directory, Keyspace
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.keyspace import Directory, Keyspace
+from cluster.store.layers.workspaces import backup_holds, chunks, retention
+from cluster.store.transactions.transaction import Transaction, transact
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from cluster.backup.fdb_files import pieces_below
 from cluster.backup.fdb_tools import FdbTools
 from cluster.backup.maker import Moment
 from cluster.backup.restorer import STORE_FILE
-from cluster.store.engine import Engine
-from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.engines.interface import Engine
+from cluster.store.engines.lmdb.engine import LmdbEngine
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,24 +20,16 @@ from actors.core.records import (
     Unrestored,
     UserRecord,
 )
-from cluster.store import (
-    audit,
-    containers,
-    idempotency,
-    idleness,
-    leases,
-    manifests,
-    retention,
-    saves,
-    sessions,
-    trail,
-    usage,
-)
-from cluster.store.codec import decode_optional
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Keyspace
-from cluster.store.saves import Begun
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.interface import Engine
+from cluster.store.layers import idempotency, usage
+from cluster.store.layers.accounts import audit
+from cluster.store.layers.accounts import audit_pages as trail
+from cluster.store.layers.codec import decode_optional
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import containers, idleness, leases, sessions
+from cluster.store.layers.workspaces import manifests, retention, saves
+from cluster.store.layers.workspaces.saves import Begun
+from cluster.store.transactions.transaction import Transaction, transact
 
 
 class StoreLedger:

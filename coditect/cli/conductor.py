@@ -29,7 +29,7 @@ from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError, DeadlineExceeded
 from cluster.clock import SystemClock
 from cluster.settings import Settings
-from cluster.store.users import UserStore
+from cluster.store.layers.accounts.users import UserStore
 from cluster.wiring import NodeWiring, make_supervisor
 from serve_app.app import APPLICATION, build
 from serve_app.bootstrap import ensure_admin

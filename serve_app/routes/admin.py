@@ -13,7 +13,7 @@ from actors.core import names
 from actors.core.errors import CoditectError, InvalidArgument, NotFound
 from actors.core.records import ContainerStatus, UserRecord
 from cluster.runtime import reserve
-from cluster.store.audit import Wanted
+from cluster.store.layers.accounts.audit import Wanted
 from serve_app import health as health_checks
 from serve_app.exposition import CONTENT_TYPE, expose
 from serve_app.ingress import Ingress

@@ -9,8 +9,8 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from actors.core.errors import InvalidArgument, NotFound
 from actors.core.records import Receipt
 from cluster.archive.library import MAX_LISTED
-from cluster.store.entries import Kind
-from cluster.store.manifests import Version
+from cluster.store.layers.entries import Kind
+from cluster.store.layers.workspaces.manifests import Version
 from serve_app.ingress import Ingress
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
 from serve_app.routes.work import as_sent

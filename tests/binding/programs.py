@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import fdb.tuple
 
-from cluster.store.engine import Commit, Engine, KeyRange, Mutation, MutationKind
+from cluster.store.engines.interface import Commit, Engine, KeyRange, Mutation, MutationKind
 from tests.binding.generator import Generator, Instruction
 from tests.binding.model import ModelDatabase
 from tests.binding.stack_machine import StackMachine

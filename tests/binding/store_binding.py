@@ -13,8 +13,8 @@ from actors.core.errors import (
     TransactionTooOld,
     ValueTooLarge,
 )
-from cluster.store.engine import Engine, KeyRange, MutationKind, key_after
-from cluster.store.transaction import Transaction
+from cluster.store.engines.interface import Engine, KeyRange, MutationKind, key_after
+from cluster.store.transactions.transaction import Transaction
 from tests.binding.stack_machine import Pairs, Refused, Selector
 
 LAST_KEY = b"\xff"

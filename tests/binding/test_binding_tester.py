@@ -15,8 +15,8 @@ from pathlib import Path
 import fdb.tuple
 import pytest
 
-from cluster.store.engine import MAX_AGE_SECONDS, Commit, Engine, Mutation, MutationKind
-from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.engines.interface import MAX_AGE_SECONDS, Commit, Engine, Mutation, MutationKind
+from cluster.store.engines.lmdb.engine import LmdbEngine
 from tests.binding.programs import Tally, compare
 from tests.binding.stack_machine import StackMachine
 from tests.binding.store_binding import StoreOperations

@@ -8,7 +8,7 @@ from typing import Any
 
 import fdb.tuple
 
-from cluster.store.keyspace import Directory
+from cluster.store.layers.keyspace import Directory
 
 Pop = Callable[[], Any]
 

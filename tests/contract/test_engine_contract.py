@@ -15,8 +15,8 @@ from actors.core.errors import (
     TransactionTooOld,
     ValueTooLarge,
 )
-from cluster.store.atomic import versionstamp
-from cluster.store.engine import (
+from cluster.store.engines.atomic import versionstamp
+from cluster.store.engines.interface import (
     MAX_COMMIT_KEY,
     MAX_KEY,
     Commit,

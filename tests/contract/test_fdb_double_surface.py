@@ -12,7 +12,7 @@ from unittest.mock import MagicMock
 import fdb
 import pytest
 
-from cluster.store.engine import MutationKind
+from cluster.store.engines.interface import MutationKind
 from tests.fakes import fdb_double
 
 

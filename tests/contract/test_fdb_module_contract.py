@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
-from cluster.store import fdb_client
-from cluster.store.fdb_client import ClientOptions, Connection, settled
+from cluster.store.engines.fdb import client as fdb_client
+from cluster.store.engines.fdb.client import ClientOptions, Connection, settled
 from tests.fakes.engines import API_VARIABLE, CLUSTER_VARIABLE
 from tests.fakes.fdb_cluster import Cluster
 from tests.fakes.fdb_double import FdbDouble

@@ -17,11 +17,11 @@ from actors.core.errors import DeadlineExceeded, Fenced
 from actors.core.ports import Journal, TerminalOpened
 from actors.core.quotas import Quotas, Resource
 from actors.core.records import ContainerStatus, TerminalOutput, TerminalRecord
-from cluster.store import usage
-from cluster.store.engine import Commit, Engine
-from cluster.store.journal import StoreJournal
-from cluster.store.keyspace import Keyspace
-from cluster.store.terminals import (
+from cluster.store.engines.interface import Commit, Engine
+from cluster.store.layers import usage
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions.journal import StoreJournal
+from cluster.store.layers.sessions.terminals import (
     MAX_CWD,
     MAX_DELETED,
     MAX_INPUTS,
@@ -29,7 +29,7 @@ from cluster.store.terminals import (
     MERGE_BELOW,
     SEGMENT,
 )
-from cluster.store.transaction import Transaction, transact
+from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.ledgers import ALL_LEDGERS, Stores, opened_stores
 from tests.fakes.pool_fakes import ManualClock, container_record
 

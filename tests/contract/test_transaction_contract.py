@@ -8,8 +8,15 @@ from collections.abc import AsyncIterator
 import pytest
 
 from actors.core.errors import CommitConflict
-from cluster.store.engine import Commit, Engine, KeyRange, Mutation, MutationKind, key_after
-from cluster.store.transaction import Transaction
+from cluster.store.engines.interface import (
+    Commit,
+    Engine,
+    KeyRange,
+    Mutation,
+    MutationKind,
+    key_after,
+)
+from cluster.store.transactions.transaction import Transaction
 from tests.fakes.engines import ENGINES, opened_engine
 
 THERE = (b"b", b"d", b"f", b"h")

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import Unavailable
-from cluster.store import fdb_client
-from cluster.store.client import RemoteEngine
-from cluster.store.engine import Engine
-from cluster.store.fdb_engine import FdbEngine
-from cluster.store.fdb_layout import Layout
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.server import StoreServer
+from cluster.store.engines.fdb import client as fdb_client
+from cluster.store.engines.fdb.engine import FdbEngine
+from cluster.store.engines.fdb.layout import Layout
+from cluster.store.engines.interface import Engine
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.remote.client import RemoteEngine
+from cluster.store.remote.server import StoreServer
 from tests.fakes.faulty_engine import FaultyEngine
 from tests.fakes.fdb_cluster import Cluster, Faults
 from tests.fakes.fdb_double import FdbDouble, Schedule

@@ -19,7 +19,7 @@ from actors.core.errors import (
     TransactionTooOld,
     Unavailable,
 )
-from cluster.store.engine import Commit, Engine, KeyRange, Pairs, Values
+from cluster.store.engines.interface import Commit, Engine, KeyRange, Pairs, Values
 
 
 class CommitFault(StrEnum):

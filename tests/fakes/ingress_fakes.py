@@ -49,16 +49,16 @@ from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.places import chunk_store
 from cluster.settings import Settings
-from cluster.store.attempts import AttemptStore
-from cluster.store.audit import AuditLog
-from cluster.store.engine import Engine
-from cluster.store.journal import StoreJournal
+from cluster.store.engines.interface import Engine
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.layers.accounts.attempts import AttemptStore
+from cluster.store.layers.accounts.audit import AuditLog
+from cluster.store.layers.accounts.server_keys import KeyStore
+from cluster.store.layers.accounts.tickets import TicketStore
+from cluster.store.layers.accounts.tokens import TokenStore
+from cluster.store.layers.accounts.users import UserStore
+from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.server_keys import KeyStore
-from cluster.store.tickets import TicketStore
-from cluster.store.tokens import TokenStore
-from cluster.store.users import UserStore
 from cluster.wiring import actor_settings, archiver
 from coditect import AsyncClient
 from serve_app.api import create_app

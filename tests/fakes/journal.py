@@ -13,7 +13,7 @@ from actors.core.errors import Fenced
 from actors.core.ports import TerminalOpened
 from actors.core.quotas import Quotas, level
 from actors.core.records import ContainerHandle, TerminalOutput, TerminalRecord, TerminalSizing
-from cluster.store.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
+from cluster.store.layers.sessions.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from actors.core.ports import Clock, Journal, Ledger
 from actors.core.quotas import Quotas
-from cluster.store.engine import Engine
-from cluster.store.journal import StoreJournal
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 from tests.fakes.journal import MemoryJournal

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import DeadlineExceeded
-from cluster.store.engine import MutationKind
-from cluster.store.fdb_client import MIN_API_VERSION
-from cluster.store.fdb_engine import FdbEngine
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.fdb.client import MIN_API_VERSION
+from cluster.store.engines.fdb.engine import FdbEngine
+from cluster.store.engines.interface import MutationKind
+from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.engines import API_VARIABLE
 from tests.support.fdb_process import FdbProcess
 from tests.support.linearizability import Recorder, linearize, transactions

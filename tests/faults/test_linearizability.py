@@ -11,10 +11,10 @@ import pytest
 
 from actors.core.errors import Fenced
 from actors.core.records import SessionRecord
-from cluster.store import transaction
-from cluster.store.engine import Engine, KeyRange, key_after
+from cluster.store.engines.interface import Engine, KeyRange, key_after
 from cluster.store.ledger import StoreLedger
-from cluster.store.transaction import Transaction, transact
+from cluster.store.transactions import transaction
+from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 from tests.fakes.pool_fakes import ManualClock
 from tests.support.linearizability import (

@@ -18,9 +18,9 @@ import pytest
 
 from actors.core.errors import Fenced, SlotGone
 from actors.core.records import ContainerStatus, SessionRecord
-from cluster.store.engine import Engine, MutationKind
+from cluster.store.engines.interface import Engine, MutationKind
 from cluster.store.ledger import StoreLedger
-from cluster.store.transaction import Transaction, transact
+from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.engines import double_engine, opened_engine
 from tests.fakes.faulty_engine import FaultyEngine
 from tests.fakes.fdb_cluster import Cluster, Faults

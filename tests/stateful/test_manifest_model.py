@@ -19,13 +19,14 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from actors.core.errors import ChunkMissing, Fenced, ManifestMoved, NotFound
 from actors.core.records import SessionPhase, SessionRecord
 from cluster.archive.packs import Batch, name_of, pack, unpack
-from cluster.store import chunks, manifests, retention, sessions
-from cluster.store.chunks import Inline, Packed
-from cluster.store.entries import GONE, ChunkRef, Entry, Kind
-from cluster.store.keyspace import Keyspace
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.manifests import Fence
-from cluster.store.transaction import transact
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.layers.entries import GONE, ChunkRef, Entry, Kind
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import sessions
+from cluster.store.layers.workspaces import chunks, manifests, retention
+from cluster.store.layers.workspaces.chunks import Inline, Packed
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.transactions.transaction import transact
 
 PATHS = [b"a", b"b", b"d/a", b"d/e/f"]
 # Small contents go into the store itself, large ones into packs.

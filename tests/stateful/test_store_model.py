@@ -20,9 +20,9 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.core.errors import CommitConflict
-from cluster.store import atomic
-from cluster.store.engine import Engine, KeyRange, MutationKind, key_after
-from cluster.store.transaction import Transaction
+from cluster.store.engines import atomic
+from cluster.store.engines.interface import Engine, KeyRange, MutationKind, key_after
+from cluster.store.transactions.transaction import Transaction
 from tests.fakes.engines import opened_engine
 
 keys = st.sampled_from([b"a", b"b", b"ba", b"c", b"d\xff", b"e"])

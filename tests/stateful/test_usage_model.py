@@ -16,14 +16,16 @@ from actors.core.errors import QuotaExceeded
 from actors.core.ports import TerminalOpened
 from actors.core.quotas import Amount, Quotas, Resource
 from actors.core.records import ContainerStatus, SessionPhase, SessionRecord, TerminalOutput
-from cluster.store import containers, manifests, retention, sessions, terminals, usage
-from cluster.store.entries import GONE, Entry, Kind
-from cluster.store.keyspace import Keyspace
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.layers import usage
+from cluster.store.layers.entries import GONE, Entry, Kind
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import containers, sessions, terminals
+from cluster.store.layers.workspaces import manifests, retention
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.layers.workspaces.recount import recount
 from cluster.store.ledger import StoreLedger
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.manifests import Fence
-from cluster.store.recount import recount
-from cluster.store.transaction import transact
+from cluster.store.transactions.transaction import transact
 from tests.fakes.pool_fakes import ManualClock, container_record
 
 PATHS = [b"a", b"d/b", b"d/e/c"]

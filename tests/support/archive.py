@@ -18,12 +18,14 @@ from cluster.archive.tools import Counters, Tools
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits
 from cluster.codi.feed_client import FeedClient
-from cluster.store import chunks, manifests, sessions, usage
-from cluster.store.entries import Entry, Kind, ManifestHead
-from cluster.store.keyspace import Keyspace
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.manifests import Fence
-from cluster.store.transaction import transact
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.layers import usage
+from cluster.store.layers.entries import Entry, Kind, ManifestHead
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import sessions
+from cluster.store.layers.workspaces import chunks, manifests
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.transactions.transaction import transact
 from tests.support.codi_process import SESSION, Codi, run_codi
 
 WORKSPACE = "w"

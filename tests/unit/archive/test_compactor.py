@@ -12,7 +12,7 @@ from actors.core.errors import ContentMissing, StoreFull, Unavailable
 from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.compactor import Sparse, worth_compacting
-from cluster.store import chunks
+from cluster.store.layers.workspaces import chunks
 from tests.support.archive import WORKSPACE, kept_workspace
 
 KIB = 1 << 10
@@ -234,7 +234,7 @@ async def test_a_truncated_pack_keeps_nothing_from_the_workspaces_behind_it(kept
     async def both(*_):
         return [WORKSPACE, "w-behind"]
 
-    monkeypatch.setattr("cluster.store.retention.workspaces", both)
+    monkeypatch.setattr("cluster.store.layers.workspaces.retention.workspaces", both)
     sweeping = collector(kept)
     await sweeping.sweep()
     assert not await blobs.listing("w-behind")

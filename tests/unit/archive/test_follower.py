@@ -18,9 +18,9 @@ from cluster.archive.blobs import DirectoryBlobs
 from cluster.archive.collector import Collector
 from cluster.archive.restorer import Restorer
 from cluster.codi.bundle import Limits
-from cluster.store import manifests, saves
-from cluster.store.entries import Kind
-from cluster.store.saves import Answer
+from cluster.store.layers.entries import Kind
+from cluster.store.layers.workspaces import manifests, saves
+from cluster.store.layers.workspaces.saves import Answer
 from tests.support.archive import WORKSPACE, follower_of, kept_workspace, until_told
 from tests.support.waiting import wait_until
 

@@ -7,8 +7,9 @@ import pytest
 from actors.core.errors import QuotaExceeded
 from actors.core.quotas import Quotas, Resource
 from cluster.archive.collector import Collector
-from cluster.store import manifests, usage
-from cluster.store.saves import Answer
+from cluster.store.layers import usage
+from cluster.store.layers.workspaces import manifests
+from cluster.store.layers.workspaces.saves import Answer
 from tests.support.archive import kept_workspace, until_told
 from tests.support.codi_process import SESSION
 

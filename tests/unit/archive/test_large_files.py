@@ -13,8 +13,8 @@ from actors.core.errors import Unavailable
 from actors.core.quotas import Quotas, Resource
 from cluster.archive import intake, large_files
 from cluster.archive.large_files import LargeFiles
-from cluster.store import usage
-from cluster.store.entries import HOLE, Entry, Kind
+from cluster.store.layers import usage
+from cluster.store.layers.entries import HOLE, Entry, Kind
 from tests.support.archive import kept_workspace, until_told
 
 GIB = 1 << 30

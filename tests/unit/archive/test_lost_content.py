@@ -11,8 +11,9 @@ import pytest
 from actors.core.errors import ContentMissing
 from cluster.archive import restorer
 from cluster.archive.library import Library
-from cluster.store import chunks, usage
-from cluster.store.chunks import Packed
+from cluster.store.layers import usage
+from cluster.store.layers.workspaces import chunks
+from cluster.store.layers.workspaces.chunks import Packed
 from tests.support.archive import WORKSPACE, kept_workspace
 from tests.support.codi_process import SESSION
 

@@ -13,8 +13,8 @@ from actors.core.quotas import Amount
 from actors.core.records import Reason
 from cluster.archive import packs, plan
 from cluster.archive.chunk_reader import WINDOW_BYTES, holes_of, windows
-from cluster.store.chunks import Inline, Packed
-from cluster.store.entries import HOLE, ChunkRef, Entry, Kind, decode, encode, join, place
+from cluster.store.layers.entries import HOLE, ChunkRef, Entry, Kind, decode, encode, join, place
+from cluster.store.layers.workspaces.chunks import Inline, Packed
 
 FILE = ["f", 0o644, 3, 10, 20, 7, None, 4096]
 ENTRY = Entry(Kind.FILE, 0o644, 3, 10, 20, 7)

@@ -22,14 +22,15 @@ from cluster.backup.maker import HOLD_SECONDS, BackupMaker, BackupTools
 from cluster.backup.moments import EmbeddedMoments
 from cluster.backup.restorer import DamagedBackup, restore
 from cluster.bringup.layout import Layout
-from cluster.store import backup_holds, manifests, sessions
-from cluster.store.chunks import Packed
-from cluster.store.engine import KeyRange
-from cluster.store.entries import GONE, ChunkRef, Entry, Kind
-from cluster.store.keyspace import Keyspace
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.manifests import Fence
-from cluster.store.transaction import transact
+from cluster.store.engines.interface import KeyRange
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.layers.entries import GONE, ChunkRef, Entry, Kind
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import sessions
+from cluster.store.layers.workspaces import backup_holds, manifests
+from cluster.store.layers.workspaces.chunks import Packed
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.transactions.transaction import transact
 from tests.fakes.pool_fakes import ManualClock
 from tests.support.waiting import wait_until
 

@@ -18,7 +18,7 @@ from cluster.backup.maker import BackupMaker, BackupTools
 from cluster.backup.moments import FdbMoments
 from cluster.backup.restorer import DamagedBackup, restore
 from cluster.bringup.layout import Layout
-from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.engines.lmdb.engine import LmdbEngine
 from tests.fakes.fdb_backup_tools import BackupTools as Tools
 from tests.fakes.fdb_backup_tools import NoAgent, StuckAgent
 from tests.fakes.pool_fakes import ManualClock

@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from actors.core.errors import Unavailable
 from actors.core.quotas import Quotas
 from actors.core.records import Idleness
-from cluster.store.saves import LEASE_SECONDS, place_of
+from cluster.store.layers.workspaces.saves import LEASE_SECONDS, place_of
 from coditect import AsyncClient, InvalidRequest, NotFound, PreconditionFailed
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
 from tests.support.promlint import lint

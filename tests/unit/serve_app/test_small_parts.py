@@ -17,7 +17,7 @@ from actors.core.records import Role, UserRecord
 from actors.core.statistics import Histogram
 from cluster.clock import SystemClock
 from cluster.settings import Settings
-from cluster.store.tokens import EndedLogin
+from cluster.store.layers.accounts.tokens import EndedLogin
 from serve_app import problems
 from serve_app.access import Login, Signer
 from serve_app.bootstrap import ensure_admin

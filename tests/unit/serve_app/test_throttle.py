@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actors.core.errors import TooManyRequests, Unauthenticated, Unavailable
-from cluster.store.attempts import Asked, Attempt, Counter, Outcome, Wait
+from cluster.store.layers.accounts.attempts import Asked, Attempt, Counter, Outcome, Wait
 from serve_app.login import Visitor
 from serve_app.throttle import AT_ONCE, MAX_WAITING, LoginThrottle, account_digest, whole_address
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD

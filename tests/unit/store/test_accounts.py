@@ -9,14 +9,14 @@ import pytest
 
 from actors.core.errors import AlreadyExists, NotFound, Unauthenticated
 from actors.core.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
-from cluster.store.audit import AuditLog
-from cluster.store.codec import encode
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Directory, Keyspace
-from cluster.store.server_keys import KeyStore
-from cluster.store.tokens import TokenStore
-from cluster.store.transaction import Transaction, transact
-from cluster.store.users import UserStore
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.accounts.audit import AuditLog
+from cluster.store.layers.accounts.server_keys import KeyStore
+from cluster.store.layers.accounts.tokens import TokenStore
+from cluster.store.layers.accounts.users import UserStore
+from cluster.store.layers.codec import encode
+from cluster.store.layers.keyspace import Directory, Keyspace
+from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 
 

@@ -12,7 +12,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from cluster.store.attempts import (
+from cluster.store.engines.interface import Engine
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.layers.accounts.attempts import (
     ALLOWED,
     MAX_KNOWN,
     WINDOW_SECONDS,
@@ -24,10 +26,8 @@ from cluster.store.attempts import (
     Wait,
     counters,
 )
-from cluster.store.engine import Engine
-from cluster.store.keyspace import Keyspace
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.transaction import transact
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.transactions.transaction import transact
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 
 OWNER = Asked("ada", "10.0.0.1")

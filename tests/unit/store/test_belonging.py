@@ -12,7 +12,7 @@ from cluster.archive.blobs import BucketBlobs, DirectoryBlobs
 from cluster.belonging import Misplaced, Own, check
 from cluster.checks import Verdict
 from cluster.settings import Settings
-from cluster.store.keyspace import Keyspace
+from cluster.store.layers.keyspace import Keyspace
 from tests.fakes.engines import opened_engine
 
 KEYS = Keyspace("t")

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from cluster.store.conflicts import ConflictWindow
-from cluster.store.engine import KeyRange
+from cluster.store.engines.interface import KeyRange
+from cluster.store.engines.lmdb.conflicts import ConflictWindow
 
 point = st.binary(max_size=2)
 span = st.tuples(point, point).map(lambda pair: KeyRange(min(pair), max(pair)))

@@ -22,10 +22,12 @@ from actors.core.errors import (
     ValueTooLarge,
 )
 from cluster import settings
-from cluster.store import fdb_client, fdb_engine, fdb_errors
-from cluster.store.engine import Commit, KeyRange, Mutation, MutationKind, key_after
-from cluster.store.fdb_client import ClientOptions, TlsOptions
-from cluster.store.fdb_engine import FdbEngine
+from cluster.store.engines.fdb import client as fdb_client
+from cluster.store.engines.fdb import engine as fdb_engine
+from cluster.store.engines.fdb import errors as fdb_errors
+from cluster.store.engines.fdb.client import ClientOptions, TlsOptions
+from cluster.store.engines.fdb.engine import FdbEngine
+from cluster.store.engines.interface import Commit, KeyRange, Mutation, MutationKind, key_after
 from cluster.wiring import engine_maker
 from tests.fakes.engines import double_engine
 from tests.fakes.fdb_cluster import Cluster, Fault

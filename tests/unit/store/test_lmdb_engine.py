@@ -17,8 +17,8 @@ import lmdb
 import pytest
 
 from actors.core.errors import StoreFailed, StoreFull, TransactionTooOld, Unavailable
-from cluster.store.engine import Commit, KeyRange, Mutation, MutationKind
-from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.engines.interface import Commit, KeyRange, Mutation, MutationKind
+from cluster.store.engines.lmdb.engine import LmdbEngine
 
 SET = MutationKind.SET
 
@@ -114,8 +114,8 @@ async def test_snapshots_end_with_their_age(tmp_path):
 WRITER = """
 import asyncio, sys
 from pathlib import Path
-from cluster.store.engine import Commit, Mutation, MutationKind
-from cluster.store.lmdb_engine import LmdbEngine
+from cluster.store.engines.interface import Commit, Mutation, MutationKind
+from cluster.store.engines.lmdb.engine import LmdbEngine
 
 async def main():
     engine = LmdbEngine(Path(sys.argv[1]), map_size=64 << 20)

@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 import pytest
 
 from actors.core.records import SessionPhase, SessionRecord
-from cluster.store import manifests, retention, sessions
-from cluster.store.engine import Engine
-from cluster.store.entries import Entry, Kind
-from cluster.store.keyspace import Keyspace
-from cluster.store.manifests import Fence
-from cluster.store.transaction import Transaction, transact
+from cluster.store.engines.interface import Engine
+from cluster.store.layers.entries import Entry, Kind
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import sessions
+from cluster.store.layers.workspaces import manifests, retention
+from cluster.store.layers.workspaces.manifests import Fence
+from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.engines import opened_engine
 
 KEYS = Keyspace("t")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from actors.core.errors import Busy
-from cluster.store import saves
-from cluster.store.keyspace import Keyspace
-from cluster.store.saves import LEASE_SECONDS, Answer, Turn
-from cluster.store.transaction import transact
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.workspaces import saves
+from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Answer, Turn
+from cluster.store.transactions.transaction import transact
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 
 KEYS = Keyspace("t")

@@ -8,15 +8,22 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import CommitConflict, CommitUnknown, StoreError, Unavailable
-from cluster.store import server as serving
-from cluster.store import wire
-from cluster.store.client import RemoteEngine
-from cluster.store.engine import Commit, KeyRange, Mutation, MutationKind, Values, key_after
-from cluster.store.lmdb_engine import LmdbEngine
-from cluster.store.server import StoreServer
-from cluster.store.store_actor import StoreActor
-from cluster.store.transaction import Transaction, transact
-from cluster.store.wire import MAX_FRAME, short_path
+from cluster.store.engines.interface import (
+    Commit,
+    KeyRange,
+    Mutation,
+    MutationKind,
+    Values,
+    key_after,
+)
+from cluster.store.engines.lmdb.engine import LmdbEngine
+from cluster.store.remote import server as serving
+from cluster.store.remote import wire
+from cluster.store.remote.client import RemoteEngine
+from cluster.store.remote.server import StoreServer
+from cluster.store.remote.store_actor import StoreActor
+from cluster.store.remote.wire import MAX_FRAME, short_path
+from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.engines import opened_engine, served
 from tests.support.waiting import wait_until
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from actors.core.records import ContainerStatus, SessionPhase, SessionRecord
-from cluster.store.trail import of_change
+from cluster.store.layers.accounts.audit_pages import of_change
 
 P = SessionPhase
 

@@ -1,0 +1,1 @@
+"""Ordered key-value engines with strictly serialisable transactions."""

@@ -1,0 +1,1 @@
+"""The embedded engine: LMDB, with optimistic conflict detection and group commit."""

@@ -1,0 +1,1 @@
+"""What lies in the store and under which keys, as functions over a transaction."""

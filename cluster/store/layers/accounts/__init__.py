@@ -1,0 +1,1 @@
+"""Users, their logins and tokens, attempts, and the audit trail."""

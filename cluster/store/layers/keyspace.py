@@ -1,0 +1,137 @@
+"""The whole key tree. Keys are FoundationDB tuples, for both engines.
+
+    (tenant, "sessions", session_id)                       SessionRecord
+    (tenant, "session_names", user_id, name)               session_id of the live session
+    (tenant, "bindings", actor_id)                         session_id that the actor owns
+    (tenant, "leases", session_id)                         the owner's last renewal, see actors/core/lease.py
+    (tenant, "containers", container_id)                   ContainerRecord
+    (tenant, "user_containers", user_id, container_id)     {assigned_at}
+    (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
+    (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
+    (tenant, "manifests", workspace_id)                    ManifestHead: the newest version
+    (tenant, "versions", workspace_id, version)            {at, changes}; a version is one transaction
+    (tenant, "entries", workspace_id, directory, name, version)   Entry; ``directory`` is a digest
+    (tenant, "version_entries", workspace_id, version, directory, name)   empty; what a version changed
+    (tenant, "chunks", workspace_id, blake3)               where a chunk's bytes are
+    (tenant, "chunk_uses", workspace_id, blake3)           how many entries use it (ADD)
+    (tenant, "packs", workspace_id, pack)                  bytes of live chunks in a pack (ADD)
+    (tenant, "dead_packs", workspace_id, pack)             empty; a pack to be removed
+    (tenant, "dead_workspaces", workspace_id)              empty; all of its packs are to be removed
+    (tenant, "terminals", session_id, name)                TerminalRecord
+    (tenant, "journal", session_id, name, offset)          output bytes from this offset on
+    (tenant, "journal_states", session_id, name, offset)   what a terminal was sent before, in short
+    (tenant, "usage", resource, user_id)                   how much of it a user has (ADD)
+    (tenant, "usage_checks", user_id)                      when that was compared with what there is
+    (tenant, "quotas", user_id)                            {resource: limit} where not the settings'
+    (tenant, "unarchived", session_id)                     Unarchived; what is not kept, and why
+    (tenant, "unrestored", session_id)                     Unrestored; there while a workspace is put back
+    (tenant, "belonging")                                  Belonging; whose store this is
+    (tenant, "backup_hold")                                {id, expires_at} of a backup under way
+    (tenant, "users", user_id)                             UserRecord
+    (tenant, "user_emails", email)                         user_id; the address as `emails.py` prepares it
+    (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
+    (tenant, "token_families", family_id, token_id)        empty
+    (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal
+    (tenant, "ended_logins", versionstamp)                 {user_id, family_id, at} or an account's
+    (tenant, "attempts", account, counter, whose)          [count, last at]; see attempts.py
+    (tenant, "attempt_ages", at_ms, account, counter, whose)   empty; oldest first, for removal
+    (tenant, "known_addresses", account, address)          when somebody signed in from there
+    (tenant, "idempotency", key)                           answer of a call made before
+    (tenant, "idempotency_ages", at_ms, key)               empty; oldest first, for removal
+    (tenant, "audit", versionstamp)                        AuditEntry
+    (tenant, "server_keys", name)                          secrets of the server, e.g. for tokens
+    (tenant, "spent_tickets", expires_at_ms, ticket_id)    empty; single-use tickets that were used
+
+Ended sessions are removed, their names at once, their records with them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster.store import tuples
+from cluster.store.engines.interface import KeyRange, prefix_range
+
+_VERSIONSTAMP = b"\x33"
+"""The tuple layer's type code of a 96-bit versionstamp (FoundationDB, ``design/tuple.md``)."""
+
+
+class Directory:
+    """One branch of the tree; ``key`` adds to it, ``range`` covers what is below."""
+
+    def __init__(self, *path: Any) -> None:
+        self._path = path
+
+    def key(self, *rest: Any) -> bytes:
+        """Return the key of a leaf."""
+        return bytes(tuples.pack((*self._path, *rest)))
+
+    def range(self, *rest: Any) -> KeyRange:
+        """Return the range of everything below."""
+        return prefix_range(self.key(*rest))
+
+    def unpack(self, key: bytes) -> tuple[Any, ...]:
+        """Return what a key adds to this branch."""
+        return tuple(tuples.unpack(key))[len(self._path) :]
+
+    def stamped_key(self, number: int = 0) -> bytes:
+        """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers.
+
+        ``number`` tells several leaves of one transaction apart, and orders them.
+        """
+        # As fdb.tuple.pack_with_versionstamp does, which cannot be called without the native library:
+        # type code, ten bytes to be filled in, two of the user's, then where the ten begin.
+        prefix = self.key() + _VERSIONSTAMP
+        return prefix + b"\xff" * 10 + number.to_bytes(2, "big") + len(prefix).to_bytes(4, "little")
+
+    def stamped(self, stamp: bytes) -> bytes:
+        """Return the key of a leaf that a commit has numbered; ``stamp`` has twelve bytes."""
+        return self.key() + _VERSIONSTAMP + stamp
+
+
+class Keyspace:
+    """The branches of one tenant."""
+
+    def __init__(self, tenant_id: str) -> None:
+        self.tenant_id = tenant_id
+        self.sessions = Directory(tenant_id, "sessions")
+        self.session_names = Directory(tenant_id, "session_names")
+        self.bindings = Directory(tenant_id, "bindings")
+        self.leases = Directory(tenant_id, "leases")
+        self.containers = Directory(tenant_id, "containers")
+        self.user_containers = Directory(tenant_id, "user_containers")
+        self.left_workspaces = Directory(tenant_id, "left_workspaces")
+        self.idleness = Directory(tenant_id, "idleness")
+        self.manifests = Directory(tenant_id, "manifests")
+        self.versions = Directory(tenant_id, "versions")
+        self.entries = Directory(tenant_id, "entries")
+        self.version_entries = Directory(tenant_id, "version_entries")
+        self.chunks = Directory(tenant_id, "chunks")
+        self.chunk_uses = Directory(tenant_id, "chunk_uses")
+        self.packs = Directory(tenant_id, "packs")
+        self.dead_packs = Directory(tenant_id, "dead_packs")
+        self.dead_workspaces = Directory(tenant_id, "dead_workspaces")
+        self.terminals = Directory(tenant_id, "terminals")
+        self.journal = Directory(tenant_id, "journal")
+        self.journal_states = Directory(tenant_id, "journal_states")
+        self.usage = Directory(tenant_id, "usage")
+        self.usage_checks = Directory(tenant_id, "usage_checks")
+        self.quotas = Directory(tenant_id, "quotas")
+        self.unarchived = Directory(tenant_id, "unarchived")
+        self.unrestored = Directory(tenant_id, "unrestored")
+        self.belonging = Directory(tenant_id, "belonging")
+        self.backup_hold = Directory(tenant_id, "backup_hold")
+        self.users = Directory(tenant_id, "users")
+        self.user_emails = Directory(tenant_id, "user_emails")
+        self.refresh_tokens = Directory(tenant_id, "refresh_tokens")
+        self.token_families = Directory(tenant_id, "token_families")
+        self.token_expiries = Directory(tenant_id, "token_expiries")
+        self.ended_logins = Directory(tenant_id, "ended_logins")
+        self.attempts = Directory(tenant_id, "attempts")
+        self.attempt_ages = Directory(tenant_id, "attempt_ages")
+        self.known_addresses = Directory(tenant_id, "known_addresses")
+        self.idempotency = Directory(tenant_id, "idempotency")
+        self.idempotency_ages = Directory(tenant_id, "idempotency_ages")
+        self.audit = Directory(tenant_id, "audit")
+        self.server_keys = Directory(tenant_id, "server_keys")
+        self.spent_tickets = Directory(tenant_id, "spent_tickets")

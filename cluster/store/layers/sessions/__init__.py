@@ -1,0 +1,1 @@
+"""Sessions, their containers and leases, their terminals and journals."""

@@ -1,0 +1,110 @@
+"""``actors.core.ports.Journal`` over an engine: each method but ``trim`` is one transaction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from actors.core.errors import CoditectError
+from actors.core.ports import TerminalOpened
+from actors.core.quotas import Quotas, Resource
+from actors.core.records import TerminalOutput, TerminalRecord, TerminalSizing
+from cluster.store.engines.interface import Engine
+from cluster.store.layers import usage
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import terminals
+from cluster.store.transactions.transaction import transact
+
+logger = structlog.get_logger(__name__)
+
+
+class StoreJournal:
+    """The journal of one tenant's terminals; ``capacity`` bytes are kept of each.
+
+    ``quotas`` are the limits of users who have no others.
+    """
+
+    def __init__(
+        self, engine: Engine, tenant_id: str, capacity: int, quotas: Quotas | None = None
+    ) -> None:
+        self._quotas = quotas or Quotas()
+        self._engine = engine
+        self._keys = Keyspace(tenant_id)
+        self._capacity = capacity
+
+    async def open_terminal(
+        self, container_id: str, opened: TerminalOpened, now: float
+    ) -> TerminalRecord:
+        """Take a terminal's shell as the one that prints from now on. Raises Fenced."""
+        work = terminals.open_terminal
+        return await transact(self._engine, work, self._keys, container_id, opened, now)
+
+    async def append(
+        self, outputs: Sequence[TerminalOutput], now: float
+    ) -> list[TerminalRecord | None]:
+        """Keep output, all or nothing; None for each that another container's shell has replaced."""
+        work = terminals.append
+        return await transact(self._engine, work, self._keys, outputs, self._capacity, now)
+
+    async def note(
+        self,
+        session_id: str,
+        name: str,
+        container_id: str,
+        *,
+        now: float,
+        cwd: str | None = None,
+        exit_code: int | None = None,
+        sizing: TerminalSizing | None = None,
+    ) -> None:
+        """Note a shell's directory, its end or the rule for its size."""
+        work, keys = terminals.note, self._keys
+        changes = {"cwd": cwd, "exit_code": exit_code, "sizing": sizing}
+        await transact(self._engine, work, keys, session_id, name, container_id, now, changes)
+
+    async def terminals(self, session_id: str) -> list[TerminalRecord]:
+        """Return the session's terminals by name."""
+        return await transact(self._engine, terminals.of_session, self._keys, session_id)
+
+    async def terminal(self, session_id: str, name: str) -> TerminalRecord | None:
+        """Return a terminal."""
+        return await transact(self._engine, terminals.get, self._keys, session_id, name)
+
+    async def output(
+        self, session_id: str, name: str, offset: int, limit: int
+    ) -> list[tuple[int, bytes]]:
+        """Return kept output from ``offset`` on, about ``limit`` bytes."""
+        work = terminals.output
+        return await transact(self._engine, work, self._keys, session_id, name, offset, limit)
+
+    async def state(self, session_id: str, name: str, offset: int) -> bytes:
+        """Return what brings a terminal to where its output from ``offset`` begins; empty: not known."""
+        work = terminals.state
+        return await transact(self._engine, work, self._keys, session_id, name, offset)
+
+    async def delete_terminal(self, session_id: str, name: str, now: float) -> None:
+        """Forget what is kept of a terminal, but for its numbering."""
+        await transact(self._engine, terminals.delete, self._keys, session_id, name, now)
+
+    async def trim(self) -> int:
+        """Forget the oldest output of users who have more than they may; return how many bytes.
+
+        A tenth more goes than has to, so that the next byte does not make it necessary again. A user
+        whose output cannot be cut now is logged, and keeps nobody else's from being cut.
+        """
+        engine, keys, resource = self._engine, self._keys, Resource.JOURNAL_BYTES
+        gone = 0
+        for user_id, used in (
+            await transact(engine, usage.over, keys, resource, self._quotas)
+        ).items():
+            total = (used.limit or 0) * 9 // 10
+            try:
+                bound, losers = await transact(engine, terminals.surplus, keys, user_id, total)
+                for each in losers:
+                    gone += await transact(
+                        engine, terminals.cut, keys, each.session_id, each.name, bound
+                    )
+            except (CoditectError, OSError) as error:
+                logger.warning("a journal is not trimmed", user_id=user_id, reason=str(error))
+        return gone

@@ -1,0 +1,1 @@
+"""Workspaces: manifests, chunks, saves, usage, retention."""

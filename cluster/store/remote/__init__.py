@@ -1,0 +1,1 @@
+"""The embedded engine for other processes of the node: StoreActor, its wire, its client."""

@@ -1,0 +1,76 @@
+"""The StoreActor: the one process of a node that has the store open.
+
+Ray starts it, watches it and asks how it is; the questions to the engine come over a socket of its own
+(``cluster.store.remote.server``), at a fortieth of what a call between actors costs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Protocol
+
+from actors.core.errors import InvalidArgument
+from actors.core.process import Life
+from cluster.store.engines.interface import Engine
+from cluster.store.remote.server import StoreServer
+
+
+class OpenableEngine(Engine, Protocol):
+    """An engine with a beginning and an end."""
+
+    async def open(self) -> None:
+        """Make it ready. Raises Unavailable."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return counters and gauges."""
+        ...
+
+
+class StoreActor:
+    """Serves an engine to the other processes at ``path``. Made with ``ray.remote`` by the Supervisor.
+
+    ``make_engine`` is called once, in the actor's process. A restarted actor opens the engine again;
+    every acknowledged commit is there.
+    """
+
+    def __init__(self, make_engine: Callable[[], OpenableEngine], path: Path) -> None:
+        self._engine = make_engine()
+        self._server = StoreServer(self._engine, path)
+        self._life = Life(self._run)
+
+    async def ping(self) -> dict[str, Any]:
+        """Say that the store is open."""
+        await self._life.ready()
+        return self._life.ping()
+
+    async def stats(self) -> dict[str, Any]:
+        """Return the engine's counters and gauges."""
+        await self._life.ready()
+        return await self._engine.statistics()
+
+    async def copy(self, directory: str) -> None:
+        """Write an embedded store as of this moment into an empty directory of this machine."""
+        await self._life.ready()
+        copy = getattr(self._engine, "copy", None)
+        if copy is None:
+            raise InvalidArgument("store", "one that lies in a file: it has backups of its own")
+        await copy(Path(directory))
+
+    async def close(self) -> None:
+        """Close the engine; for an orderly end of the server."""
+        await self._life.stop()
+
+    async def _run(self) -> None:
+        await self._engine.open()
+        try:
+            await self._server.open()
+            self._life.is_ready()
+            await asyncio.Event().wait()
+        finally:
+            await self._server.close()
+            await self._engine.close()

@@ -1,0 +1,1 @@
+"""Transactions over any engine: retries, and reads of one's own writes."""
