@@ -227,12 +227,12 @@ def backup_keeper(
     settings: Settings, engine: Engine, node_id: str, copy: Callable[[Path], Awaitable[None]]
 ) -> Any:
     """Return what makes backups of a server; ``copy`` writes its embedded store into a directory."""
-    from cluster.archive.blobs import open_blobs  # noqa: PLC0415 - only this process needs it
     from cluster.backup import moments  # noqa: PLC0415
     from cluster.backup.catalog import Catalog  # noqa: PLC0415
     from cluster.backup.fdb_tools import fdb_tools  # noqa: PLC0415
     from cluster.backup.keeper import BackupKeeper  # noqa: PLC0415
     from cluster.backup.maker import BackupMaker, BackupTools  # noqa: PLC0415
+    from cluster.blobs import open_blobs  # noqa: PLC0415 - only this process needs it
 
     settings = complete(settings)
     clock, forget = SystemClock(), None
@@ -277,9 +277,9 @@ def archiver(
     ``tell``: see ``cluster.archive.tools.Tell``.
     """
     from cluster.archive.archiver import Archiver  # noqa: PLC0415 - only this process needs it
-    from cluster.archive.blobs import open_blobs  # noqa: PLC0415
-    from cluster.archive.collector import Collector  # noqa: PLC0415
+    from cluster.archive.packs.collector import Collector  # noqa: PLC0415
     from cluster.archive.tools import Tools  # noqa: PLC0415
+    from cluster.blobs import open_blobs  # noqa: PLC0415
     from cluster.codi.feed_client import FeedClient  # noqa: PLC0415
 
     clock, keys = SystemClock(), Keyspace(settings.tenant)
@@ -334,7 +334,7 @@ def _make_health(wiring: NodeWiring, name: str, pool: str) -> Any:
 
 
 def _make_archive(wiring: NodeWiring, name: str) -> Any:
-    from cluster.archive.archive_actor import ArchiveActor  # noqa: PLC0415
+    from cluster.archive_actor import ArchiveActor  # noqa: PLC0415
 
     makers = partial(make_archiver, wiring), partial(make_backup_keeper, wiring)
     return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)

@@ -25,7 +25,7 @@ from actors.core.records import (
     Unrestored,
     UserRecord,
 )
-from cluster.archive.library import Library
+from cluster.archive.restoring.versions import Library
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
 from cluster.store.layers.accounts.attempts import Asked, Attempt, Outcome, Wait

@@ -11,8 +11,8 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from actors.core.directory import ActorDirectory
-from cluster.archive.blobs import open_blobs
-from cluster.archive.library import Library
+from cluster.archive.restoring.versions import Library
+from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.client import HttpCodiClient
 from cluster.identifiers import new_id

@@ -15,8 +15,8 @@ from actors.core.errors import CoditectError, Fenced, NotFound, PermissionDenied
 from actors.core.ports import Ledger
 from actors.core.records import ContainerRecord, ContainerStatus, Kept, Route, SessionRecord
 from actors.core.tasks import Tasks
-from cluster.archive.collector import Collector
-from cluster.archive.follower import Follower
+from cluster.archive.packs.collector import Collector
+from cluster.archive.saving.syncer import Follower
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.workspaces.manifests import Fence
 from cluster.store.layers.workspaces.saves import Answer

@@ -9,8 +9,8 @@ from actors.core.ports import Clock
 from actors.core.quotas import Quotas
 from actors.core.records import Unarchived
 from actors.core.statistics import Histogram
-from cluster.archive.blobs import Blobs
-from cluster.archive.turns import Turns
+from cluster.archive.fair_turns import Turns
+from cluster.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.keyspace import Keyspace

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from actors.core.errors import CoditectError, InvalidArgument, NotFound, Unavailable
 from actors.core.records import Record
-from cluster.archive.blobs import Blobs
+from cluster.blobs import Blobs
 
 logger = logging.getLogger(__name__)
 

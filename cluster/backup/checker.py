@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from actors.core.errors import NotFound, Unavailable
-from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
 from cluster.backup.fdb_commands import local_directory
 from cluster.backup.fdb_files import damage_below
 from cluster.backup.fdb_tools import FdbTools
+from cluster.blobs import Blobs
 
 
 async def verify(

@@ -20,8 +20,8 @@ from blake3 import blake3
 
 from actors.core.errors import NotFound, Unavailable
 from actors.core.ports import Clock
-from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import PART_BYTES, Backup, Catalog, FdbPart, Piece
+from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.keyspace import Directory, Keyspace
 from cluster.store.layers.workspaces import backup_holds, chunks, retention

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from actors.core.errors import PreconditionFailed, Unavailable
-from cluster.archive.blobs import Blobs
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
 from cluster.backup.checker import read, verify
 from cluster.backup.fdb_commands import RestoreStatus
 from cluster.backup.fdb_tools import FdbTools
 from cluster.belonging import adopt
+from cluster.blobs import Blobs
 from cluster.bringup.layout import Layout
 
 STORE_FILE = "data.mdb"

@@ -14,10 +14,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from actors.core.errors import CoditectError
-from cluster.archive.blobs import Blobs, open_blobs
 from cluster.backup import checker, restorer
 from cluster.backup.catalog import Backup, Catalog, Damage
 from cluster.backup.fdb_tools import FdbTools, fdb_tools
+from cluster.blobs import Blobs, open_blobs
 from cluster.bringup.layout import DataDirLock, Layout
 from cluster.clock import SystemClock
 from cluster.places import backup_place, chunk_store

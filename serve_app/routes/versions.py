@@ -8,7 +8,7 @@ from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
 from actors.core.errors import InvalidArgument, NotFound
 from actors.core.records import Receipt
-from cluster.archive.library import MAX_LISTED
+from cluster.archive.restoring.versions import MAX_LISTED
 from cluster.store.layers.entries import Kind
 from cluster.store.layers.workspaces.manifests import Version
 from serve_app.ingress import Ingress

@@ -19,7 +19,7 @@ from actors.core.errors import (
     PreconditionFailed,
 )
 from actors.core.records import Receipt, Route
-from cluster.archive.library import Expected
+from cluster.archive.restoring.versions import Expected
 from cluster.codi.client import FileAnswer
 from cluster.codi.conditions import CONDITIONS, Malformed, State, Verdict, judge
 from serve_app.callers import while_connected

@@ -9,7 +9,7 @@ import pytest
 from obstore.store import MemoryStore
 
 from actors.core.errors import InvalidArgument, NotFound, Unavailable
-from cluster.archive.blobs import BucketBlobs, DirectoryBlobs, open_blobs
+from cluster.blobs import BucketBlobs, DirectoryBlobs, open_blobs
 
 
 @pytest.fixture(params=["directory", "bucket"])

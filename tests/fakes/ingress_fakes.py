@@ -38,10 +38,10 @@ from actors.core.records import (
 )
 from actors.journal.recorder import JournalRunner
 from actors.session.service import SessionRunner
-from cluster.archive.blobs import open_blobs
-from cluster.archive.library import Library
 from cluster.archive.ray_archive import SessionTeller
+from cluster.archive.restoring.versions import Library
 from cluster.archive.tools import Tell
+from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Bundle, bundle
 from cluster.codi.client import HttpCodiClient

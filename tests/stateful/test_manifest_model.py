@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from actors.core.errors import ChunkMissing, Fenced, ManifestMoved, NotFound
 from actors.core.records import SessionPhase, SessionRecord
-from cluster.archive.packs import Batch, name_of, pack, unpack
+from cluster.archive.packs.packs import Batch, name_of, pack, unpack
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from cluster.store.layers.entries import GONE, ChunkRef, Entry, Kind
 from cluster.store.layers.keyspace import Keyspace

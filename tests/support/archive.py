@@ -11,10 +11,10 @@ from pathlib import Path
 
 from actors.core.quotas import Quotas
 from actors.core.records import ContainerStatus, SessionPhase, SessionRecord, Unarchived
-from cluster.archive.blobs import Blobs, DirectoryBlobs
-from cluster.archive.chunk_reader import ChunkReader
-from cluster.archive.follower import Follower
+from cluster.archive.restoring.chunk_reader import ChunkReader
+from cluster.archive.saving.syncer import Follower
 from cluster.archive.tools import Counters, Tools
+from cluster.blobs import Blobs, DirectoryBlobs
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits
 from cluster.codi.feed_client import FeedClient

@@ -9,9 +9,9 @@ import random
 import pytest
 
 from actors.core.errors import ContentMissing, StoreFull, Unavailable
-from cluster.archive.blobs import DirectoryBlobs
-from cluster.archive.collector import Collector
-from cluster.archive.compactor import Sparse, worth_compacting
+from cluster.archive.packs.collector import Collector
+from cluster.archive.packs.compactor import Sparse, worth_compacting
+from cluster.blobs import DirectoryBlobs
 from cluster.store.layers.workspaces import chunks
 from tests.support.archive import WORKSPACE, kept_workspace
 
@@ -167,7 +167,7 @@ async def test_a_pack_that_no_chunk_moved_into_is_removed_at_once(kept, monkeypa
 
 
 async def test_saves_removals_and_reads_go_on_meanwhile(kept, monkeypatch):
-    monkeypatch.setattr("cluster.archive.compactor.WASTED_BYTES", 1)
+    monkeypatch.setattr("cluster.archive.packs.compactor.WASTED_BYTES", 1)
     chance = random.Random(7)
     contents: dict[str, bytes] = {}
     done = asyncio.Event()
@@ -229,7 +229,7 @@ async def test_a_truncated_pack_keeps_nothing_from_the_workspaces_behind_it(kept
     [(pack, (_, size))] = (await blobs.listing(WORKSPACE)).items()
     os.truncate(blobs._path(f"{WORKSPACE}/{pack}"), size - 1)
     await blobs.put("w-behind/p-of-nobody", b"x")
-    monkeypatch.setattr("cluster.archive.collector.ORPHAN_SECONDS", -1.0)
+    monkeypatch.setattr("cluster.archive.packs.collector.ORPHAN_SECONDS", -1.0)
 
     async def both(*_):
         return [WORKSPACE, "w-behind"]

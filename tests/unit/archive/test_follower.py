@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import Fenced, StoreFull, Unavailable
-from cluster.archive import intake, restorer
-from cluster.archive.blobs import DirectoryBlobs
-from cluster.archive.collector import Collector
-from cluster.archive.restorer import Restorer
+from cluster.archive.packs.collector import Collector
+from cluster.archive.restoring import restorer
+from cluster.archive.restoring.restorer import Restorer
+from cluster.archive.saving import ingest as intake
+from cluster.blobs import DirectoryBlobs
 from cluster.codi.bundle import Limits
 from cluster.store.layers.entries import Kind
 from cluster.store.layers.workspaces import manifests, saves

@@ -6,7 +6,7 @@ import pytest
 
 from actors.core.errors import QuotaExceeded
 from actors.core.quotas import Quotas, Resource
-from cluster.archive.collector import Collector
+from cluster.archive.packs.collector import Collector
 from cluster.store.layers import usage
 from cluster.store.layers.workspaces import manifests
 from cluster.store.layers.workspaces.saves import Answer

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from actors.core.quotas import Amount, Resource, Room, Usage
-from cluster.archive.held import MAX_PATHS, PAUSE_SECONDS, Held
+from cluster.archive.saving.quota_backlog import MAX_PATHS, PAUSE_SECONDS, Held
 
 
 def room(left: int) -> Room:

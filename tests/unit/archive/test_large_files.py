@@ -11,8 +11,9 @@ import pytest
 
 from actors.core.errors import Unavailable
 from actors.core.quotas import Quotas, Resource
-from cluster.archive import intake, large_files
-from cluster.archive.large_files import LargeFiles
+from cluster.archive.saving import ingest as intake
+from cluster.archive.saving import large_files
+from cluster.archive.saving.large_files import LargeFiles
 from cluster.store.layers import usage
 from cluster.store.layers.entries import HOLE, Entry, Kind
 from tests.support.archive import kept_workspace, until_told
@@ -212,7 +213,7 @@ async def test_who_waits_is_told_when_the_following_ends(monkeypatch):
 
 
 async def test_more_than_can_wait_are_looked_for_again(monkeypatch):
-    monkeypatch.setattr("cluster.archive.large_files.MAX_WAITING", 2)
+    monkeypatch.setattr("cluster.archive.saving.large_files.MAX_WAITING", 2)
 
     async def reading(_):
         pass

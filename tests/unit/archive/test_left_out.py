@@ -9,9 +9,9 @@ import pytest
 
 from actors.core.quotas import Amount, Resource, Room, Usage
 from actors.core.records import Reason
-from cluster.archive import left_out
-from cluster.archive.held import Held
-from cluster.archive.left_out import LeftOutPaths, told
+from cluster.archive.saving import left_out
+from cluster.archive.saving.left_out import LeftOutPaths, told
+from cluster.archive.saving.quota_backlog import Held
 from cluster.codi.agent import temporary
 from cluster.codi.bundle import Limits
 from tests.support.archive import kept_workspace, until_told

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import ContentMissing
-from cluster.archive import restorer
-from cluster.archive.library import Library
+from cluster.archive.restoring import restorer
+from cluster.archive.restoring.versions import Library
 from cluster.store.layers import usage
 from cluster.store.layers.workspaces import chunks
 from cluster.store.layers.workspaces.chunks import Packed

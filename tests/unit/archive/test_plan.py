@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 from actors.core.errors import StoreFailed, Unavailable
 from actors.core.quotas import Amount
 from actors.core.records import Reason
-from cluster.archive import packs, plan
-from cluster.archive.chunk_reader import WINDOW_BYTES, holes_of, windows
+from cluster.archive import diff as plan
+from cluster.archive.packs import packs
+from cluster.archive.restoring.chunk_reader import WINDOW_BYTES, holes_of, windows
 from cluster.store.layers.entries import HOLE, ChunkRef, Entry, Kind, decode, encode, join, place
 from cluster.store.layers.workspaces.chunks import Inline, Packed
 

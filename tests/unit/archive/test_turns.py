@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from cluster.archive.turns import Turns
+from cluster.archive.fair_turns import Turns
 
 
 async def settle() -> None:

@@ -12,15 +12,15 @@ import pytest
 
 from actors.core.errors import Busy, NotFound, PreconditionFailed, Unavailable
 from actors.core.records import SessionPhase, SessionRecord
-from cluster.archive.blobs import DirectoryBlobs
-from cluster.archive.collector import Collector
-from cluster.archive.packs import name_of, pack
+from cluster.archive.packs.collector import Collector
+from cluster.archive.packs.packs import name_of, pack
 from cluster.backup.catalog import Catalog, surviving
 from cluster.backup.checker import verify
 from cluster.backup.keeper import BackupKeeper, due_at
 from cluster.backup.maker import HOLD_SECONDS, BackupMaker, BackupTools
 from cluster.backup.moments import EmbeddedMoments
 from cluster.backup.restorer import DamagedBackup, restore
+from cluster.blobs import DirectoryBlobs
 from cluster.bringup.layout import Layout
 from cluster.store.engines.interface import KeyRange
 from cluster.store.engines.lmdb.engine import LmdbEngine

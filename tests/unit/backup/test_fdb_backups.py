@@ -9,7 +9,6 @@ import pytest
 
 from actors.core.errors import NotFound, PreconditionFailed, Unavailable
 from cluster import settings
-from cluster.archive.blobs import DirectoryBlobs
 from cluster.backup.catalog import Backup, Catalog
 from cluster.backup.checker import verify
 from cluster.backup.fdb_commands import FdbCommands, read_backup_status, read_restore_status
@@ -17,6 +16,7 @@ from cluster.backup.fdb_tools import FdbTools, fdb_tools, run_tool, tls_environm
 from cluster.backup.maker import BackupMaker, BackupTools
 from cluster.backup.moments import FdbMoments
 from cluster.backup.restorer import DamagedBackup, restore
+from cluster.blobs import DirectoryBlobs
 from cluster.bringup.layout import Layout
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from tests.fakes.fdb_backup_tools import BackupTools as Tools

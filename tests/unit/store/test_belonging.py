@@ -8,8 +8,8 @@ import pytest
 
 from actors.core.errors import Unavailable
 from cluster import belonging, doctor
-from cluster.archive.blobs import BucketBlobs, DirectoryBlobs
 from cluster.belonging import Misplaced, Own, check
+from cluster.blobs import BucketBlobs, DirectoryBlobs
 from cluster.checks import Verdict
 from cluster.settings import Settings
 from cluster.store.layers.keyspace import Keyspace

@@ -15,8 +15,9 @@ from typing import Any
 
 from actors.core.errors import NotFound, PermissionDenied, Unavailable
 from actors.core.records import Reason, Route
-from cluster.archive import packs, plan
-from cluster.archive.blobs import Blobs
+from cluster.archive import diff as plan
+from cluster.archive.packs import packs
+from cluster.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
 from cluster.store.layers.entries import GONE, HOLE, MAX_CHUNKS, MAX_HOLE, ChunkRef, Entry, Kind
 from cluster.store.layers.workspaces.chunks import Location

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 
 from actors.core.errors import Unavailable
-from cluster.archive.intake import SLICE_BYTES
+from cluster.archive.saving.ingest import SLICE_BYTES
 from cluster.store.layers.entries import Entry
 
 MAX_WAITING = 10_000

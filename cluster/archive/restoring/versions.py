@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from actors.core.errors import ContentMissing, InvalidArgument, NotFound
 from actors.core.records import Reason, Unrestored
-from cluster.archive.blobs import Blobs
-from cluster.archive.chunk_reader import ChunkReader
-from cluster.archive.left_out import shown
+from cluster.archive.restoring.chunk_reader import ChunkReader
+from cluster.archive.saving.left_out import shown
+from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import usage
 from cluster.store.layers.entries import Entry, Kind, ManifestHead

@@ -19,13 +19,13 @@ from actors.core.errors import (
 )
 from actors.core.quotas import Amount, Room, fit
 from actors.core.records import Kept, Reason, Route
-from cluster.archive import plan
-from cluster.archive.held import Held
-from cluster.archive.intake import READ_AT_ONCE, Intake, Taken
-from cluster.archive.known import Known, Reading
-from cluster.archive.large_files import LargeFiles
-from cluster.archive.left_out import LeftOutPaths
-from cluster.archive.restorer import Restorer
+from cluster.archive import diff as plan
+from cluster.archive.restoring.restorer import Restorer
+from cluster.archive.saving.ingest import READ_AT_ONCE, Intake, Taken
+from cluster.archive.saving.large_files import LargeFiles
+from cluster.archive.saving.left_out import LeftOutPaths
+from cluster.archive.saving.manifest_view import Known, Reading
+from cluster.archive.saving.quota_backlog import Held
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers import usage
 from cluster.store.layers.entries import GONE, Entry, Kind

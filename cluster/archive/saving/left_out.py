@@ -10,7 +10,7 @@ from typing import NamedTuple
 from urllib.parse import quote_from_bytes
 
 from actors.core.records import LeftOut, Reason, Unarchived
-from cluster.archive.held import Held
+from cluster.archive.saving.quota_backlog import Held
 
 MAX_PATHS = 20_000
 LISTED = 50

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
 from actors.core.errors import ChunkMissing
-from cluster.archive import packs
+from cluster.archive.packs import packs
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.entries import Entry, Kind, ManifestHead, join
 from cluster.store.layers.keyspace import Keyspace

@@ -15,8 +15,8 @@ from typing import Any
 
 from actors.core.errors import CoditectError, NotFound
 from actors.core.ports import Clock
-from cluster.archive.blobs import Blobs
-from cluster.archive.compactor import WRITTEN_AT_ONCE, Compactor
+from cluster.archive.packs.compactor import WRITTEN_AT_ONCE, Compactor
+from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import usage
 from cluster.store.layers.keyspace import Keyspace

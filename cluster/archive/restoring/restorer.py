@@ -18,9 +18,9 @@ from typing import Any
 
 from actors.core.errors import ContentMissing, Unavailable
 from actors.core.records import Reason, Route
-from cluster.archive import plan
-from cluster.archive.blobs import Blobs
-from cluster.archive.chunk_reader import ChunkReader, Locate, holes_of
+from cluster.archive import diff as plan
+from cluster.archive.restoring.chunk_reader import ChunkReader, Locate, holes_of
+from cluster.blobs import Blobs
 from cluster.codi.feed_client import FeedClient, record
 from cluster.store.layers.entries import HOLE, Entry, Kind
 

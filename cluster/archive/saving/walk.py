@@ -8,9 +8,9 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from actors.core.records import Reason, Route
-from cluster.archive import plan
-from cluster.archive.known import Known
-from cluster.archive.plan import Difference
+from cluster.archive import diff as plan
+from cluster.archive.diff import Difference
+from cluster.archive.saving.manifest_view import Known
 from cluster.codi.feed_client import FeedClient
 
 LISTED_AT_ONCE = 200

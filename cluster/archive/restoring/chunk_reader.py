@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from typing import Any, NamedTuple
 
 from actors.core.errors import ContentMissing, NotFound, Unavailable
-from cluster.archive import packs
-from cluster.archive.blobs import Blobs
+from cluster.archive.packs import packs
+from cluster.blobs import Blobs
 from cluster.store.layers.entries import HOLE, ChunkRef, Entry
 from cluster.store.layers.workspaces.chunks import Inline, Location, Packed
 

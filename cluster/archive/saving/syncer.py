@@ -19,12 +19,13 @@ from typing import Any
 from actors.core.errors import QuotaExceeded, Unavailable
 from actors.core.quotas import Resource
 from actors.core.records import Kept, Reason, Route, Unarchived, Unrestored
-from cluster.archive import left_out, plan
-from cluster.archive.held import Held
-from cluster.archive.restorer import Restorer
+from cluster.archive import diff as plan
+from cluster.archive.restoring.restorer import Restorer
+from cluster.archive.saving import left_out
+from cluster.archive.saving.quota_backlog import Held
+from cluster.archive.saving.versions import COMMIT_CHANGES, Versions
+from cluster.archive.saving.walk import differences
 from cluster.archive.tools import Counters, Tools
-from cluster.archive.versions import COMMIT_CHANGES, Versions
-from cluster.archive.walk import differences
 from cluster.store.layers import usage
 from cluster.store.layers.entries import Entry, Kind
 from cluster.store.layers.workspaces import manifests

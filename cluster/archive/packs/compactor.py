@@ -16,8 +16,8 @@ from typing import Any
 
 from actors.core.errors import NotFound, StoreFull, Unavailable
 from actors.core.ports import Clock
-from cluster.archive import packs
-from cluster.archive.blobs import Blobs
+from cluster.archive.packs import packs
+from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.layers.workspaces import chunks

@@ -1,0 +1,1 @@
+"""Packs of chunks: their form, compaction, and garbage collection."""

@@ -1,0 +1,1 @@
+"""From the archive into a container or an answer."""
