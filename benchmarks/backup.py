@@ -11,9 +11,9 @@ from pathlib import Path
 from actors.core.records import SessionPhase, SessionRecord
 from benchmarks.harness import Report
 from cluster.archive.packs.packs import Batch, name_of, pack
-from cluster.backup.maker import BackupMaker, BackupTools
-from cluster.backup.moments import EmbeddedMoments
 from cluster.backup.restorer import restore
+from cluster.backup.snapshots import EmbeddedMoments
+from cluster.backup.writer import BackupMaker, BackupTools
 from cluster.blobs import DirectoryBlobs
 from cluster.bringup.layout import Layout
 from cluster.clock import SystemClock

@@ -13,7 +13,7 @@ from typing import Any
 from actors.core.process import Life
 from actors.core.records import Kept
 from cluster.archive.archiver import Archiver
-from cluster.backup.keeper import BackupKeeper
+from cluster.backup.scheduler import BackupKeeper
 from cluster.store.layers.workspaces.saves import Answer
 
 MakeArchiver = Callable[[], Awaitable[Archiver]]

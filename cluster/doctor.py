@@ -21,7 +21,7 @@ import psutil
 
 from actors.core.errors import Unavailable
 from cluster import belonging, checks, fdb_probe
-from cluster.backup.fdb_commands import FDB_TOOLS
+from cluster.backup.fdb.commands import FDB_TOOLS
 from cluster.checks import Check, Verdict
 from cluster.runtime import bwrap, disks, furnish, reserve, trial, user_ids
 from cluster.runtime import seccomp as filters

@@ -227,11 +227,11 @@ def backup_keeper(
     settings: Settings, engine: Engine, node_id: str, copy: Callable[[Path], Awaitable[None]]
 ) -> Any:
     """Return what makes backups of a server; ``copy`` writes its embedded store into a directory."""
-    from cluster.backup import moments  # noqa: PLC0415
+    from cluster.backup import snapshots as moments  # noqa: PLC0415
     from cluster.backup.catalog import Catalog  # noqa: PLC0415
-    from cluster.backup.fdb_tools import fdb_tools  # noqa: PLC0415
-    from cluster.backup.keeper import BackupKeeper  # noqa: PLC0415
-    from cluster.backup.maker import BackupMaker, BackupTools  # noqa: PLC0415
+    from cluster.backup.fdb.tools import fdb_tools  # noqa: PLC0415
+    from cluster.backup.scheduler import BackupKeeper  # noqa: PLC0415
+    from cluster.backup.writer import BackupMaker, BackupTools  # noqa: PLC0415
     from cluster.blobs import open_blobs  # noqa: PLC0415 - only this process needs it
 
     settings = complete(settings)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 from actors.core.errors import PreconditionFailed, Unavailable
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
-from cluster.backup.checker import read, verify
-from cluster.backup.fdb_commands import RestoreStatus
-from cluster.backup.fdb_tools import FdbTools
+from cluster.backup.fdb.commands import RestoreStatus
+from cluster.backup.fdb.tools import FdbTools
+from cluster.backup.verify import read, verify
 from cluster.belonging import adopt
 from cluster.blobs import Blobs
 from cluster.bringup.layout import Layout

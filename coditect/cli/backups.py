@@ -14,9 +14,10 @@ from rich.progress import Progress
 from rich.table import Table
 
 from actors.core.errors import CoditectError
-from cluster.backup import checker, restorer
+from cluster.backup import restorer
+from cluster.backup import verify as checker
 from cluster.backup.catalog import Backup, Catalog, Damage
-from cluster.backup.fdb_tools import FdbTools, fdb_tools
+from cluster.backup.fdb.tools import FdbTools, fdb_tools
 from cluster.blobs import Blobs, open_blobs
 from cluster.bringup.layout import DataDirLock, Layout
 from cluster.clock import SystemClock

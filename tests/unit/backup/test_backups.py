@@ -15,11 +15,11 @@ from actors.core.records import SessionPhase, SessionRecord
 from cluster.archive.packs.collector import Collector
 from cluster.archive.packs.packs import name_of, pack
 from cluster.backup.catalog import Catalog, surviving
-from cluster.backup.checker import verify
-from cluster.backup.keeper import BackupKeeper, due_at
-from cluster.backup.maker import HOLD_SECONDS, BackupMaker, BackupTools
-from cluster.backup.moments import EmbeddedMoments
 from cluster.backup.restorer import DamagedBackup, restore
+from cluster.backup.scheduler import BackupKeeper, due_at
+from cluster.backup.snapshots import EmbeddedMoments
+from cluster.backup.verify import verify
+from cluster.backup.writer import HOLD_SECONDS, BackupMaker, BackupTools
 from cluster.blobs import DirectoryBlobs
 from cluster.bringup.layout import Layout
 from cluster.store.engines.interface import KeyRange

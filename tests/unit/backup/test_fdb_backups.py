@@ -10,12 +10,12 @@ import pytest
 from actors.core.errors import NotFound, PreconditionFailed, Unavailable
 from cluster import settings
 from cluster.backup.catalog import Backup, Catalog
-from cluster.backup.checker import verify
-from cluster.backup.fdb_commands import FdbCommands, read_backup_status, read_restore_status
-from cluster.backup.fdb_tools import FdbTools, fdb_tools, run_tool, tls_environment
-from cluster.backup.maker import BackupMaker, BackupTools
-from cluster.backup.moments import FdbMoments
+from cluster.backup.fdb.commands import FdbCommands, read_backup_status, read_restore_status
+from cluster.backup.fdb.tools import FdbTools, fdb_tools, run_tool, tls_environment
 from cluster.backup.restorer import DamagedBackup, restore
+from cluster.backup.snapshots import FdbMoments
+from cluster.backup.verify import verify
+from cluster.backup.writer import BackupMaker, BackupTools
 from cluster.blobs import DirectoryBlobs
 from cluster.bringup.layout import Layout
 from cluster.store.engines.lmdb.engine import LmdbEngine

@@ -10,7 +10,7 @@ from typing import Any
 from actors.core.errors import CoditectError, NotFound, Unavailable
 from actors.core.ports import Clock
 from cluster.backup.catalog import Catalog, FdbPart
-from cluster.backup.maker import BackupMaker
+from cluster.backup.writer import BackupMaker
 
 logger = logging.getLogger(__name__)
 

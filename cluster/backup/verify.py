@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from actors.core.errors import NotFound, Unavailable
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
-from cluster.backup.fdb_commands import local_directory
-from cluster.backup.fdb_files import damage_below
-from cluster.backup.fdb_tools import FdbTools
+from cluster.backup.fdb.commands import local_directory
+from cluster.backup.fdb.files import damage_below
+from cluster.backup.fdb.tools import FdbTools
 from cluster.blobs import Blobs
 
 

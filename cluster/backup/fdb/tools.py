@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from actors.core.errors import PreconditionFailed, Unavailable
 from actors.core.ports import Clock
-from cluster.backup.fdb_commands import (
+from cluster.backup.fdb.commands import (
     GONE,
     NOTHING_LEFT,
     BackupStatus,

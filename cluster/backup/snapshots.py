@@ -11,11 +11,11 @@ from pathlib import Path
 
 from actors.core.errors import Unavailable
 from cluster.backup.catalog import FdbPart
-from cluster.backup.fdb_commands import BackupStatus, local_directory
-from cluster.backup.fdb_files import pieces_below
-from cluster.backup.fdb_tools import FdbTools
-from cluster.backup.maker import Moment
+from cluster.backup.fdb.commands import BackupStatus, local_directory
+from cluster.backup.fdb.files import pieces_below
+from cluster.backup.fdb.tools import FdbTools
 from cluster.backup.restorer import STORE_FILE
+from cluster.backup.writer import Moment
 from cluster.store.engines.interface import Engine
 from cluster.store.engines.lmdb.engine import LmdbEngine
 
