@@ -12,7 +12,8 @@ from actors.core.records import ContainerSpec
 from benchmarks.harness import Report
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
-from cluster.runtime import bwrap, trial
+from cluster.runtime import self_test as trial
+from cluster.runtime.root import bwrap
 from cluster.runtime.sandbox import SandboxRuntime
 
 ONE_AT_A_TIME = 40

@@ -23,11 +23,15 @@ from actors.core.errors import Unavailable
 from cluster import belonging, checks, fdb_probe
 from cluster.backup.fdb.commands import FDB_TOOLS
 from cluster.checks import Check, Verdict
-from cluster.runtime import bwrap, disks, furnish, reserve, trial, user_ids
-from cluster.runtime import seccomp as filters
+from cluster.id_range import IdRange
+from cluster.runtime import furnish, reserve
+from cluster.runtime import self_test as trial
 from cluster.runtime.cgroups import Cgroups
-from cluster.runtime.id_range import IdRange
-from cluster.runtime.tables import open_files
+from cluster.runtime.disks import images as disks
+from cluster.runtime.ids import user_ids
+from cluster.runtime.root import bwrap
+from cluster.runtime.root import seccomp as filters
+from cluster.runtime.root.tables import open_files
 from cluster.settings import RuntimeName, Settings, StoreName
 from cluster.walls import WallFacts, walls
 

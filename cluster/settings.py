@@ -21,7 +21,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from actors.core.errors import InvalidArgument
 from actors.core.quotas import Quotas
 from cluster.emails import prepare
-from cluster.runtime.id_range import IdRange
+from cluster.id_range import IdRange
 
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.

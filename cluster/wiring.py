@@ -24,10 +24,10 @@ from cluster.archive.ray_archive import RayArchive, SessionTeller
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
+from cluster.id_range import IdRange
 from cluster.identifiers import new_id, new_secret
 from cluster.places import backup_place, chunk_store, store_socket
-from cluster.runtime.disks import DiskLimits
-from cluster.runtime.id_range import IdRange
+from cluster.runtime.disks.images import DiskLimits
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.secret_settings import complete

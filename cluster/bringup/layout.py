@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from actors.core.errors import Unavailable
-from cluster.runtime.identity import ProcessIdentity, identify, is_alive
+from cluster.runtime.processes import ProcessIdentity, identify, is_alive
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,8 @@ from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from cluster.bringup.layout import Layout
-from cluster.runtime import identity
-from cluster.runtime.identity import ProcessIdentity, Stat, identify, is_alive, send_signal
+from cluster.runtime import processes as identity
+from cluster.runtime.processes import ProcessIdentity, Stat, identify, is_alive, send_signal
 from cluster.runtime.registry import Processes, Registry
 
 RECORD_SECONDS = 5.0

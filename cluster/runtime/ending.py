@@ -6,9 +6,10 @@ import asyncio
 import signal
 
 from actors.core.errors import DeadlineExceeded
-from cluster.runtime import cgroups, identity
+from cluster.runtime import cgroups
+from cluster.runtime import processes as identity
 from cluster.runtime.cgroups import Group
-from cluster.runtime.identity import ProcessIdentity
+from cluster.runtime.processes import ProcessIdentity
 from cluster.runtime.registry import Processes, Status
 
 AGENT_NAME = "codi"

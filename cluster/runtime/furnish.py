@@ -11,11 +11,11 @@ import errno
 import os
 from pathlib import Path
 
-from cluster.runtime import mounts
-from cluster.runtime.rootfs import PTS, SHM, TMP, WORKSPACE
-from cluster.runtime.tables import Tables
+from cluster.runtime.ids.userns import owner_map
+from cluster.runtime.root import mounts
+from cluster.runtime.root.rootfs import PTS, SHM, TMP, WORKSPACE
+from cluster.runtime.root.tables import Tables
 from cluster.runtime.trees import give
-from cluster.runtime.userns import owner_map
 
 _CANNOT_MAP = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
 

@@ -16,16 +16,19 @@ from typing import Protocol, Self
 
 from actors.core.errors import Unavailable
 from actors.core.records import ContainerHandle, ContainerSpec
-from cluster.runtime import bwrap, furnish, identity, rootfs, seccomp, user_ids, view
+from cluster.id_range import IdRange
+from cluster.runtime import furnish
+from cluster.runtime import processes as identity
 from cluster.runtime.cgroups import Group
 from cluster.runtime.health import is_healthy
-from cluster.runtime.id_range import IdRange
-from cluster.runtime.identity import ProcessIdentity
+from cluster.runtime.ids import user_ids
+from cluster.runtime.ids.userns import user_namespace
+from cluster.runtime.processes import ProcessIdentity
 from cluster.runtime.registry import Entry, Processes, Registry
+from cluster.runtime.root import bwrap, rootfs, seccomp, view
+from cluster.runtime.root.tables import NAMESPACE_LIMITS, Tables, tables
 from cluster.runtime.spawn import FIRST_DESCRIPTOR, Command, spawn
-from cluster.runtime.tables import NAMESPACE_LIMITS, Tables, tables
 from cluster.runtime.threads import in_thread
-from cluster.runtime.userns import user_namespace
 
 _BACKLOG = 512
 _STORE_TYPE = socket.SOCK_SEQPACKET

@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from cluster.runtime import disks
-from cluster.runtime.disks import DiskLimits
+from cluster.runtime.disks import images as disks
+from cluster.runtime.disks.images import DiskLimits
 from cluster.runtime.trees import empty
 
 _SECONDS = 600.0

@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from actors.core.records import ContainerHandle, Frozen
 from cluster.runtime.cgroups import Group
-from cluster.runtime.identity import ProcessIdentity
+from cluster.runtime.processes import ProcessIdentity
 
 _LOG_KEPT = 1 << 20
 

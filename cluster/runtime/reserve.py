@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.runtime import identity
+from cluster.runtime import processes as identity
+from cluster.runtime.disks.workspaces import Workspaces
 from cluster.runtime.registry import Processes, Registry
-from cluster.runtime.workspaces import Workspaces
 
 logger = logging.getLogger(__name__)
 

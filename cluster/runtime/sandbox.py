@@ -20,17 +20,19 @@ from weakref import WeakValueDictionary
 from actors.core.errors import CoditectError, DeadlineExceeded, InvalidArgument, LaunchFailed
 from actors.core.ports import Clock
 from actors.core.records import ContainerHandle, ContainerSpec, Health
-from cluster.runtime import cgroups, etc, identity, pruning, view
+from cluster.id_range import DEFAULT_RANGE, IdRange
+from cluster.runtime import cgroups, pruning
+from cluster.runtime import processes as identity
 from cluster.runtime.cgroups import Cgroups, Limits
-from cluster.runtime.disks import Ailment, DiskLimits, is_free
+from cluster.runtime.disks.images import Ailment, DiskLimits, is_free
+from cluster.runtime.disks.workspaces import Workspaces, check_id
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
-from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime.launch import AgentProgram, Launch, Prepared
+from cluster.runtime.launch_slots import Turns
 from cluster.runtime.registry import Entry, Processes, Registry
+from cluster.runtime.root import etc, view
 from cluster.runtime.threads import in_thread, run_to_the_end
-from cluster.runtime.turns import Turns
-from cluster.runtime.workspaces import Workspaces, check_id
 
 logger = logging.getLogger(__name__)
 

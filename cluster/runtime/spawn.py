@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cluster.runtime.identity import ProcessIdentity, identify
+from cluster.runtime.processes import ProcessIdentity, identify
 
 _OOM_SCORE = 100
 """Containers go before the machine's own services (0); Ray's workers (1000) go before containers."""

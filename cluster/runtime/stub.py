@@ -10,7 +10,7 @@ from pathlib import Path
 
 from actors.core.errors import InvalidArgument
 from actors.core.records import ContainerHandle, ContainerSpec, Health
-from cluster.runtime.workspaces import Workspaces, check_id
+from cluster.runtime.disks.workspaces import Workspaces, check_id
 
 
 class StubRuntime:

@@ -19,7 +19,7 @@ from rich.table import Table
 
 from actors.core.errors import CoditectError, InvalidArgument
 from cluster.bringup.layout import Layout, ServerFile
-from cluster.runtime.identity import is_alive, send_signal
+from cluster.runtime.processes import is_alive, send_signal
 from cluster.settings import RuntimeName, Settings, StoreName, forget_secrets, load
 from coditect.cli.common import JsonOption, fail, print_json
 

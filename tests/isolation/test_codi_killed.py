@@ -19,7 +19,7 @@ from actors.core.records import Health, Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient
-from cluster.runtime import identity
+from cluster.runtime import processes as identity
 from cluster.runtime.registry import Processes
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec

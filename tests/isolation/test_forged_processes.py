@@ -24,7 +24,7 @@ from pathlib import Path
 from cluster.bringup import leftovers
 from cluster.bringup.layout import Layout
 from cluster.clock import SystemClock
-from cluster.runtime import identity
+from cluster.runtime import processes as identity
 from cluster.runtime.registry import Processes
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.fakes.agent import FakeAgent

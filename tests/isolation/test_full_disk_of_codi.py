@@ -13,7 +13,7 @@ from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
-from cluster.runtime.disks import DiskLimits
+from cluster.runtime.disks.images import DiskLimits
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runtime import view
 from cluster.runtime.registry import Processes
+from cluster.runtime.root import view
 from tests.isolation.inside import run, spec
 
 pytestmark = pytest.mark.sandbox

@@ -15,10 +15,12 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import LaunchFailed
-from cluster.runtime import furnish, sandbox, seccomp, user_ids
-from cluster.runtime.disks import DiskLimits
-from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
+from cluster.id_range import DEFAULT_RANGE, IdRange
+from cluster.runtime import furnish, sandbox
+from cluster.runtime.disks.images import DiskLimits
+from cluster.runtime.ids import user_ids
 from cluster.runtime.registry import Processes
+from cluster.runtime.root import seccomp
 from tests.isolation.inside import run, spec
 from tests.support.waiting import wait_until
 

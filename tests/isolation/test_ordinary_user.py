@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runtime import bwrap
+from cluster.runtime.root import bwrap
 
 pytestmark = pytest.mark.sandbox
 
@@ -25,7 +25,7 @@ import asyncio, json, os, sys
 from pathlib import Path
 from actors.core.records import Health
 from cluster.clock import SystemClock
-from cluster.runtime import trial
+from cluster.runtime import self_test as trial
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.fakes.agent import FakeAgent
 from tests.isolation.inside import run, spec

@@ -14,7 +14,8 @@ import pytest
 
 from actors.core.errors import DeadlineExceeded, InvalidArgument, LaunchFailed
 from actors.core.records import ContainerHandle, Health
-from cluster.runtime import identity, pruning
+from cluster.runtime import processes as identity
+from cluster.runtime import pruning
 from cluster.runtime.cgroups import Cgroups
 from cluster.runtime.registry import Processes
 from cluster.runtime.sandbox import group_name

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.records import Health
-from cluster.runtime import seccomp
+from cluster.runtime.root import seccomp
 from tests.isolation.inside import run, spec
 
 pytestmark = pytest.mark.sandbox

@@ -12,7 +12,7 @@ import pytest
 
 from cluster.bringup import leftovers
 from cluster.bringup.layout import Layout
-from cluster.runtime.identity import identify
+from cluster.runtime.processes import identify
 
 ROOT = Path(__file__).parents[3]
 

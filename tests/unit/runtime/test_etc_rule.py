@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runtime import etc
-from cluster.runtime.etc_rule import conffiles, is_denied, is_generated
+from cluster.runtime.root import etc
+from cluster.runtime.root.etc_rule import conffiles, is_denied, is_generated
 
 
 def md5(text: str) -> str:

@@ -7,11 +7,12 @@ import os
 import pytest
 
 from actors.core.records import ContainerHandle
-from cluster.runtime import etc, trees
+from cluster.runtime import trees
+from cluster.runtime.disks.workspaces import Workspaces, check_id
 from cluster.runtime.ending import reason
-from cluster.runtime.identity import ProcessIdentity
+from cluster.runtime.processes import ProcessIdentity
 from cluster.runtime.registry import Entry, Processes, Registry, Status, parse_status
-from cluster.runtime.workspaces import Workspaces, check_id
+from cluster.runtime.root import etc
 
 ME = ProcessIdentity(pid=1, start_ticks=2, boot_id="b")
 

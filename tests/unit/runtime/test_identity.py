@@ -4,8 +4,8 @@ import asyncio
 import os
 import signal
 
-from cluster.runtime import identity
-from cluster.runtime.identity import parse_stat
+from cluster.runtime import processes as identity
+from cluster.runtime.processes import parse_stat
 
 LINE = (
     "42 (a) b (c) S 7 42 42 0 -1 4194560 1 0 0 0 11 22 0 0 20 0 3 0 98765 1024 55 "

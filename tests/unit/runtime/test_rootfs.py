@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-from cluster.runtime import bwrap, rootfs
-from cluster.runtime.bwrap import Bubblewrap, Descriptors
-from cluster.runtime.rootfs import AGENT_ID, USER_ID, Layout
+from cluster.runtime.root import bwrap, rootfs
+from cluster.runtime.root.bwrap import Bubblewrap, Descriptors
+from cluster.runtime.root.rootfs import AGENT_ID, USER_ID, Layout
 
 KERNEL = ("--ro-bind", "/data/view/proc/stat", "/proc/stat")
 LAYOUT = Layout("/data/w-1", "/data/etc", ["/opt/python", "/usr/lib/codi"], 1000, 500, KERNEL)

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster.runtime import seccomp
-from cluster.runtime.seccomp import AARCH64, ALLOW, ARCHITECTURES, X86_64
+from cluster.runtime.root import seccomp
+from cluster.runtime.root.seccomp import AARCH64, ALLOW, ARCHITECTURES, X86_64
 
 
 def verdict(architecture, number, arguments=(), *, audit=None):

@@ -11,14 +11,14 @@ import pytest
 
 from actors.core.errors import DeadlineExceeded
 from cluster.clock import SystemClock
-from cluster.runtime.turns import Turns
+from cluster.runtime.launch_slots import Turns
 from tests.fakes.pool_fakes import ManualClock, settle
 
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from cluster.clock import SystemClock
-from cluster.runtime.turns import Turns
+from cluster.runtime.launch_slots import Turns
 
 async def main():
     async with Turns(Path(sys.argv[1]), 1, SystemClock()).turn(5):

@@ -5,10 +5,10 @@ import os
 import pytest
 
 from actors.core.errors import Unavailable
-from cluster.runtime import user_ids
-from cluster.runtime.id_range import IdRange
-from cluster.runtime.tables import MOST_OPEN_FILES, open_files, tables
-from cluster.runtime.user_ids import parse_map, reserve
+from cluster.id_range import IdRange
+from cluster.runtime.ids import user_ids
+from cluster.runtime.ids.user_ids import parse_map, reserve
+from cluster.runtime.root.tables import MOST_OPEN_FILES, open_files, tables
 
 SMALL = IdRange(1_900_200_000, 7)
 

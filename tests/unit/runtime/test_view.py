@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster.runtime import view
+from cluster.runtime.root import view
 
 CPUS = "".join(f"processor\t: {n}\nmodel name\t: x\n\n" for n in range(8))
 HOST = {

@@ -16,8 +16,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from cluster.runtime import etc_rule
-from cluster.runtime.rootfs import ETC_FILES
+from cluster.runtime.root import etc_rule
+from cluster.runtime.root.rootfs import ETC_FILES
 
 DPKG_STATUS = Path("/var/lib/dpkg/status")
 _MOST_FILES = 20_000

@@ -10,8 +10,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from actors.core.errors import CoditectError
-from cluster.runtime import bwrap, rootfs, seccomp, userns
-from cluster.runtime.id_range import DEFAULT_RANGE, IdRange
+from cluster.id_range import DEFAULT_RANGE, IdRange
+from cluster.runtime.ids import userns
+from cluster.runtime.root import bwrap, rootfs, seccomp
 
 _SECONDS = 20.0
 _SMALL = 1 << 20

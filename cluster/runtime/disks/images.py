@@ -22,7 +22,8 @@ from enum import Enum
 from pathlib import Path
 from typing import NamedTuple
 
-from cluster.runtime import loops, mounts
+from cluster.runtime.disks import loops
+from cluster.runtime.root import mounts
 
 _OPTIONS = {"discard": None, "noinit_itable": None, "errors": "remount-ro"}
 _DAMAGED = (errno.EUCLEAN, errno.EBADMSG, errno.EINVAL, errno.EIO)

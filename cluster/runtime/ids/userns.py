@@ -16,7 +16,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from actors.core.errors import Unavailable
-from cluster.runtime.rootfs import AGENT_ID, USER_ID
+from cluster.runtime.root.rootfs import AGENT_ID, USER_ID
 
 _HOLDER = "echo && read -r _"
 

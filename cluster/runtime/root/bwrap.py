@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from actors.core.errors import Unavailable
-from cluster.runtime.rootfs import AGENT_ID, USER_ID, WORKSPACE
+from cluster.runtime.root.rootfs import AGENT_ID, USER_ID, WORKSPACE
 
 SAFE_VERSION = (0, 12)
 """From here on bubblewrap does not follow links while it sets up mounts (GHSA-pxhw-h44j-8pfx).

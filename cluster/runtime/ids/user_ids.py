@@ -22,8 +22,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from actors.core.errors import Unavailable
-from cluster.runtime.id_range import IdRange
-from cluster.runtime.identity import parse_stat
+from cluster.id_range import IdRange
+from cluster.runtime.processes import parse_stat
 
 LOCKS = Path("/run/coditect/user-ids")
 """What all servers of a machine share; it goes with the boot, like the processes."""

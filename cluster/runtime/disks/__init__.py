@@ -1,0 +1,1 @@
+"""Disks of workspaces: images, loop devices, directories."""

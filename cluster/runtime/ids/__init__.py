@@ -1,0 +1,1 @@
+"""User ids and user namespaces of containers."""

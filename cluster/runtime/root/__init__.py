@@ -1,0 +1,1 @@
+"""What a container sees and may do: mounts, /etc, /proc, system calls, limits."""
