@@ -15,9 +15,9 @@ from cluster.backup.restorer import restore
 from cluster.backup.snapshots import EmbeddedMoments
 from cluster.backup.writer import BackupMaker, BackupTools
 from cluster.blobs import DirectoryBlobs
-from cluster.bringup.layout import Layout
 from cluster.clock import SystemClock
 from cluster.identifiers import new_id
+from cluster.layout import Layout
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from cluster.store.layers.entries import ChunkRef, Entry, Kind
 from cluster.store.layers.keyspace import Keyspace

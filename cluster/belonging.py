@@ -22,7 +22,7 @@ from typing import NamedTuple
 from actors.core.errors import CoditectError, NotFound, Unavailable
 from actors.core.records import Record
 from cluster.blobs import Blobs, open_blobs
-from cluster.places import chunk_store
+from cluster.paths import chunk_store
 from cluster.settings import Settings
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.codec import decode_optional, encode

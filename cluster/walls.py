@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cluster.checks import Check, Verdict
+from cluster.doctor.checks import Check, Verdict
 
 _GIB = 1 << 30
 _AS_ROOT = "start the server as root"

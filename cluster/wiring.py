@@ -26,7 +26,7 @@ from cluster.codi.bundle import Limits, bundle
 from cluster.codi.control import CodiControl
 from cluster.id_range import IdRange
 from cluster.identifiers import new_id, new_secret
-from cluster.places import backup_place, chunk_store, store_socket
+from cluster.paths import backup_place, chunk_store, store_socket
 from cluster.runtime.disks.images import DiskLimits
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime

@@ -16,7 +16,7 @@ from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.client import HttpCodiClient
 from cluster.identifiers import new_id
-from cluster.places import chunk_store
+from cluster.paths import chunk_store
 from cluster.store.layers.accounts.attempts import AttemptStore
 from cluster.store.layers.accounts.audit import AuditLog
 from cluster.store.layers.accounts.server_keys import KeyStore

@@ -11,9 +11,9 @@ from typing import Any
 
 from actors.core import names
 from actors.core.errors import CoditectError
-from cluster import checks
-from cluster.checks import Check
-from cluster.places import machine_file
+from cluster.doctor import checks
+from cluster.doctor.checks import Check
+from cluster.paths import machine_file
 from cluster.walls import lacking
 from serve_app.dependencies import Dependencies
 from serve_app.schemas import ComponentHealth, ServerHealth

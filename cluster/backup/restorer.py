@@ -18,7 +18,7 @@ from cluster.backup.fdb.tools import FdbTools
 from cluster.backup.verify import read, verify
 from cluster.belonging import adopt
 from cluster.blobs import Blobs
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 
 STORE_FILE = "data.mdb"
 _DRAFT = "data.mdb.restoring"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.settings import Settings
 
 GCS_RECONNECT_SECONDS = 120

@@ -22,7 +22,7 @@ from typing import Any
 
 from actors.core.errors import Unavailable
 from cluster.bringup.environment import REPLICA_PORTS, Ports
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.settings import Settings
 
 logger = logging.getLogger(__name__)

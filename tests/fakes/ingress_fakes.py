@@ -47,7 +47,7 @@ from cluster.codi.bundle import Bundle, bundle
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
-from cluster.places import chunk_store
+from cluster.paths import chunk_store
 from cluster.settings import Settings
 from cluster.store.engines.interface import Engine
 from cluster.store.engines.lmdb.engine import LmdbEngine

@@ -17,7 +17,7 @@ import psutil
 import pytest
 
 from cluster.bringup import leftovers
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from coditect import AsyncClient
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 from tests.support.waiting import wait_until

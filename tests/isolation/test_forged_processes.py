@@ -22,7 +22,7 @@ SERVER = """
 import asyncio, json, subprocess, sys, time
 from pathlib import Path
 from cluster.bringup import leftovers
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.clock import SystemClock
 from cluster.runtime import processes as identity
 from cluster.runtime.registry import Processes

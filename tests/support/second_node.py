@@ -30,8 +30,8 @@ from actors.core.errors import CoditectError
 from cluster.bringup import leftovers
 from cluster.bringup.environment import environment
 from cluster.bringup.head import free_ports
-from cluster.bringup.layout import Layout
-from cluster.places import store_socket
+from cluster.layout import Layout
+from cluster.paths import store_socket
 from cluster.settings import Settings
 from cluster.wiring import NodeWiring
 from tests.support.network import Wire

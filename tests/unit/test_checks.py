@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from cluster import checks, doctor
-from cluster.checks import Check, NamespaceFacts, PortFacts, Verdict
+from cluster.doctor import checks
+from cluster.doctor import probe as doctor
+from cluster.doctor.checks import Check, NamespaceFacts, PortFacts, Verdict
 from cluster.settings import RuntimeName, Settings
 
 GIB = 1 << 30

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from cluster import fdb_probe, settings
+from cluster import settings
+from cluster.doctor import fdb_probe
 from tests.fakes.engines import CLUSTER_VARIABLE
 from tests.support.fdb_process import FdbProcess
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from cluster.checks import Verdict
+from cluster.doctor.checks import Verdict
 from cluster.walls import WallFacts, lacking, walls
 
 ROOT = WallFacts(

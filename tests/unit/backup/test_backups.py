@@ -21,7 +21,7 @@ from cluster.backup.snapshots import EmbeddedMoments
 from cluster.backup.verify import verify
 from cluster.backup.writer import HOLD_SECONDS, BackupMaker, BackupTools
 from cluster.blobs import DirectoryBlobs
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.store.engines.interface import KeyRange
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from cluster.store.layers.entries import GONE, ChunkRef, Entry, Kind

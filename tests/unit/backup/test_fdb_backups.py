@@ -17,7 +17,7 @@ from cluster.backup.snapshots import FdbMoments
 from cluster.backup.verify import verify
 from cluster.backup.writer import BackupMaker, BackupTools
 from cluster.blobs import DirectoryBlobs
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from tests.fakes.fdb_backup_tools import BackupTools as Tools
 from tests.fakes.fdb_backup_tools import NoAgent, StuckAgent

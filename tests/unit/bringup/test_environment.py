@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cluster.bringup.environment import REPLICA_PORTS, Ports, connections, environment
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.settings import Settings
 
 PORTS = Ports(*range(9001, 9010))

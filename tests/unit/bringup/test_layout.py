@@ -10,7 +10,7 @@ import pytest
 from actors.core.errors import Unavailable
 from cluster.bringup.environment import Ports, environment
 from cluster.bringup.head import free_ports
-from cluster.bringup.layout import DataDirLock, Layout, ServerFile, own_server_file
+from cluster.layout import DataDirLock, Layout, ServerFile, own_server_file
 from cluster.settings import load
 
 PORTS = Ports(1, 2, 3, 4, 5, 6, 7, 8, replicas=100)

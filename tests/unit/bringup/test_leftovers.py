@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from cluster.bringup import leftovers
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 from cluster.runtime.processes import identify
 
 ROOT = Path(__file__).parents[3]
@@ -21,7 +21,7 @@ SERVER = """
 import subprocess, sys, time
 from pathlib import Path
 from cluster.bringup import leftovers
-from cluster.bringup.layout import Layout
+from cluster.layout import Layout
 data_dir = Path(sys.argv[1])
 Layout(data_dir).prepare()
 leftovers.adopt_orphans()

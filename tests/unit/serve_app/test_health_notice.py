@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
-from cluster import checks
-from cluster.checks import Check, Verdict
-from cluster.places import machine_file
+from cluster.doctor import checks
+from cluster.doctor.checks import Check, Verdict
+from cluster.paths import machine_file
 from serve_app import health
 from serve_app.health import Component
 

@@ -7,10 +7,11 @@ import shutil
 import pytest
 
 from actors.core.errors import Unavailable
-from cluster import belonging, doctor
+from cluster import belonging
 from cluster.belonging import Misplaced, Own, check
 from cluster.blobs import BucketBlobs, DirectoryBlobs
-from cluster.checks import Verdict
+from cluster.doctor import probe as doctor
+from cluster.doctor.checks import Verdict
 from cluster.settings import Settings
 from cluster.store.layers.keyspace import Keyspace
 from tests.fakes.engines import opened_engine

@@ -20,9 +20,10 @@ from pathlib import Path
 import psutil
 
 from actors.core.errors import Unavailable
-from cluster import belonging, checks, fdb_probe
+from cluster import belonging
 from cluster.backup.fdb.commands import FDB_TOOLS
-from cluster.checks import Check, Verdict
+from cluster.doctor import checks, fdb_probe
+from cluster.doctor.checks import Check, Verdict
 from cluster.id_range import IdRange
 from cluster.runtime import furnish, reserve
 from cluster.runtime import self_test as trial

@@ -1,0 +1,1 @@
+"""What the machine must offer: probes, and verdicts with remedies."""
