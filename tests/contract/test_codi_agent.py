@@ -30,7 +30,7 @@ from actors.core.errors import (
     Unavailable,
     WorkspaceFull,
 )
-from cluster.codi.agent import temporary
+from cluster.codi.agent.files import temporary
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl

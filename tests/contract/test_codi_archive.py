@@ -10,9 +10,9 @@ import httpx
 import pytest
 
 from actors.core.errors import InvalidArgument, NotFound, TooManyRequests, Unavailable
-from cluster.codi.agent import temporary
-from cluster.codi.agent.archive import NOT_IN_THIS_ARCHIVE, Archive, BrokenOffError
-from cluster.codi.agent.paths import Workspace
+from cluster.codi.agent.files import temporary
+from cluster.codi.agent.files.archive import NOT_IN_THIS_ARCHIVE, Archive, BrokenOffError
+from cluster.codi.agent.files.paths import Workspace
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
 from tests.support.codi_process import run_codi

@@ -12,21 +12,25 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from websockets.protocol import State
 
-from cluster.codi.agent import execute, feed_routes, file_routes, introduction, shell
-from cluster.codi.agent.activity import Activity
-from cluster.codi.agent.children import Children
+from cluster.codi.agent import introduction
+from cluster.codi.agent.changes import routes as feed_routes
 from cluster.codi.agent.config import Config
-from cluster.codi.agent.disk import Disk
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.exchange import Exchange
-from cluster.codi.agent.fdstore import Store
-from cluster.codi.agent.guard import Guard
-from cluster.codi.agent.journal_feed import JournalFeed
-from cluster.codi.agent.journal_socket import JournalSocket
-from cluster.codi.agent.output import LeftOpen
-from cluster.codi.agent.processes import processes
-from cluster.codi.agent.terminal_socket import TerminalSocket, upgrade
-from cluster.codi.agent.terminals import DEFAULT_SIZE, Terminals
+from cluster.codi.agent.files import routes as file_routes
+from cluster.codi.agent.files.disk import Disk
+from cluster.codi.agent.programs import execute
+from cluster.codi.agent.programs.activity import Activity
+from cluster.codi.agent.programs.children import Children
+from cluster.codi.agent.programs.fdstore import Store
+from cluster.codi.agent.programs.guard import Guard
+from cluster.codi.agent.programs.output import LeftOpen
+from cluster.codi.agent.programs.processes import processes
+from cluster.codi.agent.terminals import shell
+from cluster.codi.agent.terminals.journal_feed import JournalFeed
+from cluster.codi.agent.terminals.journal_socket import JournalSocket
+from cluster.codi.agent.terminals.socket import TerminalSocket, upgrade
+from cluster.codi.agent.terminals.terminals import DEFAULT_SIZE, Terminals
 from cluster.codi.terminal_protocol import BadFrame, check_size, parse_request
 
 _MAX_RUNNING = 16

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import h11
 
 from cluster.codi.agent.config import Config
-from cluster.codi.agent.disk import Disk
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import (
     IDLE_SECONDS,
@@ -26,9 +25,10 @@ from cluster.codi.agent.exchange import (
     next_event,
     skip_body,
 )
-from cluster.codi.agent.fdstore import Store
-from cluster.codi.agent.guard import Guard
+from cluster.codi.agent.files.disk import Disk
 from cluster.codi.agent.link import Link
+from cluster.codi.agent.programs.fdstore import Store
+from cluster.codi.agent.programs.guard import Guard
 
 if TYPE_CHECKING:
     from cluster.codi.agent.routes import Routes

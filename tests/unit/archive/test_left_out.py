@@ -12,7 +12,7 @@ from actors.core.records import Reason
 from cluster.archive.saving import left_out
 from cluster.archive.saving.left_out import LeftOutPaths, told
 from cluster.archive.saving.quota_backlog import Held
-from cluster.codi.agent import temporary
+from cluster.codi.agent.files import temporary
 from cluster.codi.bundle import Limits
 from tests.support.archive import kept_workspace, until_told
 

@@ -10,10 +10,11 @@ import select
 
 import pytest
 
-from cluster.codi.agent import inotify, temporary
-from cluster.codi.agent.feed import MAX_MARKS, ROOT, Feed, Mark, outermost
-from cluster.codi.agent.removing import remove_tree
-from cluster.codi.agent.watcher import Watcher
+from cluster.codi.agent.changes import inotify
+from cluster.codi.agent.changes.feed import MAX_MARKS, ROOT, Feed, Mark, outermost
+from cluster.codi.agent.changes.watcher import Watcher
+from cluster.codi.agent.files import temporary
+from cluster.codi.agent.files.removing import remove_tree
 
 
 async def in_thread(work, *arguments):

@@ -7,8 +7,8 @@ import random
 import pytest
 from blake3 import blake3
 
-from cluster.codi.agent import contents
-from cluster.codi.agent.paths import Workspace
+from cluster.codi.agent.files import contents
+from cluster.codi.agent.files.paths import Workspace
 
 
 def cut(tmp_path, data: bytes) -> list[tuple[bytes, int]]:

@@ -22,8 +22,8 @@ from actors.core.errors import (
     WorkspaceFull,
 )
 from cluster.codi.agent.errors import AgentError, from_os_error
-from cluster.codi.agent.guard import Guard
-from cluster.codi.agent.paths import Workspace, parse
+from cluster.codi.agent.files.paths import Workspace, parse
+from cluster.codi.agent.programs.guard import Guard
 from cluster.codi.answers import Asked, error_from
 from cluster.codi.bundle import Limits, bundle
 

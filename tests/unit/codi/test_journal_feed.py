@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from cluster.codi.agent.journal_feed import JournalFeed
+from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.journal_protocol import decode_batch
 from cluster.codi.terminal_protocol import Request, TerminalProtocol
 from tests.support.waiting import wait_until

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from cluster.codi.agent.paths import Workspace
-from cluster.codi.agent.removing import remove_tree
+from cluster.codi.agent.files.paths import Workspace
+from cluster.codi.agent.files.removing import remove_tree
 
 LEVELS = 5000
 

@@ -6,8 +6,9 @@ import os
 
 import pytest
 
-from cluster.codi.agent import kernel, restoring
-from cluster.codi.agent.paths import Workspace
+from cluster.codi.agent import kernel
+from cluster.codi.agent.files import restoring
+from cluster.codi.agent.files.paths import Workspace
 
 
 @pytest.fixture

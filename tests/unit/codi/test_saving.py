@@ -8,9 +8,9 @@ import stat
 
 import pytest
 
-from cluster.codi.agent import saving, temporary
 from cluster.codi.agent.errors import AgentError, from_os_error
-from cluster.codi.agent.paths import Workspace
+from cluster.codi.agent.files import saving, temporary
+from cluster.codi.agent.files.paths import Workspace
 
 
 @pytest.fixture

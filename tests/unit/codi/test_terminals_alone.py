@@ -8,11 +8,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster.codi.agent import shell
 from cluster.codi.agent.config import Config
-from cluster.codi.agent.fdstore import Store
-from cluster.codi.agent.journal_feed import JournalFeed
-from cluster.codi.agent.terminals import Terminals
+from cluster.codi.agent.programs.fdstore import Store
+from cluster.codi.agent.terminals import shell
+from cluster.codi.agent.terminals.journal_feed import JournalFeed
+from cluster.codi.agent.terminals.terminals import Terminals
 from cluster.codi.terminal_protocol import Request
 from tests.support.waiting import wait_until
 

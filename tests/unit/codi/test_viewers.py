@@ -5,7 +5,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.codi.agent.viewers import _REMEMBERED, Role, Viewers, Window
+from cluster.codi.agent.terminals.viewers import _REMEMBERED, Role, Viewers, Window
 
 DESK, PHONE = (140, 40), (40, 20)
 

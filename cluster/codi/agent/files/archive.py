@@ -14,8 +14,8 @@ import stat
 import tarfile
 from collections.abc import Generator, Iterator
 
-from cluster.codi.agent.paths import Workspace
-from cluster.codi.agent.temporary import is_temporary
+from cluster.codi.agent.files.paths import Workspace
+from cluster.codi.agent.files.temporary import is_temporary
 
 NOT_IN_THIS_ARCHIVE = "not-in-this-archive.txt"
 

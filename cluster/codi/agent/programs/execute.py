@@ -12,9 +12,9 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cluster.codi.agent.children import Child, Children
 from cluster.codi.agent.errors import AgentError, invalid, not_found
-from cluster.codi.agent.output import LeftOpen, Output
+from cluster.codi.agent.programs.children import Child, Children
+from cluster.codi.agent.programs.output import LeftOpen, Output
 
 MAX_TIMEOUT_SECONDS = 3600.0
 _MAX_ARGUMENT = (128 << 10) - 1

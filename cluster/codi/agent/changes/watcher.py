@@ -20,10 +20,10 @@ import time
 from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
-from cluster.codi.agent import inotify
-from cluster.codi.agent.feed import ROOT, Changes, Feed, outermost
-from cluster.codi.agent.paths import Workspace
-from cluster.codi.agent.temporary import is_temporary
+from cluster.codi.agent.changes import inotify
+from cluster.codi.agent.changes.feed import ROOT, Changes, Feed, outermost
+from cluster.codi.agent.files.paths import Workspace
+from cluster.codi.agent.files.temporary import is_temporary
 
 Run = Callable[..., Any]
 

@@ -12,10 +12,11 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from cluster.codi.agent import kernel, temporary
-from cluster.codi.agent.contents import Item, Span, item, look_at
+from cluster.codi.agent import kernel
 from cluster.codi.agent.errors import AgentError, invalid, invalid_path
-from cluster.codi.agent.paths import Workspace, parse
+from cluster.codi.agent.files import temporary
+from cluster.codi.agent.files.contents import Item, Span, item, look_at
+from cluster.codi.agent.files.paths import Workspace, parse
 
 Header = dict[str, Any]
 """``{path, kind, mode, mtime_ns, size, target, holes}``: of a sparse file, holes by offset and length.

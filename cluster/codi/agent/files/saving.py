@@ -20,10 +20,11 @@ import struct
 import time
 from collections.abc import Mapping
 
-from cluster.codi.agent import kernel, temporary
+from cluster.codi.agent import kernel
 from cluster.codi.agent.errors import AgentError, invalid
-from cluster.codi.agent.files import check, etag_of
-from cluster.codi.agent.paths import Workspace, sync_directory
+from cluster.codi.agent.files import temporary
+from cluster.codi.agent.files.files import check, etag_of
+from cluster.codi.agent.files.paths import Workspace, sync_directory
 
 _NEW_FILE_MODE = 0o666
 _BLOCK = 1 << 20

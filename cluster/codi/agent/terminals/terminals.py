@@ -11,15 +11,16 @@ import signal
 from dataclasses import dataclass
 from functools import partial
 
-from cluster.codi.agent import files, shell
-from cluster.codi.agent.children import Children
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
-from cluster.codi.agent.fdstore import Store
-from cluster.codi.agent.journal_feed import JournalFeed
-from cluster.codi.agent.memory import TerminalMemory
-from cluster.codi.agent.shell import Shell
-from cluster.codi.agent.terminal import Terminal
+from cluster.codi.agent.files import files
+from cluster.codi.agent.programs.children import Children
+from cluster.codi.agent.programs.fdstore import Store
+from cluster.codi.agent.terminals import shell
+from cluster.codi.agent.terminals.journal_feed import JournalFeed
+from cluster.codi.agent.terminals.memory import TerminalMemory
+from cluster.codi.agent.terminals.shell import Shell
+from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, BadFrame, check_name
 
 DEFAULT_SIZE = (80, 24)

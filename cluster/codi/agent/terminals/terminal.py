@@ -9,10 +9,10 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cluster.codi.agent.journal_feed import JournalFeed
-from cluster.codi.agent.memory import TerminalMemory
-from cluster.codi.agent.shell import Shell
-from cluster.codi.agent.viewers import Role, Viewers, Window
+from cluster.codi.agent.terminals.journal_feed import JournalFeed
+from cluster.codi.agent.terminals.memory import TerminalMemory
+from cluster.codi.agent.terminals.shell import Shell
+from cluster.codi.agent.terminals.viewers import Role, Viewers, Window
 from cluster.codi.terminal_protocol import Attached, Request, TerminalProtocol, control
 from cluster.codi.terminal_sizing import Rule
 

@@ -12,10 +12,10 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qs
 
 from cluster.codi import conditions
-from cluster.codi.agent import files, naming, paths, saving
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import STALL_SECONDS, Exchange
+from cluster.codi.agent.files import files, naming, paths, saving
 
 T = TypeVar("T")
 
@@ -98,7 +98,7 @@ class FileRoutes:
     async def archive(self, exchange: Exchange, rest: bytes) -> None:
         """``GET /archive/{path}``: a directory as a tar stream, made while it is sent."""
         # Imported by the first who asks: a container starts without the library of tar files.
-        from cluster.codi.agent.archive import Archive  # noqa: PLC0415
+        from cluster.codi.agent.files.archive import Archive  # noqa: PLC0415
 
         if self._archives >= _MAX_ARCHIVES:
             raise AgentError(409, "too_many", f"up to {_MAX_ARCHIVES} archives are sent at once")

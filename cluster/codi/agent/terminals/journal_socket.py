@@ -12,7 +12,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from cluster.codi.agent.journal_feed import JournalFeed
+from cluster.codi.agent.terminals.journal_feed import JournalFeed
 
 _CLOSE_BAD_FRAME = 4400
 

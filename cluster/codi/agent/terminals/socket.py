@@ -15,8 +15,8 @@ from websockets.http11 import Request as UpgradeRequest
 from websockets.protocol import State
 from websockets.server import ServerProtocol
 
-from cluster.codi.agent.terminal import Terminal
-from cluster.codi.agent.viewers import Role, Window
+from cluster.codi.agent.terminals.terminal import Terminal
+from cluster.codi.agent.terminals.viewers import Role, Window
 from cluster.codi.terminal_protocol import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from cluster.codi import conditions
-from cluster.codi.agent import kernel, temporary
+from cluster.codi.agent import kernel
 from cluster.codi.agent.errors import AgentError, invalid, not_found
-from cluster.codi.agent.paths import Workspace, sync_directory
-from cluster.codi.agent.removing import remove_tree
+from cluster.codi.agent.files import temporary
+from cluster.codi.agent.files.paths import Workspace, sync_directory
+from cluster.codi.agent.files.removing import remove_tree
 
 
 class Opened(NamedTuple):

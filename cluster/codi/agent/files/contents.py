@@ -13,7 +13,7 @@ import stat
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from cluster.codi.agent.paths import Workspace
+from cluster.codi.agent.files.paths import Workspace
 
 MIN_CHUNK, MEAN_CHUNK, MAX_CHUNK = 256 << 10, 1 << 20, 4 << 20
 LARGE_FILE, LARGE_FACTOR = 2 << 30, 4

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections import OrderedDict
 
-from cluster.codi.agent.fdstore import Store
+from cluster.codi.agent.programs.fdstore import Store
 
 _KEY = "pipe-"
 _READ_SIZE = 64 << 10

@@ -13,13 +13,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl
 
-from cluster.codi.agent import contents, paths, restoring, temporary
+from cluster.codi.agent.changes.feed import Mark
+from cluster.codi.agent.changes.watcher import Watcher
 from cluster.codi.agent.config import Config
-from cluster.codi.agent.contents import Span
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import STALL_SECONDS, Exchange
-from cluster.codi.agent.feed import Mark
-from cluster.codi.agent.watcher import Watcher
+from cluster.codi.agent.files import contents, paths, restoring, temporary
+from cluster.codi.agent.files.contents import Span
 
 Run = Callable[..., Awaitable[Any]]
 

@@ -18,7 +18,7 @@ from cluster.codi.journal_protocol import MAX_BATCH, Batch, encode_batch
 from cluster.codi.terminal_sizing import is_rule
 
 if TYPE_CHECKING:
-    from cluster.codi.agent.terminal import Terminal
+    from cluster.codi.agent.terminals.terminal import Terminal
 
 
 _ECHO_SECONDS = 0.02

@@ -11,8 +11,8 @@ import struct
 import termios
 from collections.abc import Mapping
 
-from cluster.codi.agent.children import Child, Children
 from cluster.codi.agent.errors import AgentError
+from cluster.codi.agent.programs.children import Child, Children
 
 _IUTF8, _TIOCPKT = 0o40000, 0x5420  # termios(3), ioctl_tty(2); Python has no names for them
 _RCFILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bashrc.sh")

@@ -1,0 +1,1 @@
+"""The feed of changes: inotify, and what the archive asks of it."""

@@ -1,0 +1,1 @@
+"""Programs: exec, children, descriptors kept over a restart, activity."""

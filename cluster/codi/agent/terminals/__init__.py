@@ -1,0 +1,1 @@
+"""Terminals, their viewers, their memory, and their way into the journal."""
