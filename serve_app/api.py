@@ -14,7 +14,7 @@ from starlette.types import Scope
 
 from serve_app import answers, pages, problems
 from serve_app.addresses import Addresses
-from serve_app.audited import Audited
+from serve_app.auth.audited import Audited
 from serve_app.dependencies import Dependencies
 from serve_app.ingress import running
 from serve_app.methods import Methods

@@ -12,23 +12,23 @@ import structlog
 from actors.core import names
 from actors.core.errors import CoditectError
 from actors.core.tasks import Tasks
-from serve_app.access import KEY_BYTES, Signer
 from serve_app.attachments import Attachments
-from serve_app.audit import AuditWriter
+from serve_app.auth.admin_visits import Entries
+from serve_app.auth.audit import AuditWriter
+from serve_app.auth.identity import Caller, Identity
+from serve_app.auth.passwords import Passwords
+from serve_app.auth.refresh_tokens import RefreshDesk
+from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.sign_in import SignIn, SignInTools, Visitor
+from serve_app.auth.throttle import LoginThrottle
+from serve_app.auth.tokens import KEY_BYTES, Signer
 from serve_app.dependencies import Dependencies
-from serve_app.ended_logins import EndedLogins
-from serve_app.entries import Entries
 from serve_app.event_hub import EventHub
-from serve_app.identity import Caller, Identity
-from serve_app.login import SignIn, SignInTools, Visitor
 from serve_app.metrics import IngressMetrics
 from serve_app.origins import Origins
-from serve_app.passwords import Passwords
-from serve_app.refresh import RefreshDesk
 from serve_app.saving import Saver
 from serve_app.sessions import SessionGateway
 from serve_app.terminal_relay import RelayTools
-from serve_app.throttle import LoginThrottle
 
 logger = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from actors.core.records import (
     UserRecord,
 )
 from cluster.emails import prepare
-from serve_app.passwords import MAX_PASSWORD, MIN_PASSWORD
+from serve_app.auth.passwords import MAX_PASSWORD, MIN_PASSWORD
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # What anybody can write; of other scripts (RFC 6531) more is taken than a pattern can say.

@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.core.errors import Unauthenticated
 from serve_app import problems
-from serve_app.access import Login
 from serve_app.answers import ProblemResponse
-from serve_app.ended_logins import EndedLogins
+from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.tokens import Login
 
 
 class UnderWay:

@@ -32,7 +32,7 @@ from cluster.settings import Settings
 from cluster.store.layers.accounts.users import UserStore
 from cluster.wiring import NodeWiring, make_supervisor
 from serve_app.app import APPLICATION, build
-from serve_app.bootstrap import ensure_admin
+from serve_app.auth.first_admin import ensure_admin
 
 logger = logging.getLogger(__name__)
 

@@ -23,10 +23,10 @@ from cluster.codi.terminal_protocol import (
     check_name,
     parse_request,
 )
-from serve_app.access import Login
-from serve_app.identity import SUBPROTOCOL
+from serve_app.auth.identity import SUBPROTOCOL
+from serve_app.auth.sign_in import Visitor
+from serve_app.auth.tokens import Login
 from serve_app.ingress import Ingress
-from serve_app.login import Visitor
 from serve_app.relay_state import RelayState
 from serve_app.routes.common import check_session_id
 from serve_app.sockets import BrowserSocket, Disconnected

@@ -62,8 +62,8 @@ from cluster.store.ledger import StoreLedger
 from cluster.wiring import actor_settings, archiver
 from coditect import AsyncClient
 from serve_app.api import create_app
+from serve_app.auth.passwords import Passwords
 from serve_app.dependencies import Dependencies
-from serve_app.passwords import Passwords
 from tests.support.codi_process import without_capabilities
 
 NODE = "node-1"

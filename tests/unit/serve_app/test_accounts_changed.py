@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from coditect import AsyncClient, Forbidden, Unauthorized
-from serve_app.ended_logins import EndedLogins
+from serve_app.auth.revocations import EndedLogins
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
 from tests.support.waiting import wait_until
 

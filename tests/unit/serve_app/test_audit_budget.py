@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from actors.core.records import AuditEntry
-from serve_app.audit_budget import (
+from serve_app.auth.audit_budget import (
     LINES,
     MAX_PARTIES,
     STRANGERS_LINES,

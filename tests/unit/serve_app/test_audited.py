@@ -6,8 +6,8 @@ import httpx
 import pytest
 
 from coditect import Forbidden, NotFound
-from serve_app.audited import action_of, result_of
-from serve_app.login import Visitor
+from serve_app.auth.audited import action_of, result_of
+from serve_app.auth.sign_in import Visitor
 from tests.support.waiting import wait_until
 
 VISITOR = Visitor("127.0.0.1", "")

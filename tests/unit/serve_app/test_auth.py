@@ -12,8 +12,8 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from coditect import AsyncClient, Forbidden, ServerBusy, TooManyRequests, Unauthorized
-from serve_app.access import Login
-from serve_app.ended_logins import EndedLogins
+from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.tokens import Login
 from tests.fakes.ingress_fakes import ADMIN_EMAIL, EMAIL, PASSWORD
 from tests.fakes.ingress_fakes import rig as make_rig
 from tests.support.waiting import wait_until

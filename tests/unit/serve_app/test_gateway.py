@@ -23,7 +23,7 @@ from actors.core.errors import (
 from actors.core.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
 from serve_app import sessions
 from serve_app.attachments import Attachments
-from serve_app.audit import AuditWriter
+from serve_app.auth.audit import AuditWriter
 from serve_app.sessions import MAX_TRIES, SessionGateway
 from tests.fakes.pool_fakes import session_record
 

@@ -8,8 +8,14 @@ import pytest
 
 from actors.core.errors import TooManyRequests, Unauthenticated, Unavailable
 from cluster.store.layers.accounts.attempts import Asked, Attempt, Counter, Outcome, Wait
-from serve_app.login import Visitor
-from serve_app.throttle import AT_ONCE, MAX_WAITING, LoginThrottle, account_digest, whole_address
+from serve_app.auth.sign_in import Visitor
+from serve_app.auth.throttle import (
+    AT_ONCE,
+    MAX_WAITING,
+    LoginThrottle,
+    account_digest,
+    whole_address,
+)
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
 from tests.fakes.pool_fakes import ManualClock
 

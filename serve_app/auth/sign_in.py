@@ -22,16 +22,16 @@ from actors.core.ports import Clock
 from actors.core.records import AuditEntry, SessionRecord, UserRecord
 from cluster.emails import key_of
 from cluster.store.layers.accounts.attempts import Asked, Outcome
-from serve_app.access import Login, Signer
-from serve_app.audit import AuditWriter
+from serve_app.auth.audit import AuditWriter
+from serve_app.auth.identity import Caller
+from serve_app.auth.passwords import Passwords
+from serve_app.auth.refresh_tokens import RefreshDesk
+from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.throttle import LoginThrottle, Trial, account_digest, whole_address
+from serve_app.auth.tokens import Login, Signer
 from serve_app.dependencies import SessionReader, Users
-from serve_app.ended_logins import EndedLogins
-from serve_app.identity import Caller
 from serve_app.metrics import IngressMetrics
-from serve_app.passwords import Passwords
-from serve_app.refresh import RefreshDesk
 from serve_app.sessions import SessionGateway
-from serve_app.throttle import LoginThrottle, Trial, account_digest, whole_address
 
 _REFUSED = "the address or the password is wrong"
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from actors.core.errors import CoditectError, PermissionDenied, Unauthenticated
 from actors.core.ports import Clock
 from actors.core.records import Role, UserRecord
-from serve_app.access import Claims, Login, Signer
+from serve_app.auth.tokens import Claims, Login, Signer
 from serve_app.dependencies import SpentTickets, Users
 from serve_app.origins import Origins
 

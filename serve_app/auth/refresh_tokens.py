@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 from actors.core.errors import Unauthenticated
 from actors.core.records import RefreshTokenRecord
-from serve_app.access import Login
+from serve_app.auth.tokens import Login
 from serve_app.dependencies import RefreshTokens
 
 SECRET_BYTES = 32

@@ -17,7 +17,7 @@ import structlog
 from actors.core.errors import CoditectError
 from actors.core.records import AuditEntry
 from cluster.store.layers.accounts.audit import MAX_BATCH
-from serve_app.audit_budget import Budget
+from serve_app.auth.audit_budget import Budget
 from serve_app.dependencies import AuditTrail
 
 logger = structlog.get_logger(__name__)

@@ -21,7 +21,7 @@ from actors.core.errors import CoditectError, Unauthenticated
 from actors.core.ports import Clock
 from actors.core.records import UserRecord
 from cluster.store.layers.accounts.revocations import EndedLogin
-from serve_app.access import Login
+from serve_app.auth.tokens import Login
 from serve_app.dependencies import RefreshTokens
 
 logger = structlog.get_logger(__name__)

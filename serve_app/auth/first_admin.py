@@ -9,8 +9,8 @@ from actors.core.ports import Clock
 from actors.core.records import Role, UserRecord
 from cluster.identifiers import new_id
 from cluster.settings import Settings
+from serve_app.auth.passwords import Passwords
 from serve_app.dependencies import Users
-from serve_app.passwords import Passwords
 
 DEFAULT_EMAIL = "admin@localhost"
 PASSWORD_BYTES = 12

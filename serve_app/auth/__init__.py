@@ -1,0 +1,1 @@
+"""Signing in: passwords, tokens, revocations, limits of attempts, the audit trail."""
