@@ -12,15 +12,17 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 from starlette.types import Scope
 
-from serve_app import answers, pages, problems
-from serve_app.addresses import Addresses
 from serve_app.auth.audited import Audited
+from serve_app.auth.under_way import EndsWithLogin
 from serve_app.dependencies import Dependencies
+from serve_app.http import error_handlers as answers
+from serve_app.http import pages, problems
+from serve_app.http.addresses import Addresses
+from serve_app.http.methods import Methods
+from serve_app.http.middleware import BodyLimit, Observed, SafeHeaders
+from serve_app.http.pace import Paced
 from serve_app.ingress import running
-from serve_app.methods import Methods
 from serve_app.metrics import IngressMetrics
-from serve_app.middleware import BodyLimit, Observed, SafeHeaders
-from serve_app.pace import Paced
 from serve_app.routes import (
     admin,
     auth,
@@ -32,7 +34,6 @@ from serve_app.routes import (
     versions,
     work,
 )
-from serve_app.under_way import EndsWithLogin
 
 VERSION = "0.1.0"
 DESCRIPTION = """\

@@ -24,8 +24,8 @@ from serve_app.auth.throttle import LoginThrottle
 from serve_app.auth.tokens import KEY_BYTES, Signer
 from serve_app.dependencies import Dependencies
 from serve_app.event_hub import EventHub
+from serve_app.http.origins import Origins
 from serve_app.metrics import IngressMetrics
-from serve_app.origins import Origins
 from serve_app.saving import Saver
 from serve_app.sessions import SessionGateway
 from serve_app.terminal_relay import RelayTools

@@ -40,6 +40,13 @@ from cluster.codi.terminal_protocol import (
 )
 from serve_app.dependencies import TerminalConnection, TerminalDialer
 from serve_app.event_hub import EventHub
+from serve_app.http.browser_socket import (
+    CLOSE_TRY_AGAIN,
+    MAX_FRAME,
+    BrowserSocket,
+    Disconnected,
+    close_code,
+)
 from serve_app.relay_state import (
     Finish,
     Output,
@@ -51,7 +58,6 @@ from serve_app.relay_state import (
     ToCodi,
 )
 from serve_app.sessions import SessionGateway
-from serve_app.sockets import CLOSE_TRY_AGAIN, MAX_FRAME, BrowserSocket, Disconnected, close_code
 
 logger = structlog.get_logger(__name__)
 

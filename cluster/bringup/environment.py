@@ -117,7 +117,7 @@ def _serve(layout: Layout, ports: Ports, open_files: int) -> dict[str, str]:
         "RAY_SERVE_DIRECT_INGRESS_MAX_GRPC_PORT": str(ports.replicas + REPLICA_PORTS - 1),
         # In a thread of its own the application's output would pile up in front of a slow client.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.edge.middlewares",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve_app.http.serve_headers.middlewares",
         # An old HAProxy keeps its sockets for a day after a change of replicas.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "86400",
         "RAY_SERVE_HAPROXY_TIMEOUT_CLIENT_S": "86400",

@@ -11,8 +11,8 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app import problems
 from serve_app.auth.identity import SAFE_METHODS
+from serve_app.http import problems
 
 _MAX_RESOURCE = 256
 _V1 = "/api/v1"

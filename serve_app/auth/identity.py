@@ -17,7 +17,7 @@ from actors.core.ports import Clock
 from actors.core.records import Role, UserRecord
 from serve_app.auth.tokens import Claims, Login, Signer
 from serve_app.dependencies import SpentTickets, Users
-from serve_app.origins import Origins
+from serve_app.http.origins import Origins
 
 SUBPROTOCOL = "coditect"
 _BEARER_SUBPROTOCOL = "bearer."

@@ -21,7 +21,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from precis_i18n import get_profile
 
 from actors.core.errors import InvalidArgument, TooManyRequests
-from serve_app.turns import Turns
+from serve_app.http.fair_turns import Turns
 
 T = TypeVar("T")
 

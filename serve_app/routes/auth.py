@@ -11,8 +11,8 @@ from actors.core.errors import Unauthenticated
 from serve_app.auth.identity import bearer
 from serve_app.auth.sign_in import Pair
 from serve_app.auth.tokens import DEVICE_SECONDS, TICKET_SECONDS
+from serve_app.http.origins import LEGACY, CookieNames
 from serve_app.ingress import Ingress
-from serve_app.origins import LEGACY, CookieNames
 from serve_app.routes.common import (
     SIGNED,
     CallerDep,

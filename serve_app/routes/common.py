@@ -11,11 +11,11 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 
 from actors.core.errors import InvalidArgument, NotFound, PermissionDenied
 from cluster.settings import Settings
-from serve_app import problems
 from serve_app.auth.identity import Caller
 from serve_app.auth.sign_in import Visitor
+from serve_app.http import problems
+from serve_app.http.origins import CookieNames
 from serve_app.ingress import Ingress
-from serve_app.origins import CookieNames
 from serve_app.schemas import Problem
 
 _SESSION_ID = re.compile(r"[a-z0-9-]{1,64}")

@@ -22,9 +22,9 @@ from actors.core.records import Receipt, Route
 from cluster.archive.restoring.versions import Expected
 from cluster.codi.client import FileAnswer
 from cluster.codi.conditions import CONDITIONS, Malformed, State, Verdict, judge
-from serve_app.callers import while_connected
+from serve_app.http.disconnect import while_connected
+from serve_app.http.middleware import announced_length
 from serve_app.ingress import Ingress
-from serve_app.middleware import announced_length
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
 from serve_app.saving import Conditions, Hashed
 from serve_app.schemas import (

@@ -13,7 +13,7 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright, expect
 
 from coditect import AsyncClient
-from serve_app import pages
+from serve_app.http import pages
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD, Rig
 from tests.fakes.ingress_fakes import rig as make_rig
 from tests.support.people import Person

@@ -9,7 +9,7 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from serve_app.addresses import fault_of
+from serve_app.http.addresses import fault_of
 
 DOTS = ("..", ".", "%2e%2e", "%2E.", ".%2e", "%2e")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve_app.edge import OwnServeHeaders, middlewares
+from serve_app.http.serve_headers import OwnServeHeaders, middlewares
 
 
 async def test_clients_do_not_speak_to_serve():

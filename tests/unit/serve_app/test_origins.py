@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.origins import CookieNames, Origin, Origins, parse
+from serve_app.http.origins import CookieNames, Origin, Origins, parse
 
 PUBLIC = "https://code.example.com"
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from starlette.requests import ClientDisconnect
 
-from serve_app.pace import Pace, Paced
+from serve_app.http.pace import Pace, Paced
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from websockets.client import ClientProtocol
 from websockets.frames import Frame, Opcode
 from websockets.uri import parse_uri
 
-from serve_app import sockets
+from serve_app.http import browser_socket as sockets
 from tests.support.waiting import wait_until
 
 

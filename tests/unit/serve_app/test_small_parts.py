@@ -18,13 +18,13 @@ from actors.core.statistics import Histogram
 from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.layers.accounts.tokens import EndedLogin
-from serve_app import problems
 from serve_app.auth.admin_visits import AGAIN_SECONDS, Entries
 from serve_app.auth.first_admin import ensure_admin
 from serve_app.auth.refresh_tokens import seal
 from serve_app.auth.revocations import EndedLogins
 from serve_app.auth.tokens import Login, Signer
 from serve_app.exposition import expose
+from serve_app.http import problems
 from serve_app.metrics import RATE_SECONDS, IngressMetrics
 from serve_app.routes.common import only_local
 from tests.fakes.pool_fakes import ManualClock

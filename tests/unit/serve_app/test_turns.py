@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from actors.core.errors import TooManyRequests
-from serve_app.turns import Turns
+from serve_app.http.fair_turns import Turns
 
 
 def turns(parallel: int = 1, room: int = 6) -> Turns:

@@ -16,8 +16,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from actors.core.errors import CoditectError
-from serve_app import pages, problems
-from serve_app.allowed import allowed
+from serve_app.http import pages, problems
+from serve_app.http.allowed_methods import allowed
 
 logger = structlog.get_logger(__name__)
 

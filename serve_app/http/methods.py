@@ -11,8 +11,8 @@ from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.core.errors import CoditectError, InvalidArgument, UnsupportedEncoding
-from serve_app.allowed import allowed, takes
-from serve_app.answers import problem_response
+from serve_app.http.allowed_methods import allowed, takes
+from serve_app.http.error_handlers import problem_response
 
 
 class Methods:

@@ -17,8 +17,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app import problems
-from serve_app.answers import ProblemResponse
+from serve_app.http import problems
+from serve_app.http.error_handlers import ProblemResponse
 from serve_app.metrics import IngressMetrics
 
 logger = structlog.get_logger(__name__)

@@ -34,7 +34,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from cluster.codi.conditions import State, Verdict, judge
 
-STATIC = Path(__file__).parent / "static"
+STATIC = Path(__file__).parents[1] / "static"
 PAGES = {
     "/": "login.html",
     "/workspaces/{session_id}": "workspace.html",

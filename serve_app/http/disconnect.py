@@ -15,7 +15,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T]) -> T:
     """Do something for a caller whose body has been read; it is cancelled when they go.
 
     Raises ClientDisconnect when they have gone. Serve would notice it too, but is kept from it: see
-    ``serve_app.edge``.
+    ``serve_app.http.serve_headers``.
     """
     working = asyncio.create_task(work, name="work for a caller")
     leaving = asyncio.create_task(_until_gone(request), name="watch of a caller")

@@ -13,10 +13,10 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.core.errors import Unauthenticated
-from serve_app import problems
-from serve_app.answers import ProblemResponse
 from serve_app.auth.revocations import EndedLogins
 from serve_app.auth.tokens import Login
+from serve_app.http import problems
+from serve_app.http.error_handlers import ProblemResponse
 
 
 class UnderWay:

@@ -14,8 +14,8 @@ from urllib.parse import unquote_to_bytes
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from actors.core.errors import InvalidArgument
-from serve_app.answers import problem_response
-from serve_app.sockets import BrowserSocket
+from serve_app.http.browser_socket import BrowserSocket
+from serve_app.http.error_handlers import problem_response
 
 _PATHS = re.compile(
     rb"/api/v1/sessions/[^/]+/(?:files|tree|history|archive)/|/workspaces/[^/]+/ports/[^/]+/"

@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 from starlette.types import Message, Receive, Scope, Send
 
 from actors.core.errors import CoditectError
-from serve_app import problems
+from serve_app.http import problems
 
 SEND_SECONDS = 30.0
 CLOSE_SECONDS = 2.0

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve_app import problems
-from serve_app.answers import ProblemResponse
+from serve_app.http import problems
+from serve_app.http.error_handlers import ProblemResponse
 
 _TOO_SLOW = "the body comes more slowly than {rate} bytes a second"
 

@@ -1,0 +1,1 @@
+"""HTTP itself: middleware, methods, origins, problem documents, pages."""
