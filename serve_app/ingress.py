@@ -12,7 +12,6 @@ import structlog
 from actors.core import names
 from actors.core.errors import CoditectError
 from actors.core.tasks import Tasks
-from serve_app.attachments import Attachments
 from serve_app.auth.admin_visits import Entries
 from serve_app.auth.audit import AuditWriter
 from serve_app.auth.identity import Caller, Identity
@@ -23,11 +22,12 @@ from serve_app.auth.sign_in import SignIn, SignInTools, Visitor
 from serve_app.auth.throttle import LoginThrottle
 from serve_app.auth.tokens import KEY_BYTES, Signer
 from serve_app.dependencies import Dependencies
-from serve_app.event_hub import EventHub
 from serve_app.http.origins import Origins
 from serve_app.metrics import IngressMetrics
-from serve_app.saving import Saver
-from serve_app.sessions import SessionGateway
+from serve_app.sessions.attachments import Attachments
+from serve_app.sessions.event_hub import EventHub
+from serve_app.sessions.gateway import SessionGateway
+from serve_app.sessions.saving import Saver
 from serve_app.terminal_relay import RelayTools
 
 logger = structlog.get_logger(__name__)

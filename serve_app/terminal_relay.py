@@ -39,7 +39,6 @@ from cluster.codi.terminal_protocol import (
     snapshot,
 )
 from serve_app.dependencies import TerminalConnection, TerminalDialer
-from serve_app.event_hub import EventHub
 from serve_app.http.browser_socket import (
     CLOSE_TRY_AGAIN,
     MAX_FRAME,
@@ -57,7 +56,8 @@ from serve_app.relay_state import (
     ToBrowser,
     ToCodi,
 )
-from serve_app.sessions import SessionGateway
+from serve_app.sessions.event_hub import EventHub
+from serve_app.sessions.gateway import SessionGateway
 
 logger = structlog.get_logger(__name__)
 

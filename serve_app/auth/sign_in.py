@@ -31,7 +31,7 @@ from serve_app.auth.throttle import LoginThrottle, Trial, account_digest, whole_
 from serve_app.auth.tokens import Login, Signer
 from serve_app.dependencies import SessionReader, Users
 from serve_app.metrics import IngressMetrics
-from serve_app.sessions import SessionGateway
+from serve_app.sessions.gateway import SessionGateway
 
 _REFUSED = "the address or the password is wrong"
 

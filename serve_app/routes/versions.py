@@ -14,8 +14,8 @@ from cluster.store.layers.workspaces.manifests import Version
 from serve_app.ingress import Ingress
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
 from serve_app.routes.work import as_sent
-from serve_app.saving import Conditions, Hashed
 from serve_app.schemas import FileVersion, History, Restore
+from serve_app.sessions.saving import Conditions, Hashed
 
 router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
 

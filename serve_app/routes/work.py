@@ -26,7 +26,6 @@ from serve_app.http.disconnect import while_connected
 from serve_app.http.middleware import announced_length
 from serve_app.ingress import Ingress
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
-from serve_app.saving import Conditions, Hashed
 from serve_app.schemas import (
     Command,
     CommandResult,
@@ -36,6 +35,7 @@ from serve_app.schemas import (
     Processes,
     Tree,
 )
+from serve_app.sessions.saving import Conditions, Hashed
 
 T = TypeVar("T")
 

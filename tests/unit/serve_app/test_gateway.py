@@ -21,10 +21,10 @@ from actors.core.errors import (
     Unreached,
 )
 from actors.core.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
-from serve_app import sessions
-from serve_app.attachments import Attachments
 from serve_app.auth.audit import AuditWriter
-from serve_app.sessions import MAX_TRIES, SessionGateway
+from serve_app.sessions import gateway as sessions
+from serve_app.sessions.attachments import Attachments
+from serve_app.sessions.gateway import MAX_TRIES, SessionGateway
 from tests.fakes.pool_fakes import session_record
 
 

@@ -13,7 +13,7 @@ from actors.core.errors import CoditectError, NotFound, SessionEnded
 from actors.core.ports import Clock
 from actors.core.records import SessionEvent
 from actors.core.tasks import Tasks
-from serve_app.sessions import SessionGateway
+from serve_app.sessions.gateway import SessionGateway
 
 logger = structlog.get_logger(__name__)
 

@@ -13,7 +13,7 @@ import structlog
 
 from actors.core.errors import CoditectError, NotFound, SessionEnded
 from actors.core.ports import Clock
-from serve_app.sessions import SessionGateway
+from serve_app.sessions.gateway import SessionGateway
 
 logger = structlog.get_logger(__name__)
 

@@ -39,7 +39,7 @@ from actors.core.quotas import Amount, Resource
 from actors.core.records import Kept, Receipt, Route
 from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
-from serve_app.sessions import SessionGateway
+from serve_app.sessions.gateway import SessionGateway
 
 ARCHIVE_SECONDS = 120.0
 DELETION_SECONDS = 2.0

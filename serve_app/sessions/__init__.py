@@ -1,0 +1,1 @@
+"""The way from the ingress to sessions: the gateway, events, attachments, saves."""
