@@ -22,7 +22,6 @@ from serve_app.http.methods import Methods
 from serve_app.http.middleware import BodyLimit, Observed, SafeHeaders
 from serve_app.http.pace import Paced
 from serve_app.ingress import running
-from serve_app.metrics import IngressMetrics
 from serve_app.routes import (
     admin,
     auth,
@@ -34,6 +33,7 @@ from serve_app.routes import (
     versions,
     work,
 )
+from serve_app.telemetry.metrics import IngressMetrics
 
 VERSION = "0.1.0"
 DESCRIPTION = """\

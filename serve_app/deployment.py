@@ -25,10 +25,10 @@ from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
 from cluster.store.ledger import StoreLedger
 from cluster.wiring import NodeWiring
-from serve_app import logs
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies
 from serve_app.listening import stay_at
+from serve_app.telemetry import logs
 
 MAX_ONGOING_REQUESTS = 20_000
 """A socket holds one for its life; HAProxy lets as many connections in (``maxconn``)."""

@@ -23,11 +23,11 @@ from serve_app.auth.throttle import LoginThrottle
 from serve_app.auth.tokens import KEY_BYTES, Signer
 from serve_app.dependencies import Dependencies
 from serve_app.http.origins import Origins
-from serve_app.metrics import IngressMetrics
 from serve_app.sessions.attachments import Attachments
 from serve_app.sessions.event_hub import EventHub
 from serve_app.sessions.gateway import SessionGateway
 from serve_app.sessions.saving import Saver
+from serve_app.telemetry.metrics import IngressMetrics
 from serve_app.terminal_relay import RelayTools
 
 logger = structlog.get_logger(__name__)

@@ -30,8 +30,8 @@ from serve_app.auth.revocations import EndedLogins
 from serve_app.auth.throttle import LoginThrottle, Trial, account_digest, whole_address
 from serve_app.auth.tokens import Login, Signer
 from serve_app.dependencies import SessionReader, Users
-from serve_app.metrics import IngressMetrics
 from serve_app.sessions.gateway import SessionGateway
+from serve_app.telemetry.metrics import IngressMetrics
 
 _REFUSED = "the address or the password is wrong"
 

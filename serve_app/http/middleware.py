@@ -19,7 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve_app.http import problems
 from serve_app.http.error_handlers import ProblemResponse
-from serve_app.metrics import IngressMetrics
+from serve_app.telemetry.metrics import IngressMetrics
 
 logger = structlog.get_logger(__name__)
 

@@ -14,8 +14,6 @@ from actors.core.errors import CoditectError, InvalidArgument, NotFound
 from actors.core.records import ContainerStatus, UserRecord
 from cluster.runtime import reserve
 from cluster.store.layers.accounts.audit import Wanted
-from serve_app import health as health_checks
-from serve_app.exposition import CONTENT_TYPE, expose
 from serve_app.ingress import Ingress
 from serve_app.routes.common import (
     SIGNED,
@@ -41,6 +39,8 @@ from serve_app.schemas import (
     UserChange,
     Users,
 )
+from serve_app.telemetry import health as health_checks
+from serve_app.telemetry.exposition import CONTENT_TYPE, expose
 
 router = APIRouter(prefix="/api/admin", tags=["admin"])
 

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 from cluster.doctor import checks
 from cluster.doctor.checks import Check, Verdict
 from cluster.paths import machine_file
-from serve_app import health
-from serve_app.health import Component
+from serve_app.telemetry import health
+from serve_app.telemetry.health import Component
 
 LACK = Check("container ids", Verdict.WARNING, "they share one", "be root")
 

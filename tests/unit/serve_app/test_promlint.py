@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.metric_help import HELP, help_of
+from serve_app.telemetry.metric_help import HELP, help_of
 from tests.support.promlint import lint
 
 

@@ -23,10 +23,10 @@ from serve_app.auth.first_admin import ensure_admin
 from serve_app.auth.refresh_tokens import seal
 from serve_app.auth.revocations import EndedLogins
 from serve_app.auth.tokens import Login, Signer
-from serve_app.exposition import expose
 from serve_app.http import problems
-from serve_app.metrics import RATE_SECONDS, IngressMetrics
 from serve_app.routes.common import only_local
+from serve_app.telemetry.exposition import expose
+from serve_app.telemetry.metrics import RATE_SECONDS, IngressMetrics
 from tests.fakes.pool_fakes import ManualClock
 
 # ---- tokens -----------------------------------------------------------------------------------------
