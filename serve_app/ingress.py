@@ -28,7 +28,7 @@ from serve_app.sessions.event_hub import EventHub
 from serve_app.sessions.gateway import SessionGateway
 from serve_app.sessions.saving import Saver
 from serve_app.telemetry.metrics import IngressMetrics
-from serve_app.terminal_relay import RelayTools
+from serve_app.terminals.relay import RelayTools
 
 logger = structlog.get_logger(__name__)
 

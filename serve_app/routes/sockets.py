@@ -28,9 +28,9 @@ from serve_app.auth.sign_in import Visitor
 from serve_app.auth.tokens import Login
 from serve_app.http.browser_socket import BrowserSocket, Disconnected
 from serve_app.ingress import Ingress
-from serve_app.relay_state import RelayState
 from serve_app.routes.common import check_session_id
-from serve_app.terminal_relay import TerminalRelay
+from serve_app.terminals.relay import TerminalRelay
+from serve_app.terminals.relay_state import RelayState
 
 logger = structlog.get_logger(__name__)
 

@@ -22,7 +22,7 @@ from cluster.codi.terminal_protocol import (
     control,
     parse_request,
 )
-from serve_app.relay_state import (
+from serve_app.terminals.relay_state import (
     MAX_UNACKNOWLEDGED,
     Finish,
     Reconnect,

@@ -14,9 +14,9 @@ from websockets.exceptions import ConnectionClosed
 from actors.core.errors import Unavailable
 from actors.core.records import Route, TerminalRecord
 from cluster.codi.terminal_protocol import CLOSE_SLOW, Request
-from serve_app import terminal_relay
-from serve_app.relay_state import RelayState
-from serve_app.terminal_relay import RelayTools, TerminalRelay
+from serve_app.terminals import relay as terminal_relay
+from serve_app.terminals.relay import RelayTools, TerminalRelay
+from serve_app.terminals.relay_state import RelayState
 from tests.support.waiting import wait_until
 
 KEPT = b"01234567"

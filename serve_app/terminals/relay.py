@@ -46,7 +46,9 @@ from serve_app.http.browser_socket import (
     Disconnected,
     close_code,
 )
-from serve_app.relay_state import (
+from serve_app.sessions.event_hub import EventHub
+from serve_app.sessions.gateway import SessionGateway
+from serve_app.terminals.relay_state import (
     Finish,
     Output,
     RelayState,
@@ -56,8 +58,6 @@ from serve_app.relay_state import (
     ToBrowser,
     ToCodi,
 )
-from serve_app.sessions.event_hub import EventHub
-from serve_app.sessions.gateway import SessionGateway
 
 logger = structlog.get_logger(__name__)
 

@@ -1,0 +1,1 @@
+"""Terminals between a browser and CODI."""
