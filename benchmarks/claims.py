@@ -13,8 +13,8 @@ import ray
 from actors.core import names
 from actors.core.directory import ActorDirectory
 from benchmarks.harness import Report
+from cluster.blueprints import make_supervisor
 from cluster.settings import RuntimeName, Settings
-from cluster.wiring import make_supervisor
 from tests.fakes.ray_wiring import StubWiring
 
 NODE = "node-b"

@@ -25,6 +25,7 @@ from cluster.blobs import Blobs, open_blobs
 from cluster.paths import chunk_store
 from cluster.settings import Settings
 from cluster.store.engines.interface import Engine
+from cluster.store.factory import make_engine
 from cluster.store.layers.codec import decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction, transact
@@ -111,9 +112,7 @@ def _look_apart(settings: Settings, claim: bool, sending: Connection) -> None:
 
 
 async def _look(settings: Settings, claim: bool) -> str | None:
-    from cluster.wiring import engine_maker  # noqa: PLC0415 - it imports the client side of much
-
-    engine = engine_maker(settings)()
+    engine = make_engine(settings)
     await engine.open()
     try:
         place = chunk_store(settings)

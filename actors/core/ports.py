@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from actors.core.quotas import Quotas
@@ -27,7 +27,7 @@ from actors.core.records import (
     TerminalRecord,
     TerminalSizing,
 )
-from actors.idleness.rules import IdleRules
+from actors.core.settings import ActorSettings
 
 
 class Clock(Protocol):
@@ -472,41 +472,6 @@ class JournalWatch(Protocol):
         Ends within its limit and raises nothing of this server.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class ActorSettings:
-    """The numbers the actors work with; ``cluster.settings`` fills them. Seconds unless named."""
-
-    tenant_id: str
-    node_id: str
-    runtime: str
-    warm_actors: int
-    warm_containers: int
-    max_pending_launches: int
-    launch_timeout: float
-    launch_wait: float
-    stop_grace: float
-    passivate_after: float
-    attach_ttl: float
-    probe_interval: float
-    probe_timeout: float
-    probe_failures: int
-    reconcile_interval: float
-    orphan_lease: float
-    idle: IdleRules
-    container_cpu: float
-    container_memory_bytes: int
-    container_pids: int
-    container_image: str
-    egress: str
-    owner_lease: float = 10.0
-    quotas: Quotas = field(default_factory=Quotas)
-
-    @property
-    def launch_limit(self) -> float:
-        """How long a launch may take with its wait for a turn."""
-        return self.launch_wait + self.launch_timeout
 
 
 @dataclass(frozen=True, slots=True)

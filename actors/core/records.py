@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
+from urllib.parse import quote_from_bytes
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -405,6 +406,15 @@ class LeftOut(Frozen):
     encoded: str | None = None
     reason: Reason
     size: int = 0
+
+    @classmethod
+    def of(cls, path: bytes, reason: Reason, size: int = 0) -> LeftOut:
+        """Return what is shown of a path."""
+        try:
+            return cls(path=path.decode(), reason=reason, size=size)
+        except UnicodeDecodeError:
+            text, encoded = path.decode("utf-8", "replace"), quote_from_bytes(path, safe="/")
+            return cls(path=text, encoded=encoded, reason=reason, size=size)
 
 
 class Unarchived(Record):

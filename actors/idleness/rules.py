@@ -26,41 +26,13 @@ A *veto* keeps it awake until a time, whatever is seen. ``now`` is Unix time, fo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
 from actors.core.records import Activity, Idleness, Quiet
+from actors.core.settings import IdleRules, Signal
 
 ENOUGH = 1.0
-SAMPLES_PER_SLEEP = 20
-SHORTEST_PAUSE = 0.5
-LONGEST_PAUSE = 15.0
 SAME_MOMENT = 1.0
-
-
-class Signal(StrEnum):
-    """What may keep a session awake."""
-
-    INPUT = "input"
-    CPU = "cpu"
-    OUTPUT = "output"
-    LISTENERS = "listeners"
-    CLIENTS = "clients"
-
-
-@dataclass(frozen=True, slots=True)
-class IdleRules:
-    """The numbers. ``hibernate_after`` in seconds; 0: sessions never sleep by themselves."""
-
-    hibernate_after: float
-    weights: Mapping[Signal, float]
-    cpu_share: float = 0.05
-
-    @property
-    def pause(self) -> float:
-        """Return the time between two samples."""
-        return min(LONGEST_PAUSE, max(SHORTEST_PAUSE, self.hibernate_after / SAMPLES_PER_SLEEP))
 
 
 @dataclass(frozen=True, slots=True)

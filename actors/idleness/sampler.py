@@ -21,8 +21,8 @@ from actors.core.records import (
     SessionPhase,
     SessionRecord,
 )
+from actors.core.timing import within
 from actors.idleness.rules import Sample, Watch, begun, is_due, observe, quiet, told
-from actors.session.record_writer import within
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ from collections import deque
 from typing import Any, Protocol
 
 from actors.core.errors import Busy
-from actors.core.ports import ActorSettings, Clock
+from actors.core.ports import Clock
 from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.settings import ActorSettings
 from actors.core.statistics import Histogram
 from actors.pool.plan import Demand, PoolRules, quiet_in
 from actors.pool.slots import Slot, SlotState, SlotTable

@@ -25,9 +25,10 @@ from actors.core.records import (
     TerminalRecord,
 )
 from actors.core.tasks import Tasks
+from actors.core.timing import within
 from actors.session import messages
 from actors.session.lease_keeper import LeaseKeeper
-from actors.session.record_writer import WRITE_SECONDS, Change, SessionWriter, within
+from actors.session.record_writer import WRITE_SECONDS, Change, SessionWriter
 
 logger = logging.getLogger(__name__)
 

@@ -26,9 +26,11 @@ from actors.core.errors import (
     Unavailable,
 )
 from actors.core.lease import LeaseRules, LeaseWatch
-from actors.core.ports import ActorSettings, Services
+from actors.core.ports import Services
 from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.settings import ActorSettings
 from actors.core.tasks import Tasks
+from actors.core.timing import within
 from actors.session import messages
 from actors.session.activation import Activation
 from actors.session.executor import (
@@ -39,7 +41,7 @@ from actors.session.executor import (
     WORKSPACE_SECONDS,
 )
 from actors.session.machine import SessionRules
-from actors.session.record_writer import WRITE_SECONDS, within
+from actors.session.record_writer import WRITE_SECONDS
 from actors.session.stats import SessionStats
 
 logger = logging.getLogger(__name__)

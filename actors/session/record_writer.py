@@ -9,24 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import TypeVar
 
-from actors.core.errors import DeadlineExceeded, Fenced, NotBound
+from actors.core.errors import Fenced, NotBound
 from actors.core.ports import Ledger
 from actors.core.records import SessionRecord
+from actors.core.timing import within
 
 WRITE_SECONDS = 5.0
-T = TypeVar("T")
 Change = Callable[[SessionRecord], SessionRecord]
-
-
-async def within(seconds: float, what: str, work: Awaitable[T]) -> T:
-    """Await ``work`` for at most that long. Raises DeadlineExceeded; the work is then cancelled."""
-    try:
-        async with asyncio.timeout(seconds):
-            return await work
-    except TimeoutError:
-        raise DeadlineExceeded(what, seconds) from None
 
 
 class SessionWriter:

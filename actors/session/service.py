@@ -31,12 +31,13 @@ from actors.core.records import (
     SessionRecord,
     Unarchived,
 )
+from actors.core.timing import within
 from actors.session import messages
 from actors.session.activation import Activation
 from actors.session.executor import CODI_SECONDS
 from actors.session.host import PASSIVATE_SECONDS, Pool, SessionHolder
 from actors.session.machine import COMING_UP, SessionRules
-from actors.session.record_writer import WRITE_SECONDS, within
+from actors.session.record_writer import WRITE_SECONDS
 from actors.session.workspace_state import check_patch, patched
 
 MAX_ID = 128

@@ -42,12 +42,13 @@ from cluster.bringup.environment import connections, environment
 from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.progress import Progress
+from cluster.containers import make_runtime
 from cluster.doctor import probe as doctor
 from cluster.doctor.checks import dump
 from cluster.layout import DataDirLock, Layout, own_server_file
 from cluster.paths import machine_file
+from cluster.runtime.disks.reserve import DiskGuard
 from cluster.runtime.registry import Registry
-from cluster.runtime.reserve import DiskGuard
 from cluster.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -360,9 +361,7 @@ class Server:
         return frozenset() if self._end.is_set() else self._found
 
     async def _stop_containers(self, spared: Collection[str]) -> None:
-        from cluster.wiring import NodeWiring  # noqa: PLC0415 - imports Ray's client side
-
-        runtime = NodeWiring(self._settings, self._layout.node_id()).runtime()
+        runtime = make_runtime(self._settings, self._layout.node_id())
         grace = 0.0 if self._hurry else self._settings.stop_grace
         gate = asyncio.Semaphore(STOPS_AT_ONCE)
 

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from actors.core.errors import CoditectError
 from cluster.settings import Settings
+from cluster.store.factory import make_engine
 
 LIMIT_SECONDS = 20.0
 
@@ -37,10 +38,8 @@ def failure(settings: Settings, limit_seconds: float = LIMIT_SECONDS) -> str | N
 
 
 def _look(settings: Settings, sending: Connection) -> None:
-    from cluster.wiring import make_fdb_engine  # noqa: PLC0415 - only this process needs it
-
     async def look() -> None:
-        engine = make_fdb_engine(settings)
+        engine = make_engine(settings)
         await engine.open()
         await engine.close()
 

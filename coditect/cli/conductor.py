@@ -27,10 +27,11 @@ from ray.serve.config import HTTPOptions
 from actors.core import names
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError, DeadlineExceeded
+from cluster.blueprints import make_supervisor
 from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.layers.accounts.users import UserStore
-from cluster.wiring import NodeWiring, make_supervisor
+from cluster.wiring import NodeWiring
 from serve_app.app import APPLICATION, build
 from serve_app.auth.first_admin import ensure_admin
 

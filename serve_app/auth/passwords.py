@@ -22,11 +22,10 @@ from precis_i18n import get_profile
 
 from actors.core.errors import InvalidArgument, TooManyRequests
 from serve_app.http.fair_turns import Turns
+from serve_app.schemas import MAX_PASSWORD, MIN_PASSWORD
 
 T = TypeVar("T")
 
-MIN_PASSWORD = 4  # ADR 9.2 signs in with one of four
-MAX_PASSWORD = 1024
 SECONDS_PER_CHECK = 0.05
 _OPAQUE = get_profile("OpaqueString")
 

@@ -12,7 +12,7 @@ from starlette.responses import PlainTextResponse
 from actors.core import names
 from actors.core.errors import CoditectError, InvalidArgument, NotFound
 from actors.core.records import ContainerStatus, UserRecord
-from cluster.runtime import reserve
+from cluster.runtime.disks import reserve
 from cluster.store.layers.accounts.audit import Wanted
 from serve_app.ingress import Ingress
 from serve_app.routes.common import (

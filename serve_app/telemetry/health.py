@@ -13,8 +13,8 @@ from actors.core import names
 from actors.core.errors import CoditectError
 from cluster.doctor import checks
 from cluster.doctor.checks import Check
+from cluster.doctor.walls import lacking
 from cluster.paths import machine_file
-from cluster.walls import lacking
 from serve_app.dependencies import Dependencies
 from serve_app.schemas import ComponentHealth, ServerHealth
 

@@ -38,6 +38,7 @@ from actors.core.records import (
 )
 from actors.journal.recorder import JournalRunner
 from actors.session.service import SessionRunner
+from cluster.archive.factory import make_archiver
 from cluster.archive.ray_archive import SessionTeller
 from cluster.archive.restoring.versions import Library
 from cluster.archive.tools import Tell
@@ -59,7 +60,7 @@ from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
 from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
-from cluster.wiring import actor_settings, archiver
+from cluster.wiring import actor_settings
 from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.auth.passwords import Passwords
@@ -320,7 +321,7 @@ class LocalArchive:
     """An ArchiveActor without Ray: the product's own archiver."""
 
     def __init__(self, settings: Settings, engine: Engine, tell: Tell) -> None:
-        self.archiver = archiver(settings, engine, NODE, tell)
+        self.archiver = make_archiver(settings, engine, NODE, tell)
         self._run = asyncio.create_task(self.archiver.run())
 
     def __getattr__(self, method: str) -> Any:

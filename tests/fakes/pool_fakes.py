@@ -17,7 +17,7 @@ from actors.core.errors import (
     Unavailable,
 )
 from actors.core.lease import token
-from actors.core.ports import ActorSettings, Services
+from actors.core.ports import Services
 from actors.core.quotas import Quotas
 from actors.core.records import (
     Claim,
@@ -28,7 +28,7 @@ from actors.core.records import (
     SessionPhase,
     SessionRecord,
 )
-from actors.idleness.rules import IdleRules, Signal
+from actors.core.settings import ActorSettings, IdleRules, Signal
 from tests.fakes.journal import ListeningJournal
 
 

@@ -15,8 +15,8 @@ from actors.core import names
 from actors.core.directory import ActorDirectory
 from actors.core.errors import ActorGone, CoditectError, Unavailable
 from actors.core.records import ContainerStatus
+from cluster.blueprints import make_supervisor
 from cluster.settings import RuntimeName, Settings
-from cluster.wiring import make_supervisor
 from tests.fakes.ray_wiring import StubWiring
 from tests.support.waiting import wait_until
 

@@ -21,8 +21,9 @@ from actors.core import names
 from actors.core.directory import ActorDirectory
 from actors.core.errors import ActorGone, CoditectError, NotBound, PreconditionFailed, Unavailable
 from actors.core.records import Opened, Route, SessionPhase, SessionRecord
+from cluster.blueprints import make_supervisor
 from cluster.settings import Settings
-from cluster.wiring import NodeWiring, make_supervisor
+from cluster.wiring import NodeWiring
 from tests.support.waiting import wait_until
 
 pytestmark = [

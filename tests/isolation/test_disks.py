@@ -19,13 +19,13 @@ import pytest
 
 from actors.core.errors import LaunchFailed
 from actors.core.records import Health
-from cluster.runtime import moving, sandbox
+from cluster.runtime import sandbox
 from cluster.runtime.disks import images as disks
-from cluster.runtime.disks import loops
+from cluster.runtime.disks import loops, moving
 from cluster.runtime.disks.images import Ailment, DiskLimits
+from cluster.runtime.disks.reserve import DiskGuard, Room
 from cluster.runtime.disks.workspaces import Workspaces
 from cluster.runtime.registry import Processes
-from cluster.runtime.reserve import DiskGuard, Room
 from tests.isolation.inside import run, spec
 from tests.support.waiting import wait_until
 

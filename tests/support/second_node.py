@@ -27,6 +27,7 @@ from typing import Any
 from actors.core import names
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
+from cluster.blueprints import blueprints
 from cluster.bringup import leftovers
 from cluster.bringup.environment import environment
 from cluster.bringup.head import free_ports
@@ -273,7 +274,7 @@ async def _serve(node: Any, wiring: NodeWiring, store: tuple[str, int], answers:
         async with listening:
             directory = ActorDirectory()
             pool = names.pool_actor(wiring.node_id)
-            for part in wiring.blueprints():
+            for part in blueprints(wiring):
                 if part.kind != "store":
                     await directory.create(part.name, part.make)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from cluster.doctor.checks import Verdict
-from cluster.walls import WallFacts, lacking, walls
+from cluster.doctor.walls import WallFacts, lacking, walls
 
 ROOT = WallFacts(
     is_root=True, controllers=frozenset({"memory", "pids", "cpu", "cpuacct"}), disk_size=10 << 30

@@ -6,9 +6,8 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 from actors.core.errors import ContentMissing, InvalidArgument, NotFound
-from actors.core.records import Reason, Unrestored
+from actors.core.records import LeftOut, Reason, Unrestored
 from cluster.archive.restoring.chunk_reader import ChunkReader
-from cluster.archive.saving.left_out import shown
 from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import usage
@@ -131,7 +130,7 @@ def _missing(path: bytes, unrestored: Unrestored | None) -> ContentMissing:
     text = path.decode("utf-8", "surrogateescape")
     listed = unrestored.left_out if unrestored is not None else ()
     reasons = {(left.path, left.encoded): left.reason for left in listed}
-    told = shown(path, Reason.CONTENT_MISSING)
+    told = LeftOut.of(path, Reason.CONTENT_MISSING)
     reason = reasons.get((told.path, told.encoded))
     if reason is Reason.NOT_WRITTEN:
         return ContentMissing(text, "it cannot be written to the container's disk")

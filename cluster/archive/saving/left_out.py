@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
-from urllib.parse import quote_from_bytes
 
 from actors.core.records import LeftOut, Reason, Unarchived
 from cluster.archive.saving.quota_backlog import Held
@@ -107,14 +106,5 @@ def bounded(listed: Iterable[Told]) -> list[LeftOut]:
         size += len(path)
         if len(chosen) == LISTED or size > LISTED_BYTES:
             break
-        chosen.append(shown(path, reason, amount))
+        chosen.append(LeftOut.of(path, reason, amount))
     return chosen
-
-
-def shown(path: bytes, reason: Reason, size: int = 0) -> LeftOut:
-    """Return what is told of a path; one that is no UTF-8 has its bytes beside it."""
-    try:
-        return LeftOut(path=path.decode(), reason=reason, size=size)
-    except UnicodeDecodeError:
-        text, encoded = path.decode("utf-8", "replace"), quote_from_bytes(path, safe="/")
-        return LeftOut(path=text, encoded=encoded, reason=reason, size=size)

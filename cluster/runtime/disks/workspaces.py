@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from actors.core.errors import InvalidArgument
-from cluster.runtime import moving
 from cluster.runtime.disks import images as disks
+from cluster.runtime.disks import moving
 from cluster.runtime.disks.images import Ailment, DiskLimits
 from cluster.runtime.root import mounts
 from cluster.runtime.trees import empty, give

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from actors.core.errors import InvalidArgument, KeyTooLarge, TransactionTooLarge, ValueTooLarge
 
@@ -156,6 +156,20 @@ class Engine(Protocol):
         Raises CommitConflict, TransactionTooOld, CommitUnknown (send the very same commit again),
         the errors of ``check_limits``, StoreFull (nothing was written), StoreFailed (the engine has stopped).
         """
+        ...
+
+
+class OpenableEngine(Engine, Protocol):
+    """An engine with a beginning and an end."""
+
+    async def open(self) -> None:
+        """Make it ready. Raises Unavailable."""
+
+    async def close(self) -> None:
+        """Let go of everything."""
+
+    async def statistics(self) -> dict[str, Any]:
+        """Return counters and gauges."""
         ...
 
 

@@ -9,26 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from actors.core.errors import InvalidArgument
 from actors.core.process import Life
-from cluster.store.engines.interface import Engine
+from cluster.store.engines.interface import OpenableEngine
 from cluster.store.remote.server import StoreServer
-
-
-class OpenableEngine(Engine, Protocol):
-    """An engine with a beginning and an end."""
-
-    async def open(self) -> None:
-        """Make it ready. Raises Unavailable."""
-
-    async def close(self) -> None:
-        """Let go of everything."""
-
-    async def statistics(self) -> dict[str, Any]:
-        """Return counters and gauges."""
-        ...
 
 
 class StoreActor:

@@ -10,7 +10,7 @@ import pytest
 
 from actors.core.errors import ActorGone
 from actors.core.records import Activity, Idleness, SessionPhase
-from actors.idleness.rules import IdleRules, Signal
+from actors.core.settings import IdleRules, Signal
 from actors.idleness.sampler import IdlenessRunner
 from tests.fakes.ledgers import opened_stores
 from tests.fakes.pool_fakes import ManualClock

@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from cluster.runtime import reserve
-from cluster.runtime.reserve import DiskGuard, Room, brake, is_braked, pause, promised
+from cluster.runtime.disks import reserve
+from cluster.runtime.disks.reserve import DiskGuard, Room, brake, is_braked, pause, promised
 
 GIB = 1 << 30
 

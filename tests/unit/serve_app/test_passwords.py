@@ -11,7 +11,8 @@ import pytest
 from argon2 import PasswordHasher
 
 from actors.core.errors import InvalidArgument
-from serve_app.auth.passwords import MAX_PASSWORD, Passwords
+from serve_app.auth.passwords import Passwords
+from serve_app.schemas import MAX_PASSWORD
 from tests.support.waiting import wait_until
 
 COMPOSED = "p\u00e4ssw\u00f6rt-\u00e9\u00f1"

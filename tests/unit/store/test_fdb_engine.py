@@ -28,7 +28,7 @@ from cluster.store.engines.fdb import errors as fdb_errors
 from cluster.store.engines.fdb.client import ClientOptions, TlsOptions
 from cluster.store.engines.fdb.engine import FdbEngine
 from cluster.store.engines.interface import Commit, KeyRange, Mutation, MutationKind, key_after
-from cluster.wiring import engine_maker
+from cluster.store.factory import make_engine
 from tests.fakes.engines import double_engine
 from tests.fakes.fdb_cluster import Cluster, Fault
 from tests.fakes.fdb_double import FdbDouble, FDBError
@@ -467,7 +467,7 @@ def test_the_settings_choose_the_engine_and_travel_to_its_process(tmp_path, monk
         environment={"CODITECT_STORE_FDB_TLS_KEY_PASSWORD": "secret"},
         directory=tmp_path,
     )
-    engine = pickle.loads(pickle.dumps(engine_maker(chosen)))()
+    engine = pickle.loads(pickle.dumps(partial(make_engine, chosen)))()
     assert isinstance(engine, FdbEngine)
     assert engine._options.cluster_file == tmp_path / "fdb.cluster"
     assert engine._options.tls.key_password == "secret"

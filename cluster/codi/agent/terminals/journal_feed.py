@@ -12,14 +12,11 @@ import asyncio
 import base64
 import itertools
 import json
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
+from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.journal_protocol import MAX_BATCH, Batch, encode_batch
 from cluster.codi.terminal_sizing import is_rule
-
-if TYPE_CHECKING:
-    from cluster.codi.agent.terminals.terminal import Terminal
-
 
 _ECHO_SECONDS = 0.02
 

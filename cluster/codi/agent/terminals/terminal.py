@@ -9,7 +9,6 @@ import os
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.memory import TerminalMemory
 from cluster.codi.agent.terminals.shell import Shell
 from cluster.codi.agent.terminals.viewers import Role, Viewers, Window
@@ -66,6 +65,28 @@ class Waiting(Protocol):
         ...
 
 
+class Feed(Protocol):
+    """The way of a container's terminals to the journal."""
+
+    def open(self, terminal: Terminal) -> None:
+        """Announce a terminal's new shell."""
+
+    def changed(self, terminal: Terminal) -> None:
+        """Hand over what is new, unless the last batch is still under way."""
+
+    def typed(self, terminal: Terminal) -> None:
+        """Hand input counts over with the output that they cause, or a moment later without any."""
+
+    def moved(self, terminal: Terminal, cwd: str | None) -> None:
+        """Report where the shell is now."""
+
+    def sized(self, terminal: Terminal) -> None:
+        """Report by which rule somebody wants the terminal sized."""
+
+    def exited(self, terminal: Terminal) -> None:
+        """Report the end of a shell, behind its last byte."""
+
+
 class Terminal:
     """Moves bytes between a shell and its watchers, as the protocol decides."""
 
@@ -74,7 +95,7 @@ class Terminal:
         name: str,
         memory: TerminalMemory,
         ring: int,
-        feed: JournalFeed,
+        feed: Feed,
         release: Callable[[Terminal], None],
     ) -> None:
         """``release`` is told when the shell ends, or shall: nobody else may hold its terminal open."""

@@ -1,0 +1,119 @@
+"""Which actors a node needs, and how each is made. Imported where they are made: it loads them all."""
+
+from __future__ import annotations
+
+import random
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.actor import ActorHandle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from actors.core import names
+from actors.core.directory import ActorDirectory
+from actors.health.actor import HealthCheckerActor
+from actors.journal.actor import JournalActor
+from actors.pool.actor import POOL_CONCURRENCY, PoolActor
+from actors.supervisor.actor import ActorBlueprint, SupervisorActor
+from cluster.archive.archiver import Archiver
+from cluster.archive.ray_archive import SessionTeller
+from cluster.archive_actor import ArchiveActor
+from cluster.backup.scheduler import BackupKeeper
+from cluster.clock import SystemClock
+from cluster.paths import store_socket
+from cluster.store.factory import make_engine
+from cluster.store.ledger import StoreLedger
+from cluster.store.remote.store_actor import StoreActor
+from cluster.wiring import NodeWiring
+
+STORE_CONCURRENCY = 100
+STORE_COPY_SECONDS = 3600.0
+ARCHIVE_CONCURRENCY = 1000
+JOURNAL_CONCURRENCY = 1000
+HEALTH_CONCURRENCY = 100
+SUPERVISOR_CONCURRENCY = 100
+
+
+def make_supervisor(wiring: NodeWiring) -> ActorHandle:
+    """Make the Supervisor and return its handle."""
+    arguments = (wiring, blueprints(wiring), SystemClock())
+    return _detached(SupervisorActor, names.SUPERVISOR, SUPERVISOR_CONCURRENCY, *arguments)
+
+
+def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
+    """Return the actors that a node needs, in the order in which they are made."""
+    pool = names.pool_actor(wiring.node_id)
+    store = names.store_actor(wiring.node_id)
+    health = names.health_checker_actor(wiring.node_id)
+    archive = names.archive_actor(wiring.node_id)
+    journal = names.journal_actor(wiring.node_id)
+    return [
+        ActorBlueprint(store, partial(_make_store, wiring, store), "store", vital=True),
+        ActorBlueprint(journal, partial(_make_journal, wiring, journal), "journal", vital=True),
+        ActorBlueprint(pool, partial(_make_pool, wiring, pool), "pool", vital=True),
+        ActorBlueprint(health, partial(_make_health, wiring, health, pool), "health", vital=True),
+        ActorBlueprint(archive, partial(_make_archive, wiring, archive), "archive", vital=True),
+    ]
+
+
+def _make_store(wiring: NodeWiring, name: str) -> ActorHandle:
+    path = store_socket(wiring.settings, wiring.node_id)
+    return _detached(
+        StoreActor, name, STORE_CONCURRENCY, partial(make_engine, wiring.settings), path
+    )
+
+
+def _make_pool(wiring: NodeWiring, name: str) -> ActorHandle:
+    return _detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
+
+
+def _make_journal(wiring: NodeWiring, name: str) -> ActorHandle:
+    return _detached(JournalActor, name, JOURNAL_CONCURRENCY, wiring)
+
+
+def _make_health(wiring: NodeWiring, name: str, pool: str) -> ActorHandle:
+    return _detached(HealthCheckerActor, name, HEALTH_CONCURRENCY, wiring, pool, random.random)
+
+
+def _make_archive(wiring: NodeWiring, name: str) -> ActorHandle:
+    makers = partial(_archiver, wiring), partial(_backup_keeper, wiring)
+    return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
+
+
+def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> ActorHandle:
+    """Make a detached actor on the node of whoever makes it: what it works with lies there."""
+    here = ray.get_runtime_context().get_node_id()
+    options = ray.remote(kind).options(
+        name=name,
+        namespace=names.NAMESPACE,
+        lifetime="detached",
+        max_restarts=-1,
+        max_task_retries=0,
+        max_concurrency=concurrency,
+        num_cpus=0,
+        scheduling_strategy=NodeAffinitySchedulingStrategy(here, soft=False),
+    )
+    return options.remote(*arguments)
+
+
+async def _archiver(wiring: NodeWiring) -> Archiver:
+    from cluster.archive.factory import make_archiver  # noqa: PLC0415 - only the ArchiveActor's process needs it
+
+    engine = wiring.engine()
+    ledger = StoreLedger(engine, wiring.settings.tenant, SystemClock())
+    teller = SessionTeller(ActorDirectory(), ledger)
+    return make_archiver(wiring.settings, engine, wiring.node_id, teller.tell)
+
+
+async def _backup_keeper(wiring: NodeWiring) -> BackupKeeper:
+    from cluster.backup.factory import make_backup_keeper  # noqa: PLC0415 - as above
+
+    directory = ActorDirectory()
+    store = names.store_actor(wiring.node_id)
+
+    async def copy(place: Path) -> None:
+        await directory.call(store, "copy", str(place), timeout_seconds=STORE_COPY_SECONDS)
+
+    return make_backup_keeper(wiring.settings, wiring.engine(), wiring.node_id, copy)

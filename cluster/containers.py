@@ -1,0 +1,42 @@
+"""Makes the runtime that the settings choose, with CODI as the agent in its containers."""
+
+from __future__ import annotations
+
+import os
+
+from actors.core.ports import ContainerRuntime
+from cluster.clock import SystemClock
+from cluster.codi.bundle import Limits, bundle
+from cluster.id_range import IdRange
+from cluster.runtime.disks.images import DiskLimits
+from cluster.runtime.sandbox import SandboxRuntime
+from cluster.runtime.stub import StubRuntime
+from cluster.settings import RuntimeName, Settings
+
+
+def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
+    """Return what starts a node's containers."""
+    if settings.runtime is RuntimeName.STUB:
+        return StubRuntime(settings.data_dir, node_id)
+    limits = Limits(
+        max_terminals=settings.max_terminals,
+        max_file=settings.max_file,
+        exec_output=settings.exec_output,
+        exec_timeout=settings.exec_timeout,
+        excludes=tuple(filter(None, map(str.strip, settings.workspace_excludes.split(",")))),
+    )
+    return SandboxRuntime(
+        settings.data_dir,
+        node_id,
+        agent=bundle(settings.data_dir / "runtime" / "codi", limits),
+        clock=SystemClock(),
+        host=settings.ray_address,
+        launch_timeout=settings.launch_timeout,
+        launches_at_once=settings.launches_at_once or 2 * (os.cpu_count() or 1),
+        probe_timeout=settings.probe_timeout,
+        user_ids=IdRange.parse(settings.container_user_ids),
+        ptys=settings.container_ptys,
+        disks=DiskLimits(settings.container_disk, settings.container_inodes, settings.disk_reserve)
+        if settings.container_disk
+        else None,
+    )
