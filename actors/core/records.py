@@ -28,7 +28,7 @@ class Record(BaseModel):
 
 
 class SessionPhase(StrEnum):
-    """Where a session is in its life. ``session.py`` holds the table of moves between them."""
+    """Where a session is in its life. ``actors.session.machine`` holds the table of moves between them."""
 
     STARTING = "starting"
     READY = "ready"

@@ -1,6 +1,6 @@
 """The HealthCheckerActor: one per node, made by the Supervisor.
 
-A shell round ``health_runner``, and round ``idleness_runner``, which looks at the same containers.
+A shell round ``checker``, and round ``actors.idleness.sampler``, which looks at the same containers.
 
 It keeps nothing: after its own end it reads the node's containers again and watches them anew, and an
 end that it missed is seen at once, since waiting for a process that has ended returns immediately.

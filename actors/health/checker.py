@@ -1,4 +1,4 @@
-"""Watches and probes the containers of one node, and carries ``health.py``'s decisions out.
+"""Watches and probes the containers of one node, and carries ``verdict``'s decisions out.
 
 An end is seen at once: one task per container waits for its process. A hang is seen by probes. The
 list of containers comes from the store every ``reconcile_interval``, and less often when it is so

@@ -1,6 +1,6 @@
 """Samples the containers of one node, says why each session is awake, and lets the quiet ones sleep.
 
-Carries ``idleness.py``'s decisions out. It keeps nothing that matters: whoever takes over begins to
+Carries ``rules``' decisions out. It keeps nothing that matters: whoever takes over begins to
 watch anew, which lets sessions sleep later and never earlier. A session is hibernated by its owner, and
 a passive one gets an owner for it.
 """

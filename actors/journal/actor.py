@@ -1,4 +1,4 @@
-"""The JournalActor: one per node, made by the Supervisor. A shell round ``journal_runner``.
+"""The JournalActor: one per node, made by the Supervisor. A shell round ``recorder``.
 
 It keeps nothing that is not in the store: after its own end it connects to the containers again, and
 each tells what it has not had kept.

@@ -1,4 +1,4 @@
-"""The PoolActor: one per node, made by the Supervisor. A shell round ``pool_runner``.
+"""The PoolActor: one per node, made by the Supervisor. A shell round ``reconciler``.
 
 It makes the session actors, and nobody else does. Its own end loses nothing: reservations and
 queues are worth only their moment, and the next process finds the warm actors by their names and the

@@ -2,7 +2,7 @@
 
 The store decides. What is picked here is only a proposal: the transaction refuses a container that
 is no longer warm (``SlotGone``: the next one is tried), and answers with the owner when somebody
-else has the session (it is returned if it lives, and taken over once ``pool_owners`` knows that it does
+else has the session (it is returned if it lives, and taken over once ``takeover`` knows that it does
 not act any more; the raised epoch fences it in any case).
 
 Opening is idempotent by what it is: a user has one session of a name, and the same call again finds

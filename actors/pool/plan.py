@@ -3,7 +3,7 @@
 Two pools, sized apart: actors without a session and containers without a user. Two plans:
 
 * ``plan_refill`` looks at this process's slots only. It runs after every claim and every start.
-* ``plan_sweep`` (``pool_sweep.py``) compares what the store says of this node's containers with what
+* ``plan_sweep`` (``sweep_plan.py``) compares what the store says of this node's containers with what
   really runs and with the slots. It runs every few seconds and heals whatever an event missed.
 
 Both reconcile levels, not edges: a plan that is lost, doubled, or carried out in part only means

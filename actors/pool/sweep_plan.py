@@ -1,6 +1,6 @@
 """What a node's containers need, judged from everything known of them. No Ray, no I/O, no clock.
 
-The slow half of the pool's reconciliation (``pool.py`` tells the theory): every container record and
+The slow half of the pool's reconciliation (``plan.py`` has the theory): every container record and
 every running container either has its place or gets an action.
 
 ============================ =================================================

@@ -1,4 +1,4 @@
-"""The SessionActor: one per live session, or warm and waiting for one. A shell round ``session_runner``.
+"""The SessionActor: one per live session, or warm and waiting for one. A shell round ``service``.
 
 Made by a PoolActor only: detached, ``max_restarts=-1``. A restarted process runs the constructor and
 finds its session in the store by the actor's own id. See ``SessionRunner`` for what the calls mean and

@@ -1,6 +1,6 @@
 """What a session actor answers: checks what it is asked, and asks its activation. Nothing of Ray here.
 
-Every call names its session and raises NotBound when this actor does not hold it (``session_holder``
+Every call names its session and raises NotBound when this actor does not hold it (``host``
 tells how it comes to one). All inputs are bounded; every wait has a limit.
 """
 

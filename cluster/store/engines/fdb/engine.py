@@ -10,7 +10,7 @@
   conflicts, since both read at one version; it looks the marker up and answers with what it
   says. A commit that has read nothing gets a read version of its own, so it looks for the marker
   at that version first. Thus an unknown result (1021) and one that may still come true (1031) are
-  harmless, see ``fdb_errors``.
+  harmless, see ``errors``.
 * **Markers** are removed an hour later, measured in versions of the cluster and not by a clock.
 
 Every wait is limited: natively, and once more here should the client's thread be stuck.

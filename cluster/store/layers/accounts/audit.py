@@ -1,7 +1,7 @@
 """The audit trail (ADR 10.4), in the order of the commits: keys are versionstamps.
 
 What requests ask for is written by the ingress; what becomes of sessions and containers by whoever
-writes their records, in the same transaction: see ``trail.py``.
+writes their records, in the same transaction: see ``audit_pages.py``.
 """
 
 from __future__ import annotations
