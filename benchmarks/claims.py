@@ -11,6 +11,7 @@ from pathlib import Path
 import ray
 
 from actors.core import names
+from actors.core.calls import PoolCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
 from benchmarks.harness import Report
 from cluster.blueprints import make_supervisor
@@ -68,18 +69,18 @@ async def _measure(directory: Path, report: Report) -> None:
         note=f"median of {ROUNDS} rounds of {SLOTS} at once",
     )
     report.add_quantiles(f"one claim among {SLOTS} at once", times)
-    await calls.call(names.SUPERVISOR, "shutdown", timeout_seconds=60)
+    await calls.call(names.SUPERVISOR, SupervisorCalls.shutdown, 60)
 
 
 async def _claim(calls: ActorDirectory, user: str) -> float:
     began = time.perf_counter()
     await calls.call(
         names.pool_actor(NODE),
-        "open_session",
+        PoolCalls.open_session,
+        60,
         user_id=user,
         name="default",
         key=user,
-        timeout_seconds=60,
     )
     return time.perf_counter() - began
 
@@ -88,7 +89,7 @@ async def _filled(calls: ActorDirectory, limit_seconds: float = 300.0) -> None:
     deadline = time.monotonic() + limit_seconds
     while time.monotonic() < deadline:
         try:
-            stats = await calls.call(names.pool_actor(NODE), "stats", timeout_seconds=30)
+            stats = await calls.call(names.pool_actor(NODE), PoolCalls.stats, 30)
             if min(stats["warm_actors_ready"], stats["warm_containers_ready"]) >= SLOTS:
                 return
         except Exception as error:

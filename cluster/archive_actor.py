@@ -10,11 +10,11 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from actors.core.calls import ArchiveCalls
 from actors.core.process import Life
-from actors.core.records import Kept
+from actors.core.records import Kept, SaveAnswer
 from cluster.archive.archiver import Archiver
 from cluster.backup.scheduler import BackupKeeper
-from cluster.store.layers.workspaces.saves import Answer
 
 MakeArchiver = Callable[[], Awaitable[Archiver]]
 MakeBackups = Callable[[], Awaitable[BackupKeeper]]
@@ -34,7 +34,7 @@ class ArchiveActor:
         self,
         session_id: str,
         paths: list[str],
-        answer: Answer | None = None,
+        answer: SaveAnswer | None = None,
         give_up: bool = False,
     ) -> Kept:
         """Take paths of a workspace in at once; see ``Archiver.save``. Idempotent by ``answer``."""
@@ -89,3 +89,7 @@ class ArchiveActor:
                 group.create_task(backups.run(), name="backups")
         finally:
             await archiver.close()
+
+
+def _as_called(actor: ArchiveActor) -> ArchiveCalls:
+    return actor  # for the type checker

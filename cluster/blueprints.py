@@ -12,6 +12,7 @@ from ray.actor import ActorHandle
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.core import names
+from actors.core.calls import PoolCalls, Ref, StoreCalls
 from actors.core.directory import ActorDirectory
 from actors.health.actor import HealthCheckerActor
 from actors.journal.actor import JournalActor
@@ -65,7 +66,7 @@ def _make_store(wiring: NodeWiring, name: str) -> ActorHandle:
     )
 
 
-def _make_pool(wiring: NodeWiring, name: str) -> ActorHandle:
+def _make_pool(wiring: NodeWiring, name: Ref[PoolCalls]) -> ActorHandle:
     return _detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
 
 
@@ -73,7 +74,7 @@ def _make_journal(wiring: NodeWiring, name: str) -> ActorHandle:
     return _detached(JournalActor, name, JOURNAL_CONCURRENCY, wiring)
 
 
-def _make_health(wiring: NodeWiring, name: str, pool: str) -> ActorHandle:
+def _make_health(wiring: NodeWiring, name: str, pool: Ref[PoolCalls]) -> ActorHandle:
     return _detached(HealthCheckerActor, name, HEALTH_CONCURRENCY, wiring, pool, random.random)
 
 
@@ -86,7 +87,7 @@ def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> Actor
     """Make a detached actor on the node of whoever makes it: what it works with lies there."""
     here = ray.get_runtime_context().get_node_id()
     options = ray.remote(kind).options(
-        name=name,
+        name=str(name),
         namespace=names.NAMESPACE,
         lifetime="detached",
         max_restarts=-1,
@@ -114,6 +115,6 @@ async def _backup_keeper(wiring: NodeWiring) -> BackupKeeper:
     store = names.store_actor(wiring.node_id)
 
     async def copy(place: Path) -> None:
-        await directory.call(store, "copy", str(place), timeout_seconds=STORE_COPY_SECONDS)
+        await directory.call(store, StoreCalls.copy, STORE_COPY_SECONDS, str(place))
 
     return make_backup_keeper(wiring.settings, wiring.engine(), wiring.node_id, copy)

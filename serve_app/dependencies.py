@@ -11,6 +11,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from actors.core.calls import ActorCaller
 from actors.core.ports import Clock, Journal
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
 from actors.core.records import (
@@ -33,16 +34,6 @@ from cluster.store.layers.accounts.audit import AuditPage, Wanted
 from cluster.store.layers.accounts.revocations import EndedLogin
 from cluster.store.layers.accounts.tokens import Rotation
 from cluster.store.layers.workspaces.saves import Begun
-
-
-class ActorCaller(Protocol):
-    """Calls actors by name: ``actors.core.directory.ActorDirectory``, whose errors these are."""
-
-    async def call(
-        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
-    ) -> Any:
-        """Call within the limit. Raises ActorGone, Unavailable, DeadlineExceeded, or what it raised."""
-        ...
 
 
 class Users(Protocol):

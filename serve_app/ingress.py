@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from actors.core import names
+from actors.core.calls import SupervisorCalls
 from actors.core.errors import CoditectError
 from actors.core.tasks import Tasks
 from serve_app.auth.admin_visits import Entries
@@ -170,10 +171,10 @@ async def _push_forever(ingress: Ingress) -> None:
         try:
             await deps.actors.call(
                 names.SUPERVISOR,
-                "push_metrics",
+                SupervisorCalls.push_metrics,
+                PUSH_LIMIT_SECONDS,
                 deps.replica_id,
                 ingress.snapshot(),
-                timeout_seconds=PUSH_LIMIT_SECONDS,
             )
         except CoditectError as error:
             logger.debug("metrics are not told", reason=str(error))

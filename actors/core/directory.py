@@ -22,17 +22,18 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, cast
 
 import ray
 import ray.exceptions
 import ray.util
 
+from actors.core.calls import P, R, Ref, Takes
 from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.names import NAMESPACE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ray.actor import ActorHandle
 
@@ -61,20 +62,25 @@ class ActorDirectory:
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="actor-directory")
 
     async def call(
-        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
-    ) -> Any:
-        """Call ``method`` of the actor called ``name`` and return its answer.
+        self,
+        name: Ref[Takes],
+        method: Callable[Concatenate[Takes, P], Awaitable[R]],
+        timeout_seconds: float,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Call a method of the actor called ``name`` and return its answer.
 
-        ``timeout_seconds`` is the limit of the whole call here; a method that takes an argument of
-        that name gets it by position.
-        Raises ActorGone, Unavailable, DeadlineExceeded, and whatever CoditectError the actor raised.
+        ``timeout_seconds`` is the limit of the whole call here. Raises ActorGone, Unavailable,
+        DeadlineExceeded, and whatever CoditectError the actor raised.
         """
         try:
             async with asyncio.timeout(timeout_seconds):
                 cached = name in self._handles
                 handle = await self.handle(name)
                 try:
-                    return await self._invoke(handle, name, method, args, kwargs)
+                    return cast(R, await self._invoke(handle, name, method.__name__, args, kwargs))
                 except ActorGone:
                     self.forget(name)
                     if not cached:
@@ -83,9 +89,9 @@ class ActorDirectory:
                     if successor == handle:
                         self.forget(name)
                         raise
-                return await self._invoke(successor, name, method, args, kwargs)
+                return cast(R, await self._invoke(successor, name, method.__name__, args, kwargs))
         except TimeoutError:
-            raise DeadlineExceeded(f"{name}.{method}", timeout_seconds) from None
+            raise DeadlineExceeded(f"{name}.{method.__name__}", timeout_seconds) from None
 
     async def handle(self, name: str) -> ActorHandle[Any]:
         """Return the handle of the actor called ``name``. Raises ActorGone, Unavailable."""
@@ -94,7 +100,7 @@ class ActorDirectory:
             self._handles.move_to_end(name)
             return known
         try:
-            found = await self.run(ray.get_actor, name, self._namespace)
+            found = await self.run(ray.get_actor, str(name), self._namespace)
         except ValueError:
             raise ActorGone(name) from None
         self.remember(name, found)

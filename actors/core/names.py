@@ -2,38 +2,49 @@
 
 from __future__ import annotations
 
+from actors.core.calls import (
+    ArchiveCalls,
+    Component,
+    JournalCalls,
+    PoolCalls,
+    Ref,
+    SessionCalls,
+    StoreCalls,
+    SupervisorCalls,
+)
+
 NAMESPACE = "coditect"
-SUPERVISOR = "supervisor"
+SUPERVISOR: Ref[SupervisorCalls] = Ref("supervisor")
 
 DEFAULT_SESSION = "default"
 """The session that signing in opens; a place is kept for it within the limit of a user's sessions."""
 
 
-def store_actor(node_id: str) -> str:
+def store_actor(node_id: str) -> Ref[StoreCalls]:
     """Return the name of a node's StoreActor."""
-    return f"store-{node_id}"
+    return Ref(f"store-{node_id}")
 
 
-def pool_actor(node_id: str) -> str:
+def pool_actor(node_id: str) -> Ref[PoolCalls]:
     """Return the name of a node's PoolActor."""
-    return f"pool-{node_id}"
+    return Ref(f"pool-{node_id}")
 
 
-def health_checker_actor(node_id: str) -> str:
+def health_checker_actor(node_id: str) -> Ref[Component]:
     """Return the name of a node's HealthCheckerActor."""
-    return f"health-{node_id}"
+    return Ref(f"health-{node_id}")
 
 
-def archive_actor(node_id: str) -> str:
+def archive_actor(node_id: str) -> Ref[ArchiveCalls]:
     """Return the name of a node's ArchiveActor."""
-    return f"archive-{node_id}"
+    return Ref(f"archive-{node_id}")
 
 
-def journal_actor(node_id: str) -> str:
+def journal_actor(node_id: str) -> Ref[JournalCalls]:
     """Return the name of a node's JournalActor."""
-    return f"journal-{node_id}"
+    return Ref(f"journal-{node_id}")
 
 
-def session_actor(actor_id: str) -> str:
+def session_actor(actor_id: str) -> Ref[SessionCalls]:
     """Return the name of a SessionActor; it is the actor's, not the session's: actors are re-bound."""
-    return f"session-{actor_id}"
+    return Ref(f"session-{actor_id}")

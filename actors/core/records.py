@@ -6,6 +6,7 @@ such as ``s-…`` (session), ``c-…`` (container), ``u-…`` (user), ``a-…`` 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, ClassVar, Literal, NamedTuple
 from urllib.parse import quote_from_bytes
@@ -465,3 +466,19 @@ class Receipt(Frozen):
     etag: str
     durable: bool = True
     reason: Reason | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAnswer:
+    """A save's receipt but for its version, to be written with the version; ``key`` is its place there."""
+
+    key: str
+    token: str
+    path: str
+    size: int
+    etag: str
+    digest: str
+
+    def receipt(self, version: int) -> Receipt:
+        """Return the receipt."""
+        return Receipt(path=self.path, size=self.size, version=version, etag=self.etag)

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from typing import Any
 
 from actors.core import names
+from actors.core.calls import Component, PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.ports import ServicesFactory
 from actors.core.process import Life
-from actors.core.records import Idleness, Opened, Quiet
+from actors.core.records import Idleness, Quiet
 from actors.health.checker import CALL_SECONDS, HealthRunner
 from actors.idleness.sampler import IdlenessRunner
 
@@ -27,7 +28,7 @@ SLEEP_SECONDS = 15.0
 class RayOwners:
     """Implements ``actors.health.checker.Owners`` with calls to session actors and the node's pool."""
 
-    def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
+    def __init__(self, directory: ActorDirectory, pool_name: Ref[PoolCalls]) -> None:
         self._directory = directory
         self._pool_name = pool_name
 
@@ -37,80 +38,84 @@ class RayOwners:
         """Tell a session's owner that its container is lost."""
         await self._directory.call(
             names.session_actor(actor_id),
-            "container_lost",
+            SessionCalls.container_lost,
+            CALL_SECONDS,
             session_id,
             container_id,
             reason,
-            timeout_seconds=CALL_SECONDS,
         )
 
     async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str | None) -> None:
         """Have the pool open a session whose owner is gone, or that has none."""
         await self._directory.call(
             self._pool_name,
-            "open_session",
+            PoolCalls.open_session,
+            REOPEN_SECONDS,
             user_id=user_id,
             name=name,
             key=key,
             dead_actor_id=dead_actor_id,
-            timeout_seconds=REOPEN_SECONDS,
         )
 
     async def resync(self) -> None:
         """Have the pool look at its warm containers."""
-        await self._directory.call(self._pool_name, "resync", timeout_seconds=CALL_SECONDS)
+        await self._directory.call(self._pool_name, PoolCalls.resync, CALL_SECONDS)
 
 
 class RaySessionOwners:
     """Implements ``actors.idleness.sampler.SessionOwners`` likewise."""
 
-    def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
+    def __init__(self, directory: ActorDirectory, pool_name: Ref[PoolCalls]) -> None:
         self._directory = directory
         self._pool_name = pool_name
 
     async def attached(self, actor_id: str, session_id: str) -> int:
         """Return how many clients are attached."""
-        said = await self._call(actor_id, "ping")
+        actor = names.session_actor(actor_id)
+        said = await self._directory.call(actor, SessionCalls.ping, CALL_SECONDS)
         return int(said["attached"]) if said.get("session_id") == session_id else 0
 
     async def tell_idle(self, actor_id: str, told: Idleness) -> None:
         """Have those who follow the session hear of it."""
-        await self._call(actor_id, "tell_idle", told.session_id, told)
+        actor = names.session_actor(actor_id)
+        await self._directory.call(
+            actor, SessionCalls.tell_idle, CALL_SECONDS, told.session_id, told
+        )
 
     async def sleep_if_quiet(
         self, actor_id: str, session_id: str, container_id: str, quiet: Quiet
     ) -> bool:
         """Have it hibernate, unless something has happened."""
-        return bool(
-            await self._call(
-                actor_id, "sleep_if_quiet", session_id, container_id, quiet, seconds=SLEEP_SECONDS
-            )
+        return await self._directory.call(
+            names.session_actor(actor_id),
+            SessionCalls.sleep_if_quiet,
+            SLEEP_SECONDS,
+            session_id,
+            container_id,
+            quiet,
         )
 
     async def open(self, user_id: str, name: str, key: str) -> str:
         """Give a passive session an owner."""
-        opened: Opened = await self._directory.call(
+        opened = await self._directory.call(
             self._pool_name,
-            "open_session",
+            PoolCalls.open_session,
+            REOPEN_SECONDS,
             user_id=user_id,
             name=name,
             key=key,
-            timeout_seconds=REOPEN_SECONDS,
         )
         return opened.actor_id
-
-    async def _call(
-        self, actor_id: str, method: str, *arguments: Any, seconds: float = CALL_SECONDS
-    ) -> Any:
-        name = names.session_actor(actor_id)
-        return await self._directory.call(name, method, *arguments, timeout_seconds=seconds)
 
 
 class HealthCheckerActor:
     """Watches the node's containers. ``chance`` returns numbers in [0, 1) that spread the probes."""
 
     def __init__(
-        self, services_factory: ServicesFactory, pool_name: str, chance: Callable[[], float]
+        self,
+        services_factory: ServicesFactory,
+        pool_name: Ref[PoolCalls],
+        chance: Callable[[], float],
     ) -> None:
         self._services_factory = services_factory
         self._pool_name = pool_name
@@ -145,3 +150,7 @@ class HealthCheckerActor:
         except asyncio.CancelledError:
             await runner.close()
             raise
+
+
+def _as_called(actor: HealthCheckerActor) -> Component:
+    return actor  # for the type checker

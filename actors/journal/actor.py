@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from actors.core.calls import JournalCalls, Ref
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
 from actors.core.ports import ServicesFactory
@@ -56,13 +57,17 @@ class JournalActor:
 class RayJournalWatch:
     """Implements ``actors.core.ports.JournalWatch`` with a call to the node's JournalActor."""
 
-    def __init__(self, directory: ActorDirectory, name: str) -> None:
+    def __init__(self, directory: ActorDirectory, name: Ref[JournalCalls]) -> None:
         self._directory = directory
         self._name = name
 
     async def watch(self, handle: ContainerHandle) -> None:
         """Have the journal connect to a container now. What fails here is left to its sweep."""
         try:
-            await self._directory.call(self._name, "watch", handle, timeout_seconds=WATCH_SECONDS)
+            await self._directory.call(self._name, JournalCalls.watch, WATCH_SECONDS, handle)
         except CoditectError:
             return
+
+
+def _as_called(actor: JournalActor) -> JournalCalls:
+    return actor  # for the type checker

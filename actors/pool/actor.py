@@ -16,6 +16,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.core import names
+from actors.core.calls import PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors import InvalidArgument
 from actors.core.ports import ServicesFactory
@@ -35,7 +36,10 @@ class RaySessionActors:
     """Implements ``actors.pool.warm.SessionActors`` with detached Ray actors of this node."""
 
     def __init__(
-        self, directory: ActorDirectory, services_factory: ServicesFactory, pool_name: str
+        self,
+        directory: ActorDirectory,
+        services_factory: ServicesFactory,
+        pool_name: Ref[PoolCalls],
     ) -> None:
         self._directory = directory
         self._services_factory = services_factory
@@ -53,10 +57,8 @@ class RaySessionActors:
 
     async def ping(self, actor_id: str, timeout_seconds: float) -> dict[str, Any]:
         """Return what the actor says of itself."""
-        answer: dict[str, Any] = await self._directory.call(
-            names.session_actor(actor_id), "ping", timeout_seconds=timeout_seconds
-        )
-        return answer
+        actor = names.session_actor(actor_id)
+        return await self._directory.call(actor, SessionCalls.ping, timeout_seconds)
 
     async def bind(
         self,
@@ -68,12 +70,7 @@ class RaySessionActors:
     ) -> None:
         """Give the actor the session that the store says it owns."""
         await self._directory.call(
-            names.session_actor(actor_id),
-            "bind",
-            record,
-            handle,
-            key,
-            timeout_seconds=timeout_seconds,
+            names.session_actor(actor_id), SessionCalls.bind, timeout_seconds, record, handle, key
         )
 
     async def kill(self, actor_id: str) -> None:
@@ -87,7 +84,7 @@ class RaySessionActors:
 
     def _make(self, actor_id: str) -> Any:
         options = self._class.options(
-            name=names.session_actor(actor_id),
+            name=str(names.session_actor(actor_id)),
             namespace=names.NAMESPACE,
             lifetime="detached",
             max_restarts=-1,
@@ -102,7 +99,7 @@ class RaySessionActors:
 class PoolActor:
     """Opens sessions and keeps warm slots ready. See ``PoolRunner`` for what the calls mean."""
 
-    def __init__(self, services_factory: ServicesFactory, pool_name: str) -> None:
+    def __init__(self, services_factory: ServicesFactory, pool_name: Ref[PoolCalls]) -> None:
         self._services_factory = services_factory
         self._pool_name = pool_name
         self._directory = ActorDirectory()
@@ -158,3 +155,7 @@ class PoolActor:
         except asyncio.CancelledError:
             await runner.close()
             raise
+
+
+def _as_called(actor: PoolActor) -> PoolCalls:
+    return actor  # for the type checker

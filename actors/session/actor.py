@@ -12,6 +12,7 @@ from __future__ import annotations
 import random
 from typing import Any
 
+from actors.core.calls import PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.ports import ServicesFactory
 from actors.core.process import Life
@@ -33,21 +34,21 @@ RELEASED_SECONDS = 2.0
 class RayPool:
     """Implements ``actors.session.service.Pool`` by the name of a PoolActor."""
 
-    def __init__(self, directory: ActorDirectory, pool_name: str) -> None:
+    def __init__(self, directory: ActorDirectory, pool_name: Ref[PoolCalls]) -> None:
         self._directory = directory
         self._pool_name = pool_name
 
     async def actor_released(self, actor_id: str) -> None:
         """Say that the actor is warm again."""
         await self._directory.call(
-            self._pool_name, "actor_released", actor_id, timeout_seconds=RELEASED_SECONDS
+            self._pool_name, PoolCalls.actor_released, RELEASED_SECONDS, actor_id
         )
 
 
 class SessionActor:
     """Holds one session, or none. A plain class: the PoolActor makes it remote."""
 
-    def __init__(self, actor_id: str, services: ServicesFactory, pool_name: str) -> None:
+    def __init__(self, actor_id: str, services: ServicesFactory, pool_name: Ref[PoolCalls]) -> None:
         self._actor_id = actor_id
         self._services_factory = services
         self._pool_name = pool_name
@@ -143,7 +144,7 @@ class SessionActor:
             if self._runner is not None
             else {"actor_id": self._actor_id, "started": False, "session_id": None}
         )
-        return self._life.ping() | state | {"pool": self._pool_name}
+        return self._life.ping() | state | {"pool": str(self._pool_name)}
 
     async def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions."""
@@ -168,3 +169,7 @@ class SessionActor:
             await runner.run()
         finally:
             await runner.close()
+
+
+def _as_called(actor: SessionActor) -> SessionCalls:
+    return actor  # for the type checker

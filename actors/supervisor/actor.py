@@ -6,11 +6,12 @@ It knows nothing that it cannot find again: who lives, Ray says; what must be, t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Concatenate
 
 from actors.core import names
+from actors.core.calls import P, R, Ref, SupervisorCalls, Takes
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
 from actors.core.ports import Clock, ServicesFactory
@@ -52,12 +53,16 @@ class RayCrew:
         await self._directory.create(name, self._blueprints[name].make)
 
     async def call(
-        self, name: str, method: str, timeout_seconds: float, /, **arguments: Any
-    ) -> Any:
+        self,
+        name: Ref[Takes],
+        method: Callable[Concatenate[Takes, P], Awaitable[R]],
+        timeout_seconds: float,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
         """Call an actor."""
-        return await self._directory.call(
-            name, method, timeout_seconds=timeout_seconds, **arguments
-        )
+        return await self._directory.call(name, method, timeout_seconds, *args, **kwargs)
 
     async def kill(self, name: str, *, restart: bool) -> None:
         """End an actor's process."""
@@ -127,3 +132,7 @@ class SupervisorActor:
         except asyncio.CancelledError:
             await self._runner.close()
             raise
+
+
+def _as_called(actor: SupervisorActor) -> SupervisorCalls:
+    return actor  # for the type checker

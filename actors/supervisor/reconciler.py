@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from actors.core import calls
+from actors.core.calls import ActorCaller, PoolCalls, Ref
 from actors.core.errors import CoditectError, DeadlineExceeded, Unavailable
 from actors.core.lease import LeaseRules, LeaseWatch
 from actors.core.names import session_actor
@@ -47,7 +49,7 @@ SOURCE_TTL = 120.0
 DUTY = 0.05
 
 
-class Crew(Protocol):
+class Crew(ActorCaller, Protocol):
     """The actors as the supervisor uses them. Every method ends within its limit."""
 
     async def listed(self) -> Sequence[str]:
@@ -56,12 +58,6 @@ class Crew(Protocol):
 
     async def make(self, name: str) -> None:
         """Make a component; one that is there already is no error."""
-        ...
-
-    async def call(
-        self, name: str, method: str, timeout_seconds: float, /, **arguments: Any
-    ) -> Any:
-        """Call an actor. Raises ActorGone, Unavailable, DeadlineExceeded and what it raised."""
         ...
 
     async def kill(self, name: str, *, restart: bool) -> None:
@@ -297,8 +293,8 @@ class SupervisorRunner:
         for pool in own or pools[:1]:
             try:
                 await self._crew.call(
-                    pool,
-                    "open_session",
+                    Ref[PoolCalls](pool),
+                    PoolCalls.open_session,
                     REOPEN_SECONDS,
                     user_id=action.user_id,
                     name=action.name,
@@ -319,7 +315,9 @@ class SupervisorRunner:
                 self._update(name, listed=False, silent_since=None)
                 return
             try:
-                self._answers[name] = await self._crew.call(name, "ping", PING_SECONDS)
+                self._answers[name] = await self._crew.call(
+                    Ref[calls.Component](name), calls.Component.ping, PING_SECONDS
+                )
             except (Unavailable, DeadlineExceeded):
                 since = self._components[name].silent_since
                 self._update(name, listed=True, silent_since=monotonic if since is None else since)
@@ -331,7 +329,9 @@ class SupervisorRunner:
     async def _collect_stats(self) -> None:
         async def ask(name: str) -> None:
             try:
-                self._stats[name] = await self._crew.call(name, "stats", STATS_SECONDS)
+                self._stats[name] = await self._crew.call(
+                    Ref[calls.Component](name), calls.Component.stats, STATS_SECONDS
+                )
             except CoditectError:
                 self._stats.pop(name, None)
 
@@ -350,7 +350,9 @@ class SupervisorRunner:
         async def ask(name: str) -> None:
             async with gate:
                 try:
-                    stats = await self._crew.call(name, "stats", SESSION_STATS_SECONDS)
+                    stats = await self._crew.call(
+                        Ref[calls.Component](name), calls.Component.stats, SESSION_STATS_SECONDS
+                    )
                 except CoditectError:
                     return
             self._session_totals.update(name, stats)

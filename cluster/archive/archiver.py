@@ -13,13 +13,19 @@ from typing import Any
 
 from actors.core.errors import CoditectError, Fenced, NotFound, PermissionDenied, Unavailable
 from actors.core.ports import Ledger
-from actors.core.records import ContainerRecord, ContainerStatus, Kept, Route, SessionRecord
+from actors.core.records import (
+    ContainerRecord,
+    ContainerStatus,
+    Kept,
+    Route,
+    SaveAnswer,
+    SessionRecord,
+)
 from actors.core.tasks import Tasks
 from cluster.archive.packs.collector import Collector
 from cluster.archive.saving.syncer import Follower
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.workspaces.manifests import Fence
-from cluster.store.layers.workspaces.saves import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +108,7 @@ class Archiver:
         self,
         session_id: str,
         paths: list[str],
-        answer: Answer | None = None,
+        answer: SaveAnswer | None = None,
         give_up: bool = False,
     ) -> Kept:
         """Take paths of a session's workspace in at once; see ``Follower.save``.

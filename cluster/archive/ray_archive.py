@@ -6,9 +6,9 @@ Apart from it, since that imports much more.
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol
 
 from actors.core import names
+from actors.core.calls import ActorCaller, ArchiveCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
 from actors.core.ports import Ledger
@@ -24,35 +24,25 @@ TELL_SECONDS = 2.0
 class RayArchive:
     """Implements ``actors.core.ports.Archive`` with a call to the node's ArchiveActor."""
 
-    def __init__(self, directory: ActorDirectory, name: str) -> None:
+    def __init__(self, directory: ActorDirectory, name: Ref[ArchiveCalls]) -> None:
         self._directory = directory
         self._name = name
 
     async def flush(self, session_id: str) -> None:
         """Return when all that is in the session's workspace is kept."""
-        await self._directory.call(self._name, "flush", session_id, timeout_seconds=FLUSH_SECONDS)
+        await self._directory.call(self._name, ArchiveCalls.flush, FLUSH_SECONDS, session_id)
 
     async def whole(self, session_id: str) -> None:
         """Return when all that is kept of the session's workspace is in its container's directory."""
         await self._directory.call(
-            self._name, "whole", session_id, WHOLE_SECONDS, timeout_seconds=WHOLE_SECONDS + 1.0
+            self._name, ArchiveCalls.whole, WHOLE_SECONDS + 1.0, session_id, WHOLE_SECONDS
         )
-
-
-class Caller(Protocol):
-    """Calls actors by name: ``ActorDirectory``."""
-
-    async def call(
-        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
-    ) -> Any:
-        """Call within the limit. Raises ActorGone, Unavailable, DeadlineExceeded, or what it raised."""
-        ...
 
 
 class SessionTeller:
     """Tells sessions what is held of their workspaces; a passive one has nobody who listens."""
 
-    def __init__(self, actors: Caller, ledger: Ledger) -> None:
+    def __init__(self, actors: ActorCaller, ledger: Ledger) -> None:
         self._actors = actors
         self._ledger = ledger
 
@@ -63,7 +53,7 @@ class SessionTeller:
             if session is not None and session.owner_actor_id is not None:
                 owner = names.session_actor(session.owner_actor_id)
                 await self._actors.call(
-                    owner, "tell_unarchived", session_id, told, timeout_seconds=TELL_SECONDS
+                    owner, SessionCalls.tell_unarchived, TELL_SECONDS, session_id, told
                 )
         except CoditectError as error:
             logger.info("session %s is not told what is held: %s", session_id, error)

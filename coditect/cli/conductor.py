@@ -25,6 +25,7 @@ from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 
 from actors.core import names
+from actors.core.calls import PoolCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError, DeadlineExceeded
 from cluster.blueprints import make_supervisor
@@ -133,7 +134,7 @@ async def _serve(wiring: NodeWiring) -> None:
 
 async def _ready(directory: ActorDirectory) -> dict[str, Any] | None:
     try:
-        answer: dict[str, Any] = await directory.call(names.SUPERVISOR, "ping", timeout_seconds=10)
+        answer: dict[str, Any] = await directory.call(names.SUPERVISOR, SupervisorCalls.ping, 10)
     except CoditectError:
         return None
     return answer if answer["ready"] else None
@@ -142,7 +143,7 @@ async def _ready(directory: ActorDirectory) -> dict[str, Any] | None:
 async def _slots(directory: ActorDirectory, wiring: NodeWiring) -> dict[str, Any] | None:
     pool = names.pool_actor(wiring.node_id)
     try:
-        stats = await directory.call(pool, "stats", timeout_seconds=10)
+        stats = await directory.call(pool, PoolCalls.stats, 10)
     except CoditectError:
         return None
     ready = {kind: stats[f"warm_{kind}_ready"] for kind in ("actors", "containers")}

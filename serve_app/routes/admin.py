@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from starlette.responses import PlainTextResponse
 
 from actors.core import names
+from actors.core.calls import SupervisorCalls
 from actors.core.errors import CoditectError, InvalidArgument, NotFound
 from actors.core.records import ContainerStatus, UserRecord
 from cluster.runtime.disks import reserve
@@ -93,8 +94,8 @@ async def overview(_: AdminDep, ingress: IngressDep) -> dict[str, Any]:
 
     `wanting` is what the server did not find at its start that it could use: walls between users, and room.
     """
-    found: dict[str, Any] = await ingress.deps.actors.call(
-        names.SUPERVISOR, "snapshot", timeout_seconds=COLLECT_SECONDS
+    found = await ingress.deps.actors.call(
+        names.SUPERVISOR, SupervisorCalls.snapshot, COLLECT_SECONDS
     )
     return {**found, "wanting": [asdict(lack) for lack in health_checks.machine(ingress.deps)]}
 
@@ -235,9 +236,8 @@ async def _existing(ingress: Ingress, user_id: str) -> UserRecord:
 async def _collected(ingress: Ingress) -> dict[str, Any]:
     """Ask the Supervisor; without it there are still this replica's own metrics."""
     try:
-        found: dict[str, Any] = await ingress.deps.actors.call(
-            names.SUPERVISOR, "collect_metrics", timeout_seconds=COLLECT_SECONDS
+        return await ingress.deps.actors.call(
+            names.SUPERVISOR, SupervisorCalls.collect_metrics, COLLECT_SECONDS
         )
     except CoditectError:
         return {"pushed": {}, "actors": {}, "supervisor": {}}
-    return found

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
 
 from actors.core import names
+from actors.core.calls import ArchiveCalls, Ref
 from serve_app.routes.common import SIGNED, AdminDep, IngressDep, VisitorDep, may_fail
 from serve_app.schemas import Backups
 
@@ -18,17 +17,21 @@ router = APIRouter(prefix="/api/admin", tags=["admin"], dependencies=SIGNED)
 @router.get("/backups", responses=may_fail(401, 403))
 async def list_backups(_: AdminDep, ingress: IngressDep) -> Backups:
     """List the backups, the newest first, and say what is being made."""
-    return Backups(**await _call(ingress, "backups"))
+    return await _backups(ingress)
 
 
 @router.post("/backups", status_code=202, responses=may_fail(401, 403))
 async def start_backup(admin: AdminDep, ingress: IngressDep, visitor: VisitorDep) -> Backups:
     """Have a backup made, unless one is being made; ask ``GET`` how far it is."""
-    await _call(ingress, "start_backup")
+    await ingress.deps.actors.call(_archive(ingress), ArchiveCalls.start_backup, CALL_SECONDS)
     await ingress.sign_in.note(admin.user_id, "backup.create", "backup", visitor)
-    return Backups(**await _call(ingress, "backups"))
+    return await _backups(ingress)
 
 
-async def _call(ingress: IngressDep, method: str) -> Any:
-    actor = names.archive_actor(ingress.deps.node_id)
-    return await ingress.deps.actors.call(actor, method, timeout_seconds=CALL_SECONDS)
+def _archive(ingress: IngressDep) -> Ref[ArchiveCalls]:
+    return names.archive_actor(ingress.deps.node_id)
+
+
+async def _backups(ingress: IngressDep) -> Backups:
+    actors = ingress.deps.actors
+    return Backups(**await actors.call(_archive(ingress), ArchiveCalls.backups, CALL_SECONDS))

@@ -7,9 +7,10 @@ from contextlib import suppress
 
 from fastapi import APIRouter, Request, Response
 
+from actors.core.calls import SessionCalls
 from actors.core.errors import CoditectError, InvalidArgument, NotFound, SessionEnded
 from actors.core.names import DEFAULT_SESSION
-from actors.core.records import Idleness, SessionPhase, SessionRecord
+from actors.core.records import Idleness, SessionPhase
 from serve_app.ingress import Ingress
 from serve_app.routes.common import (
     SIGNED,
@@ -116,9 +117,7 @@ async def keep_awake(session: SessionDep, ingress: IngressDep, body: KeepAwake) 
     known = await deps.ledger.keep_awake(session, until)
     # The store has it, and whoever decides reads it there; followers hear of it as far as they can.
     with suppress(CoditectError):
-        await ingress.gateway.call(
-            session, "tell_idle", known, wake=False, timeout_seconds=TELL_SECONDS
-        )
+        await ingress.gateway.call_if_awake(session, SessionCalls.tell_idle, TELL_SECONDS, known)
     return _idle(ingress, known)
 
 
@@ -127,8 +126,8 @@ async def change_session(
     request: Request, session: SessionDep, ingress: IngressDep, body: SessionChange, key: KeyDep
 ) -> Session:
     """Merge into the session's ``workspace_state`` (RFC 7396)."""
-    record: SessionRecord = await ingress.gateway.call(
-        session, "patch_workspace_state", body.workspace_state, key
+    record = await ingress.gateway.call(
+        session, SessionCalls.patch_workspace_state, None, body.workspace_state, key
     )
     return Session.of(record, base_url(request))
 
@@ -142,7 +141,7 @@ async def end_session(
     """End the session and remove its container and its workspace. There is no way back."""
     # It was there when the caller was checked; that another call ends it meanwhile is no error.
     with suppress(NotFound, SessionEnded):
-        await ingress.gateway.call(session, "end", key, timeout_seconds=SLOW_SECONDS)
+        await ingress.gateway.call(session, SessionCalls.end, SLOW_SECONDS, key)
     ingress.gateway.forget(session)
     await ingress.sign_in.note(caller.user_id, "session.end", f"session/{session}", visitor)
 
@@ -152,9 +151,7 @@ async def hibernate(
     request: Request, session: SessionDep, ingress: IngressDep, key: KeyDep
 ) -> Session:
     """Stop the container and keep the session; answers when that is done."""
-    record: SessionRecord = await ingress.gateway.call(
-        session, "hibernate", key, timeout_seconds=SLOW_SECONDS
-    )
+    record = await ingress.gateway.call(session, SessionCalls.hibernate, SLOW_SECONDS, key)
     return Session.of(record, base_url(request))
 
 

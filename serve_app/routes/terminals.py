@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query, Response
 from starlette.responses import StreamingResponse
 
+from actors.core.calls import SessionCalls
 from actors.core.errors import NotFound
 from actors.core.ports import Journal
 from actors.core.records import SessionPhase, TerminalRecord
@@ -132,4 +133,4 @@ async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> N
     )
     # Or a new container would start its shell again.
     await ingress.deps.journal.delete_terminal(session, name, ingress.deps.clock.now())
-    await ingress.gateway.call(session, "terminal_deleted", name)
+    await ingress.gateway.call(session, SessionCalls.terminal_deleted, None, name)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import structlog
 
+from actors.core.calls import SessionCalls
 from actors.core.errors import CoditectError, NotFound, SessionEnded
 from actors.core.ports import Clock
 from serve_app.sessions.gateway import SessionGateway
@@ -45,7 +46,7 @@ class Attachments:
 
         ``terminal`` names the one that it is on, if it is on one.
         """
-        await self._gateway.call(session_id, "attach", client_id, terminal)
+        await self._gateway.call(session_id, SessionCalls.attach, None, client_id, terminal)
         self._leases[session_id, client_id] = _Lease(self._clock.monotonic())
 
     async def detach(self, session_id: str, client_id: str) -> None:
@@ -54,8 +55,8 @@ class Attachments:
         if lease is None:
             return
         try:
-            await self._gateway.call(
-                session_id, "detach", client_id, timeout_seconds=DETACH_SECONDS, wake=False
+            await self._gateway.call_if_awake(
+                session_id, SessionCalls.detach, DETACH_SECONDS, client_id
             )
         except CoditectError as error:
             logger.info("a lease will run out", session_id=session_id, reason=str(error))
@@ -80,7 +81,7 @@ class Attachments:
         async with self._gate:
             try:
                 if self._clock.monotonic() - lease.renewed >= self._renew_after:
-                    await self._gateway.call(session_id, "attach", client_id)
+                    await self._gateway.call(session_id, SessionCalls.attach, None, client_id)
                     lease.renewed = self._clock.monotonic()
             except (NotFound, SessionEnded):
                 self._leases.pop((session_id, client_id), None)

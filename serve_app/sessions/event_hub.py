@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from actors.core.calls import SessionCalls
 from actors.core.errors import CoditectError, NotFound, SessionEnded
 from actors.core.ports import Clock
 from actors.core.records import SessionEvent
@@ -76,13 +77,13 @@ class EventHub:
         began = self._clock.now()
         while True:
             try:
-                events: list[SessionEvent] = await self._gateway.call(
+                events = await self._gateway.call(
                     session_id,
-                    "events",
+                    SessionCalls.events,
+                    POLL_SECONDS + _SLACK_SECONDS,
                     activation,
                     seq,
                     POLL_SECONDS,
-                    timeout_seconds=POLL_SECONDS + _SLACK_SECONDS,
                 )
             except (NotFound, SessionEnded):
                 self._tell(session_id, followed, _ended(activation, seq, self._clock.now()))

@@ -10,14 +10,15 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Concatenate, TypedDict, TypeVar
 
 import structlog
 
 from actors.core import names
+from actors.core.calls import ActorCaller, ArchiveCalls, P, PoolCalls, R, Ref, SessionCalls
 from actors.core.errors import (
     ActorGone,
     CoditectError,
@@ -31,7 +32,7 @@ from actors.core.errors import (
 )
 from actors.core.ports import Clock
 from actors.core.records import Opened, Route, SessionPhase, SessionRecord
-from serve_app.dependencies import ActorCaller, SessionReader
+from serve_app.dependencies import SessionReader
 
 logger = structlog.get_logger(__name__)
 
@@ -64,6 +65,19 @@ class Owner:
     name: str
     actor_id: str | None
     home: str | None = None
+
+
+class _Request(TypedDict):
+    """What ``PoolCalls.open_session`` takes."""
+
+    user_id: str
+    name: str
+    key: str
+    dead_actor_id: str | None
+
+
+class _Passive(Exception):
+    """Nobody holds the session."""
 
 
 class SessionGateway:
@@ -131,7 +145,7 @@ class SessionGateway:
         Here it goes on with another container and with what is kept of its workspace. A node that is
         only busy is waited for: raises DeadlineExceeded when it takes ``OPEN_SECONDS``.
         """
-        request = {"user_id": user_id, "name": name, "key": key, "dead_actor_id": dead_actor_id}
+        request = _Request(user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id)
         at_home = names.pool_actor(home) if home is not None else self._pool
         if at_home != self._pool:
             try:
@@ -140,7 +154,7 @@ class SessionGateway:
                 logger.warning("a session's node does not answer", node_id=home, reason=str(error))
         return await self._ask_pool(self._pool, request)
 
-    async def _ask_home(self, pool: str, request: Mapping[str, str | None]) -> Opened:
+    async def _ask_home(self, pool: Ref[PoolCalls], request: _Request) -> Opened:
         """Ask another node's pool, again and again while it lives. Raises Unavailable when it does not."""
         give_up_at = self._clock.monotonic() + OPEN_SECONDS
         while (left := give_up_at - self._clock.monotonic()) > 0:
@@ -153,26 +167,24 @@ class SessionGateway:
             except (DeadlineExceeded, TimeoutError):
                 pass
             try:
-                await self._actors.call(pool, "ping", timeout_seconds=HOME_PING_SECONDS)
+                await self._actors.call(pool, PoolCalls.ping, HOME_PING_SECONDS)
             except DeadlineExceeded as error:
                 raise Unavailable(pool, str(error)) from None
             # It may wait for an actor. What it does under this key already is joined, not done twice.
             await self._clock.sleep(_LONGEST_PAUSE)
         raise DeadlineExceeded(f"{pool}.open_session", OPEN_SECONDS)
 
-    async def _ask_pool(self, pool: str, request: Mapping[str, str | None]) -> Opened:
+    async def _ask_pool(self, pool: Ref[PoolCalls], request: _Request) -> Opened:
         give_up_at = self._clock.monotonic() + POOL_RESTART_SECONDS
         while True:
             try:
-                opened: Opened = await self._actors.call(
-                    pool, "open_session", timeout_seconds=OPEN_SECONDS, **request
+                return await self._actors.call(
+                    pool, PoolCalls.open_session, OPEN_SECONDS, **request
                 )
             except Unavailable as error:
                 # Ray restarts a pool, and a call that was lost may be made again: see pool_claims.
                 if error.component != pool or self._clock.monotonic() > give_up_at:
                     raise
-            else:
-                return opened
             await self._clock.sleep(_LONGEST_PAUSE)
 
     # ---- asking the owner -----------------------------------------------------------------------
@@ -202,30 +214,68 @@ class SessionGateway:
             self._remember(_owner_of(record))
             if record.owner_actor_id is None:
                 return record
-        view: SessionRecord = await self.call(session_id, "view", wake=False)
+        view = await self.call_if_awake(session_id, SessionCalls.view, None)
+        if view is None:  # it went to rest a moment ago
+            view = await self._ledger.session(session_id)
+        if view is None:
+            raise NotFound("session", session_id)
         return view
 
     async def resume(self, session_id: str, key: str) -> SessionRecord:
         """Bring a session up; does not wait until it is."""
-        record: SessionRecord = await self.call(session_id, "resume", key)
-        return record
+        return await self.call(session_id, SessionCalls.resume, None, key)
 
     async def call(
         self,
         session_id: str,
-        method: str,
-        *args: Any,
-        timeout_seconds: float | None = None,
-        wake: bool = True,
-    ) -> Any:
+        method: Callable[Concatenate[SessionCalls, str, P], Awaitable[R]],
+        limit: float | None,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
         """Call a method of the session's owner, whoever that is; ``args`` come after the session's id.
 
-        Raises NotFound for a session that is not there (any more), DeadlineExceeded when no owner
-        answered in time, and whatever the owner raised. ``wake=False``: a passive session's record is
-        returned instead of a call. An owner that said nothing at all is suspected by the next call,
-        which has the pool look at it, and replace it once its lease has run out.
+        ``limit`` is in seconds, None the usual one. Raises NotFound for a session that is not there (any
+        more), DeadlineExceeded when no owner answered in time, and whatever the owner raised. An owner
+        that said nothing at all is suspected by the next call, which has the pool look at it, and replace
+        it once its lease has run out.
         """
-        limit = timeout_seconds or self._call_seconds
+
+        def ask(owner: Ref[SessionCalls], left: float) -> Awaitable[R]:
+            return self._actors.call(owner, method, left, session_id, *args, **kwargs)
+
+        return await self._ask(session_id, method.__name__, ask, limit, wake=True)
+
+    async def call_if_awake(
+        self,
+        session_id: str,
+        method: Callable[Concatenate[SessionCalls, str, P], Awaitable[R]],
+        limit: float | None,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R | None:
+        """Call likewise, but do not wake a passive session: it has nobody to ask, and None is returned."""
+
+        def ask(owner: Ref[SessionCalls], left: float) -> Awaitable[R]:
+            return self._actors.call(owner, method, left, session_id, *args, **kwargs)
+
+        try:
+            return await self._ask(session_id, method.__name__, ask, limit, wake=False)
+        except _Passive:
+            return None
+
+    async def _ask(
+        self,
+        session_id: str,
+        what: str,
+        ask: Callable[[Ref[SessionCalls], float], Awaitable[R]],
+        limit: float | None,
+        *,
+        wake: bool,
+    ) -> R:
+        limit = limit or self._call_seconds
         deadline = self._clock.monotonic() + limit
         pause = _FIRST_PAUSE
         silent_since: float | None = None
@@ -236,18 +286,16 @@ class SessionGateway:
                 break
             owner = self._owners.get(session_id) or await self._look_up(session_id)
             if owner.actor_id is None and not wake:
-                return await self._ledger.session(session_id)
+                raise _Passive
             if owner.actor_id is None or owner.actor_id == dead:
                 owner = await self._reopen(owner, dead)
                 self._silent.pop(session_id, None)
                 dead = None
             name = names.session_actor(str(owner.actor_id))
             try:
-                return await self._actors.call(
-                    name, method, session_id, *args, timeout_seconds=left
-                )
+                return await ask(name, left)
             except DeadlineExceeded as error:
-                if error.what == f"{name}.{method}":
+                if error.what == f"{name}.{what}":
                     self._suspect(session_id, str(owner.actor_id))
                 raise
             except (NotBound, Fenced):
@@ -265,7 +313,7 @@ class SessionGateway:
                 self.forget(session_id)
             await self._clock.sleep(min(pause, max(0.0, deadline - self._clock.monotonic())))
             pause = min(pause * 2, _LONGEST_PAUSE)
-        raise DeadlineExceeded(f"{method} of session {session_id}", limit)
+        raise DeadlineExceeded(f"{what} of session {session_id}", limit)
 
     # ---- the container --------------------------------------------------------------------------
 
@@ -282,12 +330,8 @@ class SessionGateway:
         """
         # The owner gives up a little earlier than the call, so that its word and not ours is heard.
         patience = max(0.5, timeout_seconds - 1.0)
-        route: Route = await self.call(
-            session_id,
-            "route",
-            newer_than_epoch,
-            patience,
-            timeout_seconds=timeout_seconds,
+        route = await self.call(
+            session_id, SessionCalls.route, timeout_seconds, newer_than_epoch, patience
         )
         if route.node_id not in {None, self._node_id}:
             # Nobody here sees it replaced, and it may serve on where its session's owner cannot reach it.
@@ -362,7 +406,7 @@ class SessionGateway:
             await self.resume(session_id, self._new_id("k"))
         return await self.route(session_id)
 
-    def archive_actor(self, route: Route) -> str:
+    def archive_actor(self, route: Route) -> Ref[ArchiveCalls]:
         """Return the name of the ArchiveActor that keeps what is in a container's workspace."""
         return names.archive_actor(route.node_id or self._node_id)
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
+from actors.core.calls import ArchiveCalls, SessionCalls
 from actors.core.errors import (
     Busy,
     CoditectError,
@@ -36,8 +37,8 @@ from actors.core.errors import (
     WorkspaceFull,
 )
 from actors.core.quotas import Amount, Resource
-from actors.core.records import Kept, Receipt, Route
-from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Answer, Begun, Turn, place_of
+from actors.core.records import Kept, Receipt, Route, SaveAnswer
+from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
 from serve_app.sessions.gateway import SessionGateway
 
@@ -212,7 +213,7 @@ class Saver:
         answer = None
         if keyed is not None:
             digest = await body.digest()
-            answer = Answer(keyed[0], keyed[1], path, size, etag, digest)
+            answer = SaveAnswer(keyed[0], keyed[1], path, size, etag, digest)
         try:
             kept = await self._archive(session_id, [stored], answer, route)
         except QuotaExceeded as error:
@@ -229,7 +230,7 @@ class Saver:
             reason=reason,
         )
         with contextlib.suppress(CoditectError):  # it is durable: telling others must not fail it
-            await self._gateway.call(session_id, "note_save", receipt)
+            await self._gateway.call(session_id, SessionCalls.note_save, None, receipt)
         return receipt
 
     async def _bound(self, session_id: str, path: str, body: Hashed, length: int | None) -> None:
@@ -265,7 +266,7 @@ class Saver:
         self,
         session_id: str,
         paths: Sequence[str],
-        answer: Answer | None,
+        answer: SaveAnswer | None,
         route: Route,
         *,
         give_up: bool = False,
@@ -282,14 +283,14 @@ class Saver:
         while True:
             left = deadline - deps.clock.monotonic()
             try:
-                kept: Kept = await deps.actors.call(
+                kept = await deps.actors.call(
                     name,
-                    "save",
+                    ArchiveCalls.save,
+                    max(left, 0.1),
                     session_id,
                     list(paths),
                     answer,
                     give_up,
-                    timeout_seconds=max(left, 0.1),
                 )
             except DeadlineExceeded:
                 raise

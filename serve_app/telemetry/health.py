@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.core import names
+from actors.core.calls import Component, PoolCalls, Ref, SupervisorCalls
 from actors.core.errors import CoditectError
 from cluster.doctor import checks
 from cluster.doctor.checks import Check
@@ -28,7 +29,7 @@ Question = Callable[[], Awaitable[str | None]]
 
 
 @dataclass(frozen=True, slots=True)
-class Component:
+class Part:
     """Something that is asked. All else depends on a ``vital`` one.
 
     ``notice`` is what operators should know of it though all is well.
@@ -40,14 +41,12 @@ class Component:
     notice: str | None = None
 
 
-def components(deps: Dependencies) -> list[Component]:
+def components(deps: Dependencies) -> list[Part]:
     """Return what a server consists of."""
 
-    def actor(name: str) -> Question:
+    def actor(name: Ref[Any]) -> Question:
         async def ask() -> str | None:
-            said: Mapping[str, Any] = await deps.actors.call(
-                name, "ping", timeout_seconds=ASK_SECONDS
-            )
+            said = await deps.actors.call(name, Component.ping, ASK_SECONDS)
             return "starting" if said.get("ready") is False else None
 
         return ask
@@ -65,9 +64,8 @@ def components(deps: Dependencies) -> list[Component]:
         return None
 
     async def runtime() -> str | None:
-        found = await deps.actors.call(
-            names.pool_actor(deps.node_id), "stats", timeout_seconds=ASK_SECONDS
-        )
+        pool = names.pool_actor(deps.node_id)
+        found = await deps.actors.call(pool, PoolCalls.stats, ASK_SECONDS)
         target, ready = found["warm_containers_target"], found["warm_containers_ready"]
         return f"{ready} of {target} warm containers" if target and not ready else None
 
@@ -84,16 +82,16 @@ def components(deps: Dependencies) -> list[Component]:
 
     node = deps.node_id
     return [
-        Component("store", vital=True, ask=store),
-        Component("supervisor", vital=True, ask=actor(names.SUPERVISOR)),
-        Component("pool", vital=True, ask=actor(names.pool_actor(node))),
-        Component("health_checker", vital=False, ask=actor(names.health_checker_actor(node))),
-        Component("journal", vital=True, ask=actor(names.journal_actor(node))),
-        Component("archive", vital=False, ask=actor(names.archive_actor(node))),
-        Component("gcs", vital=False, ask=gcs),
-        Component("serve", vital=True, ask=serve),
-        Component("runtime", vital=False, ask=runtime, notice=notice(machine(deps))),
-        Component("disk", vital=False, ask=disk),
+        Part("store", vital=True, ask=store),
+        Part("supervisor", vital=True, ask=actor(names.SUPERVISOR)),
+        Part("pool", vital=True, ask=actor(names.pool_actor(node))),
+        Part("health_checker", vital=False, ask=actor(names.health_checker_actor(node))),
+        Part("journal", vital=True, ask=actor(names.journal_actor(node))),
+        Part("archive", vital=False, ask=actor(names.archive_actor(node))),
+        Part("gcs", vital=False, ask=gcs),
+        Part("serve", vital=True, ask=serve),
+        Part("runtime", vital=False, ask=runtime, notice=notice(machine(deps))),
+        Part("disk", vital=False, ask=disk),
     ]
 
 
@@ -123,7 +121,7 @@ async def check(deps: Dependencies) -> ServerHealth:
     return ServerHealth.model_validate({"status": status, "components": states})
 
 
-async def _ask(part: Component) -> ComponentHealth:
+async def _ask(part: Part) -> ComponentHealth:
     began = time.perf_counter()
     status, detail = "ok", None
     try:
@@ -145,7 +143,4 @@ async def _ask(part: Component) -> ComponentHealth:
 
 
 async def _supervision(deps: Dependencies) -> Mapping[str, Any]:
-    snapshot: Mapping[str, Any] = await deps.actors.call(
-        names.SUPERVISOR, "snapshot", timeout_seconds=ASK_SECONDS
-    )
-    return snapshot
+    return await deps.actors.call(names.SUPERVISOR, SupervisorCalls.snapshot, ASK_SECONDS)

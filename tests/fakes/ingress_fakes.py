@@ -215,8 +215,9 @@ class LocalActors:
         self.calls: list[tuple[str, str]] = []
 
     async def call(
-        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
+        self, name: str, called: Any, timeout_seconds: float, /, *args: Any, **kwargs: Any
     ) -> Any:
+        method = called.__name__
         self.calls.append((name, method))
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -12,6 +12,7 @@ import pytest_asyncio
 import ray
 
 from actors.core import names
+from actors.core.calls import Component, PoolCalls, SessionCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors import ActorGone, CoditectError, Unavailable
 from actors.core.records import ContainerStatus
@@ -95,19 +96,19 @@ class Server:
         await self.filled()
 
     async def down(self):
-        await self.call(names.SUPERVISOR, "shutdown")
+        await self.call(names.SUPERVISOR, SupervisorCalls.shutdown)
         await self.directory.kill(names.SUPERVISOR)
         # Ray ends actors behind the call that asks for it
         await wait_until(self.directory.names, lambda left: left == [])
         self.directory.close()
 
     async def call(self, name, method, /, *args, seconds=30.0, **kwargs):
-        return await self.directory.call(name, method, *args, timeout_seconds=seconds, **kwargs)
+        return await self.directory.call(name, method, seconds, *args, **kwargs)
 
     async def open(self, user, **kwargs):
         return await self.call(
             POOL,
-            "open_session",
+            PoolCalls.open_session,
             user_id=user,
             name="main",
             key=f"{user}-{time.time_ns()}",
@@ -115,7 +116,7 @@ class Server:
         )
 
     async def stats(self):
-        return await self.call(POOL, "stats")
+        return await self.call(POOL, Component.stats)
 
     async def filled(self):
         """Wait until both pools are full, through restarts of whatever answers."""
@@ -131,14 +132,14 @@ class Server:
     async def recovered(self):
         """Return the supervisor's snapshot once every component is ready, or None."""
         try:
-            snapshot = await self.call(names.SUPERVISOR, "snapshot")
+            snapshot = await self.call(names.SUPERVISOR, SupervisorCalls.snapshot)
         except CoditectError:
             return None
         ready = all(actor["status"] == "ready" for actor in snapshot["actors"])
         return snapshot if ready and snapshot["checked_at"] else None
 
     async def kill_process(self, name):
-        pid = (await self.call(name, "ping"))["pid"]
+        pid = (await self.call(name, Component.ping))["pid"]
         os.kill(pid, signal.SIGKILL)
         return pid
 
@@ -148,7 +149,9 @@ async def test_opening_takes_warm_slots_and_the_pools_refill(server):
         await server.filled()
         opened = await server.open(f"u{number}")
         assert (opened.created, opened.warm_actor, opened.warm_container) == (True, True, True)
-        record = await server.call(names.session_actor(opened.actor_id), "view", opened.session_id)
+        record = await server.call(
+            names.session_actor(opened.actor_id), SessionCalls.view, opened.session_id
+        )
         assert record.owner_actor_id == opened.actor_id
 
 
@@ -164,14 +167,16 @@ async def test_more_users_at_once_than_slots_all_get_a_session_of_their_own(serv
 async def test_a_session_actor_killed_comes_back_with_its_session(server):
     opened = await server.open("killed")
     name = names.session_actor(opened.actor_id)
-    before = await server.call(name, "view", opened.session_id)
+    before = await server.call(name, SessionCalls.view, opened.session_id)
     pid = await server.kill_process(name)
     again = await server.open("killed", dead_actor_id=opened.actor_id)
     assert again.session_id == opened.session_id
-    after = await server.call(names.session_actor(again.actor_id), "view", opened.session_id)
+    after = await server.call(
+        names.session_actor(again.actor_id), SessionCalls.view, opened.session_id
+    )
     assert after.epoch > before.epoch
     assert after.container_id == before.container_id
-    assert (await server.call(names.session_actor(again.actor_id), "ping"))["pid"] != pid
+    assert (await server.call(names.session_actor(again.actor_id), Component.ping))["pid"] != pid
 
 
 async def test_a_session_actor_gone_for_good_is_replaced(server):
@@ -181,7 +186,7 @@ async def test_a_session_actor_gone_for_good_is_replaced(server):
 
     async def gone() -> bool:
         try:
-            await server.call(name, "ping")
+            await server.call(name, Component.ping)
         except ActorGone:
             return True
         except Unavailable:
@@ -231,7 +236,7 @@ async def test_every_component_killed_comes_back(server):
 async def test_metrics_come_from_every_component(server):
     before = (await server.stats())["claims_total"]
     await server.open("metrics")
-    collected = await server.call(names.SUPERVISOR, "collect_metrics")
+    collected = await server.call(names.SUPERVISOR, SupervisorCalls.collect_metrics)
     assert {entry["kind"] for entry in collected["actors"].values()} == {
         "store",
         "pool",

@@ -18,6 +18,7 @@ import pytest_asyncio
 import ray
 
 from actors.core import names
+from actors.core.calls import Component, PoolCalls, SessionCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors import ActorGone, CoditectError, NotBound, PreconditionFailed, Unavailable
 from actors.core.records import Opened, Route, SessionPhase, SessionRecord
@@ -91,7 +92,7 @@ class Node:
     async def down(self) -> None:
         for handle in await self.runtime.list():
             await self.runtime.stop(handle, 0.0)
-        await self.directory.call(names.SUPERVISOR, "shutdown", timeout_seconds=30.0)
+        await self.directory.call(names.SUPERVISOR, SupervisorCalls.shutdown, 30.0)
         for handle in await self.runtime.list():
             await self.runtime.stop(handle, 0.0)
         await self.directory.kill(names.SUPERVISOR)
@@ -102,7 +103,7 @@ class Node:
     async def filled(self) -> None:
         async def full() -> bool:
             try:
-                stats = await self.directory.call(POOL, "stats", timeout_seconds=5.0)
+                stats = await self.directory.call(POOL, PoolCalls.stats, 5.0)
             except CoditectError:
                 return False
             return min(stats["warm_actors_ready"], stats["warm_containers_ready"]) >= SLOTS
@@ -112,15 +113,15 @@ class Node:
     async def open(self, user: str) -> Opened:
         opened: Opened = await self.directory.call(
             POOL,
-            "open_session",
+            PoolCalls.open_session,
+            30.0,
             user_id=user,
             name="main",
             key=f"{user}-{time.time_ns()}",
-            timeout_seconds=30.0,
         )
         return opened
 
-    async def call(self, opened: Opened, method: str, *args: Any, seconds: float = 30.0) -> Any:
+    async def call(self, opened: Opened, method: Any, *args: Any, seconds: float = 30.0) -> Any:
         """Call the session's owner as the store names it, until it answers."""
         actor_id: str | None = opened.actor_id
         async with asyncio.timeout(seconds):
@@ -128,7 +129,7 @@ class Node:
                 name = names.session_actor(str(actor_id))
                 try:
                     return await self.directory.call(
-                        name, method, opened.session_id, *args, timeout_seconds=seconds
+                        name, method, seconds, opened.session_id, *args
                     )
                 except (NotBound, ActorGone, Unavailable):
                     await asyncio.sleep(0.02)
@@ -136,7 +137,7 @@ class Node:
                     actor_id = record.owner_actor_id if record else None
 
     async def route(self, opened: Opened, newer_than: int = 0) -> Route:
-        route: Route = await self.call(opened, "route", newer_than, 25.0)
+        route: Route = await self.call(opened, SessionCalls.route, newer_than, 25.0)
         return route
 
     async def handle(self, container_id: str) -> Any:
@@ -179,7 +180,7 @@ async def test_a_claimed_slot_serves_within_the_time_of_a_login(node):
 async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
     opened = await node.open("container")
     before = await node.route(opened)
-    await node.call(opened, "patch_workspace_state", {"open": ["a"]}, "k1")
+    await node.call(opened, SessionCalls.patch_workspace_state, {"open": ["a"]}, "k1")
     took = []
     for _ in range(3):
         handle = await node.handle(before.container_id)
@@ -192,7 +193,7 @@ async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
         assert replaced.workspace_id == handle.workspace_id
         before = after
         await asyncio.sleep(0.1)
-    view: SessionRecord = await node.call(opened, "view")
+    view: SessionRecord = await node.call(opened, SessionCalls.view)
     assert view.workspace_state["open"] == ["a"]
     assert view.restarts == 3
     logger.info("killed container to route: %s s", [round(seconds, 3) for seconds in took])
@@ -201,17 +202,17 @@ async def test_a_killed_container_is_replaced_on_the_same_workspace(node):
 async def test_a_killed_actor_comes_back_with_the_same_container(node):
     opened = await node.open("actor")
     before = await node.route(opened)
-    await node.call(opened, "patch_workspace_state", {"a": 1}, "k1")
-    await node.call(opened, "patch_workspace_state", {"a": 2}, "k2")
-    pid = (
-        await node.directory.call(names.session_actor(opened.actor_id), "ping", timeout_seconds=5.0)
-    )["pid"]
+    await node.call(opened, SessionCalls.patch_workspace_state, {"a": 1}, "k1")
+    await node.call(opened, SessionCalls.patch_workspace_state, {"a": 2}, "k2")
+    pid = (await node.directory.call(names.session_actor(opened.actor_id), Component.ping, 5.0))[
+        "pid"
+    ]
     began = time.perf_counter()
     os.kill(pid, signal.SIGKILL)
     after = await node.route(opened, before.epoch)
     took = time.perf_counter() - began
     assert after.container_id == before.container_id
-    again = await node.call(opened, "patch_workspace_state", {"a": 1}, "k1")
+    again = await node.call(opened, SessionCalls.patch_workspace_state, {"a": 1}, "k1")
     assert again.workspace_state["a"] == 2
     logger.info("killed actor to route: %.3f s", took)
 
@@ -225,9 +226,7 @@ async def test_a_passive_session_costs_no_actor_and_is_activated_with_its_contai
         return record.owner_actor_id is None
 
     await wait_until(passive, timeout_seconds=15.0)
-    ping = await node.directory.call(
-        names.session_actor(opened.actor_id), "ping", timeout_seconds=5.0
-    )
+    ping = await node.directory.call(names.session_actor(opened.actor_id), Component.ping, 5.0)
     assert ping["session_id"] is None
     began = time.perf_counter()
     again = await node.open("passive")
@@ -258,14 +257,14 @@ async def test_a_passive_sessions_container_is_replaced_before_anybody_comes_bac
 
 async def test_hibernating_resuming_and_ending(node):
     opened = await node.open("hibernating")
-    await node.call(opened, "attach", "browser")
+    await node.call(opened, SessionCalls.attach, "browser")
     before = await node.route(opened)
-    view = await node.call(opened, "hibernate", "k1")
+    view = await node.call(opened, SessionCalls.hibernate, "k1")
     assert view.phase is SessionPhase.HIBERNATED
     assert before.container_id not in {h.container_id for h in await node.runtime.list()}
     with pytest.raises(PreconditionFailed):
         await node.route(opened)
-    await node.call(opened, "resume", "k2")
+    await node.call(opened, SessionCalls.resume, "k2")
     assert (await node.route(opened)).epoch > before.epoch
-    await node.call(opened, "end", "k3")
+    await node.call(opened, SessionCalls.end, "k3")
     assert await node.ledger.session(opened.session_id) is None

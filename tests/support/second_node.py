@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.core import names
+from actors.core.calls import PoolCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
 from cluster.blueprints import blueprints
@@ -280,7 +281,7 @@ async def _serve(node: Any, wiring: NodeWiring, store: tuple[str, int], answers:
 
             async def filled() -> bool:
                 try:
-                    stats = await directory.call(pool, "stats", timeout_seconds=5)
+                    stats = await directory.call(pool, PoolCalls.stats, 5)
                 except CoditectError:
                     return False
                 return min(stats["warm_actors_ready"], stats["warm_containers_ready"]) > 0
@@ -301,11 +302,11 @@ async def _serve(node: Any, wiring: NodeWiring, store: tuple[str, int], answers:
                         return 0
                     opened = await directory.call(
                         pool,
-                        "open_session",
+                        PoolCalls.open_session,
+                        50,
                         user_id=json.loads(line)["open"],
                         name=names.DEFAULT_SESSION,
                         key=secrets.token_hex(8),
-                        timeout_seconds=50,
                     )
                     answers.write(json.dumps({"session_id": opened.session_id}) + "\n")
             finally:

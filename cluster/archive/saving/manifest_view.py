@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
 from actors.core.errors import ChunkMissing
+from actors.core.records import SaveAnswer
 from cluster.archive.packs import packs
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.entries import Entry, Kind, ManifestHead, join
@@ -28,7 +29,6 @@ from cluster.store.layers.keyspace import Keyspace
 from cluster.store.layers.workspaces import chunks, manifests
 from cluster.store.layers.workspaces.chunks import Location
 from cluster.store.layers.workspaces.manifests import Fence
-from cluster.store.layers.workspaces.saves import Answer
 from cluster.store.transactions.transaction import Transaction
 from cluster.store.transactions.transaction import transact as run
 
@@ -93,7 +93,7 @@ class Known:
         reading: Reading,
         *,
         stored_at: float | None = None,
-        answer: Answer | None = None,
+        answer: SaveAnswer | None = None,
         incarnation: str | None = None,
         whole: bool = False,
     ) -> list[bytes]:
@@ -124,8 +124,8 @@ class Known:
             self._on_kept(kept)
             return moved
 
-    async def answer(self, entries: Mapping[bytes, Entry], answer: Answer | None) -> int:
-        """Answer a save of what is kept already, with the version since when it is.
+    async def answer(self, entries: Mapping[bytes, Entry], answer: SaveAnswer | None) -> int:
+        """SaveAnswer a save of what is kept already, with the version since when it is.
 
         Raises ManifestMoved when the newest version has something else.
         """
@@ -140,7 +140,7 @@ class Known:
         stored: dict[bytes, Location],
         stored_at: float | None,
         incarnation: str | None,
-        answer: Answer | None,
+        answer: SaveAnswer | None,
     ) -> int:
         await tr.read_version()
         # Packs that no chunk lies in are swept up when they are old. This is asked after the read

@@ -18,7 +18,7 @@ from typing import Any
 
 from actors.core.errors import QuotaExceeded, Unavailable
 from actors.core.quotas import Resource
-from actors.core.records import Kept, Reason, Route, Unarchived, Unrestored
+from actors.core.records import Kept, Reason, Route, SaveAnswer, Unarchived, Unrestored
 from cluster.archive import diff as plan
 from cluster.archive.restoring.restorer import Restorer
 from cluster.archive.saving import left_out
@@ -30,7 +30,6 @@ from cluster.store.layers import usage
 from cluster.store.layers.entries import Entry, Kind
 from cluster.store.layers.workspaces import manifests
 from cluster.store.layers.workspaces.manifests import Fence
-from cluster.store.layers.workspaces.saves import Answer
 
 logger = logging.getLogger(__name__)
 
@@ -225,7 +224,7 @@ class Follower:
     # ---- saving ---------------------------------------------------------------------------------
 
     async def save(
-        self, paths: Sequence[bytes], answer: Answer | None = None, *, give_up: bool = False
+        self, paths: Sequence[bytes], answer: SaveAnswer | None = None, *, give_up: bool = False
     ) -> Kept:
         """Take paths in at once; return the version that has them, durable, and what is left out.
 

@@ -18,7 +18,7 @@ from actors.core.errors import (
     Unavailable,
 )
 from actors.core.quotas import Amount, Room, fit
-from actors.core.records import Kept, Reason, Route
+from actors.core.records import Kept, Reason, Route, SaveAnswer
 from cluster.archive import diff as plan
 from cluster.archive.restoring.restorer import Restorer
 from cluster.archive.saving.ingest import READ_AT_ONCE, Intake, Taken
@@ -30,7 +30,6 @@ from cluster.archive.tools import Counters, Tools
 from cluster.store.layers import usage
 from cluster.store.layers.entries import GONE, Entry, Kind
 from cluster.store.layers.workspaces.manifests import Fence
-from cluster.store.layers.workspaces.saves import Answer
 
 COMMIT_CHANGES = 2000
 TRIES = 8
@@ -212,7 +211,7 @@ class Versions:
     # ---- saving ---------------------------------------------------------------------------------
 
     async def save(
-        self, paths: Sequence[bytes], answer: Answer | None = None, *, give_up: bool = False
+        self, paths: Sequence[bytes], answer: SaveAnswer | None = None, *, give_up: bool = False
     ) -> Kept:
         """Take paths in at once; see ``Follower.save``."""
         await self.known.open()
@@ -253,7 +252,7 @@ class Versions:
         known: dict[bytes, Entry],
         reading: Reading,
         paths: Sequence[bytes],
-        answer: Answer | None,
+        answer: SaveAnswer | None,
     ) -> int | None:
         changes: dict[bytes, Entry] = {}
         same: dict[bytes, Entry] = {}
@@ -293,7 +292,7 @@ class Versions:
         changes: dict[bytes, Entry],
         taken: Taken,
         reading: Reading,
-        answer: Answer | None = None,
+        answer: SaveAnswer | None = None,
         *,
         whole: bool = False,
     ) -> list[bytes]:

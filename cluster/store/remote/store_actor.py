@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from actors.core.calls import StoreCalls
 from actors.core.errors import InvalidArgument
 from actors.core.process import Life
 from cluster.store.engines.interface import OpenableEngine
@@ -60,3 +61,7 @@ class StoreActor:
         finally:
             await self._server.close()
             await self._engine.close()
+
+
+def _as_called(actor: StoreActor) -> StoreCalls:
+    return actor  # for the type checker

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import Fenced, StoreFull, Unavailable
+from actors.core.records import SaveAnswer
 from cluster.archive.packs.collector import Collector
 from cluster.archive.restoring import restorer
 from cluster.archive.restoring.restorer import Restorer
@@ -21,7 +22,6 @@ from cluster.blobs import DirectoryBlobs
 from cluster.codi.bundle import Limits
 from cluster.store.layers.entries import Kind
 from cluster.store.layers.workspaces import manifests, saves
-from cluster.store.layers.workspaces.saves import Answer
 from tests.support.archive import WORKSPACE, follower_of, kept_workspace, until_told
 from tests.support.waiting import wait_until
 
@@ -155,7 +155,7 @@ async def test_a_save_is_durable_when_it_returns_even_without_a_follower(kept):
 
 
 async def test_a_save_of_what_a_round_has_kept_already_is_the_version_in_the_history(kept):
-    answer = Answer("key", "token", "f", 5, "etag", "digest")
+    answer = SaveAnswer("key", "token", "f", 5, "etag", "digest")
     async with kept.following():
         (kept.files / "f").write_bytes(b"saved")
         await kept.until(lambda s: "f" in s)
@@ -188,7 +188,7 @@ async def test_a_save_is_the_version_in_the_history_when_a_round_overtakes_it(ke
 
 
 async def test_a_save_that_is_answered_again_hides_nothing_that_changed_since(kept):
-    answer = Answer("key", "token", "f", 5, "etag", "digest")
+    answer = SaveAnswer("key", "token", "f", 5, "etag", "digest")
     (kept.files / "f").write_bytes(b"saved")
     version, _ = await kept.follower.save([b"f"], answer)
     await kept.follower.save([b"f"])

@@ -6,10 +6,10 @@ import pytest
 
 from actors.core.errors import QuotaExceeded
 from actors.core.quotas import Quotas, Resource
+from actors.core.records import SaveAnswer
 from cluster.archive.packs.collector import Collector
 from cluster.store.layers import usage
 from cluster.store.layers.workspaces import manifests
-from cluster.store.layers.workspaces.saves import Answer
 from tests.support.archive import kept_workspace, until_told
 from tests.support.codi_process import SESSION
 
@@ -107,7 +107,7 @@ async def test_what_is_held_may_be_deleted_though_its_directory_is_held_too(
         with pytest.raises(QuotaExceeded):
             await kept.follower.save([b"d/x"])
         (kept.files / "d" / "x").unlink()
-        answer = Answer("key", "token", "d/x", 0, "etag", "digest") if answered else None
+        answer = SaveAnswer("key", "token", "d/x", 0, "etag", "digest") if answered else None
         await kept.follower.save([b"d/x"], answer)
         assert set(await kept.state()) == {"a"}
 

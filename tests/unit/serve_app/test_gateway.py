@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from actors.core.calls import SessionCalls
 from actors.core.errors import (
     ActorGone,
     Busy,
@@ -72,8 +73,9 @@ class ScriptedActors:
         self.calls: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = []
 
     async def call(
-        self, name: str, method: str, /, *args: Any, timeout_seconds: float, **kwargs: Any
+        self, name: str, called: Any, timeout_seconds: float, /, *args: Any, **kwargs: Any
     ) -> Any:
+        method = called.__name__
         self.calls.append((name, method, args, kwargs))
         if name in self.away:
             raise Unavailable(name, "away")
@@ -130,39 +132,39 @@ async def test_an_owner_that_no_longer_holds_it_is_looked_up_again():
     gateway, _, ledger, _ = built(OWNED, a1=[OWNED, NotBound("a1", "s1")], a2=["moved"])
     await gateway.view("s1")
     ledger.records["s1"] = session_record(owner_actor_id="a2")
-    assert await gateway.call("s1", "anything") == "moved"
+    assert await gateway.call("s1", SessionCalls.view, None) == "moved"
 
 
 async def test_a_dead_owner_is_replaced_through_the_pool_which_is_told_so():
     gateway, actors, _, _ = built(OWNED, a2=["alive"])
-    assert await gateway.call("s1", "anything") == "alive"
+    assert await gateway.call("s1", SessionCalls.view, None) == "alive"
     assert [call["dead_actor_id"] for call in actors.opens()] == ["a1"]
 
 
 async def test_a_restarting_owner_is_waited_for():
     restarting = Unavailable("session-a1", "restarting")
     gateway, actors, _, clock = built(OWNED, a1=[restarting] * 4 + ["back"])
-    assert await gateway.call("s1", "anything") == "back"
+    assert await gateway.call("s1", SessionCalls.view, None) == "back"
     assert actors.opens() == []
     assert clock.time < 1.0
 
 
 async def test_an_owner_that_stays_away_is_replaced():
     gateway, actors, _, clock = built(OWNED, a1=[Unavailable("session-a1", "away")], a2=["alive"])
-    assert await gateway.call("s1", "anything", timeout_seconds=30) == "alive"
+    assert await gateway.call("s1", SessionCalls.view, 30) == "alive"
     assert [call["dead_actor_id"] for call in actors.opens()] == ["a1"]
     assert clock.time < 10.0
 
 
 async def test_an_owner_that_says_nothing_is_suspected_by_the_next_call():
-    silent = DeadlineExceeded("session-a1.anything", 10.0)
+    silent = DeadlineExceeded("session-a1.view", 10.0)
     gateway, actors, _, _ = built(OWNED, a1=[silent], a2=["alive"])
     with pytest.raises(DeadlineExceeded):
-        await gateway.call("s1", "anything")
+        await gateway.call("s1", SessionCalls.view, None)
     assert actors.opens() == []
-    assert await gateway.call("s1", "anything") == "alive"
+    assert await gateway.call("s1", SessionCalls.view, None) == "alive"
     assert [call["dead_actor_id"] for call in actors.opens()] == ["a1"]
-    assert await gateway.call("s1", "anything") == "alive"
+    assert await gateway.call("s1", SessionCalls.view, None) == "alive"
     assert len(actors.opens()) == 1
 
 
@@ -170,8 +172,8 @@ async def test_an_owner_whose_own_wait_was_too_long_is_not_suspected():
     waited = DeadlineExceeded("a ready container", 10.0)
     gateway, actors, _, _ = built(OWNED, a1=[waited, "ready"])
     with pytest.raises(DeadlineExceeded):
-        await gateway.call("s1", "anything")
-    assert await gateway.call("s1", "anything") == "ready"
+        await gateway.call("s1", SessionCalls.view, None)
+    assert await gateway.call("s1", SessionCalls.view, None) == "ready"
     assert actors.opens() == []
 
 
@@ -209,7 +211,7 @@ async def test_a_session_is_opened_on_the_node_that_has_its_container():
 async def test_a_dead_owner_is_replaced_on_its_own_node():
     owned = OWNED.model_copy(update={"owner_node_id": "node-2"})
     gateway, actors, _, _ = built(owned, a2=["alive"])
-    assert await gateway.call("s1", "anything") == "alive"
+    assert await gateway.call("s1", SessionCalls.view, None) == "alive"
     assert [name for name, method, _, _ in actors.calls if method == "open_session"] == [
         "pool-node-2"
     ]
@@ -232,8 +234,8 @@ async def test_a_node_that_says_nothing_is_pinged_and_asked_again(monkeypatch):
     actors.script["pool-node-2"] = [{"ready": True}]
     call, asked = actors.call, []
 
-    async def silent_once(name: str, method: str, /, *args: Any, **kwargs: Any) -> Any:
-        asked.append((name, method))
+    async def silent_once(name: str, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        asked.append((name, method.__name__))
         if len(asked) == 1:
             await asyncio.Event().wait()
         return await call(name, method, *args, **kwargs)
@@ -287,7 +289,7 @@ async def test_a_session_whose_node_does_not_answer_goes_on_here():
     owned = OWNED.model_copy(update={"owner_node_id": "node-2"})
     gateway, actors, _, clock = built(owned, a2=["alive"])
     actors.away = {"pool-node-2"}
-    assert await gateway.call("s1", "anything", timeout_seconds=45) == "alive"
+    assert await gateway.call("s1", SessionCalls.view, 45) == "alive"
     assert actors.calls[-2][0] == "pool-node-1"
     assert clock.time < 12
 
@@ -306,7 +308,7 @@ async def test_a_route_to_another_node_is_asked_for_each_time():
 async def test_tries_and_time_are_bounded():
     gateway, actors, _, clock = built(OWNED, a1=[NotBound("a1", "s1")])
     with pytest.raises(DeadlineExceeded):
-        await gateway.call("s1", "anything", timeout_seconds=5)
+        await gateway.call("s1", SessionCalls.view, 5)
     assert clock.time <= 5.1
     assert len(actors.calls) <= MAX_TRIES
 
@@ -317,7 +319,7 @@ async def test_tries_and_time_are_bounded():
 async def test_other_errors_are_the_callers(error: CoditectError):
     gateway, actors, _, _ = built(OWNED, a1=[error])
     with pytest.raises(type(error)):
-        await gateway.call("s1", "anything")
+        await gateway.call("s1", SessionCalls.view, None)
     assert len(actors.calls) == 1
 
 
@@ -327,7 +329,7 @@ async def test_a_passive_session_is_seen_without_being_woken():
     assert await gateway.view("s1") == passive
     assert actors.calls == []
     actors.script = {"session-a2": ["awake"]}
-    assert await gateway.call("s1", "anything") == "awake"
+    assert await gateway.call("s1", SessionCalls.view, None) == "awake"
 
 
 async def test_unknown_sessions_and_those_of_others_are_not_found():

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from actors.core.errors import Busy
+from actors.core.records import SaveAnswer
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.layers.workspaces import saves
-from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Answer, Turn
+from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Turn
 from cluster.store.transactions.transaction import transact
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 
@@ -26,8 +27,8 @@ async def ask(request, tmp_path):
         yield run
 
 
-def answer(token: str = "one") -> Answer:
-    return Answer(KEY, token, NO_UTF8, 3, "etag", "digest")
+def answer(token: str = "one") -> SaveAnswer:
+    return SaveAnswer(KEY, token, NO_UTF8, 3, "etag", "digest")
 
 
 async def test_one_begins_and_another_waits_until_it_is_done(ask):

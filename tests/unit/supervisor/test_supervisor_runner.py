@@ -32,12 +32,12 @@ class FakeCrew:
             raise Unavailable(name, "its node is away")
         self.living.append(name)
 
-    async def call(self, name, method, timeout_seconds, /, **arguments):
+    async def call(self, name, called, timeout_seconds, /, **arguments):
         if name not in self.living:
             raise ActorGone(name)
         if name in self.silent:
             raise DeadlineExceeded(name, timeout_seconds)
-        match method:
+        match called.__name__:
             case "ping":
                 return {"pid": 7, "uptime_seconds": 1.0, "ready": True}
             case "stats":

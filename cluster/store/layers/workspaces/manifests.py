@@ -34,7 +34,7 @@ from actors.core.errors import (
     QuotaExceeded,
 )
 from actors.core.quotas import Amount, Quotas, Resource, Room, totals
-from actors.core.records import SessionRecord
+from actors.core.records import SaveAnswer, SessionRecord
 from cluster.store.engines.interface import KeyRange
 from cluster.store.layers import usage
 from cluster.store.layers.codec import decode_optional, encode
@@ -206,7 +206,7 @@ async def commit(
     *,
     now: float,
     incarnation: str | None = None,
-    answer: saves.Answer | None = None,
+    answer: SaveAnswer | None = None,
     quotas: Quotas | None = None,
 ) -> int:
     """Write one version and return its number; it is the commit point of all it names.
@@ -266,10 +266,10 @@ async def answer_kept(
     keys: Keyspace,
     fence: Fence,
     entries: Mapping[bytes, Entry],
-    answer: saves.Answer | None,
+    answer: SaveAnswer | None,
     now: float,
 ) -> int:
-    """Answer a save of what the newest version has already; return the version since when it does.
+    """SaveAnswer a save of what the newest version has already; return the version since when it does.
 
     Raises Fenced, and ManifestMoved when the newest version has something else.
     """

@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 from actors.core.errors import Busy
-from actors.core.records import Receipt
+from actors.core.records import Receipt, SaveAnswer
 from cluster.store.layers import idempotency
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction
@@ -39,22 +39,6 @@ class Begun:
     path: str
     receipt: Receipt | None = None
     digest: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """A save's receipt but for its version, to be written with the version. ``key`` is ``place_of``'s."""
-
-    key: str
-    token: str
-    path: str
-    size: int
-    etag: str
-    digest: str
-
-    def receipt(self, version: int) -> Receipt:
-        """Return the receipt."""
-        return Receipt(path=self.path, size=self.size, version=version, etag=self.etag)
 
 
 def place_of(session_id: str, key: str) -> str:
@@ -87,7 +71,7 @@ async def abandon(tr: Transaction, keys: Keyspace, key: str, token: str) -> None
         tr.clear(idempotency.place(keys, key))
 
 
-async def done(tr: Transaction, keys: Keyspace, answer: Answer) -> int | None:
+async def done(tr: Transaction, keys: Keyspace, answer: SaveAnswer) -> int | None:
     """Return the version of a save that was committed before; None if it is yet to be.
 
     Raises Busy when somebody else carries it out.
@@ -100,7 +84,9 @@ async def done(tr: Transaction, keys: Keyspace, answer: Answer) -> int | None:
     return None
 
 
-async def finish(tr: Transaction, keys: Keyspace, answer: Answer, version: int, now: float) -> None:
+async def finish(
+    tr: Transaction, keys: Keyspace, answer: SaveAnswer, version: int, now: float
+) -> None:
     """Write the receipt; part of the transaction that makes the version."""
     # json escapes what a path holds that is no UTF-8, where pydantic's own would refuse it.
     receipt = answer.receipt(version).model_dump()
