@@ -6,12 +6,11 @@ container for everything, compares, and goes on.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 from actors.core.calls import ArchiveCalls
-from actors.core.process import Life
+from actors.core.process import Pair, Shell
 from actors.core.records import Kept, SaveAnswer
 from cluster.archive.archiver import Archiver
 from cluster.backup.scheduler import BackupKeeper
@@ -20,15 +19,13 @@ MakeArchiver = Callable[[], Awaitable[Archiver]]
 MakeBackups = Callable[[], Awaitable[BackupKeeper]]
 
 
-class ArchiveActor:
+class ArchiveActor(Shell[Pair[Archiver, BackupKeeper]]):
     """Keeps the workspaces of a node's containers. ``make`` is called in the actor's own process."""
 
     def __init__(self, make: MakeArchiver, make_backups: MakeBackups) -> None:
-        self._make = make
+        self._make_archiver = make
         self._make_backups = make_backups
-        self._archiver: Archiver | None = None
-        self._backups: BackupKeeper | None = None
-        self._life = Life(self._run)
+        super().__init__()
 
     async def save(
         self,
@@ -38,57 +35,30 @@ class ArchiveActor:
         give_up: bool = False,
     ) -> Kept:
         """Take paths of a workspace in at once; see ``Archiver.save``. Idempotent by ``answer``."""
-        return await (await self._ready()).save(session_id, paths, answer, give_up=give_up)
+        return await (await self._ready()).runner.save(session_id, paths, answer, give_up=give_up)
 
     async def flush(self, session_id: str) -> None:
         """Return when all that is in a workspace is kept; see ``Archiver.flush``."""
-        await (await self._ready()).flush(session_id)
+        await (await self._ready()).runner.flush(session_id)
 
     async def whole(self, session_id: str, timeout_seconds: float) -> None:
         """Return when a workspace is as it was kept; see ``Archiver.whole``."""
-        await (await self._ready()).whole(session_id, timeout_seconds)
+        await (await self._ready()).runner.whole(session_id, timeout_seconds)
 
     async def restoring(self, session_id: str) -> int:
         """Return how many paths of a workspace are yet to be put back."""
-        return (await self._ready()).restoring(session_id)
+        return (await self._ready()).runner.restoring(session_id)
 
     async def start_backup(self) -> None:
         """Have a backup made, unless one is."""
-        await self._ready()
-        assert self._backups is not None
-        self._backups.start()
+        (await self._ready()).loop.start()
 
     async def backups(self) -> dict[str, Any]:
         """Return the backups and what is being made; see ``BackupKeeper.state``."""
-        await self._ready()
-        assert self._backups is not None
-        return await self._backups.state()
+        return await (await self._ready()).loop.state()
 
-    async def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions."""
-        archiver = await self._ready()
-        assert self._backups is not None
-        return archiver.stats() | self._backups.stats()
-
-    async def ping(self) -> dict[str, Any]:
-        """Say that this process lives."""
-        return self._life.ping()
-
-    async def _ready(self) -> Archiver:
-        await self._life.ready()
-        assert self._archiver is not None
-        return self._archiver
-
-    async def _run(self) -> None:
-        self._archiver = archiver = await self._make()
-        self._backups = backups = await self._make_backups()
-        self._life.is_ready()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(archiver.run(), name="archiver")
-                group.create_task(backups.run(), name="backups")
-        finally:
-            await archiver.close()
+    async def _make(self) -> Pair[Archiver, BackupKeeper]:
+        return Pair(await self._make_archiver(), await self._make_backups())
 
 
 def _as_called(actor: ArchiveActor) -> ArchiveCalls:

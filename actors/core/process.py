@@ -1,4 +1,4 @@
-"""How an actor's process begins and ends: its one background loop, its age, its crash.
+"""The shell of an actor on Ray, and the life of its process: one background loop, age, crash.
 
 A restarted actor runs its constructor and nothing else, so the constructor starts the loop. Ray
 calls it with the event loop running. A loop that fails ends the process, and Ray starts it anew
@@ -11,8 +11,8 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Generic, Protocol, TypeVar
 
 from actors.core.errors import CoditectError, DeadlineExceeded
 
@@ -80,3 +80,81 @@ class Life:
         await asyncio.sleep(RESTART_PAUSE_SECONDS)  # so that a lasting fault does not spin
         logging.shutdown()
         os._exit(1)
+
+
+class Loop(Protocol):
+    """Works until it is cancelled."""
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+
+    def stats(self) -> Mapping[str, Any]:
+        """Return counters, gauges and distributions."""
+        ...
+
+
+class Runner(Loop, Protocol):
+    """What a shell runs: everything of an actor but Ray."""
+
+    async def close(self) -> None:
+        """End what runs in the background; behind ``run``."""
+
+
+R = TypeVar("R", bound=Runner)
+S = TypeVar("S", bound=Loop)
+
+
+class Shell(Generic[R]):
+    """An actor on Ray: makes its runner, runs it, and has calls wait until it is there."""
+
+    def __init__(self) -> None:
+        self._runner: R | None = None
+        self._life = Life(self._run)
+
+    async def ping(self) -> dict[str, Any]:
+        """Return that this process lives: ``pid``, ``uptime_seconds``, ``ready``."""
+        return self._life.ping()
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions."""
+        return dict((await self._ready()).stats())
+
+    async def _make(self) -> R:
+        """Make the runner; an error of this server has it made again a little later."""
+        raise NotImplementedError
+
+    async def _ready(self) -> R:
+        await self._life.ready()
+        assert self._runner is not None
+        return self._runner
+
+    async def _run(self) -> None:
+        self._runner = runner = await self._make()
+        self._life.is_ready()
+        try:
+            await runner.run()
+        except asyncio.CancelledError:
+            await runner.close()
+            raise
+
+
+class Pair(Generic[R, S]):
+    """A runner, and a loop that lives as long."""
+
+    def __init__(self, runner: R, loop: S) -> None:
+        self.runner = runner
+        self.loop = loop
+
+    async def run(self) -> None:
+        """Run both; when one fails, both end."""
+        async with asyncio.TaskGroup() as group:
+            group.create_task(self.runner.run(), name=type(self.runner).__name__)
+            group.create_task(self.loop.run(), name=type(self.loop).__name__)
+
+    async def close(self) -> None:
+        """Close the runner."""
+        await self.runner.close()
+
+    def stats(self) -> dict[str, Any]:
+        """Return what both count."""
+        return {**self.runner.stats(), **self.loop.stats()}

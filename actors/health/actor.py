@@ -8,15 +8,13 @@ end that it missed is seen at once, since waiting for a process that has ended r
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
-from typing import Any
 
 from actors.core import names
 from actors.core.calls import Component, PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.ports import ServicesFactory
-from actors.core.process import Life
+from actors.core.process import Pair, Shell
 from actors.core.records import Idleness, Quiet
 from actors.health.checker import CALL_SECONDS, HealthRunner
 from actors.idleness.sampler import IdlenessRunner
@@ -108,7 +106,7 @@ class RaySessionOwners:
         return opened.actor_id
 
 
-class HealthCheckerActor:
+class HealthCheckerActor(Shell[Pair[HealthRunner, IdlenessRunner]]):
     """Watches the node's containers. ``chance`` returns numbers in [0, 1) that spread the probes."""
 
     def __init__(
@@ -121,35 +119,15 @@ class HealthCheckerActor:
         self._pool_name = pool_name
         self._chance = chance
         self._directory = ActorDirectory()
-        self._runner: HealthRunner | None = None
-        self._idleness: IdlenessRunner | None = None
-        self._life = Life(self._run)
+        super().__init__()
 
-    async def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions."""
-        await self._life.ready()
-        assert self._runner is not None
-        assert self._idleness is not None
-        return self._runner.stats() | self._idleness.stats()
-
-    async def ping(self) -> dict[str, Any]:
-        """Say that this process lives."""
-        return self._life.ping()
-
-    async def _run(self) -> None:
+    async def _make(self) -> Pair[HealthRunner, IdlenessRunner]:
         services = await self._services_factory()
         owners = RayOwners(self._directory, self._pool_name)
-        self._runner = runner = HealthRunner(services, owners, self._chance)
         sessions = RaySessionOwners(self._directory, self._pool_name)
-        self._idleness = IdlenessRunner(services, sessions)
-        self._life.is_ready()
-        try:
-            async with asyncio.TaskGroup() as group:
-                group.create_task(runner.run(), name="health")
-                group.create_task(self._idleness.run(), name="idleness")
-        except asyncio.CancelledError:
-            await runner.close()
-            raise
+        return Pair(
+            HealthRunner(services, owners, self._chance), IdlenessRunner(services, sessions)
+        )
 
 
 def _as_called(actor: HealthCheckerActor) -> Component:

@@ -6,52 +6,30 @@ each tells what it has not had kept.
 
 from __future__ import annotations
 
-import asyncio
-from typing import Any
-
 from actors.core.calls import JournalCalls, Ref
 from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
 from actors.core.ports import ServicesFactory
-from actors.core.process import Life
+from actors.core.process import Shell
 from actors.core.records import ContainerHandle
 from actors.journal.recorder import JournalRunner
 
 WATCH_SECONDS = 2.0
 
 
-class JournalActor:
+class JournalActor(Shell[JournalRunner]):
     """Journals the terminals of the node's containers."""
 
     def __init__(self, services_factory: ServicesFactory) -> None:
         self._services_factory = services_factory
-        self._runner: JournalRunner | None = None
-        self._life = Life(self._run)
+        super().__init__()
 
     async def watch(self, handle: ContainerHandle) -> None:
         """Connect to a container that was just started; it would be found a little later anyway."""
-        await self._life.ready()
-        assert self._runner is not None
-        self._runner.watch(handle)
+        (await self._ready()).watch(handle)
 
-    async def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions."""
-        await self._life.ready()
-        assert self._runner is not None
-        return self._runner.stats()
-
-    async def ping(self) -> dict[str, Any]:
-        """Say that this process lives."""
-        return self._life.ping()
-
-    async def _run(self) -> None:
-        self._runner = runner = JournalRunner(await self._services_factory())
-        self._life.is_ready()
-        try:
-            await runner.run()
-        except asyncio.CancelledError:
-            await runner.close()
-            raise
+    async def _make(self) -> JournalRunner:
+        return JournalRunner(await self._services_factory())
 
 
 class RayJournalWatch:

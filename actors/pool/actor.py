@@ -7,7 +7,6 @@ warm containers in the store.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 from typing import Any
@@ -20,7 +19,7 @@ from actors.core.calls import PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors import InvalidArgument
 from actors.core.ports import ServicesFactory
-from actors.core.process import Life
+from actors.core.process import Shell
 from actors.core.records import ContainerHandle, Opened, SessionRecord
 from actors.pool.reconciler import PoolRunner
 from actors.session.actor import SessionActor
@@ -96,15 +95,14 @@ class RaySessionActors:
         return options.remote(actor_id, self._services_factory, self._pool_name)
 
 
-class PoolActor:
+class PoolActor(Shell[PoolRunner]):
     """Opens sessions and keeps warm slots ready. See ``PoolRunner`` for what the calls mean."""
 
     def __init__(self, services_factory: ServicesFactory, pool_name: Ref[PoolCalls]) -> None:
         self._services_factory = services_factory
         self._pool_name = pool_name
         self._directory = ActorDirectory()
-        self._runner: PoolRunner | None = None
-        self._life = Life(self._run)
+        super().__init__()
 
     async def open_session(
         self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
@@ -130,31 +128,12 @@ class PoolActor:
         """Compare containers and records soon instead of at the next sweep. Idempotent."""
         (await self._ready()).resync()
 
-    async def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions."""
-        return (await self._ready()).stats()
-
-    async def ping(self) -> dict[str, Any]:
-        """Say that this process lives."""
-        return self._life.ping()
-
-    async def _ready(self) -> PoolRunner:
-        await self._life.ready()
-        assert self._runner is not None
-        return self._runner
-
-    async def _run(self) -> None:
+    async def _make(self) -> PoolRunner:
         services = await self._services_factory()
         actors = RaySessionActors(self._directory, self._services_factory, self._pool_name)
-        self._runner = runner = PoolRunner(
+        return PoolRunner(
             services, actors, pool_name=self._pool_name, max_starting=max(2, os.cpu_count() or 2)
         )
-        self._life.is_ready()
-        try:
-            await runner.run()
-        except asyncio.CancelledError:
-            await runner.close()
-            raise
 
 
 def _as_called(actor: PoolActor) -> PoolCalls:

@@ -15,7 +15,7 @@ from typing import Any
 from actors.core.calls import PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.ports import ServicesFactory
-from actors.core.process import Life
+from actors.core.process import Shell
 from actors.core.records import (
     ContainerHandle,
     Idleness,
@@ -45,7 +45,7 @@ class RayPool:
         )
 
 
-class SessionActor:
+class SessionActor(Shell[SessionRunner]):
     """Holds one session, or none. A plain class: the PoolActor makes it remote."""
 
     def __init__(self, actor_id: str, services: ServicesFactory, pool_name: Ref[PoolCalls]) -> None:
@@ -53,8 +53,7 @@ class SessionActor:
         self._services_factory = services
         self._pool_name = pool_name
         self._directory = ActorDirectory(threads=1, max_handles=16)
-        self._runner: SessionRunner | None = None
-        self._life = Life(self._run)
+        super().__init__()
 
     async def bind(self, record: SessionRecord, handle: ContainerHandle | None, key: str) -> None:
         """Hold the session that the store says is this actor's."""
@@ -146,29 +145,13 @@ class SessionActor:
         )
         return self._life.ping() | state | {"pool": str(self._pool_name)}
 
-    async def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions."""
-        return (await self._ready()).statistics()
-
-    async def _ready(self) -> SessionRunner:
-        await self._life.ready()
-        assert self._runner is not None
-        return self._runner
-
-    async def _run(self) -> None:
-        services = await self._services_factory()
-        runner = SessionRunner(
+    async def _make(self) -> SessionRunner:
+        return SessionRunner(
             self._actor_id,
-            services,
+            await self._services_factory(),
             RayPool(self._directory, self._pool_name),
             jitter=random.Random(self._actor_id).random,  # noqa: S311 spreads retries, no secret
         )
-        self._runner = runner
-        self._life.is_ready()
-        try:
-            await runner.run()
-        finally:
-            await runner.close()
 
 
 def _as_called(actor: SessionActor) -> SessionCalls:

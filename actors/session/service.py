@@ -94,7 +94,7 @@ class SessionRunner:
             }
         return state
 
-    def statistics(self) -> dict[str, Any]:
+    def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions; see ``actors.core.statistics``."""
         activation = self._holder.activation
         return self._holder.stats.snapshot() | {

@@ -735,7 +735,7 @@ async def test_statistics_count_what_happened(bench):
     epoch = (await runner.route("s1")).epoch
     bench.runtime.crash((await runner.route("s1")).container_id)
     await runner.route("s1", newer_than_epoch=epoch)
-    counted = runner.statistics()
+    counted = runner.stats()
     assert counted["containers_lost_total"] == 1
     assert counted["session_recovery_seconds"]["count"] == 1
     assert counted["session_activations_total"] == 1
