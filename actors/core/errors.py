@@ -38,12 +38,13 @@
         ├── StoreFull          retryable; the disk is full, nothing was written
         └── StoreFailed        the store stopped after an I/O error
 
-Errors carry data and make their text in ``__str__``; raw arguments go to
-``super().__init__`` so that each survives pickling across processes.
+Errors are dataclasses: they carry data, make their text in ``__str__``, and survive pickling across
+processes with it.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass, fields
 from typing import ClassVar
 
 
@@ -53,29 +54,31 @@ class CoditectError(Exception):
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        # Exceptions are pickled by their arguments, however they were given.
+        self.args = tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
 
+
+@dataclass(eq=False)
 class InvalidArgument(CoditectError):
     """A value the caller sent is wrong: ``field`` names it, ``reason`` says what is allowed."""
 
     code = "invalid_argument"
 
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(field, reason)
-        self.field = field
-        self.reason = reason
+    field: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.field}: {self.reason}"
 
 
+@dataclass(eq=False)
 class Unauthenticated(CoditectError):
     """The caller did not prove who they are."""
 
     code = "unauthenticated"
 
-    def __init__(self, reason: str = "sign in first") -> None:
-        super().__init__(reason)
-        self.reason = reason
+    reason: str = "sign in first"
 
     def __str__(self) -> str:
         return self.reason
@@ -91,14 +94,13 @@ class TokenReused(Unauthenticated):
         self.family = family
 
 
+@dataclass(eq=False)
 class PermissionDenied(CoditectError):
     """The caller is known and may not do this."""
 
     code = "permission_denied"
 
-    def __init__(self, action: str) -> None:
-        super().__init__(action)
-        self.action = action
+    action: str
 
     def __str__(self) -> str:
         return f"not allowed: {self.action}"
@@ -116,97 +118,90 @@ class WrongPassword(PermissionDenied):
         return WrongPassword, ()
 
 
+@dataclass(eq=False)
 class NotFound(CoditectError):
     """There is no such thing, or it is not the caller's; the two are not told apart."""
 
     code = "not_found"
 
-    def __init__(self, kind: str, identity: str) -> None:
-        super().__init__(kind, identity)
-        self.kind = kind
-        self.identity = identity
+    kind: str
+    identity: str
 
     def __str__(self) -> str:
         return f"no {self.kind} {self.identity!r}"
 
 
+@dataclass(eq=False)
 class AlreadyExists(CoditectError):
     """A thing of that name is there already."""
 
     code = "already_exists"
 
-    def __init__(self, kind: str, identity: str) -> None:
-        super().__init__(kind, identity)
-        self.kind = kind
-        self.identity = identity
+    kind: str
+    identity: str
 
     def __str__(self) -> str:
         return f"{self.kind} {self.identity!r} exists already"
 
 
+@dataclass(eq=False)
 class KeyReused(CoditectError):
     """An idempotency key came again with another request; nothing was changed."""
 
     code = "idempotency_key_reused"
 
-    def __init__(self, first: str) -> None:
-        super().__init__(first)
-        self.first = first
+    first: str
 
     def __str__(self) -> str:
         return f"this idempotency key was used before, for {self.first}"
 
 
+@dataclass(eq=False)
 class PreconditionFailed(CoditectError):
     """An ``If-Match`` or an expected state did not hold; nothing was changed."""
 
     code = "precondition_failed"
 
-    def __init__(self, what: str, expected: str, actual: str) -> None:
-        super().__init__(what, expected, actual)
-        self.what = what
-        self.expected = expected
-        self.actual = actual
+    what: str
+    expected: str
+    actual: str
 
     def __str__(self) -> str:
         return f"{self.what} is {self.actual}, expected {self.expected}"
 
 
+@dataclass(eq=False)
 class RangeNotSatisfiable(CoditectError):
     """No byte of the range that was asked for is in the file, which has ``size`` bytes."""
 
     code = "range_not_satisfiable"
 
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self.size = size
+    size: int
 
     def __str__(self) -> str:
         return f"the range is outside of the file, which has {self.size} bytes"
 
 
+@dataclass(eq=False)
 class UnsupportedEncoding(CoditectError):
     """A body came in a coding that nobody here undoes (RFC 9110, 15.5.16); send it as it is."""
 
     code = "unsupported_media_type"
 
-    def __init__(self, coding: str) -> None:
-        super().__init__(coding)
-        self.coding = coding
+    coding: str
 
     def __str__(self) -> str:
         return f"Content-Encoding {self.coding!r} is not taken: send the content itself"
 
 
+@dataclass(eq=False)
 class PayloadTooLarge(CoditectError):
     """More bytes than ``limit_bytes`` were sent."""
 
     code = "payload_too_large"
 
-    def __init__(self, what: str, limit_bytes: int) -> None:
-        super().__init__(what, limit_bytes)
-        self.what = what
-        self.limit_bytes = limit_bytes
+    what: str
+    limit_bytes: int
 
     def __str__(self) -> str:
         return f"{self.what} is larger than {self.limit_bytes} bytes"
@@ -281,46 +276,43 @@ class ContainersExceeded(QuotaExceeded):
         )
 
 
+@dataclass(eq=False)
 class TooManyRequests(CoditectError):
     """The caller sent too much; wait ``retry_after_seconds``."""
 
     code = "too_many_requests"
     retryable = True
 
-    def __init__(self, what: str, retry_after_seconds: float) -> None:
-        super().__init__(what, retry_after_seconds)
-        self.what = what
-        self.retry_after_seconds = retry_after_seconds
+    what: str
+    retry_after_seconds: float
 
     def __str__(self) -> str:
         return f"too many {self.what}; try again in {self.retry_after_seconds:.0f} s"
 
 
+@dataclass(eq=False)
 class Busy(CoditectError):
     """The server has as much under way as it accepts; wait ``retry_after_seconds``."""
 
     code = "busy"
     retryable = True
 
-    def __init__(self, what: str, retry_after_seconds: float) -> None:
-        super().__init__(what, retry_after_seconds)
-        self.what = what
-        self.retry_after_seconds = retry_after_seconds
+    what: str
+    retry_after_seconds: float
 
     def __str__(self) -> str:
         return f"{self.what}: the server is busy; try again in {self.retry_after_seconds:.0f} s"
 
 
+@dataclass(eq=False)
 class Unavailable(CoditectError):
     """A component does not answer."""
 
     code = "unavailable"
     retryable = True
 
-    def __init__(self, component: str, reason: str) -> None:
-        super().__init__(component, reason)
-        self.component = component
-        self.reason = reason
+    component: str
+    reason: str
 
     def __str__(self) -> str:
         return f"{self.component} is unavailable: {self.reason}"
@@ -337,124 +329,117 @@ class Unreached(Unavailable):
     """A component could not be reached, or took nothing: nothing was done, so it may be tried again."""
 
 
+@dataclass(eq=False)
 class DeadlineExceeded(CoditectError):
     """``what`` did not finish within ``seconds``."""
 
     code = "deadline_exceeded"
     retryable = True
 
-    def __init__(self, what: str, seconds: float) -> None:
-        super().__init__(what, seconds)
-        self.what = what
-        self.seconds = seconds
+    what: str
+    seconds: float
 
     def __str__(self) -> str:
         return f"{self.what} did not finish within {self.seconds:g} s"
 
 
+@dataclass(eq=False)
 class LaunchFailed(CoditectError):
     """A container did not become ready."""
 
     code = "launch_failed"
     retryable = True
 
-    def __init__(self, container_id: str, reason: str) -> None:
-        super().__init__(container_id, reason)
-        self.container_id = container_id
-        self.reason = reason
+    container_id: str
+    reason: str
 
     def __str__(self) -> str:
         return f"container {self.container_id} did not start: {self.reason}"
 
 
+@dataclass(eq=False)
 class Fenced(CoditectError):
     """An owner acted with ``epoch`` after ``current`` had been given out; it must end itself."""
 
     code = "fenced"
 
-    def __init__(self, session_id: str, epoch: int, current: int) -> None:
-        super().__init__(session_id, epoch, current)
-        self.session_id = session_id
-        self.epoch = epoch
-        self.current = current
+    session_id: str
+    epoch: int
+    current: int
 
     def __str__(self) -> str:
         return f"session {self.session_id}: epoch {self.epoch} is over, {self.current} rules"
 
 
+@dataclass(eq=False)
 class NotBound(CoditectError):
     """The actor that was asked does not hold that session; look the owner up again."""
 
     code = "not_bound"
     retryable = True
 
-    def __init__(self, actor_id: str, session_id: str) -> None:
-        super().__init__(actor_id, session_id)
-        self.actor_id = actor_id
-        self.session_id = session_id
+    actor_id: str
+    session_id: str
 
     def __str__(self) -> str:
         return f"actor {self.actor_id} does not hold session {self.session_id}"
 
 
+@dataclass(eq=False)
 class SlotGone(CoditectError):
     """The warm container that was picked is no longer warm; pick another."""
 
     code = "slot_gone"
     retryable = True
 
-    def __init__(self, container_id: str, status: str) -> None:
-        super().__init__(container_id, status)
-        self.container_id = container_id
-        self.status = status
+    container_id: str
+    status: str
 
     def __str__(self) -> str:
         return f"container {self.container_id} is {self.status}, not warm"
 
 
+@dataclass(eq=False)
 class SessionEnded(CoditectError):
     """The session was ended; open a new one."""
 
     code = "session_ended"
 
-    def __init__(self, session_id: str) -> None:
-        super().__init__(session_id)
-        self.session_id = session_id
+    session_id: str
 
     def __str__(self) -> str:
         return f"session {self.session_id} has ended"
 
 
+@dataclass(eq=False)
 class ManifestMoved(CoditectError):
     """A workspace's newest version is not the one that the changes were compared with."""
 
     code = "manifest_moved"
     retryable = True
 
-    def __init__(self, workspace_id: str, base: int, current: int) -> None:
-        super().__init__(workspace_id, base, current)
-        self.workspace_id = workspace_id
-        self.base = base
-        self.current = current
+    workspace_id: str
+    base: int
+    current: int
 
     def __str__(self) -> str:
         return f"workspace {self.workspace_id} is at version {self.current}, not {self.base}"
 
 
+@dataclass(eq=False)
 class ChunkMissing(CoditectError):
     """Chunks that a version needs are not stored (any more): store them and commit again."""
 
     code = "chunk_missing"
     retryable = True
 
-    def __init__(self, names: tuple[bytes, ...]) -> None:
-        super().__init__(names)
-        self.names = names
+    names: tuple[bytes, ...]
 
     def __str__(self) -> str:
         return f"{len(self.names)} chunks are not stored"
 
 
+@dataclass(eq=False)
 class ContentMissing(CoditectError):
     """What is kept of a file cannot be read back: the chunk store lacks it, or has something else.
 
@@ -465,28 +450,25 @@ class ContentMissing(CoditectError):
     code = "content_missing"
     retryable = True
 
-    def __init__(self, path: str, reason: str, retry_after_seconds: float = 60.0) -> None:
-        super().__init__(path, reason, retry_after_seconds)
-        self.path = path
-        self.reason = reason
-        self.retry_after_seconds = retry_after_seconds
+    path: str
+    reason: str
+    retry_after_seconds: float = 60.0
 
     def __str__(self) -> str:
         what = f"{self.path!r}" if self.path else "the file"
         return f"the content of {what} cannot be read back: {self.reason}"
 
 
+@dataclass(eq=False)
 class IllegalTransition(CoditectError):
     """A machine was given an event that its table does not allow: a bug, told with its history."""
 
     code = "illegal_transition"
 
-    def __init__(self, machine: str, phase: str, event: str, history: tuple[str, ...]) -> None:
-        super().__init__(machine, phase, event, history)
-        self.machine = machine
-        self.phase = phase
-        self.event = event
-        self.history = history
+    machine: str
+    phase: str
+    event: str
+    history: tuple[str, ...]
 
     def __str__(self) -> str:
         trail = " → ".join(self.history) or "nothing before"
