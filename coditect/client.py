@@ -93,11 +93,12 @@ class AsyncClient(Connection):
         body = {"email": email, "password": password, "role": role}
         return User.from_json((await self._request("POST", "/api/admin/users", json=body)).json())
 
-    async def users(self) -> AsyncIterator[User]:
-        """Yield all accounts, with what they have and may have (administrators only)."""
+    async def users(self, *, email: str | None = None) -> AsyncIterator[User]:
+        """Yield accounts, all or that of an address, with what they may have (administrators only)."""
         after: str | None = None
         while True:
-            parameters = {} if after is None else {"after": after}
+            given = {"after": after, "email": email}
+            parameters = {name: value for name, value in given.items() if value is not None}
             answer = await self._request("GET", "/api/admin/users", params=parameters)
             body = answer.json()
             for each in body["users"]:

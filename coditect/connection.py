@@ -34,14 +34,17 @@ def pause_before_retry(
     is more than ``left``. ``spread`` (0 to 1) keeps callers that were refused together from coming
     back together.
     """
-    undone = error.status == 429 or error.code == "busy"
     asked = error.retry_after
-    if asked is None or not (undone or (error.status == 503 and repeatable)):
+    if asked is None or not (_is_undone(error) or (error.status == 503 and repeatable)):
         return None
     pause = max(asked, _LEAST_PAUSE_SECONDS)
     if pause > left:
         return None
     return min(pause * (1 + _SPREAD * spread), left)
+
+
+def _is_undone(error: ApiError) -> bool:
+    return error.status == 429 or error.code == "busy"
 
 
 class Connection:
@@ -130,6 +133,8 @@ class Connection:
             if answer.status_code < 400:
                 return answer
             refused = error_of(answer)
+            if method == "DELETE" and refused.status == 404 and tries.perhaps_done:
+                return answer  # by the try before, of which it was not known whether it was carried out
             if isinstance(content, Upload) and not content.rewind():
                 raise refused
             await tries.wait_after(refused, token)
@@ -188,6 +193,8 @@ class _Tries:
         self._repeatable = repeatable
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + connection.retry_seconds
+        self.perhaps_done = False
+        """Whether a request that is sent again may have been carried out."""
 
     async def wait_after(self, refused: ApiError, token: str | None) -> None:
         """Return when the request may be sent again, having had ``token``. Raises ``refused`` if never."""
@@ -204,6 +211,7 @@ class _Tries:
         )
         if pause is None:
             raise refused
+        self.perhaps_done |= not _is_undone(refused)
         await asyncio.sleep(pause)
 
 

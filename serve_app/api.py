@@ -126,7 +126,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     for part in (auth.router, *session_parts, admin.router, backups.router, probes.router):
         app.include_router(part)
     pages.install(app, static)
-    _describe(app)
+    _describe(app, deps.settings.max_keep_awake)
     routes += app.router.routes
     return app
 
@@ -135,8 +135,8 @@ def _streams_its_body(scope: Scope) -> bool:
     return scope["method"] == "PUT" and "/files/" in scope["path"]
 
 
-def _describe(app: FastAPI) -> None:
-    """Say in the OpenAPI document what FastAPI would say wrongly: how errors look."""
+def _describe(app: FastAPI, max_keep_awake: float) -> None:
+    """Say in the OpenAPI document what FastAPI cannot know: how errors look, and limits from settings."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -145,6 +145,7 @@ def _describe(app: FastAPI) -> None:
             schemas = document["components"]["schemas"]
             for unused in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(unused, None)
+            schemas["KeepAwake"]["properties"]["seconds"]["maximum"] = max_keep_awake
             for operations in document["paths"].values():
                 for operation in operations.values():
                     _correct(operation["responses"])

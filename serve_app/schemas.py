@@ -516,7 +516,8 @@ SystemText = Annotated[
 class Command(Asked):
     """A program to run to its end. It is killed after ``timeout_seconds``.
 
-    What it leaves running in the background goes on. U+DC80 to U+DCFF (escaped, as JSON allows)
+    ``stdin`` is all that it may read, up to the size of a request's body; more goes through a file. What it
+    leaves running in the background goes on. U+DC80 to U+DCFF (escaped, as JSON allows)
     stand for the bytes 0x80 to 0xFF that are no UTF-8.
     """
 
@@ -631,10 +632,19 @@ class NewDirectory(Asked):
     path: WorkspacePath
 
 
+TERMINAL_NAME: dict[str, Any] = {
+    "pattern": r"^(?!\.{1,2}$)[ -.0-~]{1,64}$",
+    "description": "printable characters, other than ASCII as well, no slash, and not only dots",
+}
+"""What a terminal may be called, for the document; CODI checks it."""
+
+
 class NewTerminal(Asked):
     """A terminal to start."""
 
-    name: Annotated[str, Field(min_length=1, max_length=64, examples=["main"])]
+    name: Annotated[
+        str, Field(min_length=1, max_length=64, examples=["main"], json_schema_extra=TERMINAL_NAME)
+    ]
     cols: int | None = Field(None, ge=1, le=1000)
     rows: int | None = Field(None, ge=1, le=1000)
     cwd: SystemText | None = None

@@ -41,7 +41,7 @@ def cp(
     ] = False,
     server: ServerOption = None,
 ) -> None:
-    """Copy a file, or with -r a directory, to or from a workspace."""
+    """Copy a file, or with -r a directory, to or from a workspace; with -r, `-` is a tar stream."""
     far_source, far_target = far(source), far(target)
     if (far_source is None) == (far_target is None):
         fail(
@@ -54,7 +54,9 @@ def cp(
             take(client, chosen.session_id, far_source[1], target)
         elif far_target is not None:
             chosen = pick(client, far_target[0])
-            if recursive and Path(source).is_dir():
+            if recursive and source == "-":
+                _unpack(client, chosen.session_id, sys.stdin.buffer, source, far_target[1])
+            elif recursive and Path(source).is_dir():
                 _upload_directory(client, chosen.session_id, Path(source), far_target[1])
             else:
                 _upload(client, chosen.session_id, source, far_target[1])
@@ -115,18 +117,19 @@ def _upload_directory(client: Client, session_id: str, source: Path, path: str) 
     path = path.rstrip("/")
     if not path or _is_directory(client, session_id, path):
         path = f"{path}/{source.resolve().name}".lstrip("/")
-    client.make_directory(session_id, path)
     with _packed(source) as stream:
-        done = run(
-            client,
-            session_id,
-            ["tar", "-x", "-p", "-f", "-", "-C", path],
-            stream,
-            timeout=UNPACK_SECONDS,
-        )
+        _unpack(client, session_id, stream, str(source), path)
+    typer.echo(f"copied {source} to {path}")
+
+
+def _unpack(client: Client, session_id: str, stream: BinaryIO, source: str, path: str) -> None:
+    """Unpack a tar stream in a directory of the workspace, which is made if it is not there."""
+    if path:
+        client.make_directory(session_id, path)
+    unpack = ["tar", "-x", "-p", "-f", "-", "-C", path or "."]
+    done = run(client, session_id, unpack, stream, timeout=UNPACK_SECONDS)
     if done.exit_code:
         fail(f"not all of {source} was copied: {done.stderr.strip()}")
-    typer.echo(f"copied {source} to {path}")
 
 
 @contextlib.contextmanager
@@ -167,7 +170,9 @@ def _without_owner(info: tarfile.TarInfo) -> tarfile.TarInfo:
 def _download_directory(client: Client, session_id: str, path: str, target: str) -> None:
     """Put a directory into one that is there, or make it under that name, as cp(1) does."""
     if target == "-":
-        fail("a directory does not go to standard output")
+        for piece in client.stream_directory(session_id, path):
+            sys.stdout.buffer.write(piece)
+        return
     place = Path(target)
     if place.is_dir() and path.strip("/"):
         place = place / Path(path).name

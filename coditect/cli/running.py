@@ -13,7 +13,15 @@ from typing import Annotated, BinaryIO
 import typer
 
 from coditect.cli.common import ServerOption, SessionOption, fail, pick, signed_in
-from coditect.errors import ApiError, Forbidden, InvalidRequest, NotFound
+from coditect.errors import (
+    ApiError,
+    DiskQuotaExceeded,
+    Forbidden,
+    InvalidRequest,
+    NotFound,
+    QuotaExceeded,
+    TooLarge,
+)
 from coditect.models import ExecResult
 from coditect.sync import Client
 from coditect.upload import PIECE_BYTES
@@ -46,7 +54,8 @@ def execute(
 ) -> None:
     """Run a command in your workspace; its exit code is this command's.
 
-    Standard input is passed on unless it is a terminal: to its end, before the command starts. 127: no
+    Standard input is passed on unless it is a terminal: to its end, before the command starts, so what does
+    not end is refused at the limit of files (`coditect shell` is for that). 127: no
     such command; 126: it cannot be run; 128 + N: signal N ended it; 124: it took longer than the limit.
     """
     source = None if no_stdin or sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
@@ -82,7 +91,10 @@ def run(
         return client.exec(session_id, argv, cwd=cwd, stdin=text, timeout_seconds=timeout)
     name = _INPUT_NAME.format(secrets.token_hex(8))
     rest = iter(partial(source.read, PIECE_BYTES), b"")
-    client.write_file(session_id, name, itertools.chain([head], rest))
+    try:
+        client.write_file(session_id, name, itertools.chain([head], rest))
+    except (TooLarge, QuotaExceeded, DiskQuotaExceeded) as error:
+        fail(f"standard input waits in the workspace until it has ended, and is too much: {error}")
     try:
         wrapped = ["/bin/sh", "-c", _WITH_INPUT, "sh", name, cwd or ".", *argv]
         return client.exec(session_id, wrapped, timeout_seconds=timeout)

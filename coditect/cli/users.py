@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from typing import Annotated
 
 import typer
@@ -119,16 +118,10 @@ def user_enable(email: Email, server: ServerOption = None) -> None:
 
 
 def _user_id(client: Client, email: str) -> str:
-    wanted = _folded(email)
-    found = next((user.user_id for user in client.users() if _folded(user.email) == wanted), None)
+    found = next(client.users(email=email), None)
     if found is None:
         fail(f"no account {email}")
-    return found
-
-
-def _folded(email: str) -> str:
-    """Return what the listed address is compared by; the server lists it as it prepared it (RFC 8265)."""
-    return unicodedata.normalize("NFKC", email.strip()).lower()
+    return found.user_id
 
 
 def _shown(used: Used, *, size: bool, own: bool) -> str:

@@ -102,12 +102,23 @@ async def overview(_: AdminDep, ingress: IngressDep) -> dict[str, Any]:
 
 @router.get("/users", dependencies=SIGNED, responses=may_fail(401, 403))
 async def list_users(
-    _: AdminDep, ingress: IngressDep, after: After = None, limit: Limit = 200
+    _: AdminDep,
+    ingress: IngressDep,
+    after: After = None,
+    limit: Limit = 200,
+    email: Annotated[
+        str | None, Query(max_length=1000, description="the one account of this address")
+    ] = None,
 ) -> Users:
     """List accounts, by id, with what they have and may have."""
     deps = ingress.deps
-    records = await deps.users.page(after=after, limit=limit)
-    following = records[-1].user_id if len(records) == limit else None
+    if email is None:
+        records = await deps.users.page(after=after, limit=limit)
+    else:
+        # As when somebody signs in: addresses that are written differently may be one.
+        found = await deps.users.by_email(email)
+        records = [found] if found is not None else []
+    following = records[-1].user_id if email is None and len(records) == limit else None
     ids = [record.user_id for record in records]
     usages = await asyncio.gather(
         *(deps.ledger.usage(user_id, deps.settings.quotas) for user_id in ids)

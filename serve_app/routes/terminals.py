@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Annotated
 
-from fastapi import APIRouter, Query, Response
+from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from actors.core.calls import SessionCalls
@@ -14,9 +14,11 @@ from actors.core.ports import Journal
 from actors.core.records import SessionPhase, TerminalRecord
 from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
-from serve_app.schemas import NewTerminal, Terminal, Terminals
+from serve_app.schemas import TERMINAL_NAME, NewTerminal, Terminal, Terminals
 
 OUTPUT_PAGE = 256 << 10
+
+TerminalName = Annotated[str, Path(json_schema_extra=TERMINAL_NAME)]
 
 router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
 
@@ -68,7 +70,7 @@ def _resting(record: TerminalRecord) -> Terminal:
     },
 )
 async def read_output(
-    name: str,
+    name: TerminalName,
     session: SessionDep,
     ingress: IngressDep,
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="the first byte wanted")] = 0,
@@ -126,7 +128,7 @@ async def start_terminal(
 @router.delete(
     "/terminals/{name}", tags=["terminals"], status_code=204, responses=may_fail(401, 404)
 )
-async def end_terminal(name: str, session: SessionDep, ingress: IngressDep) -> None:
+async def end_terminal(name: TerminalName, session: SessionDep, ingress: IngressDep) -> None:
     """Hang up a terminal: its programs get SIGHUP."""
     await ingress.gateway.on_container(
         session, lambda route: ingress.deps.codi.delete_terminal(route, name)

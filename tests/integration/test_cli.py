@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import pty
 import select
 import subprocess
 import sys
+import tarfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -110,6 +112,20 @@ def test_cp_takes_any_bytes_there_and_back(signed_in: Run, tmp_path: Path) -> No
     assert signed_in("cp", ":with space/file", "-").stdout == content
     assert signed_in("cp", "-", ":from-stdin", stdin=b"piped").returncode == 0
     assert signed_in("exec", "cat", "from-stdin").stdout == b"piped"
+
+
+def test_cp_gives_and_takes_directories_as_tar_streams(signed_in: Run) -> None:
+    signed_in("exec", "sh", "-c", "mkdir -p packed/in; echo 1 >packed/in/f; ln -s in packed/link")
+    packed = signed_in("cp", "-r", ":packed", "-").stdout
+    with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
+        assert {"packed/in/f", "packed/link"} < set(archive.getnames())
+    done = signed_in("cp", "-r", "-", ":un/packed here", stdin=packed)
+    assert done.returncode == 0, done.stderr
+    shown = signed_in("exec", "cat", "un/packed here/packed/link/f")
+    assert shown.stdout == b"1\n"
+    broken = signed_in("cp", "-r", "-", ":un", stdin=b"this is no archive")
+    assert broken.returncode == 1
+    assert b"not all of - was copied" in broken.stderr
 
 
 def test_cp_of_a_file_that_is_not_there_leaves_nothing_behind(

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from websockets.sync.server import ServerConnection
 
 from coditect import AsyncClient, Client
 from coditect.connection import pause_before_retry
-from coditect.errors import ServerBusy, TooManyRequests, from_problem
+from coditect.errors import NotFound, ServerBusy, TooManyRequests, from_problem
 from tests.unit.test_client_http import answering, response
 
 ROOT = Path(__file__).parents[2]
@@ -119,6 +119,23 @@ async def test_a_program_is_not_run_again_when_the_server_does_not_say_that_it_w
         with pytest.raises(ServerBusy):
             await client.exec("s-1", ["rm", "x"])
     assert len(heads) == 1
+
+
+@pytest.mark.parametrize(
+    ("first", "succeeds"),
+    [
+        (response(503, b'{"code": "unavailable"}', more="retry-after: 0\r\n"), True),
+        (response(503, b'{"code": "busy"}', more="retry-after: 0\r\n"), False),
+        (response(429, b"{}", more="retry-after: 0\r\n"), False),
+    ],
+)
+async def test_what_is_gone_at_the_second_try_was_deleted_by_the_first(first, succeeds):
+    answers = iter([first, response(404, b'{"code": "not_found"}')])
+    async with answering(lambda _: next(answers)) as (url, heads), AsyncClient(url) as client:
+        expected = nullcontext() if succeeds else pytest.raises(NotFound)
+        with expected:
+            await client.delete_file("s-1", "f")
+    assert len(heads) == 2
 
 
 @asynccontextmanager

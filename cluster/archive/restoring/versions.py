@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
@@ -53,20 +54,22 @@ class Library:
 
         The path of a file that was never there has none.
         """
-        found = await transact(
-            self._engine,
-            manifests.history,
-            self._keys,
-            workspace_id,
-            _raw(path),
-            before=before,
-            limit=min(limit, MAX_LISTED),
-        )
-        return [
-            state
-            for number, state in enumerate(found)
-            if number + 1 == len(found) or _shown(state.entry) != _shown(found[number + 1].entry)
-        ]
+        listed: list[Version] = []
+        read = min(limit, MAX_LISTED) + 1
+        while True:
+            work = manifests.history
+            found = await transact(
+                self._engine, work, self._keys, workspace_id, _raw(path), before=before, limit=read
+            )
+            # The last one read says of the one before whether it was a change, and is read again.
+            for state, older in itertools.pairwise(found):
+                if _shown(state.entry) != _shown(older.entry):
+                    listed.append(state)
+            if len(found) < read:
+                listed += found[-1:]
+            if len(found) < read or len(listed) >= limit:
+                return listed[:limit]
+            before = found[-1].version + 1
 
     async def file(self, workspace_id: str, path: str, version: int) -> Past:
         """Return a file as of a version. Raises NotFound, InvalidArgument for what is no file."""

@@ -8,7 +8,10 @@ Who follows the workspace anew finds all of them again; so nothing of this lasts
 from __future__ import annotations
 
 import asyncio
+import itertools
+import math
 from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple
 
 from actors.core.errors import Unavailable
 from cluster.archive.saving.ingest import SLICE_BYTES
@@ -20,15 +23,23 @@ FILES_AT_ONCE = 32
 Read = Callable[[Mapping[bytes, Entry]], Awaitable[None]]
 
 
+class _Waiting(NamedTuple):
+    """A file as it was found, and the number under which it was first added."""
+
+    entry: Entry
+    number: int
+
+
 class LargeFiles:
     """``read`` reads some and commits them. ``run`` until it raises, or is cancelled; then ``close``."""
 
     def __init__(self, read: Read) -> None:
         self._read = read
-        self._lines: tuple[dict[bytes, Entry], dict[bytes, Entry]] = ({}, {})
-        self._under_way: dict[bytes, Entry] = {}
+        self._lines: tuple[dict[bytes, _Waiting], dict[bytes, _Waiting]] = ({}, {})
+        self._under_way: dict[bytes, int] = {}
+        self._numbers = itertools.count()
+        self._closings = 0
         self._changed = asyncio.Condition()
-        self._closed = False
         self.missed = False
         """Whether some could not be taken: the workspace is to be walked through again."""
 
@@ -40,11 +51,12 @@ class LargeFiles:
     async def add(self, files: Mapping[bytes, Entry]) -> None:
         """Take files that are to be read."""
         for path, entry in files.items():
-            short, long = self._lines
-            short.pop(path, None) if entry.amount.size > SLICE_BYTES else long.pop(path, None)
-            line = long if entry.amount.size > SLICE_BYTES else short
+            is_long = entry.amount.size > SLICE_BYTES
+            line, other = self._lines[is_long], self._lines[not is_long]
+            before = line.get(path) or other.pop(path, None)
             if path in line or len(line) < MAX_WAITING:
-                line[path] = entry
+                number = before.number if before is not None else next(self._numbers)
+                line[path] = _Waiting(entry, number)
             else:
                 self.missed = True
         async with self._changed:
@@ -52,14 +64,13 @@ class LargeFiles:
 
     async def run(self) -> None:
         """Read until cancelled. Raises what ``read`` raises."""
-        self._closed = False
         async with asyncio.TaskGroup() as group:
             group.create_task(self._work(0, FILES_AT_ONCE), name="files of one piece")
             group.create_task(self._work(1, 1), name="files of many pieces")
 
     async def close(self) -> None:
         """Forget them, and tell whoever waits."""
-        self._closed = True
+        self._closings += 1
         self._under_way.clear()
         for line in self._lines:
             line.clear()
@@ -68,11 +79,19 @@ class LargeFiles:
 
     async def done(self) -> None:
         """Return when all that wait now are read. Raises Unavailable when they will not be."""
-        wanted = self.paths
+        if not self.paths:
+            return
+        last, closings = next(self._numbers), self._closings
         async with self._changed:
-            await self._changed.wait_for(lambda: self._closed or not wanted & self.paths)
-        if self._closed and wanted:
+            # One that is added again, as a program goes on writing to it, is waited for once.
+            await self._changed.wait_for(lambda: self._closings > closings or self._oldest() > last)
+        if self._closings > closings:
             raise Unavailable("the archive", "the workspace is followed anew")
+
+    def _oldest(self) -> float:
+        """Return the smallest number of those that are yet to be read; infinity: there is none."""
+        waiting = (each.number for line in self._lines for each in line.values())
+        return min(itertools.chain(self._under_way.values(), waiting), default=math.inf)
 
     async def _work(self, number: int, most: int) -> None:
         line = self._lines[number]
@@ -83,9 +102,8 @@ class LargeFiles:
             size = 0
             while line and len(some) < most and (not some or size < SLICE_BYTES):
                 path = next(iter(line))
-                some[path] = line.pop(path)
+                some[path], self._under_way[path] = line.pop(path)
                 size += some[path].amount.size
-            self._under_way |= some
             try:
                 await self._read(some)
             finally:

@@ -83,7 +83,10 @@ class Known:
         async with self._opening:
             if self._opened and not fresh:
                 return
-            self.head = await self.transact(manifests.head, self.fence.workspace_id)
+            async with (
+                self._committing
+            ):  # what is read must not replace what is committed meanwhile
+                self.head = await self.transact(manifests.head, self.fence.workspace_id)
             self._opened = True
 
     async def commit(

@@ -212,6 +212,31 @@ async def test_who_waits_is_told_when_the_following_ends(monkeypatch):
         await waiting
 
 
+async def test_who_waits_does_not_wait_for_what_is_added_again():
+    began, go_on = asyncio.Event(), asyncio.Event()
+
+    async def reading(some):
+        began.set()
+        await go_on.wait()
+        await asyncio.sleep(0)
+        await files.add({path: file_of(1) for path in some})  # a program writes to it all the time
+
+    files = LargeFiles(reading)
+    await files.done()
+    await files.add({b"a": file_of(1)})
+    running = asyncio.create_task(files.run())
+    await began.wait()
+    waiting = asyncio.create_task(files.done())
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    go_on.set()
+    async with asyncio.timeout(5):
+        await waiting
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await files.close()
+
+
 async def test_more_than_can_wait_are_looked_for_again(monkeypatch):
     monkeypatch.setattr("cluster.archive.saving.large_files.MAX_WAITING", 2)
 

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import os
+import re
 import shutil
 import subprocess
 import tarfile
@@ -20,6 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from actors.core.errors import Unavailable
 from actors.core.quotas import Quotas
 from actors.core.records import Idleness
+from cluster.codi.terminal_protocol import check_name
 from cluster.store.layers.workspaces.saves import LEASE_SECONDS, place_of
 from coditect import AsyncClient, InvalidRequest, NotFound, PreconditionFailed
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
@@ -667,6 +669,15 @@ async def test_the_openapi_document_is_whole(rig):
         for status, response in operation["responses"].items():
             if int(status) >= 400 and path not in {"/api/admin/health", "/readyz"}:
                 assert list(response["content"]) == ["application/problem+json"], (path, status)
+    schemas = document["components"]["schemas"]
+    longest = schemas["KeepAwake"]["properties"]["seconds"]["maximum"]
+    assert longest == rig.deps.settings.max_keep_awake
+    pattern = schemas["NewTerminal"]["properties"]["name"]["pattern"]
+    for name in ("main", "a b", "...", "x" * 64):
+        assert re.search(pattern, name)
+        assert check_name(name) == name
+    for name in ("", ".", "..", "a/b", "x" * 65):
+        assert not re.search(pattern, name)
     assert {"HTTPBearer", "APIKeyCookie"} <= document["components"]["securitySchemes"].keys()
 
 

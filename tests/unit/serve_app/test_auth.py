@@ -371,6 +371,17 @@ async def test_a_program_opens_a_socket_by_header_or_subprotocol(rig, ada, sessi
     assert json.loads(refused.value.response.body)["code"] == "unauthenticated"
 
 
+@pytest.mark.parametrize(
+    "written",
+    ["J\xf6rg@b\xfccher.example", "Jo\u0308rg@B\xdcCHER.example", "jörg@xn--bcher-kva.example"],
+)
+async def test_an_account_is_found_by_its_address_however_it_is_written(rig, admin, written):
+    made = await admin.create_user("jörg@bücher.example", PASSWORD)
+    assert [user.user_id async for user in admin.users(email=written)] == [made.user_id]
+    assert [user async for user in admin.users(email="nobody@example.com")] == []
+    assert len([user async for user in admin.users()]) > 1
+
+
 async def test_users_are_made_changed_and_disabled_by_administrators_only(rig, ada, admin):
     with pytest.raises(Forbidden):
         await ada.create_user("x@example.com", PASSWORD)

@@ -8,6 +8,8 @@ import os
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.support.waiting import wait_until
+
 NAME = "\udcff\udcfe ä.txt"
 RAW = os.fsencode(NAME)
 
@@ -87,7 +89,18 @@ async def test_a_shell_in_a_directory_that_is_no_utf8_is_listed(rig, ada, sessio
             headers={"content-type": "application/json"},
         )
     assert answer.status_code == 201, answer.text
-    assert [each.name for each in await ada.terminals(session_id)] == ["t"]
+    (listed,) = await ada.terminals(session_id)
+    assert (listed.name, os.path.basename(listed.cwd)) == ("t", "d\udcff")
+    assert answer.json()["cwd"] == listed.cwd
+    # What is told can be given back: the directory of one terminal to another.
+    again = await ada.start_terminal(session_id, "u", cwd=listed.cwd)
+    assert again.cwd == listed.cwd
+    kept = await wait_until(
+        lambda: rig.deps.journal.terminals(session_id), lambda found: len(found) == 2
+    )
+    assert {each.cwd for each in kept} == {listed.cwd}
+    await ada.hibernate(session_id)
+    assert {each.cwd for each in await ada.terminals(session_id)} == {listed.cwd}
 
 
 @pytest.mark.parametrize("limit", [1, 2, 3, 7])

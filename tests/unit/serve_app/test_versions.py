@@ -24,6 +24,20 @@ async def test_every_save_is_in_the_history_and_can_be_read(ada, session_id):
     assert [version.version for version in older] == [receipts[0].version]
 
 
+@pytest.mark.parametrize("limit", [1, 2, 3, 100])
+async def test_pages_of_the_history_show_each_change_once(rig, ada, session_id, limit):
+    contents = [b"a", b"a", b"b", b"b", b"b", b"a", b"c", b"c"]
+    saved = [await ada.write_file(session_id, "f", data) for data in contents]
+    changes = [saved[n].version for n in range(8) if n == 0 or contents[n] != contents[n - 1]]
+    listed: list[int] = []
+    before = None
+    while page := await ada.history(session_id, "f", before=before, limit=limit):
+        assert len(page) <= limit
+        listed += [each.version for each in page]
+        before = listed[-1]
+    assert listed == changes[::-1]
+
+
 async def test_a_deleted_file_is_put_back_with_its_permissions(ada, session_id):
     first = await ada.write_file(session_id, "run", b"#!/bin/sh\necho hi\n")
     await ada.exec(session_id, ["chmod", "750", "run"])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import os
 from collections.abc import Callable
@@ -393,7 +392,7 @@ class Terminal:
         found = self._shell.directory() if self._shell else None
         if found is not None:
             self.cwd = found
-        return _printable(self.cwd)
+        return self.cwd
 
     def _write(self) -> None:
         """Give the shell what it has room for."""
@@ -460,12 +459,3 @@ class Terminal:
             if timer is not None:
                 timer.cancel()
         self._resting = self._looking = None
-
-
-def _printable(path: str | None) -> str | None:
-    if path is None:
-        return None
-    with contextlib.suppress(UnicodeError):
-        path.encode()
-        return path
-    return os.fsencode(path).decode("utf-8", "replace")
