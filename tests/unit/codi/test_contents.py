@@ -84,3 +84,17 @@ def test_of_a_sparse_file_the_largest_holes_are_left_out(tmp_path, monkeypatch, 
     assert len(holes) == min(largest, 3)
     data = sum(length for _, _, length in chunks)
     assert data < 5 << 20 if largest > 2 else data < 12 << 20
+
+
+def test_a_file_that_is_deleted_while_it_is_cut_is_let_go(tmp_path):
+    size = 40 << 20
+    (tmp_path / "f").write_bytes(random.Random(1).randbytes(size))
+    opened = contents.Opened(Workspace(str(tmp_path)), b"f")
+    try:
+        chunks = opened.cut(0, size, [], 1)
+        first = next(chunks)
+        (tmp_path / "f").unlink()
+        left = [first, *chunks]
+        assert 0 < sum(length for _, _, length in left) <= 16 << 20  # no more than is read at once
+    finally:
+        opened.close()
