@@ -18,7 +18,8 @@ given back or replaced meanwhile:
   long as the container stays the session's;
 * its session has an owner that is gone: the pool is asked to open the session, with the dead owner's
   name; the new owner finds the container's state by itself;
-* its session is passive: its record becomes LOST and nothing else; the next open launches another.
+* its session is passive: the pool is asked to open it, and the new owner replaces the container, so that
+  whoever comes back finds a shell. A few at a time, asked for again after ``tell_interval``.
 """
 
 from __future__ import annotations

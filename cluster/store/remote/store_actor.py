@@ -1,7 +1,7 @@
 """The StoreActor: the one process of a node that has the store open.
 
 Ray starts it, watches it and asks how it is; the questions to the engine come over a socket of its own
-(``cluster.store.remote.server``), at a fortieth of what a call between actors costs.
+(``cluster.store.remote.server``), which costs a small part of a call between actors.
 """
 
 from __future__ import annotations
