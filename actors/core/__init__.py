@@ -1,1 +1,1 @@
-"""What every subject shares: records, errors, ports, names, quotas, leases, and plumbing of actors."""
+"""The base of every subject: records, errors, ports, names, quotas, leases, and plumbing of actors."""

@@ -1,4 +1,4 @@
-"""Where actors are found and called: the one place that looks names up in Ray.
+"""Finds actors by name and calls them within time limits: the one place that looks names up in Ray.
 
 Ray's look-ups block, and hang for a minute when the GCS is away; its calls have no time
 limit. Here every look-up runs on a thread of its own small pool, every call and every

@@ -120,7 +120,7 @@ class WrongPassword(PermissionDenied):
 
 @dataclass(eq=False)
 class NotFound(CoditectError):
-    """There is no such thing, or it is not the caller's; the two are not told apart."""
+    """There is no such thing, or it is not the caller's; callers cannot learn which."""
 
     code = "not_found"
 
@@ -441,7 +441,7 @@ class ChunkMissing(CoditectError):
 
 @dataclass(eq=False)
 class ContentMissing(CoditectError):
-    """What is kept of a file cannot be read back: the chunk store lacks it, or has something else.
+    """A file's kept content cannot be read back: the chunk store lacks it, or has something else.
 
     ``path`` is empty where that is not known. It can be read once the chunk store has it again, which is
     looked for every ``retry_after_seconds``.
@@ -461,7 +461,7 @@ class ContentMissing(CoditectError):
 
 @dataclass(eq=False)
 class IllegalTransition(CoditectError):
-    """A machine was given an event that its table does not allow: a bug, told with its history."""
+    """A machine was given an event that its table does not allow: a bug, reported with its history."""
 
     code = "illegal_transition"
 

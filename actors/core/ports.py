@@ -1,4 +1,4 @@
-"""What the actors need from outside, as protocols: the layers above implement them.
+"""Protocols of what the actors need from outside; the layers above implement them.
 
 ``Services`` is handed to each actor as a picklable function that makes it
 (``cluster.wiring.services``), so that nothing here imports a layer above.
@@ -47,7 +47,7 @@ class Clock(Protocol):
 
 
 class ContainerRuntime(Protocol):
-    """What starts containers. All methods may be called from any process of the node."""
+    """Starts, watches and stops containers. All methods may be called from any process of the node."""
 
     name: str
 
@@ -160,7 +160,7 @@ class TerminalPrinted:
 
 @dataclass(frozen=True, slots=True)
 class TerminalCheckpoint:
-    """What brings a terminal to where its output from ``offset`` on begins; comes before that output."""
+    """A state that brings a terminal to where its output from ``offset`` on begins; precedes that output."""
 
     terminal: int
     offset: int
@@ -224,7 +224,7 @@ class JournalConnection(Protocol):
 
 
 class Ledger(Protocol):
-    """What the actors ask of the store. Every method is one transaction, retried on conflict.
+    """The store as actors use it. Every method is one transaction, retried on conflict.
 
     Every write of a session checks its epoch and raises Fenced when a newer one rules.
     ``key`` arguments are idempotency keys: the same call again answers the same.
@@ -316,7 +316,7 @@ class Ledger(Protocol):
         """Write the record if its epoch still rules and its owner is unchanged. Raises Fenced.
 
         Under a ``key`` that was used before nothing is written, and the record is returned as it is
-        stored: its revision tells.
+        stored: its revision shows that.
         """
         ...
 
@@ -384,7 +384,7 @@ class Ledger(Protocol):
 
 
 class Journal(Protocol):
-    """What is kept of the terminals. Every method is one transaction, retried on conflict."""
+    """The journal of the terminals. Every method is one transaction, retried on conflict."""
 
     async def open_terminal(
         self, container_id: str, opened: TerminalOpened, now: float

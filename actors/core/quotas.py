@@ -1,4 +1,4 @@
-"""How much one user may have: limits, what is left of them, and what fits into it. Pure.
+"""Limits of one user: what may be had, what is left of it, and what fits into that. Pure.
 
 A limit of 0 is none. What is *used* is counted in the store (``cluster.store.layers.usage``).
 """
@@ -14,7 +14,7 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Resource(StrEnum):
-    """What is limited. ``FILES`` counts files, directories and links; bytes are contents' sizes."""
+    """Limited resources. ``FILES`` counts files, directories and links; bytes are contents' sizes."""
 
     FILE_BYTES = "file_bytes"
     FILES = "files"
@@ -45,7 +45,7 @@ class Quotas:
 
 
 class Usage(NamedTuple):
-    """How much is used of a limit; None: unlimited."""
+    """Use of a resource, and its limit; None: unlimited."""
 
     used: int
     limit: int | None
@@ -72,7 +72,7 @@ class Amount(NamedTuple):
 
 
 class Room(NamedTuple):
-    """What is used and allowed of bytes and of paths."""
+    """Use and limits of bytes and of paths."""
 
     size: Usage
     files: Usage
@@ -101,7 +101,7 @@ def _exceeds(usage: Usage, growth: int) -> bool:
 
 
 class Fitting(NamedTuple):
-    """Which changes fit: ``held`` are those that do not, and ``lacks`` what the first of them lacked."""
+    """Changes that fit; ``held`` are those that do not, and ``lacks`` what the first of them lacked."""
 
     fits: list[bytes]
     held: list[bytes]

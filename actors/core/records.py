@@ -1,4 +1,4 @@
-"""What the store keeps and the actors hand round: frozen pydantic models with a schema version.
+"""Values that the store keeps and actors pass on: frozen pydantic models with a schema version.
 
 Times are seconds since the Unix epoch (float, UTC). Identifiers are opaque strings
 such as ``s-…`` (session), ``c-…`` (container), ``u-…`` (user), ``a-…`` (actor).
@@ -29,7 +29,7 @@ class Record(BaseModel):
 
 
 class SessionPhase(StrEnum):
-    """Where a session is in its life. ``actors.session.machine`` holds the table of moves between them."""
+    """Phases of a session's life. ``actors.session.machine`` holds the table of moves between them."""
 
     STARTING = "starting"
     READY = "ready"
@@ -42,7 +42,7 @@ class SessionPhase(StrEnum):
 
 
 class ContainerStatus(StrEnum):
-    """Where a container is in its life. ``WARM`` is ready without a user; ``READY`` has one."""
+    """Stages of a container's life. ``WARM`` is ready without a user; ``READY`` has one."""
 
     PENDING = "pending"
     STARTING = "starting"
@@ -55,7 +55,7 @@ class ContainerStatus(StrEnum):
 
 
 class Health(StrEnum):
-    """What probes say of a container."""
+    """The verdict of probes on a container."""
 
     UNKNOWN = "unknown"
     HEALTHY = "healthy"
@@ -64,14 +64,14 @@ class Health(StrEnum):
 
 
 class Role(StrEnum):
-    """What a user may do. ``ADMIN`` includes everything ``USER`` may."""
+    """Roles of users. ``ADMIN`` includes everything ``USER`` may."""
 
     USER = "user"
     ADMIN = "admin"
 
 
 class ContainerSpec(Frozen):
-    """What to launch. ``workspace_id`` names the lasting directory that is mounted at /workspace."""
+    """An order to launch a container. ``workspace_id`` names the lasting directory, its /workspace."""
 
     container_id: str
     tenant_id: str
@@ -87,7 +87,7 @@ class ContainerSpec(Frozen):
 
 
 class ContainerHandle(Frozen):
-    """How to find a running container again, from any process of its node, after any restart.
+    """Finds a running container again, from any process of its node, after any restart.
 
     ``address`` is ``host:port`` of CODI. ``data`` is the runtime's own (for the sandbox: pid,
     the process's start time in clock ticks, cgroup paths); nobody else reads it.
@@ -129,7 +129,7 @@ class SessionRecord(Record):
     ``epoch`` is the fencing number: raised by each activation and each new container.
     ``owner_actor_id`` is empty while the session is passive. ``workspace_state`` is JSON that a
     client may patch (open files, layout). ``revision`` counts the owner's saves, so that the answer of
-    an earlier save is told from that of a new one. ``workspace_node_id`` is the node whose directory
+    an earlier save is not taken for that of a new one. ``workspace_node_id`` is the node whose directory
     the session's last container had: elsewhere a directory of the workspace is an older one.
     """
 
@@ -245,7 +245,7 @@ class Claim(Frozen):
 
 
 class Opened(Frozen):
-    """What PoolActor.open_session answers: who holds the session now."""
+    """The answer of PoolActor.open_session: the actor that holds the session now."""
 
     session_id: str
     actor_id: str
@@ -255,7 +255,7 @@ class Opened(Frozen):
 
 
 class Route(Frozen):
-    """Where the bytes of a session go: CODI's address, its secret, and the epoch to speak with.
+    """The way to a session's container: CODI's address, its secret, and the epoch to speak with.
 
     ``node_id`` is the container's node; None where nobody asks for it.
     """
@@ -301,7 +301,7 @@ class TerminalRecord(Record):
 
 
 class TerminalOutput(Frozen):
-    """What a terminal printed from ``offset`` on, and how much input each client had had accepted.
+    """Output of a terminal from ``offset`` on, and how much input of each client had been accepted.
 
     ``tail`` is where the terminal's last segment is believed to begin: right, it saves a read.
     ``checkpoints`` are offsets within it, by which a terminal's state is known (``terminal_modes``).
@@ -336,7 +336,7 @@ class SessionEvent(Frozen):
 
 
 class Activity(Frozen):
-    """What CODI says of its container at ``at`` (its own clock). Ages are seconds; None: never.
+    """CODI's report on its container at ``at`` (its own clock). Ages are seconds; None: never.
 
     ``cpu_seconds`` is what all programs have used so far; ``busy`` how many calls are being answered;
     ``unread`` how many typed bytes no program has read.
@@ -352,7 +352,7 @@ class Activity(Frozen):
 
 
 class Quiet(Frozen):
-    """What must hold in the moment in which a container is closed for sleep.
+    """Conditions in the moment in which a container is closed for sleep.
 
     No input after ``since`` (CODI's clock), and since then at most ``cpu_share`` of a processor beyond
     the ``cpu_seconds`` that its programs had used.
@@ -387,7 +387,7 @@ class Idleness(Record):
 
 
 class Reason(StrEnum):
-    """Why a path of a workspace is not archived, or cannot be put back."""
+    """Reasons for which a path of a workspace is not archived, or cannot be put back."""
 
     QUOTA = "quota"
     UNREADABLE = "unreadable"  # its permissions keep the server's part of the container out, too
@@ -447,7 +447,7 @@ class Unrestored(Record):
 
 
 class Kept(NamedTuple):
-    """What became of paths that were to be kept: the version that has them, but for those ``left_out``."""
+    """The outcome of keeping paths: the version that has them, but for those ``left_out``."""
 
     version: int
     left_out: dict[bytes, Reason]

@@ -14,7 +14,7 @@ LONGEST_PAUSE = 15.0
 
 
 class Signal(StrEnum):
-    """What may keep a session awake."""
+    """Signals that may keep a session awake."""
 
     INPUT = "input"
     CPU = "cpu"

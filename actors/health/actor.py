@@ -33,7 +33,7 @@ class RayOwners:
     async def container_lost(
         self, actor_id: str, session_id: str, container_id: str, reason: str
     ) -> None:
-        """Tell a session's owner that its container is lost."""
+        """Report to a session's owner that its container is lost."""
         await self._directory.call(
             names.session_actor(actor_id),
             SessionCalls.container_lost,

@@ -57,12 +57,12 @@ _COMING_UP = frozenset({SessionPhase.STARTING, SessionPhase.RECOVERING, SessionP
 
 
 class Owners(Protocol):
-    """Who has to hear of a loss. Every method ends within its limit."""
+    """The receivers of a loss: owners and the pool. Every method ends within its limit."""
 
     async def container_lost(
         self, actor_id: str, session_id: str, container_id: str, reason: str
     ) -> None:
-        """Tell a session's owner. Raises ActorGone, NotBound, Unavailable, DeadlineExceeded."""
+        """Report the loss to a session's owner. Raises ActorGone, NotBound, Unavailable, DeadlineExceeded."""
         ...
 
     async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str | None) -> None:

@@ -1,4 +1,4 @@
-"""What probes and exits say of containers, and what has to be done about it. Pure: no clock, no I/O.
+"""Judges containers by probes and exits, and says what follows. Pure: no clock, no I/O.
 
 A container's verdict moves like this; ``failures`` are probes in a row that did not answer well::
 
@@ -14,7 +14,7 @@ What follows depends on whose it is, asked anew after each verdict, since it may
 given back or replaced meanwhile:
 
 * without a user: its record becomes LOST, and the pool replaces it;
-* its session has an owner: the owner is told, and decides; again after ``tell_interval``, for as
+* its session has an owner: the loss is reported to it, and it decides; again after ``tell_interval``, for as
   long as the container stays the session's;
 * its session has an owner that is gone: the pool is asked to open the session, with the dead owner's
   name; the new owner finds the container's state by itself;
@@ -50,7 +50,7 @@ class HealthRules:
 
 
 class LossReason(StrEnum):
-    """Why a container counts as lost."""
+    """Reasons for which a container counts as lost."""
 
     EXITED = "exited"
     UNRESPONSIVE = "unresponsive"
@@ -58,7 +58,7 @@ class LossReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """What is known of one container's health. ``next_probe_at`` and ``told_at`` are monotonic."""
+    """One container's health as it is known. ``next_probe_at`` and ``told_at`` are monotonic."""
 
     container_id: str
     health: Health = Health.UNKNOWN
@@ -133,7 +133,7 @@ class MarkLost:
 
 @dataclass(frozen=True, slots=True)
 class TellOwner:
-    """Tell the session's owner that its container is lost."""
+    """Report to the session's owner that its container is lost."""
 
     container_id: str
     session_id: str
@@ -201,7 +201,7 @@ def _decide_lost(
 
 
 def told(vitals: Vitals, now: float) -> Vitals:
-    """Note that the owner was told."""
+    """Note that the loss was reported to the owner."""
     return replace(vitals, told_at=now)
 
 

@@ -1,4 +1,4 @@
-"""When a session may sleep: what was seen of it, what that weighs, and what follows. Pure.
+"""Decides whether a session may sleep: what was seen of it, what that weighs, and what follows. Pure.
 
 Theory of operation
 -------------------
@@ -47,7 +47,7 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """What is known of one container: when it last gave a sign of life, and its last sample."""
+    """One container under watch: when it last gave a sign of life, and its last sample."""
 
     container_id: str
     awake_at: float
@@ -108,9 +108,9 @@ def is_due(watch: Watch, rules: IdleRules, veto_until: float | None) -> bool:
 
 
 def told(watch: Watch, rules: IdleRules, known: Idleness) -> Idleness | None:
-    """Return what is to be told from now on; None if what is ``known`` still says it.
+    """Return what is to be published from now on; None if what is ``known`` still says it.
 
-    While a session is awake it is told why, and not until when: that would change with each sample.
+    While a session is awake the reason is published and no time: that would change with each sample.
     """
     at = sleeps_at(watch, rules)
     because = tuple(sorted(watch.signals)) if watch.awake else ()

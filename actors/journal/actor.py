@@ -1,7 +1,7 @@
 """The JournalActor: one per node, made by the Supervisor. A shell round ``recorder``.
 
 It keeps nothing that is not in the store: after its own end it connects to the containers again, and
-each tells what it has not had kept.
+each sends what it has not had kept.
 """
 
 from __future__ import annotations

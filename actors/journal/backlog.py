@@ -1,4 +1,4 @@
-"""Which output is committed next, and when. No Ray, no I/O, no clock.
+"""Chooses the output that is committed next, and the moment. No Ray, no I/O, no clock.
 
 Every terminal has at most one batch waiting here. A commit takes as many of them as fit, so that a
 hundred terminals that print at once cost one commit. Many small commits would take the processor from

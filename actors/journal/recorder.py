@@ -2,7 +2,7 @@
 
 One connection to each container, also to the warm ones, so that a claim waits for none. What a
 container's terminals print arrives in batches; whatever waits is committed together, and only then
-is CODI told to show it. So a byte that anybody has seen is in the store, and after any death the
+does CODI show it. So a byte that anybody has seen is in the store, and after any death the
 numbering goes on where the store says. The fence is the terminal's record: it names the container
 whose output is taken, and every commit reads it.
 """
@@ -360,7 +360,7 @@ class JournalRunner:
                 self._tasks.spawn(f"tell {link.container_id}", say)
 
     async def _say(self, link: _Link, saying: Any) -> None:
-        """Tell CODI; one that does not listen is cut, and told anew on its next connection."""
+        """Report to CODI; one that does not listen is cut, and gets it anew on its next connection."""
         try:
             async with asyncio.timeout(SAY_SECONDS):
                 await saying

@@ -1,4 +1,4 @@
-"""How a session is opened: a warm actor, a warm container, one transaction, one call.
+"""Opens sessions: a warm actor, a warm container, one transaction, one call.
 
 The store decides. What is picked here is only a proposal: the transaction refuses a container that
 is no longer warm (``SlotGone``: the next one is tried), and answers with the owner when somebody
@@ -42,7 +42,7 @@ UNCERTAIN = (CommitUnknown, Unavailable, DeadlineExceeded)
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """Who wants which session. Requests with the same ``key`` that are under way are one."""
+    """A user's request for a session. Requests with the same ``key`` that are under way are one."""
 
     user_id: str
     name: str

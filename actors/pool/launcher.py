@@ -29,7 +29,7 @@ START_SECONDS = 60.0
 
 
 class Launcher:
-    """Carries out single actions of the pool's plans. ``touched`` is told of every container."""
+    """Carries out single actions of the pool's plans. ``touched`` gets every container."""
 
     def __init__(
         self, services: Services, actors: SessionActors, pools: WarmPools, touched: set[str]

@@ -1,4 +1,4 @@
-"""What the warm pool does next: facts in, actions out. No Ray, no I/O, no clock.
+"""Plans the warm pool's next actions: facts in, actions out. No Ray, no I/O, no clock.
 
 Two pools, sized apart: actors without a session and containers without a user. Two plans:
 
@@ -12,7 +12,7 @@ that the next one is longer.
 What is tolerated, and why it heals:
 
 * More ready actors than wanted, by up to half the target and one: sessions that passivate give
-  their actor back, and an idle actor (50 MB) is cheaper than the start of another (1.9 CPU-seconds).
+  their actor back, and the memory of an idle actor is cheaper than the processor time of a start.
   Claims use them up without a refill; beyond that the newest are retired.
 * More ready containers than wanted, for as long as a stop takes: after the target was lowered, or
   when a claim ended without using its slot. The newest are stopped, never reserved ones, and the
@@ -45,7 +45,7 @@ class PoolRules:
 
 
 class StopReason(StrEnum):
-    """Why the pool ends a container."""
+    """Reasons for which the pool ends a container."""
 
     UNHEALTHY = "unhealthy"
     VANISHED = "vanished"
@@ -58,7 +58,7 @@ class StopReason(StrEnum):
 
 
 class RetireReason(StrEnum):
-    """Why the pool ends an actor."""
+    """Reasons for which the pool ends an actor."""
 
     SURPLUS = "surplus"
     UNRESPONSIVE = "unresponsive"
@@ -141,7 +141,7 @@ Action = (
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """How much is being asked of the pool: claims waiting for an actor, and when claims came.
+    """The demand on the pool: claims waiting for an actor, and when claims came.
 
     ``last_claim_at`` and ``short_since`` (when the pool fell below its target) are on the clock of
     ``now``; None: never, or not short.

@@ -22,7 +22,7 @@ from typing import Any
 
 
 class SlotState(StrEnum):
-    """Where a slot is on its way to a user."""
+    """Stages of a slot on its way to a user."""
 
     STARTING = "starting"
     READY = "ready"

@@ -1,4 +1,4 @@
-"""What a node's containers need, judged from everything known of them. No Ray, no I/O, no clock.
+"""Plans what a node's containers need, from everything known of them. No Ray, no I/O, no clock.
 
 The slow half of the pool's reconciliation (``plan.py`` has the theory): every container record and
 every running container either has its place or gets an action.
@@ -51,7 +51,7 @@ LOST_STATUSES = frozenset({ContainerStatus.LOST, ContainerStatus.FAILED})
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the store and the runtime say of this node; ``now`` is when the first of it was asked for.
+    """A node as the store and the runtime see it; ``now`` is when the first of it was asked for.
 
     Taken in the order of the fields, so that a warm container whose record was seen runs when the
     list of running ones is taken, and a session that a record names is seen when sessions are.
@@ -95,7 +95,7 @@ def plan_removals(
 ) -> list[str]:
     """Return the workspaces that ended sessions left and that may be removed now.
 
-    ``left`` tells when each session ended, on the clock of ``now``. A container of such a session
+    ``left`` has when each session ended, on the clock of ``now``. A container of such a session
     that runs, or is recorded, is ended first; and a launch that was under way at the session's end
     makes the directory anew, so nothing is removed before that must be over, too.
     """

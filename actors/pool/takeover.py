@@ -1,4 +1,4 @@
-"""Whether a session's owner may be replaced: certainly dead, or silent until its lease has run out.
+"""Decides on replacing a session's owner: certainly dead, or silent until its lease has run out.
 
 An owner that is gone from this node has ended for certain: this node's raylet saw its process end. Of
 any other silent owner, a stopped process or one on a node that cannot be reached, nobody knows, so
@@ -22,7 +22,7 @@ SUSPECT_PING_SECONDS = 0.75
 
 @dataclass(frozen=True, slots=True)
 class Takeover:
-    """Who is replaced, and the token of its lease that ran out; None: its process has ended."""
+    """The right to replace an actor. ``lapsed``: the lease token that ran out; None: its process ended."""
 
     actor_id: str
     lapsed: str | None

@@ -125,7 +125,7 @@ class Activation:
         self._last_activity = max(self._last_activity, self._services.clock.now())
 
     def note_terminals(self, *, there: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
-        """Tell those who follow the session when its terminals are other ones."""
+        """Publish the session's terminals to its followers when they are other ones."""
         names = (self._terminal_names | set(there)) - set(gone)
         if names != self._terminal_names and len(names) <= MAX_TERMINALS:
             self._terminal_names = names
@@ -139,11 +139,11 @@ class Activation:
         self._wake()
 
     def attachments_changed(self) -> None:
-        """Tell the machine whether anybody is attached."""
+        """Report to the machine whether anybody is attached."""
         self.step(messages.AttachmentsChanged(len(self.attachments) > 0))
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
-        """Tell those who follow the session's events."""
+        """Publish an event to the session's followers."""
         self.ring.append(kind, data, self._services.clock.now())
         self._wake()
 
@@ -234,7 +234,7 @@ class Activation:
     # ---- the tasks ------------------------------------------------------------------------------
 
     async def _watch(self, handle: ContainerHandle) -> None:
-        """Tell the machine of the container's end; asks again when the runtime cannot say."""
+        """Report the container's end to the machine; asks again when the runtime cannot say."""
         failures = 0
         while True:
             try:

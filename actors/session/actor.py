@@ -79,7 +79,7 @@ class SessionActor(Shell[SessionRunner]):
         newer_than_epoch: int = 0,
         timeout_seconds: float = 30.0,
     ) -> Route:
-        """Wait for a container under a newer epoch and tell where it is."""
+        """Wait for a container under a newer epoch and return the way to it."""
         runner = await self._ready()
         return await runner.route(session_id, newer_than_epoch, timeout_seconds)
 
@@ -100,11 +100,11 @@ class SessionActor(Shell[SessionRunner]):
         return await (await self._ready()).sleep_if_quiet(session_id, container_id, quiet)
 
     async def tell_idle(self, session_id: str, told: Idleness) -> None:
-        """Tell followers why the session is awake, or when it will sleep."""
+        """Publish why the session is awake, or when it will sleep."""
         await (await self._ready()).tell_idle(session_id, told)
 
     async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
-        """Tell followers what of the session is not archived."""
+        """Publish what of the session is not archived."""
         await (await self._ready()).tell_unarchived(session_id, told)
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
@@ -118,7 +118,7 @@ class SessionActor(Shell[SessionRunner]):
         return await (await self._ready()).patch_workspace_state(session_id, patch, key)
 
     async def terminal_deleted(self, session_id: str, name: str) -> None:
-        """Tell those who follow the session that a terminal is gone."""
+        """Publish that a terminal is gone."""
         await (await self._ready()).terminal_deleted(session_id, name)
 
     async def events(

@@ -1,4 +1,4 @@
-"""Who is attached to a session: leases by client id. Pure: time is an argument (monotonic seconds)."""
+"""Leases of a session's attached clients, by client id. Pure: time is an argument (monotonic seconds)."""
 
 from __future__ import annotations
 

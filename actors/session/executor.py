@@ -44,8 +44,8 @@ FENCE_PAUSE, FENCE_TRIES = 1.0, 300
 class SessionWork:
     """The doing half of one activation.
 
-    ``overlay`` brings a record up to the machine's state; ``on_terminals`` is told which ones there
-    are. ``background`` outlives the activation.
+    ``overlay`` brings a record up to the machine's state; ``on_terminals`` gets the names of
+    those there are. ``background`` outlives the activation.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class SessionWork:
         return messages.ContainerReady(command.work, handle, record.epoch)
 
     async def _raise_epoch(self, handle: ContainerHandle, session: SessionRecord) -> None:
-        """Take a container over, and tell it whose it is; without the address it serves as well."""
+        """Take a container over and name its user to it; without the address it serves as well."""
         email = None
         with contextlib.suppress(CoditectError, OSError):
             asked = self._services.ledger.email_of(session.user_id)

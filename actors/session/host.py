@@ -1,4 +1,4 @@
-"""Which session an actor holds, and how it comes to one and lets go of it. Nothing of Ray here.
+"""Binds an actor to at most one session: claim, adoption after a restart, release. Nothing of Ray here.
 
 An actor is *warm* (holds no session) or holds exactly one ``Activation``. It comes to one in three
 ways: ``bind`` by the pool that claimed it; its own start, when the store says that it owns a session

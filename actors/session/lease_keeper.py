@@ -1,7 +1,7 @@
 """Keeps an owner's lease: renews it while the session is held, and lets nobody act without it.
 
-``lease.py`` tells the rules. A store that does not answer costs the owner its lease, and the owner then
-does nothing that the epoch does not fence; as soon as a renewal is committed again it goes on, since
+``actors.core.lease`` has the rules. A store that does not answer costs the owner its lease, and the owner
+then does nothing that the epoch does not fence; as soon as a renewal is committed again it goes on, since
 nobody has taken the session meanwhile.
 """
 

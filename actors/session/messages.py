@@ -1,4 +1,4 @@
-"""What a session's machine is told (events) and what it asks for (commands): plain frozen data.
+"""Events that a session's machine takes, and commands that it gives: plain frozen data.
 
 ``work`` numbers the one piece of asynchronous work that a machine has under way. Every command with
 a ``work`` number is answered by exactly one event with the same number, whatever happens to it,
@@ -18,7 +18,7 @@ from actors.core.records import ContainerHandle, SessionPhase
 
 
 class ReleaseReason(StrEnum):
-    """Why an actor lets go of a session."""
+    """Reasons for which an actor lets go of a session."""
 
     PASSIVATED = "passivated"
     ENDED = "ended"
@@ -26,7 +26,7 @@ class ReleaseReason(StrEnum):
 
 
 class DiscardReason(StrEnum):
-    """Why a container is stopped that is not, or no longer, the session's."""
+    """Reasons for which a container is stopped that is not, or no longer, the session's."""
 
     LOST = "lost"
     UNREACHABLE = "unreachable"
@@ -34,7 +34,7 @@ class DiscardReason(StrEnum):
 
 
 class FailureReason(StrEnum):
-    """Why a session is FAILED; its record's ``failure`` begins with this word."""
+    """Reasons for which a session is FAILED; its record's ``failure`` begins with this word."""
 
     LAUNCH_FAILED = "launch_failed"
     CRASH_LOOP = "crash_loop"
@@ -151,7 +151,7 @@ class FencedOff:
 
 @dataclass(frozen=True, slots=True)
 class AttachmentsChanged:
-    """Whether any client is attached at this moment."""
+    """The first client has attached, or the last one is gone."""
 
     attached: bool
 
@@ -237,7 +237,7 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class Watch:
-    """Tell of this container's end by ContainerLost; stop watching any other."""
+    """Report this container's end by ContainerLost; stop watching any other."""
 
     handle: ContainerHandle
 
@@ -258,7 +258,7 @@ class Save:
 
 @dataclass(frozen=True, slots=True)
 class Emit:
-    """Tell those who follow the session's events."""
+    """Publish an event to the session's followers."""
 
     type: str
     data: Mapping[str, Any]

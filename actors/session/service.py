@@ -1,7 +1,7 @@
-"""What a session actor answers: checks what it is asked, and asks its activation. Nothing of Ray here.
+"""Answers a session actor's calls: checks arguments, then asks its activation. Nothing of Ray here.
 
 Every call names its session and raises NotBound when this actor does not hold it (``host``
-tells how it comes to one). All inputs are bounded; every wait has a limit.
+says how it comes to one). All inputs are bounded; every wait has a limit.
 """
 
 from __future__ import annotations
@@ -290,13 +290,13 @@ class SessionRunner:
         return True
 
     async def tell_idle(self, session_id: str, told: Idleness) -> None:
-        """Tell those who follow the session why it is awake, or when it will sleep."""
+        """Publish why the session is awake, or when it will sleep."""
         held = await self._held(session_id)
         data = told.model_dump(include=IDLE_FIELDS) | {"sleeps_at": told.due_at}
         held.emit("idle", data)
 
     async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
-        """Tell those who follow the session what of it is not archived, if anything."""
+        """Publish what of the session is not archived, if anything."""
         held = await self._held(session_id)
         held.emit(
             "unarchived",
@@ -306,7 +306,7 @@ class SessionRunner:
     # ---- state ----------------------------------------------------------------------------------
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
-        """Take note of a save that is durable already, and tell those who follow the session."""
+        """Take note of a save that is durable already, and publish it."""
         held = await self._held(session_id)
         held.touch()
         self._holder.stats.saves += 1
@@ -334,7 +334,7 @@ class SessionRunner:
         return held.view
 
     async def terminal_deleted(self, session_id: str, name: str) -> None:
-        """Tell those who follow the session that a terminal is gone."""
+        """Publish that a terminal is gone."""
         (await self._held(session_id)).note_terminals(gone=[name])
 
     async def _commit(

@@ -1,4 +1,4 @@
-"""What a session actor counts of its work; read by ``stats()``."""
+"""Counters of a session actor's work; read by ``stats()``."""
 
 from __future__ import annotations
 

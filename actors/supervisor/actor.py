@@ -24,7 +24,7 @@ COMPONENTS_PAUSE = 0.2
 
 @dataclass(frozen=True, slots=True)
 class ActorBlueprint:
-    """How one component is made. ``make`` blocks, and returns the handle of a *detached* actor.
+    """The recipe for one component. ``make`` blocks, and returns the handle of a *detached* actor.
 
     ``make`` names the actor ``name`` in the namespace ``names.NAMESPACE`` with ``max_restarts=-1``;
     it is pickled, so it is a function of a module or a partial of one. ``kind`` is what it is

@@ -1,4 +1,4 @@
-"""What the whole server needs, judged from who lives and what the store says. No Ray, no I/O, no clock.
+"""Plans what the whole server needs, from who lives and what the store says. No Ray, no I/O, no clock.
 
 Ray restarts a detached actor whose process died. What Ray does not do is done here:
 
@@ -124,7 +124,7 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What to do, what is remembered for the next look, and what operators see."""
+    """The outcome of a look: what to do, what to remember for the next one, and what operators see."""
 
     actions: list[SupervisorAction]
     missing: frozenset[str]
