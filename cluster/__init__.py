@@ -1,1 +1,1 @@
-"""What the actors stand on: settings, store, runtimes, CODI, bring-up, telemetry."""
+"""The base under the actors: settings, store, runtimes, CODI, bring-up, telemetry."""

@@ -1,10 +1,10 @@
-"""Which server a store belongs to, and which chunk store: so that no other takes it up.
+"""Binds a store to one server and one chunk store, so that no other takes it up.
 
 A second server on the same store with a chunk store of its own would take over sessions that rest, and show
 their owners empty workspaces. So at its first use the store is given the id of the server, which lies in the
 data directory, and that of the chunk store, which lies in there. Both go wherever their directories go: a
 data directory that is moved, or a chunk store that is copied, is still the same. A server that brings
-another id is refused, and told what to do.
+another id is refused, with advice.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Misplaced(Exception):
 
 
 class Own(NamedTuple):
-    """What a server brings: its id, and whether it is to take the store over."""
+    """A server's side of the bond: its id, and whether it is to take the store over."""
 
     deployment_id: str
     data_dir: str

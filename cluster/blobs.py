@@ -1,4 +1,4 @@
-"""Where packs of chunks lie: a directory of this machine, or a bucket.
+"""Storage for packs of chunks: a directory of this machine, or a bucket.
 
 An object is written once, whole, and durable when ``put`` returns: a manifest may refer to it then.
 The directory is written here and not through obstore's ``LocalStore``, which renames a staged file into

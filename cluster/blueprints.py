@@ -1,4 +1,4 @@
-"""Which actors a node needs, and how each is made. Imported where they are made: it loads them all."""
+"""Makes the actors that a node needs. Imported where they are made: it loads them all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a server keeps what: the data directory lasts, the run directory goes with the server."""
+"""Paths of one server: the data directory lasts, the run directory goes with the server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cluster.runtime.processes import ProcessIdentity, identify, is_alive
 
 @dataclass(frozen=True, slots=True)
 class ServerFile:
-    """What a running server says of itself in ``run/server.json``; ``url`` is empty until it is ready."""
+    """A running server's entry in ``run/server.json``; ``url`` is empty until it is ready."""
 
     pid: int
     start_ticks: int

@@ -1,4 +1,4 @@
-"""Where a server keeps what does not lie in its store."""
+"""Places of what a server keeps outside of its store."""
 
 from __future__ import annotations
 

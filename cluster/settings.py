@@ -61,7 +61,7 @@ def _is_id_range(text: str) -> str:
 
 
 class RuntimeName(StrEnum):
-    """What runs containers."""
+    """Runtimes of containers."""
 
     SANDBOX = "sandbox"
     CLOUD_RUN = "cloud_run"
@@ -69,14 +69,14 @@ class RuntimeName(StrEnum):
 
 
 class StoreName(StrEnum):
-    """What keeps what must last."""
+    """Engines of the store."""
 
     EMBEDDED = "embedded"
     FOUNDATIONDB = "foundationdb"
 
 
 class Egress(StrEnum):
-    """What a workspace may reach."""
+    """Networks that a workspace may reach."""
 
     NONE = "none"
 

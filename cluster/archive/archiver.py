@@ -1,6 +1,6 @@
 """One node's part in keeping workspaces: a follower for each container that a session has. No Ray here.
 
-The list of containers comes from the store twice a second: a level, so nothing has to be told. A
+The list of containers comes from the store twice a second: a level, so nobody has to be notified. A
 follower that fails begins anew after a pause, on the route that the session has by then.
 """
 

@@ -1,4 +1,4 @@
-"""What a look at a workspace means for its manifest. Pure: no I/O, no clock.
+"""Compares a look at a workspace with its manifest. Pure: no I/O, no clock.
 
 CODI says how paths are (``Seen``), the manifest says how they were (entries). A path whose stamp is the
 same has not been touched: its content is not read again.
@@ -26,7 +26,7 @@ _WHY = {"x": Reason.UNREADABLE, "e": Reason.EXCLUDED, "o": Reason.SPECIAL}
 
 
 class Seen(NamedTuple):
-    """How a path is: ``entry`` without chunks, None when nothing is there that could be kept.
+    """A path as it is: ``entry`` without chunks, None when nothing is there that could be kept.
 
     ``why`` nothing of it can be kept. With ``UNREADABLE`` it is not even known what is there.
     """

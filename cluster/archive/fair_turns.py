@@ -1,4 +1,4 @@
-"""Who may work next where few can at once: users take turns, however many sessions each of them has.
+"""Turns where few can work at once: users take them fairly, however many sessions each of them has.
 
 Of those who wait, the user has the next place who has the fewest; among those the one who waits longest for
 their turn. Nobody has more than a share of the places, so that one is free soon for whoever comes. Each

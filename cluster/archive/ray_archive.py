@@ -40,14 +40,14 @@ class RayArchive:
 
 
 class SessionTeller:
-    """Tells sessions what is held of their workspaces; a passive one has nobody who listens."""
+    """Notifies sessions of what is held of their workspaces; a passive one has nobody who listens."""
 
     def __init__(self, actors: ActorCaller, ledger: Ledger) -> None:
         self._actors = actors
         self._ledger = ledger
 
     async def tell(self, session_id: str, told: Unarchived | None) -> None:
-        """Tell a session's owner. What fails is not told: the store has it, and whoever looks sees it."""
+        """Notify a session's owner. What fails is left out: the store has it, and whoever looks sees it."""
         try:
             session = await self._ledger.session(session_id)
             if session is not None and session.owner_actor_id is not None:

@@ -1,4 +1,4 @@
-"""What the followers of a node work with, and what they did together."""
+"""Tools and counters that the followers of a node share."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cluster.store.engines.interface import Engine
 from cluster.store.layers.keyspace import Keyspace
 
 Tell = Callable[[str, Unarchived | None], Awaitable[None]]
-"""Tells those who follow a session what is held of it. Raises nothing of this server."""
+"""Publishes to a session's followers what is held of it. Raises nothing of this server."""
 
 
 async def tell_nobody(_session_id: str, _told: Unarchived | None) -> None:
-    """Tell nobody."""
+    """Publish nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What a follower works with.
+    """Tools of a follower.
 
     ``turns`` bound how many rounds are at work at once, ``large_turns`` how many pieces of large files are
     read, ``restore_turns`` how many steps of restores are made: none of them waits for another kind.
@@ -47,7 +47,7 @@ class Tools:
 
 
 class Counters:
-    """What all followers of a node did together."""
+    """Counters of all followers of a node together."""
 
     def __init__(self) -> None:
         self.versions = self.files = self.gone = self.read_bytes = self.new_bytes = 0

@@ -1,4 +1,4 @@
-"""What a backup consists of, and the list of them. The manifest is written last: without it there is none.
+"""Backups' manifests, and the list of them. A manifest is written last: without it there is no backup.
 
 In the place of backups lie ``backups/{id}`` (a manifest), ``{id}/part-…`` (the store) and
 ``{workspace}/{pack}``: packs are immutable and their names are never used twice, so each is copied once

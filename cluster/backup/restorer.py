@@ -42,7 +42,7 @@ async def restore(
     progress: Callable[[str, int, int], None],
     tools: FdbTools | None = None,
 ) -> None:
-    """Restore. ``progress`` is told the step, how much is done and how much it is in all.
+    """Restore. ``progress`` gets the step, how much is done and how much it is in all.
 
     ``tools`` are those of the cluster of the server that it is for, None when its store is the embedded
     one. Raises DamagedBackup, PreconditionFailed when the server is not empty or has another store,

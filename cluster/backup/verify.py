@@ -18,7 +18,7 @@ async def verify(
     progress: Callable[[int, int], None] = lambda _done, _all: None,
     tools: FdbTools | None = None,
 ) -> list[Damage]:
-    """Read all of it and return what is damaged; ``progress`` is told bytes read and bytes in all.
+    """Read all of it and return what is damaged; ``progress`` gets bytes read and bytes in all.
 
     ``tools`` are needed for a backup of FoundationDB in a bucket, whose files cannot be read here: it is
     asked whether it can be restored.

@@ -46,7 +46,7 @@ class Moment:
 class BackupTools:
     """``freeze`` opens the store as of now.
 
-    It gets a directory for its own use, the backup's id, and whom to tell how far it is.
+    It gets a directory for its own use, the backup's id, and a function that takes its progress.
     """
 
     engine: Engine

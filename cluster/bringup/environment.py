@@ -1,4 +1,4 @@
-"""What Ray and Serve are told through the environment. A function of settings and paths; sets nothing.
+"""The environment for Ray and Serve, as a function of settings and paths; sets nothing.
 
 Every address and path of Serve's HAProxy mode is set, since its defaults are shared between servers
 and open to the network (Ray 2.60, ``serve/_private/constants.py``).

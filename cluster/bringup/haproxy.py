@@ -36,7 +36,7 @@ _MARK = " # coditect"
 _CLOSE = (
     # What was inserted before: the same file may be given again.
     rf"/{_MARK}$/d",
-    # To a syslog that need not be ours: our own lines tell of every request.
+    # To a syslog that need not be ours: our own lines have every request.
     r"/^[[:space:]]*log /d",
     # "bind :9101" and "bind *:8404": only this machine asks there.
     r"s/^([[:space:]]*bind )[*]?:([0-9]+)/\1127.0.0.1:\2/",
@@ -48,7 +48,7 @@ _CLOSE = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one address may take of the ``connections`` that HAProxy has in all; 0: no limit.
+    """Limits of one address within the ``connections`` that HAProxy has in all; 0: no limit.
 
     ``proxies`` are networks whose ``X-Forwarded-For`` is believed. Without a byte for ``idle_seconds``
     a connection ends, between two requests or in the midst of one.

@@ -1,4 +1,4 @@
-"""Telling an operator how far the start is: a line a step, on a terminal and in a log alike."""
+"""Shows an operator how far the start is: a line a step, on a terminal and in a log alike."""
 
 from __future__ import annotations
 

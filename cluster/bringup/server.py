@@ -69,7 +69,7 @@ class Interrupted(BaseException):
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """What an operator is told when the server is ready."""
+    """A server that is ready, as it is shown to its operator."""
 
     url: str
     dashboard_url: str

@@ -30,7 +30,7 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a call was about, for the error's text: who asked, and for what."""
+    """The subject of a call, for the error's text: who asked, and for what."""
 
     session_id: str
     epoch: int

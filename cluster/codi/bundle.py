@@ -1,4 +1,4 @@
-"""What a container must be shown so that CODI can run in it, and the command that starts it.
+"""Packs what a container must be shown so that CODI can run in it, with the command that starts it.
 
 CODI's code and the few libraries it uses are staged in a directory of their own, compiled, so
 that a container sees nothing else of the server and starts without compiling or searching.
@@ -43,7 +43,7 @@ _LEFT_OUT = frozenset({"tests", "legacy", "sync", "trio", "__pycache__"})
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What CODI allows. Sizes are bytes, times seconds."""
+    """Limits that CODI keeps to. Sizes are bytes, times seconds."""
 
     max_terminals: int = 32
     max_file: int = 2 << 30
@@ -64,7 +64,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """How to start CODI.
+    """CODI, packed and ready to be started.
 
     ``python_argv`` is the command, to which ``--listen-fd N --config-fd M`` are added. ``ro_binds``
     are paths that must be visible under the same name inside, beside ``/usr`` and ``/lib*``.

@@ -23,7 +23,7 @@ _STRONG_AFTER_SECONDS = 2.0
 
 
 class State(NamedTuple):
-    """What is told of a file: its entity tag, quoted, and its time of change in Unix seconds."""
+    """A file's validators: its entity tag, quoted, and its time of change in Unix seconds."""
 
     etag: str
     mtime: float
@@ -35,7 +35,7 @@ class State(NamedTuple):
 
 
 class Verdict(Enum):
-    """What conditions make of a request."""
+    """The outcome of a request's conditions."""
 
     PROCEED = "proceed"
     NOT_MODIFIED = "not modified"

@@ -36,7 +36,7 @@ class CodiControl:
     async def raise_epoch(
         self, handle: ContainerHandle, session_id: str, epoch: int, email: str | None = None
     ) -> None:
-        """Make CODI refuse every request of an older epoch, and tell it whose address programs use."""
+        """Make CODI refuse every request of an older epoch, and name the address that programs use."""
         asked = Asked(session_id, epoch, "container", handle.container_id)
         sent = headers(handle.secret, session_id, epoch)
         body = None if email is None else {"email": email}

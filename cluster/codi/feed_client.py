@@ -26,7 +26,7 @@ class FeedClient(HttpCodiClient):
     async def changes(
         self, route: Route, follower: str, after: int, wait_seconds: float
     ) -> dict[str, Any]:
-        """Acknowledge what was told up to ``after`` and wait for more; -1 begins to follow."""
+        """Acknowledge what was reported up to ``after`` and wait for more; -1 begins to follow."""
         target = f"/changes?follower={follower}&after={after}&wait={wait_seconds:g}"
         limit = wait_seconds + _WAIT_MARGIN_SECONDS
         answer: dict[str, Any] = await self._json(route, "GET", target, _asked(route), limit=limit)

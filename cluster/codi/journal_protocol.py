@@ -1,4 +1,4 @@
-"""What CODI and the journal say to each other about a container's terminals. Frames only, no I/O.
+"""Frames between CODI and the journal about a container's terminals. No I/O.
 
 One socket a container carries all its terminals. CODI numbers nothing by itself: it *opens* a
 terminal, the journal answers with the offset at which the numbering goes on, and from then on CODI

@@ -6,9 +6,9 @@ attaches later shows a wrong terminal. ``Modes`` follows the output and gives a 
 it, amid a sequence or a character too: a terminal that is sent the snapshot and then the rest ends as one
 that was sent everything, but for the text itself and where the cursor is.
 
-Sequences are told apart as DEC's terminals do (ECMA-48; Williams' state machine): an ESC begins anew
+Sequences are delimited as DEC's terminals do (ECMA-48; Williams' state machine): an ESC begins anew
 wherever it comes, CAN and SUB break off, strings end with BEL, ESC or those. Text is skipped by the regular
-expression engine, so it costs next to nothing; a sequence costs about a microsecond.
+expression engine, so it costs next to nothing.
 
 Nothing but the standard library: CODI ships this file into containers.
 """

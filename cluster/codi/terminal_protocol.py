@@ -50,7 +50,7 @@ class BadFrame(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What a connection asks for. ``offset`` None: everything kept.
+    """A connection's request. ``offset`` None: everything kept.
 
     ``size`` None: it does not show the terminal. ``emulator``: it answers what programs ask of a terminal.
     ``label``: what people at other windows see of it.
@@ -94,7 +94,7 @@ Said = Resize | Hidden | Active | ChooseSizing
 
 @dataclass(frozen=True, slots=True)
 class Attached:
-    """Where a connection begins, and whom it replaces, if anybody.
+    """The beginning of a connection, and the one that it replaces, if any.
 
     ``shell_offset`` is where the present shell began: 0 for a terminal's first. ``snapshot`` is what
     brings a terminal to the state that it begins in, where output before that is missing.
@@ -329,7 +329,7 @@ class Ring:
 
 @dataclass(slots=True)
 class _Client:
-    """How much input of a client was given to the terminal, and how much of that the journal kept."""
+    """Counts of a client's input: given to the terminal, and kept by the journal."""
 
     accepted: int = 0
     kept: int = 0
@@ -389,7 +389,7 @@ class TerminalProtocol:
         """Take the journal's word on where the numbering goes on and how much input it knows of.
 
         The first time everything printed so far is numbered on from ``end``; nobody has seen any of
-        it. Later (the journal has connected anew) it tells what had been kept.
+        it. Later (the journal has connected anew) it says what had been kept.
         """
         for client_id, count in inputs.items():
             client = self._clients.setdefault(client_id, _Client())

@@ -1,4 +1,4 @@
-"""What a terminal is set to, beside the text it shows; written as the sequences that set it. No I/O.
+"""Settings of a terminal, beside the text it shows; written as the sequences that make them. No I/O.
 
 Nothing but the standard library: CODI ships this file into containers.
 """
@@ -29,7 +29,7 @@ _STYLES = {
 
 @dataclass(slots=True)
 class Screen:
-    """What the two screens have each for itself: the scroll region, and what DECSC saved."""
+    """Settings that each of the two screens has for itself: the scroll region, and what DECSC saved."""
 
     region: bytes = b""
     saved: tuple[bytes, bytes] | None = None
@@ -37,7 +37,7 @@ class Screen:
 
 @dataclass(slots=True)
 class TerminalState:
-    """What was set and not taken back. ``modes`` are those that are not as at the beginning."""
+    """Settings that were made and not taken back. ``modes`` are those that are not as at the beginning."""
 
     modes: dict[bytes, bool] = field(default_factory=dict)
     styles: list[bytes] = field(default_factory=list)

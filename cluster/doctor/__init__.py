@@ -1,1 +1,1 @@
-"""What the machine must offer: probes, and verdicts with remedies."""
+"""Checks what the machine must offer: probes, and verdicts with remedies."""

@@ -1,4 +1,4 @@
-"""What the machine must offer: facts in, verdicts out, each with what to do about a lack."""
+"""Judges what the machine must offer: facts in, verdicts out, each with what to do about a lack."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _MIB = 1 << 20
 
 
 class Verdict(StrEnum):
-    """How a check came out. A server does not start with an ``ERROR``."""
+    """The outcome of a check. A server does not start with an ``ERROR``."""
 
     OK = "ok"
     WARNING = "warning"
@@ -44,7 +44,7 @@ def load(text: str) -> list[Check]:
 
 @dataclass(frozen=True, slots=True)
 class NamespaceFacts:
-    """What the kernel says of user namespaces; None where the machine has no such switch.
+    """Facts about user namespaces; None where the machine has no such switch.
 
     ``bwrap`` is the program that makes them, and ``works`` whether it could just now.
     """
@@ -59,7 +59,7 @@ class NamespaceFacts:
 
 @dataclass(frozen=True, slots=True)
 class PortFacts:
-    """Whether the port can be had; ``refusal`` is the system's reason when not."""
+    """Facts about the port; ``refusal`` is the system's reason when not."""
 
     host: str
     port: int

@@ -1,4 +1,4 @@
-"""Whether FoundationDB can be used: its client library is there and the cluster answers.
+"""Probes FoundationDB: is its client library there, and does the cluster answer.
 
 Looked at in a process of its own: the client keeps its network thread for the life of a process,
 and whoever starts a server must not have one.

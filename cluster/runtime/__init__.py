@@ -1,1 +1,1 @@
-"""What starts containers: bubblewrap sandboxes of this machine, and stubs for measuring."""
+"""Starts containers: bubblewrap sandboxes of this machine, and stubs for measuring."""

@@ -29,7 +29,7 @@ _TASKS_OF_ITS_OWN = 4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a container may use; ``pids`` counts threads too, as the kernel does."""
+    """Limits of a container; ``pids`` counts threads too, as the kernel does."""
 
     cpu: float
     memory_bytes: int
@@ -147,7 +147,7 @@ class Cgroups:
 
     @classmethod
     def detect(cls, name: str) -> Cgroups:
-        """Find what this process may use, by trying; nothing stays behind. ``name`` tells servers apart."""
+        """Find what this process may use, by trying; nothing stays behind. ``name`` is the server's own."""
         mounts = parse_mounts(_read("/proc/self/mountinfo"))
         own = parse_own(_read("/proc/self/cgroup"))
         parents = {}
@@ -233,7 +233,7 @@ def remove(group: Group) -> bool:
 
 
 def usage(group: Group) -> dict[str, float]:
-    """Return what a group uses now, as far as its controllers tell: cpu_seconds, memory_bytes, pids."""
+    """Return what a group uses now, as far as its controllers know: cpu_seconds, memory_bytes, pids."""
     found: dict[str, float] = {}
     with contextlib.suppress(OSError, KeyError, ValueError):
         if group.version == 1:

@@ -1,4 +1,4 @@
-"""What root does to a container from outside, between its set-up and its first program.
+"""Furnishes a container from outside, as root, between its set-up and its first program.
 
 bubblewrap mounts pseudo-terminals and memory without a limit, and cannot mount with mapped owners.
 So the container waits at its gate while this is done in its namespaces. All of it blocks, for less

@@ -37,7 +37,7 @@ _MOST_MEMORY_OF_SHM = 64 << 20
 
 
 class AgentProgram(Protocol):
-    """What runs inside: CODI, as ``cluster.codi.bundle`` packs it.
+    """The program inside a container: CODI, as ``cluster.codi.bundle`` packs it.
 
     ``python_argv`` is the command, to which its descriptors are added; ``ro_binds`` are paths that
     it needs beside ``/usr``, under the same name inside; ``env`` is added to the environment.
@@ -66,7 +66,7 @@ class AgentProgram(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """What an attempt is given: all of it exists already.
+    """Prerequisites of an attempt: all of them exist already.
 
     ``open_workspace`` mounts the workspace for root (``Workspaces.open``), and makes its disk if it is to
     have one; ``has_disk`` says whether it does then. ``holders`` are whose the node's workspaces are.
@@ -91,7 +91,7 @@ class Prepared:
 
 
 class Launch:
-    """One attempt. ``processes`` tells at any time what there is to end when it fails."""
+    """One attempt. ``processes`` has at any time what there is to end when it fails."""
 
     def __init__(self, prepared: Prepared, registry: Registry) -> None:
         self._prepared = prepared
@@ -173,7 +173,7 @@ class Launch:
     def _command(self, given: _Given, gate: int, ours: contextlib.ExitStack) -> Command:
         """Put the command together; ``ours`` closes what must last until it runs. Blocks.
 
-        ``given`` has where bubblewrap tells its child, and the listening socket.
+        ``given`` has where bubblewrap writes its child's pid, and the listening socket.
         """
         prepared = self._prepared
         user = self._own_user(ours) if self._as_root else 0
@@ -297,7 +297,7 @@ class _Given:
 
 
 class _Gate:
-    """Where a container waits between its set-up and its first program."""
+    """Holds a container between its set-up and its first program."""
 
     def __init__(self) -> None:
         self._ours, self.theirs = socket.socketpair()
@@ -338,7 +338,7 @@ def _tables(prepared: Prepared) -> Tables:
 
 
 async def _first_process(info: int) -> ProcessIdentity:
-    """Wait for bubblewrap to tell its child's pid. Raises Unavailable when it ends without."""
+    """Wait for bubblewrap to write its child's pid. Raises Unavailable when it ends without."""
     os.set_blocking(info, False)
     told = b""
     while True:

@@ -1,4 +1,4 @@
-"""Which process is meant, across restarts and reuse of process ids.
+"""Identifies processes across restarts and reuse of process ids.
 
 A bare pid proves nothing: it is reused. A pid with the time its process started and the boot it
 started in is unique (proc(5), field 22 of ``/proc/PID/stat``; ``/proc/sys/kernel/random/boot_id``).

@@ -23,7 +23,7 @@ _LOG_KEPT = 1 << 20
 
 
 class Processes(Frozen):
-    """What the sandbox keeps in ``ContainerHandle.data``. All is None until it is known.
+    """A container's processes, kept in ``ContainerHandle.data``. All is None until it is known.
 
     ``init`` is the first process of the pid namespace: with it, everything in the container ends.
     ``monitor`` is bubblewrap outside, ``agent`` is CODI. ``user_id`` is the container's user outside,
@@ -43,7 +43,7 @@ class Processes(Frozen):
 
 
 class Entry(Frozen):
-    """What is known of one container: its handle, who launched it and when (Unix time)."""
+    """The entry of one container: its handle, who launched it and when (Unix time)."""
 
     handle: ContainerHandle
     launcher: ProcessIdentity

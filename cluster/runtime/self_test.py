@@ -1,4 +1,4 @@
-"""Whether containers work on this machine, found out by running one for a moment."""
+"""Tests that containers work on this machine, by running one for a moment."""
 
 from __future__ import annotations
 

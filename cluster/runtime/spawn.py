@@ -43,7 +43,7 @@ echo $!
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What to run: ``argv`` inherits ``descriptors`` (and no others) under the same numbers.
+    """A command to run: ``argv`` inherits ``descriptors`` (and no others) under the same numbers.
 
     Their numbers are ``FIRST_DESCRIPTOR`` or more. ``stdin`` becomes its standard input.
     It runs on ``processors``; none: on any. ``open_files`` is how many descriptors each of its

@@ -4,9 +4,9 @@ The shell in the container runs meanwhile. What is there already is left as it i
 put there by a restore that was cut short. ``missing`` is what is not there yet, and has not been deleted;
 ``opened`` are directories that have more permissions for the time being than they should.
 
-What cannot be put back stays missing, is told with its reason, and is tried again: the workspace's disk may
-be full, or the chunk store lack some content. All the rest is put back meanwhile. When everything is there,
-the file system is synced once, in the background: no file is by itself.
+What cannot be put back stays missing, is reported with its reason, and is tried again: the workspace's disk
+may be full, or the chunk store lack some content. All the rest is put back meanwhile. When everything is
+there, the file system is synced once, in the background: no file is by itself.
 """
 
 from __future__ import annotations

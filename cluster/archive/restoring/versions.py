@@ -129,7 +129,7 @@ class Library:
 
 
 def _missing(path: bytes, unrestored: Unrestored | None) -> ContentMissing:
-    """Return the error for a path that is not put back yet, with the reason as far as it is told."""
+    """Return the error for a path that is not put back yet, with the reason as far as it is listed."""
     text = path.decode("utf-8", "surrogateescape")
     listed = unrestored.left_out if unrestored is not None else ()
     reasons = {(left.path, left.encoded): left.reason for left in listed}

@@ -34,7 +34,7 @@ Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 @dataclass(slots=True)
 class Taken:
-    """What was read: entries by path, and where the chunks are that were new.
+    """The outcome of reading: entries by path, and where the chunks are that were new.
 
     ``large`` are files that are yet to be read, as they are. ``unsteady`` are files that changed while they
     were read: they are to be read again. ``left_out`` are paths that are not to be kept, and why, with
@@ -95,7 +95,7 @@ class Intake:
     async def take(self, route: Route, paths: Sequence[bytes]) -> Taken:
         """Read paths (at most ``READ_AT_ONCE``) and store their new chunks durably.
 
-        Large files are only told. Raises StoreFull, Unavailable and their like; what was stored by then
+        Large files are only listed. Raises StoreFull, Unavailable and their like; what was stored by then
         is swept up later.
         """
         taken = Taken()

@@ -1,4 +1,4 @@
-"""What of a workspace is not archived though no quota holds it, and why. Pure: no I/O, no clock.
+"""Keeps the list of paths that are not archived though no quota holds them. Pure: no I/O, no clock.
 
 A path stays until it is archived, is gone, or a walk through the whole workspace does not meet it again.
 """
@@ -77,9 +77,9 @@ class LeftOutPaths:
 def told(
     left_out: LeftOutPaths, held: Held, session_id: str, before: Unarchived | None, now: float
 ) -> Unarchived | None:
-    """Return what a session's user is told, of what a quota holds as well; None: all is archived.
+    """Return the report for a session's user, with what a quota holds as well; None: all is archived.
 
-    ``before``: what was told before.
+    ``before``: the report before this one.
     """
     found = left_out.listed()
     if not found and not held:
@@ -99,7 +99,7 @@ def told(
 
 
 def bounded(listed: Iterable[Told]) -> list[LeftOut]:
-    """Return the first of them, as many as may be told."""
+    """Return the first of them, as many as may be listed."""
     chosen: list[LeftOut] = []
     size = 0
     for path, reason, amount in listed:

@@ -1,7 +1,7 @@
 """The manifest of one workspace, as far as its follower knows it: what it says, and new versions of it.
 
 Several look at the workspace side by side. Each says when it begins to read; at its commit, paths that
-another one has committed since are told, so that an older look never hides a newer one.
+another one has committed since are returned, so that an older look never hides a newer one.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Reading:
 
 
 class Known:
-    """One manifest. ``on_kept`` is told what a version has."""
+    """One manifest. ``on_kept`` gets what each version has."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""What a quota keeps from being archived, and when it is worth to look again. Pure: no I/O, no clock.
+"""Keeps what a quota holds back, and decides when to look again. Pure: no I/O, no clock.
 
 Held paths lie in the container's directory only. They are looked for again by a walk through the
 workspace, which finds all of them whatever was missed: when there is more room than there was, or when

@@ -284,7 +284,7 @@ class Follower:
             while not restorer.complete:
                 await self._restore_some(restorer)
                 await self._tools.clock.sleep(restorer.pause)
-            # Whatever was made, changed or deleted meanwhile is told apart by a last look.
+            # A last look finds out what was made, changed or deleted meanwhile.
             await self._walk_through()
             await self._finish_restore()
         await asyncio.Event().wait()

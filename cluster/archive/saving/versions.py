@@ -103,7 +103,7 @@ class Versions:
     def _unsteady(self, taken: Taken, tries: int) -> list[bytes]:
         """Return which files are to be read again, as they have changed meanwhile.
 
-        One that changes all the time is left as it is known: its next change is told.
+        One that changes all the time is left as it is known: its next change is reported.
         """
         if tries < UNSTEADY_TRIES:
             return taken.unsteady

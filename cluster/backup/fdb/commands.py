@@ -1,4 +1,4 @@
-"""What FoundationDB's backup tools are told, and what their answers mean, in the words of 7.1.
+"""Command lines of FoundationDB's backup tools, and what their answers mean, in the words of 7.1.
 
 Its manual: "Backup, Restore, and Replication for Disaster Recovery".
 """
@@ -92,11 +92,11 @@ class FdbCommands:
         return ["fdbbackup", "start", *self._cluster(), "-t", self.tag, "-d", url, *self._keys()]
 
     def status(self) -> list[str]:
-        """Tell of the last backup; for ``read_backup_status``."""
+        """Show the last backup; for ``read_backup_status``."""
         return ["fdbbackup", "status", *self._cluster(), "-t", self.tag, "--json"]
 
     def errors(self) -> list[str]:
-        """Tell of the last backup in words, with what its agents met."""
+        """Show the last backup in words, with what its agents met."""
         return ["fdbbackup", "status", *self._cluster(), "-t", self.tag, "-e", "5"]
 
     def abort(self) -> list[str]:
@@ -105,7 +105,7 @@ class FdbCommands:
 
     @staticmethod
     def describe(url: str) -> list[str]:
-        """Tell of a finished backup; for ``read_restorable``."""
+        """Describe a finished backup; for ``read_restorable``."""
         return ["fdbbackup", "describe", "-d", url, "--json"]
 
     @staticmethod
@@ -119,7 +119,7 @@ class FdbCommands:
         return ["fdbrestore", "start", *where, "-r", url, "-v", str(version), *self._keys()]
 
     def restore_status(self) -> list[str]:
-        """Tell of the last restore; for ``read_restore_status``."""
+        """Show the last restore; for ``read_restore_status``."""
         return ["fdbrestore", "status", *self._destination(), "-t", self.tag]
 
     def abort_restore(self) -> list[str]:
@@ -127,7 +127,7 @@ class FdbCommands:
         return ["fdbrestore", "abort", *self._destination(), "-t", self.tag]
 
     def first_key(self) -> list[str]:
-        """Tell the first of this server's keys; for ``read_empty``."""
+        """Show the first of this server's keys; for ``read_empty``."""
         begin, end = self._range()
         return self._cli(f"getrangekeys {begin} {end} 1")
 

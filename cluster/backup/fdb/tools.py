@@ -1,6 +1,6 @@
 """Backups and restores of one server's part of a FoundationDB cluster, by FoundationDB's own tools.
 
-The tools only tell the cluster what to do; ``backup_agent`` processes beside it do the work. A tool that
+The tools only leave orders with the cluster; ``backup_agent`` processes beside it do the work. A tool that
 was killed ends nothing, so what was begun here is ended here by name, also when this is cancelled.
 """
 
@@ -80,7 +80,7 @@ class FdbTools:
     # ---- backups --------------------------------------------------------------------------------
 
     async def backup(self, url: str, told: Callable[[BackupStatus], None]) -> FdbBackup:
-        """Have a backup made and wait for it; ``told`` is told how far it is.
+        """Have a backup made and wait for it; ``told`` gets its progress.
 
         The caller lets nobody else make one at the same time: one that runs is taken for one whose
         maker has died, and ended. Raises Unavailable; what was begun is ended and removed then.
@@ -130,7 +130,7 @@ class FdbTools:
         return f"; fdbbackup status: {said[-500:]}" if said else ""
 
     async def _undo(self, url: str, before: str | None) -> None:
-        """End and remove what was begun; until it is known to the cluster ``before`` is told of."""
+        """End and remove what was begun; until the cluster knows of it, it reports ``before``."""
         with suppress(Unavailable):
             status = await self._status()
             if status.running:
@@ -149,7 +149,7 @@ class FdbTools:
             raise PreconditionFailed(f"the cluster's part {self.prefix!r}", "empty", what)
 
     async def restore(self, url: str, version: int, told: Callable[[RestoreStatus], None]) -> None:
-        """Restore a backup into an empty part; ``told`` is told how far it is. Raises Unavailable.
+        """Restore a backup into an empty part; ``told`` gets its progress. Raises Unavailable.
 
         The whole cluster is locked meanwhile. Its versions go on above the backup's: FoundationDB sees to
         it, so what is ordered by versionstamps stays in order.
@@ -222,7 +222,7 @@ def fdb_tools(settings: Settings, clock: Clock) -> FdbTools:
 
 
 def tls_environment(settings: Settings) -> dict[str, str]:
-    """Return the variables by which the tools learn what the native client is told by options."""
+    """Return the variables that give the tools what options give the native client."""
     password = settings.store_fdb_tls_key_password
     given = {
         "FDB_TLS_CERTIFICATE_FILE": settings.store_fdb_tls_certificate,

@@ -14,7 +14,7 @@ _KEY = "config"
 
 
 class Config(NamedTuple):
-    """What CODI works with. Sizes are bytes, times seconds."""
+    """Configuration of one CODI. Sizes are bytes, times seconds."""
 
     secret: str
     container_id: str = ""
@@ -89,5 +89,5 @@ def _document(
         content = environment["CODI_CONFIG"].encode()
     document = json.loads(content)
     if not isinstance(document, dict):
-        raise ValueError("the configuration is a JSON object")  # noqa: TRY004 - told as a bad value
+        raise ValueError("the configuration is a JSON object")  # noqa: TRY004 - reported as a bad value
     return document

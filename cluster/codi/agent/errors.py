@@ -1,4 +1,4 @@
-"""What CODI answers when it does not do what it was asked: an HTTP status, a code, a text."""
+"""Errors that CODI answers with: an HTTP status, a code, a text."""
 
 from __future__ import annotations
 

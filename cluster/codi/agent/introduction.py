@@ -1,4 +1,4 @@
-"""Whose container it is, for programs that ask: git's name and address, unless people set their own.
+"""Names the container's user to programs: git's name and address, unless people set their own.
 
 In a file that git reads as the system's (``GIT_CONFIG_SYSTEM``, git(1)), so everything that a person
 configures comes before it, and so shells that run already find it, too.

@@ -44,7 +44,7 @@ def rename(name: str) -> None:
 
 
 class Signals:
-    """Signals as they come, with who sent them: what ``signal`` has no way to tell. See signalfd(2)."""
+    """Signals as they come, with who sent them, which ``signal`` does not know. See signalfd(2)."""
 
     _INFO = struct.Struct("=IiiI112x")
 

@@ -1,4 +1,4 @@
-"""What CODI can be asked, call by call; see docs/design/codi.md."""
+"""Handlers of CODI's calls, one by one; see docs/design/codi.md."""
 
 from __future__ import annotations
 

@@ -167,7 +167,7 @@ class Workspaces:
         """Return the name of this very directory: one that is made anew gets another.
 
         It lies beside the directory, goes with it when the whole is copied, and is on disk before the
-        directory is there. So whoever knows which incarnation was complete can tell a directory
+        directory is there. So whoever knows which incarnation was complete can distinguish a directory
         whose files were deleted from one that never had them.
         """
         return self._incarnation_file(workspace_id).read_text()

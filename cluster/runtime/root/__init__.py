@@ -1,1 +1,1 @@
-"""What a container sees and may do: mounts, /etc, /proc, system calls, limits."""
+"""The root of a container, and what it may do there: mounts, /etc, /proc, system calls, limits."""

@@ -1,4 +1,4 @@
-"""Which of the machine's ``/etc`` containers see: what packages put there, and nothing of the machine's own.
+"""Chooses what containers see of ``/etc``: what packages put there, and nothing of the machine's own.
 
 A file is shown when everybody may read it and it is one of these: a *conffile* exactly as its package
 brought it (dpkg has the sums, so nobody has written anything into it), a link into ``/usr``, or a file that

@@ -1,4 +1,4 @@
-"""What a container sees of the machine: the mounts, as bubblewrap's options (bwrap(1)).
+"""The mounts of a container, as bubblewrap's options (bwrap(1)).
 
 Only ``/usr`` and copies of the harmless part of ``/etc`` come from the machine, read-only.
 ``/etc/passwd`` and its like are our own. What can be written is either the workspace or memory
@@ -63,7 +63,7 @@ _USR_LINKS = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """What differs from container to container. Sizes are bytes of memory-backed file systems.
+    """Mounts that differ from container to container. Sizes are bytes of memory-backed file systems.
 
     Without a ``workspace`` there is an empty directory, over which one is mounted later.
     """
@@ -74,7 +74,7 @@ class Layout:
     tmp_bytes: int = 512 << 20
     shm_bytes: int = 64 << 20
     kernel: Sequence[str] = ()
-    """Options that cover what the kernel tells in ``/proc`` and ``/sys``; see ``view.py``."""
+    """Options that cover what the kernel shows in ``/proc`` and ``/sys``; see ``view.py``."""
 
 
 def mounts(
@@ -82,7 +82,7 @@ def mounts(
 ) -> list[str]:
     """Return bubblewrap's options for everything that is mounted, in order.
 
-    ``exists`` and ``read_link`` tell of the machine's paths (``read_link`` answers None for what
+    ``exists`` and ``read_link`` look at the machine's paths (``read_link`` answers None for what
     is no link). ``layout.read_only`` paths appear under their own names.
     """
     options = ["--ro-bind", "/usr", "/usr"]
@@ -120,7 +120,7 @@ def read_link(path: str) -> str | None:
 def environment(extra: Mapping[str, str], *, exists: Callable[[str], bool]) -> list[str]:
     """Return bubblewrap's options for a clean environment; ``extra`` wins over what is usual.
 
-    ``exists`` tells of the machine's paths.
+    ``exists`` looks at the machine's paths.
     """
     usual = {
         name: path.rpartition("/")[2]

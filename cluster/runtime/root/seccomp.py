@@ -30,13 +30,13 @@ _CLONE_NEW = 0x02000000 | 0x04000000 | 0x08000000 | 0x10000000 | 0x20000000 | 0x
 _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 # AF_UNIX, AF_INET, AF_INET6, AF_NETLINK. Not AF_VSOCK: it has no namespace and reaches the host.
 _FAMILIES = (1, 2, 10, 16)
-# Linux, its 32-bit layout, both without address randomisation (debuggers), and "tell me".
+# Linux, its 32-bit layout, both without address randomisation (debuggers), and the query.
 _PERSONALITIES = (0x0, 0x8, 0x0040000, 0x0040008, 0xFFFFFFFF)
 
 
 @dataclass(frozen=True, slots=True)
 class Architecture:
-    """What differs between machines; ``calls`` are the numbers of the calls named below."""
+    """A machine's numbers; ``calls`` are the numbers of the calls named below."""
 
     audit: int
     calls: Mapping[str, int]

@@ -1,4 +1,4 @@
-"""How much of the machine's tables one container may fill, in numbers. ``furnish.py`` sets them."""
+"""One container's share of the machine's tables, in numbers. ``furnish.py`` sets them."""
 
 from __future__ import annotations
 

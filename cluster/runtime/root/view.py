@@ -1,4 +1,4 @@
-"""What a container is shown of processors, memory and the kernel: its own share, and nothing of the host's.
+"""Shows a container its own share of processors, memory and kernel settings, and nothing of the host's.
 
 Files of ``/proc`` and ``/sys`` that programs read to learn how much there is (``free``, ``nproc``, Python,
 Java, Node) are covered by ones that state the container's limits; so is ``/proc/sys``, by the few values that

@@ -1,4 +1,4 @@
-"""What a store engine is: an ordered map of bytes with snapshot reads and optimistic commits.
+"""The interface of store engines: an ordered map of bytes, snapshot reads, optimistic commits.
 
 The shape is FoundationDB's (developer guide, "Transactions"): a transaction reads at one version,
 collects mutations and the ranges it has read, and commits all at once; the commit fails when
@@ -33,7 +33,7 @@ OFFSET_BYTES = 4
 
 
 class MutationKind(IntEnum):
-    """What a mutation does; the numbers of the atomic ones are FoundationDB's ``MutationType``."""
+    """Kinds of mutations; the numbers of the atomic ones are FoundationDB's ``MutationType``."""
 
     SET = 0
     CLEAR_RANGE = 1

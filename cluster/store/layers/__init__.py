@@ -1,1 +1,1 @@
-"""What lies in the store and under which keys, as functions over a transaction."""
+"""The store's records and their keys, as functions over a transaction."""

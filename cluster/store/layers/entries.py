@@ -1,4 +1,4 @@
-"""What a manifest says of one path, and its stored form. Pure.
+"""A manifest's entry for one path, and its stored form. Pure.
 
 An entry is the state of a path from one version on: a file with the chunks it consists of, a directory,
 a link, or ``GONE``. A name in a manifest is bytes: file systems know no encoding.
@@ -25,7 +25,7 @@ MAX_CHUNKS = 2500
 
 
 class Kind(StrEnum):
-    """What is at a path."""
+    """Kinds of what is at a path."""
 
     FILE = "f"
     DIRECTORY = "d"
@@ -49,7 +49,7 @@ class ChunkRef(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A path's state. Times are nanoseconds; ``changed_ns`` and ``inode`` only tell whether to look again."""
+    """A path's state. Times are nanoseconds; ``changed_ns`` and ``inode`` only say whether to look again."""
 
     kind: Kind
     mode: int = 0

@@ -77,7 +77,7 @@ class Directory:
     def stamped_key(self, number: int = 0) -> bytes:
         """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers.
 
-        ``number`` tells several leaves of one transaction apart, and orders them.
+        ``number`` makes several leaves of one transaction different, and orders them.
         """
         # As fdb.tuple.pack_with_versionstamp does, which cannot be called without the native library:
         # type code, ten bytes to be filled in, two of the user's, then where the ten begin.

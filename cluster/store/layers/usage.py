@@ -1,4 +1,4 @@
-"""What users have, and what they may. Every function takes a transaction.
+"""Counts what users have, and compares it with what they may have. Every function takes a transaction.
 
 Bytes and paths of files and bytes of journals are counters: the transaction that changes what there is
 adds the difference, which conflicts with nobody. They are compared with limits by snapshot reads, so of

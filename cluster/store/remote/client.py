@@ -111,7 +111,7 @@ class _Link(Framed):
             future.set_result(answer)
 
     def connection_lost(self, error: Exception | None) -> None:
-        """Tell everybody who waits."""
+        """Report the end to everybody who waits."""
         super().connection_lost(error)
         for future in self._waiting.values():
             if not future.done():

@@ -1,4 +1,4 @@
-"""How a node's processes speak with its StoreActor: pickled frames over a Unix socket.
+"""Frames between a node's processes and its StoreActor: pickled, over a Unix socket.
 
 A frame is its length in four bytes, little-endian, and a pickle. A question is ``(number, method,
 arguments)``, its answer ``(number, value)``, where a value that is an exception is raised by whoever

@@ -1,4 +1,4 @@
-"""What has changed since whoever follows the workspace looked last. Pure: no I/O, no clock.
+"""Marks of what changed in the workspace since its follower looked last. Pure: no I/O, no clock.
 
 A level, not a log: of a path that changed a hundred times the follower learns once that it has to
 look. A mark stays until the follower says, by the cursor of its next question, that what it learned
@@ -50,7 +50,7 @@ class Feed:
         self._marks[path] = (self._last, tree or was_tree)
 
     def acknowledge(self, cursor: int) -> None:
-        """Forget what was told up to this cursor."""
+        """Forget what was reported up to this cursor."""
         done = []
         for path, (number, _) in self._marks.items():
             if number > cursor:

@@ -119,7 +119,7 @@ class FeedRoutes:
     async def cut(self, exchange: Exchange, _rest: bytes) -> None:
         """``POST /cut {path, offset, limit, holes, factor}``: the chunks of a piece of a large file.
 
-        ``holes`` and ``factor`` are what the answer for offset 0, which is asked without, has told. Chunks
+        ``holes`` and ``factor`` repeat the answer for offset 0, which is asked for without them. Chunks
         come with name, offset and size; ``next`` is where to go on, null at the end.
         """
         body = await exchange.json()

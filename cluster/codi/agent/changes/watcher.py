@@ -80,7 +80,7 @@ class Watcher:
             except TimeoutError:
                 pass
             else:
-                await asyncio.sleep(_SETTLE_SECONDS)  # what comes together is told together
+                await asyncio.sleep(_SETTLE_SECONDS)  # what comes together is reported together
         self._asked_at = time.monotonic()
         return self._feed.changes(limit)
 
@@ -143,7 +143,7 @@ class Watcher:
         path = _join(directory, event.name)
         appeared = event.mask & (inotify.CREATE | inotify.MOVED_TO)
         if event.name in self._excludes:
-            # That it is there is told, and nothing more of it.
+            # That it is there is reported, and nothing more of it.
             if not event.mask & _COMES_OR_GOES:
                 return
         elif event.mask & inotify.IS_DIRECTORY and appeared:

@@ -1,4 +1,4 @@
-"""What a follower of the workspace asks of paths: how they are, what files consist of, their bytes.
+"""Answers the questions of the workspace's follower: how paths are, what files consist of, their bytes.
 
 Blocking: run in a thread. Large files are cut where their content says so (FastCDC: Xia et al.,
 USENIX ATC 2016), so that a change in the middle leaves the other chunks, and their BLAKE3 names, as

@@ -1,4 +1,4 @@
-"""How much of its disk a workspace has taken, and how an error says that there is no more."""
+"""Measures the workspace's use of its disk, and names it in errors of a full one."""
 
 from __future__ import annotations
 

@@ -158,7 +158,7 @@ class Workspace:
         return found.removeprefix(self._real + b"/") + b"/" + name
 
     def _climb(self, directory: int) -> bytes:
-        """Return the path of a directory that the kernel does not tell at once, from the root."""
+        """Return the path of a directory that the kernel does not give at once, from the root."""
         names: list[bytes] = []
         root, current = os.fstat(self.root), os.dup(directory)
         try:

@@ -31,7 +31,7 @@ _MAX_OPEN = 32
 
 
 class PutBack:
-    """What one request puts back. ``made`` are items, ``failed`` pairs of a path and the reason.
+    """Puts back what one request brings. ``made`` are items, ``failed`` pairs of a path and the reason.
 
     What cannot be made because of what is there by now is neither. Used by one thread at a time.
     """

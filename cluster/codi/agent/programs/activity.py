@@ -1,4 +1,4 @@
-"""What goes on in the container, for whoever decides whether it may sleep; and closing it for that.
+"""Reports what goes on in the container, to whoever decides whether it may sleep; closes it for that.
 
 When a terminal was read and written is the kernel's own record, the times of its device (as w(1) shows
 them; kept to 8 s, tty_io.c ``tty_update_time``), so that moving bytes costs nothing more.
@@ -22,7 +22,7 @@ _MAX_SEAL_SECONDS = 120.0
 
 
 class Activity:
-    """What people ask of CODI, and until when it is closed. Times are of ``time.monotonic``."""
+    """Counts what people ask of CODI, and closes it for a time. Times are of ``time.monotonic``."""
 
     def __init__(self) -> None:
         self.busy = 0

@@ -1,4 +1,4 @@
-"""What must outlive CODI: descriptors, and some bytes with each, on their way in a socket for ever.
+"""Keeps what must outlive CODI: descriptors, and some bytes with each, on their way in a socket for ever.
 
 The container's first process holds both ends of a socket pair, never looks at them, and starts CODI
 again when it was killed. What CODI sends into it the kernel keeps (SCM_RIGHTS, unix(7)), open
@@ -25,7 +25,7 @@ _MAX_MESSAGES = 200  # some 300 kB of the kernel's, which every socket may have 
 
 
 class Item(NamedTuple):
-    """What was kept under a key."""
+    """An entry that was kept under a key."""
 
     content: bytes
     descriptors: list[int]

@@ -1,4 +1,4 @@
-"""Who may ask: the secret, the one session, and the epoch that never goes back. No I/O."""
+"""Admits requests: by the secret, the one session, and the epoch that never goes back. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What programs print: the first bytes are kept, and the rest is read for as long as they live."""
+"""Reads what programs print: keeps the first bytes, and takes the rest for as long as they live."""
 
 from __future__ import annotations
 

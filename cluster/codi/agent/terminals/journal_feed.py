@@ -22,7 +22,7 @@ _ECHO_SECONDS = 0.02
 
 
 class JournalConnection(Protocol):
-    """What the feed says is sent here."""
+    """A connection to the journal, on which the feed sends."""
 
     def send_text(self, text: str) -> None:
         """Send a text frame."""
@@ -64,7 +64,7 @@ class JournalFeed:
     # ---- from the terminals ---------------------------------------------------------------------
 
     def open(self, terminal: Terminal) -> None:
-        """Tell of a terminal's new shell."""
+        """Announce a terminal's new shell."""
         entry = self._entry(terminal)
         if entry is None:
             entry = _Entry(next(self._numbers), terminal)
@@ -85,7 +85,7 @@ class JournalFeed:
             entry.echo = loop.call_later(_ECHO_SECONDS, self._flush, entry)
 
     def moved(self, terminal: Terminal, cwd: str | None) -> None:
-        """Tell where the shell is now."""
+        """Report where the shell is now."""
         entry = self._entry(terminal)
         if entry is not None:
             self._say({"type": "moved", "id": entry.number, "cwd": cwd})
@@ -98,7 +98,7 @@ class JournalFeed:
             self._say({"type": "sized", "id": entry.number, "sizing": sizing})
 
     def exited(self, terminal: Terminal) -> None:
-        """Tell of the end of a shell, behind its last byte."""
+        """Report the end of a shell, behind its last byte."""
         entry = self._entry(terminal)
         if entry is not None:
             entry.exit_told = False

@@ -34,7 +34,7 @@ class JournalSocket(asyncio.Protocol):
         self._text = bytearray()
 
     def start(self, early: bytes) -> None:
-        """Tell of every terminal. ``early`` came right behind the upgrade."""
+        """Announce every terminal. ``early`` came right behind the upgrade."""
         self._feed.connect(self)
         if early:
             self.data_received(early)

@@ -162,9 +162,9 @@ class TerminalSocket(asyncio.Protocol):
             self._flush()
 
     def inform(self) -> None:
-        """Tell what has changed of the size, unless it is this client's own, and of who answers."""
+        """Report a new size, unless it is this client's own, and a change of who answers."""
         if self._told is None:
-            return  # it is told so in its first frame
+            return  # its first frame says so
         (size, role), now = self._told, (self.terminal.size, self.terminal.role(self.key))
         self._told = now
         if (now[0] != size and not (role.sizes and now[1].sizes)) or now[1].sizes != role.sizes:
@@ -272,7 +272,7 @@ class TerminalSocket(asyncio.Protocol):
                 self.terminal.choose_sizing(rule)
 
     def acknowledge(self) -> None:
-        """Tell the client how much of its input is kept."""
+        """Acknowledge to the client how much of its input is kept."""
         frame = self.terminal.protocol.acknowledgement(self.key)
         if frame is not None:
             self.send_control(frame)

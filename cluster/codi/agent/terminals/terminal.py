@@ -23,7 +23,7 @@ _HANG_UP_SECONDS = 1.0
 
 
 class Watcher(Protocol):
-    """What a terminal tells to each of its sockets."""
+    """A client's socket, as its terminal notifies it."""
 
     key: int
 
@@ -32,7 +32,7 @@ class Watcher(Protocol):
         ...
 
     def acknowledge(self) -> None:
-        """Tell how much input is kept."""
+        """Acknowledge how much input is kept."""
         ...
 
     def send_control(self, frame: str) -> None:
@@ -40,7 +40,7 @@ class Watcher(Protocol):
         ...
 
     def inform(self) -> None:
-        """Tell what has changed of the size and of what this connection is to the terminal."""
+        """Report changes of the size and of this connection's role."""
         ...
 
     def cut(self, reason: str) -> None:
@@ -57,7 +57,7 @@ class Watcher(Protocol):
 
 
 class Waiting(Protocol):
-    """A watcher that cannot be told yet where its client stands."""
+    """A watcher that waits to learn where its client stands."""
 
     def try_attach(self) -> bool:
         """Attach if that can be done now; say whether this one waits no more."""
@@ -97,7 +97,7 @@ class Terminal:
         feed: Feed,
         release: Callable[[Terminal], None],
     ) -> None:
-        """``release`` is told when the shell ends, or shall: nobody else may hold its terminal open."""
+        """``release`` is called when the shell ends, or shall: nobody else may hold its terminal open."""
         self.name = name
         self.protocol = TerminalProtocol(ring, memory.ring)
         self._memory = memory
@@ -258,7 +258,7 @@ class Terminal:
         self._settle()
 
     def _settle(self) -> None:
-        """Have the size that is asked for, and tell everybody what has changed for them."""
+        """Take the size that is asked for, and report to each watcher what has changed for it."""
         size = self._viewers.size
         if size is not None and size != self.size:
             self.size = size
@@ -375,7 +375,7 @@ class Terminal:
             self._looking = self._loop.call_later(_CWD_SECONDS, self._look_again)
 
     def look(self) -> None:
-        """Tell journal and watchers when the shell has gone to another directory."""
+        """Report to journal and watchers when the shell has gone to another directory."""
         before = self.cwd
         shown = self._directory()
         if self.cwd != before:
@@ -428,7 +428,7 @@ class Terminal:
     async def _wait(self, shell: Shell) -> None:
         """Finish when the shell has ended: everything it printed first, then the end."""
         code = await shell.child.exited
-        code = code if code >= 0 else 128 - code  # a terminal tells it as shells do
+        code = code if code >= 0 else 128 - code  # as shells report it
         if shell.master >= 0:
             # Programs that it left behind may print without end, and the journal may be away.
             while self.protocol.room >= self.protocol.read_size:

@@ -33,7 +33,7 @@ _KEY = "terminal-"
 
 @dataclass(slots=True)
 class _Place:
-    """What outlives CODI of a terminal: its key in the store, its memory, and its shell's pid."""
+    """The part of a terminal that outlives CODI: its key in the store, its memory, and its shell's pid."""
 
     key: str
     memory: TerminalMemory

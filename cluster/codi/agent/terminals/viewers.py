@@ -1,4 +1,4 @@
-"""Who shows a terminal: whose size it has, and which emulator answers what programs ask. No I/O.
+"""Decides among the viewers of a terminal: whose size it has, and which emulator answers programs. No I/O.
 
 Programs ask terminals about themselves (DA, DSR, DECRQM, OSC colours; ECMA-48 and xterm's ctlseqs), and
 an answer is typed. So one connection answers, and only output from a named byte on: what was printed

@@ -41,7 +41,7 @@ class TlsOptions:
 
 @dataclass(frozen=True, slots=True)
 class ClientOptions:
-    """Which cluster, in which version of the interface. No ``cluster_file``: the client's default."""
+    """A cluster, and the version of the interface. No ``cluster_file``: the client's default."""
 
     cluster_file: Path | None = None
     api_version: int = MIN_API_VERSION

@@ -1,4 +1,4 @@
-"""What FoundationDB's error codes mean to a caller of the engine.
+"""Translates FoundationDB's error codes for callers of the engine.
 
 Codes are those of ``flow/error_definitions.h`` ("Error Codes" in FoundationDB's documentation).
 

@@ -1,4 +1,4 @@
-"""Where one server's data lies in a FoundationDB cluster that others may use, too.
+"""The layout of one server's data in a FoundationDB cluster that others may use, too.
 
     (prefix, 0) + key              the engine's keys, byte for byte
     (prefix, 1) + commit key       versionstamp of the commit that was sent under that key

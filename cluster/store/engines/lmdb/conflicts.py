@@ -1,4 +1,4 @@
-"""Which ranges were written when: the window against which reads are checked at commit.
+"""The window of recent writes, by range and version, against which reads are checked at commit.
 
 A step function over the key space: each boundary carries the version of the last write at or after
 it and before the next boundary. Checking or writing a range costs the boundaries inside it. What is
@@ -25,11 +25,11 @@ class ConflictWindow:
         return len(self._versions)
 
     def is_too_old(self, read_version: int) -> bool:
-        """Tell whether writes after ``read_version`` may have been forgotten."""
+        """Say whether writes after ``read_version`` may have been forgotten."""
         return read_version < self.floor
 
     def conflicts(self, span: KeyRange, read_version: int) -> bool:
-        """Tell whether anything in the range was written after ``read_version``."""
+        """Say whether anything in the range was written after ``read_version``."""
         if span.begin >= span.end:
             return False
         if self._at(span.begin) > read_version:

@@ -1,6 +1,6 @@
 """Room on the disk for what the embedded store is about to write, taken before it is needed.
 
-LMDB cannot tell a disk that fills up in the middle of a write from one that is broken: it calls
+LMDB cannot distinguish a disk that fills up in the middle of a write from one that is broken: it calls
 both an I/O error, after which the store must stop. So the file's blocks are allocated ahead, where
 "no space" is a plain answer and nothing is lost. It also spares the file system's journal a
 transaction with each commit that makes the file grow.

@@ -30,7 +30,7 @@ _REMOVED_PER_CALL = 4
 
 
 class Counter(StrEnum):
-    """What is counted."""
+    """Counters of attempts."""
 
     DEVICE = "device"
     ADDRESS = "address"
@@ -43,7 +43,7 @@ ALLOWED = {Counter.DEVICE: 10, Counter.ADDRESS: 10, Counter.STRANGERS: 50}
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """Who tries which account: ``address`` is empty when unknown, ``device`` when none is proved."""
+    """A party that tries an account: ``address`` is empty when unknown, ``device`` when none is proved."""
 
     account: str
     address: str = ""
@@ -67,7 +67,7 @@ class Wait:
 
 
 class Outcome(Enum):
-    """What became of an attempt; of one that failed nothing has to be said."""
+    """Outcomes of an attempt; of one that failed nothing has to be said."""
 
     PASSED = "passed"
     UNCHECKED = "unchecked"

@@ -26,7 +26,7 @@ _STAMP_BYTES = 12
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which entries to return: newest first before one, or the next ones after one; None: any."""
+    """A query for entries: newest first before one, or the next ones after one; None: any."""
 
     limit: int = 100
     before: str | None = None

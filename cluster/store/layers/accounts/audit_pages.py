@@ -1,4 +1,4 @@
-"""What became of a session and its container, for the audit trail: told by two versions of a record. Pure.
+"""Audit entries about a session and its container, derived from two versions of its record. Pure.
 
 The names are facts (``container.lost``); what somebody asks for is noted by the ingress, under the name
 of the request (``session.hibernate``). Nobody asks for most of these: they have no address.

@@ -1,6 +1,6 @@
-"""Which logins have ended, in the order of their ends: what the replicas of the ingress follow.
+"""The list of ended logins, in the order of their ends, which the replicas of the ingress follow.
 
-An entry tells of one login, or of an account: all of its logins before a generation, but for one.
+An entry is about one login, or about an account: all of its logins before a generation, but for one.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Ends:
         self._keep = keep
 
     async def add_login(self, tr: Transaction, user_id: str, family_id: str, now: float) -> None:
-        """Tell of the end of one login."""
+        """Record the end of one login."""
         await self._add(tr, {"user_id": user_id, "family_id": family_id, "at": now}, now)
 
     async def add_account(
         self, tr: Transaction, user_id: str, generation: int, kept: str | None, now: float
     ) -> None:
-        """Tell of the end of an account's logins."""
+        """Record the end of an account's logins."""
         told = {"user_id": user_id, "generation": generation, "kept": kept, "at": now}
         await self._add(tr, told, now)
 
@@ -73,7 +73,7 @@ def _decoded(place: bytes, value: bytes) -> EndedLogin:
     told = json.loads(value)
     return EndedLogin(
         place,
-        str(told.get("user_id", "")),  # not told by an earlier release
+        str(told.get("user_id", "")),  # not recorded by an earlier release
         float(told["at"]),
         told.get("family_id"),
         int(told.get("generation", 0)),

@@ -23,7 +23,7 @@ _EXPIRED_PER_CALL = 4
 
 @dataclass(frozen=True, slots=True)
 class Rotation:
-    """What a rotation led to: the token that is valid now; ``repeated`` when it was made before.
+    """The outcome of a rotation: the token that is valid now; ``repeated`` when it was made before.
 
     ``sealed_secret`` is the successor's secret, sealed by whoever made it under the old token.
     """
@@ -36,7 +36,7 @@ class Rotation:
 class TokenStore:
     """The refresh tokens of one tenant; each method is one transaction.
 
-    ``keep_ended``: for how long it is told which logins have ended, at least as long as an access
+    ``keep_ended``: for how long the ends of logins are listed, at least as long as an access
     token lives.
     """
 

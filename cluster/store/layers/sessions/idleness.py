@@ -1,4 +1,4 @@
-"""Why sessions are awake, and their owners' vetoes. Every function takes a transaction.
+"""Keeps why sessions are awake, and their owners' vetoes. Every function takes a transaction.
 
 Whoever samples the containers and whoever takes a veto write the same record: each keeps what is the
 other's.

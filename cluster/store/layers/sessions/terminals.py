@@ -173,7 +173,7 @@ async def _append_one(
     data, start, end, at = output.data, record.start, record.end, record.tail
     if output.offset > end:
         # Whoever kept what lies between has lost it (a restored store): it is forgotten as a whole,
-        # which readers are told, rather than joined to what it does not follow.
+        # which readers see, rather than joined to what it does not follow.
         _clear(tr, keys, record)
         start = end = at = output.offset
         tail = b""

@@ -1,4 +1,4 @@
-"""Where a workspace's chunks are, how many entries use each, and how much lives in each pack.
+"""Keeps where a workspace's chunks are, how many entries use each, and how much lives in each pack.
 
 Every chunk has its users counted in the same transactions that write and remove entries. The one that
 removes its last user forgets the chunk, and notes its pack as dead when nothing else lives in it. The name
@@ -30,7 +30,7 @@ class Inline(NamedTuple):
 
 
 class Packed(NamedTuple):
-    """Where in a pack a chunk's stored bytes are."""
+    """The place of a chunk's stored bytes in a pack."""
 
     pack: str
     offset: int

@@ -58,7 +58,7 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """Who writes: the container that the changes were seen in, of this session."""
+    """The writer of a version: the container that the changes were seen in, of this session."""
 
     session_id: str
     workspace_id: str

@@ -22,7 +22,7 @@ PAGE = 2000
 
 
 class _Part(NamedTuple):
-    """What was counted of a page, and where the next one begins; None: that was all."""
+    """The count of a page, and where the next one begins; None: that was all."""
 
     amount: Amount
     begin: bytes | None

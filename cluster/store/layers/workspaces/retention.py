@@ -1,4 +1,4 @@
-"""Which versions of a workspace are kept: forgetting old ones, and whole workspaces.
+"""Forgets old versions of workspaces, and whole workspaces.
 
 What versions needed is released in the transaction that removes them (``chunks``). Every function takes
 the transaction first.

@@ -23,7 +23,7 @@ LEASE_SECONDS = 15.0
 
 
 class Turn(Enum):
-    """What the caller of ``begin`` is to do."""
+    """The part of a caller of ``begin``: carry the save out, wait, or take its receipt."""
 
     FIRST = "first"
     AGAIN = "again"  # somebody began before and went away: the file may be written already
@@ -49,7 +49,7 @@ def place_of(session_id: str, key: str) -> str:
 async def begin(
     tr: Transaction, keys: Keyspace, key: str, token: str, path: str, now: float
 ) -> Begun:
-    """Begin a save, or renew the lease of one's own; ``token`` tells callers apart."""
+    """Begin a save, or renew the lease of one's own; ``token`` names the caller."""
     kept = _parse(await idempotency.recall(tr, keys, key))
     if "receipt" in kept:
         receipt = Receipt.model_validate(kept["receipt"])
