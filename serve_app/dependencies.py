@@ -1,4 +1,4 @@
-"""What the ingress needs from outside, as protocols; ``deployment.py`` fills them on Ray.
+"""Protocols of what the ingress needs from outside; ``deployment.py`` fills them on Ray.
 
 Nothing below ``serve_app`` but this file's ``Dependencies`` is needed to run the whole HTTP and
 WebSocket interface, so tests run it without Ray.
@@ -128,7 +128,7 @@ class Attempts(Protocol):
 
 
 class SpentTickets(Protocol):
-    """Which tickets were used: ``cluster.store.layers.accounts.tickets.TicketStore``."""
+    """Keeps used tickets: ``cluster.store.layers.accounts.tickets.TicketStore``."""
 
     async def spend(self, ticket_id: str, *, expires_at: float, now: float) -> bool:
         """Use a ticket; false if it was used before."""
@@ -156,7 +156,7 @@ class Keys(Protocol):
 
 
 class SessionReader(Protocol):
-    """What the ingress reads of sessions: ``cluster.store.ledger.StoreLedger``."""
+    """Reads sessions for the ingress: ``cluster.store.ledger.StoreLedger``."""
 
     async def session(self, session_id: str) -> SessionRecord | None:
         """Return a session's record."""
@@ -250,7 +250,7 @@ class TerminalDialer(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Dependencies:
-    """Everything that a replica of the ingress works with. ``replica_id`` tells replicas apart."""
+    """Everything that a replica of the ingress works with. ``replica_id`` is this one's."""
 
     settings: Settings
     node_id: str

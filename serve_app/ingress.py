@@ -61,7 +61,7 @@ class Ingress:
     async def enter(self, session_id: str, caller: Caller, visitor: Visitor) -> None:
         """Let a caller into a session. Raises NotFound for one that is not theirs.
 
-        Administrators enter any session, and the audit trail tells of it.
+        Administrators enter any session, and the audit trail records it.
         """
         own = await self.gateway.require(session_id, caller.user_id, admin=caller.is_admin)
         if not own and self.entries.is_new(caller.login.family, session_id):
@@ -164,7 +164,7 @@ def _assemble(
 
 
 async def _push_forever(ingress: Ingress) -> None:
-    """Tell the Supervisor this replica's metrics, so that whichever is asked can show them all."""
+    """Push this replica's metrics to the Supervisor, so that whichever is asked can show them all."""
     deps = ingress.deps
     while True:
         await deps.clock.sleep(PUSH_SECONDS)

@@ -1,4 +1,4 @@
-"""Where Ray Serve's own servers listen: at the node's address, whatever address the ingress has.
+"""Makes Ray Serve's own servers listen at the node's address, whatever address the ingress has.
 
 Serve (2.60, ``serve/_private/replica.py`` and ``proxy.py``) starts the HTTP servers of replicas and of the
 fallback proxy at the ingress's address, where they would pass HAProxy and its limits by, and a gRPC

@@ -124,7 +124,7 @@ class Problem(BaseModel):
 
 
 class Credentials(Asked):
-    """Who signs in."""
+    """An address and a password to sign in with."""
 
     email: Annotated[str, Field(min_length=1, max_length=254, examples=["ada@example.com"])]
     password: Password
@@ -175,21 +175,21 @@ class Ticket(BaseModel):
 
 
 class Used(BaseModel):
-    """How much is used of a resource; ``limit`` null: unlimited."""
+    """Use of a resource; ``limit`` null: unlimited."""
 
     used: int
     limit: int | None
 
 
 class DiskOf(BaseModel):
-    """What a workspace holds on its container's disk, and may hold: bytes, and files of every kind."""
+    """Use of a workspace's disk, and its limits: bytes, and files of every kind."""
 
     bytes: Used
     files: Used
 
     @classmethod
     def of(cls, told: Mapping[str, Any]) -> DiskOf | None:
-        """Return what CODI told; None where the disk is the machine's, without a limit."""
+        """Return CODI's answer; None where the disk is the machine's, without a limit."""
         if told.get("limit_bytes") is None:
             return None
         return cls(
@@ -199,7 +199,7 @@ class DiskOf(BaseModel):
 
 
 class UsageOf(BaseModel):
-    """What a user has, over all sessions, and may have.
+    """Use of a user's quotas, over all sessions, and their limits.
 
     ``files`` are files, directories and links that are archived, ``file_bytes`` their contents;
     ``journal_bytes`` is kept output of terminals. The oldest output goes when it is too much; of files
@@ -235,7 +235,7 @@ class QuotaChange(Asked):
 
 
 class User(BaseModel):
-    """An account. ``quotas``: limits of its own; ``usage`` is told where it says so."""
+    """An account. ``quotas``: limits of its own; ``usage`` is there where an answer says so."""
 
     user_id: str
     email: str
@@ -252,7 +252,7 @@ class User(BaseModel):
         quotas: Mapping[str, int] | None = None,
         usage: Mapping[Resource, Usage] | None = None,
     ) -> User:
-        """Return what may be told of an account."""
+        """Return what may be shown of an account."""
         return cls(
             quotas=dict(quotas or {}),
             usage=None if usage is None else UsageOf.of(usage),
@@ -280,7 +280,7 @@ class NewUser(Asked):
 
 
 class UserChange(Asked):
-    """What to change of an account; what is left out stays."""
+    """A change of an account; what is left out stays."""
 
     password: NewPassword | None = None
     role: Role | None = None
@@ -289,7 +289,7 @@ class UserChange(Asked):
 
 
 class OpenSession(Asked):
-    """Which session to open; one of that name is made if there is none."""
+    """A session to open; one of that name is made if there is none."""
 
     name: SessionName = "default"
 
@@ -301,7 +301,7 @@ class SessionChange(Asked):
 
 
 class Idle(BaseModel):
-    """Why a session is awake, or when it will sleep.
+    """The reason for which a session is awake, or the time when it will sleep.
 
     ``awake_because``: what was seen at last and is enough to keep it awake, of ``input``, ``cpu``,
     ``output``, ``listeners``, ``clients``; ``signals``: what was seen, enough or not. ``sleeps_at``: when
@@ -338,7 +338,7 @@ class KeepAwake(Asked):
 
 
 class NotArchived(BaseModel):
-    """What of a workspace is not archived: it is in the container only.
+    """Part of a workspace that is not archived: it is in the container only.
 
     ``paths`` would take ``size`` bytes more; ``since``: Unix time. ``resource``: what its user has too much
     of, if that is a reason; it is archived by itself once there is room: files are deleted, or the quota is
@@ -362,7 +362,7 @@ class NotArchived(BaseModel):
 
 
 class NotRestored(BaseModel):
-    """What of a workspace cannot be put back into its container: ``paths``, and the first of them.
+    """Part of a workspace that cannot be put back into its container: ``paths``, and the first of them.
 
     With none it is still being put back. It is tried again, so it heals with what was missing.
     """
@@ -381,8 +381,8 @@ class NotRestored(BaseModel):
 class Session(BaseModel):
     """A session. ``status`` is its phase.
 
-    ``idle`` and ``disk`` are told of one session that runs, ``usage`` (of its user),
-    ``unarchived`` and ``unrestored`` of one session; not in lists. ``actor`` is the name in Ray's dashboard
+    ``idle`` and ``disk`` are there for one session that runs, ``usage`` (of its user),
+    ``unarchived`` and ``unrestored`` for one session; not in lists. ``actor`` is the name in Ray's dashboard
     of the actor that holds it; null while it rests.
     """
 
@@ -410,7 +410,7 @@ class Session(BaseModel):
 
     @classmethod
     def of(cls, record: SessionRecord, base_url: str, **told: Any) -> Session:
-        """Return what its owner is told of a session; ``told`` are fields that the record does not have."""
+        """Return what its owner sees of a session; ``told`` are fields that the record does not have."""
         return cls(
             session_id=record.session_id,
             user_id=record.user_id,
@@ -462,7 +462,7 @@ class Container(BaseModel):
 
     @classmethod
     def of(cls, record: ContainerRecord) -> Container:
-        """Return what may be told of a container: never its secret."""
+        """Return what may be shown of a container: never its secret."""
         return cls(
             container_id=record.container_id,
             status=record.status.value,
@@ -539,7 +539,7 @@ class Command(Asked):
 
 
 class CommandResult(BaseModel):
-    """What a program did. ``exit_code`` is negative when a signal ended it."""
+    """The outcome of a program. ``exit_code`` is negative when a signal ended it."""
 
     exit_code: int
     stdout: str
@@ -673,7 +673,7 @@ class Terminals(BaseModel):
 
 
 class ComponentHealth(BaseModel):
-    """How one component is."""
+    """The health of one component."""
 
     status: Literal["ok", "degraded", "down"]
     vital: bool
@@ -688,14 +688,14 @@ class Alive(BaseModel):
 
 
 class Ready(BaseModel):
-    """Whether people can be served; ``down`` names the vital components that are not there."""
+    """Readiness to serve people; ``down`` names the vital components that are not there."""
 
     status: Literal["ok", "down"]
     down: list[str] = []
 
 
 class ServerHealth(BaseModel):
-    """How the server is: ``down`` when a vital component is, ``degraded`` when another one is."""
+    """The health of the server: ``down`` when a vital component is, ``degraded`` when another one is."""
 
     status: Literal["ok", "degraded", "down"]
     components: dict[str, ComponentHealth]

@@ -14,7 +14,7 @@ MAX_KNOWN = 10_000
 
 
 class Entries:
-    """Tells a first call from those that follow it. Belongs to one replica's event loop.
+    """Recognises the first call of a visit. Belongs to one replica's event loop.
 
     ``monotonic`` gives seconds. Of more than ``MAX_KNOWN`` entries the oldest are forgotten, which
     costs a line too many and never one too few.

@@ -1,8 +1,8 @@
-"""How much of the audit trail one party may fill, so that a flood drowns nobody else. Pure: time is given.
+"""Bounds what one party may fill of the audit trail, so that a flood drowns nobody else. Pure: time is given.
 
 A user, and all strangers together, may write so many lines a window; what is more is summed up by action,
 resource and result, at the window's end, in lines that say how many they stand for. What happens rarely
-keeps its own line: a party that floods with one thing has its other deeds told apart by their names.
+keeps its own line: a party that floods with one thing has its other deeds listed by their names.
 """
 
 from __future__ import annotations

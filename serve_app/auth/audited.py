@@ -1,4 +1,4 @@
-"""Which requests the audit trail tells of, under which name; noted when they are answered.
+"""Notes requests in the audit trail, when they are answered, under the name that each has there.
 
 Signing in, and changes of accounts, are noted by those who carry them out, before anybody is answered.
 Here is everything else that changes something, what is refused to somebody who is signed in, and what
@@ -42,7 +42,7 @@ ENDED_ELSEWHERE = ("DELETE", _SESSION)
 def action_of(method: str, template: str, status: int, *, refused: bool) -> str | None:
     """Return the name of a request that was answered with ``status``, 0 when its caller had gone.
 
-    None for one that is not told of. ``template`` is the path of its route.
+    None for one that is not recorded. ``template`` is the path of its route.
     """
     if status == 403 or refused:
         return "access.refused"
@@ -97,7 +97,7 @@ def _note(scope: Scope, status: int) -> None:
     if action is None:
         return
     resource = problems.printable(scope["path"]).removeprefix(f"{_V1}/")[:_MAX_RESOURCE]
-    # Pages ask for the same again and again: that somebody looks is told, not every look.
+    # Pages ask for the same again and again: that somebody looks is recorded, not every look.
     if action == "admin.read" and not ingress.entries.is_new(caller.login.family, resource):
         return
     result = result_of(status, refused=refused)

@@ -1,4 +1,4 @@
-"""Who is asking: bearer tokens for programs, cookies for browsers, tickets for browsers' sockets.
+"""Identifies callers: bearer tokens for programs, cookies for browsers, tickets for browsers' sockets.
 
 A cookie comes along with whatever page makes the browser send a request, so a cookie alone allows
 only reading: a request that changes something must also carry an ``Origin`` of our own (RFC 6454;
@@ -47,7 +47,7 @@ class Caller:
 
 
 class Identity:
-    """Tells callers by what they send. Belongs to one event loop. ``over``: whether a login has ended."""
+    """Identifies callers by what they send. Belongs to one event loop. ``over``: whether one has ended."""
 
     def __init__(
         self,

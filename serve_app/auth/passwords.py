@@ -6,7 +6,7 @@ refused when it is set. Case and width stay.
 
 Parameters are the second recommendation of OWASP's password storage cheat sheet: 19 MiB, two passes,
 one lane. One check takes tens of milliseconds of a core, so a crowd at the door has to queue; past
-the queue's bound callers are told to come back.
+the queue's bound callers are asked to come back.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Which logins have ended, so that their access tokens are worth nothing from then on.
+"""Follows the ends of logins, so that their access tokens are worth nothing from then on.
 
 Asking the store with every request would cost more than most requests do. Instead each replica follows
 the list of ends in the store, two small reads a second whatever the number of users, and looks in its
-own memory. So a login ends at once on the replica that was told, and ``FOLLOW_SECONDS`` later on the
+own memory. So a login ends at once on the replica that was asked, and ``FOLLOW_SECONDS`` later on the
 others; open sockets, streams, uploads and downloads end then, too. While the store is away a replica
 goes on with what it knows. An end is forgotten when no access token of its login can be valid any more.
 """
@@ -69,7 +69,7 @@ class EndedLogins:
         )
 
     def add(self, user_id: str, family: str, at: float) -> None:
-        """Take note of the end of one login; whoever watches it is told."""
+        """Take note of the end of one login, and notify whoever watches it."""
         self._families[family] = at
         self._families.move_to_end(family)
         self._tell(user_id)

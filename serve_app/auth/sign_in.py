@@ -38,7 +38,7 @@ _REFUSED = "the address or the password is wrong"
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Where a request comes from, for the audit trail."""
+    """The origin of a request, for the audit trail."""
 
     address: str
     agent: str
@@ -48,7 +48,7 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a signed-in client holds. ``expires_in``: seconds for which the access token is valid."""
+    """Tokens of a signed-in client. ``expires_in``: seconds for which the access token is valid."""
 
     user: UserRecord
     access_token: str
@@ -60,7 +60,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class SignInTools:
-    """What signing in works with."""
+    """Tools of signing in."""
 
     tenant_id: str
     access_ttl: float

@@ -1,4 +1,4 @@
-"""How many passwords may be tried: counted in the store, before a password is checked.
+"""Bounds the passwords that may be tried: counted in the store, before a password is checked.
 
 Attempts at one account from one address, or one device, go a few at a time and the others wait; so of
 any number at once exactly as many are checked as are allowed, and a crowd that knows the password

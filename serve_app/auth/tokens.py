@@ -1,6 +1,6 @@
 """Signed statements of who somebody is: access tokens, and single-use tickets for sockets (RFC 7519).
 
-Both are HS256 over the server's key. They tell each other apart by ``typ``, so that neither passes
+Both are HS256 over the server's key. They differ in ``typ``, so that neither passes
 for the other. A token is believed until it expires; that its login goes on and that the account is
 still allowed in is checked by ``identity.py``.
 """
@@ -37,7 +37,7 @@ class Login:
 
 @dataclass(frozen=True, slots=True)
 class Claims:
-    """What a valid token says. Times are seconds since the Unix epoch."""
+    """Claims of a valid token. Times are seconds since the Unix epoch."""
 
     login: Login
     role: Role

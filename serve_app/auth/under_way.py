@@ -1,4 +1,4 @@
-"""What a login holds while a request is under way ends with it: uploads, downloads, streams, programs.
+"""Ends a login's requests under way with it: uploads, downloads, streams, programs.
 
 A request that is answered at once is over sooner than anybody hears of an end; this is for the long
 ones. It is ended as if its caller had gone, which every handler has to survive anyway.

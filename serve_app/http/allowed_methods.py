@@ -1,4 +1,4 @@
-"""Which methods an address takes, as its routes say."""
+"""Finds the methods that an address takes, as its routes say."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ class BrowserSocket:
         """Refuse the connection.
 
         A program gets a problem document. A page cannot read the answer to an upgrade, so a browser,
-        told by its ``Origin``, gets a close code instead: 4000 and the status, as far as it is one
+        known by its ``Origin``, gets a close code instead: 4000 and the status, as far as it is one
         of the caller's making, else 1013, try again later.
         """
         body, headers = problems.from_error(error, self.path)

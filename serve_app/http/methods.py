@@ -1,4 +1,4 @@
-"""What HTTP asks of every address: HEAD, OPTIONS, and bodies that are what they seem (RFC 9110)."""
+"""Answers what HTTP asks of every address: HEAD, OPTIONS, and bodies that are what they seem (RFC 9110)."""
 
 from __future__ import annotations
 

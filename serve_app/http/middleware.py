@@ -1,4 +1,4 @@
-"""What happens to every request, as plain ASGI: nothing here holds up or copies a body.
+"""Wraps every request, as plain ASGI: nothing here holds up or copies a body.
 
 From the outside in: an id, a measure and a line in the log; headers that keep browsers safe; a limit
 for bodies; and an answer to errors that nobody else has answered.
@@ -107,7 +107,7 @@ class Observed:
 
 
 class SafeHeaders:
-    """Adds the headers that tell browsers what a page of ours may do, and that answers are not kept."""
+    """Adds the headers that limit what a page of ours may do in browsers, and keep answers out of caches."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app

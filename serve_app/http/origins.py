@@ -38,7 +38,7 @@ def parse(url: str) -> Origin | None:
 
 @dataclass(frozen=True, slots=True)
 class CookieNames:
-    """What the cookies are called, and where those of signing in are sent.
+    """Names of the cookies, and the path to which those of signing in are sent.
 
     Over TLS names begin with ``__Host-`` (RFC 6265bis, 4.1.3.2): neither a page of a subdomain, which a
     workspace has, nor plain HTTP can set them. Browsers then want the path ``/``.
@@ -55,7 +55,7 @@ LEGACY = CookieNames("coditect_access", "coditect_refresh", "", "/api/v1/auth")
 
 
 class Origins:
-    """Tells origins. ``secure``: browsers reach us over TLS, whatever the last hop looks like."""
+    """Recognises our origins. ``secure``: browsers reach us over TLS, whatever the last hop looks like."""
 
     def __init__(self, public_url: str | None, *, secure: bool) -> None:
         self._public = parse(public_url) if public_url else None

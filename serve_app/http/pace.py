@@ -1,4 +1,4 @@
-"""How slowly a body may come or go before its request is ended.
+"""Ends requests whose body comes or goes too slowly.
 
 A sender or reader that makes us wait builds up a debt of seconds, and works it off by bytes; one whose
 debt reaches ``patience`` is ended. Time in which *we* do not read or write counts for nothing, nor does

@@ -1,8 +1,8 @@
 """The outermost layer of a replica, before Ray Serve's own: named to Serve by its callback variable.
 
 Serve (2.60, ``serve/_private/replica.py``, ``_direct_ingress_asgi``) reads ahead of the application
-to notice clients that go away, into a queue without a bound: an upload would be held in memory. It can
-be told not to by a header, which then must not be the client's to send or to leave out; nor may a
+to notice clients that go away, into a queue without a bound: an upload would be held in memory. A header
+forbids that, which then must not be the client's to send or to leave out; nor may a
 client set its own time limit.
 """
 

@@ -67,7 +67,7 @@ async def login(
 async def providers(request: Request) -> Providers:
     """List the ways to sign in other than by password, and say whether a browser brought cookies.
 
-    ``signed_in`` tells a page whether asking for more is worth a try: its cookies may be no good any more.
+    ``signed_in`` says whether asking for more is worth a try: a page's cookies may be no good any more.
     """
     names = cookie_names(request)
     brought = not request.cookies.keys().isdisjoint({names.access, names.refresh})

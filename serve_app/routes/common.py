@@ -1,4 +1,4 @@
-"""What routes share: who is asking, under which key, for which session; and what may be answered."""
+"""Dependencies that routes share: caller, idempotency key, session; and the errors they may answer."""
 
 from __future__ import annotations
 

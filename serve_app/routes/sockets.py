@@ -142,7 +142,7 @@ class _Events:
         """Take any request."""
 
     async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
-        """Tell events until the browser goes or the session ends."""
+        """Send events until the browser goes or the session ends."""
         waiting: deque[SessionEvent] = deque()
         changed = asyncio.Event()
 
@@ -199,7 +199,7 @@ async def _until_gone(socket: BrowserSocket) -> None:
 
 
 def _status_of(record: SessionRecord) -> dict[str, Any]:
-    """Return the state as the event that led to it would have told it; ``seq`` 0."""
+    """Return the state as the event that led to it would have had it; ``seq`` 0."""
     data = {
         "phase": record.phase.value,
         "container_status": record.container_status.value,

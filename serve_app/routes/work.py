@@ -1,4 +1,4 @@
-"""What is done inside a workspace: programs, files, terminals. Bytes go straight to the container."""
+"""Work inside a workspace: programs and files. Bytes go straight to the container."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What happens to sessions, told to all sockets of this replica: one long poll for each session."""
+"""Publishes sessions' events to all sockets of this replica: one long poll for each session."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class EventHub:
                 continue
             pause = _FIRST_PAUSE
             for event in events:
-                # What a new numbering begins with was mostly told before, or before anyone asked.
+                # What a new numbering begins with was mostly published before, or before anyone asked.
                 if activation is not None or event.at >= began:
                     self._tell(session_id, followed, event)
                 activation, seq = event.activation, event.seq

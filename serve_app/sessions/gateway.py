@@ -55,7 +55,7 @@ _RESTING = frozenset({SessionPhase.HIBERNATING, SessionPhase.HIBERNATED, Session
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """Who was last known to hold a session. ``user_id`` and ``name`` never change.
+    """The actor last known to hold a session. ``user_id`` and ``name`` never change.
 
     ``home``: the node that has its container, or had the last one.
     """
@@ -182,7 +182,7 @@ class SessionGateway:
                     pool, PoolCalls.open_session, OPEN_SECONDS, **request
                 )
             except Unavailable as error:
-                # Ray restarts a pool, and a call that was lost may be made again: see pool_claims.
+                # Ray restarts a pool, and a lost call may be made again: see actors.pool.claims.
                 if error.component != pool or self._clock.monotonic() > give_up_at:
                     raise
             await self._clock.sleep(_LONGEST_PAUSE)
@@ -376,8 +376,8 @@ class SessionGateway:
         """Do something with the session's container; a hibernated session is resumed for it.
 
         ``work`` runs again, once, when the container turned out to have been replaced. What is not
-        ``repeatable`` only runs again when it certainly was not carried out: its caller is told
-        otherwise, and looks.
+        ``repeatable`` only runs again when it certainly was not carried out: otherwise
+        its caller gets the error, and looks.
         """
         route = self._routes.get(session_id) or await self.awake_route(session_id)
         try:

@@ -54,7 +54,7 @@ _NOT_CARRIED_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """What the file must be like (RFC 9110, 13.1), and the mode that it gets, if not its own."""
+    """Conditions on the file (RFC 9110, 13.1), and the mode that it gets, if not its own."""
 
     if_match: str | None = None
     if_none_match: str | None = None
@@ -234,7 +234,7 @@ class Saver:
         return receipt
 
     async def _bound(self, session_id: str, path: str, body: Hashed, length: int | None) -> None:
-        """Bound a body by what its user may have. Raises QuotaExceeded when its length tells at once."""
+        """Bound a body by what its user may have. Raises QuotaExceeded when its length already shows it."""
         quotas = self._deps.settings.quotas
         had, room = await self._deps.ledger.place_for(session_id, path, quotas)
         lacking = room.lacking(Amount(0, 1 - had.files))

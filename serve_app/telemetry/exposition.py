@@ -14,7 +14,7 @@ from serve_app.telemetry.metric_help import help_of
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 PREFIX = "coditect_"
 
-# What actors tell under names that no unit ends (Prometheus, "Metric and label naming").
+# What actors report under names that no unit ends (Prometheus, "Metric and label naming").
 _UNITS = {
     "checked_at": "checked_at_timestamp_seconds",
     "sweep_duration": "sweep_duration_seconds",
@@ -63,7 +63,7 @@ def expose(
     active_containers: int,
     disk: Mapping[str, int] | None = None,
 ) -> str:
-    """Write everything: ``replicas`` by id, ``actors`` as ``collect_metrics`` tells them."""
+    """Write everything: ``replicas`` by id, ``actors`` as ``collect_metrics`` returns them."""
     exposition = Exposition()
     _adr(exposition, replicas, actors, active_containers)
     for replica, data in sorted(replicas.items()):

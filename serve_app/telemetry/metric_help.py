@@ -1,4 +1,4 @@
-"""What each metric says, for its ``# HELP`` line. Pure.
+"""Explains each metric, for its ``# HELP`` line. Pure.
 
 Keys are names without the prefix ``coditect_``: of the ingress, and of each actor's ``stats`` as
 ``KIND_NAME``. A name that is not here gets its own words.

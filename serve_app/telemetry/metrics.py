@@ -1,4 +1,4 @@
-"""What this replica counts of its requests, as plain data that replicas and actors can exchange.
+"""Counts this replica's requests, as plain data that replicas and actors can exchange.
 
 Names are the ADR's (12.2): ``api_response_time``, ``error_rate``, ``session_recovery_time``.
 """

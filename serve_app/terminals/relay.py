@@ -78,7 +78,7 @@ _UP = frozenset({SessionPhase.STARTING, SessionPhase.READY, SessionPhase.RECOVER
 
 @dataclass(frozen=True, slots=True)
 class RelayTools:
-    """What every relay of a replica works with. ``recovered`` is told how long an outage lasted."""
+    """Tools of every relay of a replica. ``recovered`` gets how long an outage lasted."""
 
     gateway: SessionGateway
     dialer: TerminalDialer

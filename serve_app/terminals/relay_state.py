@@ -7,7 +7,7 @@ that a new connection goes on where the last one ended: output from the byte aft
 input from the first one that did not arrive. What CODI does not hold any more comes from the journal.
 
 The shell round it gives in what arrives and carries out what comes back, in order. It sends to CODI
-only what it is told to, so that input goes out once per connection and in its order.
+only what comes back, so that input goes out once per connection and in its order.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ CLOSE_GOING_AWAY = 1001
 
 
 class Status(StrEnum):
-    """What the browser is told of its terminal."""
+    """Statuses of a terminal, as the browser gets them."""
 
     CONNECTING = "connecting"
     READY = "ready"
@@ -168,7 +168,7 @@ class RelayState:
         else:
             wanted = self._offset or 0
             if begins > wanted and (kept_from is None or kept_from > wanted):
-                # The browser learns of a gap in the one place where the protocol tells of one.
+                # The browser learns of a gap in the one place where the protocol has one.
                 return [Finish(CLOSE_SLOW, "output is missing; attach again")]
             outputs += self._acknowledge(accepted)
             outputs += self._role(frame)
@@ -229,7 +229,7 @@ class RelayState:
         ]
 
     def _role(self, frame: Mapping[str, Any]) -> list[Output]:
-        """Tell the browser what it is to the terminal on a connection that is not its first."""
+        """Report the browser's role at the terminal on a connection that is not its first."""
         if "answers" not in frame:  # of an older CODI
             return []
         size = {name: frame[name] for name in ("cols", "rows", "sizes")}
@@ -237,7 +237,7 @@ class RelayState:
         return [ToBrowser(control("resized", **size)), ToBrowser(answers)]
 
     def _expect_shell(self, shell_offset: int, position: int) -> None:
-        """Have the browser told where another shell begins, unless it knows that one."""
+        """Have a mark put where another shell begins, unless the browser knows that one."""
         known, self._shell_offset = self._shell_offset, shell_offset
         if shell_offset in {known, 0} or shell_offset < position:
             return
@@ -311,7 +311,7 @@ class RelayState:
         return [ToCodi(frame)] if self._connected else []
 
     def become(self, status: Status) -> list[Output]:
-        """Change the status; return what the browser is told, which is nothing the second time.
+        """Change the status; return the frame for the browser, which is none the second time.
 
         Before the ``attached`` frame nothing may be said: it is the first one of every socket.
         """
