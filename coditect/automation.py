@@ -1,4 +1,4 @@
-"""Commands in a terminal: what a line of shell printed, told apart from its echo and the prompts.
+"""Commands in a terminal: finds what a line of shell printed between its echo and the prompts.
 
 The line that is typed has the command in base64, so that nothing of it means anything to line editing,
 history or quoting. Before and after the command the shell prints a mark, an operating system command

@@ -48,7 +48,7 @@ def _is_undone(error: ApiError) -> bool:
 
 
 class Connection:
-    """What the calls of ``AsyncClient`` are sent with.
+    """Sends the calls of ``AsyncClient``.
 
     ``timeout_seconds`` bounds each step of a request (connect, each read, each write),
     ``retry_seconds`` how long one call goes on asking a server that answers 429, or 503 with
@@ -175,7 +175,7 @@ class Connection:
 
     @contextmanager
     def _reached(self) -> Iterator[None]:
-        """Tell that the server cannot be reached, or that an answer broke off, in the client's words."""
+        """Report in the client's words that the server cannot be reached, or that an answer broke off."""
         try:
             yield
         except httpx.TransportError as error:

@@ -1,4 +1,4 @@
-"""What programs ask of a terminal, and what it answers: for those who are not the one to answer.
+"""Takes programs' questions out of a terminal's output, for those who are not the one to answer.
 
 The local terminal answers whatever it is shown, as if somebody typed. So questions are taken out of output
 that another attachment answers, or that was answered long ago. No I/O.
@@ -60,7 +60,7 @@ class Questions:
 
 
 class Emulator:
-    """What a terminal emulator that shows a terminal of a session has to know of its attachment.
+    """Follows what an emulator that shows a session's terminal has to know of its attachment.
 
     ``hear`` takes the server's control frames, ``show`` numbered output, ``uses`` what is typed.
     """
@@ -98,7 +98,7 @@ class Emulator:
         return b"".join(parts)
 
     def uses(self, typed: bytes, now: float) -> bool:
-        """Whether the server is to be told, at the monotonic time ``now``, that a person types here."""
+        """Whether to report to the server, at the monotonic time ``now``, that a person types here."""
         if is_answer(typed):
             return False
         secondary = not self._sizes or self._from == _NEVER or self._until != _NEVER

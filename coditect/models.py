@@ -1,4 +1,4 @@
-"""What the client answers with: frozen dataclasses; fields the server adds later are ignored."""
+"""Answers of the client, as frozen dataclasses; fields the server adds later are ignored."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Login(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class Idle(FromJson):
-    """Why a session is awake, or when it will sleep (``sleeps_at``); times are Unix seconds.
+    """The reason for which a session is awake, or when it will sleep (``sleeps_at``, Unix seconds).
 
     Signals are ``input``, ``cpu``, ``output``, ``listeners``, ``clients``. A session never sleeps by
     itself when ``hibernate_after`` is 0, nor before ``keep_awake_until``.
@@ -48,7 +48,7 @@ class Idle(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class Used(FromJson):
-    """How much is used of a resource; ``limit`` None: unlimited."""
+    """Use of a resource; ``limit`` None: unlimited."""
 
     used: int
     limit: int | None = None
@@ -59,7 +59,7 @@ _NOTHING = Used(0)
 
 @dataclass(frozen=True, slots=True)
 class Usage(FromJson):
-    """What a user has, over all sessions, and may have.
+    """Use of a user's quotas, over all sessions, and their limits.
 
     ``files`` are files, directories and links, ``file_bytes`` their contents, ``journal_bytes`` kept
     output of terminals.
@@ -90,7 +90,7 @@ class LeftOut(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class NotArchived(FromJson):
-    """What of a workspace is not archived, and in the container only, since the Unix time ``since``.
+    """Part of a workspace that is not archived, and in the container only, since the Unix time ``since``.
 
     ``paths`` would take ``size`` bytes more; ``resource``: the quota that is a reason, if one is.
     ``by_design`` are further ones that are excluded or no files. ``left_out`` names the first of all.
@@ -111,7 +111,7 @@ class NotArchived(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class NotRestored(FromJson):
-    """What of a workspace cannot be put back for now; with no ``paths`` it is being put back."""
+    """Part of a workspace that cannot be put back for now; with no ``paths`` it is being put back."""
 
     paths: int
     left_out: tuple[LeftOut, ...] = ()
@@ -131,7 +131,7 @@ def _with_left_out(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Disk(FromJson):
-    """What a workspace holds on its container's disk, and may hold: bytes, and files of every kind."""
+    """Use of a workspace's disk, and its limits: bytes, and files of every kind."""
 
     bytes: Used = _NOTHING
     files: Used = _NOTHING
@@ -144,10 +144,10 @@ class Disk(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class Session(FromJson):
-    """Details of a session. ``workspace_state`` is JSON; ``idle`` is told of one that runs.
+    """Details of a session. ``workspace_state`` is JSON; ``idle`` is there for one that runs.
 
     ``unarchived`` (None: everything is archived), ``unrestored`` (None: everything is there) and
-    ``usage``, of its user, are told of one session.
+    ``usage``, of its user, come with the details of one session.
     """
 
     session_id: str
@@ -189,7 +189,7 @@ class Session(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class ExecResult(FromJson):
-    """What a command did. ``exit_code`` is negative when a signal ended it, as in subprocess."""
+    """The outcome of a command. ``exit_code`` is negative when a signal ended it, as in subprocess."""
 
     exit_code: int
     stdout: str
@@ -201,7 +201,7 @@ class ExecResult(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """What a command printed in a terminal, its line ends as one newline, and its exit status.
+    """Output of a command in a terminal, its line ends as one newline, and its exit status.
 
     ``truncated``: it printed more than the first 16 MiB that are here.
     """
@@ -345,7 +345,7 @@ class Backups(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class User(FromJson):
-    """A user account. ``quotas`` are limits of its own (0: unlimited); ``usage`` is not always told."""
+    """A user account. ``quotas`` are limits of its own (0: unlimited); ``usage`` is not always there."""
 
     user_id: str
     email: str

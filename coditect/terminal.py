@@ -187,7 +187,7 @@ class AsyncTerminal:
         return self._forget is not None
 
     async def resize(self, cols: int, rows: int) -> None:
-        """Tell the shell its new size in characters."""
+        """Set the size that the shell sees, in characters."""
         self.cols, self.rows = cols, rows
         if self._socket is not None and self._state.attached:
             with contextlib.suppress(ConnectionClosed):

@@ -1,4 +1,4 @@
-"""What is uploaded piece by piece, and can perhaps be sent again."""
+"""Bodies that are uploaded piece by piece, and can perhaps be sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the commands share: the kept login, which session is meant, errors in a line, JSON on request."""
+"""Plumbing of the commands: the kept login, the session that is meant, errors in a line, JSON on request."""
 
 from __future__ import annotations
 

@@ -146,7 +146,7 @@ def _packed(source: Path) -> Iterator[BinaryIO]:
             ):
                 for entry in sorted(source.iterdir()):
                     archive.add(entry, arcname=entry.name, filter=_without_owner)
-        except BaseException as error:  # noqa: BLE001 - told by who reads
+        except BaseException as error:  # noqa: BLE001 - raised by who reads
             failed.append(error)
 
     thread = threading.Thread(target=pack, name="tar", daemon=True)

@@ -1,4 +1,4 @@
-"""Where the command line keeps what `coditect login` got: one file, readable by its owner only."""
+"""Keeps what `coditect login` got: one file, readable by its owner only."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ app.add_typer(users.app, name="user")
 
 
 def main() -> None:
-    """Run the command line. Whatever goes wrong is told in a line."""
+    """Run the command line. Whatever goes wrong is reported in a line."""
     let_bytes_through()
     named = next((word for word in sys.argv[1:] if not word.startswith("-")), None)
     try:
