@@ -1,4 +1,4 @@
-"""The WebSockets: terminals (design section 7) and events. Plain ASGI, since every frame counts."""
+"""The WebSockets: terminals and events. Plain ASGI, since every frame counts."""
 
 from __future__ import annotations
 
