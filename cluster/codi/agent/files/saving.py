@@ -1,7 +1,7 @@
 """Saving a file: what it is stays what it was, only its content changes. Blocking: run in a thread.
 
 A new file, durable before it is renamed into place, is what readers and a power cut can never see half
-of. It takes the place of the old one where it looks like a change of content alone: permissions,
+of. It takes the place of the old one where that looks like a change of content alone: permissions,
 owner and extended attributes (access lists among them) are carried over. Where they cannot be, or the
 file has other names (hard links), or the directory takes no new names, the content is written into the
 file that is there. That is done from a *journal*: the whole new content, on disk in the workspace's own

@@ -1,4 +1,4 @@
-"""Names of files on their way into the workspace, which no name that people give is taken for.
+"""Names of files on their way into the workspace; no name that people give is taken for one.
 
 The user's directory is the only one on the same file system as the user's files, so what is to be renamed
 into place has a name there for a moment. Such a name carries a digest of itself: no prefix is taken away
