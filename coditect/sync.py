@@ -28,7 +28,7 @@ _END_SECONDS = 5.0
 
 
 class Blocking(Generic[Twin_co]):
-    """What has a twin on the loop of a thread."""
+    """A blocking object with a twin on the loop of a thread."""
 
     def __init__(self, loop: LoopThread, twin: Twin_co) -> None:
         self._loop = loop

@@ -94,7 +94,7 @@ class Loop(Protocol):
 
 
 class Runner(Loop, Protocol):
-    """What a shell runs: everything of an actor but Ray."""
+    """Everything of an actor but Ray, which a shell runs."""
 
     async def close(self) -> None:
         """End what runs in the background; behind ``run``."""

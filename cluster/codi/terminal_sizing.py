@@ -1,4 +1,4 @@
-"""Which size a terminal has while several windows show it, each in its own. Pure; no I/O.
+"""Decides the size of a terminal while several windows show it, each in its own. Pure; no I/O.
 
 A window's size is a claim. One that does not show the terminal (hidden, or not measured yet) makes none,
 and a terminal that nobody shows keeps the size it has. The rule is tmux's ``window-size``: ``latest``, the

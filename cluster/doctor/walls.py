@@ -16,7 +16,7 @@ _AS_ROOT = "start the server as root"
 
 @dataclass(frozen=True, slots=True)
 class WallFacts:
-    """What was found out by trying.
+    """Facts found out by trying.
 
     ``controllers`` are those of control groups; ``ids_failure`` and ``disk_failure`` say why root has no user
     ids or no disks for containers; ``disk_size`` is the setting, 0 without a limit. ``filtered`` is whether

@@ -68,7 +68,7 @@ class Owner:
 
 
 class _Request(TypedDict):
-    """What ``PoolCalls.open_session`` takes."""
+    """The arguments of ``PoolCalls.open_session``."""
 
     user_id: str
     name: str

@@ -229,7 +229,7 @@ class Saver:
             durable=reason is None,
             reason=reason,
         )
-        with contextlib.suppress(CoditectError):  # it is durable: telling others must not fail it
+        with contextlib.suppress(CoditectError):  # it is durable: a publication must not fail it
             await self._gateway.call(session_id, SessionCalls.note_save, None, receipt)
         return receipt
 

@@ -38,7 +38,7 @@ _SMALLEST = 16 << 20
 
 
 class Ailment(Enum):
-    """What a workspace needs before it is mounted: to be repaired; or, which can wait, to grow, or a disk."""
+    """Needs of a workspace before it is mounted: to be repaired; or, which can wait, to grow, or a disk."""
 
     DAMAGED = "damaged"
     SMALL = "small"
@@ -47,7 +47,7 @@ class Ailment(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DiskLimits:
-    """What a workspace may hold: bytes and files (inodes, which directories and links are too).
+    """Limits of a workspace: bytes and files (inodes, which directories and links are too).
 
     ``reserve`` are bytes of the machine's disk that are for none of them (``reserve.py``).
     """
@@ -209,7 +209,7 @@ def _mark(image: Path) -> Path:
 
 
 class _Head(NamedTuple):
-    """What a disk's superblock says: its size in bytes, and whether there is damage, as far as it shows.
+    """A disk's superblock: its size in bytes, and whether there is damage, as far as it shows.
 
     The size is what is in it: the file may have been made larger by an attempt that came no further.
     """

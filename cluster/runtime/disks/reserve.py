@@ -70,7 +70,7 @@ def promised(root: Path) -> tuple[int, int]:
 
 
 def figures(data_dir: Path, reserve: int) -> dict[str, int]:
-    """Return what operators are told of the disk. Raises OSError."""
+    """Return what operators see of the disk. Raises OSError."""
     size, allocated = promised(data_dir / "workspaces")
     return {
         "free_bytes": measure(data_dir).free,
@@ -107,7 +107,7 @@ def _devices(root: Path, system: Path) -> Iterator[tuple[str, int]]:
     """Yield loop devices whose files lie below ``root``, and their sizes in blocks of 4096 bytes."""
     for file in (system / "block").glob("loop*/loop/backing_file"):
         with contextlib.suppress(OSError, ValueError):
-            # One that was made in this boot is told by the directory of its draft.
+            # One that was made in this boot is listed by the directory of its draft.
             if file.read_text().startswith(f"{root}/"):
                 yield file.parents[1].name, int((file.parents[1] / "size").read_text()) // 8
 

@@ -111,7 +111,7 @@ class Workspaces:
 
     def ailment(self, workspace_id: str) -> Ailment | None:
         """Say what ``care`` would have to do before the workspace is mounted."""
-        with contextlib.suppress(OSError):  # what opening it says will tell
+        with contextlib.suppress(OSError):  # opening it will report what is wrong
             if image := self.disk(workspace_id):
                 return disks.ailment(image, self._limits)
             wanted = self._limits is not None and workspace_id not in self._immovable

@@ -91,7 +91,7 @@ class JournalFeed:
             self._say({"type": "moved", "id": entry.number, "cwd": cwd})
 
     def sized(self, terminal: Terminal) -> None:
-        """Tell by which rule somebody wants the terminal sized, at once or as soon as it is known there."""
+        """Report by which rule somebody wants the terminal sized, at once or as soon as it is known there."""
         entry = self._entry(terminal)
         if entry is not None and entry.known:
             sizing = terminal.chosen_sizing

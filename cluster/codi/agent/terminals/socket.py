@@ -176,7 +176,7 @@ class TerminalSocket(asyncio.Protocol):
         self._inform_of_sizing()
 
     def _inform_of_sizing(self) -> None:
-        """Tell by which rule and by whose windows the terminal has its size, if that is news."""
+        """Report by which rule and by whose windows the terminal has its size, if that is news."""
         rule, windows = sizing = self.terminal.sizing(self.key)
         if sizing != self._told_sizing:
             self._told_sizing = sizing

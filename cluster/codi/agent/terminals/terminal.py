@@ -240,7 +240,7 @@ class Terminal:
         self._settle()
 
     def recall_sizing(self, rule: Rule) -> None:
-        """Take the rule that the journal has, unless somebody here has chosen, which it is told again."""
+        """Take the rule that the journal has, unless somebody here has chosen: then report that again."""
         if self.chosen_sizing is None:
             self._viewers.rule = rule
             self._settle()

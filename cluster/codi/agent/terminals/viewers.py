@@ -19,12 +19,12 @@ from cluster.codi.terminal_sizing import Rule, Size, Sizing
 
 _REMEMBERED = 64
 _LISTED = 16
-"""Windows that a connection is told of, at most: each change of one is told to all."""
+"""Windows that are listed to a connection, at most: each change of one is reported to all."""
 
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """What a connection is told. ``answers_from``: the first byte it answers, or no longer does.
+    """A connection's role. ``answers_from``: the first byte it answers, or no longer does.
 
     ``sizes``: the terminal has the size that it claims.
     """
@@ -36,7 +36,7 @@ class Role:
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A connection that shows the terminal, as others are told of it. ``sets``: the size follows it."""
+    """A connection that shows the terminal, as others see it listed. ``sets``: the size follows it."""
 
     label: str
     cols: int
