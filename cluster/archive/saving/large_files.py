@@ -69,7 +69,7 @@ class LargeFiles:
             group.create_task(self._work(1, 1), name="files of many pieces")
 
     async def close(self) -> None:
-        """Forget them, and tell whoever waits."""
+        """Forget them, and release whoever waits."""
         self._closings += 1
         self._under_way.clear()
         for line in self._lines:
