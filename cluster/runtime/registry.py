@@ -98,11 +98,12 @@ class Registry:
     def user_ids(self) -> frozenset[int]:
         """Return the user ids of containers that are not known to have left nothing behind."""
         found = set()
-        for entry in map(self.read, self.ids()):
-            user = entry and entry.handle.data.get("user_id")
-            if isinstance(user, int):
-                found.add(user)
-        return frozenset(found)
+        for container_id in self.ids():
+            # Every launch asks, so it is not looked at whether all else of the entry is well.
+            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                entry = json.loads(self._path(container_id, "json").read_bytes())
+                found.add(entry["handle"]["data"]["user_id"])
+        return frozenset(user for user in found if isinstance(user, int))
 
     def remove(self, container_id: str) -> None:
         """Remove everything about a container. Idempotent."""

@@ -278,7 +278,7 @@ class SandboxRuntime:
             if _is_running(handle):
                 running.append(handle)
             elif self._is_stale(entry):
-                await self._end(handle, 0)
+                await self._end(handle, 0, patience=0)
         await in_thread(self._prune)
         return running
 
@@ -343,10 +343,12 @@ class SandboxRuntime:
         ended_at = self._registry.status(entry.handle.container_id).written_at or entry.started_at
         return self._clock.now() - ended_at > self._keep_dead_seconds
 
-    async def _end(self, handle: ContainerHandle, grace_seconds: float) -> None:
+    async def _end(
+        self, handle: ContainerHandle, grace_seconds: float, patience: float | None = None
+    ) -> None:
         """End a container; what is known of it goes when nothing of it is left, its user id with it."""
         await end(Processes.of(handle), grace_seconds)
-        pause, left = 0.002, _RELEASE_SECONDS
+        pause, left = 0.002, _RELEASE_SECONDS if patience is None else patience
         while not await in_thread(self._is_released, handle):
             if left <= 0:
                 logger.warning("the disk of %s is still held", handle.container_id)

@@ -132,7 +132,9 @@ class Workspaces:
                 moving.move_in(path, self._root / _DRAFTS, image.name, self._limits, busy)
             except OSError as error:
                 logger.warning("workspace %s has no disk of its own yet: %s", workspace_id, error)
-                if error.errno not in _LATER:
+                if error.errno in _NEVER:
+                    self._limits = None
+                elif error.errno not in _LATER:
                     self._immovable.add(workspace_id)
 
     def disk(self, workspace_id: str) -> Path | None:
