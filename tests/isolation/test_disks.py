@@ -374,10 +374,11 @@ async def test_a_repair_holds_up_nobody_else(make_runtime, monkeypatch):
     first = await runtime.launch(spec())
     await runtime.stop(first, 0)
     monkeypatch.setattr(disks, "ailment", lambda *_: Ailment.DAMAGED)
-    repaired = threading.Event()
-    monkeypatch.setattr(disks, "care", lambda *_: repaired.wait(30))
+    begun, repaired = threading.Event(), threading.Event()
+    monkeypatch.setattr(disks, "care", lambda *_: begun.set() or repaired.wait(30))
     care = asyncio.create_task(runtime.prepare("w-one"))
     try:
+        assert await asyncio.to_thread(begun.wait, 10)
         async with runtime.turn(0):
             other = await runtime.launch(spec("two"))
         assert (await run(other, "echo on")).stdout == "on\n"
