@@ -181,6 +181,8 @@ def _walls(settings: Settings, ids: IdRange) -> list[Check]:
         facts = replace(facts, ids_failure=failure, ids_are_mapped=mapped)
         if settings.container_disk:
             facts = replace(facts, disk_failure=disks.failure(place))
+    else:
+        facts = replace(facts, limits_failure=trial.limits_failure())
     return walls(facts)
 
 

@@ -20,7 +20,8 @@ class WallFacts:
 
     ``controllers`` are those of control groups; ``ids_failure`` and ``disk_failure`` say why root has no user
     ids or no disks for containers; ``disk_size`` is the setting, 0 without a limit. ``filtered`` is whether
-    there is a filter of system calls for this kind of ``machine``.
+    there is a filter of system calls for this kind of ``machine``. ``limits_failure`` says why an ordinary
+    user could not limit a container from outside.
     """
 
     is_root: bool
@@ -31,11 +32,12 @@ class WallFacts:
     disk_failure: str | None = None
     machine: str = "x86_64"
     filtered: bool = True
+    limits_failure: str | None = None
 
 
 def walls(facts: WallFacts) -> list[Check]:
     """Judge every wall; a warning has what its absence means, and the remedy."""
-    of_root = _of_root(facts) if facts.is_root else _of_an_ordinary_user()
+    of_root = _of_root(facts) if facts.is_root else _of_an_ordinary_user(facts)
     return [*of_root, _disks(facts), *_groups(facts.controllers), _filter(facts)]
 
 
@@ -60,12 +62,11 @@ def _of_root(facts: WallFacts) -> Iterator[Check]:
         )
         advice = "keep the data directory on ext4, xfs or btrfs, with Linux 5.12 or newer"
         yield Check("mapped mounts", Verdict.WARNING, found, advice)
-    yield Check("terminals", Verdict.OK, "a limit for each container")
     yield Check("namespace limits", Verdict.OK, "user.max_* for each container")
-    yield Check("memory file systems", Verdict.OK, "files and SysV segments are limited")
+    yield from _limits(None)
 
 
-def _of_an_ordinary_user() -> Iterator[Check]:
+def _of_an_ordinary_user(facts: WallFacts) -> Iterator[Check]:
     told = {
         "container ids": (
             "all containers have the server's user id: what the kernel counts by it (epoll watches, inotify"
@@ -79,21 +80,33 @@ def _of_an_ordinary_user() -> Iterator[Check]:
         "mapped mounts": (
             "files of all workspaces belong to the server's user: only the containers' mounts part them"
         ),
-        "terminals": (
-            "no limit for each container: one can take every pseudo-terminal of the machine"
-            " (kernel.pty.max)"
-        ),
         "namespace limits": (
             "user.max_* are not set in containers: one can use up the inotify watches and instances of"
             " the server's user"
         ),
-        "memory file systems": (
-            "the number of files in /tmp and /dev/shm and SysV shared memory have no limit of their own:"
-            " one container can take memory that no control group counts for it"
-        ),
     }
     for name, found in told.items():
         yield Check(name, Verdict.WARNING, found, f"{_AS_ROOT} for untrusted users")
+    yield from _limits(facts.limits_failure)
+
+
+def _limits(failure: str | None) -> Iterator[Check]:
+    names = {
+        "terminals": (
+            "a limit for each container",
+            "no limit for each container: one can take every pseudo-terminal of the machine",
+        ),
+        "memory file systems": (
+            "files in /tmp and /dev/shm, and SysV segments, are limited",
+            "no limit of files in /tmp and /dev/shm, and of SysV segments: one can take more than its memory",
+        ),
+    }
+    for name, (had, lack) in names.items():
+        if failure is None:
+            yield Check(name, Verdict.OK, had)
+        else:
+            advice = f"install util-linux (nsenter, mount), or {_AS_ROOT}"
+            yield Check(name, Verdict.WARNING, f"{lack} ({failure})", advice)
 
 
 def _disks(facts: WallFacts) -> Check:

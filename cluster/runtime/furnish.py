@@ -7,8 +7,11 @@ than a millisecond, and raises OSError.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import fcntl
 import os
+import subprocess
 from pathlib import Path
 
 from cluster.runtime.ids.userns import owner_map
@@ -17,6 +20,10 @@ from cluster.runtime.root.rootfs import PTS, SHM, TMP, WORKSPACE
 from cluster.runtime.root.tables import Tables
 from cluster.runtime.trees import give
 
+_GET_USER_NAMESPACE = 0xB701
+"""Of a namespace, that of its owner (ioctl_nsfs(2))."""
+
+_SECONDS = 10.0
 _CANNOT_MAP = (errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP)
 
 
@@ -60,6 +67,45 @@ def furnish(init: int, workspace: int, shares: Tables) -> None:
     """Set limits in the namespaces of the process ``init``, and show it its workspace (a mount)."""
     mounts.within(init, ("ipc",), lambda: _limit_ipc(shares))
     mounts.within(init, ("mnt",), lambda: _furnish_mounts(workspace, shares))
+
+
+def limit_as_maker(init: int, shares: Tables) -> None:
+    """Set the limits of ``furnish`` as an ordinary user, who has made the container's namespaces.
+
+    By tools of util-linux, since a process of several threads cannot enter a user namespace (setns(2)).
+    """
+    ipc = f"echo {shares.shm_pages} >/proc/sys/kernel/shmall"
+    mnt = (
+        f"mount -o remount,ptmxmode=0666,mode=620,max={shares.ptys} {PTS}"
+        f" && mount -o remount,nr_inodes={shares.tmp_inodes} {TMP}"
+        f" && mount -o remount,nr_inodes={shares.shm_inodes} {SHM}"
+    )
+    for kind, script in (("ipc", ipc), ("mnt", mnt)):
+        with contextlib.ExitStack() as opened:
+            namespace = os.open(f"/proc/{init}/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC)
+            opened.callback(os.close, namespace)
+            owner = fcntl.ioctl(namespace, _GET_USER_NAMESPACE)
+            opened.callback(os.close, owner)
+            _enter(owner, kind, namespace, script)
+
+
+def _enter(owner: int, kind: str, namespace: int, script: str) -> None:
+    option = {"ipc": "--ipc", "mnt": "--mount"}[kind]
+    entered = [f"--user=/proc/self/fd/{owner}", f"{option}=/proc/self/fd/{namespace}"]
+    try:
+        done = subprocess.run(
+            ["nsenter", *entered, "--preserve-credentials", "--", "/bin/sh", "-c", script],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            check=False,
+            timeout=_SECONDS,
+            pass_fds=(owner, namespace),
+        )
+    except subprocess.TimeoutExpired:
+        raise OSError(errno.ETIME, f"nsenter did not end within {_SECONDS:g} s") from None
+    if done.returncode != 0:
+        said = done.stderr.decode(errors="replace").strip().splitlines()
+        raise OSError(errno.EPERM, said[-1] if said else f"nsenter ended with {done.returncode}")
 
 
 def _limit_ipc(shares: Tables) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import resource
 import socket
@@ -29,6 +30,8 @@ from cluster.runtime.root import bwrap, rootfs, seccomp, view
 from cluster.runtime.root.tables import NAMESPACE_LIMITS, Tables, tables
 from cluster.runtime.spawn import FIRST_DESCRIPTOR, Command, spawn
 from cluster.runtime.threads import in_thread
+
+logger = logging.getLogger(__name__)
 
 _BACKLOG = 512
 _STORE_TYPE = socket.SOCK_SEQPACKET
@@ -163,8 +166,16 @@ class Launch:
             await gate.arrival()
             if self._workspace is not None:
                 await in_thread(furnish.furnish, init.pid, self._workspace, self._tables)
+            else:
+                await in_thread(self._limit_as_maker, init)
             gate.open()
             return init
+
+    def _limit_as_maker(self, init: ProcessIdentity) -> None:
+        try:
+            furnish.limit_as_maker(init.pid, self._tables)
+        except OSError as error:  # ``coditect doctor`` says so, too
+            logger.warning("container %s has no limits of its own: %s", self._id, error)
 
     def _spawn(self, command: Command) -> None:
         """Spawn, and note at once what was started: the caller may have been cancelled meanwhile."""

@@ -107,7 +107,12 @@ class Registry:
 
     def remove(self, container_id: str) -> None:
         """Remove everything about a container. Idempotent."""
-        for kind in ("status", "log", "json"):  # the entry last: it is what finds the others
+        self.remove_words(container_id)
+        self._path(container_id, "json").unlink(missing_ok=True)  # last: it is what finds the others
+
+    def remove_words(self, container_id: str) -> None:
+        """Remove what a container and bubblewrap have said: it has been stopped. Idempotent."""
+        for kind in ("status", "log"):
             self._path(container_id, kind).unlink(missing_ok=True)
 
     def open_log(self, container_id: str) -> int:

@@ -348,6 +348,7 @@ class SandboxRuntime:
     ) -> None:
         """End a container; what is known of it goes when nothing of it is left, its user id with it."""
         await end(Processes.of(handle), grace_seconds)
+        self._registry.remove_words(handle.container_id)
         pause, left = 0.002, _RELEASE_SECONDS if patience is None else patience
         while not await in_thread(self._is_released, handle):
             if left <= 0:

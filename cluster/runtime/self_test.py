@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import os
+import select
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -13,9 +15,12 @@ from actors.core.errors import CoditectError
 from cluster.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime.ids import userns
 from cluster.runtime.root import bwrap, rootfs, seccomp
+from cluster.runtime import furnish
+from cluster.runtime.root.tables import tables
 
 _SECONDS = 20.0
 _SMALL = 1 << 20
+_WAITS = "echo && read -r _"
 
 
 def failure(ids: IdRange = DEFAULT_RANGE) -> str | None:
@@ -30,7 +35,56 @@ def failure(ids: IdRange = DEFAULT_RANGE) -> str | None:
         return str(error)
 
 
+def limits_failure(ptys: int = 64) -> str | None:
+    """Run a container as an ordinary user's, and limit it from outside; return what went wrong, or None."""
+    shares = tables(
+        ptys=ptys,
+        pids=64,
+        memory_bytes=_SMALL,
+        tmp_bytes=_SMALL,
+        shm_bytes=_SMALL,
+        file_max=1 << 20,
+    )
+    try:
+        with ExitStack() as stack:
+            directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="coditect-")))
+            command, given = _command(directory, stack, DEFAULT_RANGE, ["/bin/sh", "-c", _WAITS])
+            process = stack.enter_context(
+                subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, pass_fds=given
+                )
+            )
+            stack.callback(process.kill)
+            assert process.stdout is not None
+            if not select.select([process.stdout], [], [], _SECONDS)[0]:
+                return f"it did not begin within {_SECONDS:g} s"
+            if not process.stdout.readline():
+                return "it ended at once"
+            told = json.loads(os.pread(given[0], 4096, 0))
+            furnish.limit_as_maker(int(told["child-pid"]), shares)
+    except (OSError, ValueError, KeyError, CoditectError) as error:
+        return str(error)
+    return None
+
+
 def _run(directory: Path, stack: ExitStack, ids: IdRange) -> str | None:
+    command, given = _command(directory, stack, ids, ["true"])
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=_SECONDS,
+        pass_fds=given,
+    )
+    return None if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
+
+
+def _command(
+    directory: Path, stack: ExitStack, ids: IdRange, program: list[str]
+) -> tuple[list[str], list[int]]:
+    """Return what runs a program in a container, and its descriptors; the first one is told its pid."""
     as_root = os.geteuid() == 0
     info, status = (stack.enter_context(_temporary(b"")) for _ in range(2))
     rules = None
@@ -52,17 +106,8 @@ def _run(directory: Path, stack: ExitStack, ids: IdRange) -> str | None:
     if as_root:
         namespace = stack.enter_context(userns.user_namespace(ids.on_disk, ids.agent(ids.on_disk)))
         command = ["nsenter", f"--user=/proc/{os.getpid()}/fd/{namespace}", "--", *command]
-    command += bwrap.inside(["true"], as_root=as_root)
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        errors="replace",
-        check=False,
-        timeout=_SECONDS,
-        pass_fds=[info, status] if rules is None else [info, status, rules],
-    )
-    return None if done.returncode == 0 else done.stderr.strip() or f"exit code {done.returncode}"
+    command += bwrap.inside(program, as_root=as_root)
+    return command, [info, status] if rules is None else [info, status, rules]
 
 
 @contextmanager

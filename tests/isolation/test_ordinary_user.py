@@ -20,7 +20,7 @@ pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
 
-SCRIPT = """
+SCRIPT = r'''
 import asyncio, json, os, sys
 from pathlib import Path
 from actors.core.records import Health
@@ -30,11 +30,22 @@ from cluster.runtime.sandbox import SandboxRuntime
 from tests.fakes.agent import FakeAgent
 from tests.isolation.inside import run, spec
 
+PTYS = """python3 -c '
+import os
+try:
+    for n in range(200): os.openpty()
+except OSError: print(n)'"""
+
 async def main():
     runtime = SandboxRuntime(Path(sys.argv[1]), "n", agent=FakeAgent(), clock=SystemClock())
     handle = await runtime.launch(spec())
     status = await run(handle, "cat /proc/self/status; id -u; echo x > file; unshare -Ur true || echo walled")
+    ptys = await run(handle, PTYS)
+    mounts = await run(handle, "grep -E ' (/tmp|/dev/shm|/dev/pts) ' /proc/mounts")
     answer = {
+        "ptys": ptys.stdout,
+        "mounts": mounts.stdout,
+        "limits": trial.limits_failure(),
         "uid": os.geteuid(),
         "status": status.stdout,
         "healthy": await runtime.probe(handle) is Health.HEALTHY,
@@ -49,7 +60,7 @@ async def main():
     print(json.dumps(answer))
 
 asyncio.run(main())
-"""
+'''
 
 
 def link_or_copy(source: str, target: str) -> None:
@@ -155,6 +166,9 @@ def test_an_ordinary_user_launches_the_same_walled_containers(
     assert answer["pids"] >= 2
     assert answer["file"] == "x\n"
     assert answer["trial"] is None
+    assert answer["limits"] is None
+    assert answer["ptys"] == "64\n"
+    assert answer["mounts"].count("nr_inodes=") == 2
     assert answer["left"] == 0
     assert not answer["workspace"]
 

@@ -12,7 +12,9 @@ from cluster.doctor.walls import WallFacts, lacking, walls
 ROOT = WallFacts(
     is_root=True, controllers=frozenset({"memory", "pids", "cpu", "cpuacct"}), disk_size=10 << 30
 )
-ORDINARY = WallFacts(is_root=False, controllers=frozenset(), disk_size=10 << 30)
+ORDINARY = WallFacts(
+    is_root=False, controllers=frozenset(), disk_size=10 << 30, limits_failure="no nsenter"
+)
 
 
 def test_root_has_them_all():
@@ -23,13 +25,18 @@ def test_root_has_them_all():
 def test_an_ordinary_user_is_told_of_every_one_with_what_it_means_and_the_remedy():
     names = [check.name for check in lacking(walls(ORDINARY))]
     assert names == [
-        *("container ids", "agent's id", "mapped mounts", "terminals", "namespace limits"),
+        *("container ids", "agent's id", "mapped mounts", "namespace limits", "terminals"),
         *("memory file systems", "container disks", "memory limit", "cpu limit", "pids limit"),
     ]
     for check in lacking(walls(ORDINARY)):
         assert check.verdict is Verdict.WARNING
         assert len(check.found) > 40
         assert "root" in check.advice
+
+
+def test_an_ordinary_user_who_can_limit_containers_from_outside_is_not_told_otherwise():
+    names = {check.name for check in lacking(walls(replace(ORDINARY, limits_failure=None)))}
+    assert not names & {"terminals", "memory file systems"}
 
 
 @pytest.mark.parametrize(
