@@ -108,7 +108,8 @@ class Registry:
     def remove(self, container_id: str) -> None:
         """Remove everything about a container. Idempotent."""
         self.remove_words(container_id)
-        self._path(container_id, "json").unlink(missing_ok=True)  # last: it is what finds the others
+        # Last: it is what finds the others.
+        self._path(container_id, "json").unlink(missing_ok=True)
 
     def remove_words(self, container_id: str) -> None:
         """Remove what a container and bubblewrap have said: it has been stopped. Idempotent."""
