@@ -8,6 +8,7 @@ from actors.core.errors import QuotaExceeded
 from actors.core.quotas import Quotas, Resource
 from actors.core.records import SaveAnswer
 from cluster.archive.packs.collector import Collector
+from cluster.archive.saving import quota_backlog, syncer
 from cluster.store.layers import usage
 from cluster.store.layers.workspaces import manifests
 from tests.support.archive import kept_workspace, until_told
@@ -17,6 +18,13 @@ from tests.support.codi_process import SESSION
 @pytest.fixture(scope="module")
 def stage(tmp_path_factory):
     return tmp_path_factory.mktemp("stage")
+
+
+@pytest.fixture(autouse=True)
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have what is held looked for again soon."""
+    monkeypatch.setattr(quota_backlog, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(syncer, "HELD_WAIT_SECONDS", 0.05)
 
 
 @pytest.fixture

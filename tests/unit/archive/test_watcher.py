@@ -11,6 +11,7 @@ import select
 import pytest
 
 from cluster.codi.agent.changes import inotify
+from cluster.codi.agent.changes import watcher as watching
 from cluster.codi.agent.changes.feed import MAX_MARKS, ROOT, Feed, Mark, outermost
 from cluster.codi.agent.changes.watcher import Watcher
 from cluster.codi.agent.files import temporary
@@ -74,6 +75,7 @@ async def test_without_file_events_changes_are_found_by_scanning(
         monkeypatch.setattr(inotify, "Inotify", refuse)
     else:
         monkeypatch.setattr(inotify.Inotify, "add", refuse)
+    monkeypatch.setattr(watching, "_SCAN_SECONDS", 0.05)
     cursor = (await watcher.wait(True, -1, 0, 10)).cursor
     (tmp_path / "d").mkdir()
     cursor = await told(watcher, cursor, b"d")

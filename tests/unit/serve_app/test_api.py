@@ -520,7 +520,7 @@ async def test_an_unexpected_error_has_an_id_and_no_traceback(rig, ada, monkeypa
 async def test_a_silent_session_actor_costs_its_caller_a_time_limit_only(rig, ada, session_id):
     owner = await rig.owner(session_id)
     rig.actors.silent.add(f"session-{owner}")
-    rig.app.state.ingress.gateway._call_seconds = 1.0
+    rig.app.state.ingress.gateway._call_seconds = 0.3
     slow = asyncio.create_task(rig.http(ada).get(f"/api/v1/sessions/{session_id}"))
     assert (await rig.http(ada).get("/api/v1/auth/me")).status_code == 200
     assert not slow.done()

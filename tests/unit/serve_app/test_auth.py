@@ -115,7 +115,7 @@ async def test_many_failures_have_to_wait_and_others_get_in(rig):
 async def test_when_no_more_launches_are_taken_login_says_when_to_come_back(rig):
     await rig.add_user()
     rig.pool.busy = True
-    async with AsyncClient(rig.url) as client:
+    async with AsyncClient(rig.url, retry_seconds=6) as client:  # less than it is told to wait
         with pytest.raises(ServerBusy) as refused:
             await client.login(EMAIL, PASSWORD)
     assert refused.value.retry_after == 7
@@ -458,7 +458,7 @@ async def test_the_client_says_too_many_requests(rig, monkeypatch):
     turns = rig.app.state.ingress.passwords._turns
     monkeypatch.setattr(turns, "_free", 0)
     monkeypatch.setattr(turns, "_room", 0)
-    async with AsyncClient(rig.url) as client:
+    async with AsyncClient(rig.url, retry_seconds=0.5) as client:
         with pytest.raises(TooManyRequests):
             await client.login(ADMIN_EMAIL, PASSWORD)
 

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from cluster.archive.saving import quota_backlog, syncer
 from coditect import QuotaExceeded
 from tests.fakes.ingress_fakes import rig as make_rig
 from tests.support.waiting import wait_until
@@ -16,8 +17,10 @@ KIB = 1 << 10
 
 
 @pytest.fixture
-async def small(tmp_path, stage):
-    """A server whose users have little."""
+async def small(tmp_path, stage, monkeypatch):
+    """A server whose users have little, and that looks soon for what it holds."""
+    monkeypatch.setattr(quota_backlog, "PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(syncer, "HELD_WAIT_SECONDS", 0.05)
     limits = {
         "quota_file_bytes": 100 * KIB,
         "quota_files": 20,

@@ -49,7 +49,9 @@ async def test_who_reads_nothing_is_cut_and_told_what_is_missing_when_they_come_
     assert seen > 1 << 16, "as much as the sockets on the way hold"
 
     wanted = attached["output_offset"] + seen
-    async with connect(f"{url}&offset={wanted}", additional_headers=bearer) as back:
+    async with connect(
+        f"{url}&offset={wanted}", additional_headers=bearer, close_timeout=0.2
+    ) as back:
         first = json.loads(await back.recv())
         assert first["type"] == "attached"
         assert first["output_offset"] == wanted or first["truncated"]
