@@ -34,7 +34,7 @@ _ANSWER = re.compile(
 
 
 def is_answer(typed: bytes) -> bool:
-    """Whether this is what a terminal says by itself, and not what a person types."""
+    """Return whether this is what a terminal says by itself, and not what a person types."""
     return _ANSWER.match(typed) is not None
 
 
@@ -98,7 +98,7 @@ class Emulator:
         return b"".join(parts)
 
     def uses(self, typed: bytes, now: float) -> bool:
-        """Whether to report to the server, at the monotonic time ``now``, that a person types here."""
+        """Return whether to report to the server, at the monotonic time ``now``, that a person types here."""
         if is_answer(typed):
             return False
         secondary = not self._sizes or self._from == _NEVER or self._until != _NEVER

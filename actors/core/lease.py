@@ -49,7 +49,7 @@ def token(epoch: int, number: int | None) -> str:
 
 
 def was_renewed(lease: str) -> bool:
-    """Whether the owner renewed its lease since it became the owner."""
+    """Return whether the owner renewed its lease since it became the owner."""
     return not lease.endswith("/")
 
 
@@ -61,11 +61,11 @@ class Lease:
         self._sent_at: float | None = None
 
     def holds(self, now: float) -> bool:
-        """Whether the owner may act at this moment; not before the first renewal."""
+        """Return whether the owner may act at this moment; not before the first renewal."""
         return self._sent_at is not None and now < self._sent_at + self.rules.seconds
 
     def has_run_out(self, now: float) -> bool:
-        """Whether it held once and does not any more."""
+        """Return whether it held once and does not any more."""
         return self._sent_at is not None and not self.holds(now)
 
     def renewed(self, sent_at: float) -> None:

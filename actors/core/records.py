@@ -183,7 +183,7 @@ class UserRecord(Record):
         return data
 
     def admits(self, login: str, generation: int) -> bool:
-        """Whether a login of that generation goes on."""
+        """Return whether a login of that generation goes on."""
         return not self.disabled and (generation == self.generation or login == self.kept_login)
 
 

@@ -117,7 +117,7 @@ def scheduled(vitals: Vitals, now: float, rules: HealthRules, chance: float) -> 
 
 
 def is_due(vitals: Vitals, now: float) -> bool:
-    """Whether the container should be probed; dead ones never are."""
+    """Return whether the container should be probed; dead ones never are."""
     return vitals.health is not Health.DEAD and now >= vitals.next_probe_at
 
 

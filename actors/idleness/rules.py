@@ -102,7 +102,7 @@ def sleeps_at(watch: Watch, rules: IdleRules) -> float | None:
 
 
 def is_due(watch: Watch, rules: IdleRules, veto_until: float | None) -> bool:
-    """Whether it should sleep now."""
+    """Return whether it should sleep now."""
     at, now = sleeps_at(watch, rules), watch.sample.now
     return at is not None and now >= at and now >= (veto_until or 0.0)
 

@@ -37,7 +37,7 @@ class Owners:
         self._watch = LeaseWatch(LeaseRules(services.settings.owner_lease))
 
     async def answers(self, actor_id: str, seconds: float = PING_SECONDS) -> bool:
-        """Whether an actor lives."""
+        """Return whether an actor lives."""
         try:
             await self._actors.ping(actor_id, seconds)
         except (Unavailable, DeadlineExceeded):

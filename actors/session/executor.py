@@ -198,7 +198,7 @@ class SessionWork:
             logger.warning("session %s goes on amid its restore: %s", session.session_id, error)
 
     def _is_elsewhere(self, session: SessionRecord) -> bool:
-        """Whether the session's last container was on another node."""
+        """Return whether the session's last container was on another node."""
         return session.workspace_node_id not in {None, self._services.settings.node_id}
 
     def _container_record(self, session: SessionRecord) -> ContainerRecord:

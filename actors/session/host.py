@@ -250,7 +250,7 @@ class SessionHolder:
             logger.info("the pool will find actor %s by itself: %s", self._actor_id, error)
 
     async def _superseded(self, activation: Activation) -> bool:
-        """Whether the store still names this actor as owner of what it has just been refused."""
+        """Return whether the store still names this actor as owner of what it has just been refused."""
         try:
             look = self._services.ledger.bound_session(self._actor_id)
             record = await within(WRITE_SECONDS, "look-up of the session", look)

@@ -512,7 +512,7 @@ class SessionMachine:
         self._settle()
 
     def _answers(self, number: int, *works: Work) -> bool:
-        """Whether an answer is to the work under way, which is then settled; a late one is not."""
+        """Return whether an answer is to the work under way, which is then settled; a late one is not."""
         if number != self.work_number or self.work in (Work.NONE, Work.BACKOFF):
             return False
         if self.work not in works:

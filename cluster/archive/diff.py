@@ -84,7 +84,7 @@ def seen(item: list[Any], directory: bytes | None = None) -> Seen:
 
 
 def differs(entry: Entry | None, known: Entry | None) -> bool:
-    """Whether a path has to be looked into."""
+    """Return whether a path has to be looked into."""
     if entry is None or known is None:
         return entry is not known
     return entry.stamp != known.stamp

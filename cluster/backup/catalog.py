@@ -36,7 +36,7 @@ class Piece(Record):
     blake3: str
 
     def fits(self, data: bytes) -> bool:
-        """Whether these bytes are it."""
+        """Return whether these bytes are it."""
         return len(data) == self.size and blake3(data).hexdigest() == self.blake3
 
 

@@ -134,7 +134,7 @@ def _spans(ranges: str, size: int) -> list[tuple[int, int]] | None:
 
 
 def _may_continue(if_range: str | None, state: State, now: float) -> bool:
-    """Whether a part may be sent: the file is the one that the rest is had of (13.1.5)."""
+    """Return whether a part may be sent: the file is the one that the rest is had of (13.1.5)."""
     if if_range is None:
         return True
     value = if_range.strip()
@@ -146,7 +146,7 @@ def _may_continue(if_range: str | None, state: State, now: float) -> bool:
 
 
 def _names(name: str, field: str, etag: str, *, weak: bool) -> bool:
-    """Whether a list of tags names this one; ``*`` names any."""
+    """Return whether a list of tags names this one; ``*`` names any."""
     if field.strip() == "*":
         return True
     position, found, any_tag = 0, False, False

@@ -444,7 +444,7 @@ class TerminalProtocol:
     # ---- connections ----------------------------------------------------------------------------
 
     def may_attach(self, client_id: str | None) -> bool:
-        """Whether it can be said where a client stands: once all its input is kept.
+        """Return whether it can be said where a client stands: once all its input is kept.
 
         The journal's counts are needed in each process: what was kept is not counted here any more.
         """

@@ -37,7 +37,7 @@ class Sizing:
 
 
 def is_rule(value: object) -> TypeGuard[Rule]:
-    """Whether this names a rule."""
+    """Return whether this names a rule."""
     return value in RULES
 
 

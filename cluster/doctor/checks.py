@@ -128,7 +128,7 @@ def apparmor_remedy(bwrap: str) -> str:
 
 
 def sandbox(failure: str | None) -> Check:
-    """Whether a container could be run."""
+    """Check whether a container could be run."""
     if failure is None:
         return Check("sandbox", Verdict.OK, "a container ran")
     advice = (
@@ -146,7 +146,7 @@ def tools(missing: list[str]) -> Check:
 
 
 def descriptors(file_max: int, of_a_process: int) -> Check:
-    """Whether the machine's table of open files is large enough for containers to have many."""
+    """Check whether the machine's table of open files is large enough for containers to have many."""
     found = f"{of_a_process} for each process of a container"
     if of_a_process >= 2048:
         return Check("descriptors", Verdict.OK, found)
@@ -157,7 +157,7 @@ def descriptors(file_max: int, of_a_process: int) -> Check:
 
 
 def port(facts: PortFacts) -> Check:
-    """Whether the ingress can listen where it should."""
+    """Check whether the ingress can listen where it should."""
     where = f"{facts.host}:{facts.port}"
     if facts.refusal is None:
         return Check("port", Verdict.OK, f"{where} is free")
@@ -166,7 +166,7 @@ def port(facts: PortFacts) -> Check:
 
 
 def data_directory(path: str, refusal: str | None) -> Check:
-    """Whether the data directory can be written."""
+    """Check whether the data directory can be written."""
     if refusal is None:
         return Check("data directory", Verdict.OK, path)
     advice = "choose another with --data-dir, or make it writable"
@@ -193,7 +193,7 @@ def disk(free_bytes: int, reserve: int = 0, promised: int = 0) -> Check:
 
 
 def foundationdb(cluster_file: str, failure: str | None) -> Check:
-    """Whether FoundationDB's client library is there and its cluster answers."""
+    """Check whether FoundationDB's client library is there and its cluster answers."""
     if failure is None:
         return Check("foundationdb", Verdict.OK, f"the cluster of {cluster_file} answers")
     advice = (
@@ -204,7 +204,7 @@ def foundationdb(cluster_file: str, failure: str | None) -> Check:
 
 
 def belonging(refusal: str | None, found: str = "this server's, with its chunk store") -> Check:
-    """Whether the store is this server's; ``refusal`` says what it is instead, and what to do."""
+    """Check whether the store is this server's; ``refusal`` says what it is instead, and what to do."""
     if refusal is None:
         return Check("store", Verdict.OK, found)
     what, _, advice = refusal.partition("; ")
@@ -212,7 +212,7 @@ def belonging(refusal: str | None, found: str = "this server's, with its chunk s
 
 
 def backup_tools(missing: Sequence[str]) -> Check:
-    """Whether FoundationDB's tools, which make and restore its backups, are there."""
+    """Check whether FoundationDB's tools, which make and restore its backups, are there."""
     if not missing:
         return Check("backup tools", Verdict.OK, "FoundationDB's are there")
     return Check(
@@ -257,7 +257,7 @@ def open_files(hard_limit: int) -> Check:
 
 
 def user(*, is_root: bool) -> Check:
-    """Who runs the server. Root gives containers a user of their own; an ordinary user is safest."""
+    """Check who runs the server. Root gives containers a user of their own; an ordinary user is safest."""
     if is_root:
         return Check("user", Verdict.OK, "root; containers run as an id that owns nothing")
     return Check("user", Verdict.OK, "an ordinary user")

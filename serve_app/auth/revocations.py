@@ -58,7 +58,7 @@ class EndedLogins:
         return len(self._families) + len(self._accounts)
 
     def is_over(self, login: Login) -> bool:
-        """Whether a login has ended, as far as this replica knows."""
+        """Return whether a login has ended, as far as this replica knows."""
         if login.family in self._families:
             return True
         account = self._accounts.get(login.user_id)

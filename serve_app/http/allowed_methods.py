@@ -19,6 +19,6 @@ def allowed(routes: Iterable[BaseRoute], scope: Scope) -> list[str]:
 
 
 def takes(routes: Iterable[BaseRoute], scope: Scope, method: str) -> bool:
-    """Whether one of the routes takes the request with that method."""
+    """Return whether one of the routes takes the request with that method."""
     asked = {**scope, "method": method}
     return any(route.matches(asked)[0] is Match.FULL for route in routes)

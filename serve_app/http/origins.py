@@ -71,7 +71,7 @@ class Origins:
         return public
 
     def admits(self, origin: str, scheme: str, host: str) -> bool:
-        """Whether a page of this ``Origin`` is ours, for a request to this host."""
+        """Return whether a page of this ``Origin`` is ours, for a request to this host."""
         claimed = parse(origin)
         return claimed is not None and claimed in {self._public, self.of(scheme, host)}
 
@@ -84,7 +84,7 @@ class Origins:
         return _names("coditect", port, "/api/v1/auth")
 
     def is_secure(self, scheme: str, host: str) -> bool:
-        """Whether browsers reach this host over TLS."""
+        """Return whether browsers reach this host over TLS."""
         origin = self.of(scheme, host)
         return self._secure or (origin is not None and origin.scheme == "https")
 

@@ -67,7 +67,7 @@ def status_of(error: CoditectError) -> HTTPStatus:
 
 
 def is_internal(error: CoditectError) -> bool:
-    """Whether the error is the server's own fault, so that its text is for the log only."""
+    """Return whether the error is the server's own fault, so that its text is for the log only."""
     return status_of(error) is HTTPStatus.INTERNAL_SERVER_ERROR
 
 

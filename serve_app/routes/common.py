@@ -69,7 +69,7 @@ async def get_visitor(request: Request) -> Visitor:
 
 
 def only_local(settings: Settings) -> bool:
-    """Whether only this machine can reach the server."""
+    """Return whether only this machine can reach the server."""
     if settings.public_url is not None:
         return False
     if settings.host == "localhost":

@@ -458,7 +458,7 @@ async def _expected(ingress: Ingress, session: str, path: str) -> Expected | Non
 
 
 async def _is_whole(ingress: Ingress, session: str, expected: Expected) -> bool:
-    """Whether the container's directory has all that is kept."""
+    """Return whether the container's directory has all that is kept."""
     found = await ingress.gateway.on_container(session, ingress.deps.codi.incarnation)
     return found == expected.incarnation
 

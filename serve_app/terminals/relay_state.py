@@ -137,7 +137,7 @@ class RelayState:
         return self._shown
 
     def missing_before(self, offset: int) -> bool:
-        """Whether output before ``offset`` is wanted: it has to come from the journal."""
+        """Return whether output before ``offset`` is wanted: it has to come from the journal."""
         return offset > 0 and (self._offset is None or self._offset < offset)
 
     def query(self) -> dict[str, str]:

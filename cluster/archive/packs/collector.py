@@ -172,7 +172,7 @@ class Collector:
             await transact(self._engine, forget, self._keys, workspace_id, packs)
 
     async def _held(self) -> bool:
-        """Whether a backup may need what is dead. Asked behind the look for it: see ``backup_holds``."""
+        """Return whether a backup may need what is dead; asked after looking for it, see ``backup_holds``."""
         held = backup_holds.held
         return await transact(self._engine, held, self._keys, self._clock.now())
 

@@ -240,7 +240,7 @@ class Restorer:
 
 
 def _is_small(entry: Entry) -> bool:
-    """Whether a file's content is one chunk, which is read with those of others."""
+    """Return whether a file's content is one chunk, which is read with those of others."""
     return len(entry.chunks) == 1 and entry.chunks[0].name != HOLE
 
 

@@ -89,7 +89,7 @@ class Intake:
         self._max_file = max_file
 
     def too_large(self, entry: Entry) -> bool:
-        """Whether a file is more than is kept of one."""
+        """Return whether a file is more than is kept of one."""
         return entry.kind is Kind.FILE and entry.amount.size > self._max_file
 
     async def take(self, route: Route, paths: Sequence[bytes]) -> Taken:
@@ -188,7 +188,7 @@ class Intake:
     def _is_same(
         self, path: bytes, first: Mapping[str, Any], piece: Mapping[str, Any], taken: Taken
     ) -> bool:
-        """Whether a piece is of the file that the first one was of, and that is to be kept."""
+        """Return whether a piece is of the file that the first one was of, and that is to be kept."""
         began, entry = (plan.seen(each["item"]).entry for each in (first, piece))
         if began is None or entry is None or began.inode != entry.inode or entry.size < began.size:
             taken.unsteady.append(path)

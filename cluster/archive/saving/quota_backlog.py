@@ -64,11 +64,11 @@ class Held:
         self._settle()
 
     def may_look(self, monotonic: float) -> bool:
-        """Whether it is time to ask for the room again."""
+        """Return whether it is time to ask for the room again."""
         return self.lacks is not None and monotonic >= self._look_at
 
     def worth_looking(self, room: Room) -> bool:
-        """Whether something of what is held may fit now, or be gone."""
+        """Return whether something of what is held may fit now, or be gone."""
         if self.lacks is None:
             return False
         left = room.left(self.lacks)

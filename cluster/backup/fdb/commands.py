@@ -191,7 +191,7 @@ def read_restore_status(text: str) -> RestoreStatus:
 
 
 def read_empty(text: str) -> bool:
-    """Whether ``FdbCommands.first_key`` found none. Raises Unavailable if it did not look."""
+    """Return whether ``FdbCommands.first_key`` found none. Raises Unavailable if it did not look."""
     if "Range limited to" not in text:
         raise Unavailable("fdbcli", text[-500:] or "said nothing")
     return not any(line.startswith("`") for line in text.splitlines())

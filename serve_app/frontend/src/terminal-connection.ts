@@ -44,7 +44,7 @@ export type LinkPhase =
   | { at: "replaced" }
   | { at: "failed"; reason: string };
 
-/** Something the reader is told between two output bytes. */
+/** Something the reader gets between two output bytes. */
 export type Mark =
   | { type: "restarted" }
   | { type: "truncated"; bytes: number | null }

@@ -90,7 +90,7 @@ class Watcher:
         self._changed.set()
 
     def is_excluded(self, name: bytes) -> bool:
-        """Whether a name is left out, wherever it lies."""
+        """Return whether a name is left out, wherever it lies."""
         return name in self._excludes or is_temporary(name)
 
     def close(self) -> None:

@@ -256,7 +256,7 @@ def _open_to_owner(directory: int, name: bytes, mode: int) -> None:
 
 
 def _is_there(directory: int, name: bytes) -> bool:
-    """Whether a name is taken. Asked first: nothing has to be written to leave a file as it is."""
+    """Return whether a name is taken. Asked first: nothing has to be written to leave a file as it is."""
     try:
         os.stat(name, dir_fd=directory, follow_symlinks=False)
     except FileNotFoundError:

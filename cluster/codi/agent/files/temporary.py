@@ -23,7 +23,7 @@ def new_name() -> bytes:
 
 
 def is_temporary(name: bytes) -> bool:
-    """Whether a name is one of these; true of no other, but for one in 2⁶⁴."""
+    """Return whether a name is one of these; true of no other, but for one in 2⁶⁴."""
     found = _NAME.fullmatch(name)
     return found is not None and _digest(found[1]) == found[2]
 

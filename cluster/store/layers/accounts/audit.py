@@ -35,7 +35,7 @@ class Wanted:
     action: str | None = None
 
     def admits(self, entry: AuditEntry) -> bool:
-        """Whether the filters let an entry through; ``action`` also names a family, as in ``login``."""
+        """Return whether the filters admit an entry; ``action`` also names a family, as in ``login``."""
         of_user = self.user_id is None or entry.user_id == self.user_id
         named = self.action is None or f"{entry.action}.".startswith(f"{self.action}.")
         return of_user and named

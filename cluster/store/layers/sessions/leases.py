@@ -29,5 +29,5 @@ async def token(tr: Transaction, keys: Keyspace, session_id: str) -> str:
 
 
 async def is_still(tr: Transaction, keys: Keyspace, session_id: str, seen: str | None) -> bool:
-    """Whether the token is the one that was seen; always, when none needed to be seen."""
+    """Return whether the token is the one that was seen; always, when none needed to be seen."""
     return seen is None or await token(tr, keys, session_id) == seen

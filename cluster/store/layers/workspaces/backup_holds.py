@@ -31,7 +31,7 @@ async def release(tr: Transaction, keys: Keyspace, backup_id: str) -> None:
 
 
 async def held(tr: Transaction, keys: Keyspace, now: float) -> bool:
-    """Whether a backup holds."""
+    """Return whether a backup holds."""
     return await _standing(tr, keys, now) is not None
 
 

@@ -146,7 +146,7 @@ export async function lookAtAudit(): Promise<void> {
   audit.value = found.entries;
 }
 
-/** Health is told with 503 when the server is down: the body says which part. */
+/** Health comes with 503 when the server is down: the body says which part. */
 async function lookAtHealth(): Promise<void> {
   const response = await fetch("/api/admin/health", {
     cache: "no-store",

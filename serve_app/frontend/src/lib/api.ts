@@ -143,7 +143,7 @@ export function randomId(): string {
   ).join("");
 }
 
-/** What to tell a person about a failure. */
+/** The text for a person about a failure. */
 export function explain(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

@@ -6,7 +6,7 @@ import { EditorView } from "@codemirror/view";
 import { shownText } from "./code-view";
 
 const COLLAPSE = { margin: 3, minSize: 6 };
-/** Above this a difference is told coarsely rather than late. */
+/** Above this a difference is shown coarsely rather than late. */
 const SCAN = { scanLimit: 500, timeout: 1000 };
 
 const look = EditorView.theme({

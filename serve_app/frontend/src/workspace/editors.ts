@@ -116,7 +116,7 @@ export async function saveFile(tab: FileTab): Promise<boolean> {
   }
 }
 
-/** The bytes to save; null when they cannot be told and the person did not choose another encoding. */
+/** The bytes to save; null when they cannot be encoded and the person did not choose another encoding. */
 async function bytesOf(tab: FileTab, code: CodeView): Promise<Uint8Array<ArrayBuffer> | null> {
   const format = tab.format.value;
   if (!format) return null;

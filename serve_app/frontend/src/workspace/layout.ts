@@ -27,7 +27,7 @@ export function toggleTree(): void {
   else arrange({ treeOpen: !layout.value.treeOpen });
 }
 
-// Phones lay their keyboard over the page; what is left of it is told to the style sheet.
+// Phones lay their keyboard over the page; what is left of it is passed to the style sheet.
 effect(() => {
   const visual = window.visualViewport;
   if (!visual) return;

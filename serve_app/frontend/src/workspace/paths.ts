@@ -46,7 +46,7 @@ export function shown(path: string): string {
 
 /**
  * A path in an address: every segment percent-encoded, slashes kept. Lone surrogates U+DC80 to U+DCFF, by which
- * the server tells bytes that are no UTF-8 (PEP 383), become these bytes again.
+ * the server sends bytes that are no UTF-8 (PEP 383), become these bytes again.
  */
 export function encodePath(path: string): string {
   return path.split("/").map(encodeSegment).join("/");

@@ -226,7 +226,7 @@ export class TerminalLink {
           this.sink.directory(effect.path);
           break;
         case "authenticate":
-          // The ticket of the next try is refused, and the page told, if this does not help.
+          // The ticket of the next try is refused, and the page notified, if this does not help.
           renew().catch(() => undefined);
           break;
         case "retry":
@@ -248,7 +248,7 @@ export class TerminalLink {
 
   /**
    * A network that dies in silence closes nothing: typed input that is neither acknowledged nor answered
-   * in a ready session tells it.
+   * in a ready session shows it.
    */
   private watch(): void {
     const waits =

@@ -30,7 +30,7 @@ const REPORTS = new Set([11, 13, 14, 15, 16, 18, 19, 20, 21]);
 /** Colours: a "?" in place of one asks for it. */
 const COLOURS = [4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
 
-/** Sent when it gets or loses the focus, and at once when a program asks to be told. */
+/** Sent when it gets or loses the focus, and at once when a program asks for that. */
 const FOCUS = /^\x1b\[[IO]$/;
 
 export interface Queries extends IDisposable {

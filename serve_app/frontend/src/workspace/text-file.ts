@@ -54,7 +54,7 @@ export function lacking(text: string, encoding: Encoding): string | undefined {
   return [...text].find((character) => toBytes(character, encoding) === null);
 }
 
-/** What a person is told of a format that is not the usual one; null for the usual one. */
+/** The words for a format that is not the usual one; null for the usual one. */
 export function describeFormat({ encoding, bom, lineBreak }: TextFormat): string | null {
   const parts = [
     encoding === "utf-8" ? (bom ? "UTF-8 with BOM" : null) : NAMES[encoding],
