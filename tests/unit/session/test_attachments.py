@@ -47,3 +47,11 @@ def test_the_table_is_bounded_and_renewals_still_pass():
         table.attach("c", 1.0)
     assert not table.attach("a", 1.0)
     assert table.attach("c", 20.5)
+
+
+def test_who_is_refused_is_told_when_a_lease_will_have_ended():
+    table = Attachments(20.0, limit=1)
+    table.attach("a", 0.0)
+    with pytest.raises(TooManyRequests) as refused:
+        table.attach("b", 1.0)
+    assert (refused.value.what, refused.value.retry_after_seconds) == ("attached clients", 20.0)

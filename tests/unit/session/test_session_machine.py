@@ -463,3 +463,50 @@ def test_a_session_that_failed_and_sleeps_has_not_failed_any_more():
     assert drive.machine.failure is not None
     drive.do(HibernateRequested())
     assert (drive.machine.phase, drive.machine.failure) == (P.HIBERNATED, None)
+
+
+def test_a_container_that_does_not_answer_in_time_gets_another_chance():
+    drive = Drive(P.READY, "c1")
+    drive.tick()
+    assert drive.acts() == [Abandon(1)]
+    assert pause(drive) == pytest.approx(1.0, rel=1e-3)
+    drive.tick()
+    assert drive.acts() == [Adopt(2, "c1", None)]
+
+
+def test_launches_that_take_too_long_are_said_to_have():
+    drive = Drive()
+    for _ in range(2 * RULES.max_launches - 1):
+        drive.tick()
+    assert (drive.machine.phase, drive.machine.failure) == (
+        P.FAILED,
+        "launch_failed: not ready in time",
+    )
+
+
+def test_a_container_that_came_ends_a_row_of_failures():
+    drive = Drive()
+    drive.do(LaunchFailed(1, "no disk"))
+    drive.tick()
+    drive.ready("c1")
+    drive.do(ContainerLost("c1", "killed"), after=RULES.stable_after)
+    drive.do(LaunchFailed(drive.machine.work_number, "no disk"))
+    assert pause(drive) == pytest.approx(1.0, rel=1e-3)
+
+
+def test_replacements_are_counted_on_from_what_the_record_says():
+    machine = SessionMachine(RULES, lambda: 0.0)
+    machine.step(Bound(phase=P.READY, epoch=5, container_id="c1", restarts=3), 100.0)
+    machine.step(AdoptFailed(1, "gone", dead=True), 101.0)
+    assert machine.restarts == 4
+
+
+@pytest.mark.parametrize(("event", "kind"), [(FencedOff(9), "released"), (EndRequested(), "ended")])
+def test_whoever_follows_a_session_is_told_whether_it_has_ended_or_only_its_owner(event, kind):
+    drive = running()
+    drive.do(event)
+    if kind == "ended":
+        drive.do(Ended(drive.machine.work_number))
+    kinds = [command.type for command in drive.commands if isinstance(command, Emit)]
+    assert kind in kinds
+    assert kinds.count("ended") + kinds.count("released") == 1
