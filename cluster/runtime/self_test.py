@@ -84,7 +84,7 @@ def _run(directory: Path, stack: ExitStack, ids: IdRange) -> str | None:
 def _command(
     directory: Path, stack: ExitStack, ids: IdRange, program: list[str]
 ) -> tuple[list[str], list[int]]:
-    """Return what runs a program in a container, and its descriptors; the first one is told its pid."""
+    """Return what runs a program in a container, and its descriptors; the first one gets its pid."""
     as_root = os.geteuid() == 0
     info, status = (stack.enter_context(_temporary(b"")) for _ in range(2))
     rules = None
