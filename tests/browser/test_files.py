@@ -94,6 +94,32 @@ async def test_what_was_typed_survives_a_reload_and_the_files_own_changes(page, 
     assert await client.read_file(session, "notes.txt") == b"one\ntwo\nthree\n"
 
 
+async def test_windows_on_one_file_keep_what_each_has_typed(page, resident, rig):
+    await resident.client.write_file(resident.session_id, "notes.txt", b"shared\n")
+    await sign_in(page, rig.url, resident.email)
+    second = await page.context.new_page()
+    await second.goto(page.url)
+    for window, text in ((page, "first-"), (second, "second-")):
+        await window.bring_to_front()
+        editor = await open_file(window, "notes.txt")
+        await editor.click()
+        await window.keyboard.press("Control+Home")
+        await window.keyboard.type(text)
+        await expect(editor).to_contain_text(f"{text}shared")
+    expected = {"first-shared\n", "second-shared\n"}
+    await wait_until(lambda: kept_drafts(page), lambda texts: set(texts) == expected)
+    for window, text in ((page, "first-"), (second, "second-")):
+        await window.reload()
+        await expect(window.locator(".cm-content").first).to_contain_text(f"{text}shared")
+    # What a window leaves behind goes to the next one that opens; the first goes on with its own.
+    await second.close()
+    third = await page.context.new_page()
+    await third.goto(page.url)
+    await expect(third.locator(".cm-content").first).to_contain_text("second-shared")
+    await expect(page.locator(".cm-content").first).to_contain_text("first-shared")
+    assert sorted(await kept_drafts(page)) == sorted(expected)
+
+
 async def test_bytes_that_nobody_edited_are_saved_as_they_were(page, resident, rig):
     client, session = resident.client, resident.session_id
     for name, before, shown, after in (

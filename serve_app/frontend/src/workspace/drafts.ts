@@ -1,12 +1,17 @@
 /**
  * Text that is not saved yet, kept in this browser (IndexedDB) until it is: a reload, a crash or the end
  * of a sign-in loses none of it. Bounded in number, size and age; the oldest go first.
+ *
+ * Each window keeps its own: two that edit one file do not replace each other's text. What a window left
+ * behind is given to the next one that opens.
  */
 
 import { sessionId } from "./session";
 import type { TextFormat } from "./text-file";
+import { type Windows, windows } from "./windows";
 
 export interface Draft {
+  /** The session and, behind a slash, the window. */
   session: string;
   path: string;
   text: string;
@@ -40,13 +45,31 @@ export function excess(all: readonly Kept[], now: number): IDBValidKey[] {
     .map(({ key }) => key);
 }
 
-/** Keep a draft in place of the former one of its file. Rejects where the browser keeps nothing. */
+/** Which drafts are a window's to give back: its own, and of windows that are gone the newest of each file. Pure. */
+export function inherited(all: readonly Draft[], session: string, { mine, others }: Windows): Draft[] {
+  const chosen = new Map<string, Draft>();
+  const own = placeOf(session, mine);
+  for (const draft of [...all].sort((a, b) => a.at - b.at)) {
+    const [of, window = ""] = draft.session.split("/");
+    if (of !== session || others.has(window)) continue;
+    if (chosen.get(draft.path)?.session !== own) chosen.set(draft.path, draft);
+  }
+  return [...chosen.values()];
+}
+
+/** Keep a draft in place of this window's former one of its file. Rejects where the browser keeps nothing. */
 export async function putDraft(draft: Omit<Draft, "session">): Promise<void> {
-  await change((store) => store.put({ ...draft, session: sessionId }));
+  const { mine } = await windows();
+  await change((store) => store.put({ ...draft, session: placeOf(sessionId, mine) }));
 }
 
 export async function dropDraft(path: string): Promise<void> {
-  await change((store) => store.delete([sessionId, path]));
+  const { mine } = await windows();
+  await change((store) => store.delete([placeOf(sessionId, mine), path]));
+}
+
+function placeOf(session: string, window: string): string {
+  return `${session}/${window}`;
 }
 
 /** Forget all drafts of this browser, as when somebody signs out. */
@@ -54,13 +77,22 @@ export async function dropDrafts(): Promise<void> {
   await change((store) => store.clear());
 }
 
-/** The drafts of this session; forgets what is beyond the bounds. */
+/** The drafts that are this window's from now on; forgets what is beyond the bounds. */
 export async function readDrafts(now: number): Promise<Draft[]> {
   const all = (await ask("readonly", (store) => store.getAll())) as Draft[];
   const kept = all.map(({ session, path, text, at }) => ({ key: [session, path], size: text.length, at }));
   const gone = new Set(excess(kept, now).map(String));
   for (const { key } of kept) if (gone.has(String(key))) await change((store) => store.delete(key));
-  return all.filter(({ session, path }) => session === sessionId && !gone.has(String([session, path])));
+  const left = all.filter(({ session, path }) => !gone.has(String([session, path])));
+  const known = await windows();
+  const place = placeOf(sessionId, known.mine);
+  const found = inherited(left, sessionId, known);
+  for (const draft of found) {
+    if (draft.session === place) continue;
+    await change((store) => store.put({ ...draft, session: place }));
+    await change((store) => store.delete([draft.session, draft.path]));
+  }
+  return found;
 }
 
 let opening: Promise<IDBDatabase> | null = null;
