@@ -132,7 +132,6 @@ class Terminal(Blocking[AsyncTerminal]):
     run = _blocking(AsyncTerminal.run)
     resize = _blocking(AsyncTerminal.resize)
     set_sizing = _blocking(AsyncTerminal.set_sizing)
-    drop_connection = _blocking(AsyncTerminal.drop_connection)
     close = _blocking(AsyncTerminal.close)
 
 

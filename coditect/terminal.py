@@ -58,7 +58,6 @@ class AsyncTerminal:
         """
         self.cols, self.rows = cols, rows
         self.status = "connecting"
-        self.reconnects = 0
         self.restarts = self.settled = 0
         self.sizing: str | None = None
         self.windows: tuple[TerminalWindow, ...] = ()
@@ -221,11 +220,6 @@ class AsyncTerminal:
         async with self._changed:
             await self._changed.wait_for(heard)
 
-    async def drop_connection(self) -> None:
-        """Break the connection as a failing network would; the terminal resumes by itself."""
-        if self._socket is not None:
-            self._socket.transport.abort()
-
     async def close(self) -> None:
         """Detach; the shell goes on, unless the terminal is this program's own."""
         if self._task is not None:
@@ -281,7 +275,6 @@ class AsyncTerminal:
             self._state.detach()
             self._socket = None
             self.status = "reconnecting"
-            self.reconnects += 1
             if loop.time() - lost_at > self._give_up_seconds:
                 await self._finish(ConnectionFailed(self._url, "the server does not come back"))
                 return

@@ -557,10 +557,15 @@ async def test_bad_frames_close_the_socket_with_a_reason(rig, ada, session_id):
 
 
 async def test_unknown_frames_are_ignored(rig, ada, session_id):
-    async with await ada.terminal(session_id, "main") as terminal:
-        await terminal._socket.send('{"type": "from the future"}')
-        await terminal.send("echo fi''ne\r")
-        await terminal.read_until(b"fine\r\n", 10)
+    url = f"ws{rig.url[4:]}/api/v1/sessions/{session_id}/terminals/main/ws"
+    headers = {"authorization": f"Bearer {ada.access_token}"}
+    async with connect(url, additional_headers=headers) as socket, asyncio.timeout(10):
+        await socket.send('{"type": "from the future"}')
+        await socket.send(b"echo fi''ne\r")
+        shown = b""
+        while b"fine\r\n" not in shown:
+            frame = await socket.recv()
+            shown += frame if isinstance(frame, bytes) else b""
 
 
 # ---- operators --------------------------------------------------------------------------------------
