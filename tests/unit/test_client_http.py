@@ -12,8 +12,15 @@ from websockets.asyncio import server
 from websockets.asyncio.server import ServerConnection
 
 from coditect import AsyncClient
-from coditect.errors import ConnectionFailed, NotFound, TooManyRequests, Unauthorized
+from coditect.errors import (
+    ConnectionFailed,
+    NotFound,
+    TerminalClosed,
+    TooManyRequests,
+    Unauthorized,
+)
 from coditect.terminal import AsyncTerminal
+from tests.support.terminal_vectors import CLOSES
 
 
 @asynccontextmanager
@@ -146,17 +153,23 @@ async def sockets(*conversations: Callable[[ServerConnection], Awaitable[None]])
         yield f"http://127.0.0.1:{served.sockets[0].getsockname()[1]}"
 
 
-async def test_a_terminal_comes_back_when_the_server_goes_away_in_good_order():
-    async def go_away(socket: ServerConnection) -> None:
-        await socket.close(1001)
+@pytest.mark.parametrize(("code", "end"), CLOSES)
+async def test_a_terminal_comes_back_or_ends_as_the_code_says_with_which_it_is_closed(code, end):
+    async def close(socket: ServerConnection) -> None:
+        await socket.close(code)
 
     async def stay(socket: ServerConnection) -> None:
         await socket.send(b"here again")
         await socket.wait_closed()
 
-    async with sockets(go_away, stay) as url, AsyncClient(url) as client:
+    async with sockets(close, stay) as url, AsyncClient(url) as client:
         terminal = await client.terminal("s-1", "main")
-        assert await terminal.read(10) == b"here again"
+        if end == "retry":
+            assert await terminal.read(10) == b"here again"
+            return
+        with pytest.raises(TerminalClosed) as closed:
+            await terminal.read(10)
+        assert closed.value.close_code == code
 
 
 async def test_a_frame_that_cannot_be_read_ends_a_terminal_with_the_reason():

@@ -1,60 +1,35 @@
 """The client's side of the terminal protocol, against a model of the server."""
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import given
 
-from coditect.terminal_state import Gap, TerminalState
+from coditect.terminal_state import TerminalState
+from tests.support.terminal_vectors import SCENARIOS, parameters
 
 
 def attached(output_offset: int, input_offset: int) -> dict[str, int]:
     return {"output_offset": output_offset, "input_offset": input_offset}
 
 
-def test_first_attach_takes_the_servers_offset():
+@pytest.mark.parametrize("steps", SCENARIOS.values(), ids=SCENARIOS.keys())
+def test_the_client_speaks_the_protocol(steps):
     state = TerminalState("c")
-    assert "offset" not in state.query()
-    assert state.receive_attached(attached(100, 0)) == (None, b"")
-    state.receive_output(b"abc")
-    assert state.query()["offset"] == "103"
-
-
-def test_output_seen_before_is_not_shown_again():
-    state = TerminalState("c", offset=10)
-    state.receive_attached(attached(7, 0))
-    assert state.receive_output(b"xy") == b""
-    assert state.receive_output(b"zNEW") == b"NEW"
-    assert state.offset == 13
-
-
-def test_output_that_is_gone_is_said():
-    state = TerminalState("c", offset=10)
-    gap, _ = state.receive_attached(attached(50, 0))
-    assert gap == Gap(10, 50)
-    assert state.receive_output(b"a") == b"a"
-    assert state.offset == 51
-
-
-def test_input_typed_while_detached_is_sent_after_the_attach():
-    state = TerminalState("c")
-    state.receive_attached(attached(0, 0))
-    assert state.send(b"ab") == b"ab"
-    state.receive_ack(1)
-    state.detach()
-    assert state.send(b"c") == b""
-    _, resend = state.receive_attached(attached(0, 1))
-    assert resend == b"bc"
-
-
-def test_a_server_that_forgot_the_client_does_not_get_acknowledged_input_again():
-    state = TerminalState("c")
-    state.receive_attached(attached(0, 0))
-    state.send(b"abcd")
-    state.receive_ack(3)
-    state.detach()
-    _, resend = state.receive_attached(attached(0, 0))
-    assert resend == b"d"
-    state.receive_ack(1)
-    assert state.unacknowledged == 0
+    for step in steps:
+        match step["do"]:
+            case "connect":
+                assert state.query() == parameters(step)
+                gap, resent = state.receive_attached(step["attached"])
+                assert resent.decode() == step["resent"]
+                assert (gap.end - gap.start if gap else 0) == step["gap"]
+            case "output":
+                assert state.receive_output(step["data"].encode()).decode() == step["shown"]
+            case "type":
+                assert state.send(step["data"].encode()).decode() == step["sent"]
+            case "ack":
+                state.receive_ack(step["offset"])
+            case "lose":
+                state.detach()
 
 
 step = st.one_of(

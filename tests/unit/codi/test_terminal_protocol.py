@@ -13,6 +13,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from cluster.codi import terminal_protocol
 from cluster.codi.journal_protocol import MAX_INPUTS
 from cluster.codi.terminal_checkpoints import CHECKPOINT_EVERY
 from cluster.codi.terminal_protocol import (
@@ -32,6 +33,7 @@ from cluster.codi.terminal_protocol import (
     parse_request,
     snapshot,
 )
+from tests.support.terminal_vectors import CAPACITY, CLOSES, OF_CODI, parameters
 
 
 def drain(protocol, key, limit=1 << 20):
@@ -57,6 +59,45 @@ def printing(protocol, data):
 def keep_all(protocol):
     offset, data, inputs = protocol.unkept(1 << 20)
     protocol.keep(offset + len(data), inputs)
+
+
+def test_clients_are_tested_with_every_code_that_a_terminal_is_closed_with():
+    assert {
+        value for name, value in vars(terminal_protocol).items() if name.startswith("CLOSE_")
+    } <= {code for code, _ in CLOSES}
+
+
+@pytest.mark.parametrize("steps", OF_CODI.values(), ids=OF_CODI.keys())
+def test_the_server_speaks_the_protocol(steps):
+    protocol, key, arrived = numbered(CAPACITY), 0, b""
+    for step in steps:
+        match step["do"]:
+            case "print":
+                data = step["data"].encode()
+                for at in range(0, len(data), protocol.read_size):
+                    printing(protocol, data[at : at + protocol.read_size])
+            case "connect":
+                key, request = key + 1, parse_request(parameters(step))
+                attached = protocol.attach(key, request)
+                told = {name: getattr(attached, name) for name in step["attached"]}
+                assert told == step["attached"]
+                assert attached.truncated is (step["gap"] > 0)
+                arrived += protocol.accept(key, step["resent"].encode())
+            case "output":
+                data = step["data"].encode()
+                assert protocol.take(key, len(data)) == data
+            case "type":
+                arrived += protocol.accept(key, step["arrives"].encode())
+            case "ack":
+                keep_all(protocol)
+                assert protocol.acknowledgement(key) == control("input_ack", offset=step["offset"])
+            case "lose":
+                keep_all(protocol)
+                protocol.detach(key)
+            case "forget":
+                protocol = numbered(CAPACITY, end=protocol.ring.end)
+            case "end":
+                assert arrived.decode() == step["arrived"]
 
 
 class TestRing:
