@@ -1,7 +1,9 @@
 """The same client for code without an event loop: calls run on a loop in a thread of its own.
 
-Each call is made from its asynchronous twin, and has its arguments, types and docstring. The thread ends
-with the client, with its garbage collection, or with the interpreter: a script need not close what it made.
+Each call is made from its asynchronous twin, and has its arguments, types and docstring: type checkers
+and language servers follow them through a ``ParamSpec``, ``help`` reads ``__signature__``. So nothing is
+generated, and a call that is missing here fails a test. The thread ends with the client, with its garbage
+collection, or with the interpreter: a script need not close what it made.
 """
 
 from __future__ import annotations
