@@ -13,7 +13,7 @@ from coditect.errors import InvalidRequest
 
 NAMES = ("session_id", "path", "name", "user_id", "email", "target", "source")
 IN_BODIES = {  # or in a query
-    "login", "create_user", "open_session", "launch_container", ("start_terminal", "name"),
+    "login", "create_user", "users", "open_session", "launch_container", ("start_terminal", "name"),
     ("restore_file", "path"), ("restore_file", "target"),
     ("move", "source"), ("move", "target"), ("make_directory", "path"), ("audit", "user_id"),
 }  # fmt: skip
