@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import tarfile
+import termios
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -180,10 +181,14 @@ def test_a_server_that_is_not_there_is_told_in_one_line(run: Run) -> None:
 class TypedShell:
     """`coditect shell` on a terminal of its own."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(
+        self, environment: dict[str, str], *options: str, size: tuple[int, int] = (80, 24)
+    ) -> None:
         self._master, slave = pty.openpty()
+        termios.tcsetwinsize(slave, size[::-1])
+        environment = {n: value for n, value in environment.items() if n != "COLUMNS"}
         self.process = subprocess.Popen(
-            [*COMMAND, "shell"], stdin=slave, stdout=slave, stderr=slave, env=environment
+            [*COMMAND, "shell", *options], stdin=slave, stdout=slave, stderr=slave, env=environment
         )
         os.close(slave)
         self.shown = b""
@@ -210,8 +215,8 @@ class TypedShell:
 def open_shell(environment: dict[str, str], signed_in: Run):
     opened: list[TypedShell] = []
 
-    def open_one() -> TypedShell:
-        opened.append(TypedShell(environment))
+    def open_one(*options: str, size: tuple[int, int] = (80, 24)) -> TypedShell:
+        opened.append(TypedShell(environment, *options, size=size))
         return opened[-1]
 
     yield open_one
@@ -233,6 +238,22 @@ def test_a_shell_goes_on_after_detaching_and_hands_on_its_exit_code(open_shell) 
     second.type(b"exit 3\n")
     second.wait_for(b"exit")
     assert second.process.wait(60) == 3
+
+
+def test_shells_of_several_sizes_share_a_terminal_by_the_rule_that_is_asked_for(open_shell) -> None:
+    wide = open_shell(size=(140, 20))
+    wide.type(b"stty size\n")
+    wide.wait_for(b"20 140")
+    small = open_shell("--sizing", "smallest", size=(60, 50))
+    small.type(b"stty size\n")
+    wide.wait_for(b"20 60")
+    small.type(b"\x1d")
+    assert small.process.wait(60) == 0
+    wide.type(b"clear; stty size\n")
+    wide.wait_for(b"20 140\r\n")
+    refused = open_shell("--sizing", "widest")
+    refused.wait_for(b"smallest")
+    assert refused.process.wait(60) == 2
 
 
 def test_users_and_their_quotas_are_listed_and_changed(signed_in, person):
