@@ -20,13 +20,13 @@ name once. An error may come although the call ran, so mutating methods carry an
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Concatenate, TypeVar, cast
 
 import ray
 import ray.exceptions
 import ray.util
+from cachetools import LRUCache
 
 from actors.core.calls import P, R, Ref, Takes
 from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
@@ -57,8 +57,7 @@ class ActorDirectory:
     ) -> None:
         self._namespace = namespace
         self._lookup_seconds = lookup_seconds
-        self._max_handles = max_handles
-        self._handles: OrderedDict[str, ActorHandle[Any]] = OrderedDict()
+        self._handles: LRUCache[str, ActorHandle[Any]] = LRUCache(max_handles)
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix="actor-directory")
 
     async def call(
@@ -97,7 +96,6 @@ class ActorDirectory:
         """Return the handle of the actor called ``name``. Raises ActorGone, Unavailable."""
         known = self._handles.get(name)
         if known is not None:
-            self._handles.move_to_end(name)
             return known
         try:
             found = await self.run(ray.get_actor, str(name), self._namespace)
@@ -109,9 +107,6 @@ class ActorDirectory:
     def remember(self, name: str, handle: ActorHandle[Any]) -> None:
         """Keep a handle that the caller has just made."""
         self._handles[name] = handle
-        self._handles.move_to_end(name)
-        while len(self._handles) > self._max_handles:
-            self._handles.popitem(last=False)
 
     def forget(self, name: str) -> None:
         """Look the name up again at its next use."""

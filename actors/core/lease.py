@@ -19,8 +19,9 @@ and stopping containers, and removing a workspace.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 MAX_WATCHED = 4096
 
@@ -78,7 +79,7 @@ class LeaseWatch:
 
     def __init__(self, rules: LeaseRules) -> None:
         self.rules = rules
-        self._seen: OrderedDict[str, tuple[str, float]] = OrderedDict()
+        self._seen: LRUCache[str, tuple[str, float]] = LRUCache(MAX_WATCHED)
 
     def has_lapsed(self, session_id: str, token: str, now: float) -> bool:
         """Note a token that was read, ``now`` being after its answer; true if it may be taken over."""
@@ -87,9 +88,6 @@ class LeaseWatch:
         known = self._seen.get(session_id)
         if known is None or known[0] != token:
             self._seen[session_id] = (token, now)
-            self._seen.move_to_end(session_id)
-            while len(self._seen) > MAX_WATCHED:
-                self._seen.popitem(last=False)
             return False
         return now - known[1] >= self.rules.patience
 

@@ -6,8 +6,9 @@ the next is written when they come back after a while, or through another login.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable
+
+from cachetools import TTLCache
 
 AGAIN_SECONDS = 900.0
 MAX_KNOWN = 10_000
@@ -21,14 +22,10 @@ class Entries:
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
-        self._monotonic = monotonic
-        self._seen: OrderedDict[tuple[str, str], float] = OrderedDict()
+        self._seen: TTLCache[tuple[str, str], None] = TTLCache(MAX_KNOWN, AGAIN_SECONDS, monotonic)
 
     def is_new(self, login: str, session_id: str) -> bool:
         """Take note of a call; true if this login has not been there for ``AGAIN_SECONDS``."""
-        now = self._monotonic()
-        last = self._seen.pop((login, session_id), None)
-        self._seen[login, session_id] = now
-        while len(self._seen) > MAX_KNOWN:
-            self._seen.popitem(last=False)
-        return last is None or now - last >= AGAIN_SECONDS
+        is_new = (login, session_id) not in self._seen
+        self._seen[login, session_id] = None
+        return is_new

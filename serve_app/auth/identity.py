@@ -8,9 +8,10 @@ ticket, which no other page can have, or by a bearer token.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+
+from cachetools import LRUCache
 
 from actors.core.errors import CoditectError, PermissionDenied, Unauthenticated
 from actors.core.ports import Clock
@@ -64,7 +65,7 @@ class Identity:
         self._over = over
         self._clock = clock
         self._origins = origins
-        self._known: OrderedDict[str, tuple[UserRecord, float]] = OrderedDict()
+        self._known: LRUCache[str, tuple[UserRecord, float]] = LRUCache(MAX_KNOWN)
 
     async def of_request(
         self, method: str, scheme: str, headers: Mapping[str, str], cookies: Mapping[str, str]
@@ -150,8 +151,6 @@ class Identity:
         self._known.pop(user_id, None)
         if user is not None:
             self._known[user_id] = (user, now)
-            while len(self._known) > MAX_KNOWN:
-                self._known.popitem(last=False)
         return user
 
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import structlog
+from cachetools import LRUCache
 
 from actors.core.errors import CoditectError, TooManyRequests
 from actors.core.ports import Clock
@@ -83,10 +83,9 @@ class LoginThrottle:
     def __init__(self, store: Attempts, clock: Clock, *, limit: int = MAX_BLOCKED) -> None:
         self._store = store
         self._clock = clock
-        self._limit = limit
         self._gates: _Gates[Asked] = _Gates(AT_ONCE, AT_ONCE + MAX_WAITING)
         self._counting: _Gates[str] = _Gates(1, MAX_COUNTING)
-        self._blocked: OrderedDict[Asked, float] = OrderedDict()
+        self._blocked: LRUCache[Asked, float] = LRUCache(limit)
 
     @asynccontextmanager
     async def trial(self, asked: Asked) -> AsyncIterator[Trial]:
@@ -139,9 +138,6 @@ class LoginThrottle:
 
     def _block(self, asked: Asked, seconds: float) -> None:
         self._blocked[asked] = self._clock.monotonic() + seconds
-        self._blocked.move_to_end(asked)
-        while len(self._blocked) > self._limit:
-            self._blocked.popitem(last=False)
 
 
 def account_digest(email_key: str) -> str:

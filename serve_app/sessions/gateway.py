@@ -9,13 +9,13 @@ Mutating calls carry an idempotency key, so that a try whose answer was lost can
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Concatenate, TypedDict, TypeVar
 
 import structlog
+from cachetools import LRUCache
 
 from actors.core import names
 from actors.core.calls import ActorCaller, ArchiveCalls, P, PoolCalls, R, Ref, SessionCalls
@@ -100,9 +100,9 @@ class SessionGateway:
         self._node_id = node_id
         self._new_id = new_id
         self._call_seconds = call_seconds
-        self._owners: OrderedDict[str, Owner] = OrderedDict()
-        self._routes: OrderedDict[str, Route] = OrderedDict()
-        self._silent: OrderedDict[str, str] = OrderedDict()
+        self._owners: LRUCache[str, Owner] = LRUCache(MAX_KNOWN)
+        self._routes: LRUCache[str, Route] = LRUCache(MAX_KNOWN)
+        self._silent: LRUCache[str, str] = LRUCache(MAX_KNOWN)
 
     # ---- opening --------------------------------------------------------------------------------
 
@@ -337,9 +337,6 @@ class SessionGateway:
             # Nobody here sees it replaced, and it may serve on where its session's owner cannot reach it.
             return route
         self._routes[session_id] = route
-        self._routes.move_to_end(session_id)
-        while len(self._routes) > MAX_KNOWN:
-            self._routes.popitem(last=False)
         return route
 
     async def look_into(
@@ -429,9 +426,6 @@ class SessionGateway:
 
     def _suspect(self, session_id: str, actor_id: str) -> None:
         self._silent[session_id] = actor_id
-        self._silent.move_to_end(session_id)
-        while len(self._silent) > MAX_KNOWN:
-            self._silent.popitem(last=False)
 
     def forget(self, session_id: str) -> None:
         """Look the session up again at its next use."""
@@ -461,9 +455,6 @@ class SessionGateway:
 
     def _remember(self, owner: Owner) -> Owner:
         self._owners[owner.session_id] = owner
-        self._owners.move_to_end(owner.session_id)
-        while len(self._owners) > MAX_KNOWN:
-            self._owners.popitem(last=False)
         return owner
 
 
