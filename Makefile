@@ -28,8 +28,9 @@ preflight:
 	    echo "    sudo sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" >&2; \
 	fi
 
+# Those that start servers run one after another on one worker, beside all others on the second.
 test: $(VENV)/installed system pages  ## set everything up and run every test
-	$(BIN)/python -m pytest $(TESTS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
 
 pages: $(FRONTEND)/node_modules/.installed  ## check types, run the pages' tests, compare the built files
 	$(NPM) run --silent check

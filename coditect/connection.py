@@ -76,6 +76,8 @@ class Connection:
                 base_url=self.url,
                 timeout=httpx.Timeout(timeout_seconds, pool=timeout_seconds),
                 limits=httpx.Limits(max_connections=100, max_keepalive_connections=20),
+                # Reading the authorities takes 40 ms, and plain HTTP asks none of them.
+                verify=not self.url.startswith("http://"),
             )
 
     async def __aenter__(self) -> Self:
