@@ -30,7 +30,7 @@ preflight:
 
 # Those that start servers run one after another on one worker, beside all others on the second.
 test: $(VENV)/installed system pages  ## set everything up and run every test
-	$(BIN)/python -m pytest -n 2 --dist loadgroup $(TESTS)
+	$(BIN)/python -m pytest -n 2 $(TESTS)
 
 pages: $(FRONTEND)/node_modules/.installed  ## check types, run the pages' tests, compare the built files
 	$(NPM) run --silent check

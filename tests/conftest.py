@@ -6,11 +6,12 @@ import itertools
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import pytest
 import structlog
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from cluster.store.transactions import transaction
 from coditect import AsyncClient
@@ -39,12 +40,17 @@ ALONE = ("browser", "faults", "integration", "isolation")
 _numbers = itertools.count()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of ``ALONE`` on one worker; all others go to whichever is free."""
-    tests = Path(__file__).parent
-    for item in items:
-        if item.path.relative_to(tests).parts[0] in ALONE:
-            item.add_marker(pytest.mark.xdist_group("alone"))
+class ByFolder(LoadScopeScheduling):
+    """Keeps the tests of ``ALONE`` together on one worker; of the others a file goes to whichever is free."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return "alone" if path.split("/")[1] in ALONE else path
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:
+    """Return what hands tests to workers."""
+    return ByFolder(config, log)
 
 
 @pytest.fixture(autouse=True)
