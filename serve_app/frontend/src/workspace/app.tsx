@@ -1,22 +1,22 @@
 import type { ComponentChildren } from "preact";
 import { Questions } from "../ui/dialog";
 import { Toasts } from "../ui/toasts";
-import { DiffDialog } from "./diff";
-import { EditorPane } from "./editor-pane";
-import { fileTabs } from "./file-tabs";
-import { HistoryDialog } from "./history";
+import { DiffDialog } from "./editor/diff";
+import { EditorPane } from "./editor/pane";
+import { fileTabs } from "./files/tabs";
+import { HistoryDialog } from "./files/history";
 import { arrange, drawerOpen, layout, narrow, narrowPane } from "./layout";
-import { PasswordDialog } from "./password";
-import { SizingDialog } from "./sizing";
-import { missing, openAnother, phase, resume, session } from "./session";
-import { SessionsDialog } from "./sessions";
+import { PasswordDialog } from "./session/password";
+import { SizingDialog } from "./terminals/sizing";
+import { missing, openAnother, phase, resume, session } from "./session/session";
+import { SessionsDialog } from "./session/switcher";
 import { ShortcutsDialog } from "./shortcuts";
-import { SignedOutDialog } from "./signed-out";
+import { SignedOutDialog } from "./session/signed-out";
 import { Splitter } from "./splitter";
 import { StatusBar } from "./status-bar";
-import { TerminalPane } from "./terminal-pane";
+import { TerminalPane } from "./terminals/pane";
 import { TopBar } from "./top-bar";
-import { TreePanel } from "./tree";
+import { TreePanel } from "./files/tree";
 
 export function App() {
   return (

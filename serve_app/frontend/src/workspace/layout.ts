@@ -1,7 +1,7 @@
 /** How the page is divided, and which part a narrow screen shows. */
 
 import { effect, signal } from "@preact/signals";
-import { DEFAULT_LAYOUT, type Layout, layoutPatch, remember } from "./memory";
+import { DEFAULT_LAYOUT, type Layout, layoutPatch, remember } from "./session/memory";
 
 export const layout = signal<Layout>(DEFAULT_LAYOUT);
 export const narrow = signal(false);

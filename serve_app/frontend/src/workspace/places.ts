@@ -1,7 +1,7 @@
 /** Where somebody was in each open file, and whether they were in the editor at all: kept over reloads. */
 
-import type { Place } from "./code-view";
-import { sessionId } from "./session";
+import type { Place } from "./editor/code-view";
+import { sessionId } from "./session/session";
 
 const KEY = `coditect.places.${sessionId}`;
 const FOCUS_KEY = `coditect.focus.${sessionId}`;

@@ -1,10 +1,10 @@
 import { signal } from "@preact/signals";
 import { changeFontSize } from "../lib/preferences";
 import { Dialog } from "../ui/dialog";
-import { closeFile, saveFile, showNextFile } from "./editors";
-import { activeFile } from "./file-tabs";
+import { closeFile, saveFile, showNextFile } from "./editor/editors";
+import { activeFile } from "./files/tabs";
 import { drawerOpen, layout, narrow, narrowPane, toggleTree } from "./layout";
-import { activateNext, activeTab, close, openNew, searchOpen } from "./terminals";
+import { activateNext, activeTab, close, openNew, searchOpen } from "./terminals/terminals";
 
 export const shortcutsOpen = signal(false);
 

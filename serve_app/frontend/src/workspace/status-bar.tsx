@@ -1,12 +1,12 @@
 import { computed, signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { formatBytes, formatClock, formatMilliseconds, shortId } from "../lib/format";
-import { eventsConnected } from "./events-link";
+import { eventsConnected } from "./session/events-link";
 import { describe, describeDisk, explainUnarchived, isNearlyFull, isWorthSaying, table } from "../lib/usage";
-import { PHASES, type Say } from "./phases";
-import { keepAwake, lastSave, phase, resume, session, user } from "./session";
-import { SizeItem } from "./sizing";
-import { activeTab } from "./terminals";
+import { PHASES, type Say } from "./session/phases";
+import { keepAwake, lastSave, phase, resume, session, user } from "./session/session";
+import { SizeItem } from "./terminals/sizing";
+import { activeTab } from "./terminals/terminals";
 
 const now = signal(performance.now());
 const online = signal(navigator.onLine);

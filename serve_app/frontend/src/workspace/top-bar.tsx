@@ -4,12 +4,12 @@ import { confirm } from "../ui/dialog";
 import { Icon } from "../ui/icons";
 import { MenuButton, type MenuEntries } from "../ui/menu";
 import { ThemeButton } from "../ui/theme-button";
-import { dropDrafts } from "./drafts";
-import { anyDirty } from "./file-tabs";
+import { dropDrafts } from "./editor/drafts";
+import { anyDirty } from "./files/tabs";
 import { arrange, layout, narrow, narrowPane, toggleTree } from "./layout";
-import { openPassword } from "./password";
-import { endSession, hibernate, phase, session, signOut, user } from "./session";
-import { openSessions } from "./sessions";
+import { openPassword } from "./session/password";
+import { endSession, hibernate, phase, session, signOut, user } from "./session/session";
+import { openSessions } from "./session/switcher";
 import { shortcutsOpen } from "./shortcuts";
 
 export function TopBar() {

@@ -1,0 +1,123 @@
+/** Files dropped on the tree or picked from this machine, sent a few at a time. */
+
+import { signal } from "@preact/signals";
+import { ask } from "../../ui/dialog";
+import { say, sayFailure } from "../../ui/toasts";
+import * as files from "./files";
+import { join } from "./paths";
+import { noteSave } from "../session/session";
+import { load } from "./tree-store";
+
+const AT_ONCE = 3;
+const MAX_FILES = 2000;
+
+interface Item {
+  path: string;
+  /** Null: an empty folder. */
+  file: File | null;
+}
+
+export const uploading = signal<{ done: number; all: number } | null>(null);
+
+/** Keep files that are dropped beside the tree from being opened in place of this page. */
+export function guardDrops(): void {
+  for (const kind of ["dragover", "drop"] as const) {
+    addEventListener(kind, (event) => {
+      if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+      event.preventDefault();
+      event.dataTransfer.dropEffect = "none";
+    });
+  }
+}
+
+/** Upload what was dropped; folders with all they hold. */
+export async function uploadDropped(data: DataTransfer, directory: string): Promise<void> {
+  // All must be taken before the first await: the list is emptied after the event.
+  const dropped = [...data.items].map((item) => item.webkitGetAsEntry() ?? item.getAsFile());
+  const items: Item[] = [];
+  for (const each of dropped) {
+    if (each instanceof File) items.push({ path: join(directory, each.name), file: each });
+    else if (each) await gather(each, directory, items);
+  }
+  await upload(items, directory);
+}
+
+export async function uploadPicked(list: FileList, directory: string): Promise<void> {
+  await upload(
+    [...list].map((file) => ({ file, path: join(directory, file.name) })),
+    directory,
+  );
+}
+
+async function upload(items: Item[], directory: string): Promise<void> {
+  if (items.length === 0) return;
+  if (items.length > MAX_FILES) {
+    say(`At most ${MAX_FILES} files at once. Upload an archive and unpack it instead.`, "bad");
+    return;
+  }
+  const existing: Item[] = [];
+  const sent = await each(items, "new", existing);
+  let replaced = 0;
+  if (existing.length > 0 && (await mayReplace(existing))) replaced = await each(existing, null, []);
+  await load(directory);
+  if (sent + replaced > 0) say(`${sent + replaced} of ${items.length} uploaded.`);
+}
+
+/** Send the items, a few at once; returns how many arrived. Those that were there go to `existing`. */
+async function each(items: Item[], match: "new" | null, existing: Item[]): Promise<number> {
+  const waiting = [...items];
+  let arrived = 0;
+  uploading.value = { done: 0, all: items.length };
+  const worker = async () => {
+    for (let item = waiting.shift(); item; item = waiting.shift()) {
+      try {
+        if (item.file === null) await files.makeDirectory(item.path);
+        else {
+          const receipt = await files.save(item.path, item.file, match);
+          noteSave(receipt.path, receipt.version);
+        }
+        arrived += 1;
+      } catch (error) {
+        if (match === "new" && files.isConflict(error)) existing.push(item);
+        else sayFailure(`“${item.path}” was not uploaded`, error);
+      }
+      uploading.value = { done: items.length - waiting.length, all: items.length };
+    }
+  };
+  await Promise.all(Array.from({ length: AT_ONCE }, worker));
+  uploading.value = null;
+  return arrived;
+}
+
+async function mayReplace(existing: Item[]): Promise<boolean> {
+  const names = existing.slice(0, 5).map((item) => item.path);
+  const more = existing.length > 5 ? ` and ${existing.length - 5} more` : "";
+  const answer = await ask("Replace files?", `${names.join(", ")}${more} are there already.`, [
+    { value: "yes", label: "Replace", kind: "danger" },
+  ]);
+  return answer === "yes";
+}
+
+async function gather(entry: FileSystemEntry, directory: string, into: Item[]): Promise<void> {
+  if (into.length > MAX_FILES) return;
+  const path = join(directory, entry.name);
+  if (entry.isFile) {
+    const file = await new Promise<File>((resolve, reject) =>
+      (entry as FileSystemFileEntry).file(resolve, reject),
+    );
+    into.push({ path, file });
+    return;
+  }
+  const reader = (entry as FileSystemDirectoryEntry).createReader();
+  const before = into.length;
+  for (;;) {
+    const batch = await new Promise<FileSystemEntry[]>((resolve, reject) =>
+      reader.readEntries(resolve, reject),
+    );
+    if (batch.length === 0) {
+      if (into.length === before) into.push({ path, file: null });
+      return;
+    }
+    for (const below of batch) await gather(below, path, into);
+  }
+}
