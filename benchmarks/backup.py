@@ -12,8 +12,8 @@ from actors.core.records import SessionPhase, SessionRecord
 from benchmarks.harness import Report
 from cluster.archive.packs.packs import Batch, name_of, pack
 from cluster.backup.restorer import restore
-from cluster.backup.snapshots import EmbeddedMoments
-from cluster.backup.writer import BackupMaker, BackupTools
+from cluster.backup.snapshots import EmbeddedSnapshots
+from cluster.backup.writer import BackupTools, BackupWriter
 from cluster.blobs import DirectoryBlobs
 from cluster.clock import SystemClock
 from cluster.identifiers import new_id
@@ -53,12 +53,12 @@ async def _measure(directory: Path, report: Report) -> None:
         node_id="n",
         chunks=chunks,
         place=place,
-        freeze=EmbeddedMoments(engine.copy, MAP_SIZE).freeze,
+        freeze=EmbeddedSnapshots(engine.copy, MAP_SIZE).freeze,
         scratch=directory / "scratch",
         clock=SystemClock(),
         new_id=new_id,
     )
-    maker = BackupMaker(tools)
+    maker = BackupWriter(tools)
     note = f"{SESSIONS} sessions, {FILES} files each of {FILE_BYTES} bytes"
     first = await _timed(report, f"first backup of {SESSIONS} sessions", maker.create(), note)
     report.add("its size", first.size / 1e6, "MB")

@@ -13,13 +13,13 @@ from actors.core.calls import ArchiveCalls
 from actors.core.process import Pair, Shell
 from actors.core.records import Kept, SaveAnswer
 from cluster.archive.archiver import Archiver
-from cluster.backup.scheduler import BackupKeeper
+from cluster.backup.scheduler import BackupScheduler
 
 MakeArchiver = Callable[[], Awaitable[Archiver]]
-MakeBackups = Callable[[], Awaitable[BackupKeeper]]
+MakeBackups = Callable[[], Awaitable[BackupScheduler]]
 
 
-class ArchiveActor(Shell[Pair[Archiver, BackupKeeper]]):
+class ArchiveActor(Shell[Pair[Archiver, BackupScheduler]]):
     """Keeps the workspaces of a node's containers. ``make`` is called in the actor's own process."""
 
     def __init__(self, make: MakeArchiver, make_backups: MakeBackups) -> None:
@@ -54,10 +54,10 @@ class ArchiveActor(Shell[Pair[Archiver, BackupKeeper]]):
         (await self._ready()).loop.start()
 
     async def backups(self) -> dict[str, Any]:
-        """Return the backups and what is being made; see ``BackupKeeper.state``."""
+        """Return the backups and what is being made; see ``BackupScheduler.state``."""
         return await (await self._ready()).loop.state()
 
-    async def _make(self) -> Pair[Archiver, BackupKeeper]:
+    async def _make(self) -> Pair[Archiver, BackupScheduler]:
         return Pair(await self._make_archiver(), await self._make_backups())
 
 

@@ -21,7 +21,7 @@ from actors.supervisor.actor import ActorBlueprint, SupervisorActor
 from cluster.archive.archiver import Archiver
 from cluster.archive.ray_archive import SessionTeller
 from cluster.archive_actor import ArchiveActor
-from cluster.backup.scheduler import BackupKeeper
+from cluster.backup.scheduler import BackupScheduler
 from cluster.clock import SystemClock
 from cluster.paths import store_socket
 from cluster.store.factory import make_engine
@@ -79,7 +79,7 @@ def _make_health(wiring: NodeWiring, name: str, pool: Ref[PoolCalls]) -> ActorHa
 
 
 def _make_archive(wiring: NodeWiring, name: str) -> ActorHandle:
-    makers = partial(_archiver, wiring), partial(_backup_keeper, wiring)
+    makers = partial(_archiver, wiring), partial(_backup_scheduler, wiring)
     return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
 
 
@@ -108,8 +108,8 @@ async def _archiver(wiring: NodeWiring) -> Archiver:
     return make_archiver(wiring.settings, engine, wiring.node_id, teller.tell)
 
 
-async def _backup_keeper(wiring: NodeWiring) -> BackupKeeper:
-    from cluster.backup.factory import make_backup_keeper  # noqa: PLC0415 - as above
+async def _backup_scheduler(wiring: NodeWiring) -> BackupScheduler:
+    from cluster.backup.factory import make_backup_scheduler  # noqa: PLC0415 - as above
 
     directory = ActorDirectory()
     store = names.store_actor(wiring.node_id)
@@ -117,4 +117,4 @@ async def _backup_keeper(wiring: NodeWiring) -> BackupKeeper:
     async def copy(place: Path) -> None:
         await directory.call(store, StoreCalls.copy, STORE_COPY_SECONDS, str(place))
 
-    return make_backup_keeper(wiring.settings, wiring.engine(), wiring.node_id, copy)
+    return make_backup_scheduler(wiring.settings, wiring.engine(), wiring.node_id, copy)

@@ -26,7 +26,7 @@ from actors.core.records import (
     Unrestored,
     UserRecord,
 )
-from cluster.archive.restoring.versions import Library
+from cluster.archive.restoring.versions import VersionReader
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
 from cluster.store.layers.accounts.attempts import Asked, Attempt, Outcome, Wait
@@ -262,7 +262,7 @@ class Dependencies:
     audit: AuditTrail
     keys: Keys
     ledger: SessionReader
-    library: Library
+    library: VersionReader
     journal: Journal
     actors: ActorCaller
     codi: HttpCodiClient

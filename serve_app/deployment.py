@@ -11,7 +11,7 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from actors.core.directory import ActorDirectory
-from cluster.archive.restoring.versions import Library
+from cluster.archive.restoring.versions import VersionReader
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.client import HttpCodiClient
@@ -52,7 +52,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
         audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),
         keys=KeyStore(engine, tenant),
         ledger=StoreLedger(engine, tenant, clock),
-        library=Library(engine, tenant, open_blobs(chunk_store(settings))),
+        library=VersionReader(engine, tenant, open_blobs(chunk_store(settings))),
         journal=wiring.journal(engine),
         actors=directory,
         codi=HttpCodiClient(),

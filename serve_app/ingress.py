@@ -13,12 +13,12 @@ from actors.core import names
 from actors.core.calls import SupervisorCalls
 from actors.core.errors import CoditectError
 from actors.core.tasks import Tasks
-from serve_app.auth.admin_visits import Entries
+from serve_app.auth.admin_visits import AdminVisits
 from serve_app.auth.audit import AuditWriter
 from serve_app.auth.identity import Caller, Identity
 from serve_app.auth.passwords import Passwords
-from serve_app.auth.refresh_tokens import RefreshDesk
-from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.refresh_tokens import RefreshTokenRotation
+from serve_app.auth.revocations import Revocations
 from serve_app.auth.sign_in import SignIn, SignInTools, Visitor
 from serve_app.auth.throttle import LoginThrottle
 from serve_app.auth.tokens import KEY_BYTES, Signer
@@ -48,8 +48,8 @@ class Ingress:
     signer: Signer
     origins: Origins
     identity: Identity
-    ended: EndedLogins
-    entries: Entries
+    ended: Revocations
+    entries: AdminVisits
     sign_in: SignIn
     gateway: SessionGateway
     hub: EventHub
@@ -114,7 +114,7 @@ def _assemble(
     )
     hub = EventHub(gateway, clock, tasks)
     audit = AuditWriter(deps.audit)
-    refresh = RefreshDesk(
+    refresh = RefreshTokenRotation(
         deps.tokens,
         settings.tenant,
         ttl=settings.refresh_token_ttl,
@@ -123,7 +123,7 @@ def _assemble(
         random_bytes=deps.random_bytes,
     )
     origins = Origins(settings.public_url, secure=settings.cookie_secure)
-    ended = EndedLogins(deps.tokens, clock, keep=settings.access_token_ttl)
+    ended = Revocations(deps.tokens, clock, keep=settings.access_token_ttl)
     sign_in = SignIn(
         SignInTools(
             tenant_id=settings.tenant,
@@ -150,7 +150,7 @@ def _assemble(
         origins=origins,
         identity=Identity(signer, deps.users, deps.tickets, ended.is_over, clock, origins),
         ended=ended,
-        entries=Entries(clock.monotonic),
+        entries=AdminVisits(clock.monotonic),
         sign_in=sign_in,
         gateway=gateway,
         hub=hub,

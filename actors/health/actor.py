@@ -16,8 +16,8 @@ from actors.core.directory import ActorDirectory
 from actors.core.ports import ServicesFactory
 from actors.core.process import Pair, Shell
 from actors.core.records import Idleness, Quiet
-from actors.health.checker import CALL_SECONDS, HealthRunner
-from actors.idleness.sampler import IdlenessRunner
+from actors.health.checker import CALL_SECONDS, HealthChecker
+from actors.idleness.sampler import IdlenessSampler
 
 REOPEN_SECONDS = 30.0
 SLEEP_SECONDS = 15.0
@@ -106,7 +106,7 @@ class RaySessionOwners:
         return opened.actor_id
 
 
-class HealthCheckerActor(Shell[Pair[HealthRunner, IdlenessRunner]]):
+class HealthCheckerActor(Shell[Pair[HealthChecker, IdlenessSampler]]):
     """Watches the node's containers. ``chance`` returns numbers in [0, 1) that spread the probes."""
 
     def __init__(
@@ -121,12 +121,12 @@ class HealthCheckerActor(Shell[Pair[HealthRunner, IdlenessRunner]]):
         self._directory = ActorDirectory()
         super().__init__()
 
-    async def _make(self) -> Pair[HealthRunner, IdlenessRunner]:
+    async def _make(self) -> Pair[HealthChecker, IdlenessSampler]:
         services = await self._services_factory()
         owners = RayOwners(self._directory, self._pool_name)
         sessions = RaySessionOwners(self._directory, self._pool_name)
         return Pair(
-            HealthRunner(services, owners, self._chance), IdlenessRunner(services, sessions)
+            HealthChecker(services, owners, self._chance), IdlenessSampler(services, sessions)
         )
 
 

@@ -74,7 +74,7 @@ class Owners(Protocol):
         ...
 
 
-class HealthRunner:
+class HealthChecker:
     """The health of one node's containers. ``chance`` returns a number in [0, 1)."""
 
     def __init__(self, services: Services, owners: Owners, chance: Callable[[], float]) -> None:

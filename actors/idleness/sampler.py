@@ -55,7 +55,7 @@ class SessionOwners(Protocol):
         ...
 
 
-class IdlenessRunner:
+class IdlenessSampler:
     """The idleness of one node's sessions. Belongs to one event loop."""
 
     def __init__(self, services: Services, owners: SessionOwners) -> None:

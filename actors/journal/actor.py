@@ -12,12 +12,12 @@ from actors.core.errors import CoditectError
 from actors.core.ports import ServicesFactory
 from actors.core.process import Shell
 from actors.core.records import ContainerHandle
-from actors.journal.recorder import JournalRunner
+from actors.journal.recorder import JournalRecorder
 
 WATCH_SECONDS = 2.0
 
 
-class JournalActor(Shell[JournalRunner]):
+class JournalActor(Shell[JournalRecorder]):
     """Journals the terminals of the node's containers."""
 
     def __init__(self, services_factory: ServicesFactory) -> None:
@@ -28,8 +28,8 @@ class JournalActor(Shell[JournalRunner]):
         """Connect to a container that was just started; it would be found a little later anyway."""
         (await self._ready()).watch(handle)
 
-    async def _make(self) -> JournalRunner:
-        return JournalRunner(await self._services_factory())
+    async def _make(self) -> JournalRecorder:
+        return JournalRecorder(await self._services_factory())
 
 
 class RayJournalWatch:

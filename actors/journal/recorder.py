@@ -58,7 +58,7 @@ class _Link:
 _Key = tuple[_Link, int]
 
 
-class JournalRunner:
+class JournalRecorder:
     """The journal of one node. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
 
     def __init__(self, services: Services, rules: JournalRules | None = None) -> None:

@@ -21,7 +21,7 @@ from actors.core.errors import InvalidArgument
 from actors.core.ports import ServicesFactory
 from actors.core.process import Shell
 from actors.core.records import ContainerHandle, Opened, SessionRecord
-from actors.pool.reconciler import PoolRunner
+from actors.pool.reconciler import PoolReconciler
 from actors.session.actor import SessionActor
 
 logger = logging.getLogger(__name__)
@@ -95,8 +95,8 @@ class RaySessionActors:
         return options.remote(actor_id, self._services_factory, self._pool_name)
 
 
-class PoolActor(Shell[PoolRunner]):
-    """Opens sessions and keeps warm slots ready. See ``PoolRunner`` for what the calls mean."""
+class PoolActor(Shell[PoolReconciler]):
+    """Opens sessions and keeps warm slots ready. See ``PoolReconciler`` for what the calls mean."""
 
     def __init__(self, services_factory: ServicesFactory, pool_name: Ref[PoolCalls]) -> None:
         self._services_factory = services_factory
@@ -128,10 +128,10 @@ class PoolActor(Shell[PoolRunner]):
         """Compare containers and records soon instead of at the next sweep. Idempotent."""
         (await self._ready()).resync()
 
-    async def _make(self) -> PoolRunner:
+    async def _make(self) -> PoolReconciler:
         services = await self._services_factory()
         actors = RaySessionActors(self._directory, self._services_factory, self._pool_name)
-        return PoolRunner(
+        return PoolReconciler(
             services, actors, pool_name=self._pool_name, max_starting=max(2, os.cpu_count() or 2)
         )
 

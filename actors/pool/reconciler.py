@@ -47,7 +47,7 @@ SWEEP_SECONDS = 5.0
 SWEEP_DUTY = 0.05
 
 
-class PoolRunner:
+class PoolReconciler:
     """The warm pools of one node. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
 
     def __init__(

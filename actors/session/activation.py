@@ -20,10 +20,10 @@ from actors.core.tasks import Tasks
 from actors.session import messages
 from actors.session.attachments import Attachments
 from actors.session.events import EventRing
-from actors.session.executor import SessionWork
+from actors.session.executor import SessionExecutor
 from actors.session.lease_keeper import LeaseKeeper
 from actors.session.machine import SessionMachine, SessionRules
-from actors.session.record_writer import SessionWriter
+from actors.session.record_writer import RecordWriter
 from actors.session.stats import SessionStats
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class Activation:
         self.machine = SessionMachine(rules, jitter)
         self.attachments = Attachments(services.settings.attach_ttl)
         self.ring = EventRing(record.epoch)
-        self.writer = SessionWriter(services.ledger, record)
+        self.writer = RecordWriter(services.ledger, record)
         self._services = services
         self._background = background
         self._stats = stats
@@ -66,7 +66,7 @@ class Activation:
         self._tasks = Tasks()
         rules_of_lease = LeaseRules(services.settings.owner_lease)
         self.lease = LeaseKeeper(self.writer, services.clock, rules_of_lease)
-        self._work = SessionWork(
+        self._work = SessionExecutor(
             services,
             self.writer,
             lease=self.lease,

@@ -1,7 +1,7 @@
 """The SessionActor: one per live session, or warm and waiting for one. A shell round ``service``.
 
 Made by a PoolActor only: detached, ``max_restarts=-1``. A restarted process runs the constructor and
-finds its session in the store by the actor's own id. See ``SessionRunner`` for what the calls mean and
+finds its session in the store by the actor's own id. See ``SessionService`` for what the calls mean and
 raise; each of them also waits until the store can be asked, and raises DeadlineExceeded if it cannot.
 ``bind``, ``hibernate``, ``resume`` and ``end`` are idempotent by nature: they take a key like every
 mutating call and need none.
@@ -26,7 +26,7 @@ from actors.core.records import (
     SessionRecord,
     Unarchived,
 )
-from actors.session.service import SessionRunner
+from actors.session.service import SessionService
 
 RELEASED_SECONDS = 2.0
 
@@ -45,7 +45,7 @@ class RayPool:
         )
 
 
-class SessionActor(Shell[SessionRunner]):
+class SessionActor(Shell[SessionService]):
     """Holds one session, or none. A plain class: the PoolActor makes it remote."""
 
     def __init__(self, actor_id: str, services: ServicesFactory, pool_name: Ref[PoolCalls]) -> None:
@@ -145,8 +145,8 @@ class SessionActor(Shell[SessionRunner]):
         )
         return self._life.ping() | state | {"pool": str(self._pool_name)}
 
-    async def _make(self) -> SessionRunner:
-        return SessionRunner(
+    async def _make(self) -> SessionService:
+        return SessionService(
             self._actor_id,
             await self._services_factory(),
             RayPool(self._directory, self._pool_name),

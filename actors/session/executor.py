@@ -28,7 +28,7 @@ from actors.core.tasks import Tasks
 from actors.core.timing import within
 from actors.session import messages
 from actors.session.lease_keeper import LeaseKeeper
-from actors.session.record_writer import WRITE_SECONDS, Change, SessionWriter
+from actors.session.record_writer import WRITE_SECONDS, Change, RecordWriter
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ RESTORE_SECONDS = 10.0
 FENCE_PAUSE, FENCE_TRIES = 1.0, 300
 
 
-class SessionWork:
+class SessionExecutor:
     """The doing half of one activation.
 
     ``overlay`` brings a record up to the machine's state; ``on_terminals`` gets the names of
@@ -51,7 +51,7 @@ class SessionWork:
     def __init__(
         self,
         services: Services,
-        writer: SessionWriter,
+        writer: RecordWriter,
         *,
         lease: LeaseKeeper,
         overlay: Change,

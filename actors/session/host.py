@@ -76,7 +76,7 @@ def rules_from(settings: ActorSettings) -> SessionRules:
     )
 
 
-class SessionHolder:
+class SessionHost:
     """Holds one actor's session. Belongs to one event loop; ``run`` until cancelled, then ``close``.
 
     ``started``: the store was asked once whether there is a session to take up.

@@ -14,7 +14,7 @@ import logging
 from actors.core.errors import CoditectError, Fenced, NotBound, Unavailable
 from actors.core.lease import Lease, LeaseRules
 from actors.core.ports import Clock
-from actors.session.record_writer import WRITE_SECONDS, SessionWriter
+from actors.session.record_writer import WRITE_SECONDS, RecordWriter
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ logger = logging.getLogger(__name__)
 class LeaseKeeper:
     """One activation's lease. ``run`` is a task of its owner."""
 
-    def __init__(self, writer: SessionWriter, clock: Clock, rules: LeaseRules) -> None:
+    def __init__(self, writer: RecordWriter, clock: Clock, rules: LeaseRules) -> None:
         self._writer = writer
         self._clock = clock
         self._lease = Lease(rules)

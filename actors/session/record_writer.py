@@ -19,7 +19,7 @@ WRITE_SECONDS = 5.0
 Change = Callable[[SessionRecord], SessionRecord]
 
 
-class SessionWriter:
+class RecordWriter:
     """Holds the last committed record of one activation, and commits changes of it in turn."""
 
     def __init__(self, ledger: Ledger, record: SessionRecord) -> None:

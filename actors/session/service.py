@@ -35,7 +35,7 @@ from actors.core.timing import within
 from actors.session import messages
 from actors.session.activation import Activation
 from actors.session.executor import CODI_SECONDS
-from actors.session.host import PASSIVATE_SECONDS, Pool, SessionHolder
+from actors.session.host import PASSIVATE_SECONDS, Pool, SessionHost
 from actors.session.machine import COMING_UP, SessionRules
 from actors.session.record_writer import WRITE_SECONDS
 from actors.session.workspace_state import check_patch, patched
@@ -48,7 +48,7 @@ UNARCHIVED_FIELDS = {"resource", "paths", "size", "since", "by_design", "left_ou
 IDLE_FIELDS = {"awake_because", "signals", "keep_awake_until"}
 
 
-class SessionRunner:
+class SessionService:
     """One session actor's work. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
 
     def __init__(
@@ -62,27 +62,27 @@ class SessionRunner:
     ) -> None:
         self._actor_id = actor_id
         self._services = services
-        self._holder = SessionHolder(actor_id, services, pool, jitter=jitter, rules=rules)
-        self._rules = self._holder.rules
+        self._host = SessionHost(actor_id, services, pool, jitter=jitter, rules=rules)
+        self._rules = self._host.rules
 
     async def run(self) -> None:
-        """Serve until cancelled; see ``SessionHolder.run``."""
-        await self._holder.run()
+        """Serve until cancelled; see ``SessionHost.run``."""
+        await self._host.run()
 
     async def close(self) -> None:
         """End every task. Session and container live on: whoever comes next adopts them."""
-        await self._holder.close()
+        await self._host.close()
 
     async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> None:
-        """Hold a session that the store says this actor owns; see ``SessionHolder.bind``."""
-        await self._holder.bind(record, handle)
+        """Hold a session that the store says this actor owns; see ``SessionHost.bind``."""
+        await self._host.bind(record, handle)
 
     def state(self) -> dict[str, Any]:
         """Return whom this actor serves: ``session_id`` is None while it is warm."""
-        activation = self._holder.activation
+        activation = self._host.activation
         state: dict[str, Any] = {
             "actor_id": self._actor_id,
-            "started": self._holder.started,
+            "started": self._host.started,
             "session_id": None,
         }
         if activation is not None:
@@ -96,11 +96,11 @@ class SessionRunner:
 
     def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions; see ``actors.core.statistics``."""
-        activation = self._holder.activation
-        return self._holder.stats.snapshot() | {
+        activation = self._host.activation
+        return self._host.stats.snapshot() | {
             "session_held": int(activation is not None),
             "session_attached": len(activation.attachments) if activation else 0,
-            "background_tasks": self._holder.background_tasks,
+            "background_tasks": self._host.background_tasks,
         }
 
     # ---- attachments ----------------------------------------------------------------------------
@@ -136,7 +136,7 @@ class SessionRunner:
 
     async def _held(self, session_id: str) -> Activation:
         _check_text("session_id", session_id, MAX_ID)
-        return await self._holder.held(session_id)
+        return await self._host.held(session_id)
 
     async def _settled(self, session_id: str) -> Activation:
         """Return the activation once it is clear that it stays and is not ending."""
@@ -309,7 +309,7 @@ class SessionRunner:
         """Take note of a save that is durable already, and publish it."""
         held = await self._held(session_id)
         held.touch()
-        self._holder.stats.saves += 1
+        self._host.stats.saves += 1
         held.note_version(receipt.version)
         data = {"path": receipt.path, "version": receipt.version, "size": receipt.size}
         held.emit("saved", data)

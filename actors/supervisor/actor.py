@@ -16,7 +16,7 @@ from actors.core.directory import ActorDirectory
 from actors.core.errors import CoditectError
 from actors.core.ports import Clock, ServicesFactory
 from actors.core.process import Life
-from actors.supervisor.reconciler import Member, SupervisorRunner
+from actors.supervisor.reconciler import Member, SupervisorReconciler
 
 STATS_FOR_SECONDS = 1.0
 COMPONENTS_PAUSE = 0.2
@@ -37,8 +37,8 @@ class ActorBlueprint:
     vital: bool
 
 
-class RayCrew:
-    """Implements ``actors.supervisor.reconciler.Crew`` with blueprints and the directory."""
+class RayActorGateway:
+    """Implements ``actors.supervisor.reconciler.ActorGateway`` with blueprints and the directory."""
 
     def __init__(self, directory: ActorDirectory, blueprints: Sequence[ActorBlueprint]) -> None:
         self._directory = directory
@@ -83,9 +83,9 @@ class SupervisorActor:
     ) -> None:
         self._services_factory = services_factory
         self._clock = clock
-        self._crew = RayCrew(ActorDirectory(), components)
+        self._gateway = RayActorGateway(ActorDirectory(), components)
         members = [Member(part.name, part.kind, part.vital) for part in components]
-        self._runner = SupervisorRunner(self._crew, members)
+        self._runner = SupervisorReconciler(self._gateway, members)
         self._stats_at = float("-inf")
         self._ending = False
         self._life = Life(self._run)
@@ -95,7 +95,7 @@ class SupervisorActor:
         return self._life.ping()
 
     async def snapshot(self) -> dict[str, Any]:
-        """Return the state of the whole for operators; see ``SupervisorRunner.snapshot``."""
+        """Return the state of the whole for operators; see ``SupervisorReconciler.snapshot``."""
         if self._clock.monotonic() - self._stats_at >= STATS_FOR_SECONDS:
             self._stats_at = self._clock.monotonic()
             await self._runner.refresh_stats()
@@ -106,7 +106,7 @@ class SupervisorActor:
         self._runner.push_metrics(source, families, self._clock.now())
 
     async def collect_metrics(self) -> dict[str, Any]:
-        """Return everybody's metrics; see ``SupervisorRunner.collect_metrics``."""
+        """Return everybody's metrics; see ``SupervisorReconciler.collect_metrics``."""
         self._stats_at = self._clock.monotonic()
         return await self._runner.collect_metrics(self._clock.now())
 
@@ -117,7 +117,7 @@ class SupervisorActor:
             await self._life.stop()
         prefix = names.session_actor("")
         try:
-            others = [name for name in await self._crew.listed() if name.startswith(prefix)]
+            others = [name for name in await self._gateway.listed() if name.startswith(prefix)]
         except CoditectError:
             others = []
         await self._runner.shutdown(others)

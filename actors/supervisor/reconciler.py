@@ -49,7 +49,7 @@ SOURCE_TTL = 120.0
 DUTY = 0.05
 
 
-class Crew(ActorCaller, Protocol):
+class ActorGateway(ActorCaller, Protocol):
     """The actors as the supervisor uses them. Every method ends within its limit."""
 
     async def listed(self) -> Sequence[str]:
@@ -74,15 +74,17 @@ class Member:
     vital: bool
 
 
-class SupervisorRunner:
+class SupervisorReconciler:
     """Keeps the components alive and the sessions owned. Belongs to one event loop.
 
     The components come up by ``components_up`` first, without the store, which is one of them;
     ``services`` is known from ``attach_services`` on.
     """
 
-    def __init__(self, crew: Crew, members: Sequence[Member], *, hang_after: float = 30.0) -> None:
-        self._crew = crew
+    def __init__(
+        self, gateway: ActorGateway, members: Sequence[Member], *, hang_after: float = 30.0
+    ) -> None:
+        self._gateway = gateway
         self._hang_after = hang_after
         self._components = {m.name: Component(m.name, m.kind, m.vital) for m in members}
         self._services: Services | None = None
@@ -105,7 +107,7 @@ class SupervisorRunner:
 
     async def components_up(self, monotonic: float) -> bool:
         """Look at the components alone, make what is missing; true if all of them answer."""
-        listed = frozenset(await self._crew.listed())
+        listed = frozenset(await self._gateway.listed())
         await self._ping_all(listed, monotonic)
         components = list(self._components.values())
         for action in component_actions(
@@ -131,7 +133,7 @@ class SupervisorRunner:
         services = self._needed()
         clock = services.clock
         began = clock.monotonic()
-        listed = frozenset(await self._crew.listed())
+        listed = frozenset(await self._gateway.listed())
         await self._ping_all(listed, began)
         components_world = World(clock.now(), began, list(self._components.values()), listed, [])
         for action in component_actions(components_world, self._rules()):
@@ -228,7 +230,7 @@ class SupervisorRunner:
         async def end(name: str) -> None:
             async with gate:
                 try:
-                    await self._crew.kill(name, restart=False)
+                    await self._gateway.kill(name, restart=False)
                 except CoditectError as error:
                     logger.warning("%s did not end: %s", name, error)
 
@@ -251,7 +253,7 @@ class SupervisorRunner:
                     logger.error("%s does not answer and is restarted", name)
                     self._restarted += 1
                     self._update(name, silent_since=None)
-                    await self._crew.kill(name, restart=True)
+                    await self._gateway.kill(name, restart=True)
                 case Release(session):
                     await self._release(session)
                 case Reopen():
@@ -283,7 +285,7 @@ class SupervisorRunner:
         attempts = self._components[name].attempts + 1
         pause = remake_pause(attempts, self._rules())
         self._update(name, attempts=attempts, not_before=monotonic + pause)
-        await self._crew.make(name)
+        await self._gateway.make(name)
         self._made += 1
         self._update(name, listed=True)
 
@@ -292,7 +294,7 @@ class SupervisorRunner:
         own = [name for name in pools if action.node_id and name.endswith(action.node_id)]
         for pool in own or pools[:1]:
             try:
-                await self._crew.call(
+                await self._gateway.call(
                     Ref[PoolCalls](pool),
                     PoolCalls.open_session,
                     REOPEN_SECONDS,
@@ -315,7 +317,7 @@ class SupervisorRunner:
                 self._update(name, listed=False, silent_since=None)
                 return
             try:
-                self._answers[name] = await self._crew.call(
+                self._answers[name] = await self._gateway.call(
                     Ref[calls.Component](name), calls.Component.ping, PING_SECONDS
                 )
             except (Unavailable, DeadlineExceeded):
@@ -329,7 +331,7 @@ class SupervisorRunner:
     async def _collect_stats(self) -> None:
         async def ask(name: str) -> None:
             try:
-                self._stats[name] = await self._crew.call(
+                self._stats[name] = await self._gateway.call(
                     Ref[calls.Component](name), calls.Component.stats, STATS_SECONDS
                 )
             except CoditectError:
@@ -340,7 +342,7 @@ class SupervisorRunner:
     async def _collect_session_stats(self) -> None:
         """Ask the session actors; one that does not answer counts with what it said last."""
         try:
-            listed = await self._crew.listed()
+            listed = await self._gateway.listed()
         except CoditectError:
             return
         living = {name for name in listed if name.startswith(session_actor(""))}
@@ -350,7 +352,7 @@ class SupervisorRunner:
         async def ask(name: str) -> None:
             async with gate:
                 try:
-                    stats = await self._crew.call(
+                    stats = await self._gateway.call(
                         Ref[calls.Component](name), calls.Component.stats, SESSION_STATS_SECONDS
                     )
                 except CoditectError:

@@ -23,7 +23,7 @@ from actors.core.records import (
 )
 from actors.core.tasks import Tasks
 from cluster.archive.packs.collector import Collector
-from cluster.archive.saving.syncer import Follower
+from cluster.archive.saving.syncer import WorkspaceSyncer
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.workspaces.manifests import Fence
 
@@ -50,7 +50,7 @@ class _NoContainer(Unavailable):
 
 @dataclass(slots=True)
 class _Followed:
-    follower: Follower
+    syncer: WorkspaceSyncer
     task: asyncio.Task[Any] | None
 
 
@@ -111,16 +111,16 @@ class Archiver:
         answer: SaveAnswer | None = None,
         give_up: bool = False,
     ) -> Kept:
-        """Take paths of a session's workspace in at once; see ``Follower.save``.
+        """Take paths of a session's workspace in at once; see ``WorkspaceSyncer.save``.
 
         Raises NotFound for a session that has ended, Unavailable while it has no container, StoreFull,
         DeadlineExceeded.
         """
         raw = [path.encode("utf-8", "surrogateescape") for path in paths]
         for _ in range(SAVE_TRIES):
-            follower = await self._follower_of(session_id)
+            syncer = await self._syncer_of(session_id)
             try:
-                return await follower.save(raw, answer, give_up=give_up)
+                return await syncer.save(raw, answer, give_up=give_up)
             except (Fenced, PermissionDenied) as error:
                 last = error
         raise Unavailable("the container", str(last))
@@ -131,17 +131,17 @@ class Archiver:
         A session without a container has nothing to be kept. Raises as ``save`` does.
         """
         try:
-            follower = await self._follower_of(session_id)
+            syncer = await self._syncer_of(session_id)
         except (NotFound, _NoContainer):
             return
-        await follower.flush()
+        await syncer.flush()
 
     async def whole(self, session_id: str, timeout_seconds: float) -> None:
         """Return when all that is kept of a workspace is in its directory. Raises Unavailable."""
         clock = self._tools.clock
         deadline = clock.monotonic() + timeout_seconds
         while not any(
-            each.follower.whole and each.follower.fence.session_id == session_id
+            each.syncer.whole and each.syncer.fence.session_id == session_id
             for each in self._followed.values()
         ):
             if clock.monotonic() >= deadline:
@@ -151,9 +151,9 @@ class Archiver:
     def restoring(self, session_id: str) -> int:
         """Return how many paths of a workspace are yet to be put back."""
         return sum(
-            each.follower.restoring
+            each.syncer.restoring
             for each in self._followed.values()
-            if each.follower.fence.session_id == session_id
+            if each.syncer.fence.session_id == session_id
         )
 
     def stats(self) -> dict[str, Any]:
@@ -161,7 +161,7 @@ class Archiver:
         counted = self._counters
         return {
             "workspaces_followed": len(self._followed),
-            "paths_to_restore": sum(f.follower.restoring for f in self._followed.values()),
+            "paths_to_restore": sum(f.syncer.restoring for f in self._followed.values()),
             "versions_total": counted.versions,
             "paths_kept_total": counted.files,
             "paths_gone_total": counted.gone,
@@ -179,21 +179,21 @@ class Archiver:
         container_id = record.container_id
         followed = self._followed.get(container_id) or _Followed(self._make(record), None)
         followed.task = self._tasks.spawn(
-            f"follow {container_id}", self._keep_following(record, followed.follower)
+            f"follow {container_id}", self._keep_following(record, followed.syncer)
         )
         self._followed[container_id] = followed
 
-    async def _keep_following(self, record: ContainerRecord, follower: Follower) -> None:
+    async def _keep_following(self, record: ContainerRecord, syncer: WorkspaceSyncer) -> None:
         pause = FIRST_PAUSE
         clock = self._tools.clock
         while True:
             began = clock.monotonic()
             try:
-                session = await self._ledger.session(follower.fence.session_id)
+                session = await self._ledger.session(syncer.fence.session_id)
                 if session is None or session.container_id != record.container_id:
                     return
-                follower.route = _route(session, record)
-                await follower.follow()
+                syncer.route = _route(session, record)
+                await syncer.follow()
             except CoditectError as error:
                 self._failures += not isinstance(error, Fenced)
                 logger.info("workspace %s is followed anew: %s", record.workspace_id, error)
@@ -202,7 +202,7 @@ class Archiver:
             await clock.sleep(pause)
             pause = min(2 * pause, LONGEST_PAUSE)
 
-    async def _follower_of(self, session_id: str) -> Follower:
+    async def _syncer_of(self, session_id: str) -> WorkspaceSyncer:
         """Return the follower of the session's container, on the newest route."""
         session = await self._ledger.session(session_id)
         if session is None:
@@ -215,13 +215,13 @@ class Archiver:
             if record is None or record.handle is None or record.node_id != self._node_id:
                 raise _NoContainer(session_id)
             # A claim writes both in one transaction, a launch the container first.
-            follower = self._make(record.model_copy(update={"session_id": session_id}))
-            followed = self._followed.setdefault(session.container_id, _Followed(follower, None))
-        follower = followed.follower
-        follower.route = follower.route.model_copy(update={"epoch": session.epoch})
-        return follower
+            syncer = self._make(record.model_copy(update={"session_id": session_id}))
+            followed = self._followed.setdefault(session.container_id, _Followed(syncer, None))
+        syncer = followed.syncer
+        syncer.route = syncer.route.model_copy(update={"epoch": session.epoch})
+        return syncer
 
-    def _make(self, record: ContainerRecord) -> Follower:
+    def _make(self, record: ContainerRecord) -> WorkspaceSyncer:
         assert record.session_id is not None
         assert record.handle is not None
         fence = Fence(record.session_id, record.workspace_id, record.container_id)
@@ -234,7 +234,7 @@ class Archiver:
         )
         # A record of a container that is launched for a session may have no user yet.
         user_id = record.user_id or record.session_id
-        return Follower(self._tools, fence, route, self._counters, user_id)
+        return WorkspaceSyncer(self._tools, fence, route, self._counters, user_id)
 
 
 def _route(session: SessionRecord, record: ContainerRecord) -> Route:

@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 
-class Turns:
+class FairTurns:
     """``places`` at once, of which a user has up to ``share``. Belongs to one event loop."""
 
     def __init__(self, places: int, share: int | None = None) -> None:

@@ -9,7 +9,7 @@ from actors.core.ports import Clock
 from actors.core.quotas import Quotas
 from actors.core.records import Unarchived
 from actors.core.statistics import Histogram
-from cluster.archive.fair_turns import Turns
+from cluster.archive.fair_turns import FairTurns
 from cluster.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
 from cluster.store.engines.interface import Engine
@@ -39,9 +39,9 @@ class Tools:
     clock: Clock
     new_id: Callable[[str], str]
     max_file: int
-    turns: Turns = field(default_factory=lambda: Turns(8))
-    large_turns: Turns = field(default_factory=lambda: Turns(2))
-    restore_turns: Turns = field(default_factory=lambda: Turns(4))
+    turns: FairTurns = field(default_factory=lambda: FairTurns(8))
+    large_turns: FairTurns = field(default_factory=lambda: FairTurns(2))
+    restore_turns: FairTurns = field(default_factory=lambda: FairTurns(4))
     quotas: Quotas = field(default_factory=Quotas)
     tell: Tell = tell_nobody
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from cluster.backup import snapshots
 from cluster.backup.catalog import Catalog
 from cluster.backup.fdb.tools import fdb_tools
-from cluster.backup.scheduler import BackupKeeper
-from cluster.backup.writer import BackupMaker, BackupTools
+from cluster.backup.scheduler import BackupScheduler
+from cluster.backup.writer import BackupTools, BackupWriter
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.identifiers import new_id
@@ -19,13 +19,13 @@ from cluster.settings import Settings, StoreName
 from cluster.store.engines.interface import Engine
 
 
-def make_backup_keeper(
+def make_backup_scheduler(
     settings: Settings, engine: Engine, node_id: str, copy: Callable[[Path], Awaitable[None]]
-) -> BackupKeeper:
+) -> BackupScheduler:
     """Return what makes backups; ``copy`` writes the server's embedded store into a directory."""
     settings = complete(settings)
     clock, forget = SystemClock(), None
-    frozen: snapshots.EmbeddedMoments | snapshots.FdbMoments = snapshots.EmbeddedMoments(
+    frozen: snapshots.EmbeddedSnapshots | snapshots.FdbSnapshots = snapshots.EmbeddedSnapshots(
         copy, settings.store_map_size
     )
     if settings.store is StoreName.FOUNDATIONDB:
@@ -33,7 +33,7 @@ def make_backup_keeper(
             settings.store_fdb_backup_url
             or f"file://{settings.data_dir.resolve()}/fdb-backup/{{id}}"
         )
-        frozen = snapshots.FdbMoments(engine, fdb_tools(settings, clock), url)
+        frozen = snapshots.FdbSnapshots(engine, fdb_tools(settings, clock), url)
         forget = frozen.forget
     place = open_blobs(backup_place(settings))
     tools = BackupTools(
@@ -47,8 +47,8 @@ def make_backup_keeper(
         clock=clock,
         new_id=new_id,
     )
-    return BackupKeeper(
-        BackupMaker(tools),
+    return BackupScheduler(
+        BackupWriter(tools),
         Catalog(place),
         clock,
         interval=settings.backup_interval,

@@ -10,7 +10,7 @@ from typing import Any
 from actors.core.errors import CoditectError, NotFound, Unavailable
 from actors.core.ports import Clock
 from cluster.backup.catalog import Catalog, FdbPart
-from cluster.backup.writer import BackupMaker
+from cluster.backup.writer import BackupWriter
 
 logger = logging.getLogger(__name__)
 
@@ -31,12 +31,12 @@ def due_at(last: float | None, started: float, interval: float) -> float | None:
     return started + min(FIRST_SECONDS, interval) if last is None else last + interval
 
 
-class BackupKeeper:
+class BackupScheduler:
     """The backups of one server. ``run`` until cancelled. ``forget``: see ``Catalog.expire``."""
 
     def __init__(
         self,
-        maker: BackupMaker,
+        maker: BackupWriter,
         catalog: Catalog,
         clock: Clock,
         *,

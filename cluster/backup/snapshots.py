@@ -21,7 +21,7 @@ from cluster.store.engines.lmdb.engine import LmdbEngine
 
 
 @dataclass(frozen=True, slots=True)
-class EmbeddedMoments:
+class EmbeddedSnapshots:
     """Copies of the embedded store. ``copy`` has the StoreActor write one into a directory."""
 
     copy: Callable[[Path], Awaitable[None]]
@@ -61,7 +61,7 @@ def _removed(directory: Path) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class FdbMoments:
+class FdbSnapshots:
     """FoundationDB's own backups; a ``backup_agent`` must run beside the cluster.
 
     ``url`` is where to, ``file://`` and a directory that the agents and this server see, or

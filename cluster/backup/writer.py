@@ -60,7 +60,7 @@ class BackupTools:
     new_id: Callable[[str], str]
 
 
-class BackupMaker:
+class BackupWriter:
     """Makes backups of one server into one place."""
 
     def __init__(self, tools: BackupTools) -> None:

@@ -14,7 +14,7 @@ CHECKPOINT_EVERY = 8 << 10
 """Output between two bytes at which the state is known."""
 
 
-class Held(Protocol):
+class QuotaBacklog(Protocol):
     """Numbered output of which the newest is held, and the last state, which outlives this process.
 
     ``start`` and ``end`` count from ``base``, the number of the first byte ever printed.
@@ -52,7 +52,7 @@ class Held(Protocol):
 class Checkpoints:
     """Follows what a terminal prints. A new process goes on from the state that the former kept."""
 
-    def __init__(self, ring: Held) -> None:
+    def __init__(self, ring: QuotaBacklog) -> None:
         self._ring = ring
         self._modes = Modes()
         self._known: deque[tuple[int, bytes]] = deque()

@@ -21,7 +21,7 @@ from actors.core.ports import Clock
 LONGEST_PAUSE = 0.2
 
 
-class Turns:
+class LaunchSlots:
     """``count`` turns at once, by files of ``directory``. ``chance`` returns numbers in [0, 1)."""
 
     def __init__(

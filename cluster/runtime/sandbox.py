@@ -29,7 +29,7 @@ from cluster.runtime.disks.workspaces import Workspaces, check_id
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
 from cluster.runtime.launch import AgentProgram, Launch, Prepared
-from cluster.runtime.launch_slots import Turns
+from cluster.runtime.launch_slots import LaunchSlots
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.root import etc, view
 from cluster.runtime.threads import in_thread, run_to_the_end
@@ -75,9 +75,9 @@ class SandboxRuntime:
         data_dir = data_dir.resolve()
         self._runtime_dir = data_dir / "runtime"
         self._registry = Registry.of(data_dir)
-        self._turns = Turns(self._runtime_dir / "turns", launches_at_once, clock)
+        self._turns = LaunchSlots(self._runtime_dir / "turns", launches_at_once, clock)
         owners = user_ids.ids if os.geteuid() == 0 else ()
-        self._care = Turns(self._runtime_dir / "care", _CARES_AT_ONCE, clock)
+        self._care = LaunchSlots(self._runtime_dir / "care", _CARES_AT_ONCE, clock)
         self._workspaces = Workspaces(data_dir / "workspaces", data_dir / "trash", owners, disks)
         self._user_ids = user_ids
         self._ptys = ptys

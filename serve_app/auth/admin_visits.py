@@ -14,7 +14,7 @@ AGAIN_SECONDS = 900.0
 MAX_KNOWN = 10_000
 
 
-class Entries:
+class AdminVisits:
     """Recognises the first call of a visit. Belongs to one replica's event loop.
 
     ``monotonic`` gives seconds. Of more than ``MAX_KNOWN`` entries the oldest are forgotten, which

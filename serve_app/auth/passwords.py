@@ -21,7 +21,7 @@ from argon2.exceptions import InvalidHashError, VerificationError
 from precis_i18n import get_profile
 
 from actors.core.errors import InvalidArgument, TooManyRequests
-from serve_app.http.fair_turns import Turns
+from serve_app.http.fair_turns import FairTurns
 from serve_app.schemas import MAX_PASSWORD, MIN_PASSWORD
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Passwords:
         )
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="argon2")
         self._parallel = parallel
-        self._turns = Turns(parallel, queue, self._refusal)
+        self._turns = FairTurns(parallel, queue, self._refusal)
         self._running = 0
         # Checked when there is no such user, so that the answer takes as long.
         self._nobody = self._hasher.hash("nobody")

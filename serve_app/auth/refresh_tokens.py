@@ -33,7 +33,7 @@ class Refreshed:
     repeated: bool = False
 
 
-class RefreshDesk:
+class RefreshTokenRotation:
     """Gives refresh tokens out and trades them."""
 
     def __init__(

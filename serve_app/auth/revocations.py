@@ -38,7 +38,7 @@ class _Account(NamedTuple):
     kept: str | None
 
 
-class EndedLogins:
+class Revocations:
     """Follows the ends of logins. Belongs to one event loop; ``run`` is a task of its owner.
 
     ``keep``: how long an access token lives. Logins end no faster than passwords are checked, which

@@ -25,8 +25,8 @@ from cluster.store.layers.accounts.attempts import Asked, Outcome
 from serve_app.auth.audit import AuditWriter
 from serve_app.auth.identity import Caller
 from serve_app.auth.passwords import Passwords
-from serve_app.auth.refresh_tokens import RefreshDesk
-from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.refresh_tokens import RefreshTokenRotation
+from serve_app.auth.revocations import Revocations
 from serve_app.auth.throttle import LoginThrottle, Trial, account_digest, whole_address
 from serve_app.auth.tokens import Login, Signer
 from serve_app.dependencies import SessionReader, Users
@@ -69,8 +69,8 @@ class SignInTools:
     passwords: Passwords
     throttle: LoginThrottle
     signer: Signer
-    refresh: RefreshDesk
-    ended: EndedLogins
+    refresh: RefreshTokenRotation
+    ended: Revocations
     gateway: SessionGateway
     audit: AuditWriter
     metrics: IngressMetrics

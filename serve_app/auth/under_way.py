@@ -13,7 +13,7 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from actors.core.errors import Unauthenticated
-from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.revocations import Revocations
 from serve_app.auth.tokens import Login
 from serve_app.http import problems
 from serve_app.http.error_handlers import ProblemResponse
@@ -27,7 +27,7 @@ class UnderWay:
         self._stack = ExitStack()
         self.ended = False
 
-    def belongs_to(self, login: Login, ended: EndedLogins) -> None:
+    def belongs_to(self, login: Login, ended: Revocations) -> None:
         """End the request when this login ends. Raises Unauthenticated when it has."""
         self._stack.enter_context(ended.watching(login, self._end))
         if ended.is_over(login):

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from actors.core.errors import TooManyRequests
 
 
-class Turns:
+class FairTurns:
     """``parallel`` at once, at most ``room`` waiting. Belongs to one event loop.
 
     ``refusal`` makes the error for whoever finds no place, or loses it.

@@ -36,11 +36,11 @@ from actors.core.records import (
     SessionRecord,
     UserRecord,
 )
-from actors.journal.recorder import JournalRunner
-from actors.session.service import SessionRunner
+from actors.journal.recorder import JournalRecorder
+from actors.session.service import SessionService
 from cluster.archive.factory import make_archiver
 from cluster.archive.ray_archive import SessionTeller
-from cluster.archive.restoring.versions import Library
+from cluster.archive.restoring.versions import VersionReader
 from cluster.archive.tools import Tell
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
@@ -183,13 +183,13 @@ class LocalJournalist:
 
     def __init__(self) -> None:
         self._services: Services | None = None
-        self._runner: JournalRunner | None = None
+        self._runner: JournalRecorder | None = None
         self._run: asyncio.Task[None] | None = None
 
     def start(self, services: Services | None = None) -> None:
         self._services = services or self._services
         assert self._services is not None
-        self._runner = JournalRunner(self._services)
+        self._runner = JournalRecorder(self._services)
         self._run = asyncio.create_task(self._runner.run())
 
     async def watch(self, handle: ContainerHandle) -> None:
@@ -234,7 +234,7 @@ class LocalSessionActor:
     """A SessionActor without Ray: the runner, and the arguments that the actor takes for it."""
 
     def __init__(self, actor_id: str, services: Services, pool: LocalPool) -> None:
-        self.runner = SessionRunner(actor_id, services, pool, jitter=lambda: 0.0)
+        self.runner = SessionService(actor_id, services, pool, jitter=lambda: 0.0)
         self._run = asyncio.create_task(self.runner.run())
 
     def __getattr__(self, method: str) -> Any:
@@ -480,7 +480,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         audit=AuditLog(engine, settings.tenant),
         keys=KeyStore(engine, settings.tenant),
         ledger=ledger,
-        library=Library(engine, settings.tenant, open_blobs(chunk_store(settings))),
+        library=VersionReader(engine, settings.tenant, open_blobs(chunk_store(settings))),
         journal=journal,
         actors=actors,
         codi=HttpCodiClient(),

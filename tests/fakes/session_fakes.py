@@ -20,7 +20,7 @@ from actors.core.records import (
     TerminalRecord,
 )
 from actors.session.machine import SessionRules
-from actors.session.service import SessionRunner
+from actors.session.service import SessionService
 from tests.fakes.journal import ListeningJournal
 from tests.fakes.ledgers import Stores
 from tests.fakes.pool_fakes import IdleArchive, ManualClock, container_record
@@ -119,7 +119,7 @@ class Workbench:
         self.codi = MemoryCodi(self.runtime)
         self.pool = ListeningPool()
         self.runs: list[asyncio.Task[None]] = []
-        self._runners: list[SessionRunner] = []
+        self._runners: list[SessionService] = []
 
     def services(self, **changes: Any) -> Services:
         made = pool_services(
@@ -136,16 +136,16 @@ class Workbench:
             made, journal_watch=self.journal_watch, archive=self.archive, new_id=self._new_id
         )
 
-    def runner(self, actor_id: str = "a1", **changes: Any) -> SessionRunner:
+    def runner(self, actor_id: str = "a1", **changes: Any) -> SessionService:
         """Start a session actor's runner."""
-        runner = SessionRunner(
+        runner = SessionService(
             actor_id, self.services(**changes), self.pool, jitter=lambda: 0.0, rules=TEST_RULES
         )
         self._runners.append(runner)
         self.runs.append(asyncio.create_task(runner.run()))
         return runner
 
-    async def kill(self, runner: SessionRunner) -> None:
+    async def kill(self, runner: SessionService) -> None:
         """End an actor as kill -9 would: nothing of it happens any more."""
         index = self._runners.index(runner)
         self.runs[index].cancel()
@@ -180,7 +180,7 @@ class Workbench:
         assert claim.won
         return claim.session
 
-    async def ready(self, actor_id: str = "a1", **changes: Any) -> SessionRunner:
+    async def ready(self, actor_id: str = "a1", **changes: Any) -> SessionService:
         """Return a runner that holds a new session with a container."""
         runner = self.runner(actor_id, **changes)
         await runner.bind(await self.claim(actor_id), None)

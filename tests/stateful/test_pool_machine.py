@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from actors.core.errors import Busy, CommitUnknown, LaunchFailed, Unavailable
 from actors.core.records import ContainerStatus
-from actors.pool.reconciler import PoolRunner
+from actors.pool.reconciler import PoolReconciler
 from actors.pool.slots import SlotState
 from tests.fakes import pool_fakes
 from tests.fakes.runtimes import MemoryRuntime
@@ -50,7 +50,7 @@ class PoolMachine(stateful.RuleBasedStateMachine):
 
     def new_process(self):
         self.generation += 1
-        self.runner = PoolRunner(
+        self.runner = PoolReconciler(
             pool_fakes.services(
                 self.ledger,
                 self.runtime,

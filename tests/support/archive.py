@@ -12,7 +12,7 @@ from pathlib import Path
 from actors.core.quotas import Quotas
 from actors.core.records import ContainerStatus, SessionPhase, SessionRecord, Unarchived
 from cluster.archive.restoring.chunk_reader import ChunkReader
-from cluster.archive.saving.syncer import Follower
+from cluster.archive.saving.syncer import WorkspaceSyncer
 from cluster.archive.tools import Counters, Tools
 from cluster.blobs import Blobs, DirectoryBlobs
 from cluster.clock import SystemClock
@@ -38,7 +38,7 @@ class Kept:
     tools: Tools
     counters: Counters
     codi: Codi
-    follower: Follower
+    syncer: WorkspaceSyncer
 
     @property
     def files(self) -> Path:
@@ -82,7 +82,7 @@ class Kept:
 
     @contextlib.asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
-        task = asyncio.create_task(self.follower.follow())
+        task = asyncio.create_task(self.syncer.follow())
         try:
             yield
         finally:
@@ -114,8 +114,10 @@ async def until_told(kept: Kept, condition: Callable[[Unarchived | None], bool])
 
 def follower_of(
     tools: Tools, codi: Codi, counters: Counters, container_id: str = "c-1"
-) -> Follower:
-    return Follower(tools, Fence(SESSION, WORKSPACE, container_id), codi.route(), counters, "u")
+) -> WorkspaceSyncer:
+    return WorkspaceSyncer(
+        tools, Fence(SESSION, WORKSPACE, container_id), codi.route(), counters, "u"
+    )
 
 
 @contextlib.asynccontextmanager

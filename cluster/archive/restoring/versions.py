@@ -39,7 +39,7 @@ class Expected:
     missing: ContentMissing
 
 
-class Library:
+class VersionReader:
     """The kept versions of one tenant's workspaces."""
 
     def __init__(self, engine: Engine, tenant_id: str, blobs: Blobs) -> None:

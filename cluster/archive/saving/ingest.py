@@ -66,7 +66,7 @@ class Taken:
         self.new_bytes += other.new_bytes
 
 
-class Intake:
+class Ingest:
     """Reads from one container into its workspace's chunks. ``locate``: which chunks are known."""
 
     def __init__(

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from actors.core.records import LeftOut, Reason, Unarchived
-from cluster.archive.saving.quota_backlog import Held
+from cluster.archive.saving.quota_backlog import QuotaBacklog
 
 MAX_PATHS = 20_000
 LISTED = 50
@@ -75,7 +75,11 @@ class LeftOutPaths:
 
 
 def told(
-    left_out: LeftOutPaths, held: Held, session_id: str, before: Unarchived | None, now: float
+    left_out: LeftOutPaths,
+    held: QuotaBacklog,
+    session_id: str,
+    before: Unarchived | None,
+    now: float,
 ) -> Unarchived | None:
     """Return the report for a session's user, with what a quota holds as well; None: all is archived.
 

@@ -58,7 +58,7 @@ class Reading:
                 self.others[path] = committed[path]
 
 
-class Known:
+class ManifestView:
     """One manifest. ``on_kept`` gets what each version has."""
 
     def __init__(

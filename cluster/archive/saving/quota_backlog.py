@@ -17,7 +17,7 @@ PAUSE_SECONDS = 2.0
 DUTY = 0.05
 
 
-class Held:
+class QuotaBacklog:
     """The held paths of one workspace. Beyond ``MAX_PATHS`` they are only known to be more."""
 
     def __init__(self) -> None:

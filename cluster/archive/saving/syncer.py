@@ -22,7 +22,7 @@ from actors.core.records import Kept, Reason, Route, SaveAnswer, Unarchived, Unr
 from cluster.archive import diff as plan
 from cluster.archive.restoring.restorer import Restorer
 from cluster.archive.saving import left_out
-from cluster.archive.saving.quota_backlog import Held
+from cluster.archive.saving.quota_backlog import QuotaBacklog
 from cluster.archive.saving.versions import COMMIT_CHANGES, Versions
 from cluster.archive.saving.walk import differences
 from cluster.archive.tools import Counters, Tools
@@ -38,7 +38,7 @@ GONE_AT_ONCE = 20_000
 HELD_WAIT_SECONDS = 2.0
 
 
-class Follower:
+class WorkspaceSyncer:
     """One workspace in one container. ``follow`` until it raises; ``save`` meanwhile."""
 
     def __init__(
@@ -86,7 +86,7 @@ class Follower:
         return bool(self._held)
 
     @property
-    def _held(self) -> Held:
+    def _held(self) -> QuotaBacklog:
         return self._versions.held
 
     @property
@@ -106,7 +106,7 @@ class Follower:
                 await self._restorer.close()
 
     async def _follow(self) -> None:
-        tools, follower, versions = self._tools, self._tools.new_id("f"), self._versions
+        tools, syncer, versions = self._tools, self._tools.new_id("f"), self._versions
         await self._known.open(fresh=True)
         self._told = await self._known.transact(usage.unarchived, self.fence.session_id)
         self._unrestored = await self._known.transact(usage.unrestored, self.fence.session_id)
@@ -115,7 +115,7 @@ class Follower:
             # What is held, or under way, has to be looked after.
             busy = self._held or versions.large.paths or self._restorer is not None
             wait = (HELD_WAIT_SECONDS if busy else WAIT_SECONDS) if cursor >= 0 else 0.0
-            answer = await tools.client.changes(self.route, follower, cursor, wait)
+            answer = await tools.client.changes(self.route, syncer, cursor, wait)
             if versions.incarnation is None:
                 incarnation = str(answer["incarnation"])
                 # The plan first: as long as it is not known whether a directory is complete, nothing

@@ -21,11 +21,11 @@ from actors.core.quotas import Amount, Room, fit
 from actors.core.records import Kept, Reason, Route, SaveAnswer
 from cluster.archive import diff as plan
 from cluster.archive.restoring.restorer import Restorer
-from cluster.archive.saving.ingest import READ_AT_ONCE, Intake, Taken
+from cluster.archive.saving.ingest import READ_AT_ONCE, Ingest, Taken
 from cluster.archive.saving.large_files import LargeFiles
 from cluster.archive.saving.left_out import LeftOutPaths
-from cluster.archive.saving.manifest_view import Known, Reading
-from cluster.archive.saving.quota_backlog import Held
+from cluster.archive.saving.manifest_view import ManifestView, Reading
+from cluster.archive.saving.quota_backlog import QuotaBacklog
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers import usage
 from cluster.store.layers.entries import GONE, Entry, Kind
@@ -43,17 +43,17 @@ class Versions:
         self.route: Route | None = None
         self.restorer: Restorer | None = None
         self.incarnation: str | None = None
-        self.held = Held()
+        self.held = QuotaBacklog()
         self.left_out = LeftOutPaths()
         self.large = LargeFiles(self._read_large)
-        self.known = Known(tools, fence, counters, self._note_kept)
+        self.known = ManifestView(tools, fence, counters, self._note_kept)
         self.turn = partial(tools.turns.turn, user_id)
         self.user_id = user_id
         self._fence = fence
         self._tools = tools
         self._counters = counters
         self._large_turn = partial(tools.large_turns.turn, user_id)
-        self._intake = Intake(
+        self._intake = Ingest(
             tools.client, tools.blobs, fence.workspace_id, self.known.locate,
             monotonic=tools.clock.monotonic, new_id=tools.new_id, max_file=tools.max_file,
         )  # fmt: skip
@@ -213,7 +213,7 @@ class Versions:
     async def save(
         self, paths: Sequence[bytes], answer: SaveAnswer | None = None, *, give_up: bool = False
     ) -> Kept:
-        """Take paths in at once; see ``Follower.save``."""
+        """Take paths in at once; see ``WorkspaceSyncer.save``."""
         await self.known.open()
         wanted = list(dict.fromkeys(p for path in paths for p in (*plan.ancestors(path), path)))
         for _ in range(TRIES):
@@ -296,7 +296,7 @@ class Versions:
         *,
         whole: bool = False,
     ) -> list[bytes]:
-        """Commit what was read or seen; see ``Known.commit``."""
+        """Commit what was read or seen; see ``ManifestView.commit``."""
         return await self.known.commit(
             changes,
             taken.stored,

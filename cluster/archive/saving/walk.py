@@ -10,7 +10,7 @@ from typing import Any
 from actors.core.records import Reason, Route
 from cluster.archive import diff as plan
 from cluster.archive.diff import Difference
-from cluster.archive.saving.manifest_view import Known
+from cluster.archive.saving.manifest_view import ManifestView
 from cluster.codi.feed_client import FeedClient
 
 LISTED_AT_ONCE = 200
@@ -19,7 +19,7 @@ Turn = Callable[[], AbstractAsyncContextManager[None]]
 
 
 async def differences(
-    client: FeedClient, route: Callable[[], Route], known: Known, tree: bytes, turn: Turn
+    client: FeedClient, route: Callable[[], Route], known: ManifestView, tree: bytes, turn: Turn
 ) -> AsyncIterator[Difference]:
     """Yield what is different below ``tree`` (empty: the workspace). Each page is a turn's work."""
     left, after = [tree], None
@@ -47,7 +47,7 @@ async def differences(
 
 
 async def _compare(
-    known: Known,
+    known: ManifestView,
     directory: bytes,
     found: list[Any] | bool | None,
     after: bytes | None,

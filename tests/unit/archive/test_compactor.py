@@ -46,14 +46,14 @@ async def save(kept, seed: int, count: int = 10, size: int = 100 * KIB) -> dict[
     contents = {f"{seed}-{n}": random.Random(f"{seed}-{n}").randbytes(size) for n in range(count)}
     for name, data in contents.items():
         (kept.files / name).write_bytes(data)
-    await kept.follower.save([name.encode() for name in contents])
+    await kept.syncer.save([name.encode() for name in contents])
     return contents
 
 
 async def remove(kept, names: list[str]) -> None:
     for name in names:
         (kept.files / name).unlink()
-    await kept.follower.save([name.encode() for name in names])
+    await kept.syncer.save([name.encode() for name in names])
 
 
 async def is_kept(kept, contents: dict[str, bytes]) -> None:

@@ -144,12 +144,12 @@ async def test_sparse_files_cost_nothing(kept):
 async def test_a_save_is_durable_when_it_returns_even_without_a_follower(kept):
     (kept.files / "d").mkdir()
     (kept.files / "d" / "f").write_bytes(b"saved")
-    version, _ = await kept.follower.save([b"d/f"])
+    version, _ = await kept.syncer.save([b"d/f"])
     state = await kept.state(version)
     assert set(state) == {"d", "d/f"}
     assert await kept.content(state["d/f"]) == b"saved"
     (kept.files / "d" / "f").unlink()
-    later, _ = await kept.follower.save([b"d/f"])
+    later, _ = await kept.syncer.save([b"d/f"])
     assert set(await kept.state(later)) == {"d"}
     assert set(await kept.state(version)) == {"d", "d/f"}
 
@@ -159,14 +159,14 @@ async def test_a_save_of_what_a_round_has_kept_already_is_the_version_in_the_his
     async with kept.following():
         (kept.files / "f").write_bytes(b"saved")
         await kept.until(lambda s: "f" in s)
-        version, _ = await kept.follower.save([b"f"], answer)
+        version, _ = await kept.syncer.save([b"f"], answer)
     history = await kept.ask(manifests.history, WORKSPACE, b"f", before=None, limit=9)
     assert [state.version for state in history] == [version]
     assert (await kept.ask(saves.begin, "key", "another", "f", 0.0)).receipt == answer.receipt(
         version
     )
     (kept.files / "f").write_bytes(b"newer")
-    assert (await kept.follower.save([b"f"])).version > version
+    assert (await kept.syncer.save([b"f"])).version > version
 
 
 async def test_a_save_is_the_version_in_the_history_when_a_round_overtakes_it(kept):
@@ -179,10 +179,10 @@ async def test_a_save_is_the_version_in_the_history_when_a_round_overtakes_it(ke
             yield each
         if not rounds:
             rounds.append(0)
-            rounds[0] = (await kept.follower.save([b"f"])).version
+            rounds[0] = (await kept.syncer.save([b"f"])).version
 
     kept.tools.client.contents = overtaken
-    version, _ = await kept.follower.save([b"f"])
+    version, _ = await kept.syncer.save([b"f"])
     history = await kept.ask(manifests.history, WORKSPACE, b"f", before=None, limit=9)
     assert [state.version for state in history] == [version] == rounds
 
@@ -190,16 +190,16 @@ async def test_a_save_is_the_version_in_the_history_when_a_round_overtakes_it(ke
 async def test_a_save_that_is_answered_again_hides_nothing_that_changed_since(kept):
     answer = SaveAnswer("key", "token", "f", 5, "etag", "digest")
     (kept.files / "f").write_bytes(b"saved")
-    version, _ = await kept.follower.save([b"f"], answer)
-    await kept.follower.save([b"f"])
+    version, _ = await kept.syncer.save([b"f"], answer)
+    await kept.syncer.save([b"f"])
     (kept.files / "g").write_bytes(b"other")
-    await kept.follower.save([b"g"])
+    await kept.syncer.save([b"g"])
     (kept.files / "f").write_bytes(b"newer")
-    await kept.follower.save([b"f"], answer)
-    assert kept.follower.version == (await kept.head()).version > version
+    await kept.syncer.save([b"f"], answer)
+    assert kept.syncer.version == (await kept.head()).version > version
     async with kept.following():
         state = await kept.until(lambda s: s["f"].size and s["f"].chunks)
-        later = await kept.follower.save([b"f"])
+        later = await kept.syncer.save([b"f"])
     assert await kept.content((await kept.state(later.version))["f"]) == b"newer"
     assert state.keys() == {"f", "g"}
 
@@ -210,7 +210,7 @@ async def test_a_follower_that_takes_over_misses_nothing(kept):
         await kept.until(lambda s: "a" in s)
     (kept.files / "b").write_bytes(b"2")
     (kept.files / "a").unlink()
-    kept.follower = follower_of(kept.tools, kept.codi, kept.counters)
+    kept.syncer = follower_of(kept.tools, kept.codi, kept.counters)
     async with kept.following():
         await kept.until(lambda s: set(s) == {"b"})
 
@@ -238,9 +238,9 @@ async def test_another_directory_is_filled_and_nothing_counts_as_deleted(tmp_pat
     async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
         (kept.files / "d0").mkdir()
         (kept.files / "d0" / "f0").write_bytes(b"newer")
-        assert not kept.follower.whole
+        assert not kept.syncer.whole
         async with kept.following():
-            await wait_until(lambda: asyncio.sleep(0, kept.follower.whole), pause_seconds=0.01)
+            await wait_until(lambda: asyncio.sleep(0, kept.syncer.whole), pause_seconds=0.01)
             assert len(list(kept.files.rglob("f*"))) == 700
             await kept.until_complete("i-2")
             state = await kept.until(lambda s: s["d0/f0"].size == 5)
@@ -277,7 +277,7 @@ async def test_a_save_is_one_version_also_while_somebody_follows(kept):
         for number in range(5):
             async with no_rounds(kept):  # one that came first would have made a version too
                 (kept.files / "f").write_bytes(b"%d" % number)
-                await kept.follower.save([b"f"])
+                await kept.syncer.save([b"f"])
         (kept.files / "last").touch()
         await kept.until(lambda s: "last" in s)
         assert (await kept.head()).version == before + 6
@@ -288,7 +288,7 @@ async def test_saves_and_rounds_at_once_end_with_what_is_there(kept):
         await kept.until(lambda s: not s)
         for number in range(30):
             (kept.files / "f").write_bytes(b"x" * number)
-            saving = asyncio.create_task(kept.follower.save([b"f"]))
+            saving = asyncio.create_task(kept.syncer.save([b"f"]))
             (kept.files / "g").write_bytes(b"y" * number)
             await saving
         state = await kept.until(lambda s: s.get("g") is not None and s["g"].size == 29)
@@ -297,7 +297,7 @@ async def test_saves_and_rounds_at_once_end_with_what_is_there(kept):
 
 async def test_a_container_that_is_not_the_sessions_writes_nothing(kept):
     (kept.files / "f").write_bytes(b"1")
-    await kept.follower.save([b"f"])
+    await kept.syncer.save([b"f"])
     stranger = follower_of(kept.tools, kept.codi, kept.counters, container_id="c-0")
     (kept.files / "f").write_bytes(b"2")
     with pytest.raises(Fenced):
@@ -314,17 +314,17 @@ async def test_a_full_chunk_store_refuses_saves_and_recovers_by_itself(tmp_path,
         async with kept_workspace(tmp_path / "k", stage, blobs=blobs) as kept:
             small = random.Random(3).randbytes(1 << 20)
             (kept.files / "small").write_bytes(small)
-            await kept.follower.save([b"small"])
+            await kept.syncer.save([b"small"])
             (disk / "filler").write_bytes(bytes((2 << 20) + 900_000))
             large = random.Random(4).randbytes(2 << 20)
             (kept.files / "large").write_bytes(large)
             with pytest.raises(StoreFull):
-                await kept.follower.save([b"large"])
+                await kept.syncer.save([b"large"])
             state = await kept.state()
             assert set(state) == {"small"}
             assert await kept.content(state["small"]) == small
             (disk / "filler").unlink()
-            await kept.follower.save([b"large"])
+            await kept.syncer.save([b"large"])
             assert await kept.content((await kept.state())["large"]) == large
             assert not [name for name in os.listdir(disk / "chunks" / "w") if "draft" in name]
     finally:
@@ -335,7 +335,7 @@ async def test_versions_that_are_no_longer_kept_are_collected_with_their_packs(k
     contents = [random.Random(n).randbytes(100_000) for n in range(4)]
     for data in contents:
         (kept.files / "f").write_bytes(data)
-        await kept.follower.save([b"f"])
+        await kept.syncer.save([b"f"])
     packs = kept.tools.blobs
     assert len(await packs.listing("w")) == 4
     tools = kept.tools
@@ -347,7 +347,7 @@ async def test_versions_that_are_no_longer_kept_are_collected_with_their_packs(k
     assert len(await packs.listing("w")) == 1
     assert await kept.content((await kept.state())["f"]) == contents[-1]
     (kept.files / "f").write_bytes(contents[0])
-    await kept.follower.save([b"f"])
+    await kept.syncer.save([b"f"])
     assert await kept.content((await kept.state())["f"]) == contents[0]
 
 
@@ -367,16 +367,16 @@ async def test_nothing_counts_as_deleted_before_the_restore_is_planned(
         monkeypatch.setattr(Restorer, "plan", failing)
         for _ in range(2):
             with pytest.raises(Unavailable):
-                await kept.follower.follow()
+                await kept.syncer.follow()
             with pytest.raises(Unavailable):
-                await kept.follower.flush()
+                await kept.syncer.flush()
         assert set(await kept.state()) == {"f"}
         monkeypatch.setattr(Restorer, "plan", planned)
         async with kept.following():
             await kept.until_complete("i-2")
         assert (kept.files / "f").read_bytes() == b"1"
         (kept.files / "g").write_bytes(b"2")
-        await kept.follower.flush()
+        await kept.syncer.flush()
         assert set(await kept.state()) == {"f", "g"}
 
 
@@ -403,7 +403,7 @@ async def test_what_cannot_be_put_back_is_not_deleted_and_is_tried_again(
             async with kept.following():
                 async with asyncio.timeout(20):
                     # Twice tried, so that every mark of the first time has been looked at.
-                    while kept.follower.restoring not in range(1, 8) or kept.counters.rounds < 3:
+                    while kept.syncer.restoring not in range(1, 8) or kept.counters.rounds < 3:
                         (kept.files / "touched").touch()
                         await asyncio.sleep(0.02)
                 state = await kept.state()

@@ -57,13 +57,13 @@ async def test_what_is_too_much_is_held_and_said_and_archived_once_there_is_room
         assert "d/large" not in state
         assert kept.counters.new_bytes < 700  # nothing of it is read, let alone stored
         with pytest.raises(QuotaExceeded):
-            await kept.follower.flush()
+            await kept.syncer.flush()
 
         (kept.files / "first").unlink()
         state = await kept.until(lambda s: "d/large" in s)
         assert "first" not in state
         assert await until_told(kept, lambda told: told is None) is None
-        await kept.follower.flush()
+        await kept.syncer.flush()
 
 
 async def test_a_raised_quota_lets_held_files_in_and_a_file_that_went_is_held_no_more(
@@ -90,17 +90,17 @@ async def test_a_save_beyond_the_quota_is_refused_and_what_is_there_may_be_rewri
 ):
     async with kept_workspace(tmp_path / "k", stage, quotas=Quotas(file_bytes=1000)) as kept:
         (kept.files / "a").write_bytes(b"1" * 900)
-        assert (await kept.follower.save([b"a"])).version == 1
+        assert (await kept.syncer.save([b"a"])).version == 1
         (kept.files / "b").write_bytes(b"2" * 101)
         with pytest.raises(QuotaExceeded) as refused:
-            await kept.follower.save([b"b"])
+            await kept.syncer.save([b"b"])
         assert (refused.value.used, refused.value.limit, refused.value.needed) == (900, 1000, 101)
         await set_quota(kept, file_bytes=500)
         (kept.files / "a").write_bytes(b"3" * 900)
-        assert (await kept.follower.save([b"a"])).version == 2
+        assert (await kept.syncer.save([b"a"])).version == 2
         (kept.files / "a").unlink()
-        assert (await kept.follower.save([b"a"])).version == 3
-        assert (await kept.follower.save([b"b"])).version == 4
+        assert (await kept.syncer.save([b"a"])).version == 3
+        assert (await kept.syncer.save([b"b"])).version == 4
 
 
 @pytest.mark.parametrize("answered", [False, True])
@@ -109,14 +109,14 @@ async def test_what_is_held_may_be_deleted_though_its_directory_is_held_too(
 ):
     async with kept_workspace(tmp_path / "k", stage, quotas=Quotas(files=1)) as kept:
         (kept.files / "a").write_bytes(b"1")
-        await kept.follower.save([b"a"])
+        await kept.syncer.save([b"a"])
         (kept.files / "d").mkdir()
         (kept.files / "d" / "x").write_bytes(b"2")
         with pytest.raises(QuotaExceeded):
-            await kept.follower.save([b"d/x"])
+            await kept.syncer.save([b"d/x"])
         (kept.files / "d" / "x").unlink()
         answer = SaveAnswer("key", "token", "d/x", 0, "etag", "digest") if answered else None
-        await kept.follower.save([b"d/x"], answer)
+        await kept.syncer.save([b"d/x"], answer)
         assert set(await kept.state()) == {"a"}
 
 
@@ -124,14 +124,14 @@ async def test_a_file_that_grows_while_it_is_looked_at_is_held_and_its_neighbour
     tmp_path, stage, monkeypatch
 ):
     async with kept_workspace(tmp_path / "k", stage, quotas=Quotas(file_bytes=1000)) as kept:
-        follower = kept.follower
-        take = follower._versions._intake.take
+        syncer = kept.syncer
+        take = syncer._versions._intake.take
 
         async def grown(route, paths):
             (kept.files / "grows").write_bytes(b"g" * 2000)
             return await take(route, paths)
 
-        monkeypatch.setattr(follower._versions._intake, "take", grown)
+        monkeypatch.setattr(syncer._versions._intake, "take", grown)
         (kept.files / "grows").write_bytes(b"g")
         (kept.files / "other").write_bytes(b"o")
         async with kept.following():
@@ -142,9 +142,9 @@ async def test_a_file_that_grows_while_it_is_looked_at_is_held_and_its_neighbour
 
 async def test_a_collector_counts_what_an_earlier_release_left_uncounted(kept):
     (kept.files / "a").write_bytes(b"1" * 900)
-    await kept.follower.save([b"a"])
+    await kept.syncer.save([b"a"])
     (kept.files / "b").write_bytes(b"2" * 50)
-    await kept.follower.save([b"b"])
+    await kept.syncer.save([b"b"])
 
     async def forget(tr, keys):
         head = await manifests.head(tr, keys, "w")

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from actors.core.quotas import Amount, Resource, Room, Usage
-from cluster.archive.saving.quota_backlog import MAX_PATHS, PAUSE_SECONDS, Held
+from cluster.archive.saving.quota_backlog import MAX_PATHS, PAUSE_SECONDS, QuotaBacklog
 
 
 def room(left: int) -> Room:
     return Room(Usage(100 - left, 100), Usage(0, None))
 
 
-def held(*paths: bytes, left: int = 10) -> Held:
-    made = Held()
+def held(*paths: bytes, left: int = 10) -> QuotaBacklog:
+    made = QuotaBacklog()
     amounts = {path: Amount(50, 1) for path in paths}
     made.hold(amounts, Resource.FILE_BYTES, room(left))
     return made
@@ -89,7 +89,7 @@ def test_the_least_room_since_the_walk_is_what_more_is_measured_by():
 
 
 def test_nothing_is_looked_for_while_nothing_is_held():
-    made = Held()
+    made = QuotaBacklog()
     assert not made.worth_looking(room(100))
     made.touched()
     assert not made.worth_looking(room(100))
@@ -97,7 +97,7 @@ def test_nothing_is_looked_for_while_nothing_is_held():
 
 
 def test_what_would_take_most_is_told_first_and_by_name_where_that_is_the_same():
-    made = Held()
+    made = QuotaBacklog()
     amounts = {b"z": Amount(5, 9), b"a": Amount(5, 1), b"m": Amount(5, 5), b"x": Amount(7, 1)}
     made.hold(amounts, Resource.FILE_BYTES, room(1))
     assert made.largest(3) == [(b"x", 7), (b"a", 5), (b"m", 5)]

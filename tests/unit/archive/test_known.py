@@ -29,9 +29,9 @@ async def test_a_head_that_is_read_anew_does_not_replace_a_newer_one(tmp_path, s
         return head
 
     async with kept_workspace(tmp_path / "k", stage) as kept:
-        known = kept.follower._known
+        known = kept.syncer._known
         (kept.files / "f").write_bytes(b"1")
-        await kept.follower.save([b"f"])
+        await kept.syncer.save([b"f"])
         monkeypatch.setattr(manifests, "head", slow)
         opening = asyncio.create_task(known.open(fresh=True))
         await read.wait()

@@ -56,7 +56,7 @@ async def test_small_changes_are_kept_while_a_large_file_waits_for_its_turn(kept
             (kept.files / "d" / "other").write_bytes(b"3")
             state = await kept.until(lambda s: s["small"].size == 2 and "d/other" in s)
             assert "large" not in state
-            flushing = asyncio.create_task(kept.follower.flush())
+            flushing = asyncio.create_task(kept.syncer.flush())
             await asyncio.sleep(0)
             assert not flushing.done()
         await flushing
@@ -74,7 +74,7 @@ async def test_a_file_is_read_piece_by_piece_and_others_have_their_turn_between(
         taken.append(path)
         if len(taken) == 3:
             (kept.files / "later").write_bytes(data[: 1 << 20])
-            while b"later" not in kept.follower._versions.large.paths:  # noqa: ASYNC110
+            while b"later" not in kept.syncer._versions.large.paths:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
         return await cut(route, path, *rest)
 
@@ -125,7 +125,7 @@ async def test_holes_are_neither_read_nor_counted_and_come_back_as_holes(tmp_pat
 async def test_a_save_of_a_large_file_is_durable_when_it_returns(kept):
     data = random.Random(4).randbytes(9 << 20)
     (kept.files / "f").write_bytes(data)
-    version, without = await kept.follower.save([b"f"])
+    version, without = await kept.syncer.save([b"f"])
     assert without == {}
     assert await kept.content((await kept.state(version))["f"]) == data
 

@@ -11,7 +11,7 @@ from actors.core.quotas import Amount, Resource, Room, Usage
 from actors.core.records import Reason
 from cluster.archive.saving import left_out
 from cluster.archive.saving.left_out import LeftOutPaths, told
-from cluster.archive.saving.quota_backlog import Held
+from cluster.archive.saving.quota_backlog import QuotaBacklog
 from cluster.codi.agent.files import temporary
 from cluster.codi.bundle import Limits
 from tests.support.archive import kept_workspace, until_told
@@ -56,7 +56,7 @@ async def test_names_that_look_like_the_products_own_are_ordinary(tmp_path, stag
             (kept.files / ".codi-later").write_bytes(b"later")
             await kept.until(lambda s: ".codi-later" in s)
         (kept.files / ".codi-saved").write_bytes(b"saved")
-        version, without = await kept.follower.save([b".codi-saved"])
+        version, without = await kept.syncer.save([b".codi-saved"])
         assert without == {}
         assert ".codi-saved" in await kept.state(version)
 
@@ -86,7 +86,7 @@ async def test_what_is_left_out_is_told_with_its_reason_until_it_is_not(tmp_path
         await until_told(kept, lambda told: listed(told) == quiet - {("pipe", "special")})
         (kept.files / "d").rename(kept.files / "e")
         await until_told(kept, lambda told: listed(told) == {("e/.cache", "excluded")})
-        await kept.follower.flush()
+        await kept.syncer.flush()
         (kept.files / "e" / ".cache" / "inner").unlink()
         (kept.files / "e" / ".cache").rmdir()
         await until_told(kept, lambda told: told is None)
@@ -104,7 +104,7 @@ async def test_a_save_of_what_is_left_out_says_so_and_is_no_version(tmp_path, st
             (b"large", Reason.TOO_LARGE),
             (b"huge", Reason.TOO_LARGE),
         ):
-            _, without = await kept.follower.save([path])
+            _, without = await kept.syncer.save([path])
             assert without == {path: reason}
         assert await kept.state() == {}
 
@@ -118,7 +118,7 @@ async def test_what_cannot_be_read_is_left_out_until_it_can(tmp_path, stage):
         (kept.files / "closed" / "f").write_bytes(b"y")
         (kept.files / "closed").chmod(0o333)
         hidden = {("secret", "unreadable"), ("closed", "unreadable")}
-        await kept.follower.flush()
+        await kept.syncer.flush()
         await until_told(kept, lambda told: listed(told) == hidden)
         (kept.files / "secret").chmod(0o600)
         (kept.files / "closed").chmod(0o755)
@@ -130,7 +130,7 @@ async def test_what_cannot_be_read_is_left_out_until_it_can(tmp_path, stage):
 
 
 def test_a_quotas_paths_come_first_then_what_people_mind_and_by_design_last():
-    held = Held()
+    held = QuotaBacklog()
     room = Room(Usage(100, 100), Usage(0, None))
     held.hold({b"big": Amount(70, 1)}, Resource.FILE_BYTES, room)
     left = LeftOutPaths()
@@ -152,7 +152,7 @@ def test_what_is_told_is_bounded_and_what_is_counted_is_not():
     left = LeftOutPaths()
     for number in range(left_out.MAX_PATHS + 10):
         left.note(b"%06d" % number, Reason.UNREADABLE)
-    said = told(left, Held(), "s", None, 0.0)
+    said = told(left, QuotaBacklog(), "s", None, 0.0)
     assert said is not None
     assert said.paths == left_out.MAX_PATHS
     assert len(said.left_out) == left_out.LISTED

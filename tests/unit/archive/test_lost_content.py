@@ -10,7 +10,7 @@ import pytest
 
 from actors.core.errors import ContentMissing
 from cluster.archive.restoring import restorer
-from cluster.archive.restoring.versions import Library
+from cluster.archive.restoring.versions import VersionReader
 from cluster.store.layers import usage
 from cluster.store.layers.workspaces import chunks
 from cluster.store.layers.workspaces.chunks import Packed
@@ -44,9 +44,9 @@ async def keep(directory: Path, stage: Path) -> dict[str, list[Path]]:
         for name, data in CONTENTS.items():
             (kept.files / name).parent.mkdir(exist_ok=True)
             (kept.files / name).write_bytes(data)
-            await kept.follower.save([name.encode()])
+            await kept.syncer.save([name.encode()])
         (kept.files / "d").chmod(0o555)
-        await kept.follower.save([b"d"])
+        await kept.syncer.save([b"d"])
         for name, entry in (await kept.state()).items():
             wanted = [chunk.name for chunk in entry.chunks]
             places = (await kept.ask(chunks.locations, WORKSPACE, wanted)).values()
@@ -98,7 +98,7 @@ async def test_all_the_rest_is_put_back_and_what_is_lost_when_it_is_there_again(
     ):
         await until_lost(kept, lost)
         async with asyncio.timeout(20):
-            while kept.follower.restoring > 1:  # noqa: ASYNC110 - it has no event of its own
+            while kept.syncer.restoring > 1:  # noqa: ASYNC110 - it has no event of its own
                 await asyncio.sleep(0.02)
         for name, data in CONTENTS.items():
             if name != lost:
@@ -126,7 +126,7 @@ async def test_what_is_lost_can_be_given_up_or_written_anew(tmp_path, stage, oft
         kept.following(),
     ):
         await until_lost(kept, "one", "two")
-        await kept.follower.save([b"one"])  # as the API does for a deletion
+        await kept.syncer.save([b"one"])  # as the API does for a deletion
         (kept.files / "two").write_bytes(b"anew")
         await kept.until_complete("i-2")
         state = await kept.state()
@@ -142,7 +142,7 @@ async def test_a_version_that_cannot_be_read_is_an_error_before_its_first_byte(
     for name in ("one", "three", "d/five"):
         harm(packs[name][0])
     async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
-        library = Library(kept.tools.engine, "t", kept.tools.blobs)
+        library = VersionReader(kept.tools.engine, "t", kept.tools.blobs)
         state = await kept.state()
         for name, data in CONTENTS.items():
             if name in {"one", "three", "d/five"}:
@@ -159,7 +159,7 @@ async def test_damage_behind_the_beginning_ends_the_content_with_an_error(tmp_pa
     packs = await keep(tmp_path / "k", stage)
     damage(packs["d/five"][-1])
     async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
-        library = Library(kept.tools.engine, "t", kept.tools.blobs)
+        library = VersionReader(kept.tools.engine, "t", kept.tools.blobs)
         entry = (await kept.state())["d/five"]
         content = await library.content(WORKSPACE, "d/five", entry)
         with pytest.raises(ContentMissing):
@@ -170,7 +170,7 @@ async def test_a_path_that_should_be_there_is_told_from_one_that_never_was(tmp_p
     packs = await keep(tmp_path / "k", stage)
     packs["one"][0].unlink()
     async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
-        library = Library(kept.tools.engine, "t", kept.tools.blobs)
+        library = VersionReader(kept.tools.engine, "t", kept.tools.blobs)
         # From the first moment on, whatever has been looked at by then.
         expected = await library.expected(SESSION, "one")
         assert expected is not None
@@ -197,7 +197,7 @@ async def test_a_directory_is_given_up_with_what_is_lost_below_it(tmp_path, stag
     ):
         await until_lost(kept, "d/five")
         (kept.files / "d").rmdir()
-        await kept.follower.save([b"d"], give_up=True)
+        await kept.syncer.save([b"d"], give_up=True)
         await kept.until_complete("i-2")
         assert not {"d", "d/five"} & set(await kept.state())
         assert not (kept.files / "d").exists()

@@ -7,7 +7,7 @@ import contextlib
 
 import pytest
 
-from cluster.archive.fair_turns import Turns
+from cluster.archive.fair_turns import FairTurns
 
 
 async def settle() -> None:
@@ -18,7 +18,7 @@ async def settle() -> None:
 class Crowd:
     """Who has a place, in the order in which they got it; each lets go when told."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: FairTurns) -> None:
         self._turns = turns
         self.got: list[str] = []
         self._ends: list[asyncio.Event] = []
@@ -46,7 +46,7 @@ class Crowd:
 
 @pytest.fixture
 async def crowd():
-    made = Crowd(Turns(4))
+    made = Crowd(FairTurns(4))
     yield made
     await made.end()
 
@@ -89,7 +89,7 @@ async def test_who_gives_up_takes_no_place_and_leaves_theirs(crowd):
 
 
 async def test_a_place_that_is_given_to_one_who_gives_up_at_that_moment_is_not_lost():
-    turns = Turns(1)
+    turns = FairTurns(1)
     stack = contextlib.AsyncExitStack()
     await stack.enter_async_context(turns.turn("a"))
     waiting = asyncio.create_task(stack.enter_async_context(turns.turn("b")))
@@ -102,7 +102,7 @@ async def test_a_place_that_is_given_to_one_who_gives_up_at_that_moment_is_not_l
 
 
 async def test_who_gives_up_in_the_moment_of_a_release_keeps_nobody_of_theirs_waiting():
-    turns = Turns(2, share=1)
+    turns = FairTurns(2, share=1)
     stack = contextlib.AsyncExitStack()
     await stack.enter_async_context(turns.turn("a"))
     waiting = [asyncio.create_task(stack.enter_async_context(turns.turn("a"))) for _ in range(2)]

@@ -16,10 +16,10 @@ from cluster.archive.packs.collector import Collector
 from cluster.archive.packs.packs import name_of, pack
 from cluster.backup.catalog import Catalog, surviving
 from cluster.backup.restorer import DamagedBackup, restore
-from cluster.backup.scheduler import BackupKeeper, due_at
-from cluster.backup.snapshots import EmbeddedMoments
+from cluster.backup.scheduler import BackupScheduler, due_at
+from cluster.backup.snapshots import EmbeddedSnapshots
 from cluster.backup.verify import verify
-from cluster.backup.writer import HOLD_SECONDS, BackupMaker, BackupTools
+from cluster.backup.writer import HOLD_SECONDS, BackupTools, BackupWriter
 from cluster.blobs import DirectoryBlobs
 from cluster.layout import Layout
 from cluster.store.engines.interface import KeyRange
@@ -81,8 +81,8 @@ class House:
             stored, now=float(base),
         )  # fmt: skip
 
-    def maker(self) -> BackupMaker:
-        moments = EmbeddedMoments(self.engine.copy, MAP)
+    def maker(self) -> BackupWriter:
+        moments = EmbeddedSnapshots(self.engine.copy, MAP)
 
         @asynccontextmanager
         async def freeze(scratch, backup_id, told):
@@ -102,7 +102,7 @@ class House:
             clock=self.clock,
             new_id=lambda kind: f"{kind}-{next(self.numbers):06d}",
         )
-        return BackupMaker(tools)
+        return BackupWriter(tools)
 
     def collector(self) -> Collector:
         return Collector(
@@ -280,7 +280,7 @@ def test_when_the_next_backup_is_due():
 
 
 async def test_a_keeper_makes_what_is_asked_for_and_tells_why_not(house):
-    keeper = BackupKeeper(house.maker(), house.catalog, house.clock, interval=0.0, keep=2)
+    keeper = BackupScheduler(house.maker(), house.catalog, house.clock, interval=0.0, keep=2)
     running = asyncio.create_task(keeper.run())
     try:
         keeper.start()

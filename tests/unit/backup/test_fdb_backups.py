@@ -13,9 +13,9 @@ from cluster.backup.catalog import Backup, Catalog
 from cluster.backup.fdb.commands import FdbCommands, read_backup_status, read_restore_status
 from cluster.backup.fdb.tools import FdbTools, fdb_tools, run_tool, tls_environment
 from cluster.backup.restorer import DamagedBackup, restore
-from cluster.backup.snapshots import FdbMoments
+from cluster.backup.snapshots import FdbSnapshots
 from cluster.backup.verify import verify
-from cluster.backup.writer import BackupMaker, BackupTools
+from cluster.backup.writer import BackupTools, BackupWriter
 from cluster.blobs import DirectoryBlobs
 from cluster.layout import Layout
 from cluster.store.engines.lmdb.engine import LmdbEngine
@@ -53,14 +53,14 @@ class House:
     def __init__(self, directory: Path, engine: LmdbEngine, run: Tools, url: str) -> None:
         self.run = run
         self.tools = tools_over(run)
-        self.moments = FdbMoments(engine, self.tools, url)
+        self.moments = FdbSnapshots(engine, self.tools, url)
         self.place = DirectoryBlobs(directory / "backups")
         self.catalog = Catalog(self.place)
         self.chunks = DirectoryBlobs(directory / "chunks")
         self.clock = ManualClock()
         self.said: list[str] = []
         self.begun = asyncio.Event()
-        self.maker = BackupMaker(
+        self.maker = BackupWriter(
             BackupTools(
                 engine=engine,
                 tenant_id="t",

@@ -6,7 +6,7 @@ import pytest
 
 from actors.core.errors import ActorGone, Unavailable
 from actors.core.records import ContainerSpec, ContainerStatus, Health
-from actors.health.checker import REVIVALS_AT_ONCE, HealthRunner
+from actors.health.checker import REVIVALS_AT_ONCE, HealthChecker
 from tests.fakes.pool_fakes import (
     ManualClock,
     PoolLedger,
@@ -41,7 +41,7 @@ class Ward:
     def __init__(self):
         self.ledger, self.runtime = PoolLedger(), MemoryRuntime()
         self.clock, self.owners = ManualClock(), RecordingOwners()
-        self.runner = HealthRunner(
+        self.runner = HealthChecker(
             services(self.ledger, self.runtime, self.clock), self.owners, lambda: 0.5
         )
 

@@ -11,7 +11,7 @@ import pytest
 from actors.core.errors import ActorGone
 from actors.core.records import Activity, Idleness, SessionPhase
 from actors.core.settings import IdleRules, Signal
-from actors.idleness.sampler import IdlenessRunner
+from actors.idleness.sampler import IdlenessSampler
 from tests.fakes.ledgers import opened_stores
 from tests.fakes.pool_fakes import ManualClock
 from tests.fakes.session_fakes import Workbench
@@ -63,7 +63,7 @@ class House:
         services = bench.services()
         idle = IdleRules(AFTER, weights)
         self.services = replace(services, settings=replace(services.settings, idle=idle))
-        self.runner = IdlenessRunner(self.services, self.owners)
+        self.runner = IdlenessSampler(self.services, self.owners)
 
     async def open(self) -> None:
         self.owners.runners["a1"] = await self.bench.ready("a1")
@@ -175,7 +175,7 @@ async def test_a_container_that_does_not_answer_is_left_to_others(house):
 async def test_a_successor_begins_to_watch_anew(house):
     await house.round()
     await house.round(AFTER - 1)
-    house.runner = IdlenessRunner(house.services, house.owners)
+    house.runner = IdlenessSampler(house.services, house.owners)
     await house.round(1)
     await house.round(AFTER - 1)
     assert house.bench.codi.sealed == []

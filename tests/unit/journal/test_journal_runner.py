@@ -14,7 +14,7 @@ from actors.core.ports import TerminalCheckpoint, TerminalPrinted
 from actors.core.records import ContainerStatus, TerminalOutput
 from actors.journal import recorder as journal_runner
 from actors.journal.backlog import JournalRules
-from actors.journal.recorder import JournalRunner
+from actors.journal.recorder import JournalRecorder
 from tests.fakes import pool_fakes
 from tests.fakes.journal import MemoryJournal
 from tests.fakes.journal_containers import (
@@ -40,14 +40,14 @@ class Node:
         self.ledger = MemoryLedger(self.clock)
         self.journal = MemoryJournal(self.ledger)
         self.containers = MemoryContainers()
-        self.runner: JournalRunner
+        self.runner: JournalRecorder
         self._run: asyncio.Task[None]
 
     def start(self, rules: JournalRules = RULES) -> None:
         services = pool_fakes.services(
             self.ledger, None, self.clock, journal=self.journal, codi=self.containers
         )
-        self.runner = JournalRunner(services, rules)
+        self.runner = JournalRecorder(services, rules)
         self._run = asyncio.create_task(self.runner.run())
 
     async def stop(self) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from actors.core.errors import Busy, CommitUnknown
 from actors.core.records import ContainerStatus, Health
-from actors.pool.reconciler import PoolRunner
+from actors.pool.reconciler import PoolReconciler
 from actors.pool.slots import SlotState
 from tests.fakes.pool_fakes import (
     FakeSessionActors,
@@ -36,7 +36,7 @@ class House:
 
     def restart(self):
         """Another process: nothing is remembered."""
-        self.runner = PoolRunner(self.services, self.actors, pool_name=POOL, max_starting=2)
+        self.runner = PoolReconciler(self.services, self.actors, pool_name=POOL, max_starting=2)
         return self.runner
 
     async def fill(self):

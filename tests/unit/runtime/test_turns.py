@@ -11,7 +11,7 @@ import pytest
 
 from actors.core.errors import DeadlineExceeded
 from cluster.clock import SystemClock
-from cluster.runtime.launch_slots import Turns
+from cluster.runtime.launch_slots import LaunchSlots
 from tests.fakes.pool_fakes import ManualClock, settle
 
 HOLDER = """
@@ -31,7 +31,7 @@ asyncio.run(main())
 
 async def test_so_many_hold_a_turn_at_once_and_the_next_waits_for_one_of_them(tmp_path):
     clock = ManualClock()
-    turns = Turns(tmp_path / "turns", 2, clock, lambda: 0.5)
+    turns = LaunchSlots(tmp_path / "turns", 2, clock, lambda: 0.5)
     running, most, gate = 0, 0, asyncio.Event()
 
     async def work():
@@ -55,7 +55,7 @@ async def test_so_many_hold_a_turn_at_once_and_the_next_waits_for_one_of_them(tm
 
 async def test_whoever_waits_too_long_is_told_and_takes_none(tmp_path):
     clock = ManualClock()
-    turns = Turns(tmp_path, 1, clock, lambda: 0.5)
+    turns = LaunchSlots(tmp_path, 1, clock, lambda: 0.5)
     async with turns.turn(1):
         waiting = asyncio.create_task(turns.turn(10).__aenter__())
         for _ in range(200):
@@ -74,7 +74,7 @@ async def test_a_process_that_dies_gives_its_turn_back(tmp_path):
     try:
         assert holder.stdout is not None
         assert (await asyncio.to_thread(holder.stdout.readline)).strip() == "held"
-        turns = Turns(tmp_path, 1, SystemClock())
+        turns = LaunchSlots(tmp_path, 1, SystemClock())
         with pytest.raises(DeadlineExceeded):
             async with turns.turn(0):
                 pass

@@ -10,7 +10,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
 from coditect import AsyncClient, Forbidden, Unauthorized
-from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.revocations import Revocations
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
 from tests.support.waiting import wait_until
 
@@ -55,7 +55,7 @@ async def test_a_change_by_an_administrator_ends_tokens_and_sockets(
     user_id = (await ada.me()).user_id
     url = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{session_id}/events"
     bearer = {"authorization": f"Bearer {ada.access_token}"}
-    replica = EndedLogins(rig.deps.tokens, rig.deps.clock, keep=900.0)
+    replica = Revocations(rig.deps.tokens, rig.deps.clock, keep=900.0)
     async with connect(url, additional_headers=bearer) as mine:
         await mine.recv()
         patch = await rig.http(admin).patch(f"/api/admin/users/{user_id}", json=change)

@@ -12,7 +12,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from coditect import AsyncClient, Forbidden, ServerBusy, TooManyRequests, Unauthorized
-from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.revocations import Revocations
 from serve_app.auth.tokens import Login
 from tests.fakes.ingress_fakes import ADMIN_EMAIL, EMAIL, PASSWORD
 from tests.fakes.ingress_fakes import rig as make_rig
@@ -182,13 +182,13 @@ async def test_a_logout_by_refresh_token_alone_ends_the_login_too(rig, ada):
 
 
 async def test_another_replica_hears_of_a_logout_and_a_new_one_knows_of_it(rig, ada):
-    told = EndedLogins(rig.deps.tokens, rig.deps.clock, keep=900.0)
+    told = Revocations(rig.deps.tokens, rig.deps.clock, keep=900.0)
     await told.catch_up()
     assert len(told) == 0
     await ada.logout()
     await told.catch_up()
     assert len(told) == 1
-    late = EndedLogins(rig.deps.tokens, rig.deps.clock, keep=900.0)
+    late = Revocations(rig.deps.tokens, rig.deps.clock, keep=900.0)
     await late.catch_up()
     [ended] = await rig.deps.tokens.ended_after(None)
     assert late.is_over(Login(ended.user_id, str(ended.family_id)))

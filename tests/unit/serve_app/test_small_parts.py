@@ -18,10 +18,10 @@ from actors.core.statistics import Histogram
 from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.layers.accounts.tokens import EndedLogin
-from serve_app.auth.admin_visits import AGAIN_SECONDS, Entries
+from serve_app.auth.admin_visits import AGAIN_SECONDS, AdminVisits
 from serve_app.auth.first_admin import ensure_admin
 from serve_app.auth.refresh_tokens import seal
-from serve_app.auth.revocations import EndedLogins
+from serve_app.auth.revocations import Revocations
 from serve_app.auth.tokens import Login, Signer
 from serve_app.http import problems
 from serve_app.routes.common import only_local
@@ -273,7 +273,7 @@ class Ends:
 
 async def test_ends_of_logins_are_followed_page_by_page_and_forgotten_with_their_tokens():
     clock, ends = ManualClock(1000.0), Ends()
-    known = EndedLogins(ends, clock, keep=900.0)
+    known = Revocations(ends, clock, keep=900.0)
     for number in range(5):
         ends.end(f"f{number}", 1000.0 + number)
     await known.catch_up()
@@ -291,7 +291,7 @@ async def test_ends_of_logins_are_followed_page_by_page_and_forgotten_with_their
 
 async def test_what_is_known_of_ended_logins_holds_while_the_store_is_away():
     clock, ends = ManualClock(), Ends()
-    known = EndedLogins(ends, clock, keep=900.0)
+    known = Revocations(ends, clock, keep=900.0)
     known.add("u", "mine", clock.now())
     ends.away = True
     with pytest.raises(Unavailable):
@@ -300,7 +300,7 @@ async def test_what_is_known_of_ended_logins_holds_while_the_store_is_away():
 
 
 async def test_whoever_waits_for_the_end_of_a_login_hears_of_it_and_leaves_nothing_behind():
-    known = EndedLogins(Ends(), ManualClock(), keep=900.0)
+    known = Revocations(Ends(), ManualClock(), keep=900.0)
     waiting = [asyncio.create_task(known.require_live(Login("u", "mine"))) for _ in range(2)]
     other = asyncio.create_task(known.require_live(Login("u", "other")))
     await asyncio.sleep(0)
@@ -318,7 +318,7 @@ async def test_whoever_waits_for_the_end_of_a_login_hears_of_it_and_leaves_nothi
 
 def test_an_entry_is_new_again_after_a_while_or_by_another_login():
     now = 0.0
-    entries = Entries(lambda: now)
+    entries = AdminVisits(lambda: now)
     assert entries.is_new("login", "s1")
     assert not entries.is_new("login", "s1")
     assert entries.is_new("login", "s2")

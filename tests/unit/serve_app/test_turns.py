@@ -7,14 +7,14 @@ import asyncio
 import pytest
 
 from actors.core.errors import TooManyRequests
-from serve_app.http.fair_turns import Turns
+from serve_app.http.fair_turns import FairTurns
 
 
-def turns(parallel: int = 1, room: int = 6) -> Turns:
-    return Turns(parallel, room, lambda: TooManyRequests("turns", 1.0))
+def turns(parallel: int = 1, room: int = 6) -> FairTurns:
+    return FairTurns(parallel, room, lambda: TooManyRequests("turns", 1.0))
 
 
-async def waiters(made: Turns, *parties: str) -> tuple[list[asyncio.Task[None]], list[str]]:
+async def waiters(made: FairTurns, *parties: str) -> tuple[list[asyncio.Task[None]], list[str]]:
     served: list[str] = []
 
     async def one(party: str) -> None:

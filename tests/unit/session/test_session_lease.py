@@ -11,7 +11,7 @@ from actors.core.lease import LeaseRules
 from actors.core.records import SessionPhase, SessionRecord
 from actors.session import lease_keeper as session_lease
 from actors.session.lease_keeper import LeaseKeeper
-from actors.session.record_writer import SessionWriter
+from actors.session.record_writer import RecordWriter
 from tests.fakes.ledger import MemoryLedger
 from tests.fakes.pool_fakes import ManualClock
 
@@ -54,8 +54,8 @@ def ledger(clock) -> SilentStore:
 
 
 @pytest.fixture
-def writer(ledger) -> SessionWriter:
-    return SessionWriter(ledger, ledger.stored["s"])
+def writer(ledger) -> RecordWriter:
+    return RecordWriter(ledger, ledger.stored["s"])
 
 
 async def settle() -> None:

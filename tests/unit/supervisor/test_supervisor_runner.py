@@ -4,7 +4,7 @@ import pytest
 
 from actors.core.errors import ActorGone, Busy, DeadlineExceeded, Unavailable
 from actors.core.records import SessionPhase
-from actors.supervisor.reconciler import Member, SupervisorRunner
+from actors.supervisor.reconciler import Member, SupervisorReconciler
 from tests.fakes.pool_fakes import ManualClock, PoolLedger, services, session_record, settle
 
 MEMBERS = [
@@ -14,7 +14,7 @@ MEMBERS = [
 ]
 
 
-class FakeCrew:
+class FakeActorGateway:
     def __init__(self):
         self.living, self.made, self.killed, self.opened = [], [], [], []
         self.silent, self.broken = set(), set()
@@ -56,8 +56,8 @@ class FakeCrew:
 
 class Tower:
     def __init__(self):
-        self.crew, self.ledger, self.clock = FakeCrew(), PoolLedger(), ManualClock()
-        self.runner = SupervisorRunner(self.crew, MEMBERS, hang_after=10.0)
+        self.gateway, self.ledger, self.clock = FakeActorGateway(), PoolLedger(), ManualClock()
+        self.runner = SupervisorReconciler(self.gateway, MEMBERS, hang_after=10.0)
         self.runner.attach_services(services(self.ledger, None, self.clock))
 
     async def up(self):
@@ -92,42 +92,42 @@ async def tower():
 
 async def test_components_come_up_in_order(tower):
     assert not await tower.runner.components_up(0.0)
-    assert tower.crew.made == [member.name for member in MEMBERS]
+    assert tower.gateway.made == [member.name for member in MEMBERS]
     assert await tower.runner.components_up(1.0)
 
 
 async def test_a_component_that_is_gone_is_made_again(tower):
     await tower.up()
-    tower.crew.living.remove("pool-node-1")
+    tower.gateway.living.remove("pool-node-1")
     await tower.look()
-    assert tower.crew.made.count("pool-node-1") == 2
+    assert tower.gateway.made.count("pool-node-1") == 2
 
 
 async def test_making_is_tried_again_ever_more_slowly(tower):
-    tower.crew.broken = {"store-node-1"}
+    tower.gateway.broken = {"store-node-1"}
     for _ in range(32):
         await tower.runner.components_up(tower.clock.time)
         tower.clock.advance(0.5)
-    assert tower.crew.made.count("store-node-1") == 5
+    assert tower.gateway.made.count("store-node-1") == 5
 
 
 async def test_a_hanging_component_is_restarted_once_per_hang(tower):
     await tower.up()
-    tower.crew.silent = {"pool-node-1"}
+    tower.gateway.silent = {"pool-node-1"}
     for _ in range(15):
         await tower.look()
-    assert tower.crew.killed == [("pool-node-1", True)]
+    assert tower.gateway.killed == [("pool-node-1", True)]
 
 
 async def test_nothing_is_judged_while_ray_does_not_say_who_lives(tower):
     await tower.up()
     tower.own()
-    tower.crew.blind = True
+    tower.gateway.blind = True
     for _ in range(3):
         with pytest.raises(Unavailable):
             await tower.look()
     assert tower.ledger.passivated == []
-    assert tower.crew.made == [member.name for member in MEMBERS]
+    assert tower.gateway.made == [member.name for member in MEMBERS]
 
 
 async def test_a_settled_session_of_a_dead_owner_becomes_passive(tower):
@@ -142,12 +142,12 @@ async def test_a_settled_session_of_a_dead_owner_becomes_passive(tower):
 async def test_a_session_of_a_dead_owner_in_a_passing_phase_is_opened_by_its_nodes_pool(tower):
     await tower.up()
     tower.own(phase=SessionPhase.RECOVERING)
-    tower.crew.refusal = Busy("session starts", 1.0)
+    tower.gateway.refusal = Busy("session starts", 1.0)
     for _ in range(5):
         await tower.look()
-    assert tower.crew.opened == [("pool-node-1", "a1")]
+    assert tower.gateway.opened == [("pool-node-1", "a1")]
     await tower.look(10.0)
-    assert len(tower.crew.opened) == 2
+    assert len(tower.gateway.opened) == 2
 
 
 async def test_a_session_of_another_node_becomes_passive_when_its_owners_lease_has_run_out(tower):
@@ -185,7 +185,7 @@ async def test_a_session_whose_owner_renews_after_all_is_not_released(tower):
 
 async def test_a_session_of_a_live_owner_is_left_alone(tower):
     await tower.up()
-    tower.crew.living.append("session-a1")
+    tower.gateway.living.append("session-a1")
     tower.own()
     for _ in range(3):
         await tower.look()
@@ -195,8 +195,8 @@ async def test_a_session_of_a_live_owner_is_left_alone(tower):
 async def test_the_snapshot_says_what_is_wrong_and_how_fresh_it_is(tower):
     await tower.up()
     tower.own(phase=SessionPhase.STARTING)
-    tower.crew.living.append("session-a1")
-    tower.crew.silent = {"health-node-1"}
+    tower.gateway.living.append("session-a1")
+    tower.gateway.silent = {"health-node-1"}
     await tower.look(100.0)
     await tower.runner.refresh_stats()
     snapshot = tower.runner.snapshot(tower.clock.time + 2.0)
@@ -214,7 +214,7 @@ async def test_the_snapshot_says_what_is_wrong_and_how_fresh_it_is(tower):
 
 async def test_metrics_of_everybody_are_collected_and_stale_ones_expire(tower):
     await tower.up()
-    tower.crew.living += ["session-a1", "session-a2"]
+    tower.gateway.living += ["session-a1", "session-a2"]
     tower.runner.push_metrics("ingress-1", ["x"], now=0.0)
     tower.runner.push_metrics("ingress-2", ["y"], now=100.0)
     collected = await tower.runner.collect_metrics(now=150.0)
@@ -233,7 +233,7 @@ async def test_sources_of_metrics_are_bounded(tower):
 
 async def test_shutdown_ends_makers_first_and_the_store_last(tower):
     await tower.up()
-    tower.crew.living.append("session-a1")
+    tower.gateway.living.append("session-a1")
     await tower.runner.shutdown(["session-a1"])
-    names = [name for name, _ in tower.crew.killed]
+    names = [name for name, _ in tower.gateway.killed]
     assert names == ["health-node-1", "pool-node-1", "session-a1", "store-node-1"]
