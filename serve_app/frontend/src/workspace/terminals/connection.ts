@@ -1,6 +1,6 @@
 /**
  * The client's side of the terminal protocol, as a pure machine: frames, keys and losses go in,
- * effects come out. No sockets, no clock, no randomness. `workspace/terminal-link.ts` carries the
+ * effects come out. No sockets, no clock, no randomness. `link.ts` carries the
  * effects out.
  *
  * Output bytes are numbered from the `attached` frame on, and input is kept until the server has
