@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.core.calls import ActorCaller
-from actors.core.ports import Clock, Journal
+from actors.core.ports import Clock, ContainerRecords, Journal, SessionRecords
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
 from actors.core.records import (
     AuditEntry,
@@ -155,16 +155,8 @@ class Keys(Protocol):
         ...
 
 
-class SessionReader(Protocol):
+class SessionReader(SessionRecords, ContainerRecords, Protocol):
     """Reads sessions for the ingress: ``cluster.store.ledger.StoreLedger``."""
-
-    async def session(self, session_id: str) -> SessionRecord | None:
-        """Return a session's record."""
-        ...
-
-    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
-        """Return the live session of that name."""
-        ...
 
     async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
         """Return the user's live sessions."""
@@ -200,18 +192,6 @@ class SessionReader(Protocol):
 
     async def abandon_save(self, place: str, token: str) -> None:
         """Give up a save that was certainly not carried out."""
-        ...
-
-    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
-        """Return a page of all live sessions, by id."""
-        ...
-
-    async def container(self, container_id: str) -> ContainerRecord | None:
-        """Return a container's record."""
-        ...
-
-    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
-        """Return all containers that have not been stopped."""
         ...
 
     async def containers_of_user(self, user_id: str) -> list[ContainerRecord]:

@@ -223,12 +223,30 @@ class JournalConnection(Protocol):
         ...
 
 
-class Ledger(Protocol):
-    """The store as actors use it. Every method is one transaction, retried on conflict.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClaimRequest:
+    """An actor, and for a new session a warm container, that are to be bound to a user's session.
 
-    Every write of a session checks its epoch and raises Fenced when a newer one rules.
-    ``key`` arguments are idempotency keys: the same call again answers the same.
+    ``lapsed`` is the token of the dead owner's lease that ran out; with another one now the owner lives,
+    and keeps the session. None: the process is known to have ended. ``quotas``: the limits of users who
+    have no others; without it nothing is limited. ``now`` is Unix time.
     """
+
+    user_id: str
+    name: str
+    new_session_id: str
+    new_workspace_id: str
+    actor_id: str
+    node_id: str
+    container_id: str | None
+    now: float
+    dead_actor_id: str | None = None
+    lapsed: str | None = None
+    quotas: Quotas | None = None
+
+
+class SessionRecords(Protocol):
+    """Sessions as they are stored."""
 
     async def session(self, session_id: str) -> SessionRecord | None:
         """Return a session's record."""
@@ -238,45 +256,39 @@ class Ledger(Protocol):
         """Return the live (not ended) session of that name."""
         ...
 
-    async def email_of(self, user_id: str) -> str | None:
-        """Return the address of an account, None when there is no such account."""
-        ...
-
     async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
         """Return a page of all sessions that have not ended, ordered by id, after ``after``."""
         ...
+
+
+class ContainerRecords(Protocol):
+    """Containers as they are stored."""
+
+    async def container(self, container_id: str) -> ContainerRecord | None:
+        """Return a container's record."""
+        ...
+
+    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
+        """Return all container records that are not stopped, of one node or of all."""
+        ...
+
+
+class Ownership(Protocol):
+    """Which actor owns a session: claims, leases, and giving it back."""
 
     async def bound_session(self, actor_id: str) -> SessionRecord | None:
         """Return the session that the store says this actor owns."""
         ...
 
-    async def claim(
-        self,
-        *,
-        user_id: str,
-        name: str,
-        new_session_id: str,
-        new_workspace_id: str,
-        actor_id: str,
-        node_id: str,
-        container_id: str | None,
-        now: float,
-        dead_actor_id: str | None = None,
-        lapsed: str | None = None,
-        quotas: Quotas | None = None,
-    ) -> Claim:
+    async def claim(self, request: ClaimRequest) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session.
 
-        One transaction: an existing session that an actor other than ``dead_actor_id`` owns is
-        returned as it is (``won=False``); a passive one gets the owner and a raised epoch; a
+        One transaction: an existing session that an actor other than the request's ``dead_actor_id``
+        owns is returned as it is (``won=False``); a passive one gets the owner and a raised epoch; a
         missing one is created, taking over the container and its workspace. Raises SlotGone when
         the container is no longer warm, TooManyRequests when the user would have more sessions than
         allowed, one place of which is kept for the default session, and ContainersExceeded likewise:
-        the default session is then made without a container. ``quotas``: the limits of users who
-        have no others; without it nothing is limited.
-
-        ``lapsed`` is the token of the dead owner's lease that ran out; with another one now the owner
-        lives, and keeps the session. None: the process is known to have ended.
+        the default session is then made without a container.
         """
         ...
 
@@ -293,7 +305,7 @@ class Ledger(Protocol):
         """Make the actor the owner and raise the epoch. Raises Fenced if another live actor owns it.
 
         ``dead_actor_id`` is the owner that the caller knows to be dead, or the actor itself after
-        its restart. ``lapsed``: as in ``claim``; Fenced if the lease was renewed meanwhile.
+        its restart. ``lapsed``: as in ``ClaimRequest``; Fenced if the lease was renewed meanwhile.
         """
         ...
 
@@ -311,6 +323,10 @@ class Ledger(Protocol):
         ``lapsed``: done for an owner that says nothing, whose lease has this token still.
         """
         ...
+
+
+class SessionChanges(Protocol):
+    """What the owner of a session writes."""
 
     async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
         """Write the record if its epoch still rules and its owner is unchanged. Raises Fenced.
@@ -331,29 +347,9 @@ class Ledger(Protocol):
         """
         ...
 
-    async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
-        """Return workspaces that ended sessions left on a node, and the Unix time of each end."""
-        ...
 
-    async def forget_workspace(self, node_id: str, workspace_id: str) -> None:
-        """Take note that a workspace which was left is removed. Idempotent."""
-        ...
-
-    async def idleness(self, session_id: str) -> Idleness | None:
-        """Return why a session is awake or when it will sleep; None when nothing is known of it."""
-        ...
-
-    async def tell_idleness(self, told: Idleness) -> Idleness | None:
-        """Write what was seen of a session, with the veto that stands; None when the session is gone."""
-        ...
-
-    async def container(self, container_id: str) -> ContainerRecord | None:
-        """Return a container's record."""
-        ...
-
-    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
-        """Return all container records that are not stopped, of one node or of all."""
-        ...
+class ContainerChanges(Protocol):
+    """What a node writes of its containers."""
 
     async def put_container(self, record: ContainerRecord, *, quotas: Quotas | None = None) -> None:
         """Write a container record and, when it has a user, its ``user_containers`` entry.
@@ -380,6 +376,51 @@ class Ledger(Protocol):
 
     async def remove_container(self, container_id: str) -> None:
         """Forget a container that is gone. Idempotent."""
+        ...
+
+
+class LeftWorkspaces(Protocol):
+    """Workspaces that ended sessions have left on a node."""
+
+    async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
+        """Return workspaces that ended sessions left on a node, and the Unix time of each end."""
+        ...
+
+    async def forget_workspace(self, node_id: str, workspace_id: str) -> None:
+        """Take note that a workspace which was left is removed. Idempotent."""
+        ...
+
+
+class IdleTimes(Protocol):
+    """Why sessions are awake, and when they will sleep."""
+
+    async def idleness(self, session_id: str) -> Idleness | None:
+        """Return why a session is awake or when it will sleep; None when nothing is known of it."""
+        ...
+
+    async def tell_idleness(self, told: Idleness) -> Idleness | None:
+        """Write what was seen of a session, with the veto that stands; None when the session is gone."""
+        ...
+
+
+class Ledger(
+    SessionRecords,
+    ContainerRecords,
+    Ownership,
+    SessionChanges,
+    ContainerChanges,
+    LeftWorkspaces,
+    IdleTimes,
+    Protocol,
+):
+    """The store as actors use it. Every method is one transaction, retried on conflict.
+
+    Every write of a session checks its epoch and raises Fenced when a newer one rules.
+    ``key`` arguments are idempotency keys: the same call again answers the same.
+    """
+
+    async def email_of(self, user_id: str) -> str | None:
+        """Return the address of an account, None when there is no such account."""
         ...
 
 

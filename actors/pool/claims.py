@@ -27,7 +27,7 @@ from actors.core.errors import (
     SlotGone,
     Unavailable,
 )
-from actors.core.ports import Services
+from actors.core.ports import ClaimRequest, Services
 from actors.core.records import Claim, ContainerHandle, Opened, SessionRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
@@ -172,17 +172,19 @@ class Claims:
             self.touched.add(container.slot_id)
         try:
             claim = await services.ledger.claim(
-                user_id=request.user_id,
-                name=request.name,
-                new_session_id=services.new_id("s"),
-                new_workspace_id=services.new_id("w"),
-                actor_id=actor.slot_id,
-                node_id=services.settings.node_id,
-                container_id=container.slot_id if container else None,
-                now=services.clock.now(),
-                dead_actor_id=dead.actor_id if dead else None,
-                lapsed=dead.lapsed if dead else None,
-                quotas=services.settings.quotas,
+                ClaimRequest(
+                    user_id=request.user_id,
+                    name=request.name,
+                    new_session_id=services.new_id("s"),
+                    new_workspace_id=services.new_id("w"),
+                    actor_id=actor.slot_id,
+                    node_id=services.settings.node_id,
+                    container_id=container.slot_id if container else None,
+                    now=services.clock.now(),
+                    dead_actor_id=dead.actor_id if dead else None,
+                    lapsed=dead.lapsed if dead else None,
+                    quotas=services.settings.quotas,
+                )
             )
         except SlotGone as gone:
             self.slots_gone += 1

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from actors.core.errors import ContainersExceeded, Fenced, PreconditionFailed
 from actors.core.names import DEFAULT_SESSION
-from actors.core.ports import Clock
+from actors.core.ports import ClaimRequest, Clock
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
 from actors.core.records import (
     Claim,
@@ -69,45 +69,31 @@ class StoreLedger:
         """Return the session that the store says this actor owns."""
         return await transact(self._engine, sessions.bound_to, self._keys, actor_id)
 
-    async def claim(
-        self,
-        *,
-        user_id: str,
-        name: str,
-        new_session_id: str,
-        new_workspace_id: str,
-        actor_id: str,
-        node_id: str,
-        container_id: str | None,
-        now: float,
-        dead_actor_id: str | None = None,
-        lapsed: str | None = None,
-        quotas: Quotas | None = None,
-    ) -> Claim:
+    async def claim(self, request: ClaimRequest) -> Claim:
         """Bind an actor, and for a new session a warm container, to a user's session."""
         blank = SessionRecord(
-            session_id=new_session_id,
+            session_id=request.new_session_id,
             tenant_id=self._keys.tenant_id,
-            user_id=user_id,
-            name=name,
+            user_id=request.user_id,
+            name=request.name,
             phase=SessionPhase.STARTING,
             epoch=1,
-            workspace_id=new_workspace_id,
-            owner_actor_id=actor_id,
-            owner_node_id=node_id,
-            created_at=now,
-            updated_at=now,
-            last_activity=now,
+            workspace_id=request.new_workspace_id,
+            owner_actor_id=request.actor_id,
+            owner_node_id=request.node_id,
+            created_at=request.now,
+            updated_at=request.now,
+            last_activity=request.now,
         )
         return await transact(
             self._engine,
             _claim,
             self._keys,
             blank,
-            container_id,
-            dead_actor_id,
-            lapsed,
-            quotas,
+            request.container_id,
+            request.dead_actor_id,
+            request.lapsed,
+            request.quotas,
         )
 
     async def activate(

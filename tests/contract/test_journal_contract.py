@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from actors.core.errors import DeadlineExceeded, Fenced
-from actors.core.ports import Journal, TerminalOpened
+from actors.core.ports import ClaimRequest, Journal, TerminalOpened
 from actors.core.quotas import Quotas, Resource
 from actors.core.records import ContainerStatus, TerminalOutput, TerminalRecord
 from cluster.store.engines.interface import Commit, Engine
@@ -55,14 +55,16 @@ def journal(stores: Stores) -> Journal:
 async def take_session(stores: Stores) -> None:
     await stores.ledger.put_container(container_record("c1"))
     made = await stores.ledger.claim(
-        user_id="u1",
-        name="main",
-        new_session_id="s1",
-        new_workspace_id="w1",
-        actor_id="a1",
-        node_id="node-1",
-        container_id="c1",
-        now=NOW,
+        ClaimRequest(
+            user_id="u1",
+            name="main",
+            new_session_id="s1",
+            new_workspace_id="w1",
+            actor_id="a1",
+            node_id="node-1",
+            container_id="c1",
+            now=NOW,
+        )
     )
     assert made.session.container_id == "c1"
 
@@ -589,14 +591,16 @@ async def test_a_user_who_cannot_be_trimmed_keeps_no_other_from_it(limited):
     journal = limited.journal
     await limited.ledger.put_container(container_record("c2"))
     await limited.ledger.claim(
-        user_id="u2",
-        name="main",
-        new_session_id="s2",
-        new_workspace_id="w2",
-        actor_id="a2",
-        node_id="node-1",
-        container_id="c2",
-        now=NOW,
+        ClaimRequest(
+            user_id="u2",
+            name="main",
+            new_session_id="s2",
+            new_workspace_id="w2",
+            actor_id="a2",
+            node_id="node-1",
+            container_id="c2",
+            now=NOW,
+        )
     )
     for session_id, container_id in (("s1", "c1"), ("s2", "c2")):
         await journal.open_terminal(container_id, OPENED, NOW)

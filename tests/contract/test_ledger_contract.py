@@ -17,7 +17,7 @@ from actors.core.errors import (
     TooManyRequests,
 )
 from actors.core.names import DEFAULT_SESSION
-from actors.core.ports import Ledger
+from actors.core.ports import ClaimRequest, Ledger
 from actors.core.quotas import Quotas
 from actors.core.records import Claim, ContainerStatus, Health, Idleness, SessionPhase
 from tests.fakes.ledgers import ALL_LEDGERS, opened
@@ -43,7 +43,7 @@ async def claim(ledger: Ledger, **changes) -> Claim:
         "container_id": None,
         "now": NOW,
     }
-    return await ledger.claim(**(fields | changes))
+    return await ledger.claim(ClaimRequest(**(fields | changes)))
 
 
 # ---- claims -------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ import uvicorn
 
 from actors.core import names
 from actors.core.errors import ActorGone, Busy, CoditectError, DeadlineExceeded, LaunchFailed
-from actors.core.ports import Services
+from actors.core.ports import ClaimRequest, Services
 from actors.core.records import (
     ContainerHandle,
     ContainerSpec,
@@ -273,16 +273,18 @@ class LocalPool:
         self.opened += 1
         actor_id = new_id("a")
         claim = await self._services.ledger.claim(
-            user_id=user_id,
-            name=name,
-            new_session_id=new_id("s"),
-            new_workspace_id=new_id("w"),
-            actor_id=actor_id,
-            node_id=NODE,
-            container_id=None,
-            now=self._services.clock.now(),
-            dead_actor_id=dead_actor_id,
-            quotas=self.quotas,
+            ClaimRequest(
+                user_id=user_id,
+                name=name,
+                new_session_id=new_id("s"),
+                new_workspace_id=new_id("w"),
+                actor_id=actor_id,
+                node_id=NODE,
+                container_id=None,
+                now=self._services.clock.now(),
+                dead_actor_id=dead_actor_id,
+                quotas=self.quotas,
+            )
         )
         owner = str(claim.session.owner_actor_id)
         if claim.won and names.session_actor(owner) not in self._actors.objects:

@@ -19,7 +19,7 @@ from actors.core.errors import (
 )
 from actors.core.lease import token
 from actors.core.names import DEFAULT_SESSION
-from actors.core.ports import Clock
+from actors.core.ports import ClaimRequest, Clock
 from actors.core.quotas import Quotas
 from actors.core.records import (
     Claim,
@@ -87,43 +87,37 @@ class MemoryLedger:
 
     # ---- sessions -------------------------------------------------------------------------------
 
-    async def claim(
-        self,
-        *,
-        user_id: str,
-        name: str,
-        new_session_id: str,
-        new_workspace_id: str,
-        actor_id: str,
-        node_id: str,
-        container_id: str | None,
-        now: float,
-        dead_actor_id: str | None = None,
-        lapsed: str | None = None,
-        quotas: Quotas | None = None,
-    ) -> Claim:
+    async def claim(self, request: ClaimRequest) -> Claim:
         await self._begin()
-        existing = self._of_user(user_id, name)
-        if existing is not None and not self._is_free(existing, dead_actor_id, actor_id, lapsed):
+        existing = self._of_user(request.user_id, request.name)
+        if existing is not None and not self._is_free(
+            existing, request.dead_actor_id, request.actor_id, request.lapsed
+        ):
             return Claim(session=existing, created=False, won=False)
         if existing is not None:
-            record = _owned(existing, actor_id, node_id, now)
+            record = _owned(existing, request.actor_id, request.node_id, request.now)
         else:
-            container_id = self._admit(user_id, name, new_session_id, container_id, quotas)
+            container_id = self._admit(
+                request.user_id,
+                request.name,
+                request.new_session_id,
+                request.container_id,
+                request.quotas,
+            )
             record = self._created(
                 SessionRecord(
-                    session_id=new_session_id,
+                    session_id=request.new_session_id,
                     tenant_id="t",
-                    user_id=user_id,
-                    name=name,
+                    user_id=request.user_id,
+                    name=request.name,
                     phase=SessionPhase.STARTING,
                     epoch=1,
-                    workspace_id=new_workspace_id,
-                    owner_actor_id=actor_id,
-                    owner_node_id=node_id,
-                    created_at=now,
-                    updated_at=now,
-                    last_activity=now,
+                    workspace_id=request.new_workspace_id,
+                    owner_actor_id=request.actor_id,
+                    owner_node_id=request.node_id,
+                    created_at=request.now,
+                    updated_at=request.now,
+                    last_activity=request.now,
                 ),
                 container_id,
             )

@@ -17,8 +17,7 @@ from actors.core.errors import (
     Unavailable,
 )
 from actors.core.lease import token
-from actors.core.ports import Services
-from actors.core.quotas import Quotas
+from actors.core.ports import ClaimRequest, Services
 from actors.core.records import (
     Claim,
     ContainerHandle,
@@ -206,58 +205,44 @@ class PoolLedger:
         assert len(owned) <= 1, f"{actor_id} owns {owned}"
         return owned[0] if owned else None
 
-    async def claim(
-        self,
-        *,
-        user_id: str,
-        name: str,
-        new_session_id: str,
-        new_workspace_id: str,
-        actor_id: str,
-        node_id: str,
-        container_id: str | None,
-        now: float,
-        dead_actor_id: str | None = None,
-        lapsed: str | None = None,
-        quotas: Quotas | None = None,
-    ) -> Claim:
+    async def claim(self, request: ClaimRequest) -> Claim:
         await asyncio.sleep(0)
         if self.errors and not self.commit_first:
             raise self.errors.pop(0)
-        session = await self.session_of_user(user_id, name)
+        session = await self.session_of_user(request.user_id, request.name)
         created = session is None
         if session is None:
-            workspace_id = new_workspace_id
-            if container_id is not None:
-                record = self.records.get(container_id)
+            workspace_id = request.new_workspace_id
+            if request.container_id is not None:
+                record = self.records.get(request.container_id)
                 if record is None or record.status is not ContainerStatus.WARM:
-                    raise SlotGone(container_id, record.status if record else "gone")
+                    raise SlotGone(request.container_id, record.status if record else "gone")
                 workspace_id = record.workspace_id
-                self.records[container_id] = record.model_copy(
+                self.records[request.container_id] = record.model_copy(
                     update={
                         "status": ContainerStatus.READY,
-                        "session_id": new_session_id,
-                        "user_id": user_id,
+                        "session_id": request.new_session_id,
+                        "user_id": request.user_id,
                     }
                 )
             session = session_record(
-                new_session_id,
-                user_id=user_id,
-                name=name,
+                request.new_session_id,
+                user_id=request.user_id,
+                name=request.name,
                 phase=SessionPhase.STARTING,
                 workspace_id=workspace_id,
-                container_id=container_id,
-                updated_at=now,
+                container_id=request.container_id,
+                updated_at=request.now,
                 epoch=0,
             )
-        won = session.owner_actor_id in {None, dead_actor_id, actor_id}
-        if lapsed is not None and await self.lease(session.session_id) != lapsed:
+        won = session.owner_actor_id in {None, request.dead_actor_id, request.actor_id}
+        if request.lapsed is not None and await self.lease(session.session_id) != request.lapsed:
             won = False
         if won:
             session = session.model_copy(
                 update={
-                    "owner_actor_id": actor_id,
-                    "owner_node_id": node_id,
+                    "owner_actor_id": request.actor_id,
+                    "owner_node_id": request.node_id,
                     "epoch": session.epoch + 1,
                 }
             )

@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from actors.core.errors import Fenced, PreconditionFailed, Unavailable
-from actors.core.ports import Journal, Ledger, Services, TerminalOpened
+from actors.core.ports import ClaimRequest, Journal, Ledger, Services, TerminalOpened
 from actors.core.records import (
     Activity,
     ContainerHandle,
@@ -168,14 +168,16 @@ class Workbench:
     ) -> SessionRecord:
         """Claim the user's session for an actor."""
         claim = await self.ledger.claim(
-            user_id="u1",
-            name="main",
-            new_session_id="s1",
-            new_workspace_id="w1",
-            actor_id=actor_id,
-            container_id=container_id,
-            now=self.clock.now(),
-            **{"node_id": "node-1"} | changes,
+            ClaimRequest(
+                user_id="u1",
+                name="main",
+                new_session_id="s1",
+                new_workspace_id="w1",
+                actor_id=actor_id,
+                container_id=container_id,
+                now=self.clock.now(),
+                **{"node_id": "node-1"} | changes,
+            )
         )
         assert claim.won
         return claim.session

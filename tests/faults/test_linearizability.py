@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import Fenced
+from actors.core.ports import ClaimRequest
 from actors.core.records import SessionRecord
 from cluster.store.engines.interface import Engine, KeyRange, key_after
 from cluster.store.ledger import StoreLedger
@@ -152,14 +153,16 @@ async def test_a_sessions_record_obeys_whoever_activated_it_last(name, seed, tmp
 
 async def first_claim(ledger: StoreLedger) -> SessionRecord:
     claim = await ledger.claim(
-        user_id="u",
-        name="main",
-        new_session_id="s",
-        new_workspace_id="w",
-        actor_id="first",
-        node_id="n",
-        container_id=None,
-        now=NOW,
+        ClaimRequest(
+            user_id="u",
+            name="main",
+            new_session_id="s",
+            new_workspace_id="w",
+            actor_id="first",
+            node_id="n",
+            container_id=None,
+            now=NOW,
+        )
     )
     return claim.session
 

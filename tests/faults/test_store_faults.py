@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors import Fenced, SlotGone
+from actors.core.ports import ClaimRequest
 from actors.core.records import ContainerStatus, SessionRecord
 from cluster.store.engines.interface import Engine, MutationKind
 from cluster.store.ledger import StoreLedger
@@ -108,14 +109,16 @@ async def test_of_rival_claims_one_owns_the_session_and_each_container_serves_on
             for container in itertools.chain((f"c{(rival + n) % 3}" for n in range(3)), [None]):
                 try:
                     return await ledger.claim(
-                        user_id=f"u{user}",
-                        name="main",
-                        new_session_id=f"s{rival}",
-                        new_workspace_id=f"w{rival}",
-                        actor_id=f"a{rival}",
-                        node_id="n",
-                        container_id=container,
-                        now=NOW,
+                        ClaimRequest(
+                            user_id=f"u{user}",
+                            name="main",
+                            new_session_id=f"s{rival}",
+                            new_workspace_id=f"w{rival}",
+                            actor_id=f"a{rival}",
+                            node_id="n",
+                            container_id=container,
+                            now=NOW,
+                        )
                     )
                 except SlotGone:
                     continue
@@ -148,14 +151,16 @@ async def test_rivals_for_one_session_lose_no_acknowledged_save_and_overwrite_no
     async with faulty(name, seed, tmp_path) as (engine, settle):
         ledger = StoreLedger(engine, "t", ManualClock(NOW))
         first = await ledger.claim(
-            user_id="u",
-            name="main",
-            new_session_id="s",
-            new_workspace_id="w",
-            actor_id="a0",
-            node_id="n",
-            container_id=None,
-            now=NOW,
+            ClaimRequest(
+                user_id="u",
+                name="main",
+                new_session_id="s",
+                new_workspace_id="w",
+                actor_id="a0",
+                node_id="n",
+                container_id=None,
+                now=NOW,
+            )
         )
         acknowledged: list[str] = []
         epochs: list[int] = [first.session.epoch]
