@@ -65,13 +65,16 @@ class Component(Protocol):
 class SessionCalls(Component, Protocol):
     """``actors.session.actor.SessionActor``, where the calls are described."""
 
-    async def bind(self, record: SessionRecord, handle: ContainerHandle | None, key: str) -> None:
-        """Hold the session that the store says is this actor's."""
+    async def bind(
+        self, record: SessionRecord, handle: ContainerHandle | None, key: str
+    ) -> SessionRecord:
+        """Hold the session that the store says is this actor's; return it as it is then."""
+        ...
 
     async def attach(
         self, session_id: str, client_id: str, terminal: str | None = None
-    ) -> SessionRecord:
-        """Give or renew a client's lease."""
+    ) -> Route | None:
+        """Give or renew a client's lease; return where its container is, if one is ready."""
         ...
 
     async def detach(self, session_id: str, client_id: str) -> None:

@@ -245,13 +245,17 @@ class Claim(Frozen):
 
 
 class Opened(Frozen):
-    """The answer of PoolActor.open_session: the actor that holds the session now."""
+    """The answer of PoolActor.open_session: the actor that holds the session now.
+
+    ``record`` is the session as that actor had it when it was bound; None if it was bound before.
+    """
 
     session_id: str
     actor_id: str
     created: bool
     warm_actor: bool
     warm_container: bool
+    record: SessionRecord | None = None
 
 
 class Route(Frozen):

@@ -66,9 +66,9 @@ class RaySessionActors:
         handle: ContainerHandle | None,
         key: str,
         timeout_seconds: float,
-    ) -> None:
+    ) -> SessionRecord:
         """Give the actor the session that the store says it owns."""
-        await self._directory.call(
+        return await self._directory.call(
             names.session_actor(actor_id), SessionCalls.bind, timeout_seconds, record, handle, key
         )
 

@@ -131,13 +131,14 @@ class Claims:
             else:
                 handle = container.payload if container and used else None
                 bound, dead = await self._bind(session, handle, key)
-                if bound:
+                if bound is not None:
                     return Opened(
                         session_id=session.session_id,
                         actor_id=actor.slot_id,
                         created=created,
                         warm_actor=warm_actor,
                         warm_container=warm_container,
+                        record=bound,
                     )
             self.takeovers += dead is not None
         raise Unavailable("pool", f"no slot held in {MAX_ATTEMPTS} attempts")
@@ -214,17 +215,16 @@ class Claims:
 
     async def _bind(
         self, session: SessionRecord, handle: ContainerHandle | None, key: str
-    ) -> tuple[bool, Takeover | None]:
+    ) -> tuple[SessionRecord | None, Takeover | None]:
         """Bind the owner; if it could not be, return the right to replace it, None if it lives."""
         owner = session.owner_actor_id
         assert owner is not None
         try:
-            await self._actors.bind(owner, session, handle, key, BIND_SECONDS)
+            return await self._actors.bind(owner, session, handle, key, BIND_SECONDS), None
         except (NotBound, PreconditionFailed, Fenced):
-            return False, Takeover(owner, None)  # its own word: it does not hold the session
+            return None, Takeover(owner, None)  # its own word: it does not hold the session
         except (Unavailable, DeadlineExceeded):
-            return False, await self._owners.until_free(session)
-        return True, None
+            return None, await self._owners.until_free(session)
 
 
 def _opened(session: SessionRecord, owner: str, created: bool, *, warm_container: bool) -> Opened:

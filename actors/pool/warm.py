@@ -40,8 +40,8 @@ class SessionActors(Protocol):
         handle: ContainerHandle | None,
         key: str,
         timeout_seconds: float,
-    ) -> None:
-        """Give it the session that the store says it owns, with the container it came with."""
+    ) -> SessionRecord:
+        """Give it the session that the store says it owns, with the container it came with; return it."""
         ...
 
     async def kill(self, actor_id: str) -> None:

@@ -55,13 +55,15 @@ class SessionActor(Shell[SessionService]):
         self._directory = ActorDirectory(threads=1, max_handles=16)
         super().__init__()
 
-    async def bind(self, record: SessionRecord, handle: ContainerHandle | None, key: str) -> None:
+    async def bind(
+        self, record: SessionRecord, handle: ContainerHandle | None, key: str
+    ) -> SessionRecord:
         """Hold the session that the store says is this actor's."""
-        await (await self._ready()).bind(record, handle)
+        return await (await self._ready()).bind(record, handle)
 
     async def attach(
         self, session_id: str, client_id: str, terminal: str | None = None
-    ) -> SessionRecord:
+    ) -> Route | None:
         """Give or renew a client's lease; a new client brings the session up."""
         return await (await self._ready()).attach(session_id, client_id, terminal)
 

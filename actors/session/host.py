@@ -147,8 +147,8 @@ class SessionHost:
 
     # ---- binding --------------------------------------------------------------------------------
 
-    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> None:
-        """Hold a session that the store says this actor owns; returns at once. Idempotent.
+    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> SessionRecord:
+        """Hold a session that the store says this actor owns; return it as it is then. Idempotent.
 
         Raises InvalidArgument when the record names another owner, PreconditionFailed when another
         session is held.
@@ -161,9 +161,9 @@ class SessionHost:
                 if held.session_id != record.session_id:
                     raise PreconditionFailed("actor", "warm", f"bound to {held.session_id}")
                 if record.epoch <= held.writer.record.epoch:
-                    return
+                    return held.view
                 held.step(messages.FencedOff(record.epoch))  # the claim was made anew
-            self._activate(record, handle)
+            return self._activate(record, handle).view
 
     async def held(self, session_id: str) -> Activation:
         """Return the activation of that session; takes it up if the store says so. Raises NotBound."""

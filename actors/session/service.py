@@ -73,9 +73,9 @@ class SessionService:
         """End every task. Session and container live on: whoever comes next adopts them."""
         await self._host.close()
 
-    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> None:
+    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> SessionRecord:
         """Hold a session that the store says this actor owns; see ``SessionHost.bind``."""
-        await self._host.bind(record, handle)
+        return await self._host.bind(record, handle)
 
     def state(self) -> dict[str, Any]:
         """Return whom this actor serves: ``session_id`` is None while it is warm."""
@@ -107,8 +107,10 @@ class SessionService:
 
     async def attach(
         self, session_id: str, client_id: str, terminal: str | None = None
-    ) -> SessionRecord:
-        """Give or renew a client's lease, on one of its terminals if named, and return the session.
+    ) -> Route | None:
+        """Give or renew a client's lease, on one of its terminals if named.
+
+        Return where the session's container is; None while it has none that is ready.
 
         A client that was not attached yet brings a hibernated or failed session up again; a renewal
         does not, so that hibernating under open terminals stays. Raises NotBound, SessionEnded,
@@ -124,7 +126,7 @@ class SessionService:
             held.note_terminals(there=[terminal])
         if new:
             held.step(messages.ResumeRequested())
-        return held.view
+        return _route(held) if held.machine.ready else None
 
     async def detach(self, session_id: str, client_id: str) -> None:
         """End a client's lease. Idempotent."""
@@ -176,15 +178,7 @@ class SessionService:
             return machine.ready and machine.epoch > newer_than_epoch
 
         await held.until(decided, "a ready container", seconds)
-        assert machine.handle is not None
-        return Route(
-            session_id=session_id,
-            container_id=machine.handle.container_id,
-            epoch=machine.epoch,
-            address=machine.handle.address,
-            secret=machine.handle.secret,
-            node_id=machine.handle.node_id,
-        )
+        return _route(held)
 
     async def events(
         self,
@@ -347,6 +341,19 @@ class SessionService:
             raise NotBound(self._actor_id, held.session_id) from None
         except OSError as error:
             raise Unavailable("store", str(error)) from error
+
+
+def _route(held: Activation) -> Route:
+    handle = held.machine.handle
+    assert handle is not None
+    return Route(
+        session_id=held.session_id,
+        container_id=handle.container_id,
+        epoch=held.machine.epoch,
+        address=handle.address,
+        secret=handle.secret,
+        node_id=handle.node_id,
+    )
 
 
 def _refuse_if_resting(held: Activation) -> None:

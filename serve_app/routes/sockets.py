@@ -121,13 +121,13 @@ class _Terminal:
 
     async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
         """Relay until either side has had enough."""
+        lease = ingress.deps.new_id("l")
+        route = await ingress.attachments.attach(session_id, lease, self._name)
         relay = TerminalRelay(
             ingress.relay_tools, socket, RelayState(self._request), session_id, self._name
         )
-        lease = ingress.deps.new_id("l")
-        await ingress.attachments.attach(session_id, lease, self._name)
         try:
-            await relay.run()
+            await relay.run(route)
         finally:
             await ingress.attachments.detach(session_id, lease)
 

@@ -14,6 +14,7 @@ import structlog
 from actors.core.calls import SessionCalls
 from actors.core.errors import CoditectError, NotFound, SessionEnded
 from actors.core.ports import Clock
+from actors.core.records import Route
 from serve_app.sessions.gateway import SessionGateway
 
 logger = structlog.get_logger(__name__)
@@ -41,13 +42,17 @@ class Attachments:
     def __len__(self) -> int:
         return len(self._leases)
 
-    async def attach(self, session_id: str, client_id: str, terminal: str | None = None) -> None:
+    async def attach(
+        self, session_id: str, client_id: str, terminal: str | None = None
+    ) -> Route | None:
         """Attach a socket; this brings up a session that rests. Raises what the session's actor does.
 
-        ``terminal`` names the one that it is on, if it is on one.
+        ``terminal`` names the one that it is on, if it is on one. Return where the session's container is;
+        None while it has none that is ready.
         """
-        await self._gateway.call(session_id, SessionCalls.attach, None, client_id, terminal)
+        route = await self._gateway.attach(session_id, client_id, terminal)
         self._leases[session_id, client_id] = _Lease(self._clock.monotonic())
+        return route
 
     async def detach(self, session_id: str, client_id: str) -> None:
         """Give a lease back; if that cannot be said it runs out by itself."""
@@ -81,7 +86,7 @@ class Attachments:
         async with self._gate:
             try:
                 if self._clock.monotonic() - lease.renewed >= self._renew_after:
-                    await self._gateway.call(session_id, SessionCalls.attach, None, client_id)
+                    await self._gateway.attach(session_id, client_id)
                     lease.renewed = self._clock.monotonic()
             except (NotFound, SessionEnded):
                 self._leases.pop((session_id, client_id), None)

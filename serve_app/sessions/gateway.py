@@ -124,7 +124,7 @@ class SessionGateway:
             opened = await self._open_in_pool(user_id, name, key, dead_actor_id=None, home=home)
             created = opened.created
             self._remember(Owner(opened.session_id, user_id, name, opened.actor_id))
-            record = await self.view(opened.session_id)
+            record = opened.record or await self.view(opened.session_id)
         else:
             self._remember(_owner_of(record))
         if record.phase in _RESTING:
@@ -333,11 +333,23 @@ class SessionGateway:
         route = await self.call(
             session_id, SessionCalls.route, timeout_seconds, newer_than_epoch, patience
         )
-        if route.node_id not in {None, self._node_id}:
-            # Nobody here sees it replaced, and it may serve on where its session's owner cannot reach it.
-            return route
-        self._routes[session_id] = route
+        self._remember_route(route)
         return route
+
+    async def attach(
+        self, session_id: str, client_id: str, terminal: str | None = None
+    ) -> Route | None:
+        """Give or renew a client's lease; return the route of a session whose container is ready."""
+        route = await self.call(session_id, SessionCalls.attach, None, client_id, terminal)
+        if route is not None:
+            self._remember_route(route)
+        return route
+
+    def _remember_route(self, route: Route) -> None:
+        # Nobody here sees one on another node replaced, and it may serve on where its session's owner
+        # cannot reach it.
+        if route.node_id in {None, self._node_id}:
+            self._routes[route.session_id] = route
 
     async def look_into(
         self, record: SessionRecord, look: Callable[[Route], Awaitable[T]], limit_seconds: float

@@ -107,6 +107,7 @@ class TerminalRelay:
         self._terminal = terminal
         self._connection: TerminalConnection | None = None
         self._route: Route | None = None
+        self._first: Route | None = None
         self._sending = asyncio.Lock()
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
@@ -116,8 +117,12 @@ class TerminalRelay:
         self._gone = asyncio.Event()
         self._lost_at: float | None = None
 
-    async def run(self) -> None:
-        """Relay until either side ends it; closes the browser's socket with the reason."""
+    async def run(self, route: Route | None = None) -> None:
+        """Relay until either side ends it; closes the browser's socket with the reason.
+
+        ``route`` is where the container was a moment ago, if that is known.
+        """
+        self._first = route
         self._tools.hub.listen(self._session_id, self._on_event)
         tasks = [
             asyncio.create_task(work, name=f"{name} {self._session_id}/{self._terminal}")
@@ -283,6 +288,9 @@ class TerminalRelay:
 
         While the first one is waited for, what the journal has is shown.
         """
+        first, self._first = self._first, None
+        if first is not None and self._route is None:
+            return first
         if self._route is not None and not replaced:
             return self._route
         asking = asyncio.ensure_future(

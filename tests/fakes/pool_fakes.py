@@ -125,10 +125,11 @@ class FakeSessionActors:
         handle: ContainerHandle | None,
         key: str,
         timeout_seconds: float,
-    ) -> None:
+    ) -> SessionRecord:
         self._check(actor_id)
         self.sessions[actor_id] = record.session_id
         self.bound.append((actor_id, record.session_id, handle.container_id if handle else None))
+        return record
 
     async def kill(self, actor_id: str) -> None:
         self.killed.append(actor_id)

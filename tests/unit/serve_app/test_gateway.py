@@ -135,6 +135,16 @@ async def test_an_owner_that_no_longer_holds_it_is_looked_up_again():
     assert await gateway.call("s1", SessionCalls.view, None) == "moved"
 
 
+async def test_a_session_that_was_just_opened_is_not_asked_for_again():
+    passive = session_record(owner_actor_id=None)
+    gateway, actors, _, _ = built(passive)
+    bound = session_record(owner_actor_id="a2", epoch=passive.epoch + 1)
+    opening = actors.open
+    actors.open = lambda **request: opening(**request).model_copy(update={"record": bound})
+    assert await gateway.open("u1", passive.name, "k") == (bound, False)
+    assert [method for _, method, _, _ in actors.calls] == ["open_session"]
+
+
 async def test_a_dead_owner_is_replaced_through_the_pool_which_is_told_so():
     gateway, actors, _, _ = built(OWNED, a2=["alive"])
     assert await gateway.call("s1", SessionCalls.view, None) == "alive"
@@ -425,7 +435,7 @@ async def test_work_wakes_a_hibernated_session():
 
 
 async def test_leases_are_renewed_in_time_and_given_back_once():
-    gateway, actors, _, clock = built(OWNED, a1=[OWNED])
+    gateway, actors, _, clock = built(OWNED, a1=[None])
     attachments = Attachments(gateway, clock, ttl=9.0)
     await attachments.attach("s1", "l1", "main")
     await attachments.round()
@@ -442,7 +452,7 @@ async def test_leases_are_renewed_in_time_and_given_back_once():
 
 
 async def test_the_lease_of_an_ended_session_is_dropped():
-    gateway, actors, ledger, clock = built(OWNED, a1=[OWNED])
+    gateway, actors, ledger, clock = built(OWNED, a1=[None])
     attachments = Attachments(gateway, clock, ttl=9.0)
     await attachments.attach("s1", "l1")
     clock.time += 5.0

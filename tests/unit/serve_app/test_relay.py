@@ -96,6 +96,7 @@ class Rig:
         self.shown: list[bytes | str] = []
         self.closed: tuple[int, str] | None = None
         self.time = 0.0
+        self.routes_asked: list[int] = []
         tools = RelayTools(
             gateway=self, dialer=self, journal=self.journal, hub=self, clock=self,
             new_id=lambda prefix: prefix, recovered=lambda _: None,
@@ -109,7 +110,8 @@ class Rig:
     def told(self) -> list[str]:
         return [json.loads(frame)["type"] for frame in self.shown if isinstance(frame, str)]
 
-    async def route(self, session_id: str, **_: Any) -> Route:
+    async def route(self, session_id: str, *, newer_than_epoch: int, **_: Any) -> Route:
+        self.routes_asked.append(newer_than_epoch)
         return ROUTE
 
     async def connect_terminal(
@@ -157,6 +159,17 @@ async def run(rig: Rig) -> asyncio.Task[None]:
 
 async def eventually(condition) -> None:
     await wait_until(lambda: asyncio.sleep(0, condition()), timeout_seconds=5, pause_seconds=0)
+
+
+async def test_a_known_route_is_taken_once_and_a_newer_one_asked_for_when_it_leads_nowhere(rig):
+    running = asyncio.create_task(rig.relay.run(ROUTE))
+    await eventually(lambda: rig.output == KEPT)
+    assert rig.routes_asked == []
+    for connection in rig.connections:
+        await connection.close()
+    await eventually(lambda: rig.routes_asked or len(rig.connections) > 1)
+    rig.frames.put_nowait(None)
+    await running
 
 
 async def test_a_replay_that_breaks_off_goes_on_where_it_was_over_another_connection(rig):

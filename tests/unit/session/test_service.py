@@ -503,6 +503,11 @@ async def test_what_is_wrong_or_too_much_is_refused(bench):
 # ---- hibernation and the end --------------------------------------------------------------------
 
 
+async def test_attaching_says_where_a_ready_container_is(bench):
+    runner = await bench.ready()
+    assert await runner.attach("s1", "browser", "main") == await runner.route("s1")
+
+
 async def test_hibernating_is_durable_when_it_is_answered_and_renewals_do_not_wake(bench):
     runner = await bench.ready()
     route = await runner.route("s1")
@@ -513,7 +518,8 @@ async def test_hibernating_is_durable_when_it_is_answered_and_renewals_do_not_wa
     assert (stored.phase, stored.container_id) == (P.HIBERNATED, None)
     assert bench.runtime.stopped == [route.container_id]
     assert await bench.ledger.containers() == []
-    assert (await runner.attach("s1", "browser")).phase is P.HIBERNATED
+    assert await runner.attach("s1", "browser") is None
+    assert (await runner.view("s1")).phase is P.HIBERNATED
     with pytest.raises(PreconditionFailed):
         await runner.route("s1")
 
