@@ -14,6 +14,7 @@ import logging
 from dataclasses import dataclass, field
 from typing import Any
 
+from actors.core.backoff import Backoff
 from actors.core.errors import CoditectError, Fenced
 from actors.core.ports import (
     JournalConnection,
@@ -138,7 +139,7 @@ class JournalRecorder:
 
     async def _follow(self, handle: ContainerHandle) -> None:
         """Hold the connection to a container, and make it again, until the container is gone."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             while True:
                 try:
@@ -146,10 +147,9 @@ class JournalRecorder:
                 except CoditectError as error:
                     logger.info("container %s: no journal yet: %s", handle.container_id, error)
                 else:
-                    pause = FIRST_PAUSE
+                    backoff.reset()
                     await self._serve(_Link(handle.container_id, connection))
-                await self._services.clock.sleep(pause)
-                pause = min(2 * pause, LONGEST_PAUSE)
+                await self._services.clock.sleep(backoff.next())
         finally:
             if self._links.get(handle.container_id) is asyncio.current_task():
                 del self._links[handle.container_id]
@@ -244,7 +244,7 @@ class JournalRecorder:
         if replaces:
             async with self._committing:
                 pass  # what is being kept of a namesake comes before the first number
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         while True:
             try:
                 record = await self._services.journal.open_terminal(
@@ -256,8 +256,7 @@ class JournalRecorder:
             except (CoditectError, OSError) as error:
                 self._failures += 1
                 logger.warning("terminal %s is not numbered yet: %s", opened.name, error)
-            await self._services.clock.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+            await self._services.clock.sleep(backoff.next())
         link.records[opened.terminal] = record
         link.opening.pop(opened.terminal, None)
         number = link.connection.number(opened.terminal, record.end, record.inputs, record.sizing)
@@ -276,7 +275,7 @@ class JournalRecorder:
     async def _write_notes(self, key: _Key, record: TerminalRecord) -> None:
         """Note until the store has it, or until a namesake or a newer connection has more to say."""
         link, number = key
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             while changes := self._unnoted[key]:
                 if number not in link.records:
@@ -296,10 +295,9 @@ class JournalRecorder:
                     self._failures += 1
                     logger.warning("terminal %s: %s waits: %s", record.name, changes, error)
                     self._unnoted[key] = changes | self._unnoted[key]
-                    await self._services.clock.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE)
+                    await self._services.clock.sleep(backoff.next())
                 else:
-                    pause = FIRST_PAUSE
+                    backoff.reset()
         finally:
             del self._unnoted[key]
 

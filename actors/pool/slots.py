@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from actors.core.backoff import doubled
+
 
 class SlotState(StrEnum):
     """Stages of a slot on its way to a user."""
@@ -43,7 +45,7 @@ class Slot:
 
 
 @dataclass(slots=True)
-class Backoff:
+class StartBackoff:
     """Waits between failed starts: ``base_seconds`` doubled by each failure in a row, up to a cap."""
 
     base_seconds: float = 0.5
@@ -55,7 +57,7 @@ class Backoff:
         """Count a failure. Those of starts that were under way together count once."""
         if now < self.not_before:
             return
-        delay = min(self.cap_seconds, self.base_seconds * 2.0 ** min(self.failures, 32))
+        delay = doubled(self.base_seconds, self.cap_seconds, self.failures)
         self.failures += 1
         self.not_before = now + delay
 
@@ -72,10 +74,10 @@ class Backoff:
 class SlotTable:
     """The slots of one pool. At most ``max_starting`` start at once; see ``validate``."""
 
-    def __init__(self, target: int, max_starting: int, backoff: Backoff | None = None) -> None:
+    def __init__(self, target: int, max_starting: int, backoff: StartBackoff | None = None) -> None:
         self.target = target
         self.max_starting = max_starting
-        self.backoff = backoff or Backoff()
+        self.backoff = backoff or StartBackoff()
         self._slots: dict[str, Slot] = {}
 
     def __contains__(self, slot_id: object) -> bool:

@@ -12,6 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, assert_never
 
+from actors.core.backoff import Backoff
 from actors.core.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransition, NotBound
 from actors.core.lease import LeaseRules
 from actors.core.ports import Services
@@ -31,6 +32,7 @@ logger = logging.getLogger(__name__)
 LAZY_SAVE_SECONDS = 1.0
 ACTIVITY_SECONDS = 60.0
 MAX_TERMINALS = 1024
+RETRY_SECONDS = 0.2
 RETRY_LIMIT_SECONDS = 5.0
 ABANDON_SECONDS = 5.0
 
@@ -235,14 +237,13 @@ class Activation:
 
     async def _watch(self, handle: ContainerHandle) -> None:
         """Report the container's end to the machine; asks again when the runtime cannot say."""
-        failures = 0
+        backoff = Backoff(RETRY_SECONDS, RETRY_LIMIT_SECONDS)
         while True:
             try:
                 reason = await self._services.runtime.wait_exit(handle)
             except (CoditectError, OSError) as error:
-                failures += 1
                 logger.warning("container %s is not watched: %s", handle.container_id, error)
-                await self._services.clock.sleep(self._retry_pause(failures))
+                await self._services.clock.sleep(backoff.next())
             else:
                 self.step(messages.ContainerLost(handle.container_id, reason))
                 return
@@ -260,23 +261,22 @@ class Activation:
 
     async def _save_forever(self) -> None:
         """Bring the record up to date whenever it is behind; the newest state, not each of them."""
-        failures = 0
+        backoff = Backoff(RETRY_SECONDS, RETRY_LIMIT_SECONDS)
         while True:
             await self._dirty.wait()
             self._dirty.clear()
             try:
                 await self.writer.update(self._overlay)
-                failures = 0
+                backoff.reset()
             except Fenced as fenced:
                 self.step(messages.FencedOff(fenced.current))
                 return
             except NotBound:
                 return
             except (CoditectError, OSError) as error:
-                failures += 1
                 logger.warning("session %s is not saved yet: %s", self.session_id, error)
                 self._dirty.set()
-                await self._services.clock.sleep(self._retry_pause(failures))
+                await self._services.clock.sleep(backoff.next())
             self._wake()
 
     async def _tick_forever(self) -> None:
@@ -324,7 +324,3 @@ class Activation:
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
-
-    @staticmethod
-    def _retry_pause(failures: int) -> float:
-        return min(RETRY_LIMIT_SECONDS, 0.1 * 2.0 ** min(failures, 10))

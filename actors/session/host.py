@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol
 
+from actors.core.backoff import Backoff
 from actors.core.errors import (
     CoditectError,
     Fenced,
@@ -32,7 +33,7 @@ from actors.core.settings import ActorSettings
 from actors.core.tasks import Tasks
 from actors.core.timing import within
 from actors.session import messages
-from actors.session.activation import Activation
+from actors.session.activation import RETRY_LIMIT_SECONDS, RETRY_SECONDS, Activation
 from actors.session.executor import (
     CODI_SECONDS,
     PREPARE_SECONDS,
@@ -47,7 +48,6 @@ from actors.session.stats import SessionStats
 logger = logging.getLogger(__name__)
 
 PASSIVATE_SECONDS = 2 * WRITE_SECONDS
-RETRY_LIMIT_SECONDS = 5.0
 
 
 class Pool(Protocol):
@@ -111,17 +111,15 @@ class SessionHost:
 
         Raises Fenced or IllegalTransition when this process must not go on.
         """
-        failures = 0
+        backoff = Backoff(RETRY_SECONDS, RETRY_LIMIT_SECONDS)
         while True:
             try:
                 async with self._binding:
                     await self._find()
                 break
             except (CoditectError, OSError) as error:
-                failures += 1
                 logger.warning("actor %s cannot ask the store yet: %s", self._actor_id, error)
-                pause = min(RETRY_LIMIT_SECONDS, 0.1 * 2.0 ** min(failures, 10))
-                await self._services.clock.sleep(pause)
+                await self._services.clock.sleep(backoff.next())
         self.started = True
         await asyncio.shield(self._over)
 

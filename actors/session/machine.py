@@ -43,6 +43,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any, assert_never
 
+from actors.core.backoff import doubled
 from actors.core.errors import ContainersExceeded, IllegalTransition
 from actors.core.records import ContainerHandle, ContainerStatus, SessionPhase
 from actors.session.messages import (
@@ -155,7 +156,7 @@ class SessionRules:
 
     def backoff(self, failures: int, jitter: float) -> float:
         """Return the pause after that many failures in a row; ``jitter`` in [0, 1) halves it at most."""
-        full = min(self.backoff_limit, self.backoff_base * 2.0 ** min(failures - 1, 16))
+        full = doubled(self.backoff_base, self.backoff_limit, failures - 1)
         return full * (0.5 + 0.5 * jitter)
 
 

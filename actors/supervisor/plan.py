@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from actors.core.backoff import doubled
 from actors.core.names import session_actor
 from actors.core.records import SessionPhase, SessionRecord
 
@@ -184,7 +185,7 @@ def component_actions(world: World, rules: SupervisorRules) -> list[SupervisorAc
 
 def remake_pause(attempts: int, rules: SupervisorRules) -> float:
     """Return the seconds to wait after the ``attempts``-th failed making in a row."""
-    return min(rules.remake_cap, rules.remake_base * 2.0 ** min(max(0, attempts - 1), 32))
+    return doubled(rules.remake_base, rules.remake_cap, max(0, attempts - 1))
 
 
 def _is_stuck(session: SessionRecord, world: World, rules: SupervisorRules) -> bool:

@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from actors.core.backoff import Backoff
 from actors.core.errors import CoditectError, Fenced, NotFound, PermissionDenied, Unavailable
 from actors.core.ports import Ledger
 from actors.core.records import (
@@ -184,7 +185,7 @@ class Archiver:
         self._followed[container_id] = followed
 
     async def _keep_following(self, record: ContainerRecord, syncer: WorkspaceSyncer) -> None:
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         clock = self._tools.clock
         while True:
             began = clock.monotonic()
@@ -198,9 +199,8 @@ class Archiver:
                 self._failures += not isinstance(error, Fenced)
                 logger.info("workspace %s is followed anew: %s", record.workspace_id, error)
             if clock.monotonic() - began > LONGEST_PAUSE:
-                pause = FIRST_PAUSE
-            await clock.sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+                backoff.reset()
+            await clock.sleep(backoff.next())
 
     async def _syncer_of(self, session_id: str) -> WorkspaceSyncer:
         """Return the follower of the session's container, on the newest route."""

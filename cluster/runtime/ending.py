@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 
+from actors.core.backoff import Backoff
 from actors.core.errors import DeadlineExceeded
 from cluster.runtime import cgroups
 from cluster.runtime import processes as identity
@@ -71,12 +72,11 @@ def _children(monitor: ProcessIdentity) -> list[ProcessIdentity]:
 
 async def _remove(group: Group) -> None:
     """Remove a group; the kernel takes some milliseconds to let go of the last process."""
-    pause = 0.001
+    backoff = Backoff(0.001, 0.1)
     async with asyncio.timeout(_GROUP_SECONDS):
         while not cgroups.remove(group):
             cgroups.kill(group)
-            await asyncio.sleep(pause)
-            pause = min(2 * pause, 0.1)
+            await asyncio.sleep(backoff.next())
 
 
 def reason(status: Status, last_words: str, *, out_of_memory: bool) -> str:

@@ -17,6 +17,7 @@ from hashlib import blake2b
 from pathlib import Path
 from weakref import WeakValueDictionary
 
+from actors.core.backoff import Backoff
 from actors.core.errors import CoditectError, DeadlineExceeded, InvalidArgument, LaunchFailed
 from actors.core.ports import Clock
 from actors.core.records import ContainerHandle, ContainerSpec, Health
@@ -349,13 +350,14 @@ class SandboxRuntime:
         """End a container; what is known of it goes when nothing of it is left, its user id with it."""
         await end(Processes.of(handle), grace_seconds)
         self._registry.remove_words(handle.container_id)
-        pause, left = 0.002, _RELEASE_SECONDS if patience is None else patience
+        backoff, left = Backoff(0.002, 0.1), _RELEASE_SECONDS if patience is None else patience
         while not await in_thread(self._is_released, handle):
             if left <= 0:
                 logger.warning("the disk of %s is still held", handle.container_id)
                 return  # ``list`` comes back to it
+            pause = backoff.next()
             await asyncio.sleep(pause)
-            left, pause = left - pause, min(2 * pause, 0.1)
+            left -= pause
         self._registry.remove(handle.container_id)
 
     def _is_released(self, handle: ContainerHandle) -> bool:

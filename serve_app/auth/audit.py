@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from actors.core.backoff import Backoff
 from actors.core.errors import CoditectError
 from actors.core.records import AuditEntry
 from cluster.store.layers.accounts.audit import MAX_BATCH
@@ -73,18 +74,17 @@ class AuditWriter:
 
     async def run(self) -> None:
         """Write until cancelled."""
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             if not self._batch:
                 await self._wait()
             self._fill()
             try:
                 await self._flush()
-                pause = _FIRST_PAUSE
+                backoff.reset()
             except CoditectError as error:
                 logger.warning("the audit trail has to wait", reason=str(error))
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await asyncio.sleep(backoff.next())
 
     async def drain(self) -> None:
         """Write what waits, for a limited time; after ``run`` has ended."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import structlog
 
+from actors.core.backoff import Backoff
 from actors.core.calls import SessionCalls
 from actors.core.errors import CoditectError, NotFound, SessionEnded
 from actors.core.ports import Clock
@@ -73,7 +74,7 @@ class EventHub:
     async def _follow(self, session_id: str, followed: _Followed) -> None:
         activation: int | None = None
         seq = 0
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         began = self._clock.now()
         while True:
             try:
@@ -90,10 +91,9 @@ class EventHub:
                 return
             except CoditectError as error:
                 logger.info("events have to wait", session_id=session_id, reason=str(error))
-                await self._clock.sleep(pause)
-                pause = min(pause * 2, _LONGEST_PAUSE)
+                await self._clock.sleep(backoff.next())
                 continue
-            pause = _FIRST_PAUSE
+            backoff.reset()
             for event in events:
                 # What a new numbering begins with was mostly published before, or before anyone asked.
                 if activation is not None or event.at >= began:

@@ -18,6 +18,7 @@ import structlog
 from cachetools import LRUCache
 
 from actors.core import names
+from actors.core.backoff import Backoff
 from actors.core.calls import ActorCaller, ArchiveCalls, P, PoolCalls, R, Ref, SessionCalls
 from actors.core.errors import (
     ActorGone,
@@ -277,7 +278,7 @@ class SessionGateway:
     ) -> R:
         limit = limit or self._call_seconds
         deadline = self._clock.monotonic() + limit
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         silent_since: float | None = None
         dead = self._silent.get(session_id)
         for _ in range(MAX_TRIES):
@@ -311,8 +312,8 @@ class SessionGateway:
                 silent_since = now if silent_since is None else silent_since
                 dead = owner.actor_id if now - silent_since > HUNG_SECONDS else None
                 self.forget(session_id)
-            await self._clock.sleep(min(pause, max(0.0, deadline - self._clock.monotonic())))
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            left = deadline - self._clock.monotonic()
+            await self._clock.sleep(min(backoff.next(), max(0.0, left)))
         raise DeadlineExceeded(f"{what} of session {session_id}", limit)
 
     # ---- the container --------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from typing import Any
 import structlog
 from websockets.exceptions import ConnectionClosed
 
+from actors.core.backoff import Backoff
 from actors.core.errors import (
     CoditectError,
     DeadlineExceeded,
@@ -220,7 +221,7 @@ class TerminalRelay:
         """Attach to the terminal, wherever it is now. Returns how the relay ends if it cannot."""
         clock = self._tools.clock
         deadline = clock.monotonic() + RECOVERY_SECONDS
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while clock.monotonic() < deadline:
             try:
                 return await self._attach(replaced)
@@ -243,8 +244,7 @@ class TerminalRelay:
                 replaced = not replaced or isinstance(error, Fenced)
             except CoditectError as error:
                 return Finish(close_code(error), str(error))
-            await clock.sleep(pause)
-            pause = min(pause * 2, _LONGEST_PAUSE)
+            await clock.sleep(backoff.next())
         return Finish(CLOSE_TRY_AGAIN, "the terminal does not come back")
 
     async def _attach(self, replaced: bool) -> Finish | None:

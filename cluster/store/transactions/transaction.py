@@ -18,6 +18,7 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
+from actors.core.backoff import Backoff
 from actors.core.errors import CoditectError, CommitUnknown, DeadlineExceeded, Unavailable
 from cluster.store.engines import atomic
 from cluster.store.engines.interface import (
@@ -176,7 +177,7 @@ async def transact(
     Raises what the work raises; DeadlineExceeded when conflicts or outages last too long.
     """
     async with _limit(work):
-        backoff = Backoff()
+        backoff = JitteredBackoff()
         while True:
             transaction = Transaction(engine)
             try:
@@ -193,17 +194,16 @@ async def transact(
 LIMIT_SECONDS = 20.0
 
 
-class Backoff:
+class JitteredBackoff:
     """Pauses that double up to a limit, each cut by a random part so that rivals part ways."""
 
     def __init__(self, spread: Callable[[], float] = random.random) -> None:
-        self._next = FIRST_BACKOFF_SECONDS
+        self._pauses = Backoff(FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
         self._spread = spread
 
     async def pause(self) -> None:
         """Wait, longer with each call."""
-        await asyncio.sleep(self._next * (0.5 + 0.5 * self._spread()))
-        self._next = min(self._next * 2, MAX_BACKOFF_SECONDS)
+        await asyncio.sleep(self._pauses.next() * (0.5 + 0.5 * self._spread()))
 
 
 def _may_retry(error: CoditectError) -> bool:
@@ -211,7 +211,7 @@ def _may_retry(error: CoditectError) -> bool:
     return from_store or (isinstance(error, Unavailable) and error.component.startswith("store"))
 
 
-async def _commit_surely(transaction: Transaction, backoff: Backoff) -> None:
+async def _commit_surely(transaction: Transaction, backoff: JitteredBackoff) -> None:
     """Send the very same commit until its outcome is known."""
     key = secrets.token_bytes(16)
     while True:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.pool.slots import Backoff, Slot, SlotState, SlotTable
+from actors.pool.slots import Slot, SlotState, SlotTable, StartBackoff
 
 
 def table(target=3, max_starting=2):
@@ -65,7 +65,7 @@ def test_a_start_that_ends_after_its_slot_was_dropped_changes_nothing():
 
 
 def test_backoff_doubles_up_to_its_cap_and_a_success_clears_it():
-    backoff = Backoff(base_seconds=1.0, cap_seconds=4.0)
+    backoff = StartBackoff(base_seconds=1.0, cap_seconds=4.0)
     waits, now = [], 0.0
     for _ in range(5):
         backoff.failed(now)
@@ -77,7 +77,7 @@ def test_backoff_doubles_up_to_its_cap_and_a_success_clears_it():
 
 
 def test_failures_of_starts_under_way_together_count_once():
-    backoff = Backoff(base_seconds=1.0)
+    backoff = StartBackoff(base_seconds=1.0)
     backoff.failed(10.0)
     backoff.failed(10.5)
     assert backoff.failures == 1
@@ -89,7 +89,7 @@ def test_a_start_that_succeeded_is_a_ready_slot_with_what_it_brought():
     slots.start("a", 0.0)
     slots.started("a", 7.0, "handle")
     assert slots.get("a") == Slot("a", SlotState.READY, 7.0, "handle")
-    assert slots.backoff == Backoff()
+    assert slots.backoff == StartBackoff()
     reserved = slots.reserve()
     assert reserved.payload == "handle"
     assert slots.get("a") == Slot("a", SlotState.RESERVED, 7.0, "handle")
