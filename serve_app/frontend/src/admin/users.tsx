@@ -1,9 +1,10 @@
-import { useRef, useState } from "preact/hooks";
-import { call, explain } from "../lib/api";
+import { useState } from "preact/hooks";
+import { call } from "../lib/api";
 import { formatAgo, seconds } from "../lib/format";
 import { Scroll } from "../ui/scroll";
 import { describe, parseLimit, type Resource, RESOURCES, table } from "../lib/usage";
-import { confirm, Dialog } from "../ui/dialog";
+import { confirm } from "../ui/dialog";
+import { FormDialog, Problem } from "../ui/form-dialog";
 import { say, sayFailure } from "../ui/toasts";
 import { audit, emailOf, lookAtUsers, me, type User, users } from "./data";
 
@@ -107,67 +108,35 @@ function UsedCell({ user, resource }: { user: User; resource: Resource }) {
 }
 
 function EditQuotas({ user, onClose }: { user: User; onClose: () => void }) {
-  const form = useRef<HTMLFormElement>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  const save = async () => {
+  const send = async (values: Record<string, string>) => {
     const quotas: Record<string, number | null> = {};
-    for (const [name, text] of new FormData(form.current!)) {
-      const limit = parseLimit(String(text));
+    for (const [name, text] of Object.entries(values)) {
+      const limit = parseLimit(text);
       if (limit === undefined) {
-        setProblem(`"${String(text)}" is no amount: 500, 128M, 20G, 0 for no limit`);
-        return;
+        throw new Problem(`"${text}" is no amount: 500, 128M, 20G, 0 for no limit`);
       }
       quotas[name] = limit;
     }
-    try {
-      await call("PATCH", `/api/admin/users/${encodeURIComponent(user.user_id)}`, {
-        json: { quotas },
-      });
-      onClose();
-      await lookAtUsers();
-    } catch (error) {
-      setProblem(explain(error));
-    }
+    await call("PATCH", `/api/admin/users/${encodeURIComponent(user.user_id)}`, { json: { quotas } });
+    await lookAtUsers().catch(() => undefined);
   };
   return (
-    <Dialog title={`Quotas of ${user.email}`} onClose={onClose}>
-      <form
-        ref={form}
-        class="add-user"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void save();
-        }}
-      >
-        <p>Empty: as the server's settings say. 0: no limit.</p>
-        {RESOURCES.map(({ name, label }) => (
-          <label key={name} class="field">
-            <span>{label}</span>
-            <input
-              class="input"
-              name={name}
-              inputMode="numeric"
-              autocomplete="off"
-              defaultValue={String(user.quotas?.[name] ?? "")}
-              placeholder={user.usage ? describe(name, user.usage[name]) : ""}
-            />
-          </label>
-        ))}
-        {problem && (
-          <p class="notice bad" role="alert">
-            {problem}
-          </p>
-        )}
-        <footer>
-          <button type="button" class="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="button primary">
-            Save
-          </button>
-        </footer>
-      </form>
-    </Dialog>
+    <FormDialog title={`Quotas of ${user.email}`} action="Save" onClose={onClose} send={send}>
+      <p>Empty: as the server's settings say. 0: no limit.</p>
+      {RESOURCES.map(({ name, label }) => (
+        <label key={name} class="field">
+          <span>{label}</span>
+          <input
+            class="input"
+            name={name}
+            inputMode="numeric"
+            autocomplete="off"
+            defaultValue={String(user.quotas?.[name] ?? "")}
+            placeholder={user.usage ? describe(name, user.usage[name]) : ""}
+          />
+        </label>
+      ))}
+    </FormDialog>
   );
 }
 
@@ -187,66 +156,36 @@ async function change(user: User, what: Record<string, unknown>): Promise<void> 
 }
 
 function AddUser({ onClose }: { onClose: () => void }) {
-  const form = useRef<HTMLFormElement>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  const add = async () => {
-    const json = Object.fromEntries(new FormData(form.current!));
-    try {
-      await call("POST", "/api/admin/users", { json });
-      say(`${String(json["email"])} can sign in now.`);
-      onClose();
-      await lookAtUsers();
-    } catch (error) {
-      setProblem(explain(error));
-    }
+  const send = async (json: Record<string, string>) => {
+    await call("POST", "/api/admin/users", { json });
+    say(`${json["email"]} can sign in now.`);
+    await lookAtUsers().catch(() => undefined);
   };
   return (
-    <Dialog title="Add user" onClose={onClose}>
-      <form
-        ref={form}
-        class="add-user"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void add();
-        }}
-      >
-        <label class="field">
-          <span>Email</span>
-          <input class="input" name="email" type="email" required autofocus autocomplete="off" />
-        </label>
-        <label class="field">
-          <span>Password</span>
-          <input
-            class="input"
-            name="password"
-            type="password"
-            required
-            minLength={8}
-            autocomplete="new-password"
-          />
-        </label>
-        <label class="field">
-          <span>Role</span>
-          <select class="input" name="role">
-            <option value="user">user</option>
-            <option value="admin">admin</option>
-          </select>
-        </label>
-        {problem && (
-          <p class="notice bad" role="alert">
-            {problem}
-          </p>
-        )}
-        <footer>
-          <button type="button" class="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="button primary">
-            Add user
-          </button>
-        </footer>
-      </form>
-    </Dialog>
+    <FormDialog title="Add user" action="Add user" onClose={onClose} send={send}>
+      <label class="field">
+        <span>Email</span>
+        <input class="input" name="email" type="email" required autofocus autocomplete="off" />
+      </label>
+      <label class="field">
+        <span>Password</span>
+        <input
+          class="input"
+          name="password"
+          type="password"
+          required
+          minLength={8}
+          autocomplete="new-password"
+        />
+      </label>
+      <label class="field">
+        <span>Role</span>
+        <select class="input" name="role">
+          <option value="user">user</option>
+          <option value="admin">admin</option>
+        </select>
+      </label>
+    </FormDialog>
   );
 }
 

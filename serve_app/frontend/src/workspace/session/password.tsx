@@ -1,9 +1,8 @@
 /** Changing one's own password. */
 
 import { signal } from "@preact/signals";
-import { useRef, useState } from "preact/hooks";
-import { ApiError, call, explain } from "../../lib/api";
-import { Dialog } from "../../ui/dialog";
+import { ApiError, call } from "../../lib/api";
+import { FormDialog, Problem } from "../../ui/form-dialog";
 import { say } from "../../ui/toasts";
 import { user } from "./session";
 
@@ -19,59 +18,32 @@ export function PasswordDialog() {
 }
 
 function ChangePassword({ onClose }: { onClose: () => void }) {
-  const form = useRef<HTMLFormElement>(null);
-  const [problem, setProblem] = useState<string | null>(null);
-  const [sending, setSending] = useState(false);
-  const send = async () => {
-    const { current, next, again } = Object.fromEntries(new FormData(form.current!)) as Record<string, string>;
-    if (next !== again) {
-      setProblem("The new password and its repetition are not the same.");
-      return;
-    }
-    setSending(true);
-    setProblem(null);
+  const send = async ({ current, next, again }: Record<string, string>) => {
+    if (next !== again) throw new Problem("The new password and its repetition are not the same.");
     try {
       await call("POST", "/api/v1/auth/password", {
         json: { current_password: current, new_password: next },
       });
-      say("The password is changed. Other browsers are signed out.");
-      onClose();
     } catch (error) {
       const wrong = error instanceof ApiError && error.code === "wrong_password";
-      setProblem(wrong ? "The current password is wrong." : explain(error));
-      setSending(false);
+      throw wrong ? new Problem("The current password is wrong.") : error;
     }
+    say("The password is changed. Other browsers are signed out.");
   };
   return (
-    <Dialog title="Change password" onClose={onClose}>
-      <form
-        ref={form}
-        class="form"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (!sending) void send();
-        }}
-      >
-        <input type="hidden" name="username" autocomplete="username" value={user.value?.email ?? ""} />
-        <Field name="current" label="Current password" autocomplete="current-password" />
-        <Field name="next" label="New password" autocomplete="new-password" />
-        <Field name="again" label="New password again" autocomplete="new-password" />
-        <p class="dialog-text">All other sign-ins of your account end.</p>
-        {problem && (
-          <p class="notice bad" role="alert">
-            {problem}
-          </p>
-        )}
-        <footer>
-          <button type="button" class="button" onClick={onClose}>
-            Cancel
-          </button>
-          <button type="submit" class="button primary" disabled={sending} data-testid="change-password">
-            Change password
-          </button>
-        </footer>
-      </form>
-    </Dialog>
+    <FormDialog
+      title="Change password"
+      action="Change password"
+      testId="change-password"
+      onClose={onClose}
+      send={send}
+    >
+      <input type="hidden" name="username" autocomplete="username" value={user.value?.email ?? ""} />
+      <Field name="current" label="Current password" autocomplete="current-password" />
+      <Field name="next" label="New password" autocomplete="new-password" />
+      <Field name="again" label="New password again" autocomplete="new-password" />
+      <p class="dialog-text">All other sign-ins of your account end.</p>
+    </FormDialog>
   );
 }
 
