@@ -16,6 +16,7 @@ Nothing but the standard library: CODI ships this file into containers.
 from __future__ import annotations
 
 import re
+import unicodedata
 
 from cluster.codi.terminal_state import (
     MAX_TEXT,
@@ -51,7 +52,7 @@ _PARTIAL = re.compile(
 _STRING_ENDS = {b"]": re.compile(rb"[\x07\x18\x1a\x1b]"), b"P": re.compile(rb"[\x18\x1a\x1b]")}
 _CONTROLS = re.compile(rb"[\x00-\x1f]")
 _LINE_PART = re.compile(
-    rb"\x1b\[(\d*)([CG])|\x1b\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|\x1b.|\t|[^\x1b\t]"
+    rb"\x1b\[(\d*)([CG])|\x1b\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|\x1b.|\t|[^\x1b\t][\x80-\xbf]*"
 )
 
 _ON_BY_DEFAULT = frozenset({b"?7", b"?8", b"?25"})
@@ -305,7 +306,7 @@ class Modes:
 
     def _column(self, data: bytes, at: int) -> int | None:
         """Return where the cursor is, if what was printed since the line's beginning says so."""
-        line = self._line + data[:at]
+        line = _whole(self._line + data[:at])
         begin = line.rfind(b"\r")
         if begin < 0 or len(line) - begin > 2 * MAX_PARTIAL:
             return None
@@ -319,9 +320,22 @@ class Modes:
             elif part[0] == b"\t":
                 later = [stop for stop in self._stops() if stop > column]
                 column = min(later, default=column)
-            elif part[0][:1] not in (_ESC, b"\n"):
-                column += 1
+            elif part[0] == b"\b":
+                column = max(column - 1, 0)
+            elif part[0][:1] != _ESC:
+                column += _cells(part[0])
         return min(column, 999)
+
+
+def _cells(character: bytes) -> int:
+    """Return how many cells a character takes: none, one or two."""
+    if len(character) == 1:
+        return int(character >= b" " and character != b"\x7f")
+    text = character.decode("utf-8", "replace")
+    return sum(
+        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
+        for each in text
+    )
 
 
 def _whole(text: bytes) -> bytes:

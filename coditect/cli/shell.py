@@ -25,7 +25,7 @@ def run_shell(client: Client, session_id: str, name: str, sizing: str | None = N
 
     ``sizing``: the rule by which the terminal is sized from now on, if it is to be another one.
     """
-    size = shutil.get_terminal_size()
+    size = _size()
     label = f"coditect shell, {platform.node()}"[:_MAX_LABEL]
     with (
         client.terminal(
@@ -40,6 +40,14 @@ def run_shell(client: Client, session_id: str, name: str, sizing: str | None = N
         code, message = _show_output(terminal)
     sys.stderr.write(f"\r\n{message}\r\n")
     return code
+
+
+def _size() -> os.terminal_size:
+    """Return the terminal's own size; LINES and COLUMNS may be an older window's."""
+    for stream in (sys.stdout, sys.stdin, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):
+            return os.get_terminal_size(stream.fileno())
+    return shutil.get_terminal_size()
 
 
 def _show_output(terminal: Terminal) -> tuple[int, str]:
@@ -93,7 +101,7 @@ def _follow_size(terminal: Terminal) -> Iterator[None]:
     def follow() -> None:
         while changed.wait() and not done.is_set():
             changed.clear()
-            size = shutil.get_terminal_size()
+            size = _size()
             with contextlib.suppress(ClientError, RuntimeError):
                 terminal.resize(size.columns, size.lines)
 

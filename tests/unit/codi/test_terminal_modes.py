@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from cluster.codi.terminal_modes import MAX_PARTIAL, Modes
@@ -51,6 +51,9 @@ PIECES = st.sampled_from(
 )
 
 
+@example(
+    [b"\x1b[3g\r    \x1bH", b"x\xe6\xbc"], 13, 1
+)  # amid a character, behind stops of one's own
 @given(st.lists(PIECES, max_size=12), st.integers(0, 400), st.integers(1, 40))
 def test_any_output_can_be_cut_anywhere_and_come_in_any_pieces(pieces, cut, size):
     output = b"".join(pieces)
@@ -62,6 +65,15 @@ def test_any_output_can_be_cut_anywhere_and_come_in_any_pieces(pieces, cut, size
 @given(st.binary(max_size=300), st.integers(0, 300))
 def test_no_bytes_break_it(output, cut):
     assert snapshot(output[:cut], output[cut:]) == snapshot(output)
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [("abc", 3), ("h\u00e9", 2), ("\u6f22\u5b57", 4), ("e\u0301", 1), ("ab\b", 1)],
+)
+def test_a_tab_stop_is_set_behind_the_cells_that_the_text_takes(text, column):
+    stopped = snapshot(b"\x1b[3g\r" + text.encode() + b"\x1bH")
+    assert stopped.startswith(b"\x1b[3g\r\x1b[%dG\x1bH" % (column + 1))
 
 
 def test_a_string_that_is_too_long_is_swallowed_to_its_end():

@@ -8,7 +8,7 @@ from cluster.doctor import checks
 from cluster.doctor.checks import Check, Verdict
 from cluster.paths import machine_file
 from serve_app.telemetry import health
-from serve_app.telemetry.health import Component
+from serve_app.telemetry.health import Part
 
 LACK = Check("container ids", Verdict.WARNING, "they share one", "be root")
 
@@ -21,9 +21,9 @@ async def test_what_is_wanting_is_told_of_what_is_well_and_does_not_make_it_ill(
         return "no warm containers"
 
     notice = health.notice([LACK])
-    said = await health._ask(Component("runtime", vital=False, ask=well, notice=notice))
+    said = await health._ask(Part("runtime", vital=False, ask=well, notice=notice))
     assert (said.status, said.detail) == ("ok", "wanting here: container ids")
-    said = await health._ask(Component("runtime", vital=False, ask=ill, notice=notice))
+    said = await health._ask(Part("runtime", vital=False, ask=ill, notice=notice))
     assert (said.status, said.detail) == ("degraded", "no warm containers")
     assert health.notice([]) is None
 
