@@ -1,0 +1,79 @@
+"""The first administrator is made once."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors.core import errors
+from actors.core.errors import CoditectError, Unauthenticated, Unavailable
+from actors.core.records import Role, UserRecord
+from actors.core.statistics import Histogram
+from cluster.clock import SystemClock
+from cluster.settings import Settings
+from cluster.store.layers.accounts.tokens import EndedLogin
+from serve_app.auth.admin_visits import AGAIN_SECONDS, AdminVisits
+from serve_app.auth.first_admin import ensure_admin
+from serve_app.auth.refresh_tokens import seal
+from serve_app.auth.revocations import Revocations
+from serve_app.auth.tokens import Login, Signer
+from serve_app.http import problems
+from serve_app.routes.common import only_local
+from serve_app.telemetry.exposition import expose
+from serve_app.telemetry.metrics import RATE_SECONDS, IngressMetrics
+from tests.fakes.pool_fakes import ManualClock
+
+class MemoryUsers:
+    def __init__(self) -> None:
+        self.records: dict[str, UserRecord] = {}
+
+    async def create(self, record):
+        self.records[record.user_id] = record
+        return record
+
+    async def by_email(self, email):
+        return next((r for r in self.records.values() if r.email == email), None)
+
+    async def page(self, *, after=None, limit=1000):
+        return [r for _, r in sorted(self.records.items()) if after is None or r.user_id > after][
+            :limit
+        ]
+
+    async def change(self, user_id, *, now, **changes):
+        return self.put(user_id, **{k: v for k, v in changes.items() if v is not None})
+
+    def put(self, user_id, **changes):
+        self.records[user_id] = self.records[user_id].model_copy(update=changes)
+        return self.records[user_id]
+
+
+async def first(users, **settings):
+    return await ensure_admin(users, Settings(**settings), lambda _: "made-up", SystemClock())
+
+
+async def test_an_administrator_is_made_once_and_its_password_told_once():
+    users = MemoryUsers()
+    assert await first(users) == ("admin@localhost", "made-up")
+    assert await first(users) == ("admin@localhost", None)
+    assert len(users.records) == 1
+
+
+async def test_the_settings_name_the_administrator_and_change_its_password():
+    users = MemoryUsers()
+    named = {"admin_email": "ada@example.com", "admin_password": "first-password"}
+    assert await first(users, **named) == ("ada@example.com", None)
+    [before] = users.records.values()
+    await first(users, **named)
+    assert list(users.records.values()) == [before]
+    await first(users, **(named | {"admin_password": "second-password"}))
+    [after] = users.records.values()
+    assert after.password_hash != before.password_hash
+    users.put(after.user_id, role=Role.USER)
+    await first(users, admin_email="ada@example.com")
+    assert next(iter(users.records.values())).role is Role.ADMIN

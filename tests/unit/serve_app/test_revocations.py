@@ -1,0 +1,90 @@
+"""Ended logins are followed, and what they held ends with them."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from itertools import count
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+
+from actors.core import errors
+from actors.core.errors import CoditectError, Unauthenticated, Unavailable
+from actors.core.records import Role, UserRecord
+from actors.core.statistics import Histogram
+from cluster.clock import SystemClock
+from cluster.settings import Settings
+from cluster.store.layers.accounts.tokens import EndedLogin
+from serve_app.auth.admin_visits import AGAIN_SECONDS, AdminVisits
+from serve_app.auth.first_admin import ensure_admin
+from serve_app.auth.refresh_tokens import seal
+from serve_app.auth.revocations import Revocations
+from serve_app.auth.tokens import Login, Signer
+from serve_app.http import problems
+from serve_app.routes.common import only_local
+from serve_app.telemetry.exposition import expose
+from serve_app.telemetry.metrics import RATE_SECONDS, IngressMetrics
+from tests.fakes.pool_fakes import ManualClock
+
+class Ends:
+    """A store of ended logins."""
+
+    def __init__(self) -> None:
+        self.ends: list[EndedLogin] = []
+        self.away = False
+
+    def end(self, family: str, at: float) -> None:
+        self.ends.append(EndedLogin(b"%04d" % len(self.ends), "u", at, family))
+
+    async def ended_after(self, place):
+        if self.away:
+            raise Unavailable("store", "away")
+        return [ended for ended in self.ends if place is None or ended.place > place][:2]
+
+
+async def test_ends_of_logins_are_followed_page_by_page_and_forgotten_with_their_tokens():
+    clock, ends = ManualClock(1000.0), Ends()
+    known = Revocations(ends, clock, keep=900.0)
+    for number in range(5):
+        ends.end(f"f{number}", 1000.0 + number)
+    await known.catch_up()
+    assert all(known.is_over(Login("u", f"f{number}")) for number in range(5))
+    clock.advance(962.0)
+    await known.catch_up()
+    assert [known.is_over(Login("u", f"f{number}")) for number in range(5)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+async def test_what_is_known_of_ended_logins_holds_while_the_store_is_away():
+    clock, ends = ManualClock(), Ends()
+    known = Revocations(ends, clock, keep=900.0)
+    known.add("u", "mine", clock.now())
+    ends.away = True
+    with pytest.raises(Unavailable):
+        await known.catch_up()
+    assert known.is_over(Login("u", "mine"))
+
+
+async def test_whoever_waits_for_the_end_of_a_login_hears_of_it_and_leaves_nothing_behind():
+    known = Revocations(Ends(), ManualClock(), keep=900.0)
+    waiting = [asyncio.create_task(known.require_live(Login("u", "mine"))) for _ in range(2)]
+    other = asyncio.create_task(known.require_live(Login("u", "other")))
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    await asyncio.sleep(0)
+    known.add("u", "mine", 0.0)
+    with pytest.raises(Unauthenticated):
+        await waiting[1]
+    with pytest.raises(Unauthenticated):
+        await known.require_live(Login("u", "mine"))
+    other.cancel()
+    await asyncio.gather(*waiting, other, return_exceptions=True)
+    assert known._watches == {}
