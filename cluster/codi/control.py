@@ -1,9 +1,8 @@
-"""The calls that actors make to CODI: few and small, and without an HTTP library to import."""
+"""The calls that actors make to CODI: few and small."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -12,6 +11,7 @@ from actors.core.errors import DeadlineExceeded, Unavailable
 from actors.core.ports import JournalConnection
 from actors.core.records import Activity, ContainerHandle, Quiet
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
+from cluster.http_exchange import exchange
 
 _LARGEST_ANSWER = 1 << 20
 
@@ -91,12 +91,15 @@ class CodiControl:
         asked: Asked,
         body: Mapping[str, Any] | None = None,
     ) -> Any:
+        data = b"" if body is None else json.dumps(body).encode()
         try:
             async with asyncio.timeout(self._timeout_seconds):
-                status, content = await _request(handle.address, method, target, sent, body)
+                status, content = await exchange(
+                    handle.address, method, target, sent.items(), data, largest=_LARGEST_ANSWER
+                )
         except TimeoutError:
             raise DeadlineExceeded(f"{method} {target} of CODI", self._timeout_seconds) from None
-        except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:
+        except (OSError, ValueError) as error:
             raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error
         if status // 100 != 2:
             raise error_from(status, content, asked)
@@ -104,35 +107,3 @@ class CodiControl:
             return json.loads(content)
         except ValueError as error:
             raise Unavailable(COMPONENT, "its answer is not JSON") from error
-
-
-async def _request(
-    address: str, method: str, target: str, sent: Mapping[str, str], body: Mapping[str, Any] | None
-) -> tuple[int, bytes]:
-    """Make one HTTP/1.1 request; return the status and the body.
-
-    Raises OSError, EOFError (also IncompleteReadError), ValueError for what is not HTTP.
-    """
-    host, _, port = address.rpartition(":")
-    content = b"" if body is None else json.dumps(body).encode()
-    lines = [f"{method} {target} HTTP/1.1", f"host: {address}", "connection: close"]
-    lines += [f"{name}: {value}" for name, value in sent.items()]
-    lines += [f"content-length: {len(content)}", "", ""]
-    reader, writer = await asyncio.open_connection(host.strip("[]"), int(port))
-    try:
-        writer.write("\r\n".join(lines).encode("latin-1") + content)
-        await writer.drain()
-        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").lower()
-        status_line, *fields = head.split("\r\n")
-        length = next(
-            int(field.partition(":")[2]) for field in fields if field.startswith("content-length:")
-        )
-        if not 0 <= length <= _LARGEST_ANSWER:
-            raise ValueError(f"an answer of {length} bytes")
-        return int(status_line.split(" ", 2)[1]), await reader.readexactly(length)
-    except (IndexError, StopIteration) as error:
-        raise ValueError("the answer is not HTTP") from error
-    finally:
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()

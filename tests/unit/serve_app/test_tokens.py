@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
-import pickle
 from itertools import count
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from prometheus_client.parser import text_string_to_metric_families
 
-from actors.core import errors
-from actors.core.errors import CoditectError, Unauthenticated, Unavailable
-from actors.core.records import Role, UserRecord
-from actors.core.statistics import Histogram
-from cluster.clock import SystemClock
-from cluster.settings import Settings
-from cluster.store.layers.accounts.tokens import EndedLogin
-from serve_app.auth.admin_visits import AGAIN_SECONDS, AdminVisits
-from serve_app.auth.first_admin import ensure_admin
+from actors.core.errors import Unauthenticated
+from actors.core.records import Role
 from serve_app.auth.refresh_tokens import seal
-from serve_app.auth.revocations import Revocations
 from serve_app.auth.tokens import Login, Signer
-from serve_app.http import problems
-from serve_app.routes.common import only_local
-from serve_app.telemetry.exposition import expose
-from serve_app.telemetry.metrics import RATE_SECONDS, IngressMetrics
-from tests.fakes.pool_fakes import ManualClock
+
 
 def signer(key: bytes = b"k" * 32, tenant: str = "t") -> Signer:
     numbers = count()
