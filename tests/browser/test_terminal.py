@@ -125,8 +125,17 @@ async def test_a_tab_is_there_once_however_late_the_list_comes(page, person, ser
         await listed.wait()
         await route.continue_()
 
+    followed = asyncio.Event()
+
+    def follow(socket) -> None:
+        if "/events" in socket.url:
+            socket.on("framereceived", lambda _: followed.set())
+
+    page.on("websocket", follow)
     await page.route(re.compile(r"/terminals$"), late)
     await page.reload()
+    async with asyncio.timeout(30):
+        await followed.wait()  # without the list only events tell the page of another terminal
     async with await person.client.terminal(person.session_id, "extra"):
         tabs = page.get_by_role("tab")
         await tabs.filter(has_text="extra").wait_for()

@@ -18,10 +18,10 @@ HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from cluster.clock import SystemClock
-from cluster.runtime.launch_slots import Turns
+from cluster.runtime.launch_slots import LaunchSlots
 
 async def main():
-    async with Turns(Path(sys.argv[1]), 1, SystemClock()).turn(5):
+    async with LaunchSlots(Path(sys.argv[1]), 1, SystemClock()).turn(5):
         print("held", flush=True)
         await asyncio.sleep(600)
 

@@ -67,10 +67,24 @@ export const phase = computed<Phase>(() => session.value?.status ?? "starting");
 /** Whether a container is there or on its way, so that terminals and files can be asked for. */
 export const awake = computed(() => ["starting", "ready", "recovering"].includes(phase.value));
 
+let statusesHeard = 0;
+
+/**
+ * An answer, but for what an event has said since it was asked for: the two come over different
+ * connections, so the answer may be older, and no event would come that puts it right.
+ */
+function newest(answer: Session, heardBefore: number): Session {
+  const now = session.value;
+  if (heardBefore === statusesHeard || !now) return answer;
+  const { status, container_status, container_id, epoch, failure, idle } = now;
+  return { ...answer, status, container_status, container_id, epoch, failure, idle };
+}
+
 /** Ask the server how things are. Throws ApiError. */
 export async function loadSession(): Promise<Session> {
+  const heard = statusesHeard;
   try {
-    const found = await callJson<Session>("GET", sessionPath);
+    const found = newest(await callJson<Session>("GET", sessionPath), heard);
     session.value = found;
     noteSave(null, found.save_version ?? 0);
     missing.value = null;
@@ -118,6 +132,7 @@ export function applyEvent(frame: unknown): void {
   if (typeof frame !== "object" || frame === null) return;
   const { type, data = {} } = frame as { type?: unknown; data?: Record<string, unknown> };
   const before = session.value;
+  if (type === "status" || type === "ended") statusesHeard += 1;
   if (type === "saved") {
     noteSave(typeof data["path"] === "string" ? data["path"] : null, Number(data["version"] ?? 0));
     lookAtUsage(USAGE_SOON_MILLISECONDS);
@@ -233,12 +248,13 @@ function told(answer: Session): Session {
 }
 
 async function ask(what: "hibernate" | "resume", failure: string): Promise<void> {
+  const heard = statusesHeard;
   try {
     const answer = await callJson<Session | undefined>("POST", `${sessionPath}/${what}`, {
       json: {},
       timeoutSeconds: 60,
     });
-    if (answer?.session_id) session.value = { ...session.value, ...told(answer) };
+    if (answer?.session_id) session.value = newest({ ...session.value, ...told(answer) }, heard);
     if (what === "hibernate") say("The session goes to sleep. Files stay as they are.");
   } catch (error) {
     sayFailure(failure, error);
