@@ -9,7 +9,6 @@ collection, or with the interpreter: a script need not close what it made.
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextlib
 import functools
 import inspect
@@ -28,7 +27,6 @@ T = TypeVar("T")
 Twin_co = TypeVar("Twin_co", covariant=True)
 
 _END_SECONDS = 5.0
-_LOOK_SECONDS = 0.5
 
 
 class Blocking(Generic[Twin_co]):
@@ -261,9 +259,6 @@ class LoopThread:
             raise RuntimeError("the client is closed")
         future = asyncio.run_coroutine_threadsafe(run(), self._loop)
         try:
-            # A signal that comes just before a wait begins does not end it: look now and then.
-            while not future.done():
-                concurrent.futures.wait([future], timeout=_LOOK_SECONDS)
             return future.result()
         except BaseException:
             future.cancel()

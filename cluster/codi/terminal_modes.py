@@ -55,6 +55,7 @@ _LINE_PART = re.compile(
     rb"\x1b\[(\d*)([CG])|\x1b\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|\x1b.|\t|[^\x1b\t][\x80-\xbf]*"
 )
 
+_NO_CELL = frozenset({"Mn", "Me", "Cf"})
 _ON_BY_DEFAULT = frozenset({b"?7", b"?8", b"?25"})
 _MOUSE = frozenset({b"?9", b"?1000", b"?1001", b"?1002", b"?1003"})
 _MOUSE_FORMS = frozenset({b"?1005", b"?1006", b"?1015", b"?1016"})
@@ -333,7 +334,9 @@ def _cells(character: bytes) -> int:
         return int(character >= b" " and character != b"\x7f")
     text = character.decode("utf-8", "replace")
     return sum(
-        0 if unicodedata.combining(each) else 1 + (unicodedata.east_asian_width(each) in "WF")
+        0
+        if unicodedata.category(each) in _NO_CELL
+        else 1 + (unicodedata.east_asian_width(each) in "WF")
         for each in text
     )
 

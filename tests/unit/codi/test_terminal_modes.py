@@ -69,7 +69,7 @@ def test_no_bytes_break_it(output, cut):
 
 @pytest.mark.parametrize(
     ("text", "column"),
-    [("abc", 3), ("h\u00e9", 2), ("\u6f22\u5b57", 4), ("e\u0301", 1), ("ab\b", 1)],
+    [("abc", 3), ("h\u00e9", 2), ("\u6f22\u5b57", 4), ("e\u0301", 1), ("x\u200d", 1), ("ab\b", 1)],
 )
 def test_a_tab_stop_is_set_behind_the_cells_that_the_text_takes(text, column):
     stopped = snapshot(b"\x1b[3g\r" + text.encode() + b"\x1bH")
