@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from actors.core.records import SessionPhase, SessionRecord
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from benchmarks.harness import Report
 from cluster.archive.packs.packs import Batch, name_of, pack
 from cluster.backup.restorer import restore

@@ -8,7 +8,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from actors.core.records import ContainerSpec
+from actors.core.records.containers import ContainerSpec
 from benchmarks.harness import Report
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle

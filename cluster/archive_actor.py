@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.core.calls import ArchiveCalls
 from actors.core.process import Pair, Shell
-from actors.core.records import Kept, SaveAnswer
+from actors.core.records.archive import Kept, SaveAnswer
 from cluster.archive.archiver import Archiver
 from cluster.backup.scheduler import BackupScheduler
 

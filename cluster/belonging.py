@@ -19,8 +19,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
 
-from actors.core.errors import CoditectError, NotFound, Unavailable
-from actors.core.records import Record
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.requests import NotFound
+from actors.core.records.base import Record
 from cluster.blobs import Blobs, open_blobs
 from cluster.paths import chunk_store
 from cluster.settings import Settings

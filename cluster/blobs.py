@@ -19,7 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from actors.core.errors import InvalidArgument, NotFound, StoreFull, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.errors.store import StoreFull
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _DRAFT = ".draft-"

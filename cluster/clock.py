@@ -7,7 +7,7 @@ import time
 
 
 class SystemClock:
-    """Implements ``actors.core.ports.Clock`` with the machine's time."""
+    """Implements ``actors.core.ports.clock.Clock`` with the machine's time."""
 
     def now(self) -> float:
         """Return seconds since the Unix epoch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from actors.core.ports import ContainerRuntime
+from actors.core.ports.runtime import ContainerRuntime
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
 from cluster.id_range import IdRange

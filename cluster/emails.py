@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import idna
 from precis_i18n import get_profile
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 
 MAX_LOCAL = 64
 MAX_ADDRESS = 254

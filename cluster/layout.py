@@ -11,7 +11,7 @@ import secrets
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.runtime.processes import ProcessIdentity, identify, is_alive
 
 

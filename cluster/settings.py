@@ -18,7 +18,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from actors.core.quotas import Quotas
 from cluster.emails import prepare
 from cluster.id_range import IdRange

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from actors.core import names
 from actors.core.directory import ActorDirectory
-from actors.core.ports import ContainerRuntime, Services
+from actors.core.ports.runtime import ContainerRuntime
+from actors.core.ports.services import Services
 from actors.core.settings import ActorSettings, IdleRules, Signal
 from actors.journal.actor import RayJournalWatch
 from cluster.archive.ray_archive import RayArchive
@@ -24,7 +25,7 @@ from cluster.store.remote.client import RemoteEngine
 
 @dataclass(frozen=True, slots=True)
 class NodeWiring:
-    """One node of a server: calling it makes an actor's services (``actors.core.ports.ServicesFactory``)."""
+    """One node of a server: calling it makes an actor's services (a ``ServicesFactory``)."""
 
     settings: Settings
     node_id: str

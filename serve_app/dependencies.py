@@ -12,20 +12,15 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from actors.core.calls import ActorCaller
-from actors.core.ports import Clock, ContainerRecords, Journal, SessionRecords
+from actors.core.ports.clock import Clock
+from actors.core.ports.journal import Journal
+from actors.core.ports.ledger import ContainerRecords, SessionRecords
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.core.records import (
-    AuditEntry,
-    ContainerRecord,
-    Idleness,
-    RefreshTokenRecord,
-    Role,
-    Route,
-    SessionRecord,
-    Unarchived,
-    Unrestored,
-    UserRecord,
-)
+from actors.core.records.accounts import AuditEntry, RefreshTokenRecord, Role, UserRecord
+from actors.core.records.archive import Unarchived, Unrestored
+from actors.core.records.containers import ContainerRecord
+from actors.core.records.idleness import Idleness
+from actors.core.records.sessions import Route, SessionRecord
 from cluster.archive.restoring.versions import VersionReader
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings

@@ -11,7 +11,7 @@ import structlog
 
 from actors.core import names
 from actors.core.calls import SupervisorCalls
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from actors.core.tasks import Tasks
 from serve_app.auth.admin_visits import AdminVisits
 from serve_app.auth.audit import AuditWriter

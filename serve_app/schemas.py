@@ -7,20 +7,15 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from actors.core.names import session_actor
 from actors.core.quotas import Resource, Usage
-from actors.core.records import (
-    ContainerRecord,
-    Idleness,
-    LeftOut,
-    Role,
-    SessionRecord,
-    TerminalSizing,
-    Unarchived,
-    Unrestored,
-    UserRecord,
-)
+from actors.core.records.accounts import Role, UserRecord
+from actors.core.records.archive import LeftOut, Unarchived, Unrestored
+from actors.core.records.containers import ContainerRecord
+from actors.core.records.idleness import Idleness
+from actors.core.records.sessions import SessionRecord
+from actors.core.records.terminals import TerminalSizing
 from cluster.emails import prepare
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"

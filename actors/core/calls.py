@@ -9,19 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from actors.core.records import (
-    ContainerHandle,
-    Idleness,
-    Kept,
-    Opened,
-    Quiet,
-    Receipt,
-    Route,
-    SaveAnswer,
-    SessionEvent,
-    SessionRecord,
-    Unarchived,
-)
+from actors.core.records.archive import Kept, Receipt, SaveAnswer, Unarchived
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.idleness import Idleness, Quiet
+from actors.core.records.sessions import Opened, Route, SessionEvent, SessionRecord
 
 Takes = TypeVar("Takes")
 P = ParamSpec("P")

@@ -29,7 +29,7 @@ import ray.util
 from cachetools import LRUCache
 
 from actors.core.calls import P, R, Ref, Takes
-from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.names import NAMESPACE
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Generic, Protocol, TypeVar
 
-from actors.core.errors import CoditectError, DeadlineExceeded
+from actors.core.errors.base import CoditectError, DeadlineExceeded
 
 logger = logging.getLogger(__name__)
 

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
-from actors.core.errors import DeadlineExceeded
+from actors.core.errors.base import DeadlineExceeded
 
 T = TypeVar("T")
 

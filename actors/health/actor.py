@@ -13,9 +13,9 @@ from collections.abc import Callable
 from actors.core import names
 from actors.core.calls import Component, PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
-from actors.core.ports import ServicesFactory
+from actors.core.ports.services import ServicesFactory
 from actors.core.process import Pair, Shell
-from actors.core.records import Idleness, Quiet
+from actors.core.records.idleness import Idleness, Quiet
 from actors.health.checker import CALL_SECONDS, HealthChecker
 from actors.idleness.sampler import IdlenessSampler
 

@@ -12,16 +12,11 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, NotBound, Unavailable
-from actors.core.ports import Services
-from actors.core.records import (
-    ContainerHandle,
-    ContainerRecord,
-    ContainerStatus,
-    Health,
-    SessionPhase,
-    SessionRecord,
-)
+from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.sessions import NotBound
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
 from actors.health.verdict import (

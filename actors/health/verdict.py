@@ -27,13 +27,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from actors.core.records import (
-    ContainerHandle,
-    ContainerRecord,
-    ContainerStatus,
-    Health,
-    SessionRecord,
-)
+from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
+from actors.core.records.sessions import SessionRecord
 
 WATCHED = frozenset({ContainerStatus.WARM, ContainerStatus.READY})
 

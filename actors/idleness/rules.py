@@ -28,7 +28,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from actors.core.records import Activity, Idleness, Quiet
+from actors.core.records.idleness import Activity, Idleness, Quiet
 from actors.core.settings import IdleRules, Signal
 
 ENOUGH = 1.0

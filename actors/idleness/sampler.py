@@ -11,16 +11,11 @@ import asyncio
 import logging
 from typing import Any, Protocol
 
-from actors.core.errors import CoditectError
-from actors.core.ports import Services
-from actors.core.records import (
-    ContainerRecord,
-    ContainerStatus,
-    Idleness,
-    Quiet,
-    SessionPhase,
-    SessionRecord,
-)
+from actors.core.errors.base import CoditectError
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerRecord, ContainerStatus
+from actors.core.records.idleness import Idleness, Quiet
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from actors.core.timing import within
 from actors.idleness.rules import Sample, Watch, begun, is_due, observe, quiet, told
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from actors.core.calls import JournalCalls, Ref
 from actors.core.directory import ActorDirectory
-from actors.core.errors import CoditectError
-from actors.core.ports import ServicesFactory
+from actors.core.errors.base import CoditectError
+from actors.core.ports.services import ServicesFactory
 from actors.core.process import Shell
-from actors.core.records import ContainerHandle
+from actors.core.records.containers import ContainerHandle
 from actors.journal.recorder import JournalRecorder
 
 WATCH_SECONDS = 2.0
@@ -33,7 +33,7 @@ class JournalActor(Shell[JournalRecorder]):
 
 
 class RayJournalWatch:
-    """Implements ``actors.core.ports.JournalWatch`` with a call to the node's JournalActor."""
+    """Implements ``actors.core.ports.journal.JournalWatch`` with a call to the node's JournalActor."""
 
     def __init__(self, directory: ActorDirectory, name: Ref[JournalCalls]) -> None:
         self._directory = directory

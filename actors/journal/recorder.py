@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from actors.core.backoff import Backoff
-from actors.core.errors import CoditectError, Fenced
-from actors.core.ports import (
+from actors.core.errors.base import CoditectError
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.codi import (
     JournalConnection,
     JournalMessage,
-    Services,
     TerminalCheckpoint,
     TerminalExited,
     TerminalMoved,
@@ -27,7 +27,9 @@ from actors.core.ports import (
     TerminalPrinted,
     TerminalSized,
 )
-from actors.core.records import ContainerHandle, ContainerStatus, TerminalOutput, TerminalRecord
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerHandle, ContainerStatus
+from actors.core.records.terminals import TerminalOutput, TerminalRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
 from actors.journal.backlog import Backlog, JournalRules

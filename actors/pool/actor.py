@@ -17,10 +17,11 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.core import names
 from actors.core.calls import PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
-from actors.core.errors import InvalidArgument
-from actors.core.ports import ServicesFactory
+from actors.core.errors.requests import InvalidArgument
+from actors.core.ports.services import ServicesFactory
 from actors.core.process import Shell
-from actors.core.records import ContainerHandle, Opened, SessionRecord
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.sessions import Opened, SessionRecord
 from actors.pool.reconciler import PoolReconciler
 from actors.session.actor import SessionActor
 

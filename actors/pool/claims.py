@@ -16,19 +16,14 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass
 
-from actors.core.errors import (
-    Busy,
-    CoditectError,
-    CommitUnknown,
-    DeadlineExceeded,
-    Fenced,
-    NotBound,
-    PreconditionFailed,
-    SlotGone,
-    Unavailable,
-)
-from actors.core.ports import ClaimRequest, Services
-from actors.core.records import Claim, ContainerHandle, Opened, SessionRecord
+from actors.core.errors.base import Busy, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.requests import PreconditionFailed
+from actors.core.errors.sessions import Fenced, NotBound, SlotGone
+from actors.core.errors.store import CommitUnknown
+from actors.core.ports.ledger import ClaimRequest
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.sessions import Claim, Opened, SessionRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
 from actors.pool.slots import Slot

@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from actors.core.errors import CoditectError, DeadlineExceeded, LaunchFailed
-from actors.core.ports import Services
-from actors.core.records import (
+from actors.core.errors.base import CoditectError, DeadlineExceeded
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.ports.services import Services
+from actors.core.records.containers import (
     ContainerHandle,
     ContainerRecord,
     ContainerSpec,

@@ -29,7 +29,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from enum import StrEnum
 
-from actors.core.records import ContainerHandle, ContainerStatus
+from actors.core.records.containers import ContainerHandle, ContainerStatus
 from actors.pool.slots import SlotState, SlotTable
 
 

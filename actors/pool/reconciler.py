@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 
-from actors.core.errors import ActorGone, CoditectError, DeadlineExceeded, Unavailable
-from actors.core.ports import Services
-from actors.core.records import Opened, SessionRecord
+from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.ports.services import Services
+from actors.core.records.sessions import Opened, SessionRecord
 from actors.core.tasks import Tasks
 from actors.pool.claims import Claims, OpenRequest
 from actors.pool.launcher import Launcher

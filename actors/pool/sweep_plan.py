@@ -27,13 +27,8 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from actors.core.records import (
-    ContainerHandle,
-    ContainerRecord,
-    ContainerStatus,
-    SessionPhase,
-    SessionRecord,
-)
+from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from actors.pool.plan import (
     Action,
     AdoptContainer,

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.core.errors import ActorGone, DeadlineExceeded, Unavailable
+from actors.core.errors.base import ActorGone, DeadlineExceeded, Unavailable
 from actors.core.lease import LeaseRules, LeaseWatch
-from actors.core.ports import Services
-from actors.core.records import SessionRecord
+from actors.core.ports.services import Services
+from actors.core.records.sessions import SessionRecord
 from actors.pool.warm import SessionActors
 
 LOOK_SECONDS = 0.5

@@ -10,9 +10,10 @@ import asyncio
 from collections import deque
 from typing import Any, Protocol
 
-from actors.core.errors import Busy
-from actors.core.ports import Clock
-from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.errors.base import Busy
+from actors.core.ports.clock import Clock
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.sessions import SessionRecord
 from actors.core.settings import ActorSettings
 from actors.core.statistics import Histogram
 from actors.pool.plan import Demand, PoolRules, quiet_in

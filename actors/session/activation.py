@@ -13,10 +13,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, assert_never
 
 from actors.core.backoff import Backoff
-from actors.core.errors import CoditectError, DeadlineExceeded, Fenced, IllegalTransition, NotBound
+from actors.core.errors.base import CoditectError, DeadlineExceeded, IllegalTransition
+from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.lease import LeaseRules
-from actors.core.ports import Services
-from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.sessions import SessionRecord
 from actors.core.tasks import Tasks
 from actors.session import messages
 from actors.session.attachments import Attachments

@@ -14,18 +14,12 @@ from typing import Any
 
 from actors.core.calls import PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
-from actors.core.ports import ServicesFactory
+from actors.core.ports.services import ServicesFactory
 from actors.core.process import Shell
-from actors.core.records import (
-    ContainerHandle,
-    Idleness,
-    Quiet,
-    Receipt,
-    Route,
-    SessionEvent,
-    SessionRecord,
-    Unarchived,
-)
+from actors.core.records.archive import Receipt, Unarchived
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.idleness import Idleness, Quiet
+from actors.core.records.sessions import Route, SessionEvent, SessionRecord
 from actors.session.service import SessionService
 
 RELEASED_SECONDS = 2.0

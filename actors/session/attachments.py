@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.core.errors import TooManyRequests
+from actors.core.errors.limits import TooManyRequests
 
 MAX_CLIENTS = 1000
 

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-from actors.core.records import SessionEvent
+from actors.core.records.sessions import SessionEvent
 
 MAX_EVENTS = 512
 MAX_PAGE = 256

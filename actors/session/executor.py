@@ -12,18 +12,19 @@ import contextlib
 import logging
 from collections.abc import Callable
 
-from actors.core.errors import CoditectError, ContainersExceeded, Fenced
-from actors.core.ports import Services
-from actors.core.records import (
+from actors.core.errors.base import CoditectError
+from actors.core.errors.limits import ContainersExceeded
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.services import Services
+from actors.core.records.containers import (
     ContainerHandle,
     ContainerRecord,
     ContainerSpec,
     ContainerStatus,
     Health,
-    SessionPhase,
-    SessionRecord,
-    TerminalRecord,
 )
+from actors.core.records.sessions import SessionPhase, SessionRecord
+from actors.core.records.terminals import TerminalRecord
 from actors.core.tasks import Tasks
 from actors.core.timing import within
 from actors.session import messages

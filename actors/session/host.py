@@ -17,18 +17,13 @@ from collections.abc import Callable
 from typing import Protocol
 
 from actors.core.backoff import Backoff
-from actors.core.errors import (
-    CoditectError,
-    Fenced,
-    IllegalTransition,
-    InvalidArgument,
-    NotBound,
-    PreconditionFailed,
-    Unavailable,
-)
+from actors.core.errors.base import CoditectError, IllegalTransition, Unavailable
+from actors.core.errors.requests import InvalidArgument, PreconditionFailed
+from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.lease import LeaseRules, LeaseWatch
-from actors.core.ports import Services
-from actors.core.records import ContainerHandle, SessionRecord
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.sessions import SessionRecord
 from actors.core.settings import ActorSettings
 from actors.core.tasks import Tasks
 from actors.core.timing import within

@@ -11,9 +11,10 @@ import asyncio
 import itertools
 import logging
 
-from actors.core.errors import CoditectError, Fenced, NotBound, Unavailable
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.lease import Lease, LeaseRules
-from actors.core.ports import Clock
+from actors.core.ports.clock import Clock
 from actors.session.record_writer import WRITE_SECONDS, RecordWriter
 
 logger = logging.getLogger(__name__)

@@ -44,8 +44,10 @@ from types import MappingProxyType
 from typing import Any, assert_never
 
 from actors.core.backoff import doubled
-from actors.core.errors import ContainersExceeded, IllegalTransition
-from actors.core.records import ContainerHandle, ContainerStatus, SessionPhase
+from actors.core.errors.base import IllegalTransition
+from actors.core.errors.limits import ContainersExceeded
+from actors.core.records.containers import ContainerHandle, ContainerStatus
+from actors.core.records.sessions import SessionPhase
 from actors.session.messages import (
     Abandon,
     Adopt,

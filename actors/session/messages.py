@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from actors.core.errors import ContainersExceeded
-from actors.core.records import ContainerHandle, SessionPhase
+from actors.core.errors.limits import ContainersExceeded
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.sessions import SessionPhase
 
 
 class ReleaseReason(StrEnum):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from actors.core.errors import Fenced, NotBound
-from actors.core.ports import Ledger
-from actors.core.records import SessionRecord
+from actors.core.errors.sessions import Fenced, NotBound
+from actors.core.ports.ledger import Ledger
+from actors.core.records.sessions import SessionRecord
 from actors.core.timing import within
 
 WRITE_SECONDS = 5.0

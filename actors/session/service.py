@@ -9,28 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from actors.core.errors import (
-    DeadlineExceeded,
-    Fenced,
-    InvalidArgument,
-    LaunchFailed,
-    NotBound,
-    PreconditionFailed,
-    SessionEnded,
-    Unavailable,
-)
-from actors.core.ports import Services
-from actors.core.records import (
-    ContainerHandle,
-    Idleness,
-    Quiet,
-    Receipt,
-    Route,
-    SessionEvent,
-    SessionPhase,
-    SessionRecord,
-    Unarchived,
-)
+from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.errors.requests import InvalidArgument, PreconditionFailed
+from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionEnded
+from actors.core.ports.services import Services
+from actors.core.records.archive import Receipt, Unarchived
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.idleness import Idleness, Quiet
+from actors.core.records.sessions import Route, SessionEvent, SessionPhase, SessionRecord
 from actors.core.timing import within
 from actors.session import messages
 from actors.session.activation import Activation

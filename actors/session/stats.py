@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.core.records import SessionPhase
+from actors.core.records.sessions import SessionPhase
 from actors.core.statistics import Histogram
 from actors.session import messages
 

@@ -9,7 +9,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from actors.core.errors import InvalidArgument, PayloadTooLarge
+from actors.core.errors.requests import InvalidArgument, PayloadTooLarge
 
 MAX_PATCH_BYTES = 64_000
 MAX_STATE_BYTES = 64_000

@@ -13,8 +13,9 @@ from typing import Any, Concatenate
 from actors.core import names
 from actors.core.calls import P, R, Ref, SupervisorCalls, Takes
 from actors.core.directory import ActorDirectory
-from actors.core.errors import CoditectError
-from actors.core.ports import Clock, ServicesFactory
+from actors.core.errors.base import CoditectError
+from actors.core.ports.clock import Clock
+from actors.core.ports.services import ServicesFactory
 from actors.core.process import Life
 from actors.supervisor.reconciler import Member, SupervisorReconciler
 

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 
 from actors.core.backoff import doubled
 from actors.core.names import session_actor
-from actors.core.records import SessionPhase, SessionRecord
+from actors.core.records.sessions import SessionPhase, SessionRecord
 
 
 @dataclass(frozen=True, slots=True)

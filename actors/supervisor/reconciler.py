@@ -10,11 +10,11 @@ from typing import Any, Protocol
 
 from actors.core import calls
 from actors.core.calls import ActorCaller, PoolCalls, Ref
-from actors.core.errors import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
 from actors.core.lease import LeaseRules, LeaseWatch
 from actors.core.names import session_actor
-from actors.core.ports import Services
-from actors.core.records import SessionRecord
+from actors.core.ports.services import Services
+from actors.core.records.sessions import SessionRecord
 from actors.core.tasks import Tasks
 from actors.core.totals import Totals
 from actors.supervisor.plan import (

@@ -12,16 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from actors.core.backoff import Backoff
-from actors.core.errors import CoditectError, Fenced, NotFound, PermissionDenied, Unavailable
-from actors.core.ports import Ledger
-from actors.core.records import (
-    ContainerRecord,
-    ContainerStatus,
-    Kept,
-    Route,
-    SaveAnswer,
-    SessionRecord,
-)
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.requests import NotFound
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.ledger import Ledger
+from actors.core.records.archive import Kept, SaveAnswer
+from actors.core.records.containers import ContainerRecord, ContainerStatus
+from actors.core.records.sessions import Route, SessionRecord
 from actors.core.tasks import Tasks
 from cluster.archive.packs.collector import Collector
 from cluster.archive.saving.syncer import WorkspaceSyncer

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from actors.core.errors import Unavailable
-from actors.core.records import Reason
+from actors.core.errors.base import Unavailable
+from actors.core.records.archive import Reason
 from cluster.store.layers.entries import Entry, Kind
 
 MAX_PATH_BYTES = 4000

@@ -10,9 +10,9 @@ import logging
 from actors.core import names
 from actors.core.calls import ActorCaller, ArchiveCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
-from actors.core.errors import CoditectError
-from actors.core.ports import Ledger
-from actors.core.records import Unarchived
+from actors.core.errors.base import CoditectError
+from actors.core.ports.ledger import Ledger
+from actors.core.records.archive import Unarchived
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ TELL_SECONDS = 2.0
 
 
 class RayArchive:
-    """Implements ``actors.core.ports.Archive`` with a call to the node's ArchiveActor."""
+    """Implements ``actors.core.ports.services.Archive`` with a call to the node's ArchiveActor."""
 
     def __init__(self, directory: ActorDirectory, name: Ref[ArchiveCalls]) -> None:
         self._directory = directory

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
-from actors.core.ports import Clock
+from actors.core.ports.clock import Clock
 from actors.core.quotas import Quotas
-from actors.core.records import Unarchived
+from actors.core.records.archive import Unarchived
 from actors.core.statistics import Histogram
 from cluster.archive.fair_turns import FairTurns
 from cluster.blobs import Blobs

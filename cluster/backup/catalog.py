@@ -16,8 +16,9 @@ import zstandard
 from blake3 import blake3
 from pydantic import ValidationError
 
-from actors.core.errors import CoditectError, InvalidArgument, NotFound, Unavailable
-from actors.core.records import Record
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.records.base import Record
 from cluster.blobs import Blobs
 
 logger = logging.getLogger(__name__)

@@ -11,7 +11,8 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-from actors.core.errors import PreconditionFailed, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import PreconditionFailed
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
 from cluster.backup.fdb.commands import RestoreStatus
 from cluster.backup.fdb.tools import FdbTools

@@ -7,8 +7,9 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from actors.core.errors import CoditectError, NotFound, Unavailable
-from actors.core.ports import Clock
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.requests import NotFound
+from actors.core.ports.clock import Clock
 from cluster.backup.catalog import Catalog, FdbPart
 from cluster.backup.writer import BackupWriter
 

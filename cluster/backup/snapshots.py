@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.backup.catalog import FdbPart
 from cluster.backup.fdb.commands import BackupStatus, local_directory
 from cluster.backup.fdb.files import pieces_below

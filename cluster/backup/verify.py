@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actors.core.errors import NotFound, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import NotFound
 from cluster.backup.catalog import Backup, Damage, FdbPart, Piece
 from cluster.backup.fdb.commands import local_directory
 from cluster.backup.fdb.files import damage_below

@@ -18,8 +18,9 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from actors.core.errors import NotFound, Unavailable
-from actors.core.ports import Clock
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import NotFound
+from actors.core.ports.clock import Clock
 from cluster.backup.catalog import PART_BYTES, Backup, Catalog, FdbPart, Piece
 from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine

@@ -20,7 +20,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.bringup.environment import REPLICA_PORTS, Ports
 from cluster.layout import Layout
 from cluster.settings import Settings

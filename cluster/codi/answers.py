@@ -6,23 +6,18 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from actors.core.errors import (
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.base import Busy, CoditectError, Unavailable, Unreached
+from actors.core.errors.limits import DiskQuotaExceeded, TooManyRequests, WorkspaceFull
+from actors.core.errors.requests import (
     AlreadyExists,
-    Busy,
-    CoditectError,
-    DiskQuotaExceeded,
-    Fenced,
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
-    PermissionDenied,
     PreconditionFailed,
     RangeNotSatisfiable,
-    TooManyRequests,
-    Unavailable,
-    Unreached,
-    WorkspaceFull,
 )
+from actors.core.errors.sessions import Fenced
 
 COMPONENT = "the container"
 _RETRY_SECONDS = 1.0

@@ -14,8 +14,8 @@ import httpx
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
-from actors.core.errors import DeadlineExceeded, Unavailable, Unreached
-from actors.core.records import Route
+from actors.core.errors.base import DeadlineExceeded, Unavailable, Unreached
+from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
 

@@ -7,9 +7,10 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from actors.core.errors import DeadlineExceeded, Unavailable
-from actors.core.ports import JournalConnection
-from actors.core.records import Activity, ContainerHandle, Quiet
+from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.ports.codi import JournalConnection
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.idleness import Activity, Quiet
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.http_exchange import exchange
 
@@ -17,7 +18,7 @@ _LARGEST_ANSWER = 1 << 20
 
 
 class CodiControl:
-    """Implements ``actors.core.ports.CodiClient``. One connection a call: calls are rare.
+    """Implements ``actors.core.ports.codi.CodiClient``. One connection a call: calls are rare.
 
     ``timeout_seconds`` limits each call. Errors: Unavailable, DeadlineExceeded, Fenced, and for
     arguments that CODI refuses the ones of ``cluster.codi.answers``.

@@ -6,8 +6,8 @@ import json
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any
 
-from actors.core.errors import Unavailable
-from actors.core.records import Route
+from actors.core.errors.base import Unavailable
+from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from
 from cluster.codi.client import HttpCodiClient, translated
 

@@ -10,8 +10,8 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
-from actors.core.errors import DeadlineExceeded, Unavailable
-from actors.core.ports import (
+from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.ports.codi import (
     JournalMessage,
     TerminalCheckpoint,
     TerminalExited,
@@ -20,7 +20,8 @@ from actors.core.ports import (
     TerminalPrinted,
     TerminalSized,
 )
-from actors.core.records import ContainerHandle, TerminalSizing
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.terminals import TerminalSizing
 from cluster.codi.answers import COMPONENT
 from cluster.codi.journal_protocol import MAX_BATCH, BadBatch, decode_batch
 from cluster.codi.terminal_sizing import is_rule
@@ -31,7 +32,7 @@ _CLOSE_SECONDS = 1.0
 
 
 class CodiJournalConnection:
-    """Implements ``actors.core.ports.JournalConnection`` over a WebSocket."""
+    """Implements ``actors.core.ports.codi.JournalConnection`` over a WebSocket."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket

@@ -10,7 +10,7 @@ import asyncio
 import multiprocessing
 from multiprocessing.connection import Connection
 
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from cluster.settings import Settings
 from cluster.store.factory import make_engine
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster import belonging
 from cluster.backup.fdb.commands import FDB_TOOLS
 from cluster.doctor import checks, fdb_probe

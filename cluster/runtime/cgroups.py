@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from actors.core.records import Frozen
+from actors.core.records.base import Frozen
 
 CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
 """``cpuacct`` exists in version 1 only; version 2 always accounts."""

@@ -6,7 +6,7 @@ import asyncio
 import signal
 
 from actors.core.backoff import Backoff
-from actors.core.errors import DeadlineExceeded
+from actors.core.errors.base import DeadlineExceeded
 from cluster.runtime import cgroups
 from cluster.runtime import processes as identity
 from cluster.runtime.cgroups import Group

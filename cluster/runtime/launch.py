@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Self
 
-from actors.core.errors import Unavailable
-from actors.core.records import ContainerHandle, ContainerSpec
+from actors.core.errors.base import Unavailable
+from actors.core.records.containers import ContainerHandle, ContainerSpec
 from cluster.id_range import IdRange
 from cluster.runtime import furnish
 from cluster.runtime import processes as identity

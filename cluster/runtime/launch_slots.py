@@ -15,8 +15,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from actors.core.errors import DeadlineExceeded
-from actors.core.ports import Clock
+from actors.core.errors.base import DeadlineExceeded
+from actors.core.ports.clock import Clock
 
 LONGEST_PAUSE = 0.2
 

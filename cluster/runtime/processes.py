@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from actors.core.records import Frozen
+from actors.core.records.base import Frozen
 
 
 class ProcessIdentity(Frozen):

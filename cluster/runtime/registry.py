@@ -15,7 +15,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from actors.core.records import ContainerHandle, Frozen
+from actors.core.records.base import Frozen
+from actors.core.records.containers import ContainerHandle
 from cluster.runtime.cgroups import Group
 from cluster.runtime.processes import ProcessIdentity
 

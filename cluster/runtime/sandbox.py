@@ -18,9 +18,11 @@ from pathlib import Path
 from weakref import WeakValueDictionary
 
 from actors.core.backoff import Backoff
-from actors.core.errors import CoditectError, DeadlineExceeded, InvalidArgument, LaunchFailed
-from actors.core.ports import Clock
-from actors.core.records import ContainerHandle, ContainerSpec, Health
+from actors.core.errors.base import CoditectError, DeadlineExceeded
+from actors.core.errors.requests import InvalidArgument
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.ports.clock import Clock
+from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
 from cluster.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime import cgroups, pruning
 from cluster.runtime import processes as identity

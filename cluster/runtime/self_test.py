@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from cluster.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime import furnish
 from cluster.runtime.ids import userns

@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from actors.core.errors import InvalidArgument
-from actors.core.records import ContainerHandle, ContainerSpec, Health
+from actors.core.errors.requests import InvalidArgument
+from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
 from cluster.runtime.disks.workspaces import Workspaces, check_id
 
 

@@ -1,25 +1,21 @@
-"""``actors.core.ports.Ledger`` over an engine: each method is one transaction."""
+"""``actors.core.ports.ledger.Ledger`` over an engine: each method is one transaction."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from actors.core.errors import ContainersExceeded, Fenced, PreconditionFailed
+from actors.core.errors.limits import ContainersExceeded
+from actors.core.errors.requests import PreconditionFailed
+from actors.core.errors.sessions import Fenced
 from actors.core.names import DEFAULT_SESSION
-from actors.core.ports import ClaimRequest, Clock
+from actors.core.ports.clock import Clock
+from actors.core.ports.ledger import ClaimRequest
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.core.records import (
-    Claim,
-    ContainerRecord,
-    ContainerStatus,
-    Health,
-    Idleness,
-    SessionPhase,
-    SessionRecord,
-    Unarchived,
-    Unrestored,
-    UserRecord,
-)
+from actors.core.records.accounts import UserRecord
+from actors.core.records.archive import Unarchived, Unrestored
+from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
+from actors.core.records.idleness import Idleness
+from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import idempotency, usage
 from cluster.store.layers.accounts import audit

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from cluster.backup import restorer
 from cluster.backup import verify as checker
 from cluster.backup.catalog import Backup, Catalog, Damage

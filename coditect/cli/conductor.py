@@ -27,7 +27,7 @@ from ray.serve.config import HTTPOptions
 from actors.core import names
 from actors.core.calls import PoolCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
-from actors.core.errors import CoditectError, DeadlineExceeded
+from actors.core.errors.base import CoditectError, DeadlineExceeded
 from cluster.blueprints import make_supervisor
 from cluster.clock import SystemClock
 from cluster.settings import Settings

@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from actors.core.errors import CoditectError, InvalidArgument
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import InvalidArgument
 from cluster.layout import Layout, ServerFile
 from cluster.runtime.processes import is_alive, send_signal
 from cluster.settings import RuntimeName, Settings, StoreName, forget_secrets, load

@@ -15,8 +15,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from actors.core.backoff import Backoff
-from actors.core.errors import CoditectError
-from actors.core.records import AuditEntry
+from actors.core.errors.base import CoditectError
+from actors.core.records.accounts import AuditEntry
 from cluster.store.layers.accounts.audit import MAX_BATCH
 from serve_app.auth.audit_budget import Budget
 from serve_app.dependencies import AuditTrail

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 
-from actors.core.records import AuditEntry
+from actors.core.records.accounts import AuditEntry
 
 WINDOW_SECONDS = 60.0
 LINES = 60

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from actors.core.errors import AlreadyExists
-from actors.core.ports import Clock
-from actors.core.records import Role, UserRecord
+from actors.core.errors.requests import AlreadyExists
+from actors.core.ports.clock import Clock
+from actors.core.records.accounts import Role, UserRecord
 from cluster.identifiers import new_id
 from cluster.settings import Settings
 from serve_app.auth.passwords import Passwords

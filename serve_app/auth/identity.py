@@ -13,9 +13,10 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 
-from actors.core.errors import CoditectError, PermissionDenied, Unauthenticated
-from actors.core.ports import Clock
-from actors.core.records import Role, UserRecord
+from actors.core.errors.access import PermissionDenied, Unauthenticated
+from actors.core.errors.base import CoditectError
+from actors.core.ports.clock import Clock
+from actors.core.records.accounts import Role, UserRecord
 from serve_app.auth.tokens import Claims, Login, Signer
 from serve_app.dependencies import SpentTickets, Users
 from serve_app.http.origins import Origins

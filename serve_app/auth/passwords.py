@@ -20,7 +20,8 @@ from argon2 import PasswordHasher, Type
 from argon2.exceptions import InvalidHashError, VerificationError
 from precis_i18n import get_profile
 
-from actors.core.errors import InvalidArgument, TooManyRequests
+from actors.core.errors.limits import TooManyRequests
+from actors.core.errors.requests import InvalidArgument
 from serve_app.http.fair_turns import FairTurns
 from serve_app.schemas import MAX_PASSWORD, MIN_PASSWORD
 

@@ -14,8 +14,8 @@ import hmac
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from actors.core.errors import Unauthenticated
-from actors.core.records import RefreshTokenRecord
+from actors.core.errors.access import Unauthenticated
+from actors.core.records.accounts import RefreshTokenRecord
 from serve_app.auth.tokens import Login
 from serve_app.dependencies import RefreshTokens
 

@@ -17,9 +17,10 @@ from typing import NamedTuple
 
 import structlog
 
-from actors.core.errors import CoditectError, Unauthenticated
-from actors.core.ports import Clock
-from actors.core.records import UserRecord
+from actors.core.errors.access import Unauthenticated
+from actors.core.errors.base import CoditectError
+from actors.core.ports.clock import Clock
+from actors.core.records.accounts import UserRecord
 from cluster.store.layers.accounts.revocations import EndedLogin
 from serve_app.auth.tokens import Login
 from serve_app.dependencies import RefreshTokens

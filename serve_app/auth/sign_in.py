@@ -7,19 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from actors.core.errors import (
-    CoditectError,
-    ContainersExceeded,
-    PreconditionFailed,
-    TokenReused,
-    TooManyRequests,
-    Unauthenticated,
-    Unavailable,
-    WrongPassword,
-)
+from actors.core.errors.access import TokenReused, Unauthenticated, WrongPassword
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.limits import ContainersExceeded, TooManyRequests
+from actors.core.errors.requests import PreconditionFailed
 from actors.core.names import DEFAULT_SESSION
-from actors.core.ports import Clock
-from actors.core.records import AuditEntry, SessionRecord, UserRecord
+from actors.core.ports.clock import Clock
+from actors.core.records.accounts import AuditEntry, UserRecord
+from actors.core.records.sessions import SessionRecord
 from cluster.emails import key_of
 from cluster.store.layers.accounts.attempts import Asked, Outcome
 from serve_app.auth.audit import AuditWriter

@@ -18,8 +18,9 @@ from typing import Generic, TypeVar
 import structlog
 from cachetools import LRUCache
 
-from actors.core.errors import CoditectError, TooManyRequests
-from actors.core.ports import Clock
+from actors.core.errors.base import CoditectError
+from actors.core.errors.limits import TooManyRequests
+from actors.core.ports.clock import Clock
 from cluster.store.layers.accounts.attempts import Asked, Attempt, Counter, Outcome, Wait
 from serve_app.dependencies import Attempts
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import jwt
 
-from actors.core.errors import Unauthenticated
-from actors.core.records import Role
+from actors.core.errors.access import Unauthenticated
+from actors.core.records.accounts import Role
 
 ALGORITHM = "HS256"
 KEY_BYTES = 32

@@ -12,7 +12,7 @@ from contextlib import ExitStack
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.core.errors import Unauthenticated
+from actors.core.errors.access import Unauthenticated
 from serve_app.auth.revocations import Revocations
 from serve_app.auth.tokens import Login
 from serve_app.http import problems

@@ -13,7 +13,7 @@ from urllib.parse import unquote_to_bytes
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from serve_app.http.browser_socket import BrowserSocket
 from serve_app.http.error_handlers import problem_response
 

@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
 
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from serve_app.http import problems
 
 SEND_SECONDS = 30.0

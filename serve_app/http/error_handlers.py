@@ -15,7 +15,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from serve_app.http import pages, problems
 from serve_app.http.allowed_methods import allowed
 

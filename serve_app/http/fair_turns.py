@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Callable
 
-from actors.core.errors import TooManyRequests
+from actors.core.errors.limits import TooManyRequests
 
 
 class FairTurns:

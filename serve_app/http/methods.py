@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from actors.core.errors import CoditectError, InvalidArgument, UnsupportedEncoding
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import InvalidArgument, UnsupportedEncoding
 from serve_app.http.allowed_methods import allowed, takes
 from serve_app.http.error_handlers import problem_response
 

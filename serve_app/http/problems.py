@@ -18,8 +18,8 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Any
 
-from actors.core import errors
-from actors.core.errors import CoditectError
+from actors.core.errors import access, base, limits, requests, sessions, store, workspaces
+from actors.core.errors.base import CoditectError
 
 MEDIA_TYPE = "application/problem+json"
 DEFAULT_RETRY_SECONDS = 1.0
@@ -28,34 +28,34 @@ _MAX_LISTED = 20
 _TITLES = {int(status): status.phrase for status in HTTPStatus}
 
 STATUS: dict[type[CoditectError], HTTPStatus] = {
-    errors.InvalidArgument: HTTPStatus.BAD_REQUEST,
-    errors.Unauthenticated: HTTPStatus.UNAUTHORIZED,
-    errors.PermissionDenied: HTTPStatus.FORBIDDEN,
-    errors.NotFound: HTTPStatus.NOT_FOUND,
-    errors.SessionEnded: HTTPStatus.NOT_FOUND,
-    errors.AlreadyExists: HTTPStatus.CONFLICT,
-    errors.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
-    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
-    errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
-    errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    errors.PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    errors.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
-    errors.QuotaExceeded: HTTPStatus.INSUFFICIENT_STORAGE,
-    errors.ContainersExceeded: HTTPStatus.CONFLICT,
-    errors.WorkspaceFull: HTTPStatus.INSUFFICIENT_STORAGE,
-    errors.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,
-    errors.Busy: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.ContentMissing: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.LaunchFailed: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.Fenced: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.NotBound: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.SlotGone: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
-    errors.CommitConflict: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.CommitUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.TransactionTooOld: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.StoreFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    requests.InvalidArgument: HTTPStatus.BAD_REQUEST,
+    access.Unauthenticated: HTTPStatus.UNAUTHORIZED,
+    access.PermissionDenied: HTTPStatus.FORBIDDEN,
+    requests.NotFound: HTTPStatus.NOT_FOUND,
+    sessions.SessionEnded: HTTPStatus.NOT_FOUND,
+    requests.AlreadyExists: HTTPStatus.CONFLICT,
+    requests.KeyReused: HTTPStatus.UNPROCESSABLE_ENTITY,
+    requests.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    requests.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    requests.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    requests.PayloadTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    limits.TooManyRequests: HTTPStatus.TOO_MANY_REQUESTS,
+    limits.QuotaExceeded: HTTPStatus.INSUFFICIENT_STORAGE,
+    limits.ContainersExceeded: HTTPStatus.CONFLICT,
+    limits.WorkspaceFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    store.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,
+    base.Busy: HTTPStatus.SERVICE_UNAVAILABLE,
+    base.Unavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    workspaces.ContentMissing: HTTPStatus.SERVICE_UNAVAILABLE,
+    sessions.LaunchFailed: HTTPStatus.SERVICE_UNAVAILABLE,
+    sessions.Fenced: HTTPStatus.SERVICE_UNAVAILABLE,
+    sessions.NotBound: HTTPStatus.SERVICE_UNAVAILABLE,
+    sessions.SlotGone: HTTPStatus.SERVICE_UNAVAILABLE,
+    base.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
+    store.CommitConflict: HTTPStatus.SERVICE_UNAVAILABLE,
+    store.CommitUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
+    store.TransactionTooOld: HTTPStatus.SERVICE_UNAVAILABLE,
+    store.StoreFailed: HTTPStatus.SERVICE_UNAVAILABLE,
     CoditectError: HTTPStatus.INTERNAL_SERVER_ERROR,
 }
 """The status of an error is that of the nearest of its classes; what is a bug stays 500."""
@@ -78,7 +78,7 @@ def title(status: int) -> str:
 
 def document(status: int, code: str, detail: str, instance: str, **members: Any) -> dict[str, Any]:
     """Return a problem document; members that are None are left out."""
-    base = {
+    required = {
         "type": "about:blank",
         "title": title(status),
         "status": int(status),
@@ -86,7 +86,7 @@ def document(status: int, code: str, detail: str, instance: str, **members: Any)
         "detail": printable(detail)[:_MAX_DETAIL],
         "instance": printable(instance)[:_MAX_DETAIL],
     }
-    return base | {name: value for name, value in members.items() if value is not None}
+    return required | {name: value for name, value in members.items() if value is not None}
 
 
 def from_error(error: CoditectError, instance: str) -> tuple[dict[str, Any], dict[str, str]]:
@@ -94,19 +94,19 @@ def from_error(error: CoditectError, instance: str) -> tuple[dict[str, Any], dic
     status = status_of(error)
     members: dict[str, Any] = {}
     headers: dict[str, str] = {}
-    if isinstance(error, errors.InvalidArgument):
+    if isinstance(error, requests.InvalidArgument):
         members["field"] = printable(error.field)
-    if isinstance(error, errors.PayloadTooLarge):
+    if isinstance(error, requests.PayloadTooLarge):
         members["limit_bytes"] = error.limit_bytes
-    if isinstance(error, errors.RangeNotSatisfiable):
+    if isinstance(error, requests.RangeNotSatisfiable):
         headers["content-range"] = f"bytes */{error.size}"
-    if isinstance(error, errors.UnsupportedEncoding):
+    if isinstance(error, requests.UnsupportedEncoding):
         headers["accept-encoding"] = "identity"
-    if isinstance(error, errors.QuotaExceeded | errors.DiskQuotaExceeded):
+    if isinstance(error, limits.QuotaExceeded | limits.DiskQuotaExceeded):
         members |= {"resource": error.resource, "used": error.used, "limit": error.limit}
-    if isinstance(error, errors.ContentMissing):
+    if isinstance(error, workspaces.ContentMissing):
         members["path"] = printable(error.path)
-    if isinstance(error, errors.ContainersExceeded):
+    if isinstance(error, limits.ContainersExceeded):
         members["sessions"] = [printable(name) for name in error.sessions[:_MAX_LISTED]]
     if status is HTTPStatus.UNAUTHORIZED:
         headers["www-authenticate"] = 'Bearer realm="coditect"'

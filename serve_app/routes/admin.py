@@ -11,8 +11,10 @@ from starlette.responses import PlainTextResponse
 
 from actors.core import names
 from actors.core.calls import SupervisorCalls
-from actors.core.errors import CoditectError, InvalidArgument, NotFound
-from actors.core.records import ContainerStatus, UserRecord
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.records.accounts import UserRecord
+from actors.core.records.containers import ContainerStatus
 from cluster.runtime.disks import reserve
 from cluster.store.layers.accounts.audit import Wanted
 from serve_app.ingress import Ingress

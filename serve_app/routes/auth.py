@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Body, Request, Response
 
-from actors.core.errors import Unauthenticated
+from actors.core.errors.access import Unauthenticated
 from serve_app.auth.identity import bearer
 from serve_app.auth.sign_in import Pair
 from serve_app.auth.tokens import DEVICE_SECONDS, TICKET_SECONDS

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 from fastapi import Depends, Header, Path, Request
 from fastapi.security import APIKeyCookie, HTTPBearer
 
-from actors.core.errors import InvalidArgument, NotFound, PermissionDenied
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.requests import InvalidArgument, NotFound
 from cluster.settings import Settings
 from serve_app.auth.identity import Caller
 from serve_app.auth.sign_in import Visitor

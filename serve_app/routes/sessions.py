@@ -8,9 +8,12 @@ from contextlib import suppress
 from fastapi import APIRouter, Request, Response
 
 from actors.core.calls import SessionCalls
-from actors.core.errors import CoditectError, InvalidArgument, NotFound, SessionEnded
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.errors.sessions import SessionEnded
 from actors.core.names import DEFAULT_SESSION
-from actors.core.records import Idleness, SessionPhase
+from actors.core.records.idleness import Idleness
+from actors.core.records.sessions import SessionPhase
 from serve_app.ingress import Ingress
 from serve_app.routes.common import (
     SIGNED,

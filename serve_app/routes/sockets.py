@@ -14,8 +14,9 @@ from fastapi import FastAPI
 from starlette.routing import WebSocketRoute
 from starlette.types import Receive, Scope, Send
 
-from actors.core.errors import CoditectError, InvalidArgument
-from actors.core.records import SessionEvent, SessionRecord
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import InvalidArgument
+from actors.core.records.sessions import SessionEvent, SessionRecord
 from cluster.codi.terminal_protocol import (
     CLOSE_ENDED,
     CLOSE_SLOW,

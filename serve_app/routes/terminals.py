@@ -9,9 +9,10 @@ from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from actors.core.calls import SessionCalls
-from actors.core.errors import NotFound
-from actors.core.ports import Journal
-from actors.core.records import SessionPhase, TerminalRecord
+from actors.core.errors.requests import NotFound
+from actors.core.ports.journal import Journal
+from actors.core.records.sessions import SessionPhase
+from actors.core.records.terminals import TerminalRecord
 from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
 from serve_app.schemas import TERMINAL_NAME, NewTerminal, Terminal, Terminals

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 
-from actors.core.errors import InvalidArgument, NotFound
-from actors.core.records import Receipt
+from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.records.archive import Receipt
 from cluster.archive.restoring.versions import MAX_LISTED
 from cluster.store.layers.entries import Kind
 from cluster.store.layers.workspaces.manifests import Version

@@ -11,14 +11,15 @@ from fastapi import APIRouter, Depends, Header, Path, Query, Request, Response
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.responses import StreamingResponse
 
-from actors.core.errors import (
-    ContentMissing,
+from actors.core.errors.requests import (
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
     PreconditionFailed,
 )
-from actors.core.records import Receipt, Route
+from actors.core.errors.workspaces import ContentMissing
+from actors.core.records.archive import Receipt
+from actors.core.records.sessions import Route
 from cluster.archive.restoring.versions import Expected
 from cluster.codi.client import FileAnswer
 from cluster.codi.conditions import CONDITIONS, Malformed, State, Verdict, judge

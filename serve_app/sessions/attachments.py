@@ -12,9 +12,11 @@ from dataclasses import dataclass
 import structlog
 
 from actors.core.calls import SessionCalls
-from actors.core.errors import CoditectError, NotFound, SessionEnded
-from actors.core.ports import Clock
-from actors.core.records import Route
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import NotFound
+from actors.core.errors.sessions import SessionEnded
+from actors.core.ports.clock import Clock
+from actors.core.records.sessions import Route
 from serve_app.sessions.gateway import SessionGateway
 
 logger = structlog.get_logger(__name__)

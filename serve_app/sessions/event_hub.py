@@ -11,9 +11,11 @@ import structlog
 
 from actors.core.backoff import Backoff
 from actors.core.calls import SessionCalls
-from actors.core.errors import CoditectError, NotFound, SessionEnded
-from actors.core.ports import Clock
-from actors.core.records import SessionEvent
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import NotFound
+from actors.core.errors.sessions import SessionEnded
+from actors.core.ports.clock import Clock
+from actors.core.records.sessions import SessionEvent
 from actors.core.tasks import Tasks
 from serve_app.sessions.gateway import SessionGateway
 

@@ -20,19 +20,17 @@ from cachetools import LRUCache
 from actors.core import names
 from actors.core.backoff import Backoff
 from actors.core.calls import ActorCaller, ArchiveCalls, P, PoolCalls, R, Ref, SessionCalls
-from actors.core.errors import (
+from actors.core.errors.base import (
     ActorGone,
     CoditectError,
     DeadlineExceeded,
-    Fenced,
-    NotBound,
-    NotFound,
-    PreconditionFailed,
     Unavailable,
     Unreached,
 )
-from actors.core.ports import Clock
-from actors.core.records import Opened, Route, SessionPhase, SessionRecord
+from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.sessions import Fenced, NotBound
+from actors.core.ports.clock import Clock
+from actors.core.records.sessions import Opened, Route, SessionPhase, SessionRecord
 from serve_app.dependencies import SessionReader
 
 logger = structlog.get_logger(__name__)

@@ -20,24 +20,20 @@ from dataclasses import dataclass
 from blake3 import blake3
 
 from actors.core.calls import ArchiveCalls, SessionCalls
-from actors.core.errors import (
-    Busy,
-    CoditectError,
-    DeadlineExceeded,
-    Fenced,
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.base import Busy, CoditectError, DeadlineExceeded, Unavailable, Unreached
+from actors.core.errors.limits import QuotaExceeded, WorkspaceFull
+from actors.core.errors.requests import (
     InvalidArgument,
     KeyReused,
     NotFound,
     PayloadTooLarge,
-    PermissionDenied,
     PreconditionFailed,
-    QuotaExceeded,
-    Unavailable,
-    Unreached,
-    WorkspaceFull,
 )
+from actors.core.errors.sessions import Fenced
 from actors.core.quotas import Amount, Resource
-from actors.core.records import Kept, Receipt, Route, SaveAnswer
+from actors.core.records.archive import Kept, Receipt, SaveAnswer
+from actors.core.records.sessions import Route
 from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Begun, Turn, place_of
 from serve_app.dependencies import Dependencies
 from serve_app.sessions.gateway import SessionGateway

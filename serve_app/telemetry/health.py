@@ -11,7 +11,7 @@ from typing import Any
 
 from actors.core import names
 from actors.core.calls import Component, PoolCalls, Ref, SupervisorCalls
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from cluster.doctor import checks
 from cluster.doctor.checks import Check
 from cluster.doctor.walls import lacking

@@ -18,20 +18,13 @@ import structlog
 from websockets.exceptions import ConnectionClosed
 
 from actors.core.backoff import Backoff
-from actors.core.errors import (
-    CoditectError,
-    DeadlineExceeded,
-    Fenced,
-    LaunchFailed,
-    NotBound,
-    NotFound,
-    PermissionDenied,
-    PreconditionFailed,
-    SessionEnded,
-    Unavailable,
-)
-from actors.core.ports import Clock, Journal
-from actors.core.records import Route, SessionEvent, SessionPhase
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionEnded
+from actors.core.ports.clock import Clock
+from actors.core.ports.journal import Journal
+from actors.core.records.sessions import Route, SessionEvent, SessionPhase
 from cluster.codi.terminal_protocol import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,

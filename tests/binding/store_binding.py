@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 
-from actors.core.errors import (
+from actors.core.errors.store import (
     CommitConflict,
     CommitUnknown,
     KeyTooLarge,

@@ -8,7 +8,8 @@ import os
 import pytest
 from obstore.store import MemoryStore
 
-from actors.core.errors import InvalidArgument, NotFound, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import InvalidArgument, NotFound
 from cluster.blobs import BucketBlobs, DirectoryBlobs, open_blobs
 
 

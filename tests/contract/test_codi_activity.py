@@ -10,8 +10,11 @@ from collections.abc import AsyncIterator
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from actors.core.errors import InvalidArgument, PreconditionFailed, Unavailable
-from actors.core.records import Activity, ContainerHandle, Quiet, Route
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import InvalidArgument, PreconditionFailed
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.idleness import Activity, Quiet
+from actors.core.records.sessions import Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

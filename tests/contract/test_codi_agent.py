@@ -17,19 +17,17 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 
-from actors.core.errors import (
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.errors.limits import TooManyRequests, WorkspaceFull
+from actors.core.errors.requests import (
     AlreadyExists,
-    DeadlineExceeded,
-    Fenced,
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
-    PermissionDenied,
     PreconditionFailed,
-    TooManyRequests,
-    Unavailable,
-    WorkspaceFull,
 )
+from actors.core.errors.sessions import Fenced
 from cluster.codi.agent.files import temporary
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient

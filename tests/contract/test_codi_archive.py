@@ -9,7 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actors.core.errors import InvalidArgument, NotFound, TooManyRequests, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.limits import TooManyRequests
+from actors.core.errors.requests import InvalidArgument, NotFound
 from cluster.codi.agent.files import temporary
 from cluster.codi.agent.files.archive import NOT_IN_THIS_ARCHIVE, Archive, BrokenOffError
 from cluster.codi.agent.files.paths import Workspace

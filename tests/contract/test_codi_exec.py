@@ -12,7 +12,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from actors.core.errors import InvalidArgument, NotFound, PermissionDenied
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.requests import InvalidArgument, NotFound
 from cluster.codi.agent import introduction
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient

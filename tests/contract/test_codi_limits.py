@@ -9,8 +9,10 @@ import subprocess
 import pytest
 from websockets.exceptions import ConnectionClosed
 
-from actors.core.errors import Busy, WorkspaceFull
-from actors.core.records import Health, Route
+from actors.core.errors.base import Busy
+from actors.core.errors.limits import WorkspaceFull
+from actors.core.records.containers import Health
+from actors.core.records.sessions import Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

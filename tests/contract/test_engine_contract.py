@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.core.errors import (
+from actors.core.errors.requests import InvalidArgument
+from actors.core.errors.store import (
     CommitConflict,
-    InvalidArgument,
     KeyTooLarge,
     TransactionTooLarge,
     TransactionTooOld,

@@ -13,10 +13,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from actors.core.errors import DeadlineExceeded, Fenced
-from actors.core.ports import ClaimRequest, Journal, TerminalOpened
+from actors.core.errors.base import DeadlineExceeded
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.codi import TerminalOpened
+from actors.core.ports.journal import Journal
+from actors.core.ports.ledger import ClaimRequest
 from actors.core.quotas import Quotas, Resource
-from actors.core.records import ContainerStatus, TerminalOutput, TerminalRecord
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.terminals import TerminalOutput, TerminalRecord
 from cluster.store.engines.interface import Commit, Engine
 from cluster.store.layers import usage
 from cluster.store.layers.keyspace import Keyspace

@@ -8,18 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import (
-    ContainersExceeded,
-    Fenced,
-    NotFound,
-    PreconditionFailed,
-    SlotGone,
-    TooManyRequests,
-)
+from actors.core.errors.limits import ContainersExceeded, TooManyRequests
+from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.sessions import Fenced, SlotGone
 from actors.core.names import DEFAULT_SESSION
-from actors.core.ports import ClaimRequest, Ledger
+from actors.core.ports.ledger import ClaimRequest, Ledger
 from actors.core.quotas import Quotas
-from actors.core.records import Claim, ContainerStatus, Health, Idleness, SessionPhase
+from actors.core.records.containers import ContainerStatus, Health
+from actors.core.records.idleness import Idleness
+from actors.core.records.sessions import Claim, SessionPhase
 from tests.fakes.ledgers import ALL_LEDGERS, opened
 from tests.fakes.pool_fakes import ManualClock, container_record
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 import pytest_asyncio
 
-from actors.core.errors import InvalidArgument
-from actors.core.records import ContainerHandle, ContainerSpec, Health
+from actors.core.errors.requests import InvalidArgument
+from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
 from cluster.clock import SystemClock
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.core.errors import CommitConflict
+from actors.core.errors.store import CommitConflict
 from cluster.store.engines.interface import (
     Commit,
     Engine,

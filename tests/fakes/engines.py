@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.store.engines.fdb import client as fdb_client
 from cluster.store.engines.fdb.engine import FdbEngine
 from cluster.store.engines.fdb.layout import Layout

@@ -12,13 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 from enum import StrEnum, auto
 
-from actors.core.errors import (
-    CommitConflict,
-    CommitUnknown,
-    StoreError,
-    TransactionTooOld,
-    Unavailable,
-)
+from actors.core.errors.base import Unavailable
+from actors.core.errors.store import CommitConflict, CommitUnknown, StoreError, TransactionTooOld
 from cluster.store.engines.interface import Commit, Engine, KeyRange, Pairs, Values
 
 

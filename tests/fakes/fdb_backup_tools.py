@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 
 STATES = ["Submitted", "Running", "Completed"]
 

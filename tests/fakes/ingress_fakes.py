@@ -25,17 +25,13 @@ import httpx
 import uvicorn
 
 from actors.core import names
-from actors.core.errors import ActorGone, Busy, CoditectError, DeadlineExceeded, LaunchFailed
-from actors.core.ports import ClaimRequest, Services
-from actors.core.records import (
-    ContainerHandle,
-    ContainerSpec,
-    Health,
-    Opened,
-    Role,
-    SessionRecord,
-    UserRecord,
-)
+from actors.core.errors.base import ActorGone, Busy, CoditectError, DeadlineExceeded
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.ports.ledger import ClaimRequest
+from actors.core.ports.services import Services
+from actors.core.records.accounts import Role, UserRecord
+from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
+from actors.core.records.sessions import Opened, SessionRecord
 from actors.journal.recorder import JournalRecorder
 from actors.session.service import SessionService
 from cluster.archive.factory import make_archiver

@@ -9,10 +9,11 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from actors.core.errors import Fenced
-from actors.core.ports import TerminalOpened
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.codi import TerminalOpened
 from actors.core.quotas import Quotas, level
-from actors.core.records import ContainerHandle, TerminalOutput, TerminalRecord, TerminalSizing
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.terminals import TerminalOutput, TerminalRecord, TerminalSizing
 from cluster.store.layers.sessions.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from actors.core.errors import Unavailable
-from actors.core.ports import (
+from actors.core.errors.base import Unavailable
+from actors.core.ports.codi import (
     JournalMessage,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
     TerminalSized,
 )
-from actors.core.records import ContainerHandle, TerminalSizing
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.terminals import TerminalSizing
 
 
 class MemoryConnection:

@@ -9,27 +9,17 @@ import asyncio
 from collections import deque
 from collections.abc import Sequence
 
-from actors.core.errors import (
-    ContainersExceeded,
-    Fenced,
-    NotFound,
-    PreconditionFailed,
-    SlotGone,
-    TooManyRequests,
-)
+from actors.core.errors.limits import ContainersExceeded, TooManyRequests
+from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.sessions import Fenced, SlotGone
 from actors.core.lease import token
 from actors.core.names import DEFAULT_SESSION
-from actors.core.ports import ClaimRequest, Clock
+from actors.core.ports.clock import Clock
+from actors.core.ports.ledger import ClaimRequest
 from actors.core.quotas import Quotas
-from actors.core.records import (
-    Claim,
-    ContainerRecord,
-    ContainerStatus,
-    Health,
-    Idleness,
-    SessionPhase,
-    SessionRecord,
-)
+from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
+from actors.core.records.idleness import Idleness
+from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 
 
 class MemoryLedger:

@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from actors.core.ports import Clock, Journal, Ledger
+from actors.core.ports.clock import Clock
+from actors.core.ports.journal import Journal
+from actors.core.ports.ledger import Ledger
 from actors.core.quotas import Quotas
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.sessions.journal import StoreJournal

@@ -8,25 +8,13 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from actors.core.errors import (
-    ActorGone,
-    CoditectError,
-    DeadlineExceeded,
-    Fenced,
-    SlotGone,
-    Unavailable,
-)
+from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.sessions import Fenced, SlotGone
 from actors.core.lease import token
-from actors.core.ports import ClaimRequest, Services
-from actors.core.records import (
-    Claim,
-    ContainerHandle,
-    ContainerRecord,
-    ContainerStatus,
-    Health,
-    SessionPhase,
-    SessionRecord,
-)
+from actors.core.ports.ledger import ClaimRequest
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
+from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from actors.core.settings import ActorSettings, IdleRules, Signal
 from tests.fakes.journal import ListeningJournal
 

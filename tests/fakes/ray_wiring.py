@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
-from actors.core.ports import Services
-from actors.core.records import Activity
+from actors.core.ports.services import Services
+from actors.core.records.idleness import Activity
 from cluster.wiring import NodeWiring
 
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 
-from actors.core.errors import LaunchFailed
-from actors.core.ports import Clock
-from actors.core.records import ContainerHandle, ContainerSpec, Health
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.ports.clock import Clock
+from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
 
 
 class MemoryRuntime:

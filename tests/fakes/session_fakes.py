@@ -8,17 +8,17 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any
 
-from actors.core.errors import Fenced, PreconditionFailed, Unavailable
-from actors.core.ports import ClaimRequest, Journal, Ledger, Services, TerminalOpened
-from actors.core.records import (
-    Activity,
-    ContainerHandle,
-    ContainerStatus,
-    Health,
-    Quiet,
-    SessionRecord,
-    TerminalRecord,
-)
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import PreconditionFailed
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.codi import TerminalOpened
+from actors.core.ports.journal import Journal
+from actors.core.ports.ledger import ClaimRequest, Ledger
+from actors.core.ports.services import Services
+from actors.core.records.containers import ContainerHandle, ContainerStatus, Health
+from actors.core.records.idleness import Activity, Quiet
+from actors.core.records.sessions import SessionRecord
+from actors.core.records.terminals import TerminalRecord
 from actors.session.machine import SessionRules
 from actors.session.service import SessionService
 from tests.fakes.journal import ListeningJournal

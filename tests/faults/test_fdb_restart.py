@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import DeadlineExceeded
+from actors.core.errors.base import DeadlineExceeded
 from cluster.store.engines.fdb.client import MIN_API_VERSION
 from cluster.store.engines.fdb.engine import FdbEngine
 from cluster.store.engines.interface import MutationKind

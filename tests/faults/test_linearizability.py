@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import Fenced
-from actors.core.ports import ClaimRequest
-from actors.core.records import SessionRecord
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.ledger import ClaimRequest
+from actors.core.records.sessions import SessionRecord
 from cluster.store.engines.interface import Engine, KeyRange, key_after
 from cluster.store.ledger import StoreLedger
 from cluster.store.transactions import transaction

@@ -16,9 +16,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import Fenced, SlotGone
-from actors.core.ports import ClaimRequest
-from actors.core.records import ContainerStatus, SessionRecord
+from actors.core.errors.sessions import Fenced, SlotGone
+from actors.core.ports.ledger import ClaimRequest
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import SessionRecord
 from cluster.store.engines.interface import Engine, MutationKind
 from cluster.store.ledger import StoreLedger
 from cluster.store.transactions.transaction import Transaction, transact

@@ -14,8 +14,8 @@ import ray
 from actors.core import names
 from actors.core.calls import Component, PoolCalls, SessionCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
-from actors.core.errors import ActorGone, CoditectError, Unavailable
-from actors.core.records import ContainerStatus
+from actors.core.errors.base import ActorGone, CoditectError, Unavailable
+from actors.core.records.containers import ContainerStatus
 from cluster.blueprints import make_supervisor
 from cluster.settings import RuntimeName, Settings
 from tests.fakes.ray_wiring import StubWiring

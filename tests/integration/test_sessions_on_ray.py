@@ -20,8 +20,10 @@ import ray
 from actors.core import names
 from actors.core.calls import Component, PoolCalls, SessionCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
-from actors.core.errors import ActorGone, CoditectError, NotBound, PreconditionFailed, Unavailable
-from actors.core.records import Opened, Route, SessionPhase, SessionRecord
+from actors.core.errors.base import ActorGone, CoditectError, Unavailable
+from actors.core.errors.requests import PreconditionFailed
+from actors.core.errors.sessions import NotBound
+from actors.core.records.sessions import Opened, Route, SessionPhase, SessionRecord
 from cluster.blueprints import make_supervisor
 from cluster.settings import Settings
 from cluster.wiring import NodeWiring

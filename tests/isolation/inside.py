@@ -7,7 +7,7 @@ import json
 import urllib.request
 from dataclasses import dataclass
 
-from actors.core.records import ContainerHandle, ContainerSpec
+from actors.core.records.containers import ContainerHandle, ContainerSpec
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,10 @@ import signal
 import pytest
 import pytest_asyncio
 
-from actors.core.errors import CoditectError, Fenced, Unavailable
-from actors.core.records import Health, Route
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.sessions import Fenced
+from actors.core.records.containers import Health
+from actors.core.records.sessions import Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

@@ -17,8 +17,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from actors.core.errors import LaunchFailed
-from actors.core.records import Health
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.records.containers import Health
 from cluster.runtime import sandbox
 from cluster.runtime.disks import images as disks
 from cluster.runtime.disks import loops, moving

@@ -7,8 +7,9 @@ import os
 import pytest
 import pytest_asyncio
 
-from actors.core.errors import Busy, CoditectError, DiskQuotaExceeded
-from actors.core.records import Route
+from actors.core.errors.base import Busy, CoditectError
+from actors.core.errors.limits import DiskQuotaExceeded
+from actors.core.records.sessions import Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient

@@ -8,8 +8,8 @@ import subprocess
 
 import pytest
 
-from actors.core.errors import LaunchFailed
-from actors.core.records import Health
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.records.containers import Health
 from cluster.runtime.cgroups import Cgroups
 from tests.isolation.inside import run, spec
 from tests.support.waiting import wait_until

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import LaunchFailed
+from actors.core.errors.sessions import LaunchFailed
 from cluster.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime import furnish, sandbox
 from cluster.runtime.disks.images import DiskLimits

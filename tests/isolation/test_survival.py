@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import DeadlineExceeded, InvalidArgument, LaunchFailed
-from actors.core.records import ContainerHandle, Health
+from actors.core.errors.base import DeadlineExceeded
+from actors.core.errors.requests import InvalidArgument
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.records.containers import ContainerHandle, Health
 from cluster.runtime import processes as identity
 from cluster.runtime import pruning
 from cluster.runtime.cgroups import Cgroups

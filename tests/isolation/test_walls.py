@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.records import Health
+from actors.core.records.containers import Health
 from cluster.runtime.root import seccomp
 from tests.isolation.inside import run, spec
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from actors.core.records import Health
+from actors.core.records.containers import Health
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.runtime.registry import Processes

@@ -16,8 +16,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.core.errors import ChunkMissing, Fenced, ManifestMoved, NotFound
-from actors.core.records import SessionPhase, SessionRecord
+from actors.core.errors.requests import NotFound
+from actors.core.errors.sessions import Fenced
+from actors.core.errors.workspaces import ChunkMissing, ManifestMoved
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.archive.packs.packs import Batch, name_of, pack, unpack
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from cluster.store.layers.entries import GONE, ChunkRef, Entry, Kind

@@ -11,8 +11,10 @@ import contextlib
 from hypothesis import settings, stateful
 from hypothesis import strategies as st
 
-from actors.core.errors import Busy, CommitUnknown, LaunchFailed, Unavailable
-from actors.core.records import ContainerStatus
+from actors.core.errors.base import Busy, Unavailable
+from actors.core.errors.sessions import LaunchFailed
+from actors.core.errors.store import CommitUnknown
+from actors.core.records.containers import ContainerStatus
 from actors.pool.reconciler import PoolReconciler
 from actors.pool.slots import SlotState
 from tests.fakes import pool_fakes

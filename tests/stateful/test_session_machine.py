@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from actors.core.records import SessionPhase
+from actors.core.records.sessions import SessionPhase
 from actors.session.machine import RESTING, SessionMachine, SessionRules, Work, validate
 from actors.session.messages import (
     Abandon,

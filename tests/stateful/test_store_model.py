@@ -19,7 +19,7 @@ import pytest
 from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from actors.core.errors import CommitConflict
+from actors.core.errors.store import CommitConflict
 from cluster.store.engines import atomic
 from cluster.store.engines.interface import Engine, KeyRange, MutationKind, key_after
 from cluster.store.transactions.transaction import Transaction

@@ -12,10 +12,12 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from actors.core.errors import QuotaExceeded
-from actors.core.ports import TerminalOpened
+from actors.core.errors.limits import QuotaExceeded
+from actors.core.ports.codi import TerminalOpened
 from actors.core.quotas import Amount, Quotas, Resource
-from actors.core.records import ContainerStatus, SessionPhase, SessionRecord, TerminalOutput
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import SessionPhase, SessionRecord
+from actors.core.records.terminals import TerminalOutput
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from cluster.store.layers import usage
 from cluster.store.layers.entries import GONE, Entry, Kind

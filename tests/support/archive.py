@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from actors.core.quotas import Quotas
-from actors.core.records import ContainerStatus, SessionPhase, SessionRecord, Unarchived
+from actors.core.records.archive import Unarchived
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.archive.restoring.chunk_reader import ChunkReader
 from cluster.archive.saving.syncer import WorkspaceSyncer
 from cluster.archive.tools import Counters, Tools

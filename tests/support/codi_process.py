@@ -13,7 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from actors.core.records import ContainerHandle, Route
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.sessions import Route
 from cluster.codi.bundle import Limits, bundle
 
 SECRET = "s3cret-of-this-container"

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from actors.core.errors import Unavailable
-from actors.core.ports import (
+from actors.core.errors.base import Unavailable
+from actors.core.ports.codi import (
     JournalConnection,
     JournalMessage,
     TerminalExited,
@@ -17,7 +17,8 @@ from actors.core.ports import (
     TerminalPrinted,
     TerminalSized,
 )
-from actors.core.records import ContainerHandle, TerminalSizing
+from actors.core.records.containers import ContainerHandle
+from actors.core.records.terminals import TerminalSizing
 from cluster.codi.journal_client import connect_journal
 from tests.support.waiting import wait_until
 

@@ -27,7 +27,7 @@ from typing import Any
 from actors.core import names
 from actors.core.calls import PoolCalls
 from actors.core.directory import ActorDirectory
-from actors.core.errors import CoditectError
+from actors.core.errors.base import CoditectError
 from cluster.blueprints import blueprints
 from cluster.bringup import leftovers
 from cluster.bringup.environment import environment

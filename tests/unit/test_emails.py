@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from cluster.emails import key_of, prepare
 
 COMPOSED = "jos\u00e9@example.com"

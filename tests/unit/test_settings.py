@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from cluster import settings
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -13,8 +13,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import Any
 
-from actors.core.errors import CoditectError, NotFound
-from actors.core.ports import Clock
+from actors.core.errors.base import CoditectError
+from actors.core.errors.requests import NotFound
+from actors.core.ports.clock import Clock
 from cluster.archive.packs.compactor import WRITTEN_AT_ONCE, Compactor
 from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine

@@ -14,8 +14,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from actors.core.errors import NotFound, StoreFull, Unavailable
-from actors.core.ports import Clock
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import NotFound
+from actors.core.errors.store import StoreFull
+from actors.core.ports.clock import Clock
 from cluster.archive.packs import packs
 from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine

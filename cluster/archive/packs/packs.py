@@ -12,7 +12,7 @@ from typing import Any
 import zstandard
 from blake3 import blake3
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.store.layers.workspaces.chunks import Inline, Location, Packed
 
 PACK_BYTES = 16 << 20

@@ -7,7 +7,9 @@ import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from typing import Any, NamedTuple
 
-from actors.core.errors import ContentMissing, NotFound, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import NotFound
+from actors.core.errors.workspaces import ContentMissing
 from cluster.archive.packs import packs
 from cluster.blobs import Blobs
 from cluster.store.layers.entries import HOLE, ChunkRef, Entry

@@ -16,8 +16,10 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
-from actors.core.errors import ContentMissing, Unavailable
-from actors.core.records import Reason, Route
+from actors.core.errors.base import Unavailable
+from actors.core.errors.workspaces import ContentMissing
+from actors.core.records.archive import Reason
+from actors.core.records.sessions import Route
 from cluster.archive import diff as plan
 from cluster.archive.restoring.chunk_reader import ChunkReader, Locate, holes_of
 from cluster.blobs import Blobs

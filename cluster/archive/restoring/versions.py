@@ -6,8 +6,9 @@ import itertools
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
-from actors.core.errors import ContentMissing, InvalidArgument, NotFound
-from actors.core.records import LeftOut, Reason, Unrestored
+from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.errors.workspaces import ContentMissing
+from actors.core.records.archive import LeftOut, Reason, Unrestored
 from cluster.archive.restoring.chunk_reader import ChunkReader
 from cluster.blobs import Blobs
 from cluster.store.engines.interface import Engine

@@ -13,8 +13,11 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from actors.core.errors import NotFound, PermissionDenied, Unavailable
-from actors.core.records import Reason, Route
+from actors.core.errors.access import PermissionDenied
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import NotFound
+from actors.core.records.archive import Reason
+from actors.core.records.sessions import Route
 from cluster.archive import diff as plan
 from cluster.archive.packs import packs
 from cluster.blobs import Blobs

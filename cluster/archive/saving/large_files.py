@@ -13,7 +13,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.archive.saving.ingest import SLICE_BYTES
 from cluster.store.layers.entries import Entry
 

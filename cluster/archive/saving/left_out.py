@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from actors.core.records import LeftOut, Reason, Unarchived
+from actors.core.records.archive import LeftOut, Reason, Unarchived
 from cluster.archive.saving.quota_backlog import QuotaBacklog
 
 MAX_PATHS = 20_000

@@ -20,8 +20,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
-from actors.core.errors import ChunkMissing
-from actors.core.records import SaveAnswer
+from actors.core.errors.workspaces import ChunkMissing
+from actors.core.records.archive import SaveAnswer
 from cluster.archive.packs import packs
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.entries import Entry, Kind, ManifestHead, join

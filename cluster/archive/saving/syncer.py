@@ -16,9 +16,11 @@ import logging
 from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
-from actors.core.errors import QuotaExceeded, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.limits import QuotaExceeded
 from actors.core.quotas import Resource
-from actors.core.records import Kept, Reason, Route, SaveAnswer, Unarchived, Unrestored
+from actors.core.records.archive import Kept, Reason, SaveAnswer, Unarchived, Unrestored
+from actors.core.records.sessions import Route
 from cluster.archive import diff as plan
 from cluster.archive.restoring.restorer import Restorer
 from cluster.archive.saving import left_out

@@ -10,15 +10,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from actors.core.errors import (
-    ChunkMissing,
-    DeadlineExceeded,
-    ManifestMoved,
-    QuotaExceeded,
-    Unavailable,
-)
+from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.errors.limits import QuotaExceeded
+from actors.core.errors.workspaces import ChunkMissing, ManifestMoved
 from actors.core.quotas import Amount, Room, fit
-from actors.core.records import Kept, Reason, Route, SaveAnswer
+from actors.core.records.archive import Kept, Reason, SaveAnswer
+from actors.core.records.sessions import Route
 from cluster.archive import diff as plan
 from cluster.archive.restoring.restorer import Restorer
 from cluster.archive.saving.ingest import READ_AT_ONCE, Ingest, Taken

@@ -7,7 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
-from actors.core.records import Reason, Route
+from actors.core.records.archive import Reason
+from actors.core.records.sessions import Route
 from cluster.archive import diff as plan
 from cluster.archive.diff import Difference
 from cluster.archive.saving.manifest_view import ManifestView

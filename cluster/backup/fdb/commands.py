@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.store.engines.fdb.layout import Layout
 
 FDB_TOOLS = ("fdbbackup", "fdbrestore", "fdbcli")

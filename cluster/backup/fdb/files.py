@@ -10,7 +10,7 @@ from pathlib import Path
 
 from blake3 import blake3
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.backup.catalog import Damage, Piece
 
 _READ_BYTES = 1 << 20

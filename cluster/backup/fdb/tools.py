@@ -14,8 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
-from actors.core.errors import PreconditionFailed, Unavailable
-from actors.core.ports import Clock
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import PreconditionFailed
+from actors.core.ports.clock import Clock
 from cluster.backup.fdb.commands import (
     GONE,
     NOTHING_LEFT,

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from cluster.runtime.disks import images as disks
 from cluster.runtime.disks import moving
 from cluster.runtime.disks.images import Ailment, DiskLimits

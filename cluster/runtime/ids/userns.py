@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.runtime.root.rootfs import AGENT_ID, USER_ID
 
 _HOLDER = "echo && read -r _"

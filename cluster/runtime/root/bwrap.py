@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.runtime.root.rootfs import AGENT_ID, USER_ID, WORKSPACE
 
 SAFE_VERSION = (0, 12)

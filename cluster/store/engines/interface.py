@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import Any, NamedTuple, Protocol
 
-from actors.core.errors import InvalidArgument, KeyTooLarge, TransactionTooLarge, ValueTooLarge
+from actors.core.errors.requests import InvalidArgument
+from actors.core.errors.store import KeyTooLarge, TransactionTooLarge, ValueTooLarge
 
 MAX_KEY = 511
 MAX_COMMIT_KEY = 256

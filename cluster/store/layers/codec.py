@@ -8,8 +8,8 @@ from typing import TypeVar
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
 
-from actors.core.errors import StoreFailed
-from actors.core.records import Record
+from actors.core.errors.store import StoreFailed
+from actors.core.records.base import Record
 
 R = TypeVar("R", bound=Record)
 

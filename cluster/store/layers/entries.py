@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from actors.core.errors import StoreFailed
+from actors.core.errors.store import StoreFailed
 from actors.core.quotas import Amount
-from actors.core.records import Record
+from actors.core.records.base import Record
 
 _SCHEMA = 1
 _HEAD = struct.Struct(">BcHQqqQH")

@@ -15,17 +15,14 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
-from actors.core.errors import ContainersExceeded, NotFound
+from actors.core.errors.limits import ContainersExceeded
+from actors.core.errors.requests import NotFound
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.core.records import (
-    ContainerRecord,
-    ContainerStatus,
-    Record,
-    SessionRecord,
-    TerminalRecord,
-    Unarchived,
-    Unrestored,
-)
+from actors.core.records.archive import Unarchived, Unrestored
+from actors.core.records.base import Record
+from actors.core.records.containers import ContainerRecord, ContainerStatus
+from actors.core.records.sessions import SessionRecord
+from actors.core.records.terminals import TerminalRecord
 from cluster.store.engines.interface import KeyRange, MutationKind, key_after
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.entries import ManifestHead

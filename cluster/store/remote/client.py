@@ -8,7 +8,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, cast
 
-from actors.core.errors import Busy, CommitUnknown, Unavailable
+from actors.core.errors.base import Busy, Unavailable
+from actors.core.errors.store import CommitUnknown
 from cluster.store.engines.interface import Commit, KeyRange, Pairs, Values
 from cluster.store.remote.wire import Framed, short_path
 

@@ -10,7 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from actors.core.errors import CoditectError, InvalidArgument, StoreError, Unavailable
+from actors.core.errors.base import CoditectError, Unavailable
+from actors.core.errors.requests import InvalidArgument
+from actors.core.errors.store import StoreError
 from actors.core.tasks import Tasks
 from cluster.store.engines.interface import Engine
 from cluster.store.remote.wire import Framed, short_path

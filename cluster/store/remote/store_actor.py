@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.core.calls import StoreCalls
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from actors.core.process import Life
 from cluster.store.engines.interface import OpenableEngine
 from cluster.store.remote.server import StoreServer

@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Concatenate, ParamSpec, TypeVar
 
 from actors.core.backoff import Backoff
-from actors.core.errors import CoditectError, CommitUnknown, DeadlineExceeded, Unavailable
+from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.store import CommitUnknown
 from cluster.store.engines import atomic
 from cluster.store.engines.interface import (
     Commit,

@@ -8,7 +8,9 @@ import random
 
 import pytest
 
-from actors.core.errors import ContentMissing, StoreFull, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.store import StoreFull
+from actors.core.errors.workspaces import ContentMissing
 from cluster.archive.packs.collector import Collector
 from cluster.archive.packs.compactor import Sparse, worth_compacting
 from cluster.blobs import DirectoryBlobs

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.errors import StoreFailed, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.store import StoreFailed
 from actors.core.quotas import Amount
-from actors.core.records import Reason
+from actors.core.records.archive import Reason
 from cluster.archive import diff as plan
 from cluster.archive.packs import packs
 from cluster.archive.restoring.chunk_reader import WINDOW_BYTES, holes_of, windows

@@ -9,7 +9,7 @@ import random
 
 import pytest
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from actors.core.quotas import Quotas, Resource
 from cluster.archive.saving import ingest as intake
 from cluster.archive.saving import large_files

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.quotas import Amount, Resource, Room, Usage
-from actors.core.records import Reason
+from actors.core.records.archive import Reason
 from cluster.archive.saving import left_out
 from cluster.archive.saving.left_out import LeftOutPaths, told
 from cluster.archive.saving.quota_backlog import QuotaBacklog

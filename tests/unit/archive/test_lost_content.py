@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import ContentMissing
+from actors.core.errors.workspaces import ContentMissing
 from cluster.archive.restoring import restorer
 from cluster.archive.restoring.versions import VersionReader
 from cluster.store.layers import usage

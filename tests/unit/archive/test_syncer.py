@@ -12,8 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import Fenced, StoreFull, Unavailable
-from actors.core.records import SaveAnswer
+from actors.core.errors.base import Unavailable
+from actors.core.errors.sessions import Fenced
+from actors.core.errors.store import StoreFull
+from actors.core.records.archive import SaveAnswer
 from cluster.archive.packs.collector import Collector
 from cluster.archive.restoring import restorer
 from cluster.archive.restoring.restorer import Restorer

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from actors.core.errors import QuotaExceeded
+from actors.core.errors.limits import QuotaExceeded
 from actors.core.quotas import Quotas, Resource
-from actors.core.records import SaveAnswer
+from actors.core.records.archive import SaveAnswer
 from cluster.archive.packs.collector import Collector
 from cluster.archive.saving import quota_backlog, syncer
 from cluster.store.layers import usage

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import Busy, NotFound, PreconditionFailed, Unavailable
-from actors.core.records import SessionPhase, SessionRecord
+from actors.core.errors.base import Busy, Unavailable
+from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.archive.packs.collector import Collector
 from cluster.archive.packs.packs import name_of, pack
 from cluster.backup.catalog import Catalog, surviving

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import NotFound, PreconditionFailed, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import NotFound, PreconditionFailed
 from cluster import settings
 from cluster.backup.catalog import Backup, Catalog
 from cluster.backup.fdb.commands import FdbCommands, read_backup_status, read_restore_status

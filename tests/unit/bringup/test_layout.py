@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.bringup.environment import Ports, environment
 from cluster.bringup.head import free_ports
 from cluster.layout import DataDirLock, Layout, ServerFile, own_server_file

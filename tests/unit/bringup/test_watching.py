@@ -8,7 +8,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.bringup import leftovers, logs, server
 from cluster.bringup.progress import Progress
 from cluster.bringup.server import Ready, Server

@@ -9,18 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.errors import (
-    Busy,
-    CoditectError,
-    Fenced,
+from actors.core.errors.base import Busy, CoditectError, Unavailable, Unreached
+from actors.core.errors.limits import WorkspaceFull
+from actors.core.errors.requests import (
     InvalidArgument,
     NotFound,
     PayloadTooLarge,
     PreconditionFailed,
-    Unavailable,
-    Unreached,
-    WorkspaceFull,
 )
+from actors.core.errors.sessions import Fenced
 from cluster.codi.agent.errors import AgentError, from_os_error
 from cluster.codi.agent.files.paths import Workspace, parse
 from cluster.codi.agent.programs.guard import Guard

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.errors import ContainersExceeded, QuotaExceeded
+from actors.core.errors.limits import ContainersExceeded, QuotaExceeded
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage, fit, level, totals
 
 

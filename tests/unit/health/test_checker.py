@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from actors.core.errors import ActorGone, Unavailable
-from actors.core.records import ContainerSpec, ContainerStatus, Health
+from actors.core.errors.base import ActorGone, Unavailable
+from actors.core.records.containers import ContainerSpec, ContainerStatus, Health
 from actors.health.checker import REVIVALS_AT_ONCE, HealthChecker
 from tests.fakes.pool_fakes import (
     ManualClock,

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from actors.core.records import ContainerStatus, Health
+from actors.core.records.containers import ContainerStatus, Health
 from actors.health.verdict import (
     HealthRules,
     MarkHealth,

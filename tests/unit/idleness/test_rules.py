@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.records import Activity, Idleness
+from actors.core.records.idleness import Activity, Idleness
 from actors.idleness.rules import (
     ENOUGH,
     IdleRules,

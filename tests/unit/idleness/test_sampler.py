@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import ActorGone
-from actors.core.records import Activity, Idleness, SessionPhase
+from actors.core.errors.base import ActorGone
+from actors.core.records.idleness import Activity, Idleness
+from actors.core.records.sessions import SessionPhase
 from actors.core.settings import IdleRules, Signal
 from actors.idleness.sampler import IdlenessSampler
 from tests.fakes.ledgers import opened_stores

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from actors.core.errors import Unavailable
-from actors.core.ports import TerminalCheckpoint, TerminalPrinted
-from actors.core.records import ContainerStatus, TerminalOutput
+from actors.core.errors.base import Unavailable
+from actors.core.ports.codi import TerminalCheckpoint, TerminalPrinted
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.terminals import TerminalOutput
 from actors.journal import recorder as journal_runner
 from actors.journal.backlog import JournalRules
 from actors.journal.recorder import JournalRecorder

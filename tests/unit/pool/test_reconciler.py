@@ -4,8 +4,9 @@ import asyncio
 
 import pytest
 
-from actors.core.errors import Busy, CommitUnknown
-from actors.core.records import ContainerStatus, Health
+from actors.core.errors.base import Busy
+from actors.core.errors.store import CommitUnknown
+from actors.core.records.containers import ContainerStatus, Health
 from actors.pool.reconciler import PoolReconciler
 from actors.pool.slots import SlotState
 from tests.fakes.pool_fakes import (

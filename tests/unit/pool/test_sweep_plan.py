@@ -2,7 +2,8 @@
 
 import pytest
 
-from actors.core.records import ContainerStatus, SessionPhase
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import SessionPhase
 from actors.pool.plan import (
     AdoptContainer,
     DropSlot,

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from actors.core.lease import LeaseRules
 from actors.pool.takeover import LOOK_SECONDS, Owners, Takeover
 from tests.fakes.pool_fakes import (

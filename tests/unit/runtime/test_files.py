@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from actors.core.records import ContainerHandle
+from actors.core.records.containers import ContainerHandle
 from cluster.runtime import trees
 from cluster.runtime.disks.workspaces import Workspaces, check_id
 from cluster.runtime.ending import reason

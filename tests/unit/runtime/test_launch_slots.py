@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from actors.core.errors import DeadlineExceeded
+from actors.core.errors.base import DeadlineExceeded
 from cluster.clock import SystemClock
 from cluster.runtime.launch_slots import LaunchSlots
 from tests.fakes.pool_fakes import ManualClock, settle

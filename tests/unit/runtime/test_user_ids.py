@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.id_range import IdRange
 from cluster.runtime.ids import user_ids
 from cluster.runtime.ids.user_ids import parse_map, reserve

@@ -18,9 +18,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from actors.core.quotas import Quotas
-from actors.core.records import Idleness
+from actors.core.records.idleness import Idleness
 from cluster.codi.terminal_protocol import check_name
 from cluster.store.layers.workspaces.saves import LEASE_SECONDS, place_of
 from coditect import AsyncClient, InvalidRequest, NotFound, PreconditionFailed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from actors.core.records import AuditEntry
+from actors.core.records.accounts import AuditEntry
 from serve_app.auth.audit_budget import (
     LINES,
     MAX_PARTIES,

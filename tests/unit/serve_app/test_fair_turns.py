@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from actors.core.errors import TooManyRequests
+from actors.core.errors.limits import TooManyRequests
 from serve_app.http.fair_turns import FairTurns
 
 

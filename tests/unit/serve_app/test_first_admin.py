@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from actors.core.records import Role, UserRecord
+from actors.core.records.accounts import Role, UserRecord
 from cluster.clock import SystemClock
 from cluster.settings import Settings
 from serve_app.auth.first_admin import ensure_admin

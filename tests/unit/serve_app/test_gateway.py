@@ -9,19 +9,18 @@ from typing import Any
 import pytest
 
 from actors.core.calls import SessionCalls
-from actors.core.errors import (
+from actors.core.errors.base import (
     ActorGone,
     Busy,
     CoditectError,
     DeadlineExceeded,
-    Fenced,
-    NotBound,
-    NotFound,
-    PreconditionFailed,
     Unavailable,
     Unreached,
 )
-from actors.core.records import AuditEntry, Opened, Route, SessionPhase, SessionRecord
+from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.sessions import Fenced, NotBound
+from actors.core.records.accounts import AuditEntry
+from actors.core.records.sessions import Opened, Route, SessionPhase, SessionRecord
 from serve_app.auth.audit import AuditWriter
 from serve_app.sessions import gateway as sessions
 from serve_app.sessions.attachments import Attachments

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from argon2 import PasswordHasher
 
-from actors.core.errors import InvalidArgument
+from actors.core.errors.requests import InvalidArgument
 from serve_app.auth.passwords import Passwords
 from serve_app.schemas import MAX_PASSWORD
 from tests.support.waiting import wait_until

@@ -14,7 +14,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from actors.core.records import TerminalRecord
+from actors.core.records.terminals import TerminalRecord
 from cluster.codi.terminal_protocol import (
     BadFrame,
     Request,

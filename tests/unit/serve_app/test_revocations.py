@@ -6,7 +6,8 @@ import asyncio
 
 import pytest
 
-from actors.core.errors import Unauthenticated, Unavailable
+from actors.core.errors.access import Unauthenticated
+from actors.core.errors.base import Unavailable
 from cluster.store.layers.accounts.tokens import EndedLogin
 from serve_app.auth.revocations import Revocations
 from serve_app.auth.tokens import Login

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 
-from actors.core.errors import TooManyRequests, Unauthenticated, Unavailable
+from actors.core.errors.access import Unauthenticated
+from actors.core.errors.base import Unavailable
+from actors.core.errors.limits import TooManyRequests
 from cluster.store.layers.accounts.attempts import Asked, Attempt, Counter, Outcome, Wait
 from serve_app.auth.sign_in import Visitor
 from serve_app.auth.throttle import (

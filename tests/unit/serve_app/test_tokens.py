@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.errors import Unauthenticated
-from actors.core.records import Role
+from actors.core.errors.access import Unauthenticated
+from actors.core.records.accounts import Role
 from serve_app.auth.refresh_tokens import seal
 from serve_app.auth.tokens import Login, Signer
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from actors.core.errors import TooManyRequests
+from actors.core.errors.limits import TooManyRequests
 from actors.session.attachments import Attachments
 
 

@@ -6,9 +6,10 @@ import asyncio
 
 import pytest
 
-from actors.core.errors import Fenced, NotBound, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.lease import LeaseRules
-from actors.core.records import SessionPhase, SessionRecord
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from actors.session import lease_keeper as session_lease
 from actors.session.lease_keeper import LeaseKeeper
 from actors.session.record_writer import RecordWriter

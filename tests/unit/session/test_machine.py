@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from actors.core.errors import ContainersExceeded, IllegalTransition
-from actors.core.records import ContainerStatus, SessionPhase
+from actors.core.errors.base import IllegalTransition
+from actors.core.errors.limits import ContainersExceeded
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import SessionPhase
 from actors.session.machine import MOVES, WORKS, SessionMachine, SessionRules, Work, validate
 from actors.session.messages import (
     Abandon,

@@ -7,17 +7,12 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from actors.core.errors import (
-    DeadlineExceeded,
-    InvalidArgument,
-    LaunchFailed,
-    NotBound,
-    PayloadTooLarge,
-    PreconditionFailed,
-    SessionEnded,
-    Unavailable,
-)
-from actors.core.records import ContainerStatus, Receipt, SessionPhase
+from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.errors.requests import InvalidArgument, PayloadTooLarge, PreconditionFailed
+from actors.core.errors.sessions import LaunchFailed, NotBound, SessionEnded
+from actors.core.records.archive import Receipt
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import SessionPhase
 from actors.session import executor as session_work
 from tests.fakes.runtimes import FailingRuntime, MemoryRuntime, NeverRuntime
 from tests.fakes.session_fakes import MemoryCodi, Workbench, eventually

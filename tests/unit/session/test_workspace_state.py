@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from actors.core.errors import InvalidArgument, PayloadTooLarge
+from actors.core.errors.requests import InvalidArgument, PayloadTooLarge
 from actors.session.workspace_state import (
     MAX_DEPTH,
     MAX_PATCH_BYTES,

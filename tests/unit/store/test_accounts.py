@@ -7,8 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.core.errors import AlreadyExists, NotFound, Unauthenticated
-from actors.core.records import AuditEntry, RefreshTokenRecord, Role, UserRecord
+from actors.core.errors.access import Unauthenticated
+from actors.core.errors.requests import AlreadyExists, NotFound
+from actors.core.records.accounts import AuditEntry, RefreshTokenRecord, Role, UserRecord
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.accounts.audit import AuditLog
 from cluster.store.layers.accounts.server_keys import KeyStore

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.core.records import ContainerStatus, SessionPhase, SessionRecord
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.store.layers.accounts.audit_pages import of_change
 
 P = SessionPhase

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster import belonging
 from cluster.belonging import Misplaced, Own, check
 from cluster.blobs import BucketBlobs, DirectoryBlobs

@@ -11,14 +11,14 @@ from functools import partial
 
 import pytest
 
-from actors.core.errors import (
+from actors.core.errors.base import Unavailable
+from actors.core.errors.store import (
     CommitConflict,
     CommitUnknown,
     KeyTooLarge,
     StoreFailed,
     TransactionTooLarge,
     TransactionTooOld,
-    Unavailable,
     ValueTooLarge,
 )
 from cluster import settings

@@ -16,7 +16,8 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from actors.core.errors import StoreFailed, StoreFull, TransactionTooOld, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.store import StoreFailed, StoreFull, TransactionTooOld
 from cluster.store.engines.interface import Commit, KeyRange, Mutation, MutationKind
 from cluster.store.engines.lmdb.engine import LmdbEngine
 

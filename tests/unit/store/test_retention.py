@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from actors.core.records import SessionPhase, SessionRecord
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.entries import Entry, Kind
 from cluster.store.layers.keyspace import Keyspace

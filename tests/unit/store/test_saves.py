@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from actors.core.errors import Busy
-from actors.core.records import SaveAnswer
+from actors.core.errors.base import Busy
+from actors.core.records.archive import SaveAnswer
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.layers.workspaces import saves
 from cluster.store.layers.workspaces.saves import LEASE_SECONDS, Turn

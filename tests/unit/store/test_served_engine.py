@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from actors.core.errors import CommitConflict, CommitUnknown, StoreError, Unavailable
+from actors.core.errors.base import Unavailable
+from actors.core.errors.store import CommitConflict, CommitUnknown, StoreError
 from cluster.store.engines.interface import (
     Commit,
     KeyRange,

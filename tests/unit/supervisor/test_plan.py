@@ -2,7 +2,7 @@
 
 import pytest
 
-from actors.core.records import SessionPhase
+from actors.core.records.sessions import SessionPhase
 from actors.supervisor.plan import (
     Component,
     Make,

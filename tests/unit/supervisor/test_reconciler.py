@@ -2,8 +2,8 @@
 
 import pytest
 
-from actors.core.errors import ActorGone, Busy, DeadlineExceeded, Unavailable
-from actors.core.records import SessionPhase
+from actors.core.errors.base import ActorGone, Busy, DeadlineExceeded, Unavailable
+from actors.core.records.sessions import SessionPhase
 from actors.supervisor.reconciler import Member, SupervisorReconciler
 from tests.fakes.pool_fakes import ManualClock, PoolLedger, services, session_record, settle
 

@@ -51,7 +51,7 @@ class Activity:
             raise AgentError(503, "sealed", "the container is about to stop")
 
     def look(self, shells: Iterable[int]) -> dict[str, float | int | None]:
-        """Return ``actors.core.records.Activity``; ``shells`` are the terminals' processes."""
+        """Return ``actors.core.records.idleness.Activity``; ``shells`` are the terminals' processes."""
         now, wall = time.monotonic(), time.time()
         read_ages, written_ages, unread = [], [], 0
         for device in filter(None, map(_device, shells)):

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from actors.core.errors import Unavailable
+from actors.core.errors.base import Unavailable
 from cluster.store.engines.fdb import errors as fdb_errors
 
 MIN_API_VERSION = 710

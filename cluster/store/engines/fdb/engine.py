@@ -27,7 +27,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from actors.core.errors import Busy, CoditectError, TransactionTooOld, Unavailable
+from actors.core.errors.base import Busy, CoditectError, Unavailable
+from actors.core.errors.store import TransactionTooOld
 from actors.core.statistics import Histogram
 from cluster.store.engines.fdb import errors as fdb_errors
 from cluster.store.engines.fdb.client import (

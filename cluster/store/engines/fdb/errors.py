@@ -10,7 +10,8 @@ included, is CommitUnknown: sending the very same commit again is always safe.
 
 from __future__ import annotations
 
-from actors.core.errors import (
+from actors.core.errors.base import Unavailable
+from actors.core.errors.store import (
     CommitConflict,
     CommitUnknown,
     KeyTooLarge,
@@ -18,7 +19,6 @@ from actors.core.errors import (
     StoreFailed,
     TransactionTooLarge,
     TransactionTooOld,
-    Unavailable,
     ValueTooLarge,
 )
 

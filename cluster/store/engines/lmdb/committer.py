@@ -9,7 +9,7 @@ from pathlib import Path
 
 import lmdb
 
-from actors.core.errors import CommitConflict, StoreError, StoreFull, TransactionTooOld
+from actors.core.errors.store import CommitConflict, StoreError, StoreFull, TransactionTooOld
 from cluster.store.engines import atomic
 from cluster.store.engines.interface import (
     MAX_AGE_SECONDS,

@@ -27,7 +27,8 @@ from typing import Any
 
 import lmdb
 
-from actors.core.errors import Busy, StoreFailed, StoreFull, TransactionTooOld, Unavailable
+from actors.core.errors.base import Busy, Unavailable
+from actors.core.errors.store import StoreFailed, StoreFull, TransactionTooOld
 from actors.core.statistics import Histogram
 from cluster.store.engines.interface import (
     MAX_AGE_SECONDS,

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from actors.core.errors import InvalidArgument
-from actors.core.records import AuditEntry
+from actors.core.errors.requests import InvalidArgument
+from actors.core.records.accounts import AuditEntry
 from cluster.store.engines.interface import Engine, KeyRange, MutationKind, key_after
 from cluster.store.layers.codec import decode, encode
 from cluster.store.layers.keyspace import Keyspace

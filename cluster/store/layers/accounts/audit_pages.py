@@ -6,7 +6,8 @@ of the request (``session.hibernate``). Nobody asks for most of these: they have
 
 from __future__ import annotations
 
-from actors.core.records import AuditEntry, SessionPhase, SessionRecord
+from actors.core.records.accounts import AuditEntry
+from actors.core.records.sessions import SessionPhase, SessionRecord
 
 _P = SessionPhase
 _RESTING = {_P.HIBERNATING, _P.HIBERNATED, _P.ENDING, _P.ENDED}

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.core.errors import TokenReused, Unauthenticated
-from actors.core.records import RefreshTokenRecord
+from actors.core.errors.access import TokenReused, Unauthenticated
+from actors.core.records.accounts import RefreshTokenRecord
 from cluster.store.engines.interface import Engine, KeyRange
 from cluster.store.layers.accounts.revocations import KEEP_SECONDS, EndedLogin, Ends
 from cluster.store.layers.codec import decode, decode_optional, encode

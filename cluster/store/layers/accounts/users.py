@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from actors.core.errors import AlreadyExists, NotFound, PreconditionFailed
+from actors.core.errors.requests import AlreadyExists, NotFound, PreconditionFailed
 from actors.core.quotas import Resource
-from actors.core.records import Role, UserRecord
+from actors.core.records.accounts import Role, UserRecord
 from cluster.emails import key_of, legacy_key
 from cluster.store.engines.interface import Engine, KeyRange, key_after
 from cluster.store.layers import usage

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from actors.core.records import ContainerRecord, ContainerStatus
+from actors.core.records.containers import ContainerRecord, ContainerStatus
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction

@@ -6,8 +6,8 @@ other's.
 
 from __future__ import annotations
 
-from actors.core.errors import NotFound
-from actors.core.records import Idleness
+from actors.core.errors.requests import NotFound
+from actors.core.records.idleness import Idleness
 from cluster.store.layers.codec import decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction

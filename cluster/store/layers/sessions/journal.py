@@ -1,4 +1,4 @@
-"""``actors.core.ports.Journal`` over an engine: each method but ``trim`` is one transaction."""
+"""``actors.core.ports.journal.Journal`` over an engine: each method but ``trim`` is one transaction."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import structlog
 
-from actors.core.errors import CoditectError
-from actors.core.ports import TerminalOpened
+from actors.core.errors.base import CoditectError
+from actors.core.ports.codi import TerminalOpened
 from actors.core.quotas import Quotas, Resource
-from actors.core.records import TerminalOutput, TerminalRecord, TerminalSizing
+from actors.core.records.terminals import TerminalOutput, TerminalRecord, TerminalSizing
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import usage
 from cluster.store.layers.keyspace import Keyspace

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from actors.core import lease
-from actors.core.errors import Fenced
-from actors.core.records import SessionRecord
+from actors.core.errors.sessions import Fenced
+from actors.core.records.sessions import SessionRecord
 from cluster.store.layers.codec import decode_optional
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 
-from actors.core.errors import Fenced, NotFound, SlotGone, TooManyRequests
+from actors.core.errors.limits import TooManyRequests
+from actors.core.errors.requests import NotFound
+from actors.core.errors.sessions import Fenced, SlotGone
 from actors.core.names import DEFAULT_SESSION
-from actors.core.records import Claim, ContainerRecord, ContainerStatus, SessionPhase, SessionRecord
+from actors.core.records.containers import ContainerRecord, ContainerStatus
+from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from cluster.store.engines.interface import KeyRange, key_after
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace

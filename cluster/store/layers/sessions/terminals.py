@@ -14,10 +14,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from actors.core import quotas
-from actors.core.errors import Fenced
-from actors.core.ports import TerminalOpened
+from actors.core.errors.sessions import Fenced
+from actors.core.ports.codi import TerminalOpened
 from actors.core.quotas import Resource
-from actors.core.records import ContainerRecord, SessionRecord, TerminalOutput, TerminalRecord
+from actors.core.records.containers import ContainerRecord
+from actors.core.records.sessions import SessionRecord
+from actors.core.records.terminals import TerminalOutput, TerminalRecord
 from cluster.store.engines.interface import KeyRange
 from cluster.store.layers import usage
 from cluster.store.layers.codec import decode, decode_optional, encode
@@ -114,7 +116,7 @@ async def _make_room(tr: Transaction, keys: Keyspace, session_id: str) -> None:
 async def append(
     tr: Transaction, keys: Keyspace, outputs: Sequence[TerminalOutput], capacity: int, now: float
 ) -> list[TerminalRecord | None]:
-    """Keep output; see ``actors.core.ports.Journal.append``. At most one output for each terminal."""
+    """Keep output; see ``actors.core.ports.journal.Journal.append``. At most one output for each terminal."""
     stored = await tr.get_many([keys.terminals.key(o.session_id, o.name) for o in outputs])
     records = [decode_optional(TerminalRecord, data) for data in stored]
     # What a shell printed right before its terminal was deleted may come behind the deletion, and is

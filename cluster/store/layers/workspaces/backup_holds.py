@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 
-from actors.core.errors import Busy
+from actors.core.errors.base import Busy
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction
 

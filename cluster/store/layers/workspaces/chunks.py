@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from actors.core.errors import StoreFailed
+from actors.core.errors.store import StoreFailed
 from cluster.store.engines.interface import KeyRange, MutationKind, key_after
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction

@@ -26,15 +26,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from actors.core.errors import (
-    ChunkMissing,
-    Fenced,
-    ManifestMoved,
-    NotFound,
-    QuotaExceeded,
-)
+from actors.core.errors.limits import QuotaExceeded
+from actors.core.errors.requests import NotFound
+from actors.core.errors.sessions import Fenced
+from actors.core.errors.workspaces import ChunkMissing, ManifestMoved
 from actors.core.quotas import Amount, Quotas, Resource, Room, totals
-from actors.core.records import SaveAnswer, SessionRecord
+from actors.core.records.archive import SaveAnswer
+from actors.core.records.sessions import SessionRecord
 from cluster.store.engines.interface import KeyRange
 from cluster.store.layers import usage
 from cluster.store.layers.codec import decode_optional, encode

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from actors.core.errors import Busy
-from actors.core.records import Receipt, SaveAnswer
+from actors.core.errors.base import Busy
+from actors.core.records.archive import Receipt, SaveAnswer
 from cluster.store.layers import idempotency
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction

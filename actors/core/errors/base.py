@@ -1,0 +1,86 @@
+"""The root of the error tree, and what any call to another component may raise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import ClassVar
+
+
+class CoditectError(Exception):
+    """Root of the tree. ``code`` is stable and public; ``retryable`` means the same call may work later."""
+
+    code: ClassVar[str] = "internal"
+    retryable: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        # Exceptions are pickled by their arguments, however they were given.
+        self.args = tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+
+@dataclass(eq=False)
+class Busy(CoditectError):
+    """The server has as much under way as it accepts; wait ``retry_after_seconds``."""
+
+    code = "busy"
+    retryable = True
+
+    what: str
+    retry_after_seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.what}: the server is busy; try again in {self.retry_after_seconds:.0f} s"
+
+
+@dataclass(eq=False)
+class Unavailable(CoditectError):
+    """A component does not answer."""
+
+    code = "unavailable"
+    retryable = True
+
+    component: str
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.component} is unavailable: {self.reason}"
+
+
+class ActorGone(Unavailable):
+    """No actor of that name lives, and nothing restarts one: look the owner up again."""
+
+    def __init__(self, component: str, reason: str = "no such actor") -> None:
+        super().__init__(component, reason)
+
+
+class Unreached(Unavailable):
+    """A component could not be reached, or took nothing: nothing was done, so it may be tried again."""
+
+
+@dataclass(eq=False)
+class DeadlineExceeded(CoditectError):
+    """``what`` did not finish within ``seconds``."""
+
+    code = "deadline_exceeded"
+    retryable = True
+
+    what: str
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"{self.what} did not finish within {self.seconds:g} s"
+
+
+@dataclass(eq=False)
+class IllegalTransition(CoditectError):
+    """A machine was given an event that its table does not allow: a bug, reported with its history."""
+
+    code = "illegal_transition"
+
+    machine: str
+    phase: str
+    event: str
+    history: tuple[str, ...]
+
+    def __str__(self) -> str:
+        trail = " → ".join(self.history) or "nothing before"
+        return f"{self.machine}: {self.event} is not allowed in {self.phase} (history: {trail})"

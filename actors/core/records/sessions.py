@@ -1,0 +1,110 @@
+"""Sessions: their record, their events, and the answers of who opens them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+from actors.core.records.base import Frozen, Record
+from actors.core.records.containers import (
+    ContainerStatus,
+)
+
+
+class SessionPhase(StrEnum):
+    """Phases of a session's life. ``actors.session.machine`` holds the table of moves between them."""
+
+    STARTING = "starting"
+    READY = "ready"
+    RECOVERING = "recovering"
+    HIBERNATING = "hibernating"
+    HIBERNATED = "hibernated"
+    ENDING = "ending"
+    ENDED = "ended"
+    FAILED = "failed"
+
+
+class SessionRecord(Record):
+    """``(tenant, "sessions", session_id)``: the lasting thing.
+
+    ``epoch`` is the fencing number: raised by each activation and each new container.
+    ``owner_actor_id`` is empty while the session is passive. ``workspace_state`` is JSON that a
+    client may patch (open files, layout). ``revision`` counts the owner's saves, so that the answer of
+    an earlier save is not taken for that of a new one. ``workspace_node_id`` is the node whose directory
+    the session's last container had: elsewhere a directory of the workspace is an older one.
+    """
+
+    session_id: str
+    tenant_id: str
+    user_id: str
+    name: str
+    phase: SessionPhase
+    epoch: int
+    workspace_id: str
+    workspace_node_id: str | None = None
+    owner_actor_id: str | None = None
+    owner_node_id: str | None = None
+    container_id: str | None = None
+    container_url: str | None = None
+    container_status: ContainerStatus = ContainerStatus.PENDING
+    workspace_state: dict[str, Any] = {}
+    save_version: int = 0
+    revision: int = 0
+    restarts: int = 0
+    failure: str | None = None
+    created_at: float
+    updated_at: float
+    last_activity: float
+
+
+class Claim(Frozen):
+    """The outcome of a claim: the session, whether this claim made it, and whether it now owns it.
+
+    ``won`` is false when a live actor owned the session already; ``session.owner_actor_id`` is
+    then that actor.
+    """
+
+    session: SessionRecord
+    created: bool
+    won: bool
+
+
+class Opened(Frozen):
+    """The answer of PoolActor.open_session: the actor that holds the session now.
+
+    ``record`` is the session as that actor had it when it was bound; None if it was bound before.
+    """
+
+    session_id: str
+    actor_id: str
+    created: bool
+    warm_actor: bool
+    warm_container: bool
+    record: SessionRecord | None = None
+
+
+class Route(Frozen):
+    """The way to a session's container: CODI's address, its secret, and the epoch to speak with.
+
+    ``node_id`` is the container's node; None where nobody asks for it.
+    """
+
+    session_id: str
+    container_id: str
+    epoch: int
+    address: str
+    secret: str
+    node_id: str | None = None
+
+
+class SessionEvent(Frozen):
+    """One thing that happened to a session; ``seq`` grows by one per event of one activation.
+
+    ``activation`` is the epoch at which the numbering began: a reader that sees it change starts over.
+    """
+
+    activation: int
+    seq: int
+    at: float
+    type: str
+    data: dict[str, Any] = {}

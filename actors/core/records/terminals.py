@@ -1,0 +1,60 @@
+"""Terminals as their journal keeps them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from actors.core.records.base import Frozen, Record
+
+TerminalSizing = Literal["latest", "smallest", "largest"]
+"""By which of several windows a terminal is sized; see ``terminal_sizing`` of CODI."""
+
+
+class TerminalRecord(Record):
+    """``(tenant, "terminals", session_id, name)``: a terminal as its journal knows it.
+
+    Output bytes ``start`` to ``end`` (exclusive) are kept; the numbering goes on from ``end`` whatever
+    runs the shell. ``container_id`` is the only container whose output is taken. ``tail`` is the offset
+    of the last segment. ``inputs`` counts the accepted input bytes of each client, the latest last.
+    ``exit_code`` is that of a shell that ended by itself; a ``deleted`` terminal keeps only its numbering.
+    What is kept counts as that of ``user_id``; empty: not counted yet.
+    """
+
+    session_id: str
+    name: str
+    container_id: str
+    user_id: str = ""
+    start: int = 0
+    end: int = 0
+    tail: int = 0
+    cols: int = 80
+    rows: int = 24
+    sizing: TerminalSizing = "latest"
+    cwd: str | None = None
+    inputs: dict[str, int] = {}
+    exit_code: int | None = None
+    deleted: bool = False
+    created_at: float
+    updated_at: float
+
+
+class TerminalOutput(Frozen):
+    """Output of a terminal from ``offset`` on, and how much input of each client had been accepted.
+
+    ``tail`` is where the terminal's last segment is believed to begin: right, it saves a read.
+    ``checkpoints`` are offsets within it, by which a terminal's state is known (``terminal_modes``).
+    """
+
+    session_id: str
+    name: str
+    container_id: str
+    offset: int
+    data: bytes
+    inputs: dict[str, int] = {}
+    tail: int = 0
+    checkpoints: dict[int, bytes] = {}
+
+    @property
+    def end(self) -> int:
+        """The offset after the last byte."""
+        return self.offset + len(self.data)
