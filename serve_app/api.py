@@ -22,17 +22,8 @@ from serve_app.http.methods import Methods
 from serve_app.http.middleware import BodyLimit, Observed, SafeHeaders
 from serve_app.http.pace import Paced
 from serve_app.ingress import running
-from serve_app.routes import (
-    admin,
-    auth,
-    backups,
-    probes,
-    sessions,
-    sockets,
-    terminals,
-    versions,
-    work,
-)
+from serve_app.routes import admin, auth, backups, probes, programs, sessions, sockets, terminals
+from serve_app.routes.files import reading, versions, writing
 from serve_app.telemetry.metrics import IngressMetrics
 
 VERSION = "0.1.0"
@@ -122,9 +113,9 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     )
     answers.install(app, static)
     sockets.install(app)
-    session_parts = (sessions.router, work.router, versions.router, terminals.router)
-    for part in (auth.router, *session_parts, admin.router, backups.router, probes.router):
-        app.include_router(part)
+    session_parts = (sessions, programs, reading, writing, versions, terminals)
+    for part in (auth, *session_parts, admin, backups, probes):
+        app.include_router(part.router)
     pages.install(app, static)
     _describe(app, deps.settings.max_keep_awake)
     routes += app.router.routes

@@ -23,7 +23,7 @@ from precis_i18n import get_profile
 from actors.core.errors.limits import TooManyRequests
 from actors.core.errors.requests import InvalidArgument
 from serve_app.http.fair_turns import FairTurns
-from serve_app.schemas import MAX_PASSWORD, MIN_PASSWORD
+from serve_app.schemas.auth import MAX_PASSWORD, MIN_PASSWORD
 
 T = TypeVar("T")
 

@@ -29,19 +29,9 @@ from serve_app.routes.common import (
     may_fail,
     only_local,
 )
-from serve_app.schemas import (
-    Audit,
-    AuditLine,
-    Container,
-    Containers,
-    NewUser,
-    ServerHealth,
-    Session,
-    Sessions,
-    User,
-    UserChange,
-    Users,
-)
+from serve_app.schemas.admin import Audit, AuditLine, ServerHealth
+from serve_app.schemas.sessions import Container, Containers, Session, Sessions
+from serve_app.schemas.users import NewUser, User, UserChange, Users
 from serve_app.telemetry import health as health_checks
 from serve_app.telemetry.exposition import CONTENT_TYPE, expose
 

@@ -25,7 +25,7 @@ from serve_app.routes.common import (
     ingress_of,
     may_fail,
 )
-from serve_app.schemas import (
+from serve_app.schemas.auth import (
     Credentials,
     LoggedIn,
     PasswordChange,
@@ -33,9 +33,9 @@ from serve_app.schemas import (
     Providers,
     Ticket,
     Tokens,
-    User,
-    workspace_url,
 )
+from serve_app.schemas.base import workspace_url
+from serve_app.schemas.users import User
 
 router = APIRouter(prefix="/api/v1/auth", tags=["auth"])
 

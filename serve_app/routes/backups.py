@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from actors.core import names
 from actors.core.calls import ArchiveCalls, Ref
 from serve_app.routes.common import SIGNED, AdminDep, IngressDep, VisitorDep, may_fail
-from serve_app.schemas import Backups
+from serve_app.schemas.admin import Backups
 
 CALL_SECONDS = 30.0
 

@@ -17,7 +17,7 @@ from serve_app.auth.sign_in import Visitor
 from serve_app.http import problems
 from serve_app.http.origins import CookieNames
 from serve_app.ingress import Ingress
-from serve_app.schemas import Problem
+from serve_app.schemas.base import Problem
 
 _SESSION_ID = re.compile(r"[a-z0-9-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{1,100}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter, Response
 
 from serve_app.routes.common import IngressDep
-from serve_app.schemas import Alive, Ready
+from serve_app.schemas.admin import Alive, Ready
 from serve_app.telemetry import health
 
 router = APIRouter(tags=["health"])

@@ -25,7 +25,8 @@ from serve_app.routes.common import (
     base_url,
     may_fail,
 )
-from serve_app.schemas import (
+from serve_app.schemas.base import workspace_url
+from serve_app.schemas.sessions import (
     Container,
     Containers,
     DiskOf,
@@ -39,9 +40,8 @@ from serve_app.schemas import (
     Session,
     SessionChange,
     Sessions,
-    UsageOf,
-    workspace_url,
 )
+from serve_app.schemas.users import UsageOf
 
 router = APIRouter(prefix="/api/v1", dependencies=SIGNED)
 

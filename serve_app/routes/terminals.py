@@ -15,7 +15,7 @@ from actors.core.records.sessions import SessionPhase
 from actors.core.records.terminals import TerminalRecord
 from cluster.codi.terminal_protocol import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
-from serve_app.schemas import TERMINAL_NAME, NewTerminal, Terminal, Terminals
+from serve_app.schemas.terminals import TERMINAL_NAME, NewTerminal, Terminal, Terminals
 
 OUTPUT_PAGE = 256 << 10
 

@@ -17,7 +17,7 @@ from cluster.doctor.checks import Check
 from cluster.doctor.walls import lacking
 from cluster.paths import machine_file
 from serve_app.dependencies import Dependencies
-from serve_app.schemas import ComponentHealth, ServerHealth
+from serve_app.schemas.admin import ComponentHealth, ServerHealth
 
 ASK_SECONDS = 3.0
 LEAST_FREE = 0.02

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from actors.core.errors.base import (
-    CoditectError,
-)
+from actors.core.errors.base import CoditectError
 
 
 class StoreError(CoditectError):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from actors.core.errors.base import (
-    CoditectError,
-)
+from actors.core.errors.base import CoditectError
 
 
 @dataclass(eq=False)

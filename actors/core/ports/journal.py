@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from actors.core.ports.codi import (
-    TerminalOpened,
-)
+from actors.core.ports.codi import TerminalOpened
 from actors.core.records.containers import ContainerHandle
 from actors.core.records.terminals import TerminalOutput, TerminalRecord, TerminalSizing
 

@@ -11,13 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from actors.core.ports.clock import Clock
-from actors.core.ports.codi import (
-    CodiClient,
-)
+from actors.core.ports.codi import CodiClient
 from actors.core.ports.journal import Journal, JournalWatch
-from actors.core.ports.ledger import (
-    Ledger,
-)
+from actors.core.ports.ledger import Ledger
 from actors.core.ports.runtime import ContainerRuntime
 from actors.core.settings import ActorSettings
 

@@ -6,9 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from actors.core.records.base import Frozen, Record
-from actors.core.records.containers import (
-    ContainerStatus,
-)
+from actors.core.records.containers import ContainerStatus
 
 
 class SessionPhase(StrEnum):

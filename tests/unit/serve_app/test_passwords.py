@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 
 from actors.core.errors.requests import InvalidArgument
 from serve_app.auth.passwords import Passwords
-from serve_app.schemas import MAX_PASSWORD
+from serve_app.schemas.auth import MAX_PASSWORD
 from tests.support.waiting import wait_until
 
 COMPOSED = "p\u00e4ssw\u00f6rt-\u00e9\u00f1"

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 
-from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.errors.requests import NotFound
 from actors.core.records.archive import Receipt
 from cluster.archive.restoring.versions import MAX_LISTED
 from cluster.store.layers.entries import Kind
 from cluster.store.layers.workspaces.manifests import Version
-from serve_app.ingress import Ingress
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
-from serve_app.routes.work import as_sent
-from serve_app.schemas import FileVersion, History, Restore
+from serve_app.routes.files.kept import workspace_of
+from serve_app.routes.files.paths import HistoryPath
+from serve_app.schemas.files import FileVersion, History, Restore
 from serve_app.sessions.saving import Conditions, Hashed
 
 router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
@@ -22,19 +22,9 @@ router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
 _TYPES = {Kind.FILE: "file", Kind.DIRECTORY: "directory", Kind.LINK: "link", Kind.GONE: "deleted"}
 
 
-async def get_path(
-    request: Request,
-    path: Annotated[str, Path(description="relative to the workspace", examples=["src/main.py"])],
-) -> str:
-    """Return the path behind ``/history/``. Raises InvalidArgument when there is none."""
-    if not path:
-        raise InvalidArgument("path", "the path of a file in the workspace")
-    return as_sent(request, b"/history")
-
-
 @router.get("/history/{path:any_path}", tags=["files"], responses=may_fail(400, 401, 404, 422))
 async def history(
-    path: Annotated[str, Depends(get_path)],
+    path: HistoryPath,
     session: SessionDep,
     ingress: IngressDep,
     before: Annotated[int | None, Query(ge=1, description="versions before this one")] = None,
@@ -67,14 +57,6 @@ async def restore(
     )
     response.headers["etag"] = receipt.etag
     return receipt
-
-
-async def workspace_of(ingress: Ingress, session_id: str) -> str:
-    """Return the workspace of a session. Raises NotFound."""
-    record = await ingress.deps.ledger.session(session_id)
-    if record is None:
-        raise NotFound("session", session_id)
-    return record.workspace_id
 
 
 def _shown(state: Version) -> FileVersion:

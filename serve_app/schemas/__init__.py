@@ -1,0 +1,1 @@
+"""Bodies of requests and answers, as OpenAPI describes them. Times are seconds since the Unix epoch."""

@@ -1,0 +1,63 @@
+"""Bodies of programs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, Field
+
+from serve_app.schemas.base import Asked
+from serve_app.schemas.text import AnyText, SystemText, VariableName
+
+
+class Command(Asked):
+    """A program to run to its end. It is killed after ``timeout_seconds``.
+
+    ``stdin`` is all that it may read, up to the size of a request's body; more goes through a file. What it
+    leaves running in the background goes on. U+DC80 to U+DCFF (escaped, as JSON allows)
+    stand for the bytes 0x80 to 0xFF that are no UTF-8.
+    """
+
+    argv: Annotated[
+        list[SystemText],
+        Field(
+            min_length=1,
+            max_length=1024,
+            examples=[["ls", "-l"]],
+            json_schema_extra={"prefixItems": [{"type": "string", "pattern": "^[^\\u0000]+$"}]},
+        ),
+    ]
+    cwd: SystemText | None = Field(None, description="relative to the workspace")
+    env: dict[VariableName, SystemText] | None = Field(
+        None, json_schema_extra={"propertyNames": {"pattern": "^[^=\\u0000]+$"}}
+    )
+    stdin: AnyText | None = None
+    timeout_seconds: float | None = Field(None, gt=0, le=3600)
+
+
+class CommandResult(BaseModel):
+    """The outcome of a program. ``exit_code`` is negative when a signal ended it."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+    timed_out: bool
+    truncated: bool
+    duration_seconds: float
+
+
+class Process(BaseModel):
+    """A process in the container."""
+
+    pid: int
+    ppid: int
+    command: str
+    cpu_seconds: float
+    rss_bytes: int
+    state: str
+
+
+class Processes(BaseModel):
+    """The processes of a container."""
+
+    processes: list[Process]
