@@ -20,6 +20,7 @@ from cluster.store.engines.fdb.client import ClientOptions, Connection, settled
 from tests.fakes.engines import API_VARIABLE, CLUSTER_VARIABLE
 from tests.fakes.fdb_cluster import Cluster
 from tests.fakes.fdb_double import FdbDouble
+from tests.support.waiting import wait_until
 
 TOO_OLD, FUTURE, CONFLICT, CANCELLED = 1007, 1009, 1020, 1025
 
@@ -228,5 +229,6 @@ async def test_a_committed_transaction_is_used_up(connection, prefix):
 async def test_what_takes_longer_than_its_time_has_timed_out(connection, prefix):
     tr = connection.database.create_transaction()
     tr.options.set_timeout(1)
-    await asyncio.sleep(0.05)
-    assert await code_of(connection, tr.snapshot.get(prefix)) == 1031
+    await wait_until(
+        lambda: code_of(connection, tr.snapshot.get(prefix)), lambda code: code == 1031
+    )

@@ -17,6 +17,7 @@ from cluster.archive.saving.large_files import LargeFiles
 from cluster.store.layers import usage
 from cluster.store.layers.entries import HOLE, Entry, Kind
 from tests.support.archive import kept_workspace, until_told
+from tests.support.waiting import wait_until
 
 GIB = 1 << 30
 
@@ -74,8 +75,8 @@ async def test_a_file_is_read_piece_by_piece_and_others_have_their_turn_between(
         taken.append(path)
         if len(taken) == 3:
             (kept.files / "later").write_bytes(data[: 1 << 20])
-            while b"later" not in kept.syncer._versions.large.paths:  # noqa: ASYNC110
-                await asyncio.sleep(0.01)
+            large = kept.syncer._versions.large
+            await wait_until(lambda: asyncio.sleep(0, b"later" in large.paths), pause_seconds=0)
         return await cut(route, path, *rest)
 
     monkeypatch.setattr(kept.tools.client, "cut", noted)

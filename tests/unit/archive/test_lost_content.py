@@ -16,6 +16,7 @@ from cluster.store.layers.workspaces import chunks
 from cluster.store.layers.workspaces.chunks import Packed
 from tests.support.archive import WORKSPACE, kept_workspace
 from tests.support.codi_process import SESSION
+from tests.support.waiting import wait_until
 
 CONTENTS = {
     "one": random.Random(1).randbytes(90_000),
@@ -71,14 +72,12 @@ async def unrestored(kept):
 
 
 async def until_lost(kept, *names: str) -> None:
-    async with asyncio.timeout(20):
-        while True:
-            told = await unrestored(kept)
-            if told is not None and {each.path for each in told.left_out} == set(names):
-                assert {each.reason.value for each in told.left_out} == {"content_missing"}
-                assert told.paths == len(names)
-                return
-            await asyncio.sleep(0.02)
+    def named(found):
+        return found is not None and {each.path for each in found.left_out} == set(names)
+
+    found = await wait_until(lambda: unrestored(kept), named)
+    assert {each.reason.value for each in found.left_out} == {"content_missing"}
+    assert found.paths == len(names)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +96,7 @@ async def test_all_the_rest_is_put_back_and_what_is_lost_when_it_is_there_again(
         kept.following(),
     ):
         await until_lost(kept, lost)
-        async with asyncio.timeout(20):
-            while kept.syncer.restoring > 1:  # noqa: ASYNC110 - it has no event of its own
-                await asyncio.sleep(0.02)
+        await wait_until(lambda: asyncio.sleep(0, kept.syncer.restoring), lambda count: count <= 1)
         for name, data in CONTENTS.items():
             if name != lost:
                 assert (kept.files / name).read_bytes() == data
@@ -112,9 +109,7 @@ async def test_all_the_rest_is_put_back_and_what_is_lost_when_it_is_there_again(
         await kept.until_complete("i-2")
         assert (kept.files / lost).read_bytes() == CONTENTS[lost]
         assert (kept.files / "d").stat().st_mode & 0o777 == 0o555
-        async with asyncio.timeout(20):
-            while await unrestored(kept) is not None:  # noqa: ASYNC110 - it is in a store
-                await asyncio.sleep(0.02)
+        await wait_until(lambda: unrestored(kept), lambda found: found is None)
 
 
 async def test_what_is_lost_can_be_given_up_or_written_anew(tmp_path, stage, often):

@@ -403,11 +403,12 @@ async def test_what_cannot_be_put_back_is_not_deleted_and_is_tried_again(
     try:
         async with kept_workspace(tmp_path / "k", stage, incarnation="i-2", setup=small) as kept:
             async with kept.following():
-                async with asyncio.timeout(20):
-                    # Twice tried, so that every mark of the first time has been looked at.
-                    while kept.syncer.restoring not in range(1, 8) or kept.counters.rounds < 3:
-                        (kept.files / "touched").touch()
-                        await asyncio.sleep(0.02)
+                # Tried twice, so that every mark of the first time has been looked at.
+                async def tried_twice() -> bool:
+                    (kept.files / "touched").touch()
+                    return kept.syncer.restoring in range(1, 8) and kept.counters.rounds >= 3
+
+                await wait_until(tried_twice)
                 state = await kept.state()
                 assert set(state) >= set(contents)
                 assert (await kept.head()).incarnation == "i-1"

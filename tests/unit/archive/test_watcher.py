@@ -39,6 +39,13 @@ async def told(watcher, cursor, path):
                 return cursor
 
 
+async def all_watched(watcher):
+    """Wait until the watcher is done with the directories that it found."""
+    async with asyncio.timeout(20):
+        while watcher._watching is not None and not watcher._watching.done():
+            await asyncio.wait({watcher._watching})
+
+
 async def test_everything_is_a_change_to_a_new_follower(watcher):
     assert (await watcher.wait(True, -1, 0, 10)).marks == [Mark(ROOT, True)]
 
@@ -153,7 +160,7 @@ async def test_a_directory_made_while_others_are_watched_is_watched(tmp_path):
         if (tmp_path / "d").is_dir() and not (tmp_path / "d" / "late").is_dir():
             (tmp_path / "d" / "late").mkdir()
             while select.select([watcher._events.fd], [], [], 0)[0]:  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0)
         return result
 
     watcher = Watcher(str(tmp_path), frozenset(), slowly)
@@ -161,9 +168,7 @@ async def test_a_directory_made_while_others_are_watched_is_watched(tmp_path):
         first = await watcher.wait(True, -1, 0, 10)
         (tmp_path / "d").mkdir()
         cursor = await told(watcher, first.cursor, b"d/late")
-        async with asyncio.timeout(20):
-            while watcher._watching is not None and not watcher._watching.done():  # noqa: ASYNC110
-                await asyncio.sleep(0.001)
+        await all_watched(watcher)
         (tmp_path / "d" / "late" / "file").touch()
         await told(watcher, cursor, b"d/late/file")
     finally:
@@ -188,9 +193,7 @@ async def test_directories_that_appear_in_one_another_are_looked_into_once(
 
     monkeypatch.setattr(inotify.Inotify, "add_open", dug)
     first = await watcher.wait(True, -1, 0, 10)
-    async with asyncio.timeout(20):
-        while watcher._watching is not None and not watcher._watching.done():  # noqa: ASYNC110
-            await asyncio.sleep(0.001)
+    await all_watched(watcher)
     (tmp_path / "/".join("d" * 100) / "file").touch()
     await told(watcher, first.cursor, b"d/" * 100 + b"file")
     assert levels < looked < 3 * levels

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[3]
 
 # A server: it starts a child with an orphan below it that has no environment, says the pids, and waits.
 SERVER = """
-import subprocess, sys, time
+import signal, subprocess, sys
 from pathlib import Path
 from cluster.bringup import leftovers
 from cluster.layout import Layout
@@ -36,7 +36,7 @@ if sys.argv[2] == "end":
     sys.stdin.readline()
     print(leftovers.end(data_dir, grace_seconds=5), flush=True)
     leftovers.reap(())
-time.sleep(600)
+signal.pause()
 """
 
 

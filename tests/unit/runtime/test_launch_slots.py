@@ -23,7 +23,7 @@ from cluster.runtime.launch_slots import LaunchSlots
 async def main():
     async with LaunchSlots(Path(sys.argv[1]), 1, SystemClock()).turn(5):
         print("held", flush=True)
-        await asyncio.sleep(600)
+        await asyncio.Event().wait()
 
 asyncio.run(main())
 """
