@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from serve_app.telemetry.metric_help import HELP, help_of
 from tests.support.promlint import lint
 
 
@@ -28,8 +27,3 @@ def test_each_fault_is_found(text, wrong):
     found = lint(text)
     assert bool(found) == (wrong is not None)
     assert wrong is None or any(wrong in each for each in found)
-
-
-def test_every_metric_has_words_of_its_own_or_gets_some():
-    assert all(text.endswith(".") for text in HELP.values())
-    assert help_of("pool_new_things_total") == "new things, of the pool actor."

@@ -27,6 +27,8 @@ def with_etag(fields, etag):
 
 
 LATER = "Fri, 31 Dec 2100 23:59:59 GMT"
+
+
 EARLIER = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
@@ -172,51 +174,6 @@ async def test_a_version_is_read_under_the_same_conditions(web, file):
         assert answer.status_code == status, fields
     head = await web.head(address, params=then)
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "5", b"")
-
-
-@pytest.mark.parametrize(
-    ("address", "methods"),
-    [
-        ("files/a", "DELETE, GET, HEAD, OPTIONS, PUT"),
-        ("tree/", "GET, HEAD, OPTIONS"),
-        ("move", "OPTIONS, POST"),
-        ("terminals", "GET, HEAD, OPTIONS, POST"),
-        ("terminals/x", "DELETE, OPTIONS"),
-    ],
-)
-async def test_an_address_says_which_methods_it_takes(web, session_id, address, methods):
-    url = f"/api/v1/sessions/{session_id}/{address}"
-    told = await web.options(url)
-    assert (told.status_code, told.headers["allow"]) == (204, methods)
-    wrong = await web.patch(url)
-    assert (wrong.status_code, wrong.headers["allow"]) == (405, methods)
-    assert wrong.json()["code"] == "method_not_allowed"
-
-
-async def test_everything_that_can_be_read_has_a_head(web, session_id, file):
-    place = f"/api/v1/sessions/{session_id}"
-    for address in (
-        place,
-        f"{place}/tree/",
-        f"{place}/history/a",
-        f"{place}/archive/",
-        "/api/v1/auth/me",
-    ):
-        got, head = await web.get(address), await web.head(address)
-        assert (head.status_code, head.content) == (got.status_code, b""), address
-        if "content-length" in got.headers:
-            assert head.headers["content-length"] == got.headers["content-length"]
-    assert (await web.head("/api/v1/nothing")).status_code == 404
-    assert (await web.options("/api/v1/nothing")).status_code == 404
-
-
-async def test_any_body_in_a_coding_is_refused(web, session_id):
-    answer = await web.post(
-        f"/api/v1/sessions/{session_id}/directories",
-        content=b"{}",
-        headers={"content-encoding": "gzip", "content-type": "application/json"},
-    )
-    assert (answer.status_code, answer.json()["code"]) == (415, "unsupported_media_type")
 
 
 async def test_what_permissions_hide_is_refused_at_once(rig, web, ada, session_id, file):

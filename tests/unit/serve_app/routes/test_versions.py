@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coditect import InvalidRequest, NotFound
-from tests.unit.serve_app.test_api import is_problem
+from tests.support.problems import is_problem
 
 
 async def test_every_save_is_in_the_history_and_can_be_read(ada, session_id):

@@ -1,4 +1,4 @@
-"""What operators are told of a machine that lacks something, though all is well."""
+"""The health of every component, and of the whole server."""
 
 from __future__ import annotations
 
@@ -9,6 +9,29 @@ from cluster.doctor.checks import Check, Verdict
 from cluster.paths import machine_file
 from serve_app.telemetry import health
 from serve_app.telemetry.health import Part
+
+
+async def test_health_names_every_component_and_is_503_when_a_vital_one_is_down(rig):
+    http = rig.http()
+    good = await http.get("/api/admin/health")
+    assert (good.status_code, good.json()["status"]) == (200, "ok")
+    assert {
+        "store",
+        "pool",
+        "supervisor",
+        "health_checker",
+        "journal",
+        "archive",
+        "gcs",
+        "serve",
+        "runtime",
+        "disk",
+    } == set(good.json()["components"])
+    del rig.actors.objects["pool-node-1"]
+    bad = await http.get("/api/admin/health")
+    assert (bad.status_code, bad.json()["status"]) == (503, "down")
+    assert bad.json()["components"]["pool"]["status"] == "down"
+
 
 LACK = Check("container ids", Verdict.WARNING, "they share one", "be root")
 

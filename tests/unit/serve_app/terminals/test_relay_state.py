@@ -359,6 +359,11 @@ def test_a_transcript_that_the_browser_has_is_not_repeated():
     assert replayed(outputs) == []
 
 
+def test_input_that_the_browser_knows_to_be_accepted_counts_without_a_record_of_it():
+    outputs = relay(input_offset=7).transcript(record(0, 3, cols=80, rows=24, inputs={"w": 4}))
+    assert told(outputs) == [shown_first(0, 7, cols=80, rows=24)]
+
+
 def test_what_was_kept_after_the_transcript_was_shown_comes_before_the_new_shell():
     state = relay()
     state.transcript(record(0, 30))
