@@ -173,7 +173,7 @@ class RelayState:
             outputs += self._acknowledge(accepted)
             outputs += self._role(frame)
         position = self._offset or 0
-        self._expect_shell(int(frame["shell_offset"]), position)
+        self._expect_shell(int(frame["shell_offset"]))
         self._skip = max(position - begins, 0)
         if begins > position:
             outputs.append(Replay(position, begins))
@@ -236,10 +236,10 @@ class RelayState:
         answers = control("answers", answers=frame["answers"], offset=frame["answers_from"])
         return [ToBrowser(control("resized", **size)), ToBrowser(answers)]
 
-    def _expect_shell(self, shell_offset: int, position: int) -> None:
+    def _expect_shell(self, shell_offset: int) -> None:
         """Have a mark put where another shell begins, unless the browser knows that one."""
         known, self._shell_offset = self._shell_offset, shell_offset
-        if shell_offset in {known, 0} or shell_offset < position:
+        if shell_offset in {known, 0}:
             return
         if known is None and shell_offset == self._whole_from:
             return  # nothing of a former shell is shown

@@ -96,6 +96,12 @@ def test_the_directories_above_a_path_come_from_the_outermost():
     assert plan.ancestors(b"a") == []
 
 
+def test_a_directory_whose_path_is_too_long_is_kept_for_nothing_in_it():
+    longest = b"d" * plan.MAX_PATH_BYTES
+    assert plan.ancestors(longest + b"/file") == [longest]
+    assert plan.ancestors(longest + b"d/file") == []
+
+
 def test_a_restored_file_has_its_known_content_only_while_that_is_of_its_size():
     parts = (ChunkRef(b"a" * 32, 2), ChunkRef(b"b" * 32, 1))
     known = Entry(Kind.FILE, 0o644, 3, 10, 2, 5, chunks=parts)

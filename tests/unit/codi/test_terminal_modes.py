@@ -101,9 +101,9 @@ def test_what_programs_set_without_end_is_bounded():
     assert len(modes.snapshot()) < 8 << 10
 
 
-def test_another_size_gives_up_the_scroll_region():
+def test_another_size_gives_up_the_scroll_regions_of_both_screens():
     modes = Modes()
-    modes.feed(b"\x1b[2;10r")
-    assert modes.snapshot() == b"\x1b[2;10r"
+    modes.feed(b"\x1b[2;10r\x1b[?1049h\x1b[3;9r")
+    assert modes.snapshot() == b"\x1b[2;10r\x1b[?1049h\x1b[3;9r"
     modes.resized()
-    assert modes.snapshot() == b""
+    assert modes.snapshot() == b"\x1b[?1049h"

@@ -85,6 +85,16 @@ def test_the_owner_of_a_lost_container_is_told_and_told_again_later():
     assert decide(informed, record, session, RULES, 15.0) == action
 
 
+def test_a_second_loss_is_reported_at_once_however_short_ago_the_first_was():
+    record = container_record("c1", READY, session_id="s1", user_id="u1")
+    session = session_record("s1", container_id="c1", owner_actor_id="a1")
+    recovered = told(after(*[Health.UNHEALTHY] * 3), 10.0)
+    for result in [Health.HEALTHY] * 2 + [Health.UNHEALTHY] * 3:
+        recovered = probed(recovered, result, RULES)
+    reported = decide(recovered, record, session, RULES, 11.0)
+    assert reported == TellOwner("c1", "s1", "a1", "3 probes in a row failed")
+
+
 def test_a_passive_session_whose_container_is_lost_is_opened_and_again_later():
     record = container_record("c1", READY, session_id="s1", user_id="u1")
     session = session_record("s1", container_id="c1")

@@ -197,6 +197,19 @@ def test_a_launch_that_takes_too_long_is_abandoned_and_its_container_is_discarde
     assert drive.machine.container_id == "c2"
 
 
+@pytest.mark.parametrize("fenced", [False, True])
+def test_a_container_that_comes_after_the_release_is_discarded_by_whoever_may(fenced):
+    drive = Drive()
+    if fenced:
+        drive.do(FencedOff(9))
+    else:
+        drive.do(EndRequested())
+        drive.do(Ended(drive.machine.work_number))
+    drive.do(ContainerReady(1, handle("late"), 6))
+    late = Discard("late", handle("late"), DiscardReason.LATE)
+    assert drive.acts() == ([] if fenced else [late])
+
+
 def test_containers_that_die_young_are_replaced_more_and_more_slowly_and_then_not_any_more():
     drive = running()
     pauses = []
