@@ -23,7 +23,7 @@ NOBODY = 65534
 SCRIPT = r'''
 import asyncio, json, os, sys
 from pathlib import Path
-from actors.core.records import Health
+from actors.core.records.containers import Health
 from cluster.clock import SystemClock
 from cluster.runtime import self_test as trial
 from cluster.runtime.sandbox import SandboxRuntime
