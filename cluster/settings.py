@@ -257,7 +257,11 @@ class Settings(BaseModel):
     quota_containers: int = Field(8, ge=0, description="live containers of one user; 0: no limit")
 
     # Health
-    probe_interval: float = Field(2.0, gt=0, description="time between probes of a container")
+    probe_interval: float = Field(
+        10.0,
+        gt=0,
+        description="time between probes of a container that is well; deaths are seen at once",
+    )
     probe_timeout: float = Field(2.0, gt=0, description="limit for one probe")
     probe_failures: int = Field(3, ge=1, description="failed probes in a row before a restart")
     reconcile_interval: float = Field(1.0, gt=0, description="time between reconciliations")

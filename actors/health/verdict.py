@@ -40,6 +40,7 @@ class HealthRules:
     probe_interval: float
     probe_failures: int
     recovery_successes: int = 2
+    recheck_interval: float = 2.0
     tell_interval: float = 5.0
     jitter: float = 0.2
 
@@ -106,9 +107,15 @@ def probed(vitals: Vitals, result: Health, rules: HealthRules) -> Vitals:
 
 
 def scheduled(vitals: Vitals, now: float, rules: HealthRules, chance: float) -> Vitals:
-    """Set the next probe about ``probe_interval`` ahead; ``chance`` in [0, 1) spreads the probes."""
+    """Set the next probe about ``probe_interval`` ahead; ``chance`` in [0, 1) spreads the probes.
+
+    One that is not well is probed again after ``recheck_interval`` if that is sooner: a container that
+    does nothing costs little, and one that hangs is known soon after its first bad probe.
+    """
     spread = 1.0 + rules.jitter * (2.0 * chance - 1.0)
-    return replace(vitals, next_probe_at=now + rules.probe_interval * spread)
+    well = vitals.health is Health.HEALTHY and vitals.failures == 0
+    interval = rules.probe_interval if well else min(rules.recheck_interval, rules.probe_interval)
+    return replace(vitals, next_probe_at=now + interval * spread)
 
 
 def is_due(vitals: Vitals, now: float) -> bool:

@@ -37,8 +37,8 @@ _OWN_FILES = (
     "codi/terminal_protocol.py",
     "codi/terminal_sizing.py",
 )
-_LIBRARIES = ("h11", "websockets", "blake3", "pyfastcdc", "typing_extensions")
-_LEFT_OUT = frozenset({"tests", "legacy", "sync", "trio", "__pycache__"})
+_LIBRARIES = ("h11", "wsproto", "blake3", "pyfastcdc", "typing_extensions")
+_LEFT_OUT = frozenset({"tests", "__pycache__"})
 
 
 @dataclass(frozen=True, slots=True)

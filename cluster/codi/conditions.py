@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import math
 import re
-from calendar import timegm
+import time
 from collections.abc import Mapping
-from email.utils import formatdate, parsedate_tz
 from enum import Enum
 from typing import NamedTuple
 
@@ -20,6 +19,8 @@ _RANGE = re.compile(r"[ \t]*(?:(\d+)-(\d*)|-(\d+))[ \t]*", re.ASCII)
 _MAX_RANGES = 100
 _MAX_DIGITS = 18
 _STRONG_AFTER_SECONDS = 2.0
+_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class State(NamedTuple):
@@ -31,7 +32,9 @@ class State(NamedTuple):
     @property
     def last_modified(self) -> str:
         """The HTTP date, which has whole seconds."""
-        return formatdate(math.floor(self.mtime), usegmt=True)
+        then = time.gmtime(math.floor(self.mtime))
+        day, month = _DAYS[then.tm_wday], _MONTHS[then.tm_mon - 1]
+        return f"{day}, {then.tm_mday:02} {month} {then.tm_year:04} {time.strftime('%H:%M:%S', then)} GMT"
 
 
 class Verdict(Enum):
@@ -161,8 +164,14 @@ def _names(name: str, field: str, etag: str, *, weak: bool) -> bool:
 
 def _date(field: str | None) -> int | None:
     """Return an HTTP date (5.6.7) in Unix seconds; None for what is none, which is ignored."""
-    parsed = parsedate_tz(field) if field else None
-    if parsed is None or field is None or parsed[9] not in {0, None}:
+    if not field:
+        return None
+    # A container that nobody asks with a date does without: these are half a megabyte.
+    from calendar import timegm  # noqa: PLC0415
+    from email.utils import parsedate_tz  # noqa: PLC0415
+
+    parsed = parsedate_tz(field)
+    if parsed is None or parsed[9] not in {0, None}:
         return None
     try:
         return timegm((*parsed[:6], 0, 1, 0))

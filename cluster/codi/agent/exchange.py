@@ -38,7 +38,6 @@ class Exchange:
         self.headers = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in request.headers
         }
-        self.raw_request = request
         self._http = http
 
     async def body(self) -> AsyncIterator[bytes]:
@@ -129,8 +128,14 @@ class Exchange:
             closing.append(("x-codi-error", json.dumps(told)))
         self.answer(error.status, told, closing)
 
-    def trailing(self) -> bytes:
-        """Return what came behind an upgrade request."""
+    def switch(self, headers: Iterable[tuple[str, str]]) -> bytes:
+        """Leave HTTP for the protocol that was asked for; return what came behind the request.
+
+        Raises h11.LocalProtocolError for a request that asked for none, or that has a body.
+        """
+        self._http.next_event()  # the end of a request without a body
+        sent = [("connection", "upgrade"), *headers]
+        self._send(h11.InformationalResponse(status_code=101, headers=sent))
         return self._http.trailing_data[0] + self.link.take()
 
     def _body_is_left(self) -> bool:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-# OpenSSL would be a third of the time that asyncio takes to import, for a server without TLS.
-sys.modules.setdefault("ssl", None)  # type: ignore[arg-type]
+# OpenSSL would be a third of the time that asyncio takes to import, for a server without TLS; what
+# hashlib has without it is what is used here.
+for openssl in ("ssl", "_hashlib"):
+    sys.modules.setdefault(openssl, None)  # type: ignore[arg-type]
 
 import asyncio  # noqa: E402
 import fcntl  # noqa: E402

@@ -10,8 +10,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from websockets.protocol import State
-
 from cluster.codi.agent import introduction
 from cluster.codi.agent.changes import routes as feed_routes
 from cluster.codi.agent.config import Config
@@ -29,8 +27,9 @@ from cluster.codi.agent.programs.processes import processes
 from cluster.codi.agent.terminals import shell
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.journal_socket import JournalSocket
-from cluster.codi.agent.terminals.socket import TerminalSocket, upgrade
+from cluster.codi.agent.terminals.socket import TerminalSocket
 from cluster.codi.agent.terminals.terminals import DEFAULT_SIZE, Terminals
+from cluster.codi.agent.websocket import check_upgrade, upgrade
 from cluster.codi.terminal_protocol import BadFrame, check_size, parse_request
 
 _MAX_RUNNING = 16
@@ -233,39 +232,24 @@ class Routes:
             request = parse_request(dict(parse_qsl(exchange.query)))
         except (BadFrame, ValueError) as error:
             raise invalid(str(error)) from None
-        websocket, answer = upgrade(_head(exchange))
-        transport = exchange.link.transport
-        if websocket.state is not State.OPEN:
-            transport.write(answer)
-            transport.close()
-            return True
+        accept = check_upgrade(exchange)
         began = False
         if request.create:
             terminal, began = self.terminals.create(name, size=request.size)
         else:
             terminal = self.terminals.get(name)
         key = next(self._keys)
-        socket = TerminalSocket(key, transport, websocket, terminal, self._forget)
+        socket = TerminalSocket(key, exchange.link.transport, terminal, self._forget)
         self._sockets[key] = socket
-        early = exchange.trailing()
-        transport.set_protocol(socket)
-        transport.write(answer)
-        socket.start(request, early, began=began)
+        socket.start(request, upgrade(exchange, socket, accept), began=began)
         return True
 
     def open_journal(self, exchange: Exchange) -> bool:
         """Upgrade to the journal's socket; the newest one serves, and former ones are closed."""
-        websocket, answer = upgrade(_head(exchange))
-        transport = exchange.link.transport
-        transport.write(answer)
-        if websocket.state is not State.OPEN:
-            transport.close()
-            return True
-        socket = JournalSocket(transport, websocket, self._journal, self._journals.discard)
+        accept = check_upgrade(exchange)
+        socket = JournalSocket(exchange.link.transport, self._journal, self._journals.discard)
         self._journals.add(socket)
-        early = exchange.trailing()
-        transport.set_protocol(socket)
-        socket.start(early)
+        socket.start(upgrade(exchange, socket, accept))
         return True
 
     def _forget(self, socket: TerminalSocket) -> None:
@@ -287,11 +271,3 @@ def _number(name: str, value: Any) -> float:
 
 def _text(encoded: str) -> str:
     return unquote_to_bytes(encoded).decode("utf-8", "replace")
-
-
-def _head(exchange: Exchange) -> bytes:
-    """Return the request's head as bytes again, for the WebSocket library to judge."""
-    request = exchange.raw_request
-    lines = [b"GET " + request.target + b" HTTP/1.1"]
-    lines += [name + b": " + value for name, value in request.headers]
-    return b"\r\n".join(lines) + b"\r\n\r\n"

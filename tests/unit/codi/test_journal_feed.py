@@ -23,11 +23,11 @@ class Journal:
         self.closed = None
         feed.connect(self)
 
-    def send_text(self, text: str) -> None:
-        self.texts.append(json.loads(text))
-
-    def send_binary(self, data: bytes) -> None:
-        self.batches.append(decode_batch(data))
+    def send(self, message: bytes | str) -> None:
+        if isinstance(message, str):
+            self.texts.append(json.loads(message))
+        else:
+            self.batches.append(decode_batch(message))
 
     def close(self, code: int, reason: str) -> None:
         self.closed = code

@@ -67,6 +67,27 @@ def test_probes_are_spread_round_their_interval():
     assert times == pytest.approx([101.6, 102.0, 102.4])
 
 
+@pytest.mark.parametrize(
+    ("results", "wait"),
+    [
+        ([Health.HEALTHY], 10.0),
+        ([Health.UNKNOWN], 2.0),
+        ([Health.HEALTHY, Health.UNHEALTHY], 2.0),
+        ([Health.UNHEALTHY] * 3, 2.0),
+        ([Health.UNHEALTHY] * 3 + [Health.HEALTHY], 2.0),
+        ([Health.UNHEALTHY] * 3 + [Health.HEALTHY] * 2, 10.0),
+    ],
+)
+def test_one_that_is_not_well_is_probed_again_soon(results, wait):
+    rules = HealthRules(probe_interval=10.0, probe_failures=3)
+    assert scheduled(after(*results), 0.0, rules, 0.5).next_probe_at == wait
+
+
+def test_a_probe_is_never_later_than_was_asked_for():
+    rules = HealthRules(probe_interval=0.5, probe_failures=3)
+    assert scheduled(after(Health.UNHEALTHY), 0.0, rules, 0.5).next_probe_at == 0.5
+
+
 DEAD = exited(Vitals("c1", health=Health.HEALTHY), "killed")
 
 

@@ -8,8 +8,8 @@ out a file of their own, which their receipt says.
 
 from __future__ import annotations
 
+import os
 import re
-import secrets
 from hashlib import blake2s
 
 _PREFIX = b".codi-"
@@ -18,7 +18,7 @@ _NAME = re.compile(re.escape(_PREFIX) + rb"([0-9a-f]{16})([0-9a-f]{16})", re.ASC
 
 def new_name() -> bytes:
     """Return a name that nobody else has."""
-    random = secrets.token_hex(8).encode()
+    random = os.urandom(8).hex().encode()
     return _PREFIX + random + _digest(random)
 
 

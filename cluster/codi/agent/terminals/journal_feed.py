@@ -24,12 +24,8 @@ _ECHO_SECONDS = 0.02
 class JournalConnection(Protocol):
     """A connection to the journal, on which the feed sends."""
 
-    def send_text(self, text: str) -> None:
-        """Send a text frame."""
-        ...
-
-    def send_binary(self, data: bytes) -> None:
-        """Send a binary frame."""
+    def send(self, message: bytes | str) -> None:
+        """Send a frame."""
         ...
 
     def close(self, code: int, reason: str) -> None:
@@ -189,7 +185,7 @@ class JournalFeed:
             for at, state in protocol.checkpoints(offset, offset + len(data)):
                 shown = base64.b64encode(state).decode()
                 self._say({"type": "checkpoint", "id": entry.number, "offset": at, "state": shown})
-            connection.send_binary(encode_batch(Batch(entry.number, offset, data, inputs)))
+            connection.send(encode_batch(Batch(entry.number, offset, data, inputs)))
         elif not entry.exit_told and not entry.terminal.alive:
             entry.exit_told = True
             code = entry.terminal.exit_code
@@ -197,4 +193,4 @@ class JournalFeed:
 
     def _say(self, frame: dict[str, Any]) -> None:
         if self._connection is not None:
-            self._connection.send_text(json.dumps(frame, separators=(",", ":")))
+            self._connection.send(json.dumps(frame, separators=(",", ":")))

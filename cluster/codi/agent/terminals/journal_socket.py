@@ -8,11 +8,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from websockets.frames import Frame, Opcode
-from websockets.protocol import State
-from websockets.server import ServerProtocol
-
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
+from cluster.codi.agent.websocket import Unreadable, WebSocket
 
 _CLOSE_BAD_FRAME = 4400
 
@@ -23,15 +20,13 @@ class JournalSocket(asyncio.Protocol):
     def __init__(
         self,
         transport: asyncio.Transport,
-        websocket: ServerProtocol,
         feed: JournalFeed,
         on_lost: Callable[[JournalSocket], None],
     ) -> None:
         self._transport = transport
-        self._websocket = websocket
+        self._websocket = WebSocket(transport)
         self._feed = feed
         self._on_lost = on_lost
-        self._text = bytearray()
 
     def start(self, early: bytes) -> None:
         """Announce every terminal. ``early`` came right behind the upgrade."""
@@ -39,40 +34,25 @@ class JournalSocket(asyncio.Protocol):
         if early:
             self.data_received(early)
 
-    def send_text(self, text: str) -> None:
-        """Send a text frame."""
-        if self._websocket.state is State.OPEN:
-            self._websocket.send_text(text.encode())
-            self._flush()
-
-    def send_binary(self, data: bytes) -> None:
-        """Send a binary frame."""
-        if self._websocket.state is State.OPEN:
-            self._websocket.send_binary(data)
-            self._flush()
+    def send(self, message: bytes | str) -> None:
+        """Send a frame."""
+        self._websocket.send(message)
 
     def close(self, code: int, reason: str) -> None:
         """End the connection."""
         self._feed.disconnect(self)
-        if self._websocket.state is State.OPEN:
-            self._websocket.send_close(code, reason)
-            self._flush()
+        self._websocket.close(code, reason)
         self._transport.close()
 
     def data_received(self, data: bytes) -> None:
         """Take frames from the journal."""
-        self._websocket.receive_data(data)
-        for event in self._websocket.events_received():
-            if isinstance(event, Frame) and event.opcode in {Opcode.TEXT, Opcode.CONT}:
-                self._text += event.data
-                if event.fin:
-                    text, self._text = bytes(self._text), bytearray()
-                    try:
-                        self._feed.receive(text.decode())
-                    except (ValueError, KeyError, TypeError) as error:
-                        self.close(_CLOSE_BAD_FRAME, repr(error)[:100])
-        self._flush()
-        if self._websocket.state is not State.OPEN:
+        try:
+            for message in self._websocket.receive(data):
+                if isinstance(message, str):
+                    self._feed.receive(message)
+        except (Unreadable, ValueError, KeyError, TypeError) as error:
+            self.close(_CLOSE_BAD_FRAME, repr(error))
+        if not self._websocket.open:
             self._feed.disconnect(self)
             self._transport.close()
 
@@ -84,11 +64,3 @@ class JournalSocket(asyncio.Protocol):
         """Let the terminals wait for the next connection."""
         self._feed.disconnect(self)
         self._on_lost(self)
-
-    def _flush(self) -> None:
-        """Hand the protocol's output to the transport; an empty piece means that it is the last."""
-        for data in self._websocket.data_to_send():
-            if data:
-                self._transport.write(data)
-            else:
-                self._transport.close()

@@ -10,13 +10,9 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import asdict
 
-from websockets.frames import Frame, Opcode
-from websockets.http11 import Request as UpgradeRequest
-from websockets.protocol import State
-from websockets.server import ServerProtocol
-
 from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.agent.terminals.viewers import Role, Window
+from cluster.codi.agent.websocket import Unreadable, WebSocket
 from cluster.codi.terminal_protocol import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
@@ -34,7 +30,6 @@ from cluster.codi.terminal_protocol import (
 )
 from cluster.codi.terminal_sizing import Rule
 
-MAX_MESSAGE = 1 << 20
 _MAX_TEXT = 64 << 10
 _CHUNK = 64 << 10
 _ATTACH_SECONDS = 10.0
@@ -50,21 +45,19 @@ class TerminalSocket(asyncio.Protocol):
         self,
         key: int,
         transport: asyncio.Transport,
-        websocket: ServerProtocol,
         terminal: Terminal,
         on_lost: Callable[[TerminalSocket], None],
     ) -> None:
         self.key = key
         self.terminal = terminal
         self._transport = transport
-        self._websocket = websocket
+        self._websocket = WebSocket(transport, max_text=_MAX_TEXT)
         self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self._full = False
         self._attached = False
         self._closing = False
         self._held = False
-        self._text: bytearray | None = None
         self._request: Request | None = None
         self._began = False
         self._told: tuple[tuple[int, int], Role] | None = None
@@ -140,8 +133,7 @@ class TerminalSocket(asyncio.Protocol):
             data = protocol.take(self.key, _CHUNK)
             if not data:
                 break
-            self._websocket.send_binary(data)
-            self._flush()
+            self._websocket.send(data)
             sent = True
         if sent:
             self._stalled = 0
@@ -157,9 +149,8 @@ class TerminalSocket(asyncio.Protocol):
 
     def send_control(self, frame: str) -> None:
         """Send a text frame; nothing to a client whose close has come in with what is being taken."""
-        if not self._closing and self._websocket.state is State.OPEN:
-            self._websocket.send_text(frame.encode())
-            self._flush()
+        if not self._closing:
+            self._websocket.send(frame)
 
     def inform(self) -> None:
         """Report a new size, unless it is this client's own, and a change of who answers."""
@@ -204,15 +195,13 @@ class TerminalSocket(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take frames from the client."""
         self._silent = 0
-        self._websocket.receive_data(data)
-        for event in self._websocket.events_received():
-            if isinstance(event, Frame) and not self._closing:
-                try:
-                    self._take(event)
-                except BadFrame as error:
-                    self._close(CLOSE_BAD_FRAME, str(error))
-        self._flush()
-        if self._websocket.state is not State.OPEN:
+        try:
+            for message in self._websocket.receive(data):
+                if not self._closing:
+                    self._take(message)
+        except (BadFrame, Unreadable) as error:
+            self._close(CLOSE_BAD_FRAME, str(error))
+        if not self._websocket.open:
             self._closing = True
             self._detach()
             self._abort_soon()
@@ -243,25 +232,11 @@ class TerminalSocket(asyncio.Protocol):
         """End the connection."""
         self._close(code, reason)
 
-    def _take(self, frame: Frame) -> None:
-        kind = frame.opcode
-        if kind is Opcode.BINARY or (kind is Opcode.CONT and self._text is None):
-            self.terminal.type(self.key, bytes(frame.data))
-        elif kind is Opcode.TEXT or kind is Opcode.CONT:
-            self._text = self._text or bytearray()
-            self._text += frame.data
-            if len(self._text) > _MAX_TEXT:
-                raise BadFrame(f"text frames have up to {_MAX_TEXT} bytes")
-            if frame.fin:
-                text, self._text = bytes(self._text), None
-                self._control(text)
-
-    def _control(self, raw: bytes) -> None:
-        try:
-            said = parse_control(raw.decode())
-        except UnicodeDecodeError:
-            raise BadFrame("text frames are UTF-8") from None
-        match said:
+    def _take(self, message: bytes | str) -> None:
+        if isinstance(message, bytes):
+            self.terminal.type(self.key, message)
+            return
+        match parse_control(message):
             case Resize(size):
                 self.terminal.show(self.key, size)
             case Hidden():
@@ -290,8 +265,7 @@ class TerminalSocket(asyncio.Protocol):
         if self._silent > _SILENT_ROUNDS:
             self._transport.abort()
             return
-        self._websocket.send_ping(b"")
-        self._flush()
+        self._websocket.ping()
 
     def _close(self, code: int, reason: str) -> None:
         if self._closing:
@@ -299,9 +273,7 @@ class TerminalSocket(asyncio.Protocol):
         self.acknowledge()
         self._closing = True
         self._detach()
-        if self._websocket.state is State.OPEN:
-            self._websocket.send_close(code, reason.encode()[:120].decode(errors="ignore"))
-        self._flush()
+        self._websocket.close(code, reason)
         self._abort_soon()
 
     def _abort_soon(self) -> None:
@@ -314,21 +286,3 @@ class TerminalSocket(asyncio.Protocol):
         if self._attached:
             self._attached = False
             self.terminal.detach(self.key)
-
-    def _flush(self) -> None:
-        """Hand the protocol's output to the transport; an empty piece means that it is the last."""
-        for data in self._websocket.data_to_send():
-            if data:
-                self._transport.write(data)
-            else:
-                self._transport.close()
-
-
-def upgrade(head: bytes) -> tuple[ServerProtocol, bytes]:
-    """Answer an upgrade request: return the protocol, open unless it refused, and the answer."""
-    websocket = ServerProtocol(max_size=MAX_MESSAGE)
-    websocket.receive_data(head)
-    for event in websocket.events_received():
-        if isinstance(event, UpgradeRequest):
-            websocket.send_response(websocket.accept(event))
-    return websocket, b"".join(websocket.data_to_send())
