@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Mapping
 from enum import Enum
 from typing import NamedTuple
@@ -19,8 +18,6 @@ _RANGE = re.compile(r"[ \t]*(?:(\d+)-(\d*)|-(\d+))[ \t]*", re.ASCII)
 _MAX_RANGES = 100
 _MAX_DIGITS = 18
 _STRONG_AFTER_SECONDS = 2.0
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 class State(NamedTuple):
@@ -32,9 +29,9 @@ class State(NamedTuple):
     @property
     def last_modified(self) -> str:
         """The HTTP date, which has whole seconds."""
-        then = time.gmtime(math.floor(self.mtime))
-        day, month = _DAYS[then.tm_wday], _MONTHS[then.tm_mon - 1]
-        return f"{day}, {then.tm_mday:02} {month} {then.tm_year:04} {time.strftime('%H:%M:%S', then)} GMT"
+        from email.utils import formatdate  # noqa: PLC0415 - half a megabyte that few containers need
+
+        return formatdate(math.floor(self.mtime), usegmt=True)
 
 
 class Verdict(Enum):
@@ -166,8 +163,7 @@ def _date(field: str | None) -> int | None:
     """Return an HTTP date (5.6.7) in Unix seconds; None for what is none, which is ignored."""
     if not field:
         return None
-    # A container that nobody asks with a date does without: these are half a megabyte.
-    from calendar import timegm  # noqa: PLC0415
+    from calendar import timegm  # noqa: PLC0415 - as above
     from email.utils import parsedate_tz  # noqa: PLC0415
 
     parsed = parsedate_tz(field)
