@@ -14,8 +14,8 @@ from actors.core import names
 from actors.core.calls import PoolCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
 from benchmarks.harness import Report
-from cluster.blueprints import make_supervisor
 from cluster.settings import RuntimeName, Settings
+from cluster.wiring.blueprints import make_supervisor
 from tests.fakes.ray_wiring import StubWiring
 
 NODE = "node-b"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from cluster.wiring import NodeWiring
+from cluster.wiring.node import NodeWiring
 from serve_app.deployment import bound
 
 APPLICATION = "coditect"

@@ -24,7 +24,7 @@ from cluster.store.layers.accounts.tickets import TicketStore
 from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
 from cluster.store.ledger import StoreLedger
-from cluster.wiring import NodeWiring
+from cluster.wiring.node import NodeWiring
 from serve_app.api import create_app
 from serve_app.dependencies import Dependencies
 from serve_app.listening import stay_at

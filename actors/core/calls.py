@@ -152,7 +152,7 @@ class JournalCalls(Component, Protocol):
 
 
 class ArchiveCalls(Component, Protocol):
-    """``cluster.archive_actor.ArchiveActor``."""
+    """``cluster.wiring.archive_actor.ArchiveActor``."""
 
     async def save(
         self,

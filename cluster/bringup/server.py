@@ -42,7 +42,6 @@ from cluster.bringup.environment import connections, environment
 from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.progress import Progress
-from cluster.containers import make_runtime
 from cluster.doctor import probe as doctor
 from cluster.doctor.checks import dump
 from cluster.layout import DataDirLock, Layout, own_server_file
@@ -50,6 +49,7 @@ from cluster.paths import machine_file
 from cluster.runtime.disks.reserve import DiskGuard
 from cluster.runtime.registry import Registry
 from cluster.settings import Settings
+from cluster.wiring.containers import make_runtime
 
 logger = logging.getLogger(__name__)
 

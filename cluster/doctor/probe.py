@@ -26,12 +26,12 @@ from cluster.doctor import checks, fdb_probe
 from cluster.doctor.checks import Check, Verdict
 from cluster.doctor.walls import WallFacts, walls
 from cluster.id_range import IdRange
-from cluster.runtime import furnish
 from cluster.runtime import self_test as trial
 from cluster.runtime.cgroups import Cgroups
 from cluster.runtime.disks import images as disks
 from cluster.runtime.disks import reserve
 from cluster.runtime.ids import user_ids
+from cluster.runtime.launching import furnish
 from cluster.runtime.root import bwrap
 from cluster.runtime.root import seccomp as filters
 from cluster.runtime.root.tables import open_files

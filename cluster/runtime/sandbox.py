@@ -31,8 +31,8 @@ from cluster.runtime.disks.images import Ailment, DiskLimits, is_free
 from cluster.runtime.disks.workspaces import Workspaces, check_id
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
-from cluster.runtime.launch import AgentProgram, Launch, Prepared
-from cluster.runtime.launch_slots import LaunchSlots
+from cluster.runtime.launching.launch import AgentProgram, Launch, Prepared
+from cluster.runtime.launching.slots import LaunchSlots
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.root import etc, view
 from cluster.runtime.threads import in_thread, run_to_the_end

@@ -13,8 +13,8 @@ from pathlib import Path
 
 from actors.core.errors.base import CoditectError
 from cluster.id_range import DEFAULT_RANGE, IdRange
-from cluster.runtime import furnish
 from cluster.runtime.ids import userns
+from cluster.runtime.launching import furnish
 from cluster.runtime.root import bwrap, rootfs, seccomp
 from cluster.runtime.root.tables import tables
 

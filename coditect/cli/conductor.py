@@ -28,11 +28,11 @@ from actors.core import names
 from actors.core.calls import PoolCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors.base import CoditectError, DeadlineExceeded
-from cluster.blueprints import make_supervisor
 from cluster.clock import SystemClock
 from cluster.settings import Settings
 from cluster.store.layers.accounts.users import UserStore
-from cluster.wiring import NodeWiring
+from cluster.wiring.blueprints import make_supervisor
+from cluster.wiring.node import NodeWiring
 from serve_app.app import APPLICATION, build
 from serve_app.auth.first_admin import ensure_admin
 

@@ -56,7 +56,7 @@ from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
 from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
-from cluster.wiring import actor_settings
+from cluster.wiring.node import actor_settings
 from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.auth.passwords import Passwords

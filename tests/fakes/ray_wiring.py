@@ -7,7 +7,7 @@ from typing import Any
 
 from actors.core.ports.services import Services
 from actors.core.records.idleness import Activity
-from cluster.wiring import NodeWiring
+from cluster.wiring.node import NodeWiring
 
 
 class SilentCodi:

@@ -16,8 +16,8 @@ from actors.core.calls import Component, PoolCalls, SessionCalls, SupervisorCall
 from actors.core.directory import ActorDirectory
 from actors.core.errors.base import ActorGone, CoditectError, Unavailable
 from actors.core.records.containers import ContainerStatus
-from cluster.blueprints import make_supervisor
 from cluster.settings import RuntimeName, Settings
+from cluster.wiring.blueprints import make_supervisor
 from tests.fakes.ray_wiring import StubWiring
 from tests.support.waiting import wait_until
 

@@ -24,9 +24,9 @@ from actors.core.errors.base import ActorGone, CoditectError, Unavailable
 from actors.core.errors.requests import PreconditionFailed
 from actors.core.errors.sessions import NotBound
 from actors.core.records.sessions import Opened, Route, SessionPhase, SessionRecord
-from cluster.blueprints import make_supervisor
 from cluster.settings import Settings
-from cluster.wiring import NodeWiring
+from cluster.wiring.blueprints import make_supervisor
+from cluster.wiring.node import NodeWiring
 from tests.support.waiting import wait_until
 
 pytestmark = [

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 from cluster.clock import SystemClock
-from cluster.runtime import launch, sandbox
+from cluster.runtime import sandbox
+from cluster.runtime.launching import launch
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.fakes.agent import FakeAgent
 from tests.isolation.inside import spec

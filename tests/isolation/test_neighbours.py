@@ -16,9 +16,10 @@ import pytest
 
 from actors.core.errors.sessions import LaunchFailed
 from cluster.id_range import DEFAULT_RANGE, IdRange
-from cluster.runtime import furnish, sandbox
+from cluster.runtime import sandbox
 from cluster.runtime.disks.images import DiskLimits
 from cluster.runtime.ids import user_ids
+from cluster.runtime.launching import furnish
 from cluster.runtime.registry import Processes
 from cluster.runtime.root import seccomp
 from tests.isolation.inside import run, spec

@@ -28,14 +28,14 @@ from actors.core import names
 from actors.core.calls import PoolCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors.base import CoditectError
-from cluster.blueprints import blueprints
 from cluster.bringup import leftovers
 from cluster.bringup.environment import environment
 from cluster.bringup.head import free_ports
 from cluster.layout import Layout
 from cluster.paths import store_socket
 from cluster.settings import Settings
-from cluster.wiring import NodeWiring
+from cluster.wiring.blueprints import blueprints
+from cluster.wiring.node import NodeWiring
 from tests.support.network import Wire
 from tests.support.server_process import ROOT, ServerProcess
 from tests.support.waiting import wait_until

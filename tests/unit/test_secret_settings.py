@@ -8,7 +8,7 @@ from pydantic import SecretStr
 
 from cluster import secret_settings
 from cluster.settings import SECRETS, Settings, forget_secrets
-from cluster.wiring import NodeWiring
+from cluster.wiring.node import NodeWiring
 
 PASSWORD = "correct horse battery staple"
 

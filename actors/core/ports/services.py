@@ -1,7 +1,7 @@
 """What an actor shell works with.
 
 ``Services`` is handed to each actor as a picklable function that makes it
-(``cluster.wiring.services``), so that nothing here imports a layer above.
+(``cluster.wiring.node.NodeWiring``), so that nothing here imports a layer above.
 """
 
 from __future__ import annotations

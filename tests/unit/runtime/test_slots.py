@@ -11,14 +11,14 @@ import pytest
 
 from actors.core.errors.base import DeadlineExceeded
 from cluster.clock import SystemClock
-from cluster.runtime.launch_slots import LaunchSlots
+from cluster.runtime.launching.slots import LaunchSlots
 from tests.fakes.pool_fakes import ManualClock, settle
 
 HOLDER = """
 import asyncio, sys
 from pathlib import Path
 from cluster.clock import SystemClock
-from cluster.runtime.launch_slots import LaunchSlots
+from cluster.runtime.launching.slots import LaunchSlots
 
 async def main():
     async with LaunchSlots(Path(sys.argv[1]), 1, SystemClock()).turn(5):

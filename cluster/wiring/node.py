@@ -13,7 +13,6 @@ from actors.journal.actor import RayJournalWatch
 from cluster.archive.ray_archive import RayArchive
 from cluster.clock import SystemClock
 from cluster.codi.control import CodiControl
-from cluster.containers import make_runtime
 from cluster.identifiers import new_id, new_secret
 from cluster.paths import store_socket
 from cluster.settings import Settings
@@ -21,6 +20,7 @@ from cluster.store.engines.interface import Engine
 from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
 from cluster.store.remote.client import RemoteEngine
+from cluster.wiring.containers import make_runtime
 
 
 @dataclass(frozen=True, slots=True)

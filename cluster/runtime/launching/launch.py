@@ -18,17 +18,17 @@ from typing import Protocol, Self
 from actors.core.errors.base import Unavailable
 from actors.core.records.containers import ContainerHandle, ContainerSpec
 from cluster.id_range import IdRange
-from cluster.runtime import furnish
 from cluster.runtime import processes as identity
 from cluster.runtime.cgroups import Group
 from cluster.runtime.health import is_healthy
 from cluster.runtime.ids import user_ids
 from cluster.runtime.ids.userns import user_namespace
+from cluster.runtime.launching import furnish
+from cluster.runtime.launching.spawn import FIRST_DESCRIPTOR, Command, spawn
 from cluster.runtime.processes import ProcessIdentity
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.root import bwrap, rootfs, seccomp, view
 from cluster.runtime.root.tables import NAMESPACE_LIMITS, Tables, tables
-from cluster.runtime.spawn import FIRST_DESCRIPTOR, Command, spawn
 from cluster.runtime.threads import in_thread
 
 logger = logging.getLogger(__name__)

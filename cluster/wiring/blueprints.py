@@ -20,14 +20,14 @@ from actors.pool.actor import POOL_CONCURRENCY, PoolActor
 from actors.supervisor.actor import ActorBlueprint, SupervisorActor
 from cluster.archive.archiver import Archiver
 from cluster.archive.ray_archive import SessionTeller
-from cluster.archive_actor import ArchiveActor
 from cluster.backup.scheduler import BackupScheduler
 from cluster.clock import SystemClock
 from cluster.paths import store_socket
 from cluster.store.factory import make_engine
 from cluster.store.ledger import StoreLedger
 from cluster.store.remote.store_actor import StoreActor
-from cluster.wiring import NodeWiring
+from cluster.wiring.archive_actor import ArchiveActor
+from cluster.wiring.node import NodeWiring
 
 STORE_CONCURRENCY = 100
 STORE_COPY_SECONDS = 3600.0
