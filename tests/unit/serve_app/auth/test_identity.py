@@ -10,9 +10,15 @@ import pytest
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from actors.core.errors.access import Unauthenticated
+from actors.core.errors.base import Unavailable
+from actors.core.records.accounts import Role, UserRecord
 from coditect import AsyncClient
+from serve_app.auth.identity import KNOWN_SECONDS, STALE_SECONDS, Identity
+from serve_app.auth.tokens import Login, Signer
 from tests.fakes.ingress_fakes import EMAIL, PASSWORD
 from tests.fakes.ingress_fakes import rig as make_rig
+from tests.fakes.pool_fakes import ManualClock
 
 
 async def login(http: httpx.AsyncClient, password: str = PASSWORD, **headers: str):
@@ -146,3 +152,80 @@ async def test_another_replica_believes_the_login_after_a_change_at_once(rig, ad
     async with AsyncClient(rig.url) as again:
         await again.login(EMAIL, PASSWORD)
         await again.me()
+
+
+class Accounts:
+    """One account in a store that may be away."""
+
+    def __init__(self) -> None:
+        self.user: UserRecord | None = UserRecord(
+            user_id="u", tenant_id="t", email="a@b.c", password_hash="", created_at=0.0
+        )
+        self.away: Exception | None = None
+        self.asked = 0
+
+    async def by_id(self, _user_id: str) -> UserRecord | None:
+        self.asked += 1
+        if self.away is not None:
+            raise self.away
+        return self.user
+
+
+class Desk:
+    """An identity over one account, and a token of its login."""
+
+    def __init__(self) -> None:
+        self.clock, self.accounts = ManualClock(), Accounts()
+        self.signer = Signer(b"k" * 32, "t", lambda kind: f"{kind}-1")
+        self.identity = Identity(
+            self.signer, self.accounts, None, lambda _: False, self.clock, None
+        )
+
+    async def user(self, generation: int = 0) -> UserRecord:
+        login = Login("u", "f", generation)
+        token = self.signer.access_token(login, Role.USER, now=self.clock.now(), ttl=900.0)
+        bearer = {"authorization": f"Bearer {token}"}
+        return (await self.identity.of_request("GET", "https", bearer, {})).user
+
+
+async def test_an_account_is_looked_up_once_in_a_while_and_after_a_change():
+    desk = Desk()
+    for _ in range(3):
+        await desk.user()
+    assert desk.accounts.asked == 1
+    desk.clock.advance(KNOWN_SECONDS)
+    await desk.user()
+    assert desk.accounts.asked == 2
+    desk.identity.forget("u")
+    await desk.user()
+    assert desk.accounts.asked == 3
+
+
+async def test_a_login_that_is_newer_than_what_is_known_is_looked_up():
+    desk = Desk()
+    before = await desk.user()
+    desk.accounts.user = before.model_copy(update={"generation": 1})
+    assert (await desk.user(generation=1)).generation == 1
+    with pytest.raises(Unauthenticated):
+        await desk.user(generation=0)
+
+
+async def test_while_the_store_is_away_an_account_that_is_known_is_believed_for_a_minute():
+    desk = Desk()
+    await desk.user()
+    desk.accounts.away = Unavailable("store", "away")
+    desk.clock.advance(STALE_SECONDS - 1)
+    assert (await desk.user()).user_id == "u"
+    desk.clock.advance(1)
+    with pytest.raises(Unavailable):
+        await desk.user()
+
+
+async def test_an_account_that_is_gone_or_disabled_identifies_nobody():
+    desk = Desk()
+    known = await desk.user()
+    for user in (known.model_copy(update={"disabled": True}), None):
+        desk.accounts.user = user
+        desk.identity.forget("u")
+        with pytest.raises(Unauthenticated):
+            await desk.user()

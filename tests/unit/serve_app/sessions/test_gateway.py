@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from actors.core.calls import SessionCalls
 from actors.core.errors.base import (
-    ActorGone,
     Busy,
     CoditectError,
     DeadlineExceeded,
@@ -19,104 +17,11 @@ from actors.core.errors.base import (
 )
 from actors.core.errors.requests import NotFound, PreconditionFailed
 from actors.core.errors.sessions import Fenced, NotBound
-from actors.core.records.accounts import AuditEntry
-from actors.core.records.sessions import Opened, Route, SessionPhase, SessionRecord
-from serve_app.auth.audit import AuditWriter
+from actors.core.records.sessions import Opened, Route, SessionPhase
 from serve_app.sessions import gateway as sessions
-from serve_app.sessions.attachments import Attachments
-from serve_app.sessions.gateway import MAX_TRIES, SessionGateway
+from serve_app.sessions.gateway import MAX_TRIES
+from tests.fakes.gateway_fakes import OWNED, ScriptedActors, SteppingClock, built
 from tests.fakes.pool_fakes import session_record
-
-
-class SteppingClock:
-    """Time passes by sleeping only."""
-
-    def __init__(self) -> None:
-        self.time = 0.0
-
-    def now(self) -> float:
-        return self.time
-
-    def monotonic(self) -> float:
-        return self.time
-
-    async def sleep(self, seconds: float) -> None:
-        self.time += max(seconds, 0.001)
-
-
-class Ledger:
-    def __init__(self, *records: SessionRecord) -> None:
-        self.records = {record.session_id: record for record in records}
-        self.asked = 0
-
-    async def session(self, session_id: str) -> SessionRecord | None:
-        self.asked += 1
-        return self.records.get(session_id)
-
-    async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
-        return next(
-            (r for r in self.records.values() if (r.user_id, r.name) == (user_id, name)), None
-        )
-
-
-Answer = Callable[[], Any]
-
-
-class ScriptedActors:
-    """Actors whose answers are given by name; the pool makes ``a2`` the owner."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.script: dict[str, list[Any]] = {}
-        self.away: set[str] = set()
-        self.calls: list[tuple[str, str, tuple[Any, ...], dict[str, Any]]] = []
-
-    async def call(
-        self, name: str, called: Any, timeout_seconds: float, /, *args: Any, **kwargs: Any
-    ) -> Any:
-        method = called.__name__
-        self.calls.append((name, method, args, kwargs))
-        if name in self.away:
-            raise Unavailable(name, "away")
-        if method == "open_session":
-            return self.open(**kwargs)
-        answers = self.script.get(name)
-        answer = (
-            (answers.pop(0) if len(answers) > 1 else answers[0]) if answers else ActorGone(name)
-        )
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-    def open(self, *, user_id: str, name: str, key: str, dead_actor_id: str | None) -> Opened:
-        record = next(iter(self.ledger.records.values()), None) or session_record()
-        owned = record.owner_actor_id not in {None, dead_actor_id}
-        actor_id = str(record.owner_actor_id) if owned else "a2"
-        self.ledger.records[record.session_id] = record.model_copy(
-            update={"owner_actor_id": actor_id}
-        )
-        return Opened(
-            session_id=record.session_id,
-            actor_id=actor_id,
-            created=False,
-            warm_actor=True,
-            warm_container=False,
-        )
-
-    def opens(self) -> list[dict[str, Any]]:
-        return [kwargs for _, method, _, kwargs in self.calls if method == "open_session"]
-
-
-def built(record: SessionRecord | None, **script: list[Any]):
-    ledger = Ledger(*([record] if record else []))
-    actors = ScriptedActors(ledger)
-    actors.script = {f"session-{actor}": answers for actor, answers in script.items()}
-    clock = SteppingClock()
-    gateway = SessionGateway(ledger, actors, clock, node_id="node-1", new_id=lambda p: f"{p}-new")
-    return gateway, actors, ledger, clock
-
-
-OWNED = session_record(owner_actor_id="a1")
 
 
 async def test_a_known_owner_is_asked_without_the_store():
@@ -428,71 +333,3 @@ async def test_work_wakes_a_hibernated_session():
 
     assert await gateway.on_container("s1", work) == 3
     assert [method for _, method, _, _ in actors.calls] == ["route", "resume", "route"]
-
-
-# ---- what runs behind the requests ------------------------------------------------------------------
-
-
-async def test_leases_are_renewed_in_time_and_given_back_once():
-    gateway, actors, _, clock = built(OWNED, a1=[None])
-    attachments = Attachments(gateway, clock, ttl=9.0)
-    await attachments.attach("s1", "l1", "main")
-    await attachments.round()
-    assert [(m, args) for _, m, args, _ in actors.calls] == [("attach", ("s1", "l1", "main"))]
-    clock.time += 3.0
-    await attachments.round()
-    await attachments.round()
-    await attachments.detach("s1", "l1")
-    await attachments.detach("s1", "l1")
-    assert [m for _, m, _, _ in actors.calls] == ["attach", "attach", "detach"]
-    clock.time += 100.0
-    await attachments.round()
-    assert len(actors.calls) == 3
-
-
-async def test_the_lease_of_an_ended_session_is_dropped():
-    gateway, actors, ledger, clock = built(OWNED, a1=[None])
-    attachments = Attachments(gateway, clock, ttl=9.0)
-    await attachments.attach("s1", "l1")
-    clock.time += 5.0
-    ledger.records.clear()
-    actors.script = {"session-a1": [NotBound("a1", "s1")]}
-    await attachments.round()
-    assert len(attachments) == 0
-
-
-class FailingTrail:
-    def __init__(self, failures: int) -> None:
-        self.failures = failures
-        self.written: list[AuditEntry] = []
-
-    async def append(self, entries) -> None:
-        if self.failures:
-            self.failures -= 1
-            raise Unavailable("store", "away")
-        self.written += entries
-
-
-def entry(number: int) -> AuditEntry:
-    return AuditEntry(timestamp=number, tenant_id="t", user_id=None, action="a", resource="r")
-
-
-async def test_audit_entries_survive_an_outage_in_order_and_are_bounded():
-    trail = FailingTrail(failures=1)
-    writer = AuditWriter(trail, limit=10)
-    durable = [await writer.write(entry(number), patience_seconds=0) for number in range(12)]
-    assert not any(durable)
-    assert writer.lost == 2
-    await writer.drain()  # the outage
-    await writer.drain()
-    assert [written.timestamp for written in trail.written] == list(range(10))
-
-
-async def test_who_is_audited_is_answered_when_the_entry_is_durable():
-    trail = FailingTrail(failures=0)
-    writer = AuditWriter(trail)
-    running = asyncio.create_task(writer.run())
-    assert await writer.write(entry(1))
-    assert [written.timestamp for written in trail.written] == [1]
-    running.cancel()
-    await asyncio.gather(running, return_exceptions=True)

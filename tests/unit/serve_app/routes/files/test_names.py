@@ -11,7 +11,6 @@ from websockets.asyncio.client import connect
 from tests.support.waiting import wait_until
 
 NAME = "\udcff\udcfe ä.txt"
-RAW = os.fsencode(NAME)
 
 
 async def test_a_name_that_is_no_utf8_works_in_every_call(ada, session_id):

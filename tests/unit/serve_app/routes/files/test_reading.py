@@ -1,8 +1,63 @@
-"""The files API is HTTP (RFC 9110): methods, conditions, ranges and codings, as a table each."""
+"""Reading files and directories over HTTP."""
 
 from __future__ import annotations
 
+import io
+import tarfile
+
 import pytest
+
+from tests.support.problems import is_problem
+
+
+async def test_a_part_of_a_file_and_one_that_has_not_changed(rig, ada, session_id):
+    receipt = await ada.write_file(session_id, "f", b"0123456789")
+    http = rig.http(ada)
+    url = f"/api/v1/sessions/{session_id}/files/f"
+    part = await http.get(url, headers={"range": "bytes=2-4"})
+    assert (part.status_code, part.content) == (206, b"234")
+    assert part.headers["content-range"] == "bytes 2-4/10"
+    same = await http.get(url, headers={"if-none-match": receipt.etag})
+    assert same.status_code == 304
+    whole = await http.get(url)
+    assert whole.headers["content-security-policy"].startswith("sandbox")
+    assert whole.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_a_directory_is_had_as_a_tar_archive_by_its_owner(rig, ada, session_id):
+    await ada.write_file(session_id, "my src/a.py", b"print()")
+    http = rig.http(ada)
+    answer = await http.get(f"/api/v1/sessions/{session_id}/archive/my%20src")
+    assert answer.headers["content-type"] == "application/x-tar"
+    assert answer.headers["content-disposition"].endswith("my%20src.tar")
+    with tarfile.open(fileobj=io.BytesIO(answer.content)) as found:
+        assert found.extractfile("my src/a.py").read() == b"print()"
+    whole = await http.get(f"/api/v1/sessions/{session_id}/archive")
+    with tarfile.open(fileobj=io.BytesIO(whole.content)) as found:
+        assert "workspace/my src/a.py" in found.getnames()
+    is_problem(await http.get(f"/api/v1/sessions/{session_id}/archive/none"), 404)
+    is_problem(await http.get(f"/api/v1/sessions/{session_id}/archive/%2e%2e/x"), 400)
+    is_problem(await rig.http().get(f"/api/v1/sessions/{session_id}/archive/my%20src"), 401)
+    await rig.add_user("eve@example.com")
+    async with await rig.sign_in("eve@example.com") as eve:
+        theirs = rig.http(eve)
+        is_problem(await theirs.get(f"/api/v1/sessions/{session_id}/archive/"), 404)
+
+
+async def test_a_large_file_streams_through(ada, session_id):
+    block = bytes(range(256)) * 1024
+
+    async def content():
+        for _ in range(64):
+            yield block
+
+    receipt = await ada.write_file(session_id, "large", content())
+    assert receipt.size == 64 * len(block)
+    seen = 0
+    async for part in ada.stream_file(session_id, "large"):
+        seen += len(part)
+    assert seen == receipt.size
+
 
 BODY = b"0123456789"
 
@@ -104,92 +159,3 @@ async def test_several_lines_of_a_field_are_a_list(web, file):
     assert (await web.get(address, headers=lines)).status_code == 304
     lines = [("if-match", '"x"'), ("if-match", etag)]
     assert (await web.put(address, content=b"2", headers=lines)).status_code == 200
-
-
-async def test_writing(web, file):
-    address, _ = file
-    table = [
-        ({"if-match": "ETAG"}, 200),
-        ({"if-match": '"x", ETAG'}, 200),
-        ({"if-match": "*"}, 200),
-        ({"if-match": '"x"'}, 412),
-        ({"if-match": "W/ETAG"}, 412),
-        ({"if-match": "x"}, 400),
-        ({"if-none-match": "*"}, 412),
-        ({"if-none-match": "ETAG"}, 412),
-        ({"if-none-match": '"x"'}, 200),
-        ({"if-none-match": "x"}, 400),
-        ({"if-unmodified-since": EARLIER}, 412),
-        ({"if-unmodified-since": LATER}, 200),
-        ({"content-range": "bytes 2-4/10"}, 400),
-        ({"content-encoding": "gzip"}, 415),
-        ({"content-encoding": "identity, br"}, 415),
-        ({"content-encoding": "identity"}, 200),
-    ]
-    for number, (fields, status) in enumerate(table):
-        now = await web.get(address)
-        sent = with_etag(fields, now.headers["etag"])
-        answer = await web.put(address, content=b"%d" % number, headers=sent)
-        assert answer.status_code == status, (fields, answer.text)
-        found = (await web.get(address)).content
-        assert found == (b"%d" % number if status == 200 else now.content), fields
-        if status == 415:
-            assert answer.headers["accept-encoding"] == "identity"
-    for fields in ({"if-match": "*"}, {"if-match": '"x"'}):
-        absent = await web.put(address + "-none", content=b"x", headers=fields)
-        assert absent.status_code == 412
-    assert (await web.get(address + "-none")).status_code == 404
-    only_new = await web.put(address + "-new", content=b"x", headers={"if-none-match": "*"})
-    assert only_new.status_code == 200
-
-
-async def test_removing(web, file):
-    address, etag = file
-    for fields, status in [
-        ({"if-match": '"x"'}, 412),
-        ({"if-match": "W/ETAG"}, 412),
-        ({"if-none-match": "ETAG"}, 412),
-        ({"if-unmodified-since": EARLIER}, 412),
-        ({"if-match": '"x", ETAG'}, 204),
-        ({"if-match": "ETAG"}, 404),
-    ]:
-        answer = await web.delete(address, headers=with_etag(fields, etag))
-        assert answer.status_code == status, fields
-
-
-async def test_a_version_is_read_under_the_same_conditions(web, file):
-    address, _ = file
-    version = (await web.put(address, content=b"later")).json()["version"]
-    then = {"version": str(version)}
-    got = await web.get(address, params=then)
-    etag = got.headers["etag"]
-    for fields, status in [
-        ({"if-none-match": "ETAG"}, 304),
-        ({"if-none-match": '"x"'}, 200),
-        ({"if-match": '"x"'}, 412),
-        ({"if-match": "x"}, 400),
-        ({"range": "bytes=0-1"}, 200),
-    ]:
-        answer = await web.get(address, params=then, headers=with_etag(fields, etag))
-        assert answer.status_code == status, fields
-    head = await web.head(address, params=then)
-    assert (head.status_code, head.headers["content-length"], head.content) == (200, "5", b"")
-
-
-async def test_what_permissions_hide_is_refused_at_once(rig, web, ada, session_id, file):
-    del file
-    script = "chmod 222 a; mkdir d e; echo x > e/f; chmod 0 d; chmod 444 e; echo 1 > r; chmod 444 r"
-    await ada.exec(session_id, ["sh", "-c", script])
-    before = rig.deps.clock.monotonic()
-    for method, target in (
-        ("GET", "files/a"), ("GET", "files/d/x"), ("GET", "tree/d"), ("PUT", "files/r"),
-        ("PUT", "files/d/x"), ("GET", "files/e/f"), ("HEAD", "files/a"),
-    ):  # fmt: skip
-        answer = await web.request(method, f"/api/v1/sessions/{session_id}/{target}")
-        assert answer.status_code == 403, (method, target, answer.text)
-        if method != "HEAD":
-            assert answer.json()["code"] == "permission_denied"
-    listed = await ada.tree(session_id, "e")
-    assert [(each.name, each.type) for each in listed] == [("f", "file")]
-    # No replacement of the container was waited for.
-    assert rig.deps.clock.monotonic() - before < 10

@@ -88,3 +88,44 @@ async def test_history_is_its_owners(rig, ada, session_id):
     with pytest.raises(NotFound):
         await other.restore_file(session_id, "f", 1)
     await other.close()
+
+
+BODY = b"0123456789"
+
+
+@pytest.fixture
+async def web(rig, ada):
+    async with rig.http(ada) as made:
+        yield made
+
+
+@pytest.fixture
+async def file(web, session_id):
+    """The address of a file of ten bytes, and its etag."""
+    address = f"/api/v1/sessions/{session_id}/files/a"
+    saved = await web.put(address, content=BODY)
+    assert saved.status_code == 200, saved.text
+    return address, saved.headers["etag"]
+
+
+def with_etag(fields, etag):
+    return {name: value.replace("ETAG", etag) for name, value in fields.items()}
+
+
+async def test_a_version_is_read_under_the_same_conditions(web, file):
+    address, _ = file
+    version = (await web.put(address, content=b"later")).json()["version"]
+    then = {"version": str(version)}
+    got = await web.get(address, params=then)
+    etag = got.headers["etag"]
+    for fields, status in [
+        ({"if-none-match": "ETAG"}, 304),
+        ({"if-none-match": '"x"'}, 200),
+        ({"if-match": '"x"'}, 412),
+        ({"if-match": "x"}, 400),
+        ({"range": "bytes=0-1"}, 200),
+    ]:
+        answer = await web.get(address, params=then, headers=with_etag(fields, etag))
+        assert answer.status_code == status, fields
+    head = await web.head(address, params=then)
+    assert (head.status_code, head.headers["content-length"], head.content) == (200, "5", b"")
