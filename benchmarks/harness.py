@@ -30,7 +30,7 @@ class Row:
 
     @property
     def verdict(self) -> str:
-        """Say whether the target was reached."""
+        """The outcome: ``reached``, ``MISSED``, or nothing without a target."""
         if self.target is None:
             return ""
         reached = self.value <= self.target if self.at_most else self.value >= self.target

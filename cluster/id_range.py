@@ -41,7 +41,7 @@ class IdRange:
 
     @property
     def containers(self) -> int:
-        """How many containers can have ids at once."""
+        """The number of containers that can have ids at once."""
         return (self.count - 1) // 2
 
     def agent(self, user: int) -> int:

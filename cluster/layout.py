@@ -101,7 +101,7 @@ class Layout:
         return known if is_alive(known.identity) else None
 
     def write_server(self, server: ServerFile) -> None:
-        """Say what runs, in one step."""
+        """Record what runs, in one step."""
         draft = self.server_file.with_suffix(".draft")
         draft.write_text(json.dumps(asdict(server)))
         draft.chmod(0o600)

@@ -328,7 +328,7 @@ class Settings(BaseModel):
 
     @property
     def kept_reserve(self) -> int:
-        """What is kept free of the disk: nothing where containers have no disks (see ``runtime.disks``)."""
+        """Bytes of the disk to keep free: none where containers have no disks (see ``runtime.disks``)."""
         has_disks = (
             self.runtime is RuntimeName.SANDBOX and self.container_disk and os.geteuid() == 0
         )
@@ -336,7 +336,7 @@ class Settings(BaseModel):
 
     @property
     def quotas(self) -> Quotas:
-        """What users may have who have no other limits."""
+        """The limits of users who have no others."""
         return Quotas(
             file_bytes=self.quota_file_bytes,
             files=self.quota_files,

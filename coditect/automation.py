@@ -36,7 +36,7 @@ class Shell(Protocol):
 
     @property
     def is_own(self) -> bool:
-        """Whether nobody else types here."""
+        """True if nobody else types here."""
         ...
 
     async def read_until(self, pattern: bytes, timeout_seconds: float = 30.0) -> bytes:

@@ -149,12 +149,12 @@ class AsyncClient(Connection):
         return User.from_json(answer.json())
 
     async def is_alive(self) -> bool:
-        """Say that the server answers; needs no login. Raises ConnectionFailed when it cannot be reached."""
+        """Check that the server answers; needs no login. Raises ConnectionFailed when it is out of reach."""
         await self._request("GET", "/healthz", signed=False)
         return True
 
     async def is_ready(self) -> bool:
-        """Say whether the server can serve people now; needs no login."""
+        """Return whether the server can serve people now; needs no login."""
         try:
             await self._request("GET", "/readyz", signed=False)
         except ServerBusy:

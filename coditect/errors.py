@@ -128,7 +128,7 @@ class QuotaExceeded(ApiError):
 
     @property
     def resource(self) -> str:
-        """What there is too much of."""
+        """The resource of which there is too much."""
         return str(self.problem.get("resource", ""))
 
     @property

@@ -105,12 +105,12 @@ class Terminal(Blocking[AsyncTerminal]):
 
     @property
     def is_own(self) -> bool:
-        """Whether the terminal is this program's alone."""
+        """True if the terminal is this program's alone."""
         return self._twin.is_own
 
     @property
     def status(self) -> str:
-        """What the connection and the session are doing."""
+        """The state of the connection and the session."""
         return self._twin.status
 
     @property
@@ -273,7 +273,7 @@ class LoopThread:
 
     @property
     def is_current(self) -> bool:
-        """Whether the caller runs in this thread."""
+        """True if the caller runs in this thread."""
         return threading.current_thread() is self._thread
 
     def _run(self) -> None:

@@ -182,7 +182,7 @@ class AsyncTerminal:
 
     @property
     def is_own(self) -> bool:
-        """Whether the terminal is this program's alone."""
+        """True if the terminal is this program's alone."""
         return self._forget is not None
 
     async def resize(self, cols: int, rows: int) -> None:
@@ -283,7 +283,7 @@ class AsyncTerminal:
             pause = min(pause * 2, _MAX_BACKOFF_SECONDS)
 
     async def _may_try_again(self, error: ApiError) -> bool:
-        """Say whether another try may help after a refusal, having ended the terminal if none can."""
+        """Return whether another try may help after a refusal, having ended the terminal if none can."""
         if error.status in {429, 500, 502, 503, 504}:
             return True
         if error.status != 401:

@@ -127,7 +127,7 @@ def _streams_its_body(scope: Scope) -> bool:
 
 
 def _describe(app: FastAPI, max_keep_awake: float) -> None:
-    """Say in the OpenAPI document what FastAPI cannot know: how errors look, and limits from settings."""
+    """Add to the OpenAPI document what FastAPI cannot know: how errors look, and limits from settings."""
     generate = app.openapi
 
     def openapi() -> dict[str, Any]:

@@ -67,7 +67,7 @@ class Amount(NamedTuple):
 
     @property
     def grows(self) -> bool:
-        """Whether either becomes more."""
+        """True if either becomes more."""
         return self.size > 0 or self.files > 0
 
 

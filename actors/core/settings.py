@@ -68,5 +68,5 @@ class ActorSettings:
 
     @property
     def launch_limit(self) -> float:
-        """How long a launch may take with its wait for a turn."""
+        """The longest that a launch may take, its wait for a turn included."""
         return self.launch_wait + self.launch_timeout

@@ -27,7 +27,7 @@ class Tasks:
 
     @property
     def full(self) -> bool:
-        """Whether another task would be refused."""
+        """True while another task would be refused."""
         return self._closed or len(self._running) >= self._limit
 
     def spawn(

@@ -66,7 +66,7 @@ class Vitals:
 
     @property
     def lost(self) -> LossReason | None:
-        """Say why the container counts as lost, or None if it does not."""
+        """The reason for which the container counts as lost; None if it does not."""
         match self.health:
             case Health.DEAD:
                 return LossReason.EXITED

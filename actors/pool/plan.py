@@ -99,7 +99,7 @@ class StopContainer:
 
     @property
     def container_id(self) -> str:
-        """Which container."""
+        """The container's id."""
         return self.handle.container_id
 
 

@@ -71,7 +71,7 @@ class Sweep:
 
     @property
     def orphans(self) -> int:
-        """How many running containers nothing explains at this moment."""
+        """The number of running containers that nothing explains at this moment."""
         return len(self.suspects)
 
 
@@ -200,7 +200,7 @@ def _judge(
     handle: ContainerHandle | None,
     sessions: Mapping[str, SessionRecord],
 ) -> StopReason | None:
-    """Say why a container must go, or None if it has its place."""
+    """Return the reason for which a container must go, or None if it has its place."""
     if record.session_id is None:
         return _judge_unused(record, handle)
     session = sessions.get(record.session_id)

@@ -74,7 +74,7 @@ class WarmPools:
 
     @property
     def waiting(self) -> int:
-        """How many claims wait for an actor."""
+        """The number of claims that wait for an actor."""
         return sum(not waiter.done() for waiter in self._waiters)
 
     def demand(self, now: float) -> Demand:

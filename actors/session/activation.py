@@ -120,7 +120,7 @@ class Activation:
 
     @property
     def clean(self) -> bool:
-        """Whether what the machine decided is committed."""
+        """True when everything that the machine decided is committed."""
         committed = self.writer.record.model_dump(include=set(self.machine.persistent()))
         return not self._dirty.is_set() and committed == self.machine.persistent()
 

@@ -33,7 +33,7 @@ class RayPool:
         self._pool_name = pool_name
 
     async def actor_released(self, actor_id: str) -> None:
-        """Say that the actor is warm again."""
+        """Report that the actor is warm again."""
         await self._directory.call(
             self._pool_name, PoolCalls.actor_released, RELEASED_SECONDS, actor_id
         )
@@ -133,7 +133,7 @@ class SessionActor(Shell[SessionService]):
         await (await self._ready()).container_lost(session_id, container_id, reason)
 
     async def ping(self) -> dict[str, Any]:
-        """Say that this process lives, and whom it serves; never waits."""
+        """Report that this process lives, and the session that it serves; never waits."""
         state = (
             self._runner.state()
             if self._runner is not None

@@ -23,7 +23,7 @@ class Attachments:
 
     @property
     def next_expiry(self) -> float | None:
-        """When the first lease runs out, unless renewed."""
+        """The time at which the first lease runs out unless renewed."""
         return min(self._until.values(), default=None)
 
     def attach(self, client_id: str, now: float) -> bool:

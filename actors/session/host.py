@@ -49,7 +49,7 @@ class Pool(Protocol):
     """The pool that made this actor."""
 
     async def actor_released(self, actor_id: str) -> None:
-        """Say that the actor is warm again. Raises CoditectError; the pool's sweep finds it anyway."""
+        """Report that the actor is warm again. Raises CoditectError; the pool's sweep finds it anyway."""
         ...
 
 
@@ -135,7 +135,7 @@ class SessionHost:
 
     @property
     def background_tasks(self) -> int:
-        """How many tasks run that outlive the activation that began them."""
+        """The number of running tasks that outlive the activation that began them."""
         return len(self._background)
 
     # ---- binding --------------------------------------------------------------------------------

@@ -51,7 +51,7 @@ class LeaseKeeper:
 
     @property
     def has_run_out(self) -> bool:
-        """Whether the lease was held once and is not at this moment."""
+        """True if the lease was held once and is not at this moment."""
         return self._lease.has_run_out(self._clock.monotonic())
 
     async def hold(self) -> None:

@@ -197,7 +197,7 @@ class SessionMachine:
 
     @property
     def deadline(self) -> float | None:
-        """When the next Tick is due; None while nothing but an event changes anything."""
+        """The time of the next Tick; None while nothing but an event changes anything."""
         if self.released is not None:
             return None
         if self.work is not Work.NONE:
@@ -206,12 +206,12 @@ class SessionMachine:
 
     @property
     def ready(self) -> bool:
-        """Whether a container serves the session under ``epoch`` at this moment."""
+        """True while a container serves the session under ``epoch``."""
         return self.phase is P.READY and self.released is None
 
     @property
     def passivating(self) -> bool:
-        """Whether ownership is being given back at this moment."""
+        """True while ownership is being given back."""
         return self.work is Work.PASSIVATE and self.released is None
 
     @property

@@ -31,7 +31,7 @@ class RecordWriter:
 
     @property
     def record(self) -> SessionRecord:
-        """What was committed last."""
+        """The record that was committed last."""
         return self._record
 
     def close(self) -> None:

@@ -92,7 +92,7 @@ class SupervisorActor:
         self._life = Life(self._run)
 
     async def ping(self) -> dict[str, Any]:
-        """Say that this process lives; ``ready`` once every component has answered."""
+        """Report that this process lives; ``ready`` once every component has answered."""
         return self._life.ping()
 
     async def snapshot(self) -> dict[str, Any]:

@@ -148,7 +148,7 @@ def _monitors(data_dir: Path) -> list[ProcessIdentity]:
 
 
 def _is_elsewhere(pid: int) -> bool:
-    """Say whether a process is in another pid namespace, or in one that is not ours to know."""
+    """Return whether a process is in another pid namespace, or in one that is not ours to know."""
     try:
         return os.readlink(f"/proc/{pid}/ns/pid") != os.readlink("/proc/self/ns/pid")
     except OSError:

@@ -18,7 +18,7 @@ class Progress:
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
-        """Say when the step is done, and how long it took."""
+        """Print when the step is done, and how long it took."""
         began = time.monotonic()
         if self._console.is_terminal:
             with self._console.status(f"{name} …"):
@@ -28,13 +28,13 @@ class Progress:
         self.done(name, time.monotonic() - began)
 
     def done(self, name: str, seconds: float, note: str = "") -> None:
-        """Say that a step is done."""
+        """Print that a step is done."""
         self._console.print(
             f"[green]✓[/green] {name:<16} {seconds:6.1f} s  {note}", highlight=False
         )
 
     def note(self, text: str) -> None:
-        """Say something."""
+        """Print a line."""
         self._console.print(text, highlight=False)
 
     @property

@@ -381,7 +381,7 @@ class Server:
 
 
 def is_full(data_dir: Path, error: BaseException) -> bool:
-    """Say whether what failed may well have failed for want of room on the disk."""
+    """Return whether what failed may well have failed for want of room on the disk."""
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return True
     return shutil.disk_usage(data_dir).free < FULL_BYTES

@@ -54,12 +54,12 @@ class CodiJournalConnection:
     async def number(
         self, terminal: int, end: int, inputs: Mapping[str, int], sizing: TerminalSizing
     ) -> None:
-        """Say where a terminal's numbering goes on, and by which rule it is sized."""
+        """Send the number at which a terminal's output goes on, and the rule by which it is sized."""
         counts = dict(inputs)
         await self._say(type="numbered", id=terminal, end=end, inputs=counts, sizing=sizing)
 
     async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
-        """Say up to where the output of these terminals is kept."""
+        """Send the offsets up to which the output of these terminals is kept."""
         await self._say(type="kept", ends=list(ends))
 
     async def close(self) -> None:

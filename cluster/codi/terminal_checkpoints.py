@@ -22,7 +22,7 @@ class QuotaBacklog(Protocol):
 
     @property
     def base(self) -> int:
-        """What the first byte is numbered."""
+        """The number of the first byte."""
         ...
 
     @property

@@ -228,12 +228,12 @@ class Ring:
 
     @property
     def base(self) -> int:
-        """What the first byte ever printed is numbered; 0 while nobody has said."""
+        """The number of the first byte ever printed; 0 until the journal has given one."""
         return max(0, self._words[_BASE] - 1)
 
     @property
     def numbered(self) -> bool:
-        """Whether somebody has said."""
+        """True once the journal has given the numbering."""
         return self._words[_BASE] != 0
 
     @property
@@ -257,7 +257,7 @@ class Ring:
 
     @property
     def shell_offset(self) -> int:
-        """Where the present shell began."""
+        """The offset at which the present shell began."""
         return self.base + self._words[_SHELL]
 
     @shell_offset.setter
@@ -266,7 +266,7 @@ class Ring:
 
     @property
     def state(self) -> tuple[int, bytes]:
-        """What ``keep_state`` was last given; nothing led to no state."""
+        """The count and state of the last ``keep_state``; ``(0, b"")`` before the first."""
         if self._words[_STATE] == 0:
             return 0, b""
         count, which = divmod(self._words[_STATE] - 1, 2)
@@ -282,7 +282,7 @@ class Ring:
             self._words[_STATE] = 1 + 2 * count + which
 
     def number(self, base: int) -> None:
-        """Say what the first byte is numbered; all that is counted moves with it."""
+        """Set the number of the first byte; all that is counted moves with it."""
         self._words[_BASE] = base + 1
 
     def append(self, data: bytes) -> None:
@@ -365,7 +365,7 @@ class TerminalProtocol:
 
     @property
     def numbered(self) -> bool:
-        """Whether the journal has said where the numbering goes on."""
+        """True once the journal has given the number at which output goes on."""
         return self.ring.numbered
 
     @property
@@ -375,7 +375,7 @@ class TerminalProtocol:
 
     @property
     def shell_offset(self) -> int:
-        """Where the present shell began."""
+        """The offset at which the present shell began."""
         return self.ring.shell_offset
 
     @property
@@ -501,17 +501,17 @@ class TerminalProtocol:
 
     @property
     def complete(self) -> bool:
-        """Whether everything that was printed is kept."""
+        """True when everything that was printed is kept."""
         return self.numbered and self.kept == self.ring.end
 
     @property
     def room(self) -> int:
-        """How many bytes more ``output`` can take without losing one that is not kept yet."""
+        """The bytes that ``output`` can take more without losing one that is not kept yet."""
         return self.ring.capacity - (self.ring.end - self.kept)
 
     @property
     def paused(self) -> bool:
-        """Whether the terminal must wait: for the journal, or since all who watch are far behind."""
+        """True while the terminal must wait: for the journal, or since all who watch are far behind."""
         waiting = self.ring.end - self.kept
         # Together, since the ring has to hold both: what waits for the journal, and for a reader.
         return waiting + self._fastest() > self._pause_behind

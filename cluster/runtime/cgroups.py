@@ -249,7 +249,7 @@ def usage(group: Group) -> dict[str, float]:
 
 
 def out_of_memory(group: Group) -> bool:
-    """Say whether the kernel has killed something in the group for lack of memory."""
+    """Return whether the kernel has killed something in the group for lack of memory."""
     with contextlib.suppress(OSError, KeyError, ValueError):
         if group.version == 1:
             return _fields(f"{group.paths['memory']}/memory.oom_control").get("oom_kill", 0) > 0
@@ -278,7 +278,7 @@ def _members(path: str) -> Sequence[int]:
 
 
 def _can_hold_members(parent: str) -> bool:
-    """Say whether a process can be put in a group under ``parent``, by doing so."""
+    """Return whether a process can be put in a group under ``parent``, by doing so."""
     trial = f"{parent}/trial-{os.getpid()}"
     try:
         Path(trial).mkdir(parents=True, exist_ok=True)

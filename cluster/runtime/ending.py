@@ -80,7 +80,7 @@ async def _remove(group: Group) -> None:
 
 
 def reason(status: Status, last_words: str, *, out_of_memory: bool) -> str:
-    """Say in one line why a container ended. bubblewrap reports signal N as exit code 128 + N."""
+    """Describe in one line why a container ended. bubblewrap reports signal N as exit code 128 + N."""
     if status.written_at is None:
         return "stopped"  # whoever stopped it has removed the files
     match status.exit_code:

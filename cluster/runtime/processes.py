@@ -40,7 +40,7 @@ class Stat:
 
     @property
     def ended(self) -> bool:
-        """Whether it only waits to be reaped."""
+        """True while it only waits to be reaped."""
         return self.state in "ZX"
 
 
@@ -87,7 +87,7 @@ def age_seconds(identity: ProcessIdentity) -> float:
 
 
 def is_alive(identity: ProcessIdentity) -> bool:
-    """Say whether that very process still runs."""
+    """Return whether that very process still runs."""
     return identify(identity.pid) == identity
 
 

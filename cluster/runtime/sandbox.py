@@ -180,7 +180,7 @@ class SandboxRuntime:
             await self.stop(handle, 0)
 
     def _is_held(self, workspace_id: str) -> bool:
-        """Say whether a workspace has a container, or somebody is about to start one."""
+        """Return whether a workspace has a container, or somebody is about to start one."""
         return any(
             _is_running(self._complete(entry))
             or (not entry.ready and identity.is_alive(entry.launcher))
@@ -232,7 +232,7 @@ class SandboxRuntime:
         return etc_dir, view_dir, self._workspaces.ensure(spec.workspace_id), self._cgroups
 
     async def probe(self, handle: ContainerHandle) -> Health:
-        """Say how it is: DEAD when its first process is gone, UNHEALTHY when CODI does not answer."""
+        """Return its health: DEAD when its first process is gone, UNHEALTHY when CODI does not answer."""
         if not _is_running(handle):
             return Health.DEAD
         self._registry.bound_log(handle.container_id)
@@ -340,7 +340,7 @@ class SandboxRuntime:
         return entry.handle.model_copy(update={"data": processes.model_dump(mode="json")})
 
     def _is_stale(self, entry: Entry) -> bool:
-        """Say whether what is left of a dead container may be swept up."""
+        """Return whether what is left of a dead container may be swept up."""
         if not entry.ready and identity.is_alive(entry.launcher):
             return False
         ended_at = self._registry.status(entry.handle.container_id).written_at or entry.started_at
@@ -363,7 +363,7 @@ class SandboxRuntime:
         self._registry.remove(handle.container_id)
 
     def _is_released(self, handle: ContainerHandle) -> bool:
-        """Say whether a container that has ended has let go of its disk, or somebody else has it by now."""
+        """Return whether an ended container has let go of its disk, or somebody else has it by now."""
         if Processes.of(handle).user_id is None:
             return True
         image = self._workspaces.disk(handle.workspace_id)

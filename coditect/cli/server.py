@@ -84,7 +84,7 @@ def status(
     data_dir: DataDir = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Say whether the server runs and how its components are. Exit code 1 when it does not."""
+    """Report whether the server runs and how its components are. Exit code 1 when it does not."""
     layout = _layout(data_dir)
     server = layout.read_server()
     report: dict[str, Any] = {"running": server is not None, "data_dir": str(layout.data_dir)}

@@ -44,7 +44,7 @@ class Caller:
 
     @property
     def is_admin(self) -> bool:
-        """Whether they may administer."""
+        """True for administrators."""
         return self.user.role is Role.ADMIN
 
 

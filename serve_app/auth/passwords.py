@@ -47,7 +47,7 @@ class Passwords:
 
     @property
     def under_way(self) -> int:
-        """How many hashes and checks are running or waiting."""
+        """The number of hashes and checks that run or wait."""
         return self._running + self._turns.waiting
 
     async def hash(self, password: str, *, party: str = "") -> str:
@@ -63,7 +63,7 @@ class Passwords:
         return await self._run(party, lambda: self._hasher.hash(prepared.encode()))
 
     async def verify(self, password_hash: str | None, password: str, *, party: str = "") -> bool:
-        """Say whether the password fits; for None (no such user) that takes as long and is false.
+        """Return whether the password fits; for None (no such user) that takes as long and is false.
 
         ``party``: whom it is for. Parties are served in turn, whatever one of them has waiting.
         It fits as it was sent, too: an earlier release hashed it so. Raises TooManyRequests.

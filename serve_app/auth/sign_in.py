@@ -212,7 +212,7 @@ class SignIn:
         return Asked(account, whole_address(visitor.address), device)
 
     async def _fits(self, trial: Trial, user: UserRecord | None, password: str, party: str) -> bool:
-        """Say whether a password fits. An attempt for which there was no room is not counted."""
+        """Return whether a password fits. An attempt for which there was no room is not counted."""
         stored = user.password_hash if user else None
         try:
             return await self._tools.passwords.verify(stored, password, party=party)

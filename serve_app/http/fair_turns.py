@@ -28,7 +28,7 @@ class FairTurns:
 
     @property
     def waiting(self) -> int:
-        """How many wait."""
+        """The number that wait."""
         return self._count
 
     async def take(self, party: str) -> None:

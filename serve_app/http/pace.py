@@ -30,7 +30,7 @@ class Pace:
 
     @property
     def allowance(self) -> float | None:
-        """How long the next part may be waited for, in seconds; None: for ever."""
+        """Seconds to wait for the next part; None: for ever."""
         return self._patience - self._debt if self._rate else None
 
     def moved(self, size: int, waited: float) -> None:

@@ -48,7 +48,7 @@ After = Annotated[str | None, Query(max_length=64, description="the last id of t
 
 @router.get("/health", responses={503: {"model": ServerHealth, "description": "It is down"}})
 async def health(response: Response, ingress: IngressDep) -> ServerHealth:
-    """Say how every component is; 503 when a vital one is down. Open to all, and holds no secret."""
+    """Report how every component is; 503 when a vital one is down. Open to all, and holds no secret."""
     found = await health_checks.check(ingress.deps)
     response.status_code = 503 if found.status == "down" else 200
     response.headers["cache-control"] = "no-store"

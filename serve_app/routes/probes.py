@@ -13,14 +13,14 @@ router = APIRouter(tags=["health"])
 
 @router.get("/healthz")
 async def alive(response: Response) -> Alive:
-    """Say that this replica answers; asks nothing else, so that no fault elsewhere restarts it."""
+    """Report that this replica answers; asks nothing else, so that no fault elsewhere restarts it."""
     response.headers["cache-control"] = "no-store"
     return Alive()
 
 
 @router.get("/readyz", responses={503: {"model": Ready, "description": "Send nobody here now"}})
 async def ready(response: Response, ingress: IngressDep) -> Ready:
-    """Say whether people can be served; 503 names the vital components that are down."""
+    """Report whether people can be served; 503 names the vital components that are down."""
     found = await health.check(ingress.deps)
     down = [name for name, part in found.components.items() if part.vital and part.status == "down"]
     response.status_code = 503 if down else 200

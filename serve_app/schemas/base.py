@@ -1,4 +1,4 @@
-"""What bodies of every subject are made of."""
+"""Fields and models that bodies of every subject share."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class EventHub:
 
     @property
     def sessions(self) -> int:
-        """How many sessions are followed."""
+        """The number of followed sessions."""
         return len(self._followed)
 
     def listen(self, session_id: str, listener: Listener) -> None:

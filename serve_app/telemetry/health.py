@@ -104,7 +104,7 @@ def machine(deps: Dependencies) -> list[Check]:
 
 
 def notice(found: list[Check]) -> str | None:
-    """Say in one line what is wanting."""
+    """Name in one line what is wanting."""
     return f"wanting here: {', '.join(check.name for check in found)}" if found else None
 
 

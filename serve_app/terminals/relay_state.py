@@ -123,17 +123,17 @@ class RelayState:
 
     @property
     def connected(self) -> bool:
-        """Whether a connection to CODI is attached."""
+        """True while a connection to CODI is attached."""
         return self._connected
 
     @property
     def full(self) -> bool:
-        """Whether so much input waits that no more should be read from the browser."""
+        """True while so much input waits that no more should be read from the browser."""
         return len(self._unacknowledged) >= MAX_UNACKNOWLEDGED
 
     @property
     def shown(self) -> bool:
-        """Whether the browser has had its ``attached`` frame."""
+        """True once the browser has had its ``attached`` frame."""
         return self._shown
 
     def missing_before(self, offset: int) -> bool:
@@ -202,7 +202,7 @@ class RelayState:
     def _begin(
         self, end: int, kept_from: int | None, accepted: int, role: Mapping[str, Any]
     ) -> list[Output]:
-        """Say where the output begins; ``end`` is where the journal's part of it ends."""
+        """Set where the output begins; ``end`` is where the journal's part of it ends."""
         wanted = self._offset
         first = end if kept_from is None else min(kept_from, end)
         begin = first if wanted is None else min(max(wanted, first), end)

@@ -1,4 +1,4 @@
-"""What actors ask CODI, the agent in a container, and what it says of its terminals."""
+"""Calls of actors to CODI, the agent in a container, and its messages on terminals."""
 
 from __future__ import annotations
 
@@ -125,11 +125,11 @@ class JournalConnection(Protocol):
     async def number(
         self, terminal: int, end: int, inputs: Mapping[str, int], sizing: TerminalSizing
     ) -> None:
-        """Say where a terminal's numbering goes on, and by which rule it is sized."""
+        """Send the number at which a terminal's output goes on, and the rule by which it is sized."""
         ...
 
     async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
-        """Say up to where the output of these terminals is kept."""
+        """Send the offsets up to which the output of these terminals is kept."""
         ...
 
     async def close(self) -> None:

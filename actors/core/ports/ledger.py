@@ -63,7 +63,7 @@ class ContainerRecords(Protocol):
 
 
 class Ownership(Protocol):
-    """Which actor owns a session: claims, leases, and giving it back."""
+    """The owner of a session: claims, leases, and giving it back."""
 
     async def bound_session(self, actor_id: str) -> SessionRecord | None:
         """Return the session that the store says this actor owns."""
@@ -115,7 +115,7 @@ class Ownership(Protocol):
 
 
 class SessionChanges(Protocol):
-    """What the owner of a session writes."""
+    """Writes of a session's owner."""
 
     async def save_session(self, record: SessionRecord, *, key: str | None = None) -> SessionRecord:
         """Write the record if its epoch still rules and its owner is unchanged. Raises Fenced.
@@ -138,7 +138,7 @@ class SessionChanges(Protocol):
 
 
 class ContainerChanges(Protocol):
-    """What a node writes of its containers."""
+    """Writes of a node on its containers."""
 
     async def put_container(self, record: ContainerRecord, *, quotas: Quotas | None = None) -> None:
         """Write a container record and, when it has a user, its ``user_containers`` entry.
@@ -181,7 +181,7 @@ class LeftWorkspaces(Protocol):
 
 
 class IdleTimes(Protocol):
-    """Why sessions are awake, and when they will sleep."""
+    """The reasons for which sessions are awake, and the times at which they will sleep."""
 
     async def idleness(self, session_id: str) -> Idleness | None:
         """Return why a session is awake or when it will sleep; None when nothing is known of it."""

@@ -1,4 +1,4 @@
-"""What starts, watches and stops containers."""
+"""Starts, watches and stops containers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class ContainerRuntime(Protocol):
         ...
 
     async def probe(self, handle: ContainerHandle) -> Health:
-        """Say how it is: DEAD when the process is gone, UNHEALTHY when CODI does not answer."""
+        """Return its health: DEAD when the process is gone, UNHEALTHY when CODI does not answer."""
         ...
 
     async def wait_exit(self, handle: ContainerHandle) -> str:

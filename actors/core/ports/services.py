@@ -1,4 +1,4 @@
-"""What an actor shell works with.
+"""The services of an actor shell.
 
 ``Services`` is handed to each actor as a picklable function that makes it
 (``cluster.wiring.node.NodeWiring``), so that nothing here imports a layer above.

@@ -50,7 +50,7 @@ class Idleness(Record):
 
     @property
     def due_at(self) -> float | None:
-        """When it will sleep if nothing more happens; None while it is awake."""
+        """The time at which it will sleep if nothing more happens; None while it is awake."""
         if self.sleeps_at is None:
             return None
         return max(self.sleeps_at, self.keep_awake_until or 0.0)

@@ -80,7 +80,7 @@ class Batch:
 
     @property
     def is_full(self) -> bool:
-        """Whether it is time to store it."""
+        """True when it is time to store it."""
         return self.size >= PACK_BYTES
 
     def sealed(self) -> tuple[dict[bytes, Location], bytes]:

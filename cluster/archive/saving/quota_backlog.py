@@ -76,12 +76,12 @@ class QuotaBacklog:
 
     @property
     def paths(self) -> int:
-        """How many paths are held."""
+        """The number of paths held."""
         return len(self._paths)
 
     @property
     def size(self) -> int:
-        """How many bytes more they would take."""
+        """The bytes more that they would take."""
         return max(0, totals(self._paths.values()).size)
 
     def largest(self, limit: int) -> list[tuple[bytes, int]]:

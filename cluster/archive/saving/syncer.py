@@ -59,7 +59,7 @@ class WorkspaceSyncer:
 
     @property
     def route(self) -> Route:
-        """How its container is reached."""
+        """The route to its container."""
         assert self._versions.route is not None
         return self._versions.route
 
@@ -74,17 +74,17 @@ class WorkspaceSyncer:
 
     @property
     def whole(self) -> bool:
-        """Whether it is known that nothing is yet to be put back."""
+        """True once it is known that nothing is yet to be put back."""
         return self._versions.incarnation is not None and self._restorer is None
 
     @property
     def restoring(self) -> int:
-        """How many paths are yet to be put back."""
+        """The number of paths yet to be put back."""
         return len(self._restorer.missing) if self._restorer is not None else 0
 
     @property
     def held(self) -> bool:
-        """Whether a quota keeps some of the workspace from being archived."""
+        """True while a quota keeps some of the workspace from being archived."""
         return bool(self._held)
 
     @property

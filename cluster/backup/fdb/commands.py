@@ -41,7 +41,7 @@ class BackupStatus:
 
     @property
     def moved(self) -> tuple[object, ...]:
-        """What changes while it moves on."""
+        """The fields that change while it makes progress."""
         return (self.description, self.written, self.version)
 
 
@@ -57,17 +57,17 @@ class RestoreStatus:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """True until it has ended."""
         return self.state in {"queued", "starting", "running"}
 
     @property
     def begun(self) -> bool:
-        """Whether an agent has taken it up."""
+        """True once an agent has taken it up."""
         return self.state not in {"unitialized", "queued"}  # spelt as it is there
 
     @property
     def moved(self) -> tuple[object, ...]:
-        """What changes while it moves on."""
+        """The fields that change while it makes progress."""
         return (self.state, self.done, self.whole, self.written)
 
 

@@ -153,7 +153,7 @@ class Server:
         return await self.routes().dispatch(exchange)
 
     def _health(self) -> dict[str, object]:
-        """Say how it is; needs neither a new process nor a new thread."""
+        """Report health; needs neither a new process nor a new thread."""
         return {
             "status": "ok",
             "epoch": self._guard.epoch,

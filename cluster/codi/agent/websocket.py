@@ -38,7 +38,7 @@ class WebSocket:
 
     @property
     def open(self) -> bool:
-        """Whether neither side has begun to close."""
+        """True until a side begins to close."""
         return self._connection.state is ConnectionState.OPEN
 
     def send(self, message: bytes | str) -> None:

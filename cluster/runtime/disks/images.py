@@ -121,7 +121,7 @@ def mount(image: Path) -> int:
 
 
 def ailment(image: Path, limits: DiskLimits | None) -> Ailment | None:
-    """Say what ``care`` would have to do. Reads a kilobyte."""
+    """Return what ``care`` would have to do. Reads a kilobyte."""
     head = _head(image)
     if head.damaged or _mark(image).exists():
         return Ailment.DAMAGED
@@ -152,7 +152,7 @@ def care(image: Path, limits: DiskLimits | None) -> None:
 
 
 def is_free(image: Path) -> bool:
-    """Say whether nobody has a disk mounted, or is about to."""
+    """Return whether nobody has a disk mounted, or is about to."""
     try:
         with image.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -240,7 +240,7 @@ def failure(place: Path) -> str | None:
 
 
 def is_image(image: Path) -> bool:
-    """Say whether a file is a disk that this server made: a user can have put one there only as its own."""
+    """Return whether a file is a disk that this server made: a user can put one there only as its own."""
     try:
         status = image.lstat()
     except OSError:

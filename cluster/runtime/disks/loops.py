@@ -52,7 +52,7 @@ def attach(image: int) -> tuple[int, str]:
 
 
 def has_device(image: int) -> bool:
-    """Say whether an open file is somebody's device now."""
+    """Return whether an open file is somebody's device now."""
     found = _of(os.fstat(image))
     if found is not None:
         os.close(found[0])

@@ -43,7 +43,7 @@ class Room(NamedTuple):
 
     @property
     def left(self) -> int:
-        """What is certain to be free."""
+        """The bytes that are certain to be free."""
         return self.free - self.pending
 
 
@@ -81,7 +81,7 @@ def figures(data_dir: Path, reserve: int) -> dict[str, int]:
 
 
 def is_braked(left: int, reserve: int, *, before: bool) -> bool:
-    """Say whether disks may not grow; they may again when there is a quarter more than the reserve."""
+    """Return whether disks may not grow; they may again when there is a quarter more than the reserve."""
     return left < (reserve * 5 // 4 if before else reserve)
 
 

@@ -110,7 +110,7 @@ class Workspaces:
         return frozenset(found)
 
     def ailment(self, workspace_id: str) -> Ailment | None:
-        """Say what ``care`` would have to do before the workspace is mounted."""
+        """Return what ``care`` would have to do before the workspace is mounted."""
         with contextlib.suppress(OSError):  # opening it will report what is wrong
             if image := self.disk(workspace_id):
                 return disks.ailment(image, self._limits)

@@ -88,7 +88,7 @@ def in_use(proc: Path = Path("/proc")) -> frozenset[int]:
 
 
 def _runs(process: Path) -> bool:
-    """Say whether a process has not ended: one that waits to be reaped holds nothing any more."""
+    """Return whether a process has not ended: one that waits to be reaped holds nothing any more."""
     return not parse_stat((process / "stat").read_text(errors="replace")).ended
 
 

@@ -44,7 +44,7 @@ def hand_over(tree: int, host_id: int) -> None:
 
 
 def can_map(path: Path, on_disk: int, host_id: int) -> bool:
-    """Say whether a mount of a directory can show files of one id as another's; nothing stays behind."""
+    """Return whether a mount of a directory can show files of one id as another's; nothing stays behind."""
     tree = mounts.clone(str(path))
     try:
         return _map_owner(tree, on_disk, host_id)

@@ -58,7 +58,7 @@ class AgentProgram(Protocol):
 
     @property
     def lasts(self) -> bool:
-        """Whether, killed, it can be started again, and go on with what its store has."""
+        """True if, killed, it can be started again and go on with what its store has."""
         ...
 
     @property

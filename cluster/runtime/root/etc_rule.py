@@ -93,7 +93,7 @@ _is_generated = _any(GENERATED).match
 
 
 def is_denied(path: str) -> bool:
-    """Say whether a path below ``/etc`` is the machine's own affair, whatever is in it."""
+    """Return whether a path below ``/etc`` is the machine's own affair, whatever is in it."""
     ancestors, name = _ancestors(path), path.rsplit("/", 1)[-1]
     return any(map(_is_administration, ancestors[:2])) or bool(_is_secret(name.lower()))
 
@@ -105,7 +105,7 @@ def _ancestors(path: str) -> list[str]:
 
 
 def is_generated(path: str) -> bool:
-    """Say whether a path below ``/etc`` is, or lies in, what packages generate for programs."""
+    """Return whether a path below ``/etc`` is, or lies in, what packages generate for programs."""
     return any(map(_is_generated, _ancestors(path)))
 
 

@@ -64,7 +64,7 @@ class Entry:
 
     @property
     def holes(self) -> int:
-        """How many bytes of it are holes."""
+        """The bytes of it that are holes."""
         return sum(chunk.size for chunk in self.chunks if chunk.name == HOLE)
 
     @property
@@ -74,7 +74,7 @@ class Entry:
 
     @property
     def stamp(self) -> tuple[str, int, int, int, int, int, bytes]:
-        """What is the same as long as nobody touched the path."""
+        """Equal as long as nobody touched the path."""
         return (
             self.kind.value, self.mode, self.size, self.modified_ns, self.changed_ns, self.inode,
             self.target,
@@ -95,7 +95,7 @@ class Entry:
 
     @property
     def amount(self) -> Amount:
-        """What it counts for in its user's quotas: holes are nothing."""
+        """The amount that it counts for in its user's quotas, holes left out."""
         if self.kind is Kind.GONE:
             return Amount()
         if self.kind is not Kind.FILE:

@@ -31,7 +31,7 @@ class StoreActor:
         self._life = Life(self._run)
 
     async def ping(self) -> dict[str, Any]:
-        """Say that the store is open."""
+        """Report that the store is open."""
         await self._life.ready()
         return self._life.ping()
 

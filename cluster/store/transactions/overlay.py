@@ -39,7 +39,7 @@ class Overlay:
             self._known[key] = change(self.value(key, None))
 
     def needs_base(self, key: bytes) -> bool:
-        """Say whether a key's value depends on what the store has."""
+        """Return whether a key's value depends on what the store has."""
         return key not in self._known and not self._is_cleared(key)
 
     def value(self, key: bytes, base: bytes | None) -> bytes | None:

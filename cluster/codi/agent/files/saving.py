@@ -70,7 +70,7 @@ class Draft:
 
     @property
     def path(self) -> bytes:
-        """Where the file lies, links resolved."""
+        """The place of the file, links resolved."""
         return self._workspace.place_of(self._directory, self._name)
 
     def write(self, data: bytes) -> None:

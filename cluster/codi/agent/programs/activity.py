@@ -31,7 +31,7 @@ class Activity:
 
     @property
     def sealed(self) -> bool:
-        """Whether nothing new is taken at this moment."""
+        """True while nothing new is taken."""
         return time.monotonic() < self._sealed_until
 
     @contextmanager

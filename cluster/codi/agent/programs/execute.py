@@ -108,7 +108,7 @@ def _spawn(
 def _refused(  # noqa: PLR0911 - a table
     error: OSError, name: str, program: str, directory: int
 ) -> AgentError | None:
-    """Say what is wrong with a program that cannot be started (execve(2)); None: it is not that."""
+    """Return what is wrong with a program that cannot be started (execve(2)); None: it is not that."""
     match error.errno:
         case errno.ENOENT if _exists(program, directory):
             return invalid(f"argv: {name!r} names an interpreter that is not there")

@@ -66,7 +66,7 @@ class Store:
 
     @property
     def lasts(self) -> bool:
-        """Whether there will be another CODI when this one is killed."""
+        """True if another CODI takes over when this one is killed."""
         return self._ends is not None
 
     def left_with(self, prefix: str) -> dict[str, Item]:

@@ -100,7 +100,7 @@ class TerminalSocket(asyncio.Protocol):
         return True
 
     def _attach(self, request: Request) -> None:
-        """Say where the client stands, and send what is kept."""
+        """Send the client its place, then what is kept."""
         attached = self.terminal.attach(self, request, began=self._began)
         self._attached = True
         (cols, rows), role = self._told = self.terminal.size, self.terminal.role(self.key)
@@ -175,7 +175,7 @@ class TerminalSocket(asyncio.Protocol):
             self.send_control(control("sizing", rule=rule, windows=shown))
 
     def cut(self, reason: str) -> None:
-        """Say why, and end the connection; the client comes back for the rest."""
+        """Close the connection with a reason; the client comes back for the rest."""
         self.send_control(control("dropped", reason=reason))
         self._close(CLOSE_SLOW, reason)
 

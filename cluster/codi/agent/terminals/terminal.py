@@ -124,17 +124,17 @@ class Terminal:
 
     @property
     def alive(self) -> bool:
-        """Whether there is a shell."""
+        """True while there is a shell."""
         return self._shell is not None
 
     @property
     def clients(self) -> int:
-        """How many are attached."""
+        """The number of attached clients."""
         return len(self._watchers)
 
     @property
     def ended(self) -> bool:
-        """Whether everything that the shell printed is kept, and there will be no more."""
+        """True once everything that the shell printed is kept and no more can come."""
         return self._shell is None and self.protocol.complete
 
     def describe(self) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Terminals:
 
     @property
     def count(self) -> int:
-        """How many terminals have a shell."""
+        """The number of terminals with a shell."""
         return sum(terminal.alive for terminal in self._terminals.values())
 
     @property

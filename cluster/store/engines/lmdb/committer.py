@@ -193,7 +193,7 @@ def seek(cursor: lmdb.Cursor, key: bytes) -> bool:
 
 
 def _is_full(error: lmdb.Error) -> bool:
-    """Say whether there was no room: in the map, or on the disk in spite of ``Room``.
+    """Return whether there was no room: in the map, or on the disk in spite of ``Room``.
 
     LMDB has undone the transaction then. Nothing is pretended: whoever commits next writes and
     syncs all pages of its own. Where even the page that says which transaction is the last may

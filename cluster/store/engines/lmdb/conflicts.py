@@ -25,11 +25,11 @@ class ConflictWindow:
         return len(self._versions)
 
     def is_too_old(self, read_version: int) -> bool:
-        """Say whether writes after ``read_version`` may have been forgotten."""
+        """Return whether writes after ``read_version`` may have been forgotten."""
         return read_version < self.floor
 
     def conflicts(self, span: KeyRange, read_version: int) -> bool:
-        """Say whether anything in the range was written after ``read_version``."""
+        """Return whether anything in the range was written after ``read_version``."""
         if span.begin >= span.end:
             return False
         if self._at(span.begin) > read_version:
