@@ -69,7 +69,7 @@ async def _measure(directory: Path, report: Report) -> None:
     await engine.close()
     new = directory / "new"
     restoring = restore(
-        place, second, Layout(new), DirectoryBlobs(new / "chunks"), lambda *_told: None
+        place, second, Layout(new), DirectoryBlobs(new / "chunks"), lambda *_progress: None
     )
     await _timed(report, "verify and restore into an empty data directory", restoring)
 

@@ -177,4 +177,4 @@ async def _push_forever(ingress: Ingress) -> None:
                 ingress.snapshot(),
             )
         except CoditectError as error:
-            logger.debug("metrics are not told", reason=str(error))
+            logger.debug("metrics are not reported", reason=str(error))

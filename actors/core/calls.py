@@ -96,10 +96,10 @@ class SessionCalls(Component, Protocol):
         """Hibernate if nothing has happened since that was decided."""
         ...
 
-    async def tell_idle(self, session_id: str, told: Idleness) -> None:
+    async def publish_idleness(self, session_id: str, idleness: Idleness) -> None:
         """Publish why the session is awake, or when it will sleep."""
 
-    async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
+    async def publish_unarchived(self, session_id: str, unarchived: Unarchived | None) -> None:
         """Publish what of the session is not archived."""
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:

@@ -73,11 +73,11 @@ class RaySessionOwners:
         said = await self._directory.call(actor, SessionCalls.ping, CALL_SECONDS)
         return int(said["attached"]) if said.get("session_id") == session_id else 0
 
-    async def tell_idle(self, actor_id: str, told: Idleness) -> None:
+    async def publish_idleness(self, actor_id: str, idleness: Idleness) -> None:
         """Have those who follow the session hear of it."""
         actor = names.session_actor(actor_id)
         await self._directory.call(
-            actor, SessionCalls.tell_idle, CALL_SECONDS, told.session_id, told
+            actor, SessionCalls.publish_idleness, CALL_SECONDS, idleness.session_id, idleness
         )
 
     async def sleep_if_quiet(

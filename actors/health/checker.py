@@ -24,15 +24,15 @@ from actors.health.verdict import (
     HealthRules,
     MarkHealth,
     MarkLost,
+    ReportLoss,
     Revive,
-    TellOwner,
     Vitals,
     decide,
     exited,
     is_due,
     probed,
+    reported,
     scheduled,
-    told,
     watchable,
 )
 
@@ -87,7 +87,7 @@ class HealthChecker:
         self._revivals = asyncio.Semaphore(REVIVALS_AT_ONCE)
         self._refresh_seconds = 0.0
         self._probe_seconds = Histogram()
-        self._probes = self._probe_failures = self._exits = self._told = self._lost = 0
+        self._probes = self._probe_failures = self._exits = self._reported = self._lost = 0
         self._failures = 0
 
     async def run(self) -> None:
@@ -156,7 +156,7 @@ class HealthChecker:
             "probe_failures_total": self._probe_failures,
             "probe_seconds": self._probe_seconds.snapshot(),
             "exits_total": self._exits,
-            "owners_told_total": self._told,
+            "owners_told_total": self._reported,
             "containers_lost_total": self._lost,
             "health_failures_total": self._failures + self._tasks.failures,
         }
@@ -247,17 +247,17 @@ class HealthChecker:
                 record = self._records.get(container_id)
                 if record is not None:
                     self._records[container_id] = record.model_copy(update={"health": health})
-            case TellOwner():
-                await self._tell(action)
+            case ReportLoss():
+                await self._report(action)
             case Revive():
                 self._revive(action)
 
-    async def _tell(self, action: TellOwner) -> None:
+    async def _report(self, action: ReportLoss) -> None:
         container_id = action.container_id
         vitals = self._vitals.get(container_id)
         if vitals is not None:
-            self._vitals[container_id] = told(vitals, self._services.clock.monotonic())
-        self._told += 1
+            self._vitals[container_id] = reported(vitals, self._services.clock.monotonic())
+        self._reported += 1
         try:
             await self._owners.container_lost(
                 action.actor_id, action.session_id, container_id, action.reason
@@ -269,7 +269,7 @@ class HealthChecker:
             key = f"health/{container_id}/{session.epoch}/{action.actor_id}"
             await self._owners.reopen(session.user_id, session.name, key, action.actor_id)
         except (Unavailable, DeadlineExceeded) as error:
-            logger.info("owner %s will be told again: %s", action.actor_id, error)
+            logger.info("owner %s gets the report again: %s", action.actor_id, error)
 
     def _revive(self, action: Revive) -> None:
         """Open the session in a task of its own: after a reboot there are many, and probes go on."""
@@ -298,7 +298,7 @@ class HealthChecker:
             self._reviving.discard(container_id)
             vitals = self._vitals.get(container_id)
             if vitals is not None:
-                self._vitals[container_id] = told(vitals, self._services.clock.monotonic())
+                self._vitals[container_id] = reported(vitals, self._services.clock.monotonic())
 
     async def _until_replaced(self, action: Revive) -> None:
         """Wait for the new container, so that the next session finds an actor and a processor."""

@@ -14,12 +14,12 @@ What follows depends on whose it is, asked anew after each verdict, since it may
 given back or replaced meanwhile:
 
 * without a user: its record becomes LOST, and the pool replaces it;
-* its session has an owner: the loss is reported to it, and it decides; again after ``tell_interval``, for as
+* its session has an owner: the loss is reported to it, and it decides; again after ``report_interval``, as
   long as the container stays the session's;
 * its session has an owner that is gone: the pool is asked to open the session, with the dead owner's
   name; the new owner finds the container's state by itself;
 * its session is passive: the pool is asked to open it, and the new owner replaces the container, so that
-  whoever comes back finds a shell. A few at a time, asked for again after ``tell_interval``.
+  whoever comes back finds a shell. A few at a time, asked for again after ``report_interval``.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class HealthRules:
     probe_failures: int
     recovery_successes: int = 2
     recheck_interval: float = 2.0
-    tell_interval: float = 5.0
+    report_interval: float = 5.0
     jitter: float = 0.2
 
 
@@ -54,14 +54,14 @@ class LossReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Vitals:
-    """One container's health as it is known. ``next_probe_at`` and ``told_at`` are monotonic."""
+    """One container's health as it is known. ``next_probe_at`` and ``reported_at`` are monotonic."""
 
     container_id: str
     health: Health = Health.UNKNOWN
     failures: int = 0
     successes: int = 0
     next_probe_at: float = 0.0
-    told_at: float | None = None
+    reported_at: float | None = None
     exit_reason: str | None = None
 
     @property
@@ -86,7 +86,7 @@ def exited(vitals: Vitals, reason: str) -> Vitals:
     """Note that the container's process has ended."""
     if vitals.health is Health.DEAD:
         return vitals
-    return replace(vitals, health=Health.DEAD, exit_reason=reason, told_at=None)
+    return replace(vitals, health=Health.DEAD, exit_reason=reason, reported_at=None)
 
 
 def probed(vitals: Vitals, result: Health, rules: HealthRules) -> Vitals:
@@ -100,7 +100,7 @@ def probed(vitals: Vitals, result: Health, rules: HealthRules) -> Vitals:
         health = vitals.health
         if health is Health.UNKNOWN or successes >= rules.recovery_successes:
             health = Health.HEALTHY
-        return replace(vitals, health=health, failures=0, successes=successes, told_at=None)
+        return replace(vitals, health=health, failures=0, successes=successes, reported_at=None)
     failures = vitals.failures + 1
     health = Health.UNHEALTHY if failures >= rules.probe_failures else vitals.health
     return replace(vitals, health=health, failures=failures, successes=0)
@@ -134,7 +134,7 @@ class MarkLost:
 
 
 @dataclass(frozen=True, slots=True)
-class TellOwner:
+class ReportLoss:
     """Report to the session's owner that its container is lost."""
 
     container_id: str
@@ -160,7 +160,7 @@ class MarkHealth:
     health: Health
 
 
-HealthAction = MarkLost | TellOwner | Revive | MarkHealth
+HealthAction = MarkLost | ReportLoss | Revive | MarkHealth
 
 
 def decide(
@@ -195,16 +195,16 @@ def _decide_lost(
         return MarkLost(container_id, record.status, vitals.health, reason)
     if session is None or session.container_id != container_id:
         return None
-    if vitals.told_at is not None and now - vitals.told_at < rules.tell_interval:
+    if vitals.reported_at is not None and now - vitals.reported_at < rules.report_interval:
         return None
     if session.owner_actor_id is None:
         return Revive(container_id, session.session_id)
-    return TellOwner(container_id, session.session_id, session.owner_actor_id, reason)
+    return ReportLoss(container_id, session.session_id, session.owner_actor_id, reason)
 
 
-def told(vitals: Vitals, now: float) -> Vitals:
+def reported(vitals: Vitals, now: float) -> Vitals:
     """Note that the loss was reported to the owner."""
-    return replace(vitals, told_at=now)
+    return replace(vitals, reported_at=now)
 
 
 def watchable(record: ContainerRecord) -> ContainerHandle | None:

@@ -107,7 +107,7 @@ def is_due(watch: Watch, rules: IdleRules, veto_until: float | None) -> bool:
     return at is not None and now >= at and now >= (veto_until or 0.0)
 
 
-def told(watch: Watch, rules: IdleRules, known: Idleness) -> Idleness | None:
+def news(watch: Watch, rules: IdleRules, known: Idleness) -> Idleness | None:
     """Return what is to be published from now on; None if what is ``known`` still says it.
 
     While a session is awake the reason is published and no time: that would change with each sample.

@@ -17,7 +17,7 @@ from actors.core.records.containers import ContainerRecord, ContainerStatus
 from actors.core.records.idleness import Idleness, Quiet
 from actors.core.records.sessions import SessionPhase, SessionRecord
 from actors.core.timing import within
-from actors.idleness.rules import Sample, Watch, begun, is_due, observe, quiet, told
+from actors.idleness.rules import Sample, Watch, begun, is_due, news, observe, quiet
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class SessionOwners(Protocol):
         """Return how many clients are attached."""
         ...
 
-    async def tell_idle(self, actor_id: str, told: Idleness) -> None:
+    async def publish_idleness(self, actor_id: str, idleness: Idleness) -> None:
         """Have those who follow the session hear of it."""
         ...
 
@@ -120,11 +120,11 @@ class IdlenessSampler:
         self._samples += 1
         ledger, owner = self._services.ledger, session.owner_actor_id
         known = await ledger.idleness(session.session_id) or Idleness(session_id=session.session_id)
-        news = told(watch, self._rules, known)
-        if news is not None:
-            written = await ledger.tell_idleness(news)
+        changed = news(watch, self._rules, known)
+        if changed is not None:
+            written = await ledger.record_idleness(changed)
             if owner is not None and written is not None:
-                await self._owners.tell_idle(owner, written)
+                await self._owners.publish_idleness(owner, written)
         if is_due(watch, self._rules, known.keep_awake_until):
             await self._put_to_sleep(record, session, quiet(watch, self._rules))
 

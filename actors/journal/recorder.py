@@ -354,10 +354,10 @@ class JournalRecorder:
             elif number in link.records:
                 link.records[number] = record
                 ends.setdefault(link, []).append((number, record.end))
-        for link, told in ends.items():
+        for link, committed in ends.items():
             if not self._tasks.full:  # nobody waits for a container that does not listen
-                say = self._say(link, link.connection.keep(told))
-                self._tasks.spawn(f"tell {link.container_id}", say)
+                say = self._say(link, link.connection.keep(committed))
+                self._tasks.spawn(f"acknowledge to {link.container_id}", say)
 
     async def _say(self, link: _Link, saying: Any) -> None:
         """Report to CODI; one that does not listen is cut, and gets it anew on its next connection."""

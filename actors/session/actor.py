@@ -95,13 +95,13 @@ class SessionActor(Shell[SessionService]):
         """Hibernate if nothing has happened since that was decided."""
         return await (await self._ready()).sleep_if_quiet(session_id, container_id, quiet)
 
-    async def tell_idle(self, session_id: str, told: Idleness) -> None:
+    async def publish_idleness(self, session_id: str, idleness: Idleness) -> None:
         """Publish why the session is awake, or when it will sleep."""
-        await (await self._ready()).tell_idle(session_id, told)
+        await (await self._ready()).publish_idleness(session_id, idleness)
 
-    async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
+    async def publish_unarchived(self, session_id: str, unarchived: Unarchived | None) -> None:
         """Publish what of the session is not archived."""
-        await (await self._ready()).tell_unarchived(session_id, told)
+        await (await self._ready()).publish_unarchived(session_id, unarchived)
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
         """Take note of a save that is durable already."""

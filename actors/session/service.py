@@ -269,18 +269,20 @@ class SessionService:
         held.step(messages.HibernateRequested())
         return True
 
-    async def tell_idle(self, session_id: str, told: Idleness) -> None:
+    async def publish_idleness(self, session_id: str, idleness: Idleness) -> None:
         """Publish why the session is awake, or when it will sleep."""
         held = await self._held(session_id)
-        data = told.model_dump(include=IDLE_FIELDS) | {"sleeps_at": told.due_at}
+        data = idleness.model_dump(include=IDLE_FIELDS) | {"sleeps_at": idleness.due_at}
         held.emit("idle", data)
 
-    async def tell_unarchived(self, session_id: str, told: Unarchived | None) -> None:
+    async def publish_unarchived(self, session_id: str, unarchived: Unarchived | None) -> None:
         """Publish what of the session is not archived, if anything."""
         held = await self._held(session_id)
         held.emit(
             "unarchived",
-            {} if told is None else told.model_dump(mode="json", include=UNARCHIVED_FIELDS),
+            {}
+            if unarchived is None
+            else unarchived.model_dump(mode="json", include=UNARCHIVED_FIELDS),
         )
 
     # ---- state ----------------------------------------------------------------------------------

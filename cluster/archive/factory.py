@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cluster.archive.archiver import Archiver
 from cluster.archive.packs.collector import Collector
-from cluster.archive.tools import Tell, Tools
+from cluster.archive.tools import Publish, Tools
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.feed_client import FeedClient
@@ -16,7 +16,7 @@ from cluster.store.layers.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 
 
-def make_archiver(settings: Settings, engine: Engine, node_id: str, tell: Tell) -> Archiver:
+def make_archiver(settings: Settings, engine: Engine, node_id: str, publish: Publish) -> Archiver:
     """Return a node's archiver; belongs to the running event loop."""
     clock, keys = SystemClock(), Keyspace(settings.tenant)
     blobs = open_blobs(chunk_store(settings))
@@ -29,7 +29,7 @@ def make_archiver(settings: Settings, engine: Engine, node_id: str, tell: Tell) 
         new_id=new_id,
         max_file=settings.workspace_max_file,
         quotas=settings.quotas,
-        tell=tell,
+        publish=publish,
     )
     collector = Collector(
         engine,

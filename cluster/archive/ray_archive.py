@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 FLUSH_SECONDS = 10.0
 WHOLE_SECONDS = 60.0
-TELL_SECONDS = 2.0
+PUBLISH_SECONDS = 2.0
 
 
 class RayArchive:
@@ -39,21 +39,21 @@ class RayArchive:
         )
 
 
-class SessionTeller:
+class SessionPublisher:
     """Notifies sessions of what is held of their workspaces; a passive one has nobody who listens."""
 
     def __init__(self, actors: ActorCaller, ledger: Ledger) -> None:
         self._actors = actors
         self._ledger = ledger
 
-    async def tell(self, session_id: str, told: Unarchived | None) -> None:
+    async def publish(self, session_id: str, unarchived: Unarchived | None) -> None:
         """Notify a session's owner. What fails is left out: the store has it, and whoever looks sees it."""
         try:
             session = await self._ledger.session(session_id)
             if session is not None and session.owner_actor_id is not None:
                 owner = names.session_actor(session.owner_actor_id)
                 await self._actors.call(
-                    owner, SessionCalls.tell_unarchived, TELL_SECONDS, session_id, told
+                    owner, SessionCalls.publish_unarchived, PUBLISH_SECONDS, session_id, unarchived
                 )
         except CoditectError as error:
-            logger.info("session %s is not told what is held: %s", session_id, error)
+            logger.info("session %s does not hear what is held: %s", session_id, error)

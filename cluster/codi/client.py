@@ -221,8 +221,8 @@ class HttpCodiClient(CodiControl):
         try:
             if response.status_code not in {200, 206, 304}:
                 with translated(asked):
-                    told = response.headers.get("x-codi-error", "").encode()
-                    raise error_from(response.status_code, told or await response.aread(), asked)
+                    problem = response.headers.get("x-codi-error", "").encode()
+                    raise error_from(response.status_code, problem or await response.aread(), asked)
             yield FileAnswer(
                 response.status_code, dict(response.headers), _content(response, asked)
             )

@@ -50,12 +50,12 @@ class FeedClient(HttpCodiClient):
         return [(path, found, last) for path, found, last in answer["listings"]]
 
     async def cut(
-        self, route: Route, path: str, offset: int, limit: int, told: Mapping[str, Any] | None
+        self, route: Route, path: str, offset: int, limit: int, beginning: Mapping[str, Any] | None
     ) -> dict[str, Any]:
-        """Return the chunks of a piece of a large file; ``told``: the answer for its beginning."""
+        """Return the chunks of a piece of a large file; ``beginning``: the answer for its beginning."""
         body: dict[str, Any] = {"path": path, "offset": offset, "limit": limit}
-        if told is not None:
-            body |= {"holes": told["holes"], "factor": told["factor"]}
+        if beginning is not None:
+            body |= {"holes": beginning["holes"], "factor": beginning["factor"]}
         answer: dict[str, Any] = await self._json(
             route, "POST", "/cut", _asked(route), body, limit=_CHUNKING_SECONDS
         )

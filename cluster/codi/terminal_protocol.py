@@ -355,7 +355,7 @@ class TerminalProtocol:
     def __init__(self, capacity: int, memory: memoryview | None = None) -> None:
         self.ring = Ring(capacity, memory)
         self._states = Checkpoints(self.ring)
-        self._told = False
+        self._counted = False
         self._clients: OrderedDict[str, _Client] = OrderedDict()
         self._connections: dict[int, _Connection] = {}
         # Half of the ring for what is not kept yet, half for one more read behind it.
@@ -395,7 +395,7 @@ class TerminalProtocol:
             client = self._clients.setdefault(client_id, _Client())
             client.accepted = max(client.accepted, count)
             client.kept = max(client.kept, count)
-        self._told = True
+        self._counted = True
         if self.numbered:
             self.keep(end)
             return
@@ -449,7 +449,9 @@ class TerminalProtocol:
         The journal's counts are needed in each process: what was kept is not counted here any more.
         """
         client = self._clients.get(client_id) if client_id is not None else None
-        return self.numbered and self._told and (client is None or client.accepted == client.kept)
+        return (
+            self.numbered and self._counted and (client is None or client.accepted == client.kept)
+        )
 
     def attach(self, key: int, request: Request) -> Attached:
         """Add a connection; a former one of the same client is forgotten and named in the answer."""

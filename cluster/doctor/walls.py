@@ -67,7 +67,7 @@ def _of_root(facts: WallFacts) -> Iterator[Check]:
 
 
 def _of_an_ordinary_user(facts: WallFacts) -> Iterator[Check]:
-    told = {
+    shared = {
         "container ids": (
             "all containers have the server's user id: what the kernel counts by it (epoll watches, inotify"
             " instances, pages of pipes, POSIX queues, keys, pending signals, locked memory), one container"
@@ -85,7 +85,7 @@ def _of_an_ordinary_user(facts: WallFacts) -> Iterator[Check]:
             " the server's user"
         ),
     }
-    for name, found in told.items():
+    for name, found in shared.items():
         yield Check(name, Verdict.WARNING, found, f"{_AS_ROOT} for untrusted users")
     yield from _limits(facts.limits_failure)
 

@@ -60,8 +60,8 @@ def limits_failure(ptys: int = 64) -> str | None:
                 return f"it did not begin within {_SECONDS:g} s"
             if not process.stdout.readline():
                 return "it ended at once"
-            told = json.loads(os.pread(given[0], 4096, 0))
-            furnish.limit_as_maker(int(told["child-pid"]), shares)
+            identity = json.loads(os.pread(given[0], 4096, 0))
+            furnish.limit_as_maker(int(identity["child-pid"]), shares)
     except (OSError, ValueError, KeyError, CoditectError) as error:
         return str(error)
     return None
@@ -94,11 +94,11 @@ def _command(
     for path in (workspace, empty):
         path.mkdir()
     layout = rootfs.Layout(str(workspace), str(empty), (), _SMALL, _SMALL)
-    told = bwrap.Descriptors(info, status, rules)
+    descriptors = bwrap.Descriptors(info, status, rules)
     command = [
         bwrap.find().path,
         "--die-with-parent",
-        *bwrap.isolation(told, rootfs.HOST_NAME, as_root=as_root),
+        *bwrap.isolation(descriptors, rootfs.HOST_NAME, as_root=as_root),
     ]
     command += rootfs.environment({}, exists=os.path.exists)
     command += rootfs.mounts(layout, exists=os.path.exists, read_link=rootfs.read_link)

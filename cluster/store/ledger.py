@@ -200,9 +200,9 @@ class StoreLedger:
         """Return why a session is awake or when it will sleep."""
         return await transact(self._engine, idleness.get, self._keys, session_id)
 
-    async def tell_idleness(self, told: Idleness) -> Idleness | None:
+    async def record_idleness(self, seen: Idleness) -> Idleness | None:
         """Write what was seen of a session, with the veto that stands."""
-        return await transact(self._engine, idleness.tell, self._keys, told)
+        return await transact(self._engine, idleness.record, self._keys, seen)
 
     async def keep_awake(self, session_id: str, until: float | None) -> Idleness:
         """Set the owner's veto against sleep until a Unix time, or take it back. Raises NotFound."""

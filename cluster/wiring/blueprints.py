@@ -19,7 +19,7 @@ from actors.journal.actor import JournalActor
 from actors.pool.actor import POOL_CONCURRENCY, PoolActor
 from actors.supervisor.actor import ActorBlueprint, SupervisorActor
 from cluster.archive.archiver import Archiver
-from cluster.archive.ray_archive import SessionTeller
+from cluster.archive.ray_archive import SessionPublisher
 from cluster.backup.scheduler import BackupScheduler
 from cluster.clock import SystemClock
 from cluster.paths import store_socket
@@ -104,8 +104,8 @@ async def _archiver(wiring: NodeWiring) -> Archiver:
 
     engine = wiring.engine()
     ledger = StoreLedger(engine, wiring.settings.tenant, SystemClock())
-    teller = SessionTeller(ActorDirectory(), ledger)
-    return make_archiver(wiring.settings, engine, wiring.node_id, teller.tell)
+    publisher = SessionPublisher(ActorDirectory(), ledger)
+    return make_archiver(wiring.settings, engine, wiring.node_id, publisher.publish)
 
 
 async def _backup_scheduler(wiring: NodeWiring) -> BackupScheduler:

@@ -105,8 +105,8 @@ def verify(backup_id: BackupId = "latest", data_dir: DataDir = None, place: Plac
 
         async def work() -> tuple[Backup, list[Damage]]:
             backup = await _get(source, backup_id)
-            told = lambda done, whole: progress.update(bar, completed=done, total=whole)  # noqa: E731
-            return backup, await checker.verify(source, backup, told, _tools(settings))
+            verified = lambda done, whole: progress.update(bar, completed=done, total=whole)  # noqa: E731
+            return backup, await checker.verify(source, backup, verified, _tools(settings))
 
         backup, damaged = _run(work())
     for each in damaged:
@@ -126,13 +126,13 @@ def restore(backup_id: BackupId = "latest", data_dir: DataDir = None, place: Pla
             step: progress.add_task(step, total=None) for step in ("verify", "contents", "store")
         }
 
-        def told(step: str, done: int, whole: int) -> None:
+        def advance(step: str, done: int, whole: int) -> None:
             progress.update(bars[step], completed=done, total=whole)
 
         async def work() -> Backup:
             backup = await _get(source, backup_id)
             chunks = open_blobs(chunk_store(settings))
-            await restorer.restore(source, backup, layout, chunks, told, _tools(settings))
+            await restorer.restore(source, backup, layout, chunks, advance, _tools(settings))
             return backup
 
         backup = _run(_locked(layout, work()))

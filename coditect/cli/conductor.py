@@ -77,7 +77,7 @@ async def _conduct(wiring: NodeWiring, admin_password: str | None) -> None:
         await directory.create(names.SUPERVISOR, lambda: make_supervisor(wiring))
         serving = asyncio.create_task(_serve(wiring))
         await _until(lambda: _ready(directory), "the actors", SUPERVISOR_SECONDS)
-    async with _step("administrator") as told:
+    async with _step("administrator") as answer:
         engine = wiring.engine()
         users = UserStore(engine, wiring.settings.tenant)
         for hidden in await users.find_by_prepared_addresses():
@@ -91,7 +91,7 @@ async def _conduct(wiring: NodeWiring, admin_password: str | None) -> None:
             SystemClock(),
         )
         engine.close()
-        told.update(email=email, password=password)
+        answer.update(email=email, password=password)
     async with _step("ingress"):
         await serving
     if wiring.settings.pool_size:
@@ -173,17 +173,17 @@ async def _step(name: str) -> AsyncIterator[dict[str, Any]]:
 
 def _keep_stdout_clean() -> None:
     """Let only ``_say`` reach standard output: libraries print there, too."""
-    global _told  # noqa: PLW0603 - one stream of one process
-    _told = os.fdopen(os.dup(sys.stdout.fileno()), "w")
+    global _answers  # noqa: PLW0603 - one stream of one process
+    _answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
 
-_told = sys.stdout
+_answers = sys.stdout
 
 
 def _say(**line: Any) -> None:
-    _told.write(json.dumps(line) + "\n")
-    _told.flush()
+    _answers.write(json.dumps(line) + "\n")
+    _answers.flush()
 
 
 if __name__ == "__main__":

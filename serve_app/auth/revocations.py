@@ -73,23 +73,23 @@ class Revocations:
         """Take note of the end of one login, and notify whoever watches it."""
         self._families[family] = at
         self._families.move_to_end(family)
-        self._tell(user_id)
+        self._notify(user_id)
 
     def add_account(self, user: UserRecord, at: float) -> None:
         """Take note that an account was changed."""
         self._add_account(user.user_id, _Account(at, user.generation, user.kept_login))
 
     @contextmanager
-    def watching(self, login: Login, told: Callable[[], None]) -> Iterator[None]:
-        """Call ``told`` when a login ends, at once if it has; at most once."""
+    def watching(self, login: Login, notice: Callable[[], None]) -> Iterator[None]:
+        """Call ``notice`` when a login ends, at once if it has; at most once."""
         watches = self._watches.setdefault(login.user_id, {}).setdefault(login, set())
-        watches.add(told)
+        watches.add(notice)
         if self.is_over(login):
-            self._tell(login.user_id)
+            self._notify(login.user_id)
         try:
             yield
         finally:
-            self._forget(login, told)
+            self._forget(login, notice)
 
     async def require_live(self, login: Login) -> None:
         """Wait until a login ends, then raise Unauthenticated."""
@@ -131,22 +131,22 @@ class Revocations:
             return
         self._accounts[user_id] = account
         self._accounts.move_to_end(user_id)
-        self._tell(user_id)
+        self._notify(user_id)
 
-    def _tell(self, user_id: str) -> None:
+    def _notify(self, user_id: str) -> None:
         watched = self._watches.get(user_id, {})
         for login in [login for login in watched if self.is_over(login)]:
-            for told in tuple(watched.pop(login)):
-                told()
+            for notice in tuple(watched.pop(login)):
+                notice()
         if not watched:
             self._watches.pop(user_id, None)
 
-    def _forget(self, login: Login, told: Callable[[], None]) -> None:
+    def _forget(self, login: Login, notice: Callable[[], None]) -> None:
         watched = self._watches.get(login.user_id, {})
         watches = watched.get(login)
         if watches is None:
             return
-        watches.discard(told)
+        watches.discard(notice)
         if not watches:
             del watched[login]
         if not watched:

@@ -115,8 +115,8 @@ async def list_users(
     usages = await asyncio.gather(
         *(deps.ledger.usage(user_id, deps.settings.quotas) for user_id in ids)
     )
-    told = zip(records, await deps.users.quotas(ids), usages, strict=True)
-    return Users(users=[User.of(*each) for each in told], next=following)
+    rows = zip(records, await deps.users.quotas(ids), usages, strict=True)
+    return Users(users=[User.of(*each) for each in rows], next=following)
 
 
 @router.post(

@@ -48,7 +48,7 @@ router = APIRouter(prefix="/api/v1", dependencies=SIGNED)
 SLOW_SECONDS = 150.0
 """Ending and hibernating wait for the container to stop."""
 
-TELL_SECONDS = 2.0
+PUBLISH_SECONDS = 2.0
 LOOK_SECONDS = 1.0
 
 
@@ -86,7 +86,7 @@ async def get_session(request: Request, session: SessionDep, ingress: IngressDep
     """Return a session's details."""
     ledger, quotas = ingress.deps.ledger, ingress.deps.settings.quotas
     user_id = await ingress.gateway.user_of(session)
-    record, known, told, lacking, usage = await asyncio.gather(
+    record, known, unarchived, lacking, usage = await asyncio.gather(
         ingress.gateway.view(session),
         ledger.idleness(session),
         ledger.unarchived(session),
@@ -99,7 +99,7 @@ async def get_session(request: Request, session: SessionDep, ingress: IngressDep
         base_url(request),
         idle=_idle(ingress, known) if record.phase is SessionPhase.READY else None,
         disk=None if disk is None else DiskOf.of(disk),
-        unarchived=NotArchived.of(told),
+        unarchived=NotArchived.of(unarchived),
         unrestored=NotRestored.of(lacking),
         usage=UsageOf.of(usage),
     )
@@ -120,7 +120,9 @@ async def keep_awake(session: SessionDep, ingress: IngressDep, body: KeepAwake) 
     known = await deps.ledger.keep_awake(session, until)
     # The store has it, and whoever decides reads it there; followers hear of it as far as they can.
     with suppress(CoditectError):
-        await ingress.gateway.call_if_awake(session, SessionCalls.tell_idle, TELL_SECONDS, known)
+        await ingress.gateway.call_if_awake(
+            session, SessionCalls.publish_idleness, PUBLISH_SECONDS, known
+        )
     return _idle(ingress, known)
 
 

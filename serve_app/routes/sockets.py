@@ -155,21 +155,22 @@ class _Events:
         lease = ingress.deps.new_id("l")
         await ingress.attachments.attach(session_id, lease)
         ingress.hub.listen(session_id, listen)
-        telling = asyncio.create_task(
-            self._tell(ingress, socket, session_id, waiting, changed), name=f"events {session_id}"
+        publishing = asyncio.create_task(
+            self._publish(ingress, socket, session_id, waiting, changed),
+            name=f"events {session_id}",
         )
         reading = asyncio.create_task(_until_gone(socket), name=f"reader of events {session_id}")
         try:
-            done, _ = await asyncio.wait({telling, reading}, return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait({publishing, reading}, return_when=asyncio.FIRST_COMPLETED)
             done.pop().result()
         finally:
             ingress.hub.unlisten(session_id, listen)
-            for task in (telling, reading):
+            for task in (publishing, reading):
                 task.cancel()
-            await asyncio.gather(telling, reading, return_exceptions=True)
+            await asyncio.gather(publishing, reading, return_exceptions=True)
             await ingress.attachments.detach(session_id, lease)
 
-    async def _tell(
+    async def _publish(
         self,
         ingress: Ingress,
         socket: BrowserSocket,

@@ -26,13 +26,13 @@ class DiskOf(BaseModel):
     files: Used
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> DiskOf | None:
+    def of(cls, usage: Mapping[str, Any]) -> DiskOf | None:
         """Return CODI's answer; None where the disk is the machine's, without a limit."""
-        if told.get("limit_bytes") is None:
+        if usage.get("limit_bytes") is None:
             return None
         return cls(
-            bytes=Used(used=told["used_bytes"], limit=told["limit_bytes"]),
-            files=Used(used=told["used_files"], limit=told["limit_files"]),
+            bytes=Used(used=usage["used_bytes"], limit=usage["limit_bytes"]),
+            files=Used(used=usage["used_files"], limit=usage["limit_files"]),
         )
 
 
@@ -102,11 +102,11 @@ class NotArchived(BaseModel):
     left_out: list[LeftOut]
 
     @classmethod
-    def of(cls, told: Unarchived | None) -> NotArchived | None:
+    def of(cls, unarchived: Unarchived | None) -> NotArchived | None:
         """Return what is known; None when everything is archived."""
-        if told is None:
+        if unarchived is None:
             return None
-        return cls(**told.model_dump(exclude={"session_id", "schema_version"}))
+        return cls(**unarchived.model_dump(exclude={"session_id", "schema_version"}))
 
 
 class NotRestored(BaseModel):
@@ -119,11 +119,11 @@ class NotRestored(BaseModel):
     left_out: list[LeftOut]
 
     @classmethod
-    def of(cls, told: Unrestored | None) -> NotRestored | None:
+    def of(cls, unrestored: Unrestored | None) -> NotRestored | None:
         """Return what is known; None when everything is there."""
-        if told is None:
+        if unrestored is None:
             return None
-        return cls(paths=told.paths, left_out=list(told.left_out))
+        return cls(paths=unrestored.paths, left_out=list(unrestored.left_out))
 
 
 class Session(BaseModel):
@@ -157,8 +157,8 @@ class Session(BaseModel):
     disk: DiskOf | None = None
 
     @classmethod
-    def of(cls, record: SessionRecord, base_url: str, **told: Any) -> Session:
-        """Return what its owner sees of a session; ``told`` are fields that the record does not have."""
+    def of(cls, record: SessionRecord, base_url: str, **beside: Any) -> Session:
+        """Return what its owner sees of a session; ``beside`` are fields that the record does not have."""
         return cls(
             session_id=record.session_id,
             user_id=record.user_id,
@@ -176,7 +176,7 @@ class Session(BaseModel):
             created_at=record.created_at,
             updated_at=record.updated_at,
             last_activity=record.last_activity,
-            **told,
+            **beside,
         )
 
 

@@ -89,7 +89,7 @@ class EventHub:
                     POLL_SECONDS,
                 )
             except (NotFound, SessionEnded):
-                self._tell(session_id, followed, _ended(activation, seq, self._clock.now()))
+                self._publish(session_id, followed, _ended(activation, seq, self._clock.now()))
                 return
             except CoditectError as error:
                 logger.info("events have to wait", session_id=session_id, reason=str(error))
@@ -99,12 +99,12 @@ class EventHub:
             for event in events:
                 # What a new numbering begins with was mostly published before, or before anyone asked.
                 if activation is not None or event.at >= began:
-                    self._tell(session_id, followed, event)
+                    self._publish(session_id, followed, event)
                 activation, seq = event.activation, event.seq
                 if event.type == "ended":
                     return
 
-    def _tell(self, session_id: str, followed: _Followed, event: SessionEvent) -> None:
+    def _publish(self, session_id: str, followed: _Followed, event: SessionEvent) -> None:
         for listener in tuple(followed.listeners):
             listener(event)
         if event.type == "ended":

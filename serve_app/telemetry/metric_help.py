@@ -65,7 +65,7 @@ _HEALTH = {
     "health_probe_failures_total": "Probes that failed.",
     "health_probe_seconds": "Seconds that a probe took.",
     "health_exits_total": "Containers whose process ended.",
-    "health_owners_told_total": "Owners that were told of a lost container.",
+    "health_owners_told_total": "Owners that got the report of a lost container.",
     "health_containers_lost_total": "Containers that were lost.",
     "health_health_failures_total": "Failures of the health checker itself.",
     "health_idle_samples_total": "Looks at what goes on in containers.",

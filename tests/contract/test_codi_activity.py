@@ -101,7 +101,7 @@ async def test_following_the_workspace_keeps_nobody_awake_and_goes_on_when_it_is
         await asyncio.gather(following, return_exceptions=True)
 
 
-async def test_a_call_under_way_is_told(house):
+async def test_a_call_under_way_is_reported(house):
     running = asyncio.create_task(house.run("sleep", "60"))
     seen = await wait_until(house.look, lambda seen: seen.busy == 1)
     with pytest.raises(PreconditionFailed):

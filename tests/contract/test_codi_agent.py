@@ -756,7 +756,7 @@ class TestTerminals:
                 seen, _ = await read_until(socket, b"40 120")
                 assert b"together-2" in seen
 
-    async def test_a_change_of_directory_is_told(self, codi, client):
+    async def test_a_change_of_directory_is_reported(self, codi, client):
         codi.workspace.joinpath("sub").mkdir()
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
             await socket.send(b"cd sub\n")
@@ -765,7 +765,7 @@ class TestTerminals:
         listed = await client.terminals(codi.route())
         assert listed[0]["cwd"] == f"{codi.workspace}/sub"
 
-    async def test_an_ended_shell_is_told_and_a_new_one_continues(self, codi, client):
+    async def test_an_ended_shell_is_reported_and_a_new_one_continues(self, codi, client):
         route = codi.route()
         async with await client.connect_terminal(
             route, "t", {"client": "c", "create": "1"}
@@ -1146,7 +1146,7 @@ class TestJournal:
         assert [end for _, end in terminal.exits] == [terminal.end]
         assert codi.log.read_text() == ""
 
-    async def test_an_exit_is_told_behind_the_last_byte(self, codi, client, keeper):
+    async def test_an_exit_is_reported_behind_the_last_byte(self, codi, client, keeper):
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
             await read_frame(socket, "attached")
             await socket.send(b"seq 1 20000; exit 5\n")
@@ -1157,7 +1157,7 @@ class TestJournal:
         assert terminal.exits == [(5, terminal.end)]
         assert bytes(terminal.data).startswith(seen)
 
-    async def test_an_exit_is_told_again_to_a_journal_that_connects_later(
+    async def test_an_exit_is_reported_again_to_a_journal_that_connects_later(
         self, codi, client, keeper
     ):
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
@@ -1177,7 +1177,7 @@ class TestJournal:
             await read_until(socket, b"again-2")
         assert [opened.kept is None for opened in keeper.terminals["t"].opened] == [True, False]
 
-    async def test_where_a_shell_is_and_goes_is_told_before_what_it_prints_there(
+    async def test_where_a_shell_is_and_goes_is_reported_before_what_it_prints_there(
         self, codi, client, keeper
     ):
         codi.workspace.joinpath("sub").mkdir()
@@ -1188,7 +1188,7 @@ class TestJournal:
             assert terminal.opened[0].cwd == str(codi.workspace)
             assert terminal.cwds == [f"{codi.workspace}/sub"]
 
-    async def test_a_container_that_stops_tells_of_no_exit(self, codi, client, keeper):
+    async def test_a_container_that_stops_reports_no_exit(self, codi, client, keeper):
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
             await socket.send(b"echo up-$((1+1))\n")
             await read_until(socket, b"up-2")

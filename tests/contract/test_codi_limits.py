@@ -26,7 +26,7 @@ LIMIT_SECONDS = 30
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-async def test_a_full_disk_is_told_and_leaves_what_was_there(tmp_path):
+async def test_a_full_disk_is_reported_and_leaves_what_was_there(tmp_path):
     disk = tmp_path / "workspace"
     with contextlib.ExitStack() as stack:
         disk.mkdir()

@@ -177,7 +177,7 @@ async def test_a_connection_made_anew_hears_what_was_kept_and_changes_nothing(jo
     assert await journal.open_terminal("c1", replace(OPENED, kept=1), NOW + 9) == kept
 
 
-async def test_a_connection_made_anew_tells_what_happened_meanwhile(journal):
+async def test_a_connection_made_anew_reports_what_happened_meanwhile(journal):
     await journal.open_terminal("c1", OPENED, NOW)
     await keep(journal, printed(0, b"abc"))
     again = replace(OPENED, kept=3, cwd="/workspace/src", cols=120)
@@ -235,7 +235,7 @@ async def test_output_that_follows_nothing_kept_is_not_joined_to_it(stores, jour
     assert await read_all(journal) == (50_000, b"later on")
 
 
-async def test_many_terminals_are_kept_at_once_and_those_that_were_replaced_are_told(journal):
+async def test_many_terminals_are_kept_at_once_and_those_that_were_replaced_are_reported(journal):
     for number in range(5):
         await journal.open_terminal("c1", replace(OPENED, name=f"t{number}"), NOW)
     outputs = [printed(0, b"%d" % n, name=f"t{n}") for n in range(5)]

@@ -383,13 +383,15 @@ async def test_removing_a_container_is_idempotent(ledger):
 # ---- idleness -----------------------------------------------------------------------------------
 
 
-async def test_what_is_told_of_idleness_goes_with_its_session(ledger):
-    told = Idleness(session_id="s1", awake_because=("input",), signals=("input",), updated_at=NOW)
-    assert await ledger.tell_idleness(told) is None, "there is no such session"
+async def test_what_is_reported_of_idleness_goes_with_its_session(ledger):
+    reported = Idleness(
+        session_id="s1", awake_because=("input",), signals=("input",), updated_at=NOW
+    )
+    assert await ledger.record_idleness(reported) is None, "there is no such session"
     record = (await claim(ledger)).session
     assert await ledger.idleness("s1") is None
-    assert await ledger.tell_idleness(told) == told
-    assert await ledger.idleness("s1") == told
+    assert await ledger.record_idleness(reported) == reported
+    assert await ledger.idleness("s1") == reported
     await ledger.end_session(record)
     assert await ledger.idleness("s1") is None
 

@@ -35,9 +35,9 @@ from actors.core.records.sessions import Opened, SessionRecord
 from actors.journal.recorder import JournalRecorder
 from actors.session.service import SessionService
 from cluster.archive.factory import make_archiver
-from cluster.archive.ray_archive import SessionTeller
+from cluster.archive.ray_archive import SessionPublisher
 from cluster.archive.restoring.versions import VersionReader
-from cluster.archive.tools import Tell
+from cluster.archive.tools import Publish
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Bundle, bundle
@@ -319,8 +319,8 @@ class LocalPool:
 class LocalArchive:
     """An ArchiveActor without Ray: the product's own archiver."""
 
-    def __init__(self, settings: Settings, engine: Engine, tell: Tell) -> None:
-        self.archiver = make_archiver(settings, engine, NODE, tell)
+    def __init__(self, settings: Settings, engine: Engine, publish: Publish) -> None:
+        self.archiver = make_archiver(settings, engine, NODE, publish)
         self._run = asyncio.create_task(self.archiver.run())
 
     def __getattr__(self, method: str) -> Any:
@@ -447,7 +447,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback, settings.quotas)
     journalist = LocalJournalist()
     actors = LocalActors()
-    archive = LocalArchive(settings, engine, SessionTeller(actors, ledger).tell)
+    archive = LocalArchive(settings, engine, SessionPublisher(actors, ledger).publish)
     services = Services(
         settings=actor_settings(settings, NODE),
         ledger=ledger,

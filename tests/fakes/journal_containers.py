@@ -25,7 +25,7 @@ class MemoryConnection:
         self.numbered: dict[int, tuple[int, dict[str, int]]] = {}
         self.sizings: dict[int, str] = {}
         self.kept: dict[int, int] = {}
-        self.told = 0
+        self.reported = 0
         self.deaf = False
         self.closed = False
 
@@ -52,7 +52,7 @@ class MemoryConnection:
     async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
         await self._listen()
         self.kept |= dict(ends)
-        self.told += 1
+        self.reported += 1
 
     async def close(self) -> None:
         self.closed = True

@@ -37,7 +37,7 @@ class MemoryLedger:
         self.refuse: deque[Exception] = deque()
         self.lose: deque[Exception] = deque()
         self.left: dict[tuple[str, str], float] = {}
-        self.told: dict[str, Idleness] = {}
+        self.idleness_of: dict[str, Idleness] = {}
         self.writes: list[str] = []
         self.leases: dict[str, int] = {}
         self._answers: dict[str, object] = {}
@@ -186,23 +186,23 @@ class MemoryLedger:
         if record.session_id in self.stored:
             self._require(record)
             del self.stored[record.session_id]
-            self.told.pop(record.session_id, None)
+            self.idleness_of.pop(record.session_id, None)
             if left_on is not None:
                 self.left[left_on, record.workspace_id] = self._clock.now()
         self._end("end_session")
 
     async def idleness(self, session_id: str) -> Idleness | None:
-        return self.told.get(session_id)
+        return self.idleness_of.get(session_id)
 
-    async def tell_idleness(self, told: Idleness) -> Idleness | None:
+    async def record_idleness(self, seen: Idleness) -> Idleness | None:
         await self._begin()
-        if told.session_id not in self.stored:
+        if seen.session_id not in self.stored:
             return None
-        known = self.told.get(told.session_id)
+        known = self.idleness_of.get(seen.session_id)
         veto = known.keep_awake_until if known else None
-        self.told[told.session_id] = told.model_copy(update={"keep_awake_until": veto})
-        self._end("tell_idleness")
-        return self.told[told.session_id]
+        self.idleness_of[seen.session_id] = seen.model_copy(update={"keep_awake_until": veto})
+        self._end("record_idleness")
+        return self.idleness_of[seen.session_id]
 
     async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
         found = {w: at for (node, w), at in sorted(self.left.items()) if node == node_id}

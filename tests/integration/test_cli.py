@@ -78,7 +78,7 @@ def test_the_login_is_kept_for_its_owner_only_and_a_logout_forgets_it(
     assert b"coditect login" in refused.stderr
 
 
-def test_a_wrong_password_is_told_in_one_line(run: Run, person: Person) -> None:
+def test_a_wrong_password_is_reported_in_one_line(run: Run, person: Person) -> None:
     refused = run("login", "--email", person.email, "--password-stdin", stdin=b"wrong password\n")
     assert refused.returncode == 1
     assert refused.stderr.startswith(b"coditect: ")
@@ -141,7 +141,7 @@ def test_cp_of_a_file_that_is_not_there_leaves_nothing_behind(
     assert sorted(tmp_path.iterdir()) == before
 
 
-def test_an_unknown_session_is_told(signed_in: Run) -> None:
+def test_an_unknown_session_is_reported(signed_in: Run) -> None:
     refused = signed_in("exec", "--session", "s-unknown", "true")
     assert refused.returncode == 1
     assert b"s-unknown" in refused.stderr
@@ -168,7 +168,7 @@ def test_only_administrators_add_people(signed_in: Run, run: Run, person: Person
     assert b"password" in weak.stderr
 
 
-def test_a_server_that_is_not_there_is_told_in_one_line(run: Run) -> None:
+def test_a_server_that_is_not_there_is_reported_in_one_line(run: Run) -> None:
     refused = run(
         "login", "--email", "a@example.com", "--password-stdin", "--server", "http://127.0.0.1:9",
         stdin=b"password\n",

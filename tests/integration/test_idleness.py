@@ -54,10 +54,10 @@ async def test_a_veto_outlasts_the_idle_time_and_a_passive_session_sleeps_after_
         await wait_until(details, lambda s: s.status == "ready", 60)
         idle = await client.keep_awake(session_id, 600)
         # Everything but the veto says sleep: that is told, and it is past the idle time.
-        told = await wait_until(details, lambda s: s.idle and s.idle.sleeps_at, 60)
-        assert told.idle.sleeps_at == idle.keep_awake_until
-        assert told.status == "ready"
-        container = told.container_id
+        reported = await wait_until(details, lambda s: s.idle and s.idle.sleeps_at, 60)
+        assert reported.idle.sleeps_at == idle.keep_awake_until
+        assert reported.status == "ready"
+        container = reported.container_id
         assert container in drowsy.containers()
 
         await client.keep_awake(session_id, 0)

@@ -29,11 +29,11 @@ async def test_what_is_lost_is_said_and_all_the_rest_is_there(person, server):
     client.retry_seconds = 0
     packs, versions = await saved(client, session_id, server)
     whole = {pack: pack.read_bytes() for pack in packs["gone"]}
-    async with watched(client, session_id, "gone") as told:
+    async with watched(client, session_id, "gone") as reported:
         await lose(client, session_id, server, packs)
         await client.resume(session_id)
         await wait_until(lambda: unrestored(client, session_id), {"gone", "d/damaged"}.__eq__)
-    assert told <= {"content_missing"}
+    assert reported <= {"content_missing"}
     assert await client.read_file(session_id, "whole") == CONTENTS["whole"]
 
     for name in ("gone", "d/damaged"):
@@ -92,7 +92,7 @@ async def lose(
 @asynccontextmanager
 async def watched(client: AsyncClient, session_id: str, name: str) -> AsyncIterator[set[str]]:
     """Read a file again and again; yield the codes of the answers in which a container has a say."""
-    told: set[str] = set()
+    reported: set[str] = set()
 
     async def read() -> None:
         while True:
@@ -100,11 +100,11 @@ async def watched(client: AsyncClient, session_id: str, name: str) -> AsyncItera
                 await client.read_file(session_id, name)
             except ApiError as error:
                 if (error.status, error.code) not in {(503, "unavailable"), (503, "fenced")}:
-                    told.add(error.code)
+                    reported.add(error.code)
 
     reading = asyncio.create_task(read())
     try:
-        yield told
+        yield reported
     finally:
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):  # nothing else has ended it
@@ -112,8 +112,8 @@ async def watched(client: AsyncClient, session_id: str, name: str) -> AsyncItera
 
 
 async def unrestored(client: AsyncClient, session_id: str) -> set[str]:
-    told = (await client.session(session_id)).unrestored
-    return set() if told is None else {each.path for each in told.left_out}
+    reported = (await client.session(session_id)).unrestored
+    return set() if reported is None else {each.path for each in reported.left_out}
 
 
 async def is_refused(name: str, call) -> None:

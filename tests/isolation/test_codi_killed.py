@@ -184,10 +184,10 @@ async def test_a_shell_that_ends_meanwhile_has_ended_and_another_begins(box):
         await box.keeper.until("t", b"here\r\n")
     await box.kill()
 
-    async def told():
+    async def reported():
         return bool(box.keeper.terminals["t"].exits)
 
-    await wait_until(told, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.02)
+    await wait_until(reported, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.02)
     await box.kill()  # the end of a terminal is kept, too
     async with box.terminal() as (socket, attached):
         assert attached["shell_offset"] == box.keeper.terminals["t"].exits[0][1]

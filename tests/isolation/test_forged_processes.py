@@ -80,13 +80,18 @@ def answer(data_dir: Path, how: str) -> dict:
 
 
 def test_no_container_is_taken_for_the_server_whatever_it_forges(tmp_path):
-    told = answer(tmp_path, "defended")
-    assert told["contained"] >= 7
-    assert (told["taken"], told["own"], told["ended"], told["living"]) == (0, True, 1, True)
+    reported = answer(tmp_path, "defended")
+    assert reported["contained"] >= 7
+    assert (reported["taken"], reported["own"], reported["ended"], reported["living"]) == (
+        0,
+        True,
+        1,
+        True,
+    )
     assert leftovers.find(tmp_path) == []
 
 
 def test_without_the_defence_one_would_be_ended(tmp_path):
-    told = answer(tmp_path, "bare")
-    assert told["taken"] >= 7
-    assert not told["living"]
+    reported = answer(tmp_path, "bare")
+    assert reported["taken"] >= 7
+    assert not reported["living"]

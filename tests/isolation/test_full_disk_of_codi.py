@@ -53,7 +53,7 @@ async def served(tmp_path):
         await plain.stop(handle, 0)
 
 
-async def test_a_full_disk_is_told_with_its_quota_and_room_can_be_made(served):
+async def test_a_full_disk_is_reported_with_its_quota_and_room_can_be_made(served):
     client, route, other = served
     before = await client.disk(route)
     assert 0.9 * SIZE < before["limit_bytes"] < 1.2 * SIZE
@@ -73,7 +73,7 @@ async def test_a_full_disk_is_told_with_its_quota_and_room_can_be_made(served):
     await client.put_file(route, "again", b"x" * MIB)
 
 
-async def test_too_many_files_are_told_as_such(served):
+async def test_too_many_files_are_reported_as_such(served):
     client, route, _ = served
     with pytest.raises(DiskQuotaExceeded, match="files") as refused:
         for number in range(2000):

@@ -30,9 +30,9 @@ async def test_nothing_in_proc_but_processes_is_the_hosts(container):
     """
     found = dict(line.split() for line in (await said(container, script)).splitlines())
     empty = {name for name, size in found.items() if size == "0"}
-    told = set(found) - empty
+    reported = set(found) - empty
     allowed = {"cpuinfo", "meminfo", "stat", "loadavg", "swaps", "cgroups", "uptime", "version"}
-    assert told <= allowed | {"filesystems", "sys", "sysvipc"}
+    assert reported <= allowed | {"filesystems", "sys", "sysvipc"}
     assert {"cmdline", "interrupts", "kallsyms", "partitions", "diskstats", "keys", "kmsg"} <= empty
 
 

@@ -55,7 +55,7 @@ async def test_processor_time_is_limited(runtime):
     assert used < 0.6
 
 
-async def test_usage_is_told(runtime):
+async def test_usage_is_reported(runtime):
     container = await runtime.launch(spec())
     await run(container, "for i in $(seq 20000); do :; done")
     stats = await runtime.stats(container)

@@ -233,7 +233,7 @@ async def test_files_that_root_puts_into_a_workspace_belong_to_the_container(run
     assert Path("/etc/hostname").stat().st_uid == owner
 
 
-async def test_an_agent_that_fails_is_told_with_its_last_words(make_runtime, tmp_path):
+async def test_an_agent_that_fails_is_reported_with_its_last_words(make_runtime, tmp_path):
     runtime = make_runtime(env={"FAIL_WITH": "no luck"})
     with pytest.raises(LaunchFailed, match="cannot start: no luck"):
         await runtime.launch(spec())

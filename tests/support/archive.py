@@ -106,12 +106,12 @@ class Kept:
         return state
 
 
-async def until_told(kept: Kept, condition: Callable[[Unarchived | None], bool]):
+async def until_reported(kept: Kept, condition: Callable[[Unarchived | None], bool]):
     """Wait until the session says what is expected of what is not archived."""
     async with asyncio.timeout(20):
-        while not condition(told := await kept.ask(usage.unarchived, SESSION)):  # noqa: ASYNC110
+        while not condition(reported := await kept.ask(usage.unarchived, SESSION)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-    return told
+    return reported
 
 
 def follower_of(

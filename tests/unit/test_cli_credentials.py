@@ -29,7 +29,7 @@ def test_a_broken_file_is_no_login(kept: Path, content: bytes) -> None:
 
 
 @pytest.mark.parametrize("command", [["ps"], ["logout"]])
-def test_a_file_that_cannot_be_read_is_told(kept: Path, command: list[str]) -> None:
+def test_a_file_that_cannot_be_read_is_reported(kept: Path, command: list[str]) -> None:
     kept.mkdir()
     done = CliRunner().invoke(app, command)
     assert (done.exit_code, done.stderr) == (1, f"coditect: {kept}: Is a directory\n")

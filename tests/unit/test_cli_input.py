@@ -46,8 +46,8 @@ def test_input_that_does_not_end_is_refused_in_words(capsys):
     source, client = Endless(), Limited(10 << 20)
     with pytest.raises(typer.Exit):
         running.run(client, "s-1", ["head", "-1"], source)
-    assert "standard input" in (told := capsys.readouterr().err)
-    assert str(10 << 20) in told
+    assert "standard input" in (reported := capsys.readouterr().err)
+    assert str(10 << 20) in reported
     assert source.given < 12 << 20
     assert client.commands == []
 

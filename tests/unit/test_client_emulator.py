@@ -73,7 +73,7 @@ def test_output_asks_from_the_byte_on_that_is_this_ones_to_answer():
     assert emulator.show(20, b"\x1b[6n") == b""
 
 
-def test_a_new_attachment_answers_nothing_until_it_is_told_to():
+def test_a_new_attachment_answers_nothing_until_it_is_reported_to():
     emulator = Emulator()
     emulator.hear({"type": "attached", "answers": True, "answers_from": 0})
     assert emulator.show(0, b"\x1b[c") == b"\x1b[c"
@@ -103,11 +103,11 @@ def test_the_state_that_the_output_begins_in_is_shown():
         *((b"ls\r", False), (b"\x1b[A", False), (b"\x1b", False), (b"\x1b[1;1Rls", False)),
     ],
 )
-def test_an_answer_is_told_from_what_a_person_types(typed, answer):
+def test_an_answer_is_reported_from_what_a_person_types(typed, answer):
     assert is_answer(typed) is answer
 
 
-def test_a_person_who_types_is_told_of_at_once_or_now_and_then():
+def test_a_person_who_types_is_reported_of_at_once_or_now_and_then():
     emulator = Emulator()
     emulator.hear({"type": "attached", "sizes": False, "answers": False})
     assert [emulator.uses(b"x", now) for now in (0.0, 0.1)] == [True, True]

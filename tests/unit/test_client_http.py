@@ -108,7 +108,7 @@ async def test_a_terminal_tries_again_when_the_upgrade_breaks_off():
         assert len(heads) > 1
 
 
-async def test_a_terminal_waits_as_long_as_it_is_told_and_goes_on():
+async def test_a_terminal_waits_as_long_as_it_is_reported_and_goes_on():
     loop = asyncio.get_running_loop()
     asked_at: list[float] = []
 

@@ -176,7 +176,7 @@ async def test_both_clients_upload_what_an_iterator_yields():
     assert bodies == [b"2\r\nab\r\n1\r\nc\r\n0\r\n\r\n"] * 2
 
 
-async def test_an_upload_that_cannot_be_repeated_is_told_why_it_was_refused():
+async def test_an_upload_that_cannot_be_repeated_is_reported_why_it_was_refused():
     async def pieces():
         yield b"abc"
 

@@ -117,10 +117,12 @@ SERVER = ("up --port 1", "status", "down", "doctor", "backup list")
 
 
 def refused(done: subprocess.CompletedProcess[str], reason: str) -> None:
-    told = done.stderr.splitlines()
-    assert [line for line in told if "ended with" in line] == [f"{s} ended with 1" for s in SERVER]
-    assert all(line.startswith(f"coditect: {reason}") for line in told[::2])
-    assert len(told) == 2 * len(SERVER)
+    reported = done.stderr.splitlines()
+    assert [line for line in reported if "ended with" in line] == [
+        f"{s} ended with 1" for s in SERVER
+    ]
+    assert all(line.startswith(f"coditect: {reason}") for line in reported[::2])
+    assert len(reported) == 2 * len(SERVER)
 
 
 def test_without_the_server_its_commands_say_how_to_install_it():
@@ -155,7 +157,7 @@ def test_the_client_is_typed_and_licensed():
         assert program in notice
 
 
-def test_a_fault_is_told_in_a_line():
+def test_a_fault_is_reported_in_a_line():
     code = (
         "from coditect.cli import people\n"
         "@people.app.command('break')\n"
@@ -170,7 +172,7 @@ def test_a_fault_is_told_in_a_line():
 @pytest.mark.parametrize(
     "server", ["http://127.0.0.1:9", "nonsense", "http://[::1", "ftp://x", "http://a b"]
 )
-def test_a_server_that_is_not_there_is_told_in_a_line(server, tmp_path):
+def test_a_server_that_is_not_there_is_reported_in_a_line(server, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "coditect.cli.main", "login", "--email", "a@b.c", "--password-stdin",
          "--server", server],
@@ -183,9 +185,10 @@ def test_a_server_that_is_not_there_is_told_in_a_line(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("restricted", "user", "told"), [("1", "1000", True), ("0", "1000", False), ("1", "0", False)]
+    ("restricted", "user", "reported"),
+    [("1", "1000", True), ("0", "1000", False), ("1", "0", False)],
 )
-def test_make_run_says_first_what_apparmor_forbids(tmp_path, restricted, user, told):
+def test_make_run_says_first_what_apparmor_forbids(tmp_path, restricted, user, reported):
     (tmp_path / "switch").write_text(restricted)
     (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
     (tmp_path / "id").chmod(0o755)
@@ -194,7 +197,7 @@ def test_make_run_says_first_what_apparmor_forbids(tmp_path, restricted, user, t
         capture_output=True, text=True, cwd=ROOT, check=True,
         env={"PATH": f"{tmp_path}:/usr/bin:/bin"},
     )  # fmt: skip
-    assert ("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in done.stderr) is told
+    assert ("sysctl -w kernel.apparmor_restrict_unprivileged_userns=0" in done.stderr) is reported
 
 
 def test_the_installer_is_quiet_and_the_server_is_what_it_installs():

@@ -36,7 +36,7 @@ def test_options_beat_the_environment_which_beats_the_file(tmp_path):
         ({}, {"CODITECT_CONFIG": "/nowhere.toml"}, "", ["CODITECT_CONFIG", "/nowhere.toml"]),
     ],
 )
-def test_a_wrong_value_is_told_with_its_place(tmp_path, options, environment, file, expected):
+def test_a_wrong_value_is_reported_with_its_place(tmp_path, options, environment, file, expected):
     (tmp_path / "coditect.toml").write_text(file)
     with pytest.raises(InvalidArgument) as refused:
         settings.load(options, environment=environment, directory=tmp_path)

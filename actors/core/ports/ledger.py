@@ -187,7 +187,7 @@ class IdleTimes(Protocol):
         """Return why a session is awake or when it will sleep; None when nothing is known of it."""
         ...
 
-    async def tell_idleness(self, told: Idleness) -> Idleness | None:
+    async def record_idleness(self, idleness: Idleness) -> Idleness | None:
         """Write what was seen of a session, with the veto that stands; None when the session is gone."""
         ...
 

@@ -134,8 +134,8 @@ def _missing(path: bytes, unrestored: Unrestored | None) -> ContentMissing:
     text = path.decode("utf-8", "surrogateescape")
     listed = unrestored.left_out if unrestored is not None else ()
     reasons = {(left.path, left.encoded): left.reason for left in listed}
-    told = LeftOut.of(path, Reason.CONTENT_MISSING)
-    reason = reasons.get((told.path, told.encoded))
+    missing = LeftOut.of(path, Reason.CONTENT_MISSING)
+    reason = reasons.get((missing.path, missing.encoded))
     if reason is Reason.NOT_WRITTEN:
         return ContentMissing(text, "it cannot be written to the container's disk")
     if reason is not None or (unrestored is not None and unrestored.paths > len(reasons)):

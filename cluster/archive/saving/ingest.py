@@ -153,14 +153,14 @@ class Ingest:
         """
         text = path.decode("utf-8", "surrogateescape")
         chunks: list[tuple[int, ChunkRef]] = []
-        told: dict[str, Any] | None = None
+        beginning: dict[str, Any] | None = None
         offset: int | None = 0
         try:
             while offset is not None:
                 async with turn():
-                    piece = await self._client.cut(route, text, offset, SLICE_BYTES, told)
-                    told = told or piece
-                    if not self._is_same(path, told, piece, taken):
+                    piece = await self._client.cut(route, text, offset, SLICE_BYTES, beginning)
+                    beginning = beginning or piece
+                    if not self._is_same(path, beginning, piece, taken):
                         return
                     found = _chunks(piece["chunks"])
                     if not await self._keep_piece(route, text, found, taken):
@@ -176,11 +176,11 @@ class Ingest:
         except PermissionDenied:
             taken.leave_out(path, Reason.UNREADABLE)
             return
-        entry = plan.seen(told["item"]).entry if told is not None else None
-        if told is None or entry is None:
+        entry = plan.seen(beginning["item"]).entry if beginning is not None else None
+        if beginning is None or entry is None:
             taken.unsteady.append(path)
             return
-        whole = _with_holes(chunks, told["holes"])
+        whole = _with_holes(chunks, beginning["holes"])
         if len(whole) > MAX_CHUNKS:
             taken.leave_out(path, Reason.TOO_LARGE, entry.size)
         elif sum(chunk.size for chunk in whole) != entry.size:

@@ -20,7 +20,7 @@ BY_DESIGN = frozenset({Reason.EXCLUDED, Reason.SPECIAL})
 """Reasons that nobody needs to be warned of."""
 
 
-Told = tuple[bytes, Reason, int]
+Listed = tuple[bytes, Reason, int]
 """A path, why it is left out, and its size in bytes if that is known."""
 
 
@@ -40,7 +40,7 @@ class LeftOutPaths:
     def __contains__(self, path: bytes) -> bool:
         return path in self._paths
 
-    def listed(self) -> list[Told]:
+    def listed(self) -> list[Listed]:
         """Return them, in order."""
         return sorted((path, left.reason, left.size) for path, left in self._paths.items())
 
@@ -74,7 +74,7 @@ class LeftOutPaths:
                 del self._paths[path]
 
 
-def told(
+def report(
     left_out: LeftOutPaths,
     held: QuotaBacklog,
     session_id: str,
@@ -102,7 +102,7 @@ def told(
     )
 
 
-def bounded(listed: Iterable[Told]) -> list[LeftOut]:
+def bounded(listed: Iterable[Listed]) -> list[LeftOut]:
     """Return the first of them, as many as may be listed."""
     chosen: list[LeftOut] = []
     size = 0

@@ -51,7 +51,7 @@ class WorkspaceSyncer:
         self._counters = counters
         self._versions = Versions(tools, fence, user_id, counters)
         self._known = self._versions.known
-        self._told: Unarchived | None = None
+        self._published: Unarchived | None = None
         self._unrestored: Unrestored | None = None
         self._planned = asyncio.Event()
         self._walking = asyncio.Lock()
@@ -110,7 +110,7 @@ class WorkspaceSyncer:
     async def _follow(self) -> None:
         tools, syncer, versions = self._tools, self._tools.new_id("f"), self._versions
         await self._known.open(fresh=True)
-        self._told = await self._known.transact(usage.unarchived, self.fence.session_id)
+        self._published = await self._known.transact(usage.unarchived, self.fence.session_id)
         self._unrestored = await self._known.transact(usage.unrestored, self.fence.session_id)
         cursor = -1
         while True:
@@ -132,7 +132,7 @@ class WorkspaceSyncer:
                 self._counters.rounds += 1
                 self._counters.round_seconds.observe(tools.clock.monotonic() - began)
             await self._look_again()
-            await self._tell()
+            await self._publish()
             cursor = int(answer["cursor"])
 
     async def _round(self, items: Iterable[list[Any]], trees: Sequence[str]) -> None:
@@ -213,15 +213,17 @@ class WorkspaceSyncer:
             large.missed = large.missed and not missed
             await self._walk_through()
 
-    async def _tell(self) -> None:
+    async def _publish(self) -> None:
         """Have the session say what is not archived of it, when that has changed."""
         session_id, now = self.fence.session_id, self._tools.clock.now()
-        told = left_out.told(self._versions.left_out, self._held, session_id, self._told, now)
-        if told == self._told:
+        report = left_out.report(
+            self._versions.left_out, self._held, session_id, self._published, now
+        )
+        if report == self._published:
             return
-        await self._known.transact(usage.tell_unarchived, session_id, told)
-        self._told = told
-        await self._tools.tell(session_id, told)
+        await self._known.transact(usage.record_unarchived, session_id, report)
+        self._published = report
+        await self._tools.publish(session_id, report)
 
     # ---- saving ---------------------------------------------------------------------------------
 
@@ -261,22 +263,22 @@ class WorkspaceSyncer:
     async def _planned_restore(self, incarnation: str) -> Restorer | None:
         """Return what puts back what the directory lacks; None if it is the one that has everything."""
         if self._known.head.incarnation == incarnation or self._known.head.version == 0:
-            await self._tell_unrestored(None)
+            await self._record_unrestored(None)
             return None
         tools, workspace_id = self._tools, self.fence.workspace_id
         known = self._known
         restorer = Restorer(tools.client, tools.blobs, workspace_id, known.locate, known.current)
         await restorer.plan(self._known.below(b""))
-        await self._tell_unrestored(Unrestored(session_id=self.fence.session_id, paths=0))
+        await self._record_unrestored(Unrestored(session_id=self.fence.session_id, paths=0))
         logger.info("workspace %s: %d paths to restore", workspace_id, len(restorer.missing))
         return restorer
 
-    async def _tell_unrestored(self, told: Unrestored | None) -> None:
+    async def _record_unrestored(self, unrestored: Unrestored | None) -> None:
         """Have the session say that its workspace is being put back, and what cannot be; None: all is."""
-        if told != self._unrestored:
-            work = usage.tell_unrestored
-            await self._known.transact(work, self.fence.session_id, told)
-            self._unrestored = told
+        if unrestored != self._unrestored:
+            work = usage.record_unrestored
+            await self._known.transact(work, self.fence.session_id, unrestored)
+            self._unrestored = unrestored
 
     async def _restore(self) -> None:
         """Put back what the directory lacks, if anything, beside all else. Does not end by itself."""
@@ -300,17 +302,17 @@ class WorkspaceSyncer:
                 await self._versions.commit(made, reading)
                 self._counters.restored += len(made)
         failed = [(path, reason, 0) for path, (reason, _) in sorted(restorer.failed.items())]
-        told = tuple(left_out.bounded(failed))
+        listed = tuple(left_out.bounded(failed))
         session_id = self.fence.session_id
-        await self._tell_unrestored(
-            Unrestored(session_id=session_id, paths=len(failed), left_out=told)
+        await self._record_unrestored(
+            Unrestored(session_id=session_id, paths=len(failed), left_out=listed)
         )
 
     async def _finish_restore(self) -> None:
         assert self._versions.incarnation is not None
         await self._known.transact(manifests.settle, self.fence, self._versions.incarnation)
         self._versions.restorer = None
-        await self._tell_unrestored(None)
+        await self._record_unrestored(None)
         logger.info("workspace %s is restored", self.fence.workspace_id)
 
 

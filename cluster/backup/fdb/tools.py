@@ -80,8 +80,8 @@ class FdbTools:
 
     # ---- backups --------------------------------------------------------------------------------
 
-    async def backup(self, url: str, told: Callable[[BackupStatus], None]) -> FdbBackup:
-        """Have a backup made and wait for it; ``told`` gets its progress.
+    async def backup(self, url: str, progress: Callable[[BackupStatus], None]) -> FdbBackup:
+        """Have a backup made and wait for it; ``progress`` gets its progress.
 
         The caller lets nobody else make one at the same time: one that runs is taken for one whose
         maker has died, and ended. Raises Unavailable; what was begun is ended and removed then.
@@ -90,7 +90,7 @@ class FdbTools:
         if before.running:
             await self._say(self._commands.abort())
         try:
-            return await self._backup(url, told)
+            return await self._backup(url, progress)
         except Unavailable as error:
             met = await self._errors()
             await self._undo(url, before.url)
@@ -99,9 +99,9 @@ class FdbTools:
             await self._undo(url, before.url)
             raise
 
-    async def _backup(self, url: str, told: Callable[[BackupStatus], None]) -> FdbBackup:
+    async def _backup(self, url: str, progress: Callable[[BackupStatus], None]) -> FdbBackup:
         await self._begin(self._commands.start(url), self._status)
-        ended = await self._watch(self._status, told)
+        ended = await self._watch(self._status, progress)
         if not ended.completed or ended.version is None or ended.url is None:
             raise Unavailable("fdbbackup", f"the backup {ended.description}")
         return FdbBackup(ended.url, ended.version)
@@ -149,22 +149,26 @@ class FdbTools:
             what = f"in use: remove it with fdbcli --exec '{self._commands.clear_hint()}'"
             raise PreconditionFailed(f"the cluster's part {self.prefix!r}", "empty", what)
 
-    async def restore(self, url: str, version: int, told: Callable[[RestoreStatus], None]) -> None:
-        """Restore a backup into an empty part; ``told`` gets its progress. Raises Unavailable.
+    async def restore(
+        self, url: str, version: int, progress: Callable[[RestoreStatus], None]
+    ) -> None:
+        """Restore a backup into an empty part; ``progress`` gets its progress. Raises Unavailable.
 
         The whole cluster is locked meanwhile. Its versions go on above the backup's: FoundationDB sees to
         it, so what is ordered by versionstamps stays in order.
         """
         try:
-            await self._restore(url, version, told)
+            await self._restore(url, version, progress)
         except BaseException:
             with suppress(Unavailable):
                 await self._say(self._commands.abort_restore())
             raise
 
-    async def _restore(self, url: str, version: int, told: Callable[[RestoreStatus], None]) -> None:
+    async def _restore(
+        self, url: str, version: int, progress: Callable[[RestoreStatus], None]
+    ) -> None:
         await self._begin(self._commands.restore(url, version), self._restore_status)
-        ended = await self._watch(self._restore_status, told)
+        ended = await self._watch(self._restore_status, progress)
         if ended.state != "completed":
             raise Unavailable("fdbrestore", f"the restore is {ended.state}: {ended.error}")
 
@@ -188,12 +192,12 @@ class FdbTools:
             if not running:
                 raise error from None
 
-    async def _watch(self, look: Callable[[], Awaitable[S]], told: Callable[[S], None]) -> S:
+    async def _watch(self, look: Callable[[], Awaitable[S]], progress: Callable[[S], None]) -> S:
         """Look until it has ended. Raises Unavailable when no agent begins or it moves no more."""
         moved: tuple[object, ...] | None = None
         since = self._clock.monotonic()
         while (status := await look()).running:
-            told(status)
+            progress(status)
             now = self._clock.monotonic()
             if status.moved != moved:
                 moved, since = status.moved, now
@@ -207,7 +211,7 @@ class FdbTools:
                 )
                 raise Unavailable("backup_agent", what)
             await self._clock.sleep(POLL_SECONDS)
-        told(status)
+        progress(status)
         return status
 
 

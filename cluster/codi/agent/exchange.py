@@ -123,10 +123,10 @@ class Exchange:
             return
         # A caller must not put the next request on a connection that ends behind a refused body.
         closing = [("connection", "close")] if self._body_is_left() else []
-        told = {"code": error.code, "detail": error.detail, **error.fields}
+        body = {"code": error.code, "detail": error.detail, **error.fields}
         if self.method == "HEAD":  # it has no body to say it in
-            closing.append(("x-codi-error", json.dumps(told)))
-        self.answer(error.status, told, closing)
+            closing.append(("x-codi-error", json.dumps(body)))
+        self.answer(error.status, body, closing)
 
     def switch(self, headers: Iterable[tuple[str, str]]) -> bytes:
         """Leave HTTP for the protocol that was asked for; return what came behind the request.

@@ -114,8 +114,8 @@ def _open(locks: Path) -> int:
 
 def _last(descriptor: int, range_: IdRange) -> int:
     """Return which id of a range was given last; its first one if none was."""
-    told = os.pread(descriptor, 8, 8 * range_.first).ljust(8, b"\0")
-    last: int = struct.unpack("<q", told)[0]
+    stored = os.pread(descriptor, 8, 8 * range_.first).ljust(8, b"\0")
+    last: int = struct.unpack("<q", stored)[0]
     return last if last in range_.ids else range_.first
 
 

@@ -194,8 +194,8 @@ class Launch:
         config = given.own(_in_pipe(self._config()))
         code = seccomp.program(os.uname().machine)
         rules = None if code is None else given.own(_in_memory("seccomp", code))
-        told = bwrap.Descriptors(info, status, rules)
-        options = bwrap.isolation(told, rootfs.HOST_NAME, as_root=self._as_root)
+        descriptors = bwrap.Descriptors(info, status, rules)
+        options = bwrap.isolation(descriptors, rootfs.HOST_NAME, as_root=self._as_root)
         variables = {**prepared.agent.env, **prepared.spec.env}
         options += rootfs.environment(variables, exists=os.path.exists)
         options += rootfs.mounts(self._layout(), exists=os.path.exists, read_link=rootfs.read_link)
@@ -351,13 +351,13 @@ def _tables(prepared: Prepared) -> Tables:
 async def _first_process(info: int) -> ProcessIdentity:
     """Wait for bubblewrap to write its child's pid. Raises Unavailable when it ends without."""
     os.set_blocking(info, False)
-    told = b""
+    info_text = b""
     while True:
         await identity.wait_readable(info)
         part = os.read(info, 4096)
-        told += part
+        info_text += part
         with contextlib.suppress(ValueError, KeyError):
-            found = identity.identify(int(json.loads(told)["child-pid"]))
+            found = identity.identify(int(json.loads(info_text)["child-pid"]))
             if found is None:
                 raise Unavailable("the container", "it ended at once")
             return found

@@ -133,8 +133,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def _fingerprint(machine: Path, dpkg_status: Path) -> str:
-    told = f"{_VERSION}{sorted(ETC_FILES.items())!r}"
-    digest = hashlib.blake2b(told.encode(), digest_size=8)
+    identity = f"{_VERSION}{sorted(ETC_FILES.items())!r}"
+    digest = hashlib.blake2b(identity.encode(), digest_size=8)
     with contextlib.suppress(OSError):
         names = sorted(os.listdir(machine))
         named = [machine / name for name in names if not etc_rule.is_denied(name)]

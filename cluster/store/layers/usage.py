@@ -224,29 +224,29 @@ async def unrestored(tr: Transaction, keys: Keyspace, session_id: str) -> Unrest
     return decode_optional(Unrestored, data)
 
 
-async def tell_unarchived(
-    tr: Transaction, keys: Keyspace, session_id: str, told: Unarchived | None
+async def record_unarchived(
+    tr: Transaction, keys: Keyspace, session_id: str, unarchived: Unarchived | None
 ) -> None:
     """Note what is not archived; None: all is. Nothing is noted of a session that is gone."""
-    await _tell(tr, keys, session_id, keys.unarchived.key(session_id), told)
+    await _record(tr, keys, session_id, keys.unarchived.key(session_id), unarchived)
 
 
-async def tell_unrestored(
-    tr: Transaction, keys: Keyspace, session_id: str, told: Unrestored | None
+async def record_unrestored(
+    tr: Transaction, keys: Keyspace, session_id: str, unrestored: Unrestored | None
 ) -> None:
     """Note what is not put back; None: all is. Nothing is noted of a session that is gone."""
-    await _tell(tr, keys, session_id, keys.unrestored.key(session_id), told)
+    await _record(tr, keys, session_id, keys.unrestored.key(session_id), unrestored)
 
 
-async def _tell(
-    tr: Transaction, keys: Keyspace, session_id: str, key: bytes, told: Record | None
+async def _record(
+    tr: Transaction, keys: Keyspace, session_id: str, key: bytes, record: Record | None
 ) -> None:
     if await tr.get(keys.sessions.key(session_id)) is None:
         return
-    if told is None:
+    if record is None:
         tr.clear(key)
     else:
-        tr.set(key, encode(told))
+        tr.set(key, encode(record))
 
 
 # ---- comparing counters with what there is ----------------------------------------------------------

@@ -16,7 +16,7 @@ from cluster.archive.saving import large_files
 from cluster.archive.saving.large_files import LargeFiles
 from cluster.store.layers import usage
 from cluster.store.layers.entries import HOLE, Entry, Kind
-from tests.support.archive import kept_workspace, until_told
+from tests.support.archive import kept_workspace, until_reported
 from tests.support.waiting import wait_until
 
 GIB = 1 << 30
@@ -137,8 +137,8 @@ async def test_a_large_file_above_the_quota_is_held_and_not_read(tmp_path, stage
         kept.following(),
     ):
         (kept.files / "large").write_bytes(os.urandom(3 << 20))
-        told = await until_told(kept, lambda told: told is not None)
-        assert (told.resource, told.paths, told.size) == ("file_bytes", 1, 3 << 20)
+        reported = await until_reported(kept, lambda reported: reported is not None)
+        assert (reported.resource, reported.paths, reported.size) == ("file_bytes", 1, 3 << 20)
         assert kept.counters.read_bytes == 0
 
 
@@ -199,7 +199,7 @@ async def test_a_file_of_one_piece_does_not_wait_for_one_of_many():
     assert {b"a", b"b"} in read
 
 
-async def test_who_waits_is_told_when_the_following_ends(monkeypatch):
+async def test_who_waits_is_reported_when_the_following_ends(monkeypatch):
     never = asyncio.Event()
 
     async def reading(_):

@@ -10,11 +10,11 @@ import pytest
 from actors.core.quotas import Amount, Resource, Room, Usage
 from actors.core.records.archive import Reason
 from cluster.archive.saving import left_out
-from cluster.archive.saving.left_out import LeftOutPaths, told
+from cluster.archive.saving.left_out import LeftOutPaths, report
 from cluster.archive.saving.quota_backlog import QuotaBacklog
 from cluster.codi.agent.files import temporary
 from cluster.codi.bundle import Limits
-from tests.support.archive import kept_workspace, until_told
+from tests.support.archive import kept_workspace, until_reported
 
 NAMES_OF_PEOPLE = [
     b".codi-",
@@ -32,8 +32,8 @@ def stage(tmp_path_factory):
     return tmp_path_factory.mktemp("stage")
 
 
-def listed(told) -> set[tuple[str, str]]:
-    return {(each.path, each.reason.value) for each in told.left_out} if told else set()
+def listed(reported) -> set[tuple[str, str]]:
+    return {(each.path, each.reason.value) for each in reported.left_out} if reported else set()
 
 
 def test_only_a_name_that_was_made_as_one_is_a_temporary_one():
@@ -61,7 +61,7 @@ async def test_names_that_look_like_the_products_own_are_ordinary(tmp_path, stag
         assert ".codi-saved" in await kept.state(version)
 
 
-async def test_what_is_left_out_is_told_with_its_reason_until_it_is_not(tmp_path, stage):
+async def test_what_is_left_out_is_reported_with_its_reason_until_it_is_not(tmp_path, stage):
     limits = Limits(excludes=(".cache",))
     async with (
         kept_workspace(tmp_path / "k", stage, limits=limits, max_file=1000) as kept,
@@ -73,23 +73,25 @@ async def test_what_is_left_out_is_told_with_its_reason_until_it_is_not(tmp_path
         os.mkfifo(kept.files / "pipe")
         (kept.files / "fine").write_bytes(b"x" * 1000)
         quiet = {("d/.cache", "excluded"), ("pipe", "special")}
-        found = await until_told(kept, lambda told: listed(told) == quiet)
+        found = await until_reported(kept, lambda reported: listed(reported) == quiet)
         assert (found.resource, found.paths, found.by_design) == (None, 0, 2)
         (kept.files / "d" / "large").write_bytes(b"x" * 1001)
-        found = await until_told(kept, lambda told: len(listed(told)) == 3)
+        found = await until_reported(kept, lambda reported: len(listed(reported)) == 3)
         assert (found.paths, found.size) == (1, 1001)
         assert listed(found) == quiet | {("d/large", "too_large")}
         assert set(await kept.state()) == {"d", "fine"}
         (kept.files / "d" / "large").write_bytes(b"x" * 999)
-        await until_told(kept, lambda told: listed(told) == quiet)
+        await until_reported(kept, lambda reported: listed(reported) == quiet)
         (kept.files / "pipe").unlink()
-        await until_told(kept, lambda told: listed(told) == quiet - {("pipe", "special")})
+        await until_reported(
+            kept, lambda reported: listed(reported) == quiet - {("pipe", "special")}
+        )
         (kept.files / "d").rename(kept.files / "e")
-        await until_told(kept, lambda told: listed(told) == {("e/.cache", "excluded")})
+        await until_reported(kept, lambda reported: listed(reported) == {("e/.cache", "excluded")})
         await kept.syncer.flush()
         (kept.files / "e" / ".cache" / "inner").unlink()
         (kept.files / "e" / ".cache").rmdir()
-        await until_told(kept, lambda told: told is None)
+        await until_reported(kept, lambda reported: reported is None)
 
 
 async def test_a_save_of_what_is_left_out_says_so_and_is_no_version(tmp_path, stage):
@@ -119,11 +121,11 @@ async def test_what_cannot_be_read_is_left_out_until_it_can(tmp_path, stage):
         (kept.files / "closed").chmod(0o333)
         hidden = {("secret", "unreadable"), ("closed", "unreadable")}
         await kept.syncer.flush()
-        await until_told(kept, lambda told: listed(told) == hidden)
+        await until_reported(kept, lambda reported: listed(reported) == hidden)
         (kept.files / "secret").chmod(0o600)
         (kept.files / "closed").chmod(0o755)
         await kept.until(lambda s: {"secret", "closed/f"} <= set(s))
-        await until_told(kept, lambda told: told is None)
+        await until_reported(kept, lambda reported: reported is None)
 
 
 # ---- the pure parts ---------------------------------------------------------------------------------
@@ -136,23 +138,23 @@ def test_a_quotas_paths_come_first_then_what_people_mind_and_by_design_last():
     left = LeftOutPaths()
     left.note(b"z", Reason.EXCLUDED)
     left.note(b"caf\xe9", Reason.UNREADABLE, 5)
-    said = told(left, held, "s", None, 7.0)
+    said = report(left, held, "s", None, 7.0)
     assert said is not None
     assert [each.reason.value for each in said.left_out] == ["quota", "unreadable", "excluded"]
     assert (said.resource, said.paths, said.size, said.by_design) == ("file_bytes", 2, 75, 1)
     assert said.left_out[1].encoded == "caf%E9"
     assert said.since == 7.0
     left.release([b"z"])
-    later = told(left, held, "s", said, 9.0)
+    later = report(left, held, "s", said, 9.0)
     assert later is not None
     assert later.since == 7.0
 
 
-def test_what_is_told_is_bounded_and_what_is_counted_is_not():
+def test_what_is_reported_is_bounded_and_what_is_counted_is_not():
     left = LeftOutPaths()
     for number in range(left_out.MAX_PATHS + 10):
         left.note(b"%06d" % number, Reason.UNREADABLE)
-    said = told(left, QuotaBacklog(), "s", None, 0.0)
+    said = report(left, QuotaBacklog(), "s", None, 0.0)
     assert said is not None
     assert said.paths == left_out.MAX_PATHS
     assert len(said.left_out) == left_out.LISTED

@@ -161,7 +161,9 @@ async def test_damage_behind_the_beginning_ends_the_content_with_an_error(tmp_pa
             [part async for part in content]
 
 
-async def test_a_path_that_should_be_there_is_told_from_one_that_never_was(tmp_path, stage, often):
+async def test_a_path_that_should_be_there_is_reported_from_one_that_never_was(
+    tmp_path, stage, often
+):
     packs = await keep(tmp_path / "k", stage)
     packs["one"][0].unlink()
     async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:

@@ -17,7 +17,7 @@ def held(*paths: bytes, left: int = 10) -> QuotaBacklog:
     return made
 
 
-def test_it_tells_how_much_is_held_and_for_lack_of_what():
+def test_it_reports_how_much_is_held_and_for_lack_of_what():
     made = held(b"a", b"b")
     made.hold({b"c": Amount(70, 1)}, Resource.FILE_BYTES, room(10))
     assert (made.lacks, made.paths, made.size) == (Resource.FILE_BYTES, 3, 170)
@@ -96,7 +96,7 @@ def test_nothing_is_looked_for_while_nothing_is_held():
     assert not made.may_look(1e9)
 
 
-def test_what_would_take_most_is_told_first_and_by_name_where_that_is_the_same():
+def test_what_would_take_most_is_reported_first_and_by_name_where_that_is_the_same():
     made = QuotaBacklog()
     amounts = {b"z": Amount(5, 9), b"a": Amount(5, 1), b"m": Amount(5, 5), b"x": Amount(7, 1)}
     made.hold(amounts, Resource.FILE_BYTES, room(1))

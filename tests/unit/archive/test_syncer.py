@@ -24,7 +24,7 @@ from cluster.blobs import DirectoryBlobs
 from cluster.codi.bundle import Limits
 from cluster.store.layers.entries import Kind
 from cluster.store.layers.workspaces import manifests, saves
-from tests.support.archive import WORKSPACE, follower_of, kept_workspace, until_told
+from tests.support.archive import WORKSPACE, follower_of, kept_workspace, until_reported
 from tests.support.waiting import wait_until
 
 NO_UTF8 = b"caf\xe9".decode("utf-8", "surrogateescape")
@@ -129,9 +129,9 @@ async def test_a_file_of_too_many_chunks_is_left_out_and_the_others_are_kept(kep
     (kept.files / "z").write_bytes(b"2")
     async with kept.following():
         assert set(await kept.until(lambda s: len(s) == 2)) == {"a", "z"}
-        told = await until_told(kept, lambda told: told is not None)
-    assert [(left.path, left.reason) for left in told.left_out] == [("huge", "too_large")]
-    assert (told.resource, told.paths, told.size) == (None, 1, 20 << 20)
+        reported = await until_reported(kept, lambda reported: reported is not None)
+    assert [(left.path, left.reason) for left in reported.left_out] == [("huge", "too_large")]
+    assert (reported.resource, reported.paths, reported.size) == (None, 1, 20 << 20)
     assert kept.counters.unreadable == 1
 
 

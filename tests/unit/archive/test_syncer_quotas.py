@@ -11,7 +11,7 @@ from cluster.archive.packs.collector import Collector
 from cluster.archive.saving import quota_backlog, syncer
 from cluster.store.layers import usage
 from cluster.store.layers.workspaces import manifests
-from tests.support.archive import kept_workspace, until_told
+from tests.support.archive import kept_workspace, until_reported
 from tests.support.codi_process import SESSION
 
 
@@ -52,8 +52,8 @@ async def test_what_is_too_much_is_held_and_said_and_archived_once_there_is_room
         (kept.files / "d" / "large").write_bytes(b"2" * 700)
         (kept.files / "small").write_bytes(b"3" * 100)
         state = await kept.until(lambda s: {"d", "small"} <= set(s))
-        told = await until_told(kept, lambda told: told is not None)
-        assert (told.resource, told.paths, told.size) == ("file_bytes", 1, 700)
+        reported = await until_reported(kept, lambda reported: reported is not None)
+        assert (reported.resource, reported.paths, reported.size) == ("file_bytes", 1, 700)
         assert "d/large" not in state
         assert kept.counters.new_bytes < 700  # nothing of it is read, let alone stored
         with pytest.raises(QuotaExceeded):
@@ -62,7 +62,7 @@ async def test_what_is_too_much_is_held_and_said_and_archived_once_there_is_room
         (kept.files / "first").unlink()
         state = await kept.until(lambda s: "d/large" in s)
         assert "first" not in state
-        assert await until_told(kept, lambda told: told is None) is None
+        assert await until_reported(kept, lambda reported: reported is None) is None
         await kept.syncer.flush()
 
 
@@ -75,14 +75,16 @@ async def test_a_raised_quota_lets_held_files_in_and_a_file_that_went_is_held_no
     ):
         for name in ("a", "b", "c", "d"):
             (kept.files / name).write_bytes(b"x")
-        told = await until_told(kept, lambda told: told is not None and told.paths == 2)
-        assert told.resource == "files"
+        reported = await until_reported(
+            kept, lambda reported: reported is not None and reported.paths == 2
+        )
+        assert reported.resource == "files"
         held = {"a", "b", "c", "d"} - set(await kept.state())
         (kept.files / held.pop()).unlink()
-        await until_told(kept, lambda told: told is not None and told.paths == 1)
+        await until_reported(kept, lambda reported: reported is not None and reported.paths == 1)
         await set_quota(kept, files=3)
         await kept.until(lambda s: len(s) == 3)
-        await until_told(kept, lambda told: told is None)
+        await until_reported(kept, lambda reported: reported is None)
 
 
 async def test_a_save_beyond_the_quota_is_refused_and_what_is_there_may_be_rewritten(
@@ -137,7 +139,9 @@ async def test_a_file_that_grows_while_it_is_looked_at_is_held_and_its_neighbour
         async with kept.following():
             state = await kept.until(lambda s: "other" in s)
             assert "grows" not in state
-            await until_told(kept, lambda told: told is not None and told.size == 2000)
+            await until_reported(
+                kept, lambda reported: reported is not None and reported.size == 2000
+            )
 
 
 async def test_a_collector_counts_what_an_earlier_release_left_uncounted(kept):

@@ -29,7 +29,7 @@ async def watcher(tmp_path):
     made.close()
 
 
-async def told(watcher, cursor, path):
+async def reported(watcher, cursor, path):
     """Wait until a path is told, by itself or with all the rest."""
     async with asyncio.timeout(20):
         while True:
@@ -50,23 +50,23 @@ async def test_everything_is_a_change_to_a_new_follower(watcher):
     assert (await watcher.wait(True, -1, 0, 10)).marks == [Mark(ROOT, True)]
 
 
-async def test_a_change_is_told_until_it_is_acknowledged(watcher, tmp_path):
+async def test_a_change_is_reported_until_it_is_acknowledged(watcher, tmp_path):
     first = await watcher.wait(True, -1, 0, 10)
     (tmp_path / "a").touch()
-    cursor = await told(watcher, first.cursor, b"a")
+    cursor = await reported(watcher, first.cursor, b"a")
     again = await watcher.wait(False, first.cursor, 0, 10)
     assert again.marks[-1] == Mark(b"a", False)
     assert (await watcher.wait(False, cursor, 0, 10)).marks == []
 
 
-async def test_of_what_is_excluded_only_that_it_is_there_is_told(watcher, tmp_path):
+async def test_of_what_is_excluded_only_that_it_is_there_is_reported(watcher, tmp_path):
     first = await watcher.wait(True, -1, 0, 10)
     (tmp_path / "left-out").mkdir()
-    cursor = await told(watcher, first.cursor, b"left-out")
+    cursor = await reported(watcher, first.cursor, b"left-out")
     (tmp_path / "left-out" / "inner").touch()
     (tmp_path / temporary.new_name().decode()).touch()
     (tmp_path / ".codi-0123456789abcdef").touch()
-    await told(watcher, cursor, b".codi-0123456789abcdef")
+    await reported(watcher, cursor, b".codi-0123456789abcdef")
     everything = await watcher.wait(False, cursor, 0, 10)
     assert [mark.path for mark in everything.marks] == [b".codi-0123456789abcdef"]
 
@@ -85,11 +85,11 @@ async def test_without_file_events_changes_are_found_by_scanning(
     monkeypatch.setattr(watching, "_SCAN_SECONDS", 0.05)
     cursor = (await watcher.wait(True, -1, 0, 10)).cursor
     (tmp_path / "d").mkdir()
-    cursor = await told(watcher, cursor, b"d")
+    cursor = await reported(watcher, cursor, b"d")
     (tmp_path / "d" / "f").write_bytes(b"1")
-    cursor = await told(watcher, cursor, b"d/f")
+    cursor = await reported(watcher, cursor, b"d/f")
     (tmp_path / "d" / "f").unlink()
-    await told(watcher, cursor, b"d/f")
+    await reported(watcher, cursor, b"d/f")
     assert watcher.scanning
 
 
@@ -116,7 +116,7 @@ def test_a_mark_made_after_the_question_outlives_its_cursor():
     assert feed.changes(10).marks == [Mark(b"a", True)]
 
 
-def test_marks_are_told_in_parts():
+def test_marks_are_reported_in_parts():
     feed = Feed()
     for number in range(5):
         feed.mark(b"%d" % number)
@@ -167,10 +167,10 @@ async def test_a_directory_made_while_others_are_watched_is_watched(tmp_path):
     try:
         first = await watcher.wait(True, -1, 0, 10)
         (tmp_path / "d").mkdir()
-        cursor = await told(watcher, first.cursor, b"d/late")
+        cursor = await reported(watcher, first.cursor, b"d/late")
         await all_watched(watcher)
         (tmp_path / "d" / "late" / "file").touch()
-        await told(watcher, cursor, b"d/late/file")
+        await reported(watcher, cursor, b"d/late/file")
     finally:
         watcher.close()
 
@@ -195,7 +195,7 @@ async def test_directories_that_appear_in_one_another_are_looked_into_once(
     first = await watcher.wait(True, -1, 0, 10)
     await all_watched(watcher)
     (tmp_path / "/".join("d" * 100) / "file").touch()
-    await told(watcher, first.cursor, b"d/" * 100 + b"file")
+    await reported(watcher, first.cursor, b"d/" * 100 + b"file")
     assert levels < looked < 3 * levels
 
 
@@ -206,6 +206,6 @@ def test_the_outermost_directories_hold_all_others():
     feed = Feed()
     for path in (b"a/b", b"a", b"c/d"):
         feed.mark(path, tree=True)
-    told = feed.changes(10)
-    assert told.marks == [Mark(b"a/b", False), Mark(b"a", True), Mark(b"c/d", True)]
+    reported = feed.changes(10)
+    assert reported.marks == [Mark(b"a/b", False), Mark(b"a", True), Mark(b"c/d", True)]
     assert feed.changes(1).marks == [Mark(b"a/b", True)]

@@ -86,8 +86,8 @@ class House:
         moments = EmbeddedSnapshots(self.engine.copy, MAP)
 
         @asynccontextmanager
-        async def freeze(scratch, backup_id, told):
-            async with moments.freeze(scratch, backup_id, told) as moment:
+        async def freeze(scratch, backup_id, reported):
+            async with moments.freeze(scratch, backup_id, reported) as moment:
                 self.during.set()
                 await self.go_on.wait()
                 yield moment
@@ -280,7 +280,7 @@ def test_when_the_next_backup_is_due():
     assert due_at(500.0, 1000.0, 0.0) is None
 
 
-async def test_a_keeper_makes_what_is_asked_for_and_tells_why_not(house):
+async def test_a_keeper_makes_what_is_asked_for_and_reports_why_not(house):
     keeper = BackupScheduler(house.maker(), house.catalog, house.clock, interval=0.0, keep=2)
     running = asyncio.create_task(keeper.run())
     try:

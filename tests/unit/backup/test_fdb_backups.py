@@ -77,9 +77,9 @@ class House:
 
     async def create(self) -> Backup:
         self.clock.advance(10)
-        return await self.maker.create(self.tell)
+        return await self.maker.create(self.report)
 
-    def tell(self, text: str) -> None:
+    def report(self, text: str) -> None:
         self.said.append(text)
         self.begun.set()
 

@@ -14,7 +14,7 @@ from cluster.settings import Settings
 PORTS = Ports(*range(9001, 9010))
 
 
-def told(tmp_path: Path, **settings: object) -> dict[str, str]:
+def reported(tmp_path: Path, **settings: object) -> dict[str, str]:
     made = Settings(data_dir=tmp_path, **settings)
     return environment(made, Layout(tmp_path), PORTS, packages=tmp_path / "lib", open_files=4096)
 
@@ -30,14 +30,14 @@ def told(tmp_path: Path, **settings: object) -> dict[str, str]:
     ],
 )
 def test_serve_keeps_every_file_of_its_own_in_this_servers_directory(tmp_path, variable, name):
-    assert told(tmp_path)[variable] == str(Layout(tmp_path).ray_dir / name)
+    assert reported(tmp_path)[variable] == str(Layout(tmp_path).ray_dir / name)
 
 
-def test_no_path_that_serve_is_told_lies_elsewhere(tmp_path):
+def test_no_path_that_serve_is_reported_lies_elsewhere(tmp_path):
     """As the directory beside all temporary files that its defaults share between servers."""
     layout = Layout(tmp_path)
     own = (str(layout.ray_dir), str(tmp_path))
-    variables = told(tmp_path)
+    variables = reported(tmp_path)
     paths = {name: value for name, value in variables.items() if value.startswith("/")}
     assert {name for name, value in paths.items() if not value.startswith(own)} == set()
     assert paths["RAY_SERVE_HAPROXY_BINARY_PATH"] == str(layout.haproxy)
@@ -47,7 +47,7 @@ def test_no_path_that_serve_is_told_lies_elsewhere(tmp_path):
 
 
 def test_every_port_of_serve_is_one_that_was_found_free_and_none_is_used_twice(tmp_path):
-    variables = told(tmp_path)
+    variables = reported(tmp_path)
     ports = {name: int(value) for name, value in variables.items() if name.endswith("_PORT")}
     ranges = {name: ports.pop(name) for name in list(ports) if "DIRECT_INGRESS" in name}
     found = dataclasses.asdict(PORTS)
@@ -75,19 +75,19 @@ def test_every_port_of_serve_is_one_that_was_found_free_and_none_is_used_twice(t
 def test_ray_listens_on_the_loopback_alone_where_the_machine_is_by_itself(
     tmp_path, address, ray_address, network
 ):
-    variables = told(tmp_path, node_address=address)
+    variables = reported(tmp_path, node_address=address)
     assert variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == network
     assert variables["FORWARDED_ALLOW_IPS"] == f"127.0.0.1,{ray_address}"
 
 
 def test_strangers_on_the_machine_are_kept_out_and_nothing_is_sent_home(tmp_path):
-    variables = told(tmp_path)
+    variables = reported(tmp_path)
     assert variables["RAY_AUTH_MODE"] == "token"
     assert variables["RAY_USAGE_STATS_ENABLED"] == "0"
 
 
-def test_the_administrators_password_is_not_told_to_every_process(tmp_path):
-    variables = told(tmp_path, admin_email="boss@example.com", admin_password="pass-1234")
+def test_the_administrators_password_is_not_given_to_every_process(tmp_path):
+    variables = reported(tmp_path, admin_email="boss@example.com", admin_password="pass-1234")
     assert not [value for value in variables.values() if "pass-1234" in value]
 
 
@@ -99,5 +99,5 @@ def test_haproxy_takes_as_many_connections_as_it_has_two_descriptors_for(open_fi
     assert connections(open_files) == expected
 
 
-def test_haproxy_is_told_that_number(tmp_path):
-    assert told(tmp_path)["RAY_SERVE_HAPROXY_MAXCONN"] == str(connections(4096))
+def test_haproxy_is_reported_that_number(tmp_path):
+    assert reported(tmp_path)["RAY_SERVE_HAPROXY_MAXCONN"] == str(connections(4096))

@@ -77,5 +77,5 @@ def test_two_servers_share_no_path_and_no_port(tmp_path):
 
 def test_haproxy_gets_no_more_connections_than_it_may_open(tmp_path):
     settings = load({}, environment={}, directory=tmp_path)
-    told = environment(settings, Layout(tmp_path), PORTS, packages=Path("/p"), open_files=4096)
-    assert int(told["RAY_SERVE_HAPROXY_MAXCONN"]) * 2 + 100 < 4096
+    reported = environment(settings, Layout(tmp_path), PORTS, packages=Path("/p"), open_files=4096)
+    assert int(reported["RAY_SERVE_HAPROXY_MAXCONN"]) * 2 + 100 < 4096

@@ -43,7 +43,7 @@ class TestGuard:
                 guard.admit(wrong)
             assert (guard.epoch, guard.session_id) == (3, None)
 
-    def test_the_fenced_caller_is_told_what_rules(self):
+    def test_the_fenced_caller_is_reported_what_rules(self):
         guard = Guard("s")
         guard.admit(headers(epoch="7"))
         with pytest.raises(AgentError) as refused:

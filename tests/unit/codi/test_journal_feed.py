@@ -49,7 +49,7 @@ class Terminal:
         self.protocol = TerminalProtocol(1 << 16)
         self.alive = True
         self.exit_code = None
-        self.told = 0
+        self.reported = 0
         self.chosen_sizing = self.recalled = None
         self.feed = feed
         feed.open(self)
@@ -64,7 +64,7 @@ class Terminal:
         self.recalled = rule
 
     def kept(self) -> None:
-        self.told += 1
+        self.reported += 1
 
     def print(self, data: bytes) -> None:
         self.protocol.output(data)
@@ -95,7 +95,7 @@ def test_one_batch_is_under_way_and_the_next_holds_what_came_meanwhile(feed):
     assert terminal.protocol.kept == 1
 
 
-def test_a_new_connection_is_told_of_the_terminal_before_it_gets_a_batch(feed):
+def test_a_new_connection_is_reported_of_the_terminal_before_it_gets_a_batch(feed):
     terminal, first = Terminal(feed), Journal(feed)
     first.number(0)
     terminal.print(b"one")
@@ -111,7 +111,7 @@ def test_a_new_connection_is_told_of_the_terminal_before_it_gets_a_batch(feed):
     assert terminal.protocol.kept == 6
 
 
-def test_an_exit_is_told_behind_the_last_byte_and_again_on_the_next_connection(feed):
+def test_an_exit_is_reported_behind_the_last_byte_and_again_on_the_next_connection(feed):
     terminal, journal = Terminal(feed), Journal(feed)
     journal.number(0)
     terminal.print(b"bye")
@@ -164,7 +164,7 @@ def test_the_journals_rule_for_the_size_is_taken_if_it_is_one(feed):
     assert terminal.recalled == "smallest"
 
 
-def test_a_rule_that_is_chosen_is_told_once_the_journal_knows_the_terminal(feed):
+def test_a_rule_that_is_chosen_is_reported_once_the_journal_knows_the_terminal(feed):
     terminal, journal = Terminal(feed), Journal(feed)
     terminal.chosen_sizing = "largest"
     feed.sized(terminal)

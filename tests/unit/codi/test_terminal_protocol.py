@@ -79,8 +79,8 @@ def test_the_server_speaks_the_protocol(steps):
             case "connect":
                 key, request = key + 1, parse_request(parameters(step))
                 attached = protocol.attach(key, request)
-                told = {name: getattr(attached, name) for name in step["attached"]}
-                assert told == step["attached"]
+                reported = {name: getattr(attached, name) for name in step["attached"]}
+                assert reported == step["attached"]
                 assert attached.truncated is (step["gap"] > 0)
                 arrived += protocol.accept(key, step["resent"].encode())
             case "output":
@@ -185,7 +185,7 @@ class TestMemoryThatOutlivesTheProcess:
         assert Ring(8, memory).end == 3
         assert ring.end_reading() == 0
 
-    def test_nobody_attaches_before_the_journal_has_told_what_it_has(self, memory):
+    def test_nobody_attaches_before_the_journal_has_reported_what_it_has(self, memory):
         TerminalProtocol(8, memory).number(100, {"c": 5})
         again = TerminalProtocol(8, memory)
         again.recount({"d": 7})
@@ -232,7 +232,7 @@ class TestKeeping:
         assert not protocol.complete
         assert protocol.unkept(4) == (4, b"ef", {})
 
-    def test_a_journal_that_connects_anew_tells_what_is_kept_and_renumbers_nothing(self):
+    def test_a_journal_that_connects_anew_reports_what_is_kept_and_renumbers_nothing(self):
         protocol = numbered(end=100)
         protocol.output(b"abcdef")
         protocol.keep(102)
@@ -353,7 +353,7 @@ class TestAttaching:
         protocol = numbered(end=10, inputs={"c": 70})
         assert protocol.attach(1, Request("c", offset=10, input_offset=77)).input_offset == 77
 
-    def test_another_shell_in_the_same_container_is_told_by_where_it_begins(self):
+    def test_another_shell_in_the_same_container_is_reported_by_where_it_begins(self):
         protocol = numbered(end=50)
         printing(protocol, b"bye")
         assert protocol.attach(1, Request("c", offset=50)).shell_offset == 50

@@ -89,18 +89,18 @@ async def test_a_terminal_that_was_closed_by_its_program_is_not_looked_after(ter
 async def test_a_rule_that_was_chosen_here_stays_whatever_the_journal_recalls(
     terminals, monkeypatch
 ):
-    told = []
-    monkeypatch.setattr(JournalFeed, "sized", lambda _, terminal: told.append(terminal))
+    reported = []
+    monkeypatch.setattr(JournalFeed, "sized", lambda _, terminal: reported.append(terminal))
     terminal, _ = terminals.create("main")
     terminal.recall_sizing("smallest")
     assert terminal.describe()["sizing"] == "smallest"
     terminal.choose_sizing("largest")
-    assert told == [terminal]
+    assert reported == [terminal]
     terminal.recall_sizing("smallest")
     assert terminal.describe()["sizing"] == "largest"
-    assert told == [terminal, terminal]  # again, since the journal has another one
+    assert reported == [terminal, terminal]  # again, since the journal has another one
     terminal.recall_sizing("largest")
-    assert told == [terminal, terminal]
+    assert reported == [terminal, terminal]
 
 
 async def test_a_rule_takes_effect_at_once(terminals):

@@ -138,7 +138,7 @@ class TestRules:
         assert not viewers.role(2).sizes
         assert [window.sets for window in viewers.windows(1)] == [True, True]
 
-    def test_everybody_is_told_of_the_windows_that_show_it_and_which_is_theirs(self):
+    def test_everybody_is_reported_of_the_windows_that_show_it_and_which_is_theirs(self):
         viewers = Viewers()
         viewers.add(1, "a", emulator=True, size=DESK, end=0, label="Firefox on Linux")
         viewers.add(2, "b", emulator=True, size=None, end=0, label="hidden")
@@ -150,7 +150,7 @@ class TestRules:
         assert [window.own for window in viewers.windows(3)] == [False, True]
         assert [window.own for window in viewers.windows(2)] == [False, False]
 
-    def test_of_very_many_windows_those_are_told_that_set_the_size_and_the_last_used(self):
+    def test_of_very_many_windows_those_are_reported_that_set_the_size_and_the_last_used(self):
         viewers = Viewers()
         for key in range(40):
             page(viewers, key, (100 + key, 30))
@@ -158,9 +158,9 @@ class TestRules:
             viewers.use(key, end=0)
         viewers.rule = "largest"
         viewers.show(7, (500, 99), end=0)
-        told = viewers.windows(7)
-        assert [window.cols for window in told] == [500, *range(125, 140)]
-        assert [window.sets for window in told] == [True] + [False] * 15
+        reported = viewers.windows(7)
+        assert [window.cols for window in reported] == [500, *range(125, 140)]
+        assert [window.sets for window in reported] == [True] + [False] * 15
 
 
 STEPS = st.lists(

@@ -94,7 +94,7 @@ def test_amounts_count_bytes_and_paths_apart():
     assert totals([Amount(1, 10), Amount(2, 20), Amount(3, -5)]) == Amount(6, 25)
 
 
-def test_what_is_left_is_told_of_each_resource_and_is_never_less_than_nothing():
+def test_what_is_left_is_reported_of_each_resource_and_is_never_less_than_nothing():
     some = room(10, 5, used=(4, 5))
     assert (some.left(Resource.FILE_BYTES), some.left(Resource.FILES)) == (6, 0)
     over = room(10, None, used=(40, 5))

@@ -92,7 +92,7 @@ def test_what_apparmor_forbids_has_a_remedy_that_is_a_command():
     assert (allowed.verdict, allowed.advice) == (Verdict.OK, "")
 
 
-def test_a_port_that_somebody_has_is_told():
+def test_a_port_that_somebody_has_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         facts = doctor.port_facts("127.0.0.1", taken.getsockname()[1])
     assert facts.refusal == "Address already in use"
@@ -109,7 +109,7 @@ def test_only_errors_are_fatal():
     assert [check.name for check in doctor.fatal(found)] == ["c"]
 
 
-def test_a_data_directory_that_cannot_be_written_is_told_and_none_is_made(tmp_path):
+def test_a_data_directory_that_cannot_be_written_is_reported_and_none_is_made(tmp_path):
     (tmp_path / "file").write_text("")
     settings = Settings(runtime=RuntimeName.STUB, port=0, data_dir=tmp_path / "file" / "data")
     found = {check.name: check for check in doctor.run_checks(settings)}
@@ -134,7 +134,7 @@ def test_a_whole_look_at_this_machine_names_every_part_once(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_few_descriptors_are_told():
+def test_few_descriptors_are_reported():
     assert checks.descriptors(10**12, 65536).verdict == "ok"
     check = checks.descriptors(2_000_000, 1500)
     assert (check.verdict, "fs.file-max=10000000" in check.advice) == ("warning", True)

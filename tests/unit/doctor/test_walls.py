@@ -22,7 +22,7 @@ def test_root_has_them_all():
     assert "10.0 GiB" in {check.name: check.found for check in walls(ROOT)}["container disks"]
 
 
-def test_an_ordinary_user_is_told_of_every_one_with_what_it_means_and_the_remedy():
+def test_an_ordinary_user_is_reported_of_every_one_with_what_it_means_and_the_remedy():
     names = [check.name for check in lacking(walls(ORDINARY))]
     assert names == [
         *("container ids", "agent's id", "mapped mounts", "namespace limits", "terminals"),
@@ -34,7 +34,7 @@ def test_an_ordinary_user_is_told_of_every_one_with_what_it_means_and_the_remedy
         assert "root" in check.advice
 
 
-def test_an_ordinary_user_who_can_limit_containers_from_outside_is_not_told_otherwise():
+def test_an_ordinary_user_who_can_limit_containers_from_outside_gets_no_warning():
     names = {check.name for check in lacking(walls(replace(ORDINARY, limits_failure=None)))}
     assert not names & {"terminals", "memory file systems"}
 
@@ -50,7 +50,7 @@ def test_an_ordinary_user_who_can_limit_containers_from_outside_is_not_told_othe
         ({"filtered": False, "machine": "riscv64"}, "seccomp", "warning", "riscv64", "aarch64"),
     ],
 )
-def test_what_root_lacks_is_told_too(change, name, verdict, found, advice):
+def test_what_root_lacks_is_reported_too(change, name, verdict, found, advice):
     judged = {check.name: check for check in walls(replace(ROOT, **change))}[name]
     assert judged.verdict == verdict
     assert found in judged.found

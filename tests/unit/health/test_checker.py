@@ -22,11 +22,11 @@ READY = ContainerStatus.READY
 
 class RecordingOwners:
     def __init__(self):
-        self.told, self.reopened, self.resyncs = [], [], 0
+        self.reported, self.reopened, self.resyncs = [], [], 0
         self.error = None
 
     async def container_lost(self, actor_id, session_id, container_id, reason):
-        self.told.append((actor_id, session_id, container_id, reason))
+        self.reported.append((actor_id, session_id, container_id, reason))
         if self.error:
             raise self.error
 
@@ -86,17 +86,17 @@ async def test_the_end_of_a_warm_container_is_noticed_without_a_probe(ward):
     assert ward.owners.resyncs == 1
 
 
-async def test_the_owner_is_told_of_its_containers_end_at_once(ward):
+async def test_the_owner_is_reported_of_its_containers_end_at_once(ward):
     await ward.add_session("a1")
     await ward.runner.refresh()
     await settle()
     ward.runtime.crash("c1")
     await settle()
-    assert ward.owners.told == [("a1", "s1", "c1", "exited: killed by signal 9")]
+    assert ward.owners.reported == [("a1", "s1", "c1", "exited: killed by signal 9")]
     assert ward.ledger.records["c1"].status is READY
 
 
-async def test_an_owner_that_did_not_hear_is_told_again(ward):
+async def test_an_owner_that_did_not_hear_is_reported_again(ward):
     await ward.add_session("a1")
     ward.owners.error = Unavailable("a1", "restarting")
     await ward.runner.refresh()
@@ -106,7 +106,7 @@ async def test_an_owner_that_did_not_hear_is_told_again(ward):
     ward.owners.error = None
     for _ in range(3):
         await ward.round()
-    assert len(ward.owners.told) == 2
+    assert len(ward.owners.reported) == 2
     assert ward.owners.reopened == []
 
 
@@ -130,7 +130,7 @@ async def test_a_passive_session_is_opened_to_replace_its_container(ward):
     for _ in range(10):  # it was not replaced in the time that a launch may take
         await ward.round()
     assert ward.owners.reopened == [("u1", "main", None)] * 2
-    assert (ward.owners.told, ward.owners.resyncs) == ([], 0)
+    assert (ward.owners.reported, ward.owners.resyncs) == ([], 0)
 
 
 async def test_after_a_reboot_passive_sessions_are_opened_a_few_at_a_time_and_probes_go_on(ward):
@@ -205,7 +205,7 @@ async def test_an_end_that_was_missed_while_nobody_watched_is_noticed(ward):
     assert ward.ledger.records["c1"].status is ContainerStatus.LOST
 
 
-async def test_a_container_claimed_since_the_last_look_is_told_to_its_new_owner(ward):
+async def test_a_container_claimed_since_the_last_look_is_reported_to_its_new_owner(ward):
     await ward.add("c1")
     await ward.runner.refresh()
     await settle()
@@ -216,7 +216,7 @@ async def test_a_container_claimed_since_the_last_look_is_told_to_its_new_owner(
     ward.ledger.sessions_by_id["s1"] = session_record("s1", container_id="c1", owner_actor_id="a1")
     ward.runtime.crash("c1")
     await settle()
-    assert [told[:3] for told in ward.owners.told] == [("a1", "s1", "c1")]
+    assert [reported[:3] for reported in ward.owners.reported] == [("a1", "s1", "c1")]
 
 
 async def test_a_stopped_container_is_no_longer_watched(ward):

@@ -9,15 +9,15 @@ from actors.health.verdict import (
     HealthRules,
     MarkHealth,
     MarkLost,
+    ReportLoss,
     Revive,
-    TellOwner,
     Vitals,
     decide,
     exited,
     is_due,
     probed,
+    reported,
     scheduled,
-    told,
 )
 from tests.fakes.pool_fakes import container_record, session_record
 
@@ -96,12 +96,12 @@ def test_a_lost_warm_container_is_marked_so_that_the_pool_replaces_it():
     assert action == MarkLost("c1", ContainerStatus.WARM, Health.DEAD, "exited: killed")
 
 
-def test_the_owner_of_a_lost_container_is_told_and_told_again_later():
+def test_the_owner_of_a_lost_container_is_reported_and_reported_again_later():
     record = container_record("c1", READY, session_id="s1", user_id="u1")
     session = session_record("s1", container_id="c1", owner_actor_id="a1")
     action = decide(DEAD, record, session, RULES, 10.0)
-    assert action == TellOwner("c1", "s1", "a1", "exited: killed")
-    informed = told(DEAD, 10.0)
+    assert action == ReportLoss("c1", "s1", "a1", "exited: killed")
+    informed = reported(DEAD, 10.0)
     assert decide(informed, record, session, RULES, 14.9) is None
     assert decide(informed, record, session, RULES, 15.0) == action
 
@@ -109,11 +109,11 @@ def test_the_owner_of_a_lost_container_is_told_and_told_again_later():
 def test_a_second_loss_is_reported_at_once_however_short_ago_the_first_was():
     record = container_record("c1", READY, session_id="s1", user_id="u1")
     session = session_record("s1", container_id="c1", owner_actor_id="a1")
-    recovered = told(after(*[Health.UNHEALTHY] * 3), 10.0)
+    recovered = reported(after(*[Health.UNHEALTHY] * 3), 10.0)
     for result in [Health.HEALTHY] * 2 + [Health.UNHEALTHY] * 3:
         recovered = probed(recovered, result, RULES)
-    reported = decide(recovered, record, session, RULES, 11.0)
-    assert reported == TellOwner("c1", "s1", "a1", "3 probes in a row failed")
+    action = decide(recovered, record, session, RULES, 11.0)
+    assert action == ReportLoss("c1", "s1", "a1", "3 probes in a row failed")
 
 
 def test_a_passive_session_whose_container_is_lost_is_opened_and_again_later():
@@ -121,7 +121,7 @@ def test_a_passive_session_whose_container_is_lost_is_opened_and_again_later():
     session = session_record("s1", container_id="c1")
     action = decide(DEAD, record, session, RULES, 10.0)
     assert action == Revive("c1", "s1")
-    informed = told(DEAD, 10.0)
+    informed = reported(DEAD, 10.0)
     assert decide(informed, record, session, RULES, 14.9) is None
     assert decide(informed, record, session, RULES, 15.0) == action
 

@@ -15,10 +15,10 @@ from actors.idleness.rules import (
     Watch,
     begun,
     is_due,
+    news,
     observe,
     quiet,
     sleeps_at,
-    told,
 )
 
 AFTER = 600.0
@@ -116,24 +116,24 @@ def test_a_veto_holds_until_it_ends():
     assert is_due(watch, RULES, UNIX), "one that has ended counts no more"
 
 
-def test_sessions_never_sleep_when_told_so():
+def test_sessions_never_sleep_when_so_configured():
     rules = IdleRules(0.0, WEIGHTS)
     watch = seen(sample(0), sample(1e9), rules=rules)
     assert sleeps_at(watch, rules) is None
 
 
-def test_what_is_told_changes_with_the_reasons_and_not_with_every_sample():
+def test_what_is_reported_changes_with_the_reasons_and_not_with_every_sample():
     typing = seen(sample(0), sample(10, input_age=1.0))
-    first = told(typing, RULES, KNOWN)
+    first = news(typing, RULES, KNOWN)
     assert first is not None
     assert (first.awake_because, first.sleeps_at) == (("input",), None)
-    assert told(observe(typing, sample(20, input_age=1.0), RULES), RULES, first) is None
+    assert news(observe(typing, sample(20, input_age=1.0), RULES), RULES, first) is None
     still = observe(typing, sample(30, clients=1), RULES)
-    second = told(still, RULES, first)
+    second = news(still, RULES, first)
     assert second is not None
     assert (second.awake_because, second.signals) == ((), ("clients",))
     assert second.sleeps_at == UNIX + 10 + AFTER
-    assert told(observe(still, sample(40, clients=1), RULES), RULES, second) is None
+    assert news(observe(still, sample(40, clients=1), RULES), RULES, second) is None
 
 
 def test_closing_asks_for_what_has_happened_since_the_sample():
@@ -177,15 +177,15 @@ def test_nothing_sleeps_within_its_time_after_a_sign_of_life_or_under_a_veto(ste
             assert veto is None or UNIX + at >= veto
 
 
-def test_a_moment_to_sleep_that_moved_by_more_than_a_second_is_told():
+def test_a_moment_to_sleep_that_moved_by_more_than_a_second_is_reported():
     quiet = seen(sample(0), sample(10))
-    known = told(quiet, RULES, KNOWN)
+    known = news(quiet, RULES, KNOWN)
     assert known is not None
     assert (known.sleeps_at, known.updated_at) == (UNIX + AFTER, UNIX + 10)
     near = known.model_copy(update={"sleeps_at": UNIX + AFTER + 1.0})
-    assert told(quiet, RULES, near) is None
+    assert news(quiet, RULES, near) is None
     for other in (UNIX + AFTER + 1.1, UNIX + AFTER - 1.1, None):
-        moved = told(quiet, RULES, known.model_copy(update={"sleeps_at": other}))
+        moved = news(quiet, RULES, known.model_copy(update={"sleeps_at": other}))
         assert moved is not None
         assert moved.sleeps_at == UNIX + AFTER
 

@@ -27,7 +27,7 @@ class LocalOwners:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.runners = {}
-        self.told: list[Idleness] = []
+        self.idleness: list[Idleness] = []
         self.before_sleep = lambda: None
 
     def _of(self, actor_id):
@@ -40,9 +40,9 @@ class LocalOwners:
         said = self._of(actor_id).state()
         return said["attached"] if said["session_id"] == session_id else 0
 
-    async def tell_idle(self, actor_id, told):
-        self.told.append(told)
-        await self._of(actor_id).tell_idle(told.session_id, told)
+    async def publish_idleness(self, actor_id, idleness):
+        self.idleness.append(idleness)
+        await self._of(actor_id).publish_idleness(idleness.session_id, idleness)
 
     async def sleep_if_quiet(self, actor_id, session_id, container_id, quiet):
         self.before_sleep()
@@ -112,13 +112,13 @@ async def test_a_quiet_session_sleeps_after_its_time_and_not_before(house):
     assert house.runner.stats()["idle_hibernations_total"] == 1
 
 
-async def test_typing_keeps_it_awake_and_is_told_once(house):
+async def test_typing_keeps_it_awake_and_is_reported_once(house):
     for _ in range(5):
         await house.round(AFTER / 2)
         house.seen(input_age=1.0)
     await house.round(AFTER / 2)
     assert house.bench.codi.sealed == []
-    because = [told.awake_because for told in house.owners.told]
+    because = [idleness.awake_because for idleness in house.owners.idleness]
     assert because.count(("input",)) == 1
     events = await house.owners.runners["a1"].events("s1", timeout_seconds=0)
     assert [e.data["awake_because"] for e in events if e.type == "idle"][-1] == ("input",)
@@ -134,11 +134,11 @@ async def test_what_happens_at_the_last_moment_calls_sleep_off(house):
     assert house.runner.stats()["idle_hibernations_called_off_total"] == 1
 
 
-async def test_a_veto_keeps_it_awake_and_survives_what_is_told(house):
+async def test_a_veto_keeps_it_awake_and_survives_what_is_reported(house):
     ledger = house.bench.ledger
     await house.round()
     until = house.bench.clock.now() + 2 * AFTER
-    ledger.told["s1"] = Idleness(session_id="s1", keep_awake_until=until)
+    ledger.idleness_of["s1"] = Idleness(session_id="s1", keep_awake_until=until)
     await house.round(AFTER + 1)
     assert house.bench.codi.sealed == []
     known = await ledger.idleness("s1")

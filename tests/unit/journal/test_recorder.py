@@ -135,7 +135,7 @@ async def gated() -> AsyncIterator[Node]:
 # ---- keeping ------------------------------------------------------------------------------------
 
 
-async def test_what_is_printed_is_kept_and_then_told(node):
+async def test_what_is_printed_is_kept_and_then_acknowledged(node):
     connection = await node.open("c1", "s1")
     connection.says(TerminalPrinted(1, 0, b"hello", {"client": 3}))
     await settle()
@@ -145,7 +145,7 @@ async def test_what_is_printed_is_kept_and_then_told(node):
     assert record.inputs == {"client": 3}
 
 
-async def test_nothing_is_told_before_it_is_kept():
+async def test_nothing_is_reported_before_it_is_kept():
     async with gated() as node:
         connection = await node.open("c1", "s1")
         connection.says(TerminalPrinted(1, 0, b"hello", {}))
@@ -171,7 +171,7 @@ async def test_what_waits_during_a_commit_shares_the_next_one():
         assert all(connection.kept == {1: 5} for connection in connections)
 
 
-async def test_terminals_of_one_container_are_told_in_one_frame():
+async def test_terminals_of_one_container_are_reported_in_one_frame():
     async with gated() as node:
         connection = await node.connect("c1", "s1")
         connection.says(opened(1, "a"), opened(2, "b"), opened(3, "c"))
@@ -183,7 +183,7 @@ async def test_terminals_of_one_container_are_told_in_one_frame():
         node.journal.gate.set()
         await settle()
         assert connection.kept == {1: 1, 2: 2, 3: 1}
-        assert connection.told == 2
+        assert connection.reported == 2
 
 
 async def test_a_terminal_that_prints_without_end_is_slowed_and_others_are_not(node):

@@ -135,7 +135,7 @@ async def test_without_a_warm_actor_one_is_started_for_the_claim(house):
     assert h.actors.started == 1
 
 
-async def test_more_waiting_claims_than_allowed_are_told_when_to_come_back(house):
+async def test_more_waiting_claims_than_allowed_are_reported_when_to_come_back(house):
     h = house(warm_actors=0, max_pending_launches=2)
     h.actors.release = asyncio.Event()
     waiting = [asyncio.create_task(h.open(f"u{n}", f"k{n}")) for n in range(2)]

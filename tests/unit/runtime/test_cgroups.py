@@ -21,7 +21,7 @@ def test_hierarchies_of_both_versions_are_found():
     ]
 
 
-def test_own_groups_are_told_by_controller():
+def test_own_groups_are_reported_by_controller():
     own = cgroups.parse_own("4:memory:/a:b\n3:cpu,cpuacct:/c\n1:name=systemd:/x\n0::/user.slice\n")
     assert own == {
         "memory": "/a:b",

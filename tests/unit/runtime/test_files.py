@@ -198,7 +198,7 @@ def test_an_incomplete_line_of_bubblewraps_status_is_left_out():
         (Status(written_at=1.0, exit_code=1), True, "exited with code 1: words"),
     ],
 )
-def test_the_reason_of_an_end_is_told_in_words(status, oom, expected):
+def test_the_reason_of_an_end_is_reported_in_words(status, oom, expected):
     assert reason(status, "words", out_of_memory=oom) == expected
 
 

@@ -53,7 +53,7 @@ async def test_so_many_hold_a_turn_at_once_and_the_next_waits_for_one_of_them(tm
     assert most == 2
 
 
-async def test_whoever_waits_too_long_is_told_and_takes_none(tmp_path):
+async def test_whoever_waits_too_long_is_reported_and_takes_none(tmp_path):
     clock = ManualClock()
     turns = LaunchSlots(tmp_path, 1, clock, lambda: 0.5)
     async with turns.turn(1):

@@ -49,7 +49,7 @@ def test_the_table_is_bounded_and_renewals_still_pass():
     assert table.attach("c", 20.5)
 
 
-def test_who_is_refused_is_told_when_a_lease_will_have_ended():
+def test_who_is_refused_is_reported_when_a_lease_will_have_ended():
     table = Attachments(20.0, limit=1)
     table.attach("a", 0.0)
     with pytest.raises(TooManyRequests) as refused:

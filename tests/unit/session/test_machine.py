@@ -352,7 +352,7 @@ def test_answers_to_older_work_are_ignored():
     assert drive.machine.phase is P.HIBERNATING
 
 
-def test_an_answer_of_the_wrong_kind_is_a_bug_told_with_its_history():
+def test_an_answer_of_the_wrong_kind_is_a_bug_reported_with_its_history():
     drive = Drive()
     with pytest.raises(IllegalTransition) as caught:
         drive.machine.step(Stopped(1), drive.now)
@@ -517,7 +517,7 @@ def test_replacements_are_counted_on_from_what_the_record_says():
 
 
 @pytest.mark.parametrize(("event", "kind"), [(FencedOff(9), "released"), (EndRequested(), "ended")])
-def test_whoever_follows_a_session_is_told_whether_it_has_ended_or_only_its_owner(event, kind):
+def test_whoever_follows_a_session_is_reported_whether_it_has_ended_or_only_its_owner(event, kind):
     drive = running()
     drive.do(event)
     if kind == "ended":

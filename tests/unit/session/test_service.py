@@ -130,7 +130,7 @@ async def test_binding_again_changes_nothing_and_binding_another_session_is_refu
         await runner.bind(record.model_copy(update={"owner_actor_id": "a9"}), None)
 
 
-async def test_an_actor_that_was_never_told_finds_its_session_in_the_store(bench):
+async def test_an_actor_that_was_never_bound_finds_its_session_in_the_store(bench):
     runner = await warm(bench)
     with pytest.raises(NotBound):
         await runner.view("s1")
@@ -320,7 +320,7 @@ async def test_terminals_that_cannot_be_read_hold_up_no_recovery(fragile):
     await committed(fragile, phase=P.READY, container_id=after.container_id)
 
 
-async def test_the_journal_is_told_of_a_container_as_soon_as_it_runs(bench):
+async def test_the_journal_is_reported_of_a_container_as_soon_as_it_runs(bench):
     runner = await bench.ready()
     route = await runner.route("s1")
     await eventually(lambda: bench.journal_watch.watched == [route.container_id])
@@ -532,7 +532,7 @@ async def test_a_new_client_or_a_resume_wakes_a_hibernated_session(bench):
     assert {spec.workspace_id for spec in bench.runtime.launched} == {"w1"}
 
 
-async def test_whoever_waits_for_a_route_is_told_when_the_session_hibernates(bench):
+async def test_whoever_waits_for_a_route_is_reported_when_the_session_hibernates(bench):
     runner = await bench.ready()
     epoch = (await runner.route("s1")).epoch
     waiting = asyncio.create_task(runner.route("s1", newer_than_epoch=epoch))
@@ -663,7 +663,7 @@ async def test_the_warm_actor_that_is_left_can_hold_another_session(bench):
 # ---- events -------------------------------------------------------------------------------------
 
 
-async def test_events_tell_the_life_of_a_session_and_wait_for_more(bench):
+async def test_events_report_the_life_of_a_session_and_wait_for_more(bench):
     runner = await bench.ready()
     past = await runner.events("s1")
     assert [event.data["phase"] for event in past if event.type == "status"] == [
@@ -694,7 +694,7 @@ async def test_followers_hear_which_terminals_there_are_and_of_changes_only(benc
     assert await terminal_events(runner) == [["main"], ["build", "main"], ["build"]]
 
 
-async def test_a_successor_tells_the_terminals_that_the_journal_knows(bench):
+async def test_a_successor_publishes_the_terminals_that_the_journal_knows(bench):
     first = await bench.ready()
     container_id = (await first.route("s1")).container_id
     await bench.opens_terminal(container_id, "a", number=1)
@@ -746,7 +746,7 @@ async def test_statistics_count_what_happened(bench):
 
 @pytest.mark.parametrize("claimed", [True, False])
 @pytest.mark.parametrize("known", [True, False])
-async def test_every_container_is_told_whose_it_is_if_that_is_known(
+async def test_every_container_is_reported_whose_it_is_if_that_is_known(
     bench, monkeypatch, known, claimed
 ):
     async def email_of(user_id: str) -> str:
@@ -755,10 +755,10 @@ async def test_every_container_is_told_whose_it_is_if_that_is_known(
         return f"{user_id}@example.com"
 
     monkeypatch.setattr(bench.ledger, "email_of", email_of)
-    told = "u1@example.com" if known else None
+    reported = "u1@example.com" if known else None
     runner = await warm(bench)
     handle = await bench.warm_container() if claimed else None
     container_id = "warm" if claimed else None
     await runner.bind(await bench.claim(container_id=container_id), handle)
     route = await runner.route("s1")
-    assert bench.codi.emails[route.container_id] == told
+    assert bench.codi.emails[route.container_id] == reported

@@ -220,7 +220,7 @@ async def test_the_first_secret_of_a_name_is_kept_for_all(engine):
     assert await keys.get_or_create("other", lambda: next(made)) == b"third"
 
 
-async def test_ended_logins_are_told_in_order_each_once_and_forgotten_when_old(engine):
+async def test_ended_logins_are_reported_in_order_each_once_and_forgotten_when_old(engine):
     store = TokenStore(engine, "t", keep_ended=100.0)
     for family in ("f", "g", "h"):
         await store.create(token(f"one-{family}", family=family))

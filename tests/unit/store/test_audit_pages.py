@@ -29,7 +29,7 @@ def session(phase: SessionPhase, container: str | None) -> SessionRecord:
 
 
 @pytest.mark.parametrize(
-    ("before", "after", "told"),
+    ("before", "after", "reported"),
     [
         (None, (P.STARTING, None), ["session.created"]),
         (None, (P.READY, "c1"), ["session.created", "container.launched"]),
@@ -51,9 +51,9 @@ def session(phase: SessionPhase, container: str | None) -> SessionRecord:
         ((P.ENDING, "c1"), None, ["session.ended"]),
     ],
 )
-def test_a_change_of_a_session_is_told_by_what_it_means(before, after, told):
+def test_a_change_of_a_session_is_reported_by_what_it_means(before, after, reported):
     entries = of_change(before and session(*before), after and session(*after), 5.0)
-    assert [entry.action for entry in entries] == told
+    assert [entry.action for entry in entries] == reported
     for entry in entries:
         container = "c1" if entry.action == "container.lost" else (after and after[1])
         resource = "session/s1" if entry.action.startswith("session") else f"container/{container}"

@@ -49,7 +49,7 @@ async def test_the_first_server_has_it_and_is_let_in_again(engine, places):
     await check(engine, KEYS, chunks, own("a"), claim=False)
 
 
-async def test_another_chunk_store_is_refused_and_told_where_the_right_one_is(engine, places):
+async def test_another_chunk_store_is_refused_and_the_right_one_named(engine, places):
     await check(engine, KEYS, places("a"), own("a"), claim=True)
     other = places("b")
     for claim in (True, False):

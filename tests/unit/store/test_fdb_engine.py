@@ -157,7 +157,7 @@ async def test_a_commit_that_arrives_between_its_resends_look_and_commit_is_foun
     assert await count(engine) == 1
 
 
-async def test_a_late_commit_does_not_arrive_after_its_resend_was_told_of_a_conflict(
+async def test_a_late_commit_does_not_arrive_after_its_resend_was_reported_of_a_conflict(
     cluster, engine
 ):
     commit = await counted(engine, reading=True)
@@ -172,7 +172,7 @@ async def test_a_late_commit_does_not_arrive_after_its_resend_was_told_of_a_conf
     assert await count(engine) == 0
 
 
-async def test_nor_after_its_resend_was_told_that_it_is_too_old(cluster, engine):
+async def test_nor_after_its_resend_was_reported_that_it_is_too_old(cluster, engine):
     commit = await counted(engine, reading=True)
     cluster.faults.next_commits = [Fault.TIMED_OUT_LATER, Fault.TOO_OLD]
     cluster.faults.delay = lambda: 10**6
@@ -185,7 +185,7 @@ async def test_nor_after_its_resend_was_told_that_it_is_too_old(cluster, engine)
 
 
 @pytest.mark.parametrize("fault", [Fault.CONFLICT, Fault.TOO_OLD])
-async def test_a_commit_that_has_read_nothing_is_never_told_of_a_conflict(cluster, engine, fault):
+async def test_a_commit_that_has_read_nothing_never_conflicts(cluster, engine, fault):
     cluster.faults.next_commits = [fault]
     await engine.commit(await counted(engine, reading=False))
     assert await count(engine) == 1

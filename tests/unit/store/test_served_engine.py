@@ -70,7 +70,7 @@ async def test_an_error_is_raised_by_whoever_asked_and_by_nobody_else(tmp_path):
         assert isinstance(fine, int)
 
 
-async def test_what_an_engine_did_not_foresee_is_told_too(tmp_path):
+async def test_what_an_engine_did_not_foresee_is_reported_too(tmp_path):
     async with served(Slow(), tmp_path) as engine:
         with pytest.raises(StoreError, match="nobody foresaw it"):
             await engine.commit(setting(b"a", b"1"))
@@ -84,7 +84,7 @@ async def test_nobody_listens(tmp_path):
         await engine.commit(setting(b"a", b"1"))
 
 
-async def test_a_server_that_ends_is_told_to_whoever_waits_and_the_next_one_is_found(tmp_path):
+async def test_a_server_that_ends_is_reported_to_whoever_waits_and_the_next_one_is_found(tmp_path):
     path = tmp_path / "store.sock"
     slow = Slow()
     first = StoreServer(slow, path)

@@ -46,7 +46,7 @@ class _Entry:
         self.under_way: dict[str, int] | None = None
         self.known = False
         self.echo: asyncio.TimerHandle | None = None
-        self.exit_told = True
+        self.exit_reported = True
 
 
 class JournalFeed:
@@ -97,7 +97,7 @@ class JournalFeed:
         """Report the end of a shell, behind its last byte."""
         entry = self._entry(terminal)
         if entry is not None:
-            entry.exit_told = False
+            entry.exit_reported = False
             self._flush(entry)
 
     def forget(self, terminal: Terminal) -> None:
@@ -117,7 +117,7 @@ class JournalFeed:
             former.close(4411, "the journal is connected anew")
         for entry in list(self._entries.values()):
             entry.under_way, entry.known = None, False
-            entry.exit_told = entry.terminal.alive
+            entry.exit_reported = entry.terminal.alive
             self._announce(entry)
 
     def disconnect(self, connection: JournalConnection) -> None:
@@ -186,8 +186,8 @@ class JournalFeed:
                 shown = base64.b64encode(state).decode()
                 self._say({"type": "checkpoint", "id": entry.number, "offset": at, "state": shown})
             connection.send(encode_batch(Batch(entry.number, offset, data, inputs)))
-        elif not entry.exit_told and not entry.terminal.alive:
-            entry.exit_told = True
+        elif not entry.exit_reported and not entry.terminal.alive:
+            entry.exit_reported = True
             code = entry.terminal.exit_code
             self._say({"type": "exited", "id": entry.number, "code": code})
 

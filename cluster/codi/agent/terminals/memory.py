@@ -48,21 +48,21 @@ class TerminalMemory:
         if not counts and not pending and self._empty:
             return
         other = 1 - self._which[0]
-        told = json.dumps(counts, separators=(",", ":")).encode() if counts else b""
-        if len(told) > _COUNTS or len(pending) > _INPUT:
+        text = json.dumps(counts, separators=(",", ":")).encode() if counts else b""
+        if len(text) > _COUNTS or len(pending) > _INPUT:
             return  # more than connections can bring before they are held
         slot = self._slots[other]
-        slot[_WORD : _WORD + len(told)] = told
+        slot[_WORD : _WORD + len(text)] = text
         slot[_WORD + _COUNTS : _WORD + _COUNTS + len(pending)] = pending
-        slot[:_WORD].cast("I")[0], slot[:_WORD].cast("I")[1] = len(told), len(pending)
+        slot[:_WORD].cast("I")[0], slot[:_WORD].cast("I")[1] = len(text), len(pending)
         self._which[0] = other
-        self._empty = not told and not pending
+        self._empty = not text and not pending
 
     def input(self) -> tuple[dict[str, int], bytes]:
         """Return what was noted last."""
         slot = self._slots[self._which[0]]
-        told, pending = self._lengths(self._which[0])
-        counts = json.loads(bytes(slot[_WORD : _WORD + told])) if told else {}
+        length, pending = self._lengths(self._which[0])
+        counts = json.loads(bytes(slot[_WORD : _WORD + length])) if length else {}
         return counts, bytes(slot[_WORD + _COUNTS : _WORD + _COUNTS + pending])
 
     def _lengths(self, which: int) -> tuple[int, int]:

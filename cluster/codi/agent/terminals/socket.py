@@ -60,8 +60,8 @@ class TerminalSocket(asyncio.Protocol):
         self._held = False
         self._request: Request | None = None
         self._began = False
-        self._told: tuple[tuple[int, int], Role] | None = None
-        self._told_sizing: tuple[Rule, tuple[Window, ...]] | None = None
+        self._sent: tuple[tuple[int, int], Role] | None = None
+        self._sent_sizing: tuple[Rule, tuple[Window, ...]] | None = None
         self._early = b""
         self._attaching: asyncio.TimerHandle | None = None
         self._closer: asyncio.TimerHandle | None = None
@@ -103,7 +103,7 @@ class TerminalSocket(asyncio.Protocol):
         """Send the client its place, then what is kept."""
         attached = self.terminal.attach(self, request, began=self._began)
         self._attached = True
-        (cols, rows), role = self._told = self.terminal.size, self.terminal.role(self.key)
+        (cols, rows), role = self._sent = self.terminal.size, self.terminal.role(self.key)
         self.send_control(
             control(
                 "attached",
@@ -154,10 +154,10 @@ class TerminalSocket(asyncio.Protocol):
 
     def inform(self) -> None:
         """Report a new size, unless it is this client's own, and a change of who answers."""
-        if self._told is None:
+        if self._sent is None:
             return  # its first frame says so
-        (size, role), now = self._told, (self.terminal.size, self.terminal.role(self.key))
-        self._told = now
+        (size, role), now = self._sent, (self.terminal.size, self.terminal.role(self.key))
+        self._sent = now
         if (now[0] != size and not (role.sizes and now[1].sizes)) or now[1].sizes != role.sizes:
             (cols, rows), sizes = now[0], now[1].sizes
             self.send_control(control("resized", cols=cols, rows=rows, sizes=sizes))
@@ -169,8 +169,8 @@ class TerminalSocket(asyncio.Protocol):
     def _inform_of_sizing(self) -> None:
         """Report by which rule and by whose windows the terminal has its size, if that is news."""
         rule, windows = sizing = self.terminal.sizing(self.key)
-        if sizing != self._told_sizing:
-            self._told_sizing = sizing
+        if sizing != self._sent_sizing:
+            self._sent_sizing = sizing
             shown = [asdict(window) for window in windows]
             self.send_control(control("sizing", rule=rule, windows=shown))
 

@@ -183,12 +183,12 @@ class Terminals:
 
     def _keep(self, terminal: Terminal, descriptors: list[int]) -> None:
         place = self._places[terminal.name]
-        told = {"name": terminal.name, "pid": place.pid, "code": terminal.exit_code}
-        self._store.put(place.key, json.dumps(told).encode(), descriptors)
+        stored = {"name": terminal.name, "pid": place.pid, "code": terminal.exit_code}
+        self._store.put(place.key, json.dumps(stored).encode(), descriptors)
 
     def _adopt(self, key: str, content: bytes, descriptors: list[int]) -> None:
         """Go on with a terminal of a former CODI. One of another build's making is given up."""
-        told = json.loads(content)
+        stored = json.loads(content)
         try:
             memory = TerminalMemory(self._config.ring, descriptors[0])
         except (ValueError, IndexError):
@@ -196,13 +196,13 @@ class Terminals:
             for descriptor in descriptors:
                 os.close(descriptor)
             return
-        terminal = self._add(told["name"], key, memory)
-        self._places[told["name"]].pid = told["pid"]
+        terminal = self._add(stored["name"], key, memory)
+        self._places[stored["name"]].pid = stored["pid"]
         if len(descriptors) == 1:  # its shell had ended, or was to end
-            code = told["code"]
+            code = stored["code"]
             terminal.have_ended(code if code is not None else 128 + signal.SIGHUP)
             return
-        adopted = Shell(descriptors[1], self._children.adopt(told["pid"]))
+        adopted = Shell(descriptors[1], self._children.adopt(stored["pid"]))
         with contextlib.suppress(OSError):
             terminal.size = adopted.size()
         terminal.go_on(adopted)

@@ -26,18 +26,18 @@ def of_change(
     session = f"session/{record.session_id}"
     old = before.container_id if before else None
     new = after.container_id if after else None
-    told: list[tuple[str, str]] = []
+    actions: list[tuple[str, str]] = []
     if before is None:
-        told.append(("session.created", session))
+        actions.append(("session.created", session))
     elif after is None:
-        told.append(("session.ended", session))
+        actions.append(("session.ended", session))
     else:
         if old not in {None, new} and not {before.phase, after.phase} & _RESTING:
-            told.append(("container.lost", f"container/{old}"))
-        told += [(action, session) for action in _moves(before.phase, after.phase)]
+            actions.append(("container.lost", f"container/{old}"))
+        actions += [(action, session) for action in _moves(before.phase, after.phase)]
     if new not in {None, old}:
-        told.append(("container.launched", f"container/{new}"))
-    return [_entry(record, now, action, resource) for action, resource in told]
+        actions.append(("container.launched", f"container/{new}"))
+    return [_entry(record, now, action, resource) for action, resource in actions]
 
 
 def _moves(before: SessionPhase, after: SessionPhase) -> list[str]:

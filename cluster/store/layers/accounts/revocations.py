@@ -47,8 +47,8 @@ class Ends:
         self, tr: Transaction, user_id: str, generation: int, kept: str | None, now: float
     ) -> None:
         """Record the end of an account's logins."""
-        told = {"user_id": user_id, "generation": generation, "kept": kept, "at": now}
-        await self._add(tr, told, now)
+        ended = {"user_id": user_id, "generation": generation, "kept": kept, "at": now}
+        await self._add(tr, ended, now)
 
     async def after(self, tr: Transaction, place: bytes | None) -> list[EndedLogin]:
         """Return a page of ends after ``place``, in order."""
@@ -70,12 +70,12 @@ class Ends:
 
 
 def _decoded(place: bytes, value: bytes) -> EndedLogin:
-    told = json.loads(value)
+    ended = json.loads(value)
     return EndedLogin(
         place,
-        str(told.get("user_id", "")),  # not recorded by an earlier release
-        float(told["at"]),
-        told.get("family_id"),
-        int(told.get("generation", 0)),
-        told.get("kept"),
+        str(ended.get("user_id", "")),  # not recorded by an earlier release
+        float(ended["at"]),
+        ended.get("family_id"),
+        int(ended.get("generation", 0)),
+        ended.get("kept"),
     )

@@ -18,17 +18,17 @@ async def get(tr: Transaction, keys: Keyspace, session_id: str) -> Idleness | No
     return decode_optional(Idleness, await tr.get(keys.idleness.key(session_id)))
 
 
-async def tell(tr: Transaction, keys: Keyspace, told: Idleness) -> Idleness | None:
+async def record(tr: Transaction, keys: Keyspace, seen: Idleness) -> Idleness | None:
     """Write what was seen, with the veto that stands; None when the session is gone."""
     session, _ = await tr.get_many(
-        [keys.sessions.key(told.session_id), keys.idleness.key(told.session_id)]
+        [keys.sessions.key(seen.session_id), keys.idleness.key(seen.session_id)]
     )
     if session is None:
         return None
-    known = await get(tr, keys, told.session_id)
+    known = await get(tr, keys, seen.session_id)
     veto = known.keep_awake_until if known is not None else None
-    written = told.model_copy(update={"keep_awake_until": veto})
-    tr.set(keys.idleness.key(told.session_id), encode(written))
+    written = seen.model_copy(update={"keep_awake_until": veto})
+    tr.set(keys.idleness.key(seen.session_id), encode(written))
     return written
 
 

@@ -90,8 +90,8 @@ async def finish(
     """Write the receipt; part of the transaction that makes the version."""
     # json escapes what a path holds that is no UTF-8, where pydantic's own would refuse it.
     receipt = answer.receipt(version).model_dump()
-    told = {"receipt": receipt, "digest": answer.digest}
-    await idempotency.remember(tr, keys, answer.key, json.dumps(told).encode(), now)
+    kept = {"receipt": receipt, "digest": answer.digest}
+    await idempotency.remember(tr, keys, answer.key, json.dumps(kept).encode(), now)
 
 
 def _parse(data: bytes | None) -> dict[str, Any]:

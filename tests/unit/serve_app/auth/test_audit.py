@@ -20,7 +20,7 @@ async def login(http: httpx.AsyncClient, password: str = PASSWORD, **headers: st
     return await http.post("/api/v1/auth/login", json=body, headers=headers)
 
 
-async def test_the_audit_trail_tells_of_sign_ins(rig, admin):
+async def test_the_audit_trail_records_sign_ins(rig, admin):
     await login(rig.http(), "wrong")
     http = rig.http(admin)
 

@@ -28,7 +28,7 @@ def entry(user="u1", action="exec", resource="r", result="ok", address="1", at=0
     )
 
 
-def test_what_is_more_than_a_budget_is_told_in_one_line_when_the_window_is_over():
+def test_what_is_more_than_a_budget_is_reported_in_one_line_when_the_window_is_over():
     budget = Budget()
     now = [len(budget.take(entry(at=float(n)), 0.0)) for n in range(LINES + 40)]
     assert now == [1] * LINES + [0] * 40
@@ -101,28 +101,28 @@ def test_the_number_of_parties_is_bounded_and_none_is_lost():
     )
 )
 def test_every_entry_is_counted_once(steps):
-    budget, now, told, made = Budget(), 0.0, 0, 0
+    budget, now, reported, made = Budget(), 0.0, 0, 0
     for user, action, result, times, wait in steps:
         now += wait
-        told += sum(line.count for line in budget.due(now))
+        reported += sum(line.count for line in budget.due(now))
         for n in range(times):
             made += 1
             lines = budget.take(entry(user, action, f"r{n}", result), now)
-            told += sum(line.count for line in lines)
-    assert told + sum(line.count for line in budget.rest()) == made
+            reported += sum(line.count for line in lines)
+    assert reported + sum(line.count for line in budget.rest()) == made
 
 
 def flood(budget: Budget, user: str, number: int, now: float) -> list[AuditEntry]:
     return [line for _ in range(number) for line in budget.take(entry(user), now)]
 
 
-def test_sums_that_are_due_at_once_are_all_told():
+def test_sums_that_are_due_at_once_are_all_recorded():
     budget = Budget()
     for user in ("u1", "u2", "u3"):
         flood(budget, user, LINES + 5, 10.0)
     assert budget.due(9.0 + WINDOW_SECONDS) == []
-    told = budget.due(10.0 + WINDOW_SECONDS)
-    assert [(line.user_id, line.count) for line in told] == [("u1", 5), ("u2", 5), ("u3", 5)]
+    reported = budget.due(10.0 + WINDOW_SECONDS)
+    assert [(line.user_id, line.count) for line in reported] == [("u1", 5), ("u2", 5), ("u3", 5)]
 
 
 def test_a_new_window_begins_with_the_sums_of_the_last_and_a_whole_budget():
@@ -149,5 +149,5 @@ def test_things_that_are_known_stay_apart_though_there_are_many():
     for number in range(SUMS + 3):
         budget.take(entry("u1", resource=f"r{number}"), 0.0)
     budget.take(entry("u1", resource="r0"), 0.0)
-    told = {line.resource: line.count for line in budget.rest()}
-    assert (told["r0"], told["r1"], told["*"]) == (2, 1, 3)
+    reported = {line.resource: line.count for line in budget.rest()}
+    assert (reported["r0"], reported["r1"], reported["*"]) == (2, 1, 3)

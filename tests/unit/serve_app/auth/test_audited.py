@@ -47,7 +47,7 @@ def test_a_request_ends_in_one_of_four_ways(status, refused, result):
     assert result_of(status, refused=refused) == result
 
 
-async def test_what_people_do_is_told_with_the_fields_of_the_requirement(
+async def test_what_people_do_is_reported_with_the_fields_of_the_requirement(
     rig, ada, admin, session_id
 ):
     user_id = (await ada.me()).user_id

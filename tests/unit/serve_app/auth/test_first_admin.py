@@ -36,7 +36,7 @@ async def first(users, **settings):
     return await ensure_admin(users, Settings(**settings), lambda _: "made-up", SystemClock())
 
 
-async def test_an_administrator_is_made_once_and_its_password_told_once():
+async def test_an_administrator_is_made_once_and_its_password_shown_once():
     users = MemoryUsers()
     assert await first(users) == ("admin@localhost", "made-up")
     assert await first(users) == ("admin@localhost", None)

@@ -23,8 +23,8 @@ async def web(rig, ada):
 )
 async def test_an_address_says_which_methods_it_takes(web, session_id, address, methods):
     url = f"/api/v1/sessions/{session_id}/{address}"
-    told = await web.options(url)
-    assert (told.status_code, told.headers["allow"]) == (204, methods)
+    reported = await web.options(url)
+    assert (reported.status_code, reported.headers["allow"]) == (204, methods)
     wrong = await web.patch(url)
     assert (wrong.status_code, wrong.headers["allow"]) == (405, methods)
     assert wrong.json()["code"] == "method_not_allowed"

@@ -19,7 +19,7 @@ from serve_app.http.browser_socket import BrowserSocket, Disconnected, close_cod
 from tests.support.waiting import wait_until
 
 
-async def test_who_reads_nothing_is_cut_and_told_what_is_missing_when_they_come_back(
+async def test_who_reads_nothing_is_cut_and_hears_what_is_missing_when_they_come_back(
     rig, ada, session_id, monkeypatch
 ):
     monkeypatch.setattr(sockets, "SEND_SECONDS", 0.5)

@@ -29,9 +29,9 @@ async def test_metrics_are_for_administrators_when_others_can_reach_the_server(r
 async def test_an_operator_finds_the_actor_of_a_session_by_the_name_it_has_in_ray(
     rig, admin, session_id
 ):
-    [told] = [each async for each in admin.all_sessions() if each.session_id == session_id]
-    assert told.actor == f"session-{await rig.owner(session_id)}"
-    assert told.user_id is not None
+    [reported] = [each async for each in admin.all_sessions() if each.session_id == session_id]
+    assert reported.actor == f"session-{await rig.owner(session_id)}"
+    assert reported.user_id is not None
 
 
 async def test_administrators_see_all_sessions_and_containers(rig, ada, admin, session_id):

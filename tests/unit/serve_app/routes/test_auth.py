@@ -48,12 +48,12 @@ async def test_a_logout_by_refresh_token_alone_ends_the_login_too(rig, ada):
 
 
 async def test_another_replica_hears_of_a_logout_and_a_new_one_knows_of_it(rig, ada):
-    told = Revocations(rig.deps.tokens, rig.deps.clock, keep=900.0)
-    await told.catch_up()
-    assert len(told) == 0
+    reported = Revocations(rig.deps.tokens, rig.deps.clock, keep=900.0)
+    await reported.catch_up()
+    assert len(reported) == 0
     await ada.logout()
-    await told.catch_up()
-    assert len(told) == 1
+    await reported.catch_up()
+    assert len(reported) == 1
     late = Revocations(rig.deps.tokens, rig.deps.clock, keep=900.0)
     await late.catch_up()
     [ended] = await rig.deps.tokens.ended_after(None)

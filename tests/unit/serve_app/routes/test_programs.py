@@ -12,7 +12,7 @@ from coditect import InvalidRequest
 from tests.support.waiting import wait_until
 
 
-async def test_exec_tells_all(rig, ada, session_id):
+async def test_exec_returns_all(rig, ada, session_id):
     result = await ada.exec(session_id, ["sh", "-c", "echo out; echo err >&2; exit 3"])
     assert (result.exit_code, result.stdout, result.stderr) == (3, "out\n", "err\n")
     assert (await ada.exec(session_id, ["sleep", "9"], timeout_seconds=0.2)).timed_out

@@ -81,12 +81,12 @@ async def test_what_programs_write_beyond_the_quota_is_said_and_archived_when_it
     async with connect(address, additional_headers=headers) as events:
         await ada.exec(session_id, ["sh", "-c", "head -c 200000 /dev/zero > big; echo x > small"])
 
-        async def told() -> dict:
+        async def reported() -> dict:
             while (frame := json.loads(await events.recv()))["type"] != "unarchived":
                 pass
             return frame["data"]
 
-        held = await told()
+        held = await reported()
         assert (held["resource"], held["paths"], held["size"]) == ("file_bytes", 1, 200_000)
         session = await ada.session(session_id)
         assert session.unarchived is not None
@@ -100,7 +100,7 @@ async def test_what_programs_write_beyond_the_quota_is_said_and_archived_when_it
             user_id = (await ada.me()).user_id
             changed = await admin.set_quotas(user_id, file_bytes=1 << 20)
             assert changed.quotas == {"file_bytes": 1 << 20}
-            assert await told() == {}
+            assert await reported() == {}
             assert (await ada.session(session_id)).unarchived is None
             assert (await ada.history(session_id, "big"))[0].size == 200_000
             listed = {user.email: user async for user in admin.users()}

@@ -52,8 +52,8 @@ async def test_details_say_why_a_session_is_awake_and_until_when(rig, ada, sessi
     await wait_until(lambda: ada.session(session_id), lambda s: s.status == "ready", 20)
     idle = (await ada.session(session_id)).idle
     assert (idle.awake, idle.sleeps_at, idle.hibernate_after) == (True, None, 1800.0)
-    told = Idleness(session_id=session_id, signals=("clients",), sleeps_at=5e9, updated_at=1.0)
-    await rig.ledger.tell_idleness(told)
+    reported = Idleness(session_id=session_id, signals=("clients",), sleeps_at=5e9, updated_at=1.0)
+    await rig.ledger.record_idleness(reported)
     idle = (await ada.session(session_id)).idle
     assert (idle.awake, idle.signals, idle.sleeps_at) == (False, ["clients"], 5e9)
     assert (await ada.sessions())[0].idle is None
@@ -61,17 +61,17 @@ async def test_details_say_why_a_session_is_awake_and_until_when(rig, ada, sessi
     assert (await ada.session(session_id)).idle is None
 
 
-async def test_a_veto_is_kept_told_and_taken_back(rig, ada, session_id):
+async def test_a_veto_is_kept_published_and_taken_back(rig, ada, session_id):
     before = rig.deps.clock.now()
     idle = await ada.keep_awake(session_id, 3600)
     assert before + 3600 <= idle.keep_awake_until <= rig.deps.clock.now() + 3600
-    await rig.ledger.tell_idleness(Idleness(session_id=session_id, sleeps_at=before + 10))
+    await rig.ledger.record_idleness(Idleness(session_id=session_id, sleeps_at=before + 10))
     assert (await rig.ledger.idleness(session_id)).keep_awake_until == idle.keep_awake_until
     longer = await ada.keep_awake(session_id, 7200)
     assert longer.sleeps_at == longer.keep_awake_until
     owner = rig.actor_of(session_id, await rig.owner(session_id))
-    told = [e.data for e in await owner.events(session_id, None, 0, 0) if e.type == "idle"]
-    assert told[-1]["keep_awake_until"] == longer.keep_awake_until
+    reported = [e.data for e in await owner.events(session_id, None, 0, 0) if e.type == "idle"]
+    assert reported[-1]["keep_awake_until"] == longer.keep_awake_until
     back = await ada.keep_awake(session_id, 0)
     assert (back.keep_awake_until, back.sleeps_at) == (None, before + 10)
 
@@ -169,7 +169,7 @@ async def drained(socket) -> None:
         await asyncio.wait_for(socket.recv(), 10)
 
 
-async def test_events_tell_of_saves_and_the_end(rig, ada, session_id):
+async def test_events_report_saves_and_the_end(rig, ada, session_id):
     url = f"ws{rig.url[4:]}/api/v1/sessions/{session_id}/events"
     headers = {"authorization": f"Bearer {ada.access_token}"}
     async with connect(url, additional_headers=headers) as socket:

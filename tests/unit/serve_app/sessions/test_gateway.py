@@ -49,7 +49,7 @@ async def test_a_session_that_was_just_opened_is_not_asked_for_again():
     assert [method for _, method, _, _ in actors.calls] == ["open_session"]
 
 
-async def test_a_dead_owner_is_replaced_through_the_pool_which_is_told_so():
+async def test_a_dead_owner_is_replaced_through_the_pool_which_is_reported_so():
     gateway, actors, _, _ = built(OWNED, a2=["alive"])
     assert await gateway.call("s1", SessionCalls.view, None) == "alive"
     assert [call["dead_actor_id"] for call in actors.opens()] == ["a1"]

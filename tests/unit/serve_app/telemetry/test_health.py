@@ -36,7 +36,7 @@ async def test_health_names_every_component_and_is_503_when_a_vital_one_is_down(
 LACK = Check("container ids", Verdict.WARNING, "they share one", "be root")
 
 
-async def test_what_is_wanting_is_told_of_what_is_well_and_does_not_make_it_ill():
+async def test_what_is_wanting_is_reported_of_what_is_well_and_does_not_make_it_ill():
     async def well():
         return None
 

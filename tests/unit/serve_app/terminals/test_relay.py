@@ -108,7 +108,7 @@ class Rig:
     def output(self) -> bytes:
         return b"".join(frame for frame in self.shown if isinstance(frame, bytes))
 
-    def told(self) -> list[str]:
+    def reported(self) -> list[str]:
         return [json.loads(frame)["type"] for frame in self.shown if isinstance(frame, str)]
 
     async def route(self, session_id: str, *, newer_than_epoch: int, **_: Any) -> Route:
@@ -179,7 +179,7 @@ async def test_a_replay_that_breaks_off_goes_on_where_it_was_over_another_connec
     await eventually(lambda: rig.output == KEPT)
     assert [query.get("offset") for query in rig.queries] == [None, "4"]
     assert rig.connections[0].closed
-    assert rig.told().count("attached") == 1
+    assert rig.reported().count("attached") == 1
     rig.connections[1].frames.put_nowait(b"and on")
     await eventually(lambda: rig.output == KEPT + b"and on")
     rig.frames.put_nowait(None)
@@ -208,12 +208,12 @@ async def test_a_journal_that_does_not_answer_at_first_costs_nothing_that_is_sho
     await eventually(lambda: rig.output == KEPT)
     assert len(rig.connections) == 3
     assert all(connection.closed for connection in rig.connections[:2])
-    assert rig.told().count("attached") == 1
+    assert rig.reported().count("attached") == 1
     rig.frames.put_nowait(None)
     await running
 
 
-async def test_output_that_was_cut_off_meanwhile_is_told_and_not_passed_over(rig):
+async def test_output_that_was_cut_off_meanwhile_is_reported_and_not_passed_over(rig):
     rig.journal.go_on.clear()
     running = await run(rig)
     await rig.journal.reading.wait()

@@ -65,7 +65,7 @@ def relay(**fields) -> RelayState:
     return RelayState(Request(client="w", **fields))
 
 
-def told(outputs) -> list[dict]:
+def reported(outputs) -> list[dict]:
     return [json.loads(output.text) for output in outputs if isinstance(output, ToBrowser)]
 
 
@@ -226,7 +226,7 @@ class Relayed(RuleBasedStateMachine):
         assert self.typed.startswith(self.arrived)
 
     @invariant()
-    def marks_are_where_a_shell_begins_and_told_once(self) -> None:
+    def marks_are_where_a_shell_begins_and_sent_once(self) -> None:
         assert set(self.marks) <= set(self.shells)
         assert len(self.marks) == len(set(self.marks))
 
@@ -256,18 +256,18 @@ def test_the_first_frame_is_attached_and_nothing_is_said_before_it():
     assert state.become(Status.RECOVERING) == []
     assert not state.missing_before(5)
     outputs = state.attached(attached(5, 0, cols=80, rows=24), None)
-    assert told(outputs) == [shown_first(5, 0, cols=80, rows=24)]
+    assert reported(outputs) == [shown_first(5, 0, cols=80, rows=24)]
     assert state.become(Status.READY) == []
 
 
-def test_an_outage_is_told_once_and_its_end_too():
+def test_an_outage_is_reported_once_and_its_end_too():
     state = relay()
     state.attached(attached(), None)
     state.codi_closed(None, "")
-    assert told(state.become(Status.RECOVERING)) == [{"type": "status", "status": "recovering"}]
+    assert reported(state.become(Status.RECOVERING)) == [{"type": "status", "status": "recovering"}]
     assert state.become(Status.RECOVERING) == []
     outputs = state.attached(attached(), None)
-    assert told(outputs) == [{"type": "status", "status": "ready"}]
+    assert reported(outputs) == [{"type": "status", "status": "ready"}]
 
 
 def test_input_typed_before_the_first_connection_is_typed_after_it():
@@ -284,7 +284,7 @@ def test_a_new_socket_gets_what_is_kept_and_then_what_codi_holds():
     state = relay()
     assert state.missing_before(100)
     outputs = state.attached(attached(100), kept_from=40)
-    assert told(outputs) == [shown_first(40, truncated=True)]
+    assert reported(outputs) == [shown_first(40, truncated=True)]
     assert replayed(outputs) == [(40, 100)]
     assert state.output(b"k" * 60) == [b"k" * 60]
     assert state.output(b"live") == [b"live"]
@@ -293,7 +293,7 @@ def test_a_new_socket_gets_what_is_kept_and_then_what_codi_holds():
 
 def test_a_terminal_without_a_journal_begins_where_codi_does():
     outputs = relay().attached(attached(100), kept_from=None)
-    assert told(outputs) == [shown_first(100, truncated=True)]
+    assert reported(outputs) == [shown_first(100, truncated=True)]
     assert replayed(outputs) == []
 
 
@@ -302,7 +302,7 @@ def test_a_terminal_without_a_journal_begins_where_codi_does():
 )
 def test_a_socket_goes_on_where_its_browser_wants_if_that_is_kept(wanted, begins, truncated):
     outputs = relay(offset=wanted).attached(attached(100), kept_from=40)
-    assert told(outputs) == [shown_first(begins, truncated=truncated)]
+    assert reported(outputs) == [shown_first(begins, truncated=truncated)]
     assert replayed(outputs) == [(begins, 100)]
 
 
@@ -312,7 +312,7 @@ def test_what_a_connection_missed_comes_from_the_journal_unnoticed():
     state.codi_closed(None, "")
     assert state.missing_before(20)
     outputs = state.attached(attached(20), kept_from=0)
-    assert told(outputs) == []
+    assert reported(outputs) == []
     assert replayed(outputs) == [(10, 20)]
 
 
@@ -343,25 +343,25 @@ def test_what_is_kept_is_shown_before_there_is_a_container():
     state = relay()
     state.typed(b"early")
     outputs = state.transcript(record(10, 30, cols=90, rows=20, inputs={"w": 4}))
-    assert told(outputs) == [shown_first(10, 4, truncated=True, cols=90, rows=20)]
+    assert reported(outputs) == [shown_first(10, 4, truncated=True, cols=90, rows=20)]
     assert replayed(outputs) == [(10, 30)]
-    assert told(state.become(Status.HIBERNATED)) == [{"type": "status", "status": "hibernated"}]
+    assert reported(state.become(Status.HIBERNATED)) == [{"type": "status", "status": "hibernated"}]
     assert state.transcript(record(10, 30)) == []
     state.output(b"t" * 20)
     outputs = state.attached(attached(30, 4), None)
-    assert told(outputs) == [{"type": "status", "status": "ready"}]
+    assert reported(outputs) == [{"type": "status", "status": "ready"}]
     assert sent(outputs) == b"early"
 
 
 def test_a_transcript_that_the_browser_has_is_not_repeated():
     outputs = relay(offset=30).transcript(record(10, 30, cols=80, rows=24))
-    assert told(outputs) == [shown_first(30, cols=80, rows=24)]
+    assert reported(outputs) == [shown_first(30, cols=80, rows=24)]
     assert replayed(outputs) == []
 
 
 def test_input_that_the_browser_knows_to_be_accepted_counts_without_a_record_of_it():
     outputs = relay(input_offset=7).transcript(record(0, 3, cols=80, rows=24, inputs={"w": 4}))
-    assert told(outputs) == [shown_first(0, 7, cols=80, rows=24)]
+    assert reported(outputs) == [shown_first(0, 7, cols=80, rows=24)]
 
 
 def test_what_was_kept_after_the_transcript_was_shown_comes_before_the_new_shell():
@@ -377,23 +377,23 @@ def test_what_was_kept_after_the_transcript_was_shown_comes_before_the_new_shell
 # ---- another shell ------------------------------------------------------------------------------
 
 
-def test_another_shell_is_told_behind_the_last_byte_of_the_former():
+def test_another_shell_is_reported_behind_the_last_byte_of_the_former():
     state = relay()
     state.attached(attached(), None)
     state.output(b"old")
     state.codi_closed(None, "")
-    assert told(state.attached(attached(3, 0, 3), None)) == [{"type": "restarted"}]
+    assert reported(state.attached(attached(3, 0, 3), None)) == [{"type": "restarted"}]
     assert state.output(b"$ ") == [b"$ "]
 
 
-def test_another_shell_is_told_after_the_transcript_of_the_former():
+def test_another_shell_is_reported_after_the_transcript_of_the_former():
     state = relay()
     state.transcript(record(0, 3))
     state.output(b"old")
-    assert told(state.attached(attached(3, 0, 3), None)) == [{"type": "restarted"}]
+    assert reported(state.attached(attached(3, 0, 3), None)) == [{"type": "restarted"}]
 
 
-def test_another_shell_is_told_amid_output_that_belongs_to_both():
+def test_another_shell_is_reported_amid_output_that_belongs_to_both():
     state = relay()
     state.attached(attached(0, 0, 5), None)
     assert state.output(b"old") == [b"old"]
@@ -401,22 +401,22 @@ def test_another_shell_is_told_amid_output_that_belongs_to_both():
     assert state.output(b"er") == [b"er"]
 
 
-def test_a_shell_that_the_browser_knows_is_told_once():
+def test_a_shell_that_the_browser_knows_is_reported_once():
     state = relay()
     state.attached(attached(0, 0, 3), None)
     assert state.output(b"old$ ") == [b"old", RESTARTED, b"$ "]
     state.codi_closed(None, "")
-    assert told(state.attached(attached(5, 0, 3), None)) == []
+    assert reported(state.attached(attached(5, 0, 3), None)) == []
     assert state.output(b"more") == [b"more"]
 
 
 @pytest.mark.parametrize(
     ("offset", "shell_offset"), [(None, 0), (0, 0), (None, 40), (60, 40), (60, 0)]
 )
-def test_a_shell_of_which_all_that_is_shown_comes_is_not_told(offset, shell_offset):
+def test_a_shell_of_which_all_that_is_shown_comes_is_not_announced(offset, shell_offset):
     state = relay(offset=offset)
     outputs = state.attached(attached(offset or 40, 0, shell_offset), kept_from=40)
-    assert [frame["type"] for frame in told(outputs)] == ["attached"]
+    assert [frame["type"] for frame in reported(outputs)] == ["attached"]
     assert state.output(b"$ ") == [b"$ "]
 
 
@@ -465,8 +465,8 @@ def test_a_browser_learns_what_it_is_to_the_terminal_on_every_connection():
     assert {name: begun[name] for name in role} == role
     relay.codi_closed(None, "")
     again = role | {"answers": False, "answers_from": 9, "sizes": True}
-    told = [json.loads(output.text) for output in relay.attached(first | again, None)]
-    assert told == [
+    reported = [json.loads(output.text) for output in relay.attached(first | again, None)]
+    assert reported == [
         {"type": "resized", "cols": 80, "rows": 24, "sizes": True},
         {"type": "answers", "answers": False, "offset": 9},
     ]
@@ -486,8 +486,8 @@ def test_what_a_browser_does_not_show_has_no_size_on_the_next_connection_either(
 def test_a_socket_that_lacks_output_begins_with_the_state_that_it_left(wanted):
     relay = RelayState(Request(client="c", offset=wanted))
     first = {"output_offset": 500, "input_offset": 0, "shell_offset": 0, "truncated": True}
-    told, state, replay = relay.attached(first, 400)
-    assert json.loads(told.text)["truncated"]
+    reported, state, replay = relay.attached(first, 400)
+    assert json.loads(reported.text)["truncated"]
     assert (state, replay) == (ShowState(400), Replay(400, 500))
     assert relay.codi_says(control("snapshot", data="")) == []  # of bytes that the journal has
 

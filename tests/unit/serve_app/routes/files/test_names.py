@@ -60,7 +60,7 @@ async def test_names_move_and_directories_are_made(rig, ada, session_id):
             assert (await post("directories", path=wrong)).status_code == 422
 
 
-async def test_links_and_events_tell_names_to_the_byte(rig, ada, session_id):
+async def test_links_and_events_carry_names_to_the_byte(rig, ada, session_id):
     script = "ln -s \"$(printf 'to\\377')\" link"
     await ada.exec(session_id, ["sh", "-c", script])
     (entry,) = await ada.tree(session_id)
