@@ -30,6 +30,24 @@ def path(name: str, what: str = "path") -> str:
     return quote(_encoded(name, what), safe="/")
 
 
+def session(session_id: str, rest: str = "") -> str:
+    """Return the path of a session's part of the API."""
+    place = f"/api/v1/sessions/{segment(session_id, 'session_id')}"
+    return f"{place}/{rest}" if rest else place
+
+
+def file_path(name: str) -> str:
+    """Return the path of a file in the workspace, quoted. Raises InvalidRequest when there is none."""
+    if not name.strip("/"):
+        raise _refused("path", "the path of a file in the workspace")
+    return path(name)
+
+
+def file(session_id: str, name: str) -> str:
+    """Return the path of a session's file."""
+    return session(session_id, f"files/{file_path(name)}")
+
+
 def value(text: str) -> str:
     """Return a name as the value of a query's parameter. Raises InvalidRequest."""
     return quote(_encoded(text, "name"), safe="")

@@ -231,3 +231,8 @@ def error_of(answer: httpx.Response) -> ApiError:
 def new_key() -> str:
     """Return an idempotency key that was never used."""
     return secrets.token_hex(16)
+
+
+def given(**values: Any) -> dict[str, Any]:
+    """Return what is not None."""
+    return {name: value for name, value in values.items() if value is not None}

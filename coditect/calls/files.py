@@ -1,0 +1,114 @@
+"""Calls of files, directories and kept versions."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from typing import BinaryIO
+
+from coditect import addresses
+from coditect.connection import Connection, given, new_key
+from coditect.models import FileVersion, Receipt, TreeEntry
+from coditect.upload import Upload
+
+
+class FileCalls(Connection):
+    """Calls of files, directories and kept versions."""
+
+    async def tree(self, session_id: str, path: str = "") -> list[TreeEntry]:
+        """List a directory, all of it, in the order of the names' bytes."""
+        target = addresses.session(session_id, f"tree/{addresses.path(path)}")
+        found: list[TreeEntry] = []
+        after: str | None = ""
+        while after is not None:
+            query = f"?after={addresses.value(after)}" if after else ""
+            page = (await self._request("GET", target + query)).json()
+            found += [TreeEntry.from_json(item) for item in page["entries"]]
+            after = page.get("next")
+        return found
+
+    async def read_file(self, session_id: str, path: str, *, version: int | None = None) -> bytes:
+        """Return a whole file, as it is or as of a kept version."""
+        target = addresses.file(session_id, path)
+        return (await self._request("GET", target, params=given(version=version))).content
+
+    async def history(
+        self, session_id: str, path: str, *, before: int | None = None, limit: int = 100
+    ) -> list[FileVersion]:
+        """List the kept versions of a file, the newest first."""
+        target = addresses.session(session_id, f"history/{addresses.file_path(path)}")
+        answer = await self._request("GET", target, params=given(limit=limit, before=before))
+        return [FileVersion.from_json(item) for item in answer.json()["versions"]]
+
+    async def restore_file(
+        self,
+        session_id: str,
+        path: str,
+        version: int,
+        *,
+        target: str | None = None,
+        key: str | None = None,
+    ) -> Receipt:
+        """Put a file back as it was at a version, or its like under the path ``target``."""
+        body = given(path=path, version=version, target=target or None)
+        url = addresses.session(session_id, "restore")
+        answer = await self._request("POST", url, json=body, key=key or new_key())
+        return Receipt.from_json(answer.json())
+
+    async def stream_file(
+        self, session_id: str, path: str, *, version: int | None = None
+    ) -> AsyncIterator[bytes]:
+        """Yield a file's bytes piece by piece, as it is or as of a kept version."""
+        target = addresses.file(session_id, path)
+        async for piece in self._stream(target, given(version=version)):
+            yield piece
+
+    async def stream_directory(self, session_id: str, path: str = "") -> AsyncIterator[bytes]:
+        """Yield a directory with all that is in it as a tar stream; one that breaks off is not whole."""
+        async for piece in self._stream(
+            addresses.session(session_id, f"archive/{addresses.path(path)}")
+        ):
+            yield piece
+
+    async def write_file(
+        self,
+        session_id: str,
+        path: str,
+        data: bytes | BinaryIO | Iterator[bytes] | AsyncIterator[bytes],
+        *,
+        if_match: str | None = None,
+        key: str | None = None,
+    ) -> Receipt:
+        """Save a file; the receipt comes when it is durable. ``if_match`` is an etag, or ``*``.
+
+        An open file is read from where it stands, piece by piece; an iterator yields pieces.
+        """
+        headers = {"if-match": if_match} if if_match else {}
+        answer = await self._request(
+            "PUT",
+            addresses.file(session_id, path),
+            content=data if isinstance(data, bytes) else Upload(data),
+            headers=headers,
+            key=key or new_key(),
+        )
+        return Receipt.from_json(answer.json())
+
+    async def delete_file(self, session_id: str, path: str, *, recursive: bool = False) -> None:
+        """Remove a file, a link or, with ``recursive``, a directory."""
+        parameters = {"recursive": "1"} if recursive else {}
+        await self._request(
+            "DELETE", addresses.file(session_id, path), params=parameters, key=new_key()
+        )
+
+    async def move(
+        self, session_id: str, source: str, target: str, *, overwrite: bool = False
+    ) -> None:
+        """Rename a file or a directory."""
+        body = {"source": source, "target": target, "overwrite": overwrite}
+        url = addresses.session(session_id, "move")
+        await self._request("POST", url, json=body)
+
+    async def make_directory(self, session_id: str, path: str) -> bool:
+        """Make a directory, with its parents; say whether it was not there before."""
+        url = addresses.session(session_id, "directories")
+        answer = await self._request("POST", url, json={"path": path}, key=new_key())
+        return answer.status_code == 201
