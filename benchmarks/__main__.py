@@ -24,7 +24,7 @@ NAMES = [
 
 
 def main(names: list[str]) -> int:
-    """Run each, keep going past one that fails, and say at the end which did."""
+    """Run each, go on past one that fails, and name at the end those that did."""
     unknown = set(names) - set(NAMES)
     if unknown:
         print(f"no such benchmark: {', '.join(sorted(unknown))}; there are {', '.join(NAMES)}")

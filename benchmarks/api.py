@@ -1,4 +1,4 @@
-"""How long does an API call take at 100 requests a second, arrivals not waiting for answers?"""
+"""Measure API calls at 100 requests a second, arrivals not waiting for answers."""
 
 from __future__ import annotations
 

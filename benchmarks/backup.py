@@ -1,4 +1,4 @@
-"""How long do a backup and a restore of a thousand sessions take? Without Ray: its actors only carry."""
+"""Measure a backup and a restore of a thousand sessions, without Ray: its actors only carry."""
 
 from __future__ import annotations
 

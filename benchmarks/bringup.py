@@ -1,4 +1,4 @@
-"""How long until a server is ready: with everything installed, and from a fresh clone?"""
+"""Measure the start of a server, with everything installed and from a fresh clone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many sessions a second can be claimed, when containers cost nothing?"""
+"""Measure claims a second where containers cost nothing."""
 
 from __future__ import annotations
 

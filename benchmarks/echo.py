@@ -1,4 +1,4 @@
-"""How long does a keystroke take to come back? With 1 and with 100 sockets at 10 Hz."""
+"""Measure the echo of a keystroke, with 1 and with 100 sockets at 10 Hz."""
 
 from __future__ import annotations
 

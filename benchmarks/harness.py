@@ -1,4 +1,4 @@
-"""What the benchmarks share: percentiles, a table with targets, results kept with machine and date."""
+"""Percentiles, a table with targets, and results kept with machine and date."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ RESULTS = Path(__file__).parent / "results"
 
 @dataclass(frozen=True)
 class Row:
-    """One measured figure. ``target`` is None when none was set; ``at_most`` says which side is good."""
+    """One measured figure. ``target`` is None when none was set; ``at_most`` is the side that is good."""
 
     what: str
     value: float
@@ -57,7 +57,7 @@ class Report:
         at_most: bool = True,
         note: str = "",
     ) -> None:
-        """Add one figure, and say it at once: what follows may take minutes."""
+        """Add one figure and print it at once: the next may take minutes."""
         self.rows.append(Row(what, value, unit, target, at_most, note))
         print(f"{self.name}: {what}: {value:,.3g} {unit}", file=sys.stderr, flush=True)
 

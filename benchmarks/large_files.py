@@ -22,7 +22,7 @@ MEMORY_TARGET = 512
 
 
 def main() -> None:
-    """Measure, with so many MiB as the argument says, else 2 GiB."""
+    """Measure with the argument's MiB, else 2 GiB."""
     size = int(sys.argv[1]) << 20 if len(sys.argv) > 1 else SIZE
     report = Report("large_files")
     with ServerProcess(pool_size=1, dashboard=False) as server:

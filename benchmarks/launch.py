@@ -1,4 +1,4 @@
-"""How long does a container take to start and to stop, and how much of it is bubblewrap?"""
+"""Measure the start and stop of a container, and bubblewrap's part of it."""
 
 from __future__ import annotations
 

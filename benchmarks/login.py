@@ -1,4 +1,4 @@
-"""How long from the login request to the first byte of the person's own shell?"""
+"""Measure the time from a login request to the first byte of the person's own shell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What does each process kind cost: private memory, threads, idle processor time? And a session?"""
+"""Measure private memory, threads and idle processor time of each kind of process, and of a session."""
 
 from __future__ import annotations
 

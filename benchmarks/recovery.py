@@ -1,4 +1,4 @@
-"""How long until a shell answers again after its container, or its actor, was killed?"""
+"""Measure the time until a shell answers again after its container, or its actor, was killed."""
 
 from __future__ import annotations
 

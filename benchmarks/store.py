@@ -1,4 +1,4 @@
-"""How many durable commits a second does each engine do, and how long does one take?
+"""Measure durable commits a second, and the time of one, of each engine.
 
 FoundationDB is measured too when ``CODITECT_TEST_FDB_CLUSTER`` names a reachable cluster.
 """

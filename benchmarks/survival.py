@@ -1,4 +1,4 @@
-"""What do people notice when something under their terminal dies, and when a session comes back?"""
+"""Measure the silence of a terminal when something under it dies, and the return of a session."""
 
 from __future__ import annotations
 

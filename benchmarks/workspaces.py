@@ -1,4 +1,4 @@
-"""How long until a save has its receipt, a changed file is kept, and a lost workspace is back?"""
+"""Measure the time to a save's receipt, to a kept change of a file, and to a restored workspace."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What FoundationDB's documentation says of transactions, over plain dictionaries.
+"""A model of FoundationDB's documented transactions, over plain dictionaries.
 
 Each transaction works on a copy of the data as it was at its read version, with its own writes
 applied at once; what it wrote is applied anew to the newest data when it commits. Only the atomic
@@ -205,7 +205,7 @@ class ModelOperations:
         return self._view
 
     def _own_view(self) -> dict[bytes, bytes]:
-        """What own writes alone say: looking at that does not begin to read."""
+        """The answer of own writes alone, which begins no read."""
         view: dict[bytes, bytes] = {}
         for write in self._writes:
             _apply_own(view, write)
@@ -229,7 +229,7 @@ class ModelOperations:
 
 
 def _apply_own(view: dict[bytes, bytes], write: Write) -> None:
-    """What a commit will stamp cannot be seen before."""
+    """A read of what the commit will stamp, which cannot be seen before it."""
     if not write[0].startswith("SET_VERSIONSTAMPED"):
         _write(view, *write)
 

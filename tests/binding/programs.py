@@ -21,7 +21,7 @@ _WHOLE = KeyRange(b"", b"\xff")
 
 @dataclass
 class Tally:
-    """What has been run so far."""
+    """The instructions that have been run so far."""
 
     instructions: int = 0
     errors: dict[int, int] = field(default_factory=dict)

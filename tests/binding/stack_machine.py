@@ -68,7 +68,7 @@ Binding = Callable[[], Operations]
 
 
 class Item(NamedTuple):
-    """What lies on the stack, and the number of the instruction that put it there."""
+    """An item on the stack, and the number of the instruction that put it there."""
 
     number: int
     value: Any

@@ -57,7 +57,7 @@ async def timed(name: str, directory: Path, clock: Clock) -> AsyncIterator[Engin
 
 @pytest.mark.timeout(max(120, INSTRUCTIONS // 500))
 @pytest.mark.parametrize("name", ENGINES)
-async def test_random_programs_end_as_the_model_says(name, tmp_path):
+async def test_random_programs_end_as_in_the_model(name, tmp_path):
     # On a real cluster a program must end before its transactions are five seconds old.
     length = 400 if name == "fdb_cluster" else A_PROGRAM
     tally = Tally()
@@ -122,7 +122,7 @@ async def test_machines_start_others_and_wait_for_them(engine):
     assert [item.number for item in machine.stack] == [2, 6, 8]
 
 
-async def test_packing_with_a_versionstamp_says_where_it_goes(engine):
+async def test_packing_with_a_versionstamp_reports_where_it_goes(engine):
     hole = fdb.tuple.Versionstamp(user_version=7)
     await put_program(
         engine,

@@ -66,7 +66,7 @@ async def test_the_rule_for_the_size_is_seen_and_chosen_and_outlives_the_pages(
     await size_of_when(resident, lambda size: size == desk)
     await expect(phone.get_by_test_id("size")).to_have_text(f"{text_of(desk)} largest")
 
-    # What is hidden has no say in it.
+    # What is hidden does not count for it.
     await choose(page, "The smallest")
     await size_of_when(resident, lambda size: size == small)
     await phone.get_by_role("button", name="New terminal").click()

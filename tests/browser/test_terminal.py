@@ -135,7 +135,7 @@ async def test_a_tab_is_there_once_however_late_the_list_comes(page, person, ser
     await page.route(re.compile(r"/terminals$"), late)
     await page.reload()
     async with asyncio.timeout(30):
-        await followed.wait()  # without the list only events tell the page of another terminal
+        await followed.wait()  # without the list only events inform the page of another terminal
     async with await person.client.terminal(person.session_id, "extra"):
         tabs = page.get_by_role("tab")
         await tabs.filter(has_text="extra").wait_for()
@@ -211,7 +211,7 @@ async def test_programs_copy_where_the_browser_lets_them_and_never_read(page, pe
     assert await copied() == "mine"  # what is shown again copies nothing
 
 
-async def test_a_wide_character_takes_as_many_cells_as_the_c_library_says(page, person, server):
+async def test_a_wide_character_takes_as_many_cells_as_the_c_library_reports(page, person, server):
     await person.client.write_file(person.session_id, "ask.py", ASK)
     await sign_in(page, server.url, person.email)
     program = (

@@ -51,7 +51,7 @@ async def test_a_file_edited_in_the_page_is_read_by_the_shell(page, person, serv
     await see(page, "second")
 
 
-async def test_a_wrong_password_is_said(page, person, server):
+async def test_a_wrong_password_is_reported(page, person, server):
     await page.goto(server.url)
     await page.get_by_test_id("login-email").fill(person.email)
     await page.get_by_test_id("login-password").fill("not it")
@@ -92,7 +92,7 @@ async def test_the_operators_page_shows_sessions_pool_and_health(page, server, p
         await expect(pool).to_contain_text(re.compile(rf"{kind}[3-9] ready of 3"), timeout=90_000)
 
 
-async def test_files_that_are_not_archived_are_said_until_they_are(page, person, server, admin):
+async def test_files_that_are_not_archived_are_reported_until_they_are(page, person, server, admin):
     user_id = (await person.client.me()).user_id
     await admin.set_quotas(user_id, file_bytes=100_000)
     await sign_in(page, server.url, person.email)

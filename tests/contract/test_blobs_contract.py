@@ -1,4 +1,4 @@
-"""What every place for packs does: a directory, and a bucket as obstore sees it."""
+"""The contract of places for packs: a directory, and a bucket as obstore sees it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def test_what_was_put_is_got_in_parts(blobs):
     assert await blobs.get("w/p-1", [(0, 3), (8, 2), (3, 5)]) == [b"012", b"89", b"34567"]
 
 
-async def test_what_is_not_there_is_said(blobs):
+async def test_what_is_not_there_is_reported(blobs):
     with pytest.raises(NotFound):
         await blobs.get("w/none", [(0, 1)])
     await blobs.delete("w/none")

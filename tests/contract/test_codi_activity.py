@@ -1,4 +1,4 @@
-"""What a container says of its activity, and how it closes itself for sleep."""
+"""A container's report of its activity, and its closing for sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What CODI answers: every call, and everything that a caller can get wrong."""
+"""CODI's answers to every call, and to everything that a caller can get wrong."""
 
 import asyncio
 import contextlib
@@ -959,7 +959,7 @@ class TestFlood:
             assert resident(codi) < 80 << 20
             assert (await CodiControl().health(codi.handle()))["status"] == "ok"
 
-    async def test_many_connections_that_say_nothing_do_no_harm(self, codi, client):
+    async def test_many_silent_connections_do_no_harm(self, codi, client):
         links = []
         with contextlib.suppress(OSError):
             for _ in range(600):
@@ -1017,7 +1017,7 @@ class TestJournal:
         async with await client.connect_terminal(codi.route(), "t", query) as socket:
             reading = asyncio.create_task(read_frame(socket, "attached"))
             await socket.send(b"echo typed-$((1+1))\n")
-            # A whole exchange with CODI: what it would have said, it would have said by now.
+            # A whole exchange with CODI: what it would have sent, it would have sent by now.
             (listed,) = await client.terminals(codi.route())
             assert (listed["clients"], listed["end_offset"]) == (0, 0)
             assert not reading.done()
@@ -1123,7 +1123,7 @@ class TestJournal:
         async with await client.connect_terminal(codi.route(), "t", query) as socket:
             await read_frame(socket, "attached")
             await keeper.stop()
-            # It says nothing at its end: its own words would wait for the journal, too.
+            # It prints nothing at its end: its own words would wait for the journal, too.
             await socket.send(b"yes & sleep 0.3; kill -9 $$\n")
             await sleeps(await pid_of(client, codi.route(), "yes"))
 

@@ -1,4 +1,4 @@
-"""A directory as a tar stream: what is in it, what is said of the rest, and how it ends early."""
+"""A directory as a tar stream: its members, the report on the rest, and its early end."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""What a client says in one breath with its goodbye is heard."""
+"""Frames of a client that come together with its closing frame are handled."""
 
 import asyncio
 import json

@@ -84,7 +84,7 @@ class TestInAContainer:
         assert "a-secret-to-be-kept" not in answer["stdout"]
         assert answer["stderr"].count("Permission denied") >= 4
 
-    async def test_without_a_process_to_be_had_codi_says_so_and_serves_on(self, runtime, client):
+    async def test_without_a_process_to_be_had_codi_reports_it_and_serves_on(self, runtime, client):
         handle = await runtime.launch(spec(pids=48))
         route = self.route(handle)
         await client.put_file(route, "before", b"x")

@@ -1,4 +1,4 @@
-"""What every store engine does. A new engine joins in ``tests.fakes.engines``."""
+"""The contract of store engines. A new engine joins in ``tests.fakes.engines``."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ async def test_a_version_that_was_never_read_is_too_old(engine):
 
 
 @pytest.mark.parametrize("reverse", [False, True])
-async def test_ranges_are_ordered_limited_and_say_whether_there_is_more(engine, reverse):
+async def test_ranges_are_ordered_limited_and_report_whether_there_is_more(engine, reverse):
     await put(engine, a=b"1", b=b"2", c=b"3", d=b"4")
     answer = await engine.get_range(KeyRange(b"a", b"d"), None, limit=2, reverse=reverse)
     expected = [(b"c", b"3"), (b"b", b"2")] if reverse else [(b"a", b"1"), (b"b", b"2")]

@@ -101,7 +101,7 @@ async def test_an_ancient_version_is_too_old_for_reads_and_commits(connection, p
     assert await code_of(connection, tr.commit()) == TOO_OLD
 
 
-async def test_misuse_is_said_with_the_next_answer_and_not_by_the_call(connection, prefix):
+async def test_misuse_is_reported_with_the_next_answer_and_not_by_the_call(connection, prefix):
     version = await put(connection, prefix, b"")
     tr = begun(connection)
     tr.set_read_version(version)
@@ -206,7 +206,7 @@ async def test_versionstamps_are_the_commits_version(connection, prefix):
     assert rows[0].key == prefix + b"k" + value[1:11]
 
 
-async def test_on_error_makes_a_transaction_new_or_says_the_error_again(connection, prefix):
+async def test_on_error_makes_a_transaction_new_or_raises_the_error_again(connection, prefix):
     fdb = connection.fdb
     tr = begun(connection)
     tr.set(prefix, b"gone")

@@ -1,4 +1,4 @@
-"""What every journal keeps to: the fake that the actors are tested with, and the real one."""
+"""The contract of journals: the fake that the actors are tested with, and the real one."""
 
 from __future__ import annotations
 
@@ -421,7 +421,7 @@ NOISE = bytes((n * n + n // 251) % 256 for n in range(1 << 18))
 
 @given(steps=STEPS)
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_output_is_what_a_row_of_bytes_says(tmp_path_factory, steps):
+def test_output_is_what_a_row_of_bytes_gives(tmp_path_factory, steps):
     asyncio.run(_compare(tmp_path_factory.mktemp("journal"), steps))
 
 

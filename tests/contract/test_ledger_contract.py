@@ -1,4 +1,4 @@
-"""What every ledger keeps to: the fake that the actors are tested with, and the real one."""
+"""The contract of ledgers: the fake that the actors are tested with, and the real one."""
 
 from __future__ import annotations
 
@@ -403,7 +403,7 @@ def running(container_id: str, session_id: str, status=ContainerStatus.READY, us
     return container_record(container_id, status, session_id=session_id, user_id=user_id)
 
 
-async def test_a_new_session_is_refused_while_others_have_all_containers_and_says_which(ledger):
+async def test_a_new_session_is_refused_while_others_have_all_containers_and_names_them(ledger):
     await ledger.put_container(container_record("c1"))
     await ledger.put_container(container_record("c2"))
     quotas = Quotas(containers=1)

@@ -51,7 +51,7 @@ async def rig(tmp_path) -> AsyncIterator[Rig]:
 
 
 class Caller:
-    """Somebody signed in; collects what an operation answers that the document does not say."""
+    """Somebody signed in; collects answers of operations that the document does not describe."""
 
     def __init__(self, url: str, token: str, session_id: str) -> None:
         self._url = url

@@ -1,4 +1,4 @@
-"""What every ContainerRuntime keeps, held against the sandbox, the stub and the tests' own fake."""
+"""The contract of a ContainerRuntime: the sandbox, the stub and the tests' own fake."""
 
 from __future__ import annotations
 

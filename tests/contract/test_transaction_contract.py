@@ -1,4 +1,4 @@
-"""What a transaction conflicts with, key by key, over every engine."""
+"""Conflicts of transactions, key by key, over every engine."""
 
 from __future__ import annotations
 

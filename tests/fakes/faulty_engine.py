@@ -1,7 +1,7 @@
 """An engine that fails as a real one may: old age, conflicts, lost answers, late commits, by seed.
 
 What it does is always something that the engine below might have done: an injected conflict or old
-age is only said of a commit that has never been sent, since one of which a sending may have been,
+age is only reported for a commit that has never been sent, since one of which a sending may have been,
 or may yet be, applied must not be answered "not done".
 """
 
@@ -18,7 +18,7 @@ from cluster.store.engines.interface import Commit, Engine, KeyRange, Pairs, Val
 
 
 class CommitFault(StrEnum):
-    """What goes wrong with a commit."""
+    """The fault of a commit."""
 
     CONFLICT = auto()
     TOO_OLD = auto()

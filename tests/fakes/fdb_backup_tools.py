@@ -144,7 +144,7 @@ class NoAgent(BackupTools):
 
 
 class StuckAgent(BackupTools):
-    """What is taken up never moves on."""
+    """Backups that are taken up and never make progress."""
 
     def _start(self, command: list[str]) -> str:
         said = super()._start(command)

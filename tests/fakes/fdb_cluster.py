@@ -30,7 +30,7 @@ Span = tuple[bytes, bytes]
 
 
 class Refused(Exception):
-    """What the cluster answers instead of a result."""
+    """An error that the cluster answers instead of a result."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -39,7 +39,7 @@ class Refused(Exception):
 
 @dataclass
 class Request:
-    """What a client sends to commit."""
+    """The commit request of a client."""
 
     read_version: int
     reads: list[Span] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Request:
 
 
 class Fault(StrEnum):
-    """What goes wrong with a commit."""
+    """The fault of a commit."""
 
     TOO_OLD = auto()
     CONFLICT = auto()

@@ -7,7 +7,7 @@ Signatures and behaviour follow the Python binding's ``impl.py`` and the C clien
 * an operation whose transaction nobody holds any more answers 1025;
 * a read conflict on what the transaction has written is dropped, unless read-your-writes is off;
 * a transaction without writes commits unchecked;
-* what is too large to be written is said at commit.
+* what is too large to be written raises at commit.
 
 Nothing blocks: waiting for a future that is not ready is an error of the test. ``schedule`` runs a
 function soon, as the network thread does: ``loop.call_soon``, or a thread's queue.
@@ -98,7 +98,7 @@ class Future:
 
 
 class Value(Future):
-    """What ``get`` answers: ``wait`` gives the future itself, ``value`` the bytes or None."""
+    """The answer of ``get``: ``wait`` gives the future itself, ``value`` the bytes or None."""
 
     @property
     def value(self) -> bytes | None:
@@ -256,7 +256,7 @@ class Transaction:
         return future
 
     def defer(self, code: int) -> None:
-        """Say it with the next operation: the binding's mutations return nothing."""
+        """Raise it with the next operation: the binding's mutations return nothing."""
         self._deferred = self._deferred or code
 
     def start(self, future: Any, work: Callable[[Transaction], Any]) -> Any:

@@ -213,7 +213,7 @@ class MemoryJournal:
 
 
 class ListeningJournal:
-    """Implements ``JournalWatch``: remembers which containers it was told of."""
+    """Implements ``JournalWatch``: remembers the containers that it was given."""
 
     def __init__(self) -> None:
         self.watched: list[str] = []

@@ -1,4 +1,4 @@
-"""Containers as their journal hears them, in memory: what the journal says of them is remembered."""
+"""Containers as their journal hears them, in memory, which remember the journal's answers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from actors.core.records.terminals import TerminalSizing
 
 
 class MemoryConnection:
-    """One connection. ``deaf`` blocks whatever is said to it."""
+    """One connection. ``deaf`` blocks whatever is sent to it."""
 
     def __init__(self) -> None:
         self.messages: asyncio.Queue[JournalMessage | None] = asyncio.Queue()

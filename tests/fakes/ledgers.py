@@ -42,7 +42,7 @@ async def opened_stores(
 ) -> AsyncIterator[Stores]:
     """Open ledger and journal; all but ``memory`` are named by their engine.
 
-    ``capacity`` bytes are kept of each terminal, and as many of each user's as ``quotas`` say.
+    ``capacity`` bytes are kept of each terminal, and as many of each user's as ``quotas`` allow.
     """
     if name == "memory":
         ledger = MemoryLedger(clock)

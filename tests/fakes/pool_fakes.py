@@ -1,4 +1,4 @@
-"""What the pool's, the health checker's and the supervisor's tests share."""
+"""Fakes that the tests of pool, health checker and supervisor share."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ class FakeSessionActors:
 
 
 class ManualClock:
-    """Time that goes on when it is told to. ``sleep`` returns when ``advance`` has passed it."""
+    """Time that goes on by ``advance`` alone. ``sleep`` returns when ``advance`` has passed it."""
 
     def __init__(self, start: float = 1000.0) -> None:
         self.time = start
@@ -164,7 +164,7 @@ class PoolLedger:
     """The part of a Ledger that pool, health and supervision use, over dicts.
 
     Each method is one step, as a transaction is. ``errors`` are raised by the next claims, after the
-    claim was committed if ``commit_first`` says so.
+    claim was committed if ``commit_first`` is set.
     """
 
     def __init__(self) -> None:

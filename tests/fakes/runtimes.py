@@ -82,7 +82,7 @@ class MemoryRuntime:
 
 
 class NeverRuntime(MemoryRuntime):
-    """``launch`` never returns; ``launching`` says how many wait."""
+    """``launch`` never returns; ``launching`` counts those that wait."""
 
     def __init__(self, node_id: str = "node-1") -> None:
         super().__init__(node_id)

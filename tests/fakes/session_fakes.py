@@ -1,4 +1,4 @@
-"""What the session's tests share: a CODI in memory, a pool that listens, a workbench of all of it."""
+"""Fakes of the session's tests: a CODI in memory, a pool that listens, a workbench of all of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is done to a server: who is hit, how, and for how long. One table; see README.md."""
+"""Faults done to a server: victim, deed and duration, in one table; see README.md."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SIDES = ("sport", "dport")
 
 
 class How(StrEnum):
-    """What is done to the victim."""
+    """The deed done to the victim."""
 
     KILL = "SIGKILL"
     FREEZE = "SIGSTOP"
@@ -181,5 +181,5 @@ async def _run(*command: str) -> None:
         *command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
     _, errors = await process.communicate()
-    # ss says so for each socket that was gone before it came to it, and ends with 0.
+    # ss reports each socket that was gone before it came to it, and ends with 0.
     assert process.returncode == 0, errors.decode()

@@ -1,7 +1,7 @@
 """People who work while things die, and what they were shown and promised.
 
 Each person types numbered commands whose output is numbered too, and saves files, over the public
-client only. What they keep is enough to tell from outside whether anything was lost or came twice:
+client only. What they keep shows from outside whether anything was lost or came twice:
 every byte that their terminal showed with its number, how much of their input was acknowledged, and
 the hash of every save that got a receipt.
 """
@@ -41,7 +41,7 @@ echo "end of $1"
 
 
 async def patiently(call: Callable[[], Awaitable[T]], seconds: float = PATIENCE_SECONDS) -> T:
-    """Repeat a call that may be repeated until the server is there; say its last error if it stays away."""
+    """Repeat a call that may be repeated until the server is there; raise its last error if it stays away."""
     async with asyncio.timeout(seconds * 1.5):
         loop = asyncio.get_running_loop()
         deadline = loop.time() + seconds

@@ -2,7 +2,7 @@
 
 Ray has a fault injector in its production binaries (``testing_rpc_failure`` and
 ``testing_asio_delay_us`` in its ``ray_config_def.h``). A call fails before it is sent (``req``), after
-it was carried out (``resp``), or is carried out although its caller was told that it failed
+it was carried out (``resp``), or is carried out although its caller got a failure
 (``in_flight``); the numbers are percentages, ``num_failures`` is for each process.
 """
 

@@ -97,7 +97,7 @@ async def epochs(crowd: Crowd) -> list[int]:
 
 
 async def kept(worker: Worker) -> bool:
-    """Whether what the worker's programs wrote is in the chunk store: at most a second behind."""
+    """Return whether the chunk store has what the worker's programs wrote: at most a second behind."""
     client, session_id = worker.client, worker.session_id
     try:
         [newest, *_] = await client.history(session_id, "typed")
@@ -176,6 +176,6 @@ async def test_owners_that_reach_the_store_keep_their_sessions_until_they_end(
 
 
 async def stored_epochs(crowd: Crowd) -> list[int]:
-    """Return the epochs as the list of sessions says them, which asks no owner."""
+    """Return the epochs that the list of sessions has, which asks no owner."""
     listed = await asyncio.gather(*(patiently(worker.client.sessions) for worker in crowd.workers))
     return [session.epoch for [session] in listed]

@@ -1,4 +1,4 @@
-"""What a hostile or unlucky person does inside a workspace; the server stays responsive."""
+"""A hostile or unlucky person inside a workspace leaves the server responsive."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.ray
 
 async def responsive(person, server) -> None:
     """Somebody else's calls answer while the abuse goes on."""
-    # On a busy machine a component may be late for a moment, which the page says.
+    # On a busy machine a component may be late for a moment, which the page shows.
     await wait_until(lambda: asyncio.to_thread(server.is_healthy), timeout_seconds=20)
     async with asyncio.timeout(10):
         await person.client.session(person.session_id)
@@ -58,7 +58,7 @@ async def test_a_fork_bomb_is_contained(person, server):
     assert result.stdout == "alive\n"
 
 
-async def test_exec_is_killed_at_its_limit_and_says_so(person):
+async def test_exec_is_killed_at_its_limit_and_reports_it(person):
     result = await person.client.exec(person.session_id, ["sleep", "60"], timeout_seconds=0.5)
     assert result.timed_out
 
@@ -186,7 +186,7 @@ async def test_odd_file_names_work(person):
         await person.client.delete_file(person.session_id, name)
 
 
-async def test_a_client_cannot_say_where_it_comes_from(person, server, admin):
+async def test_a_client_cannot_forge_where_it_comes_from(person, server, admin):
     email = f"unknown-{person.session_id}@example.com"
     answer = await raw(
         person.client,

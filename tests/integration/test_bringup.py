@@ -52,7 +52,7 @@ def clean_failure(result) -> str:
     return result.stderr
 
 
-def test_a_port_in_use_is_said(idle):
+def test_a_port_in_use_is_reported(idle):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", idle.port))
         taken.listen()
@@ -61,14 +61,14 @@ def test_a_port_in_use_is_said(idle):
     assert leftovers.find(idle.data_dir) == []
 
 
-def test_a_file_in_place_of_the_data_directory_is_said(idle, tmp_path):
+def test_a_file_in_place_of_the_data_directory_is_reported(idle, tmp_path):
     place = tmp_path / "file"
     place.write_text("")
     result = run(idle, "up", "--port", str(idle.port), "--data-dir", str(place))
     assert str(place) in clean_failure(result)
 
 
-def test_a_wrong_setting_is_said_with_its_place(idle):
+def test_a_wrong_setting_is_reported_with_its_place(idle):
     result = run(idle, "up", "--data-dir", str(idle.data_dir), CODITECT_POOL_SIZE="lots")
     assert "CODITECT_POOL_SIZE" in clean_failure(result)
 

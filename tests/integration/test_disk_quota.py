@@ -19,7 +19,7 @@ MIB = 1 << 20
 SIZE = 96 * MIB
 
 
-async def test_a_full_disk_is_its_users_alone_and_says_which_quota_it_is(tmp_path):
+async def test_a_full_disk_is_its_users_alone_and_names_the_quota(tmp_path):
     limits = {"container_disk": SIZE, "container_inodes": 5000}
     (tmp_path / "data").mkdir()
     with ServerProcess(tmp_path / "data", pool_size=1, dashboard=False, **limits) as server:

@@ -32,7 +32,7 @@ async def test_an_idle_session_sleeps_under_an_open_terminal_and_wakes_by_typing
             async def details():
                 return await client.session(session_id)
 
-            # An open terminal alone is no sign of life; what it said before is over.
+            # An open terminal alone is no sign of life; what it printed before is over.
             quiet = await wait_until(
                 details, lambda s: s.status != "ready" or (s.idle and not s.idle.awake), 60
             )
@@ -53,7 +53,7 @@ async def test_a_veto_outlasts_the_idle_time_and_a_passive_session_sleeps_after_
 
         await wait_until(details, lambda s: s.status == "ready", 60)
         idle = await client.keep_awake(session_id, 600)
-        # Everything but the veto says sleep: that is told, and it is past the idle time.
+        # Everything but the veto asks for sleep: that is published, and it is past the idle time.
         reported = await wait_until(details, lambda s: s.idle and s.idle.sleeps_at, 60)
         assert reported.idle.sleeps_at == idle.keep_awake_until
         assert reported.status == "ready"

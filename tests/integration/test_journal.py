@@ -1,4 +1,4 @@
-"""What a terminal printed is kept, and shown byte for byte, whatever dies under it."""
+"""Output of a terminal is kept, and shown byte for byte, whatever dies under it."""
 
 from __future__ import annotations
 

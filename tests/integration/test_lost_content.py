@@ -1,4 +1,4 @@
-"""Packs of the chunk store are lost with a workspace's directory: the API says which files wait for them."""
+"""Packs of the chunk store are lost with a workspace's directory: the API names the files that wait."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTENTS = {
 }
 
 
-async def test_what_is_lost_is_said_and_all_the_rest_is_there(person, server):
+async def test_what_is_lost_is_reported_and_all_the_rest_is_there(person, server):
     client, session_id = person.client, person.session_id
     client.retry_seconds = 0
     packs, versions = await saved(client, session_id, server)
@@ -91,7 +91,7 @@ async def lose(
 
 @asynccontextmanager
 async def watched(client: AsyncClient, session_id: str, name: str) -> AsyncIterator[set[str]]:
-    """Read a file again and again; yield the codes of the answers in which a container has a say."""
+    """Read a file again and again; yield the codes of the answers that a container takes part in."""
     reported: set[str] = set()
 
     async def read() -> None:

@@ -1,4 +1,4 @@
-"""Each quota on a real server: exceeded, said, and over once something is deleted or the limit raised."""
+"""Each quota on a real server: exceeded, reported, and over once something is deleted or the limit raised."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ async def is_kept(client, session_id: str, path: str) -> bool:
         return False
 
 
-async def test_files_beyond_the_quota_are_refused_or_said_not_to_be_archived(admin, person, server):
+async def test_files_beyond_the_quota_are_refused_or_reported_as_not_archived(
+    admin, person, server
+):
     client, session_id = person.client, person.session_id
     await limit(admin, person, file_bytes=100 * KIB)
     await client.write_file(session_id, "kept", b"k" * 80 * KIB)

@@ -1,4 +1,4 @@
-"""What a person does, through the public client, on a real server (ADR 9.1, 9.2)."""
+"""A person's way through the public client, on a real server (ADR 9.1, 9.2)."""
 
 from __future__ import annotations
 

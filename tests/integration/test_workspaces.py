@@ -1,4 +1,4 @@
-"""What is in a workspace survives its container's directory, on a real server."""
+"""A workspace's content survives its container's directory, on a real server."""
 
 from __future__ import annotations
 

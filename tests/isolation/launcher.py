@@ -1,4 +1,4 @@
-"""Launch a container in a process of its own, say its handle, and wait to be killed."""
+"""Launch a container in a process of its own, print its handle, and wait to be killed."""
 
 from __future__ import annotations
 

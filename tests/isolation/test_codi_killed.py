@@ -277,7 +277,7 @@ async def test_it_ends_when_it_is_asked_to_also_when_it_is_not_the_first(box, ru
 
 
 async def test_a_program_error_ends_the_container(box, runtime):
-    """SIGKILL is an accident; whatever CODI says itself is not."""
+    """SIGKILL is an accident; an exit by CODI itself is not."""
     os.kill(box.codi(), signal.SIGTERM)
     assert await asyncio.wait_for(runtime.wait_exit(box.handle), LIMIT_SECONDS) == "ended by itself"
     assert await runtime.probe(box.handle) is Health.DEAD

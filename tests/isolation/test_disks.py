@@ -327,7 +327,7 @@ async def test_where_no_disk_can_be_had_the_workspace_is_a_directory(make_runtim
     assert list((runtime.workspace_path("w-one").parent / ".drafts").iterdir()) == []
 
 
-async def test_a_damaged_disk_is_repaired_or_the_launch_says_what_is_wrong(make_runtime):
+async def test_a_damaged_disk_is_repaired_or_the_launch_reports_what_is_wrong(make_runtime):
     runtime = make_runtime(disks=DiskLimits(size=300 * MIB, files=2000))  # with copies of its head
     first = await runtime.launch(spec())
     await run(first, "echo kept > file; sync -f .")
@@ -447,7 +447,7 @@ def test_a_disk_gets_at_most_half_of_what_is_free():
 
 @pytest.fixture
 def guard(tmp_path):
-    """A guard of a disk that has as much left as the test says."""
+    """A guard of a disk that has as much left as the test sets."""
     left = [10 << 30]
     found = DiskGuard(tmp_path / "data", 1 << 30, measure=lambda _: Room(left[0], 0))
     return SimpleNamespace(left=left, look=found.look)

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.sandbox
 ROOT = Path(__file__).parents[2]
 
 # A server with a container of its own, whose program calls itself everything that the server's do, and
-# wrote the server's files in its own workspace. It says what of the container runs, what it finds to be its
+# wrote the server's files in its own workspace. It names what of the container runs, what it finds to be its
 # own, and what runs when that was ended.
 SERVER = """
 import asyncio, json, subprocess, sys, time

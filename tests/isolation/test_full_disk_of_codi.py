@@ -1,4 +1,4 @@
-"""A container's full disk, as CODI tells it: which quota, how much, and that deleting makes room."""
+"""A container's full disk, as CODI reports it: the quota, its size, and the room that deleting makes."""
 
 from __future__ import annotations
 

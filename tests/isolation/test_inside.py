@@ -1,4 +1,4 @@
-"""What programs find inside: their configuration, their limits, a place of their own; and not the host's."""
+"""Programs find their own configuration, limits and places inside, and nothing of the host's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a container may use, and that the rest of the machine does not feel it."""
+"""Limits of a container, which the rest of the machine does not feel."""
 
 from __future__ import annotations
 

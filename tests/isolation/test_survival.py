@@ -30,7 +30,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def launch_elsewhere(data_dir: Path, how: str = "whole") -> tuple[subprocess.Popen, str]:
-    """Launch from another process; return it and the line that it said."""
+    """Launch from another process; return it and the line that it printed."""
     launcher = subprocess.Popen(
         [sys.executable, "-m", "tests.isolation.launcher", str(data_dir), how],
         cwd=ROOT,

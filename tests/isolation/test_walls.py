@@ -1,4 +1,4 @@
-"""What somebody in a container cannot do, and what they can."""
+"""Walls round somebody in a container, and the freedom within."""
 
 from __future__ import annotations
 

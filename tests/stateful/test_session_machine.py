@@ -72,7 +72,7 @@ def twin(machine: SessionMachine) -> SessionMachine:
 
 
 def good_answer(asked: Asked, epoch: int, container_id: str) -> Event:
-    """Return what the world says when all goes well."""
+    """Return the world's answer when all goes well."""
     match asked:
         case Adopt():
             return ContainerReady(asked.work, handle(asked.container_id), epoch)
@@ -87,7 +87,7 @@ def good_answer(asked: Asked, epoch: int, container_id: str) -> Event:
 
 
 def bad_answer(asked: Asked, *, dead: bool) -> Event:
-    """Return what the world says when it goes wrong."""
+    """Return the world's answer when it goes wrong."""
     match asked:
         case Adopt():
             return AdoptFailed(asked.work, "bad", dead)

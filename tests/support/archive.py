@@ -35,7 +35,7 @@ WORKSPACE = "w"
 
 @dataclass
 class Kept:
-    """What a test works with."""
+    """The parts that a test works with."""
 
     tools: Tools
     counters: Counters
@@ -107,7 +107,7 @@ class Kept:
 
 
 async def until_reported(kept: Kept, condition: Callable[[Unarchived | None], bool]):
-    """Wait until the session says what is expected of what is not archived."""
+    """Wait until the session reports as unarchived what is expected."""
     async with asyncio.timeout(20):
         while not condition(reported := await kept.ask(usage.unarchived, SESSION)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)

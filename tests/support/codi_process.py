@@ -23,7 +23,7 @@ SESSION = "s-1"
 
 @dataclass
 class Codi:
-    """Where it is and how to speak with it."""
+    """The agent's address and credentials."""
 
     process: subprocess.Popen
     workspace: Path

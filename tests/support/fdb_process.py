@@ -86,7 +86,7 @@ class FdbProcess:
         self._agent = None
 
     def cli(self, command: str) -> str:
-        """Have ``fdbcli`` do something; return what it said."""
+        """Have ``fdbcli`` do something; return its output."""
         done = subprocess.run(
             [str(self._cli), "-C", str(self.cluster_file), *self._tls, "--exec", command],
             capture_output=True,

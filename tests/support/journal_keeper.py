@@ -27,7 +27,7 @@ LIMIT_SECONDS = 20.0
 
 @dataclass
 class KeptTerminal:
-    """What is kept of a terminal: ``data`` from offset ``start`` on, and what its shells told."""
+    """The kept output of a terminal, ``data`` from offset ``start`` on, and the reports of its shells."""
 
     start: int = 0
     data: bytearray = field(default_factory=bytearray)

@@ -31,7 +31,7 @@ class Call:
 
 @dataclass(frozen=True)
 class Model(Generic[State]):
-    """What a sequential object does.
+    """The behaviour of a sequential object.
 
     ``step(state, asked, answered)`` returns the next state, or None when this answer cannot be. With
     UNKNOWN it returns the state after the call, or None when the call does nothing in this state.

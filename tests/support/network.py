@@ -15,7 +15,7 @@ from typing import Self
 
 
 class Way(StrEnum):
-    """Which packets are lost, as seen from this namespace."""
+    """The packets to drop, as seen from this namespace."""
 
     BOTH = "both ways"
     OUT = "one way, to the other node"

@@ -1,4 +1,4 @@
-"""What ``promtool check metrics`` objects to (client_golang, ``testutil/promlint``), without promtool."""
+"""The rules of ``promtool check metrics`` (client_golang, ``testutil/promlint``), without promtool."""
 
 from __future__ import annotations
 

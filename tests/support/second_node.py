@@ -5,7 +5,7 @@ processes run in another network namespace. The embedded store is one machine's,
 socket leads over the wire to the head's StoreActor (``serve_store``), where FoundationDB's client would
 go to its cluster.
 
-``python -m tests.support.second_node ORDER`` says a line when it is ready, and opens a session for each
+``python -m tests.support.second_node ORDER`` prints a line when it is ready, and opens a session for each
 line that it reads, until standard input ends or its raylet does.
 """
 

@@ -87,7 +87,7 @@ class ServerProcess:
         return self
 
     def wait_healthy(self, timeout_seconds: float) -> None:
-        """Wait until the server says it is ready; its output is in the error when it is not."""
+        """Wait until the server reports that it is ready; its output is in the error when it is not."""
         deadline = time.monotonic() + timeout_seconds
         while time.monotonic() < deadline:
             assert self.process is not None

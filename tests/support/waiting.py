@@ -15,7 +15,7 @@ async def wait_until(
     timeout_seconds: float = 30.0,
     pause_seconds: float = 0.05,
 ) -> T:
-    """Call ``probe`` until ``accept`` likes what it answers; say the last answer when time is up."""
+    """Call ``probe`` until ``accept`` likes its answer; raise with the last answer when time is up."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + timeout_seconds
     while True:

@@ -1,4 +1,4 @@
-"""A kept login that cannot be used is told in one line."""
+"""A kept login that cannot be used is reported in one line."""
 
 from __future__ import annotations
 

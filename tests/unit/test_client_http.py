@@ -125,7 +125,7 @@ async def test_a_terminal_waits_as_long_as_it_is_reported_and_goes_on():
     assert asked_at[1] - asked_at[0] >= 1
 
 
-async def test_a_terminal_says_so_when_it_would_have_to_wait_too_long():
+async def test_a_terminal_reports_it_when_it_would_have_to_wait_too_long():
     refused = response(429, b"{}", more="retry-after: 600\r\n")
     async with answering(lambda _: refused) as (url, heads), AsyncClient(url) as client:
         with pytest.raises(TooManyRequests):
@@ -154,7 +154,7 @@ async def sockets(*conversations: Callable[[ServerConnection], Awaitable[None]])
 
 
 @pytest.mark.parametrize(("code", "end"), CLOSES)
-async def test_a_terminal_comes_back_or_ends_as_the_code_says_with_which_it_is_closed(code, end):
+async def test_a_terminal_comes_back_or_ends_by_the_code_with_which_it_is_closed(code, end):
     async def close(socket: ServerConnection) -> None:
         await socket.close(code)
 

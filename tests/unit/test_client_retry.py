@@ -74,7 +74,7 @@ def test_retry_after_is_a_number_or_a_date(text, seconds):
 
 
 async def test_calls_that_are_too_many_at_once_all_succeed_in_the_end():
-    """As 20 execs where 16 may run: the rest is told to wait."""
+    """As 20 execs where 16 may run: the rest has to wait."""
     running = asyncio.Semaphore(3)
     refused = 0
     one_is_refused = asyncio.Event()
@@ -113,7 +113,7 @@ async def test_a_wait_that_is_longer_than_the_caller_has_is_an_error_at_once():
     assert len(heads) == 1
 
 
-async def test_a_program_is_not_run_again_when_the_server_does_not_say_that_it_was_not():
+async def test_a_program_is_not_run_again_when_the_server_does_not_report_that_it_was_not():
     answer = response(503, b'{"code": "unavailable"}', more="retry-after: 0\r\n")
     async with answering(lambda _: answer) as (url, heads), AsyncClient(url) as client:
         with pytest.raises(ServerBusy):
@@ -245,7 +245,7 @@ def test_a_terminal_keeps_its_client():
         thread.join(10)
 
 
-def test_a_closed_client_says_so_and_closes_twice():
+def test_a_closed_client_raises_an_error_and_closes_twice():
     client = Client("http://127.0.0.1:9")
     client.close()
     client.close()

@@ -1,4 +1,4 @@
-"""Which addresses are taken as names of accounts, and which are one."""
+"""Addresses that are accepted as names of accounts, and those that are one."""
 
 from __future__ import annotations
 

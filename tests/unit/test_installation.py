@@ -1,4 +1,4 @@
-"""What is installed where: the client alone on any system, the server with its extra on Linux."""
+"""The client alone installs on any system, the server with its extra on Linux."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def run(code: str, *, blocked: set[str]) -> subprocess.CompletedProcess[str]:
 
 
 def commands(*lines: str, platform: str = sys.platform) -> str:
-    """Return code that runs the command line several times, and says how each ended."""
+    """Return code that runs the command line several times, and prints how each ended."""
     return (
         "import types\n"
         "from coditect.cli import main as entry\n"
@@ -125,7 +125,7 @@ def refused(done: subprocess.CompletedProcess[str], reason: str) -> None:
     assert len(reported) == 2 * len(SERVER)
 
 
-def test_without_the_server_its_commands_say_how_to_install_it():
+def test_without_the_server_its_commands_print_how_to_install_it():
     done = run(commands(*SERVER), blocked=server_modules())
     refused(done, "the server is not installed")
     assert "pip install 'coditect-server[server]'" in done.stderr
@@ -135,7 +135,7 @@ def test_without_the_server_its_commands_say_how_to_install_it():
     ("platform", "absent"),
     [("darwin", set()), ("win32", {"termios", "tty", "pty", "resource", "pwd", "grp"})],
 )
-def test_elsewhere_than_on_linux_the_server_says_so_and_the_client_works(platform, absent):
+def test_elsewhere_than_on_linux_the_server_reports_it_and_the_client_works(platform, absent):
     blocked = absent | server_modules()
     refused(run(commands(*SERVER, platform=platform), blocked=blocked), "the server needs Linux")
     done = run(commands("login --help", platform=platform), blocked=blocked)
@@ -188,7 +188,7 @@ def test_a_server_that_is_not_there_is_reported_in_a_line(server, tmp_path):
     ("restricted", "user", "reported"),
     [("1", "1000", True), ("0", "1000", False), ("1", "0", False)],
 )
-def test_make_run_says_first_what_apparmor_forbids(tmp_path, restricted, user, reported):
+def test_make_run_prints_first_what_apparmor_forbids(tmp_path, restricted, user, reported):
     (tmp_path / "switch").write_text(restricted)
     (tmp_path / "id").write_text(f"#!/bin/sh\necho {user}\n")
     (tmp_path / "id").chmod(0o755)

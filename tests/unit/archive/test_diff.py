@@ -1,4 +1,4 @@
-"""What a look at a workspace means, and the stored forms of what is found."""
+"""Differences between a listing and a manifest, and the stored forms of entries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILE = ["f", 0o644, 3, 10, 20, 7, None, 4096]
 ENTRY = Entry(Kind.FILE, 0o644, 3, 10, 20, 7)
 
 
-def test_an_item_becomes_an_entry_or_says_why_nothing_is_kept():
+def test_an_item_becomes_an_entry_or_the_reason_why_nothing_is_kept():
     assert plan.seen(["a", *FILE]) == plan.Seen(b"a", ENTRY)
     assert plan.seen(["a", *FILE], b"d/e") == plan.Seen(b"d/e/a", ENTRY)
     assert plan.seen(["a"]) == plan.Seen(b"a", None)
@@ -43,7 +43,7 @@ def test_what_cannot_be_is_refused(item):
         plan.seen(item)
 
 
-def test_a_listing_says_what_to_read_what_is_gone_and_where_to_go_on():
+def test_a_listing_reports_what_to_read_what_is_gone_and_where_to_go_on():
     known = {
         b"same": ENTRY,
         b"changed": Entry(Kind.FILE, 0o644, 3, 11, 20, 7),
@@ -135,7 +135,7 @@ def test_an_entry_is_read_as_it_was_written(entry):
 @pytest.mark.parametrize(
     "data", [b"", b"\x02" + bytes(60), encode(ENTRY)[:-1], encode(ENTRY) + b"x"]
 )
-def test_an_entry_that_does_not_parse_is_said(data):
+def test_an_entry_that_does_not_parse_is_reported(data):
     with pytest.raises(StoreFailed):
         decode(data)
 

@@ -16,7 +16,7 @@ async def settle() -> None:
 
 
 class Crowd:
-    """Who has a place, in the order in which they got it; each lets go when told."""
+    """The holders of places in their order; each releases its place on request."""
 
     def __init__(self, turns: FairTurns) -> None:
         self._turns = turns

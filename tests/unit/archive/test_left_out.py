@@ -1,4 +1,4 @@
-"""What is not archived is said with its reason, and a receipt never says more than is true."""
+"""Left-out files are reported with a reason, and a receipt never claims more than is true."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_what_is_left_out_is_reported_with_its_reason_until_it_is_not(tmp_
         await until_reported(kept, lambda reported: reported is None)
 
 
-async def test_a_save_of_what_is_left_out_says_so_and_is_no_version(tmp_path, stage):
+async def test_a_save_of_what_is_left_out_reports_it_and_is_no_version(tmp_path, stage):
     limits = Limits(excludes=(".cache",))
     async with kept_workspace(tmp_path / "k", stage, limits=limits, max_file=1000) as kept:
         (kept.files / "a" / ".cache").mkdir(parents=True)

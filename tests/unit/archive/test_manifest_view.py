@@ -1,4 +1,4 @@
-"""What a follower knows of its manifest, while several work on it."""
+"""A syncer's view of its manifest, while several work on it."""
 
 from __future__ import annotations
 

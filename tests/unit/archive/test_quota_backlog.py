@@ -1,4 +1,4 @@
-"""What is held, what is told of it, and when it is looked for again."""
+"""Held paths, the report of them, and the time of their next try."""
 
 from __future__ import annotations
 

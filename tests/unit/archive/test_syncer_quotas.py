@@ -1,4 +1,4 @@
-"""A follower whose user has a quota: what is too much is held, said, and archived once there is room."""
+"""A follower whose user has a quota: what is too much is held, reported, and archived once there is room."""
 
 from __future__ import annotations
 
@@ -41,7 +41,9 @@ async def set_quota(kept, **limits) -> None:
     await kept.ask(work)
 
 
-async def test_what_is_too_much_is_held_and_said_and_archived_once_there_is_room(tmp_path, stage):
+async def test_what_is_too_much_is_held_and_reported_and_archived_once_there_is_room(
+    tmp_path, stage
+):
     async with (
         kept_workspace(tmp_path / "k", stage, quotas=Quotas(file_bytes=1000)) as kept,
         kept.following(),

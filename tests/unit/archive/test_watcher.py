@@ -30,7 +30,7 @@ async def watcher(tmp_path):
 
 
 async def reported(watcher, cursor, path):
-    """Wait until a path is told, by itself or with all the rest."""
+    """Wait until a path is reported, by itself or with all the rest."""
     async with asyncio.timeout(20):
         while True:
             found = await watcher.wait(False, cursor, 5.0, 100)

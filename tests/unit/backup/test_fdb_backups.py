@@ -1,4 +1,4 @@
-"""FoundationDB's own backups: what its tools are told, and what is made of their answers."""
+"""FoundationDB's own backups: commands to its tools, and the reading of their answers."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def test_one_whose_maker_died_is_ended_before_the_next_begins(house):
     ("run", "said"),
     [(NoAgent(write_files), "no agent took it up"), (StuckAgent(write_files), "nothing has moved")],
 )
-async def test_what_nobody_carries_out_is_ended_removed_and_said(tmp_path, engine, run, said):
+async def test_what_nobody_carries_out_is_ended_removed_and_reported(tmp_path, engine, run, said):
     house = House(tmp_path, engine, run, f"file://{tmp_path}/fdb")
     with pytest.raises(Unavailable, match=said) as failed:
         await house.create()
@@ -287,7 +287,7 @@ async def test_a_restore_into_another_kind_of_store_is_refused(house, tmp_path):
         await house.restored(embedded, tmp_path / "new", house.tools)
 
 
-def test_answers_that_are_none_are_said():
+def test_answers_that_are_none_are_reported():
     with pytest.raises(Unavailable, match="no cluster"):
         read_backup_status("ERROR: no cluster")
     with pytest.raises(Unavailable, match="gibberish"):
@@ -328,7 +328,7 @@ async def test_the_tools_speak_tls_as_the_client_does(tmp_path):
     assert fdb_tools(chosen, ManualClock()).prefix == "coditect"
 
 
-async def test_a_tool_that_is_missing_fails_or_does_not_end_is_said():
+async def test_a_tool_that_is_missing_fails_or_does_not_end_is_reported():
     with pytest.raises(Unavailable, match="foundationdb-clients"):
         await run_tool(["no-such-tool-of-foundationdb"], 5)
     with pytest.raises(Unavailable, match="it broke"):

@@ -1,4 +1,4 @@
-"""What the server's processes are told through the environment."""
+"""The environment of the server's processes."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ def test_a_second_lock_names_the_holder(tmp_path):
     DataDirLock(layout).acquire()
 
 
-def test_a_file_in_place_of_the_data_directory_is_said(tmp_path):
+def test_a_file_in_place_of_the_data_directory_is_reported(tmp_path):
     (tmp_path / "data").write_text("")
     with pytest.raises(Unavailable, match="data"):
         Layout(tmp_path / "data").prepare()

@@ -1,4 +1,4 @@
-"""Which processes are a server's: those that descend from it, whatever they call themselves."""
+"""A server's processes are those that descend from it, whatever they call themselves."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cluster.runtime.processes import identify
 
 ROOT = Path(__file__).parents[3]
 
-# A server: it starts a child with an orphan below it that has no environment, says the pids, and waits.
+# A server: it starts a child with an orphan below it that has no environment, prints the pids, and waits.
 SERVER = """
 import signal, subprocess, sys
 from pathlib import Path

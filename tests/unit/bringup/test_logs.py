@@ -1,4 +1,4 @@
-"""What goes of the logs, and what stays."""
+"""Removal of old logs."""
 
 from __future__ import annotations
 

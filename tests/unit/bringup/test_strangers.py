@@ -1,4 +1,4 @@
-"""What strangers can take of a real HAProxy, with its defence and without."""
+"""Strangers' use of a real HAProxy, with its defence and without."""
 
 from __future__ import annotations
 
@@ -179,7 +179,7 @@ async def test_what_may_be_long_stays_long(tmp_path):
         writer.close()
 
 
-async def test_nobody_says_who_they_are_but_a_proxy_that_is_trusted(tmp_path):
+async def test_nobody_gives_the_client_address_but_a_proxy_that_is_trusted(tmp_path):
     forged = ("X-Forwarded-For: 203.0.113.7, 198.51.100.1", "X-Forwarded-Proto: https")
     async with edge(tmp_path, LIMITS) as port:
         reported = (await ask(port, "/", *forged)).lower()

@@ -1,4 +1,4 @@
-"""What a server goes on without while it watches."""
+"""Losses that a server goes on without while it watches."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_node_that_is_lost_again_and_again_for_another_reason_ends_it(tmp_path
     assert len(ups) == server.MAX_NODES_IN_A_ROW
 
 
-def test_a_first_start_on_a_full_disk_says_so(tmp_path, monkeypatch):
+def test_a_first_start_on_a_full_disk_reports_it(tmp_path, monkeypatch):
     serves, _ = serving(tmp_path, monkeypatch, None, tries=0)
 
     def up():

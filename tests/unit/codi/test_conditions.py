@@ -150,7 +150,7 @@ def test_a_date_has_whole_seconds():
 
 
 @given(st.integers(0, 100), st.integers(0, 120), st.integers(0, 120))
-def test_a_range_is_what_slicing_says(size, first, last):
+def test_a_range_is_what_slicing_gives(size, first, last):
     content, fields = bytes(range(size)), {"range": f"bytes={first}-{last}"}
     if first > last:
         assert span(fields, FILE, size, AT) is None

@@ -1,4 +1,4 @@
-"""What a file consists of."""
+"""The content of a file, in chunks and holes."""
 
 from __future__ import annotations
 

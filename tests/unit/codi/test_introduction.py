@@ -1,4 +1,4 @@
-"""Whose address git uses: the account's, until somebody sets another."""
+"""Git uses the account's address until somebody sets another."""
 
 from __future__ import annotations
 

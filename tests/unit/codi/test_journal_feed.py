@@ -1,4 +1,4 @@
-"""What CODI hands to its journal, and when: over connections that come and go."""
+"""CODI's batches for its journal, over connections that come and go."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.waiting import wait_until
 
 
 class Journal:
-    """The other end of a connection: notes what is said, and answers when it is told to."""
+    """The other end of a connection: notes what is sent, and answers on request."""
 
     def __init__(self, feed: JournalFeed) -> None:
         self.feed = feed
@@ -104,7 +104,7 @@ def test_a_new_connection_is_reported_of_the_terminal_before_it_gets_a_batch(fee
     assert first.closed == 4411
     assert second.texts[-1]["kept"] == 0
     assert second.batches == []
-    # The first batch was kept though nobody could say so any more.
+    # The first batch was kept though nobody could report it any more.
     second.number(3)
     assert [(b.offset, b.data) for b in second.batches] == [(3, b"two")]
     second.keep()

@@ -21,7 +21,7 @@ def place(tmp_path):
 
 
 def dig(directory, levels):
-    """Make directories in one another, further down than a path can say; return the lowest, open."""
+    """Make directories in one another, further down than a path can name; return the lowest, open."""
     current = os.dup(directory)
     for _ in range(levels):
         os.mkdir("d", dir_fd=current)

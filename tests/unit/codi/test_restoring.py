@@ -128,7 +128,7 @@ def test_nothing_is_written_for_a_file_that_is_there(back, tmp_path, monkeypatch
     assert not back.failed
 
 
-def test_a_file_that_is_written_to_as_soon_as_it_is_there_is_not_said_to_be_as_it_was_kept(
+def test_a_file_that_is_written_to_as_soon_as_it_is_there_is_not_reported_as_it_was_kept(
     back, tmp_path, monkeypatch
 ):
     rename, contents = kernel.rename_new, {"longer": b"one+", "same-size": b"two"}

@@ -1,4 +1,4 @@
-"""What a save leaves as it was, whatever ends it: permissions, owner, attributes, names, content."""
+"""A save keeps permissions, owner, attributes, names and content, whatever ends it."""
 
 from __future__ import annotations
 
@@ -255,7 +255,7 @@ class TestJournal:
         saving.redo(place)
         assert (read("a"), leftovers(tmp_path)) == (b"another", [])
 
-    def test_a_save_that_was_said_to_fail_undoes_nothing_that_is_written_later(
+    def test_a_save_that_was_reported_failed_undoes_nothing_that_is_written_later(
         self, place, tmp_path, monkeypatch
     ):
         def broken(*_):

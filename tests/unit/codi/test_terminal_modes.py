@@ -1,4 +1,4 @@
-"""What a terminal was set to outlives the output that set it."""
+"""A terminal's modes outlive the output that set them."""
 
 import json
 from pathlib import Path

@@ -240,7 +240,7 @@ class TestKeeping:
         assert (protocol.kept, protocol.ring.end, protocol.shell_offset) == (104, 106, 100)
         assert protocol.unkept(10) == (104, b"ef", {})
 
-    def test_what_the_journal_says_wrongly_takes_nothing_back_and_invents_nothing(self):
+    def test_what_the_journal_reports_wrongly_takes_nothing_back_and_invents_nothing(self):
         protocol = numbered()
         protocol.output(b"abc")
         protocol.keep(900)
@@ -320,7 +320,7 @@ class TestAttaching:
         assert protocol.attach(1, Request("c", offset=3)).output_offset == 3
         assert drain(protocol, 1) == b"lo"
 
-    def test_an_offset_older_than_the_ring_is_said_to_be_truncated(self):
+    def test_an_offset_older_than_the_ring_is_reported_truncated(self):
         protocol = numbered(4096)
         printing(protocol, b"x" * 2048)
         printing(protocol, b"y" * 4000)
@@ -542,7 +542,7 @@ class ExactlyOnce(RuleBasedStateMachine):
 
     @rule()
     def container_dies(self):
-        """What the journal does not have is gone, seen by nobody; another shell prints other bytes."""
+        """Output that the journal lacks is gone, seen by nobody; another shell prints other bytes."""
         self.shells += 1
         self.printed = 0
         self.under_way = None
@@ -647,7 +647,7 @@ TestExactlyOnce.settings = settings(max_examples=80, stateful_step_count=50)
 
 
 class TestStates:
-    """Where output is missing, a replay begins at a byte at which the terminal's state is known."""
+    """A replay over missing output begins at a byte at which the terminal's state is known."""
 
     CAPACITY = 64 << 10
 

@@ -1,4 +1,4 @@
-"""Which of several windows sizes a terminal, by rule."""
+"""The size of a terminal among several windows, by rule."""
 
 from dataclasses import dataclass
 
@@ -29,7 +29,7 @@ DESK, PHONE, TALL = (140, 40), (40, 20), (60, 90)
         # Nobody used it yet: whoever came first.
         ([Window(DESK, 1), Window(PHONE, 2)], (DESK, {0}), (PHONE, {1}), (DESK, {0})),
         ([Window(DESK, 1, 3), Window(PHONE, 2, 4)], (PHONE, {1}), (PHONE, {1}), (DESK, {0})),
-        # A hidden one has no say though it was used last.
+        # A hidden one does not count though it was used last.
         ([Window(DESK, 1, 3), Window(None, 2, 4)], (DESK, {0}), (DESK, {0}), (DESK, {0})),
         # Columns of one and rows of another: all of it is seen by both, or by neither.
         (

@@ -1,4 +1,4 @@
-"""Whose size a terminal has, and who answers what programs ask of it."""
+"""Of several clients of a terminal one sizes it, and one answers its programs."""
 
 import itertools
 
@@ -74,7 +74,7 @@ class TestSize:
         page(viewers, 3, DESK)
         assert viewers.size == PHONE
 
-    def test_what_does_not_show_the_terminal_has_no_say_in_its_size(self):
+    def test_what_does_not_show_the_terminal_does_not_count_for_its_size(self):
         viewers = Viewers()
         page(viewers, 1, size=None)
         viewers.use(1, end=0)
@@ -175,7 +175,7 @@ STEPS = st.lists(
 
 @given(STEPS)
 def test_one_answers_whenever_one_can_and_no_byte_is_answered_by_two(steps):
-    """Each connection's answered ranges, as it is told of them, never overlap another's."""
+    """Each connection's answered ranges, as reported to it, never overlap another's."""
     viewers, present, end = Viewers(), {}, 0
     answered: list[tuple[int, int]] = []
     since: dict[int, int] = {}

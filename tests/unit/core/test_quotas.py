@@ -1,4 +1,4 @@
-"""What fits into a quota, and how journals are cut to one."""
+"""Changes that fit into a quota, and journals cut to one."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_a_level_cuts_to_the_total_and_no_further(sizes, total):
         assert sum(min(size, bound + 1) for size in sizes) > total
 
 
-def test_errors_travel_between_processes_with_all_they_say():
+def test_errors_travel_between_processes_with_all_fields():
     refused = QuotaExceeded("file_bytes", 9, 10, 5)
     refused.unkept = True
     again = pickle.loads(pickle.dumps(refused))

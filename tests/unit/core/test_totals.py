@@ -11,7 +11,7 @@ def distribution(*values):
     return histogram.snapshot()
 
 
-def test_what_actors_say_adds_up():
+def test_what_actors_report_adds_up():
     totals = Totals()
     totals.update("a", {"saves_total": 2, "held": 1, "seconds": distribution(0.5)})
     totals.update("b", {"saves_total": 3, "held": 1, "seconds": distribution(2.0)})

@@ -1,4 +1,4 @@
-"""What ``coditect doctor`` says of FoundationDB."""
+"""``coditect doctor``'s findings on FoundationDB."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def chosen(cluster_file: str | Path, **more: str) -> settings.Settings:
     )
 
 
-def test_a_missing_cluster_file_is_said(tmp_path):
+def test_a_missing_cluster_file_is_reported(tmp_path):
     assert "absent.cluster" in (fdb_probe.failure(chosen(tmp_path / "absent.cluster")) or "")
 
 
-def test_a_client_that_is_missing_or_a_cluster_that_does_not_answer_is_said(tmp_path):
+def test_a_client_that_is_missing_or_a_cluster_that_does_not_answer_is_reported(tmp_path):
     (tmp_path / "fdb.cluster").write_text("test:test@127.0.0.1:1\n")
     said = fdb_probe.failure(chosen(tmp_path / "fdb.cluster"))
     assert said is not None

@@ -1,4 +1,4 @@
-"""What doctor and the operators' page say of the walls between users."""
+"""Findings on the walls between users, for doctor and the operators' page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeps a session awake, what does not, and when it sleeps."""
+"""Signals that keep a session awake, those that do not, and the time of its sleep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which batches a commit takes."""
+"""The choice of batches for a commit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The journal of a node, over containers in memory: what is kept, what is told, what is tried again."""
+"""The journal of a node, over containers in memory: keeping, reporting, trying again."""
 
 from __future__ import annotations
 
@@ -291,7 +291,7 @@ async def test_a_terminal_deleted_and_made_anew_shares_no_number_with_what_was_u
 # ---- connections --------------------------------------------------------------------------------
 
 
-async def test_containers_are_found_by_what_the_store_says(node):
+async def test_containers_are_found_by_the_store(node):
     node.add_container("warm")
     node.add_container("mine", "s1")
     stopping = container_record("gone", ContainerStatus.STOPPING)
@@ -443,7 +443,7 @@ async def test_a_note_that_waits_outlives_its_container(node):
     assert (await node.journal.terminal("s1", "main")).cwd == "/deep"
 
 
-async def test_a_note_that_waits_is_given_up_for_what_a_newer_connection_says(node):
+async def test_a_note_that_waits_is_given_up_for_what_a_newer_connection_sends(node):
     connection = await node.open("c1", "s1")
     node.journal.refuse.append(Unavailable("store", "away"))
     connection.says(moved(1, "/former"))

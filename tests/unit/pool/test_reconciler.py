@@ -215,7 +215,7 @@ async def test_an_owner_that_is_gone_is_replaced_and_the_warm_container_stays_wa
     assert h.count() == (1, 2)
 
 
-async def test_an_owner_said_to_be_dead_that_answers_keeps_its_session(house):
+async def test_an_owner_reported_dead_that_answers_keeps_its_session(house):
     h = house()
     await h.fill()
     first = await h.open(key="k1")

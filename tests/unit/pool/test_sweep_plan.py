@@ -212,7 +212,7 @@ def test_what_is_adopted_counts_towards_the_surplus():
     assert (only_stop(result).container_id, only_stop(result).reason) == ("c2", StopReason.SURPLUS)
 
 
-def test_what_runs_is_reached_where_it_runs_and_else_where_its_record_says():
+def test_what_runs_is_reached_where_it_runs_and_else_where_its_record_points():
     moved = handle("c1").model_copy(update={"address": "127.0.0.1:9"})
     assert only_stop(sweep([container_record("c1", S.LOST)], [moved])).handle == moved
     surplus = sweep([container_record("c1")], [moved], slots=ready("c1", target=0))

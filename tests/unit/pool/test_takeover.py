@@ -1,4 +1,4 @@
-"""When a silent owner may be replaced, and when it may not."""
+"""Conditions under which a silent owner may be replaced."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_a_silent_owner_is_replaced_when_its_lease_has_run_out(house):
     assert await task == Takeover("a1", "1/1")
 
 
-async def test_a_silent_owner_that_renews_keeps_its_session_and_this_is_said(house):
+async def test_a_silent_owner_that_renews_keeps_its_session_and_this_is_reported(house):
     house.actors.hangs("a1")
     task = asyncio.create_task(house.owners.until_free(house.session))
     await house.wait(3 * house.patience, task, renew=True)

@@ -1,4 +1,4 @@
-"""What of the machine's /etc containers see: packages' files as they came, and nothing of its own."""
+"""Containers see packages' files of the machine's /etc as they came, and nothing of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the runtimes keep on disk: workspaces, the registry, the containers' /etc."""
+"""Files of the runtimes: workspaces, the registry, the containers' /etc."""
 
 from __future__ import annotations
 

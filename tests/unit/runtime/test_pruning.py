@@ -1,4 +1,4 @@
-"""What containers shared goes when the last one of them is gone, and not before."""
+"""Things that containers share go with the last of them, and not before."""
 
 from __future__ import annotations
 

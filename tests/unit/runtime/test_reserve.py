@@ -1,4 +1,4 @@
-"""When workspaces' disks may not grow, and what is done about one that does."""
+"""The reserve below which workspaces' disks may not grow, and the end of one that does."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def test_an_id_that_a_process_has_is_passed_over(tmp_path, nobody):
 
 
 def test_an_old_answer_gives_no_id(tmp_path, monkeypatch):
-    """Who let go of the second id has a process by now, which the first answer did not show."""
+    """The former holder of the second id has a process by now, which the first answer did not show."""
     answers = [{1_900_200_001}, {1_900_200_001, 1_900_200_002}]
     monkeypatch.setattr(user_ids, "in_use", lambda: answers.pop(0) if answers else {1_900_200_002})
     with reserve(SMALL, 0, tmp_path / "locks") as found:

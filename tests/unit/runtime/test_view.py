@@ -1,4 +1,4 @@
-"""What containers are shown of processors, memory and the kernel."""
+"""The view that containers have of processors, memory and the kernel."""
 
 from __future__ import annotations
 

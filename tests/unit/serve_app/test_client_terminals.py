@@ -1,4 +1,4 @@
-"""Terminals of programs: what a command prints, told apart from everything else that is there."""
+"""Terminals of programs: a command's output, separated from everything else that is there."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ async def test_a_command_that_does_not_end_is_interrupted_and_the_shell_goes_on(
         assert (await terminal.run("echo on")).output == "on\n"
 
 
-async def test_a_shell_that_exits_says_with_what(ada, session_id):
+async def test_a_shell_that_exits_reports_with_what(ada, session_id):
     async with await ada.terminal(session_id) as terminal:
         with pytest.raises(TerminalClosed) as ended:
             await terminal.run("exit 5")

@@ -23,7 +23,7 @@ async def bench(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
 
 @pytest.fixture
 async def fragile() -> AsyncIterator[Workbench]:
-    """Yield a workbench whose ledger can be told to refuse writes and to lose answers."""
+    """Yield a workbench whose ledger can refuse writes and lose answers."""
     clock = ManualClock()
     stores = opened_stores("memory", Path(), clock)
     async with stores as opened, workbench(opened, clock) as made:

@@ -380,7 +380,7 @@ def test_the_tables_name_every_phase_and_leave_every_phase_but_the_end():
     assert [phase for phase in P if not MOVES[phase]] == [P.ENDED]
 
 
-def test_a_session_whose_user_may_have_no_more_containers_fails_and_says_why():
+def test_a_session_whose_user_may_have_no_more_containers_fails_with_the_reason():
     drive = Drive()
     refused = ContainersExceeded(3, 3, ("s1", "s2", "s3"))
     drive.do(LaunchFailed(1, "three of three", refused))
@@ -489,7 +489,7 @@ def test_a_container_that_does_not_answer_in_time_gets_another_chance():
     assert drive.acts() == [Adopt(2, "c1", None)]
 
 
-def test_launches_that_take_too_long_are_said_to_have():
+def test_launches_that_take_too_long_are_reported_so():
     drive = Drive()
     for _ in range(2 * RULES.max_launches - 1):
         drive.tick()
@@ -509,7 +509,7 @@ def test_a_container_that_came_ends_a_row_of_failures():
     assert pause(drive) == pytest.approx(1.0, rel=1e-3)
 
 
-def test_replacements_are_counted_on_from_what_the_record_says():
+def test_replacements_are_counted_on_from_the_record():
     machine = SessionMachine(RULES, lambda: 0.0)
     machine.step(Bound(phase=P.READY, epoch=5, container_id="c1", restarts=3), 100.0)
     machine.step(AdoptFailed(1, "gone", dead=True), 101.0)

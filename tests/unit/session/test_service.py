@@ -35,7 +35,7 @@ async def warm(bench: Workbench):
 
 
 async def committed(bench: Workbench, **fields: object) -> None:
-    """Wait until the store says so."""
+    """Wait until the store has it."""
 
     async def says_so() -> bool:
         record = await bench.ledger.session("s1")
@@ -138,7 +138,7 @@ async def test_an_actor_that_was_never_bound_finds_its_session_in_the_store(benc
     assert (await runner.route("s1")).session_id == "s1"
 
 
-async def test_an_actor_asked_about_a_session_that_is_not_its_own_says_so(bench):
+async def test_an_actor_asked_about_a_session_that_is_not_its_own_reports_it(bench):
     runner = await bench.ready()
     with pytest.raises(NotBound):
         await runner.view("s2")
@@ -499,7 +499,7 @@ async def test_what_is_wrong_or_too_much_is_refused(bench):
 # ---- hibernation and the end --------------------------------------------------------------------
 
 
-async def test_attaching_says_where_a_ready_container_is(bench):
+async def test_attaching_reports_where_a_ready_container_is(bench):
     runner = await bench.ready()
     assert await runner.attach("s1", "browser", "main") == await runner.route("s1")
 

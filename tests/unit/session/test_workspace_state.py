@@ -102,7 +102,7 @@ def document(size: int) -> dict:
     return {"list": [1, 2], "text": "ä" + "x" * (size - len('{"list":[1,2],"text":"ä"}') - 1)}
 
 
-def test_patch_and_state_may_be_as_large_as_is_said():
+def test_patch_and_state_may_be_as_large_as_documented():
     assert check_patch(document(MAX_PATCH_BYTES)) == document(MAX_PATCH_BYTES)
     with pytest.raises(PayloadTooLarge) as refused:
         check_patch(document(MAX_PATCH_BYTES + 1))

@@ -1,4 +1,4 @@
-"""Which attempts to sign in are let through, and who keeps whom waiting."""
+"""Attempts to sign in that are let through, and those that wait."""
 
 from __future__ import annotations
 

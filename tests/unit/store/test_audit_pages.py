@@ -1,4 +1,4 @@
-"""What the audit trail tells of a session is what has become of it."""
+"""Entries of the audit trail follow from changes of a session."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A store belongs to one server and one chunk store; what else comes is refused and told what to do."""
+"""A store belongs to one server and one chunk store; what else comes is refused with a remedy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What only the FoundationDB engine does: error codes, resends, limits, prefixes, its client."""
+"""The FoundationDB engine's own duties: error codes, resends, limits, prefixes, its client."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def write(engine: FdbEngine, key: bytes, value: bytes, commit_key: bytes) 
         (4100, Unavailable, CommitUnknown),
     ],
 )
-def test_each_code_becomes_the_error_that_says_what_to_do(code, read, commit):
+def test_each_code_becomes_the_error_that_fits(code, read, commit):
     for error, kind in (
         (fdb_errors.of_read(code, "why"), read),
         (fdb_errors.of_commit(code, "why"), commit),
@@ -400,7 +400,7 @@ async def test_more_calls_than_the_limit_are_refused(engine, monkeypatch):
     assert [type(answer).__name__ for answer in answers] == ["Values", "Values", "Busy", "Busy"]
 
 
-def test_a_missing_native_client_is_said(tmp_path):
+def test_a_missing_native_client_is_reported(tmp_path):
     class Absent:
         __version__ = "7.1.67"
 
@@ -413,7 +413,7 @@ def test_a_missing_native_client_is_said(tmp_path):
         assert part in str(refused.value)
 
 
-def test_a_version_that_the_client_does_not_know_and_a_missing_file_are_said(cluster, tmp_path):
+def test_a_version_that_the_client_does_not_know_and_a_missing_file_are_reported(cluster, tmp_path):
     double = FdbDouble(cluster, lambda work: None)
     with pytest.raises(Unavailable, match="740"):
         fdb_client.connect(ClientOptions(api_version=800), load=lambda: double)
@@ -421,7 +421,7 @@ def test_a_version_that_the_client_does_not_know_and_a_missing_file_are_said(clu
         fdb_client.connect(ClientOptions(tmp_path / "absent.cluster"), load=lambda: double)
 
 
-def test_an_error_of_opening_is_said(cluster):
+def test_an_error_of_opening_is_reported(cluster):
     class Broken(FdbDouble):
         def open(self, cluster_file: str | None = None):
             raise FDBError(2104)

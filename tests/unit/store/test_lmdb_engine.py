@@ -1,4 +1,4 @@
-"""What only the embedded engine promises: restarts, power cuts, a full disk, one owner."""
+"""The embedded engine's own promises: restarts, power cuts, a full disk, one owner."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def _killed(directory: Path, life: int, *, lines: int) -> set[bytes]:
 
 
 async def test_commits_are_synced_and_not_only_written(tmp_path):
-    """What a killed process cannot show: that a power cut would find everything on the disk."""
+    """Show that a power cut would find everything on the disk, as no killed process can."""
     engine = await reopened(tmp_path)
     flags = engine._env.flags()
     assert flags["sync"]

@@ -1,4 +1,4 @@
-"""Which versions are kept: by time, by number, and as of each moment that may be asked for."""
+"""Versions are kept by time, by number, and as of each moment that may be asked for."""
 
 from __future__ import annotations
 

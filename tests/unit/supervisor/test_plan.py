@@ -1,4 +1,4 @@
-"""What the supervisor makes, restarts, gives back and opens again."""
+"""The supervisor's plan: making, restarting, giving back and opening again."""
 
 import pytest
 

@@ -119,7 +119,7 @@ async def test_a_hanging_component_is_restarted_once_per_hang(tower):
     assert tower.gateway.killed == [("pool-node-1", True)]
 
 
-async def test_nothing_is_judged_while_ray_does_not_say_who_lives(tower):
+async def test_nothing_is_judged_while_ray_does_not_list_who_lives(tower):
     await tower.up()
     tower.own()
     tower.gateway.blind = True
@@ -153,7 +153,7 @@ async def test_a_session_of_a_dead_owner_in_a_passing_phase_is_opened_by_its_nod
 async def test_a_session_of_another_node_becomes_passive_when_its_owners_lease_has_run_out(tower):
     await tower.up()
     tower.own(node="node-2")
-    for renewal in range(30):  # gone, says Ray, and goes on renewing
+    for renewal in range(30):  # gone for Ray, and goes on renewing
         tower.ledger.leases["s1"] = renewal
         await tower.look()
     assert tower.ledger.passivated == []
@@ -192,7 +192,7 @@ async def test_a_session_of_a_live_owner_is_left_alone(tower):
     assert tower.ledger.passivated == []
 
 
-async def test_the_snapshot_says_what_is_wrong_and_how_fresh_it_is(tower):
+async def test_the_snapshot_shows_what_is_wrong_and_how_fresh_it_is(tower):
     await tower.up()
     tower.own(phase=SessionPhase.STARTING)
     tower.gateway.living.append("session-a1")

@@ -1,4 +1,4 @@
-"""What people do is in the audit trail, under names that can be asked for, and pages of it can be turned."""
+"""The audit trail has people's deeds, under names that can be asked for, in pages."""
 
 from __future__ import annotations
 

@@ -143,7 +143,7 @@ async def test_a_program_opens_a_socket_by_header_or_subprotocol(rig, ada, sessi
 
 
 async def test_another_replica_believes_the_login_after_a_change_at_once(rig, ada, admin):
-    """What it knew of the account was older than the login, so it asks anew."""
+    """Its knowledge of the account was older than the login, so it asks anew."""
     identity = rig.app.state.ingress.identity
     user_id = (await ada.me()).user_id
     await rig.users.change(user_id, now=1.0, disabled=True)

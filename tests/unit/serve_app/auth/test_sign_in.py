@@ -37,7 +37,7 @@ async def login(http: httpx.AsyncClient, password: str = PASSWORD, **headers: st
     return await http.post("/api/v1/auth/login", json=body, headers=headers)
 
 
-async def test_login_answers_what_the_contract_says_and_sets_safe_cookies(rig):
+async def test_login_answers_what_the_contract_promises_and_sets_safe_cookies(rig):
     await rig.add_user()
     answer = await login(rig.http())
     assert answer.status_code == 200
@@ -125,10 +125,10 @@ async def test_many_failures_have_to_wait_and_others_get_in(rig):
         await other.login("grace@example.com", PASSWORD)
 
 
-async def test_when_no_more_launches_are_taken_login_says_when_to_come_back(rig):
+async def test_when_no_more_launches_are_taken_login_returns_when_to_come_back(rig):
     await rig.add_user()
     rig.pool.busy = True
-    async with AsyncClient(rig.url, retry_seconds=6) as client:  # less than it is told to wait
+    async with AsyncClient(rig.url, retry_seconds=6) as client:  # less than it is asked to wait
         with pytest.raises(ServerBusy) as refused:
             await client.login(EMAIL, PASSWORD)
     assert refused.value.retry_after == 7
@@ -166,7 +166,7 @@ async def test_password_checks_queue_up_to_a_bound(rig, monkeypatch):
     assert all("retry-after" in a.headers for a in answers if a.status_code == 429)
 
 
-async def test_the_client_says_too_many_requests(rig, monkeypatch):
+async def test_the_client_raises_too_many_requests(rig, monkeypatch):
     turns = rig.app.state.ingress.passwords._turns
     monkeypatch.setattr(turns, "_free", 0)
     monkeypatch.setattr(turns, "_room", 0)

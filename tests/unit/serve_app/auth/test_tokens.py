@@ -1,4 +1,4 @@
-"""Tokens say who somebody is until they expire, and nothing else does."""
+"""Tokens identify somebody until they expire, and nothing else does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def signer(key: bytes = b"k" * 32, tenant: str = "t") -> Signer:
     return Signer(key, tenant, lambda prefix: f"{prefix}-{next(numbers)}")
 
 
-def test_a_token_says_who_until_it_expires():
+def test_a_token_identifies_until_it_expires():
     token = signer().access_token(Login("u-1", "f-1", 3), Role.ADMIN, now=100.0, ttl=10.0)
     claims = signer().read_access_token(token, 109.0)
     assert (claims.login, claims.role) == (Login("u-1", "f-1", 3), Role.ADMIN)

@@ -21,7 +21,7 @@ async def web(rig, ada):
         ("terminals/x", "DELETE, OPTIONS"),
     ],
 )
-async def test_an_address_says_which_methods_it_takes(web, session_id, address, methods):
+async def test_an_address_names_the_methods_that_it_takes(web, session_id, address, methods):
     url = f"/api/v1/sessions/{session_id}/{address}"
     reported = await web.options(url)
     assert (reported.status_code, reported.headers["allow"]) == (204, methods)

@@ -1,4 +1,4 @@
-"""Whose page a request comes from, and what the cookies of an origin are called."""
+"""The page that a request comes from, and the names of an origin's cookies."""
 
 from __future__ import annotations
 

@@ -96,7 +96,7 @@ async def test_a_reader_that_takes_nothing_is_cut():
         await run(read_all, giving(NO_BODY), send)
 
 
-async def test_a_stream_that_has_nothing_to_say_is_let_be():
+async def test_a_stream_that_has_nothing_to_send_is_left_open():
     """Only the other side's slowness counts, not the application's, nor a wait for the caller to go."""
     sent = []
 

@@ -1,4 +1,4 @@
-"""What clients say to Ray Serve is taken from them."""
+"""Headers by which clients could steer Ray Serve are removed."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ async def test_ones_own_new_password_ends_the_other_logins_and_keeps_this_one(ri
     await other.close()
 
 
-async def test_a_wrong_current_password_changes_nothing_and_says_so(rig, ada):
+async def test_a_wrong_current_password_changes_nothing_and_is_reported(rig, ada):
     other = await rig.sign_in()
     with pytest.raises(Forbidden) as refused:
         await ada.change_password("not the password", NEW)

@@ -1,4 +1,4 @@
-"""Quotas through the whole API: what is refused and how it is said, and that it works again by itself."""
+"""Quotas through the whole API: refusals, their reports, and recovery by itself."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def small(tmp_path, stage, monkeypatch):
         yield made, ada, (await ada.sessions())[0].session_id
 
 
-async def test_a_save_beyond_the_quota_says_how_much_there_is_and_changes_nothing(small):
+async def test_a_save_beyond_the_quota_reports_how_much_there_is_and_changes_nothing(small):
     rig, ada, session_id = small
     await ada.write_file(session_id, "kept", b"1" * 90 * KIB)
     with pytest.raises(QuotaExceeded) as refused:
@@ -74,7 +74,9 @@ async def test_a_former_version_that_is_too_large_is_not_put_back(small):
     assert (await ada.restore_file(session_id, "a", first.version)).size == 80 * KIB
 
 
-async def test_what_programs_write_beyond_the_quota_is_said_and_archived_when_it_is_raised(small):
+async def test_what_programs_write_beyond_the_quota_is_reported_and_archived_when_it_is_raised(
+    small,
+):
     rig, ada, session_id = small
     address = f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{session_id}/events"
     headers = {"authorization": f"Bearer {ada.access_token}"}
@@ -152,7 +154,7 @@ async def test_a_second_container_is_refused_by_name_of_the_first_and_comes_when
     async with await rig.sign_in() as again:  # whoever signs in gets in all the same
         assert (await again.session(session_id)).status == "hibernated"
         assert (await again.me()).usage.containers.used == 1
-    # A terminal that is opened meanwhile has the session say why it does not start.
+    # A terminal that is opened meanwhile has the session report why it does not start.
     runner = rig.actor_of(session_id, await rig.owner(session_id))
     await runner.attach(session_id, "client")
     failed = await wait_until(lambda: ada.session(session_id), lambda s: s.status == "failed", 10)

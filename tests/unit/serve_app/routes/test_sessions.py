@@ -48,7 +48,7 @@ async def test_sessions_opened_at_once_keep_to_the_limit(rig, ada):
     assert len(await ada.sessions()) == 3
 
 
-async def test_details_say_why_a_session_is_awake_and_until_when(rig, ada, session_id):
+async def test_details_show_why_a_session_is_awake_and_until_when(rig, ada, session_id):
     await wait_until(lambda: ada.session(session_id), lambda s: s.status == "ready", 20)
     idle = (await ada.session(session_id)).idle
     assert (idle.awake, idle.sleeps_at, idle.hibernate_after) == (True, None, 1800.0)

@@ -70,7 +70,7 @@ async def test_an_owner_that_stays_away_is_replaced():
     assert clock.time < 10.0
 
 
-async def test_an_owner_that_says_nothing_is_suspected_by_the_next_call():
+async def test_a_silent_owner_is_suspected_by_the_next_call():
     silent = DeadlineExceeded("session-a1.view", 10.0)
     gateway, actors, _, _ = built(OWNED, a1=[silent], a2=["alive"])
     with pytest.raises(DeadlineExceeded):
@@ -107,7 +107,7 @@ async def test_a_call_to_the_pool_that_was_lost_is_made_again_with_its_key():
     assert len(actors.opens()) == 3
 
 
-async def test_a_pool_that_stays_away_is_said():
+async def test_a_pool_that_stays_away_is_reported():
     gateway, actors, _, clock = built(None)
     actors.open = lambda **_: (_ for _ in ()).throw(Unavailable("pool-node-1", "away"))
     with pytest.raises(Unavailable):
@@ -141,7 +141,7 @@ async def test_a_node_that_is_busy_but_lives_is_waited_for():
     assert {call["key"] for call in actors.opens()} == {f"u1:{passive.name}:k"}
 
 
-async def test_a_node_that_says_nothing_is_pinged_and_asked_again(monkeypatch):
+async def test_a_silent_node_is_pinged_and_asked_again(monkeypatch):
     monkeypatch.setattr(sessions, "HOME_SECONDS", 0.01)
     passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
     gateway, actors, _, _ = built(passive, a2=[passive])
@@ -160,7 +160,7 @@ async def test_a_node_that_says_nothing_is_pinged_and_asked_again(monkeypatch):
     assert asked[:3] == [opening, ("pool-node-2", "ping"), opening]
 
 
-async def test_a_node_that_is_busy_for_too_long_is_said_and_its_container_stays():
+async def test_a_node_that_is_busy_for_too_long_is_reported_and_its_container_stays():
     passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
     gateway, actors, _, clock = built(passive)
     actors.script["pool-node-2"] = [{"ready": True}]

@@ -251,7 +251,7 @@ TestRelayed = Relayed.TestCase
 TestRelayed.settings = settings(max_examples=300, stateful_step_count=40)
 
 
-def test_the_first_frame_is_attached_and_nothing_is_said_before_it():
+def test_the_first_frame_is_attached_and_nothing_is_sent_before_it():
     state = relay(offset=5)
     assert state.become(Status.RECOVERING) == []
     assert not state.missing_before(5)
@@ -430,7 +430,7 @@ def test_some_ends_are_final(code, end):
     assert isinstance(state.codi_closed(code, "why"), end)
 
 
-def test_a_container_that_says_good_bye_is_not_asked_again():
+def test_a_container_that_closes_by_itself_is_not_asked_again():
     state = relay()
     state.attached(attached(), None)
     assert state.codi_closed(1001, "") == Reconnect(replaced=True)
@@ -499,7 +499,7 @@ def test_a_socket_that_lacks_none_needs_no_state(wanted, kept_from):
     assert ShowState(kept_from) not in relay.attached(first, kept_from)
 
 
-def test_what_codi_says_of_the_state_counts_where_the_journal_knows_nothing():
+def test_what_codi_sends_of_the_state_counts_where_the_journal_knows_nothing():
     relay = RelayState(Request(client="c"))
     first = {"output_offset": 500, "input_offset": 0, "shell_offset": 0, "truncated": True}
     relay.attached(first, None)
@@ -515,7 +515,7 @@ def test_a_transcript_that_lacks_output_begins_with_its_state():
     assert relay.transcript(record)[1:] == [ShowState(400), Replay(400, 500)]
 
 
-def test_what_a_page_says_of_itself_goes_on_to_codi_as_it_was_said():
+def test_what_a_page_sends_of_itself_goes_on_to_codi_unchanged():
     state = relay()
     state.attached(attached(), None)
     sent = state.browser_says('{"type": "resize", "cols": 101, "rows": 30}')
@@ -568,7 +568,7 @@ def test_output_is_missing_where_codi_begins_behind_what_is_wanted(wanted, offse
     assert RelayState(Request(client="c", offset=wanted)).missing_before(offset) is missing
 
 
-def test_what_codi_says_is_passed_on_but_for_what_the_relay_heals_itself():
+def test_what_codi_sends_is_passed_on_but_for_what_the_relay_heals_itself():
     relay = RelayState(Request(client="c"))
     first = {"output_offset": 500, "input_offset": 0, "shell_offset": 0, "truncated": True}
     relay.attached(first, None)

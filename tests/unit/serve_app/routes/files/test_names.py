@@ -91,7 +91,7 @@ async def test_a_shell_in_a_directory_that_is_no_utf8_is_listed(rig, ada, sessio
     (listed,) = await ada.terminals(session_id)
     assert (listed.name, os.path.basename(listed.cwd)) == ("t", "d\udcff")
     assert answer.json()["cwd"] == listed.cwd
-    # What is told can be given back: the directory of one terminal to another.
+    # What is reported can be given back: the directory of one terminal to another.
     again = await ada.start_terminal(session_id, "u", cwd=listed.cwd)
     assert again.cwd == listed.cwd
     kept = await wait_until(

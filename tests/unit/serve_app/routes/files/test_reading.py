@@ -142,7 +142,7 @@ async def test_reading(web, file):
         assert head.content == b""
 
 
-async def test_head_says_what_get_would(web, file):
+async def test_head_answers_as_get_would(web, file):
     address, _ = file
     got, head = await web.get(address), await web.head(address)
     for name in ("content-length", "etag", "last-modified", "accept-ranges", "content-type"):

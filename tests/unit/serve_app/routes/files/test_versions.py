@@ -64,7 +64,7 @@ async def test_a_large_file_is_read_as_it_was(ada, session_id):
     assert await ada.read_file(session_id, "large", version=first.version) == data
 
 
-async def test_what_is_wrong_is_said(rig, ada, session_id):
+async def test_what_is_wrong_is_reported(rig, ada, session_id):
     await ada.write_file(session_id, "f", b"1")
     http, base = rig.http(ada), f"/api/v1/sessions/{session_id}"
     is_problem(await http.get(f"{base}/history/none"), 404, "not_found")
