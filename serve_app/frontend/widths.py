@@ -1,7 +1,7 @@
-"""Print how many cells the C library gives each character, as ``src/workspace/terminals/widths.json``.
+"""Print how many cells the C library gives each character, as ``src/workspace/terminals/emulator/widths.json``.
 
 Programs in a terminal ask the C library (wcwidth(3)) where the cursor will be, so the page has to count as
-it does. Run it with the glibc of the container images: ``python widths.py > src/workspace/terminals/widths.json``.
+it does. Run it with the glibc of the container images: ``python widths.py > src/workspace/terminals/emulator/widths.json``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the tests in a browser do again and again."""
+"""Steps that the tests in a browser share."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ async def sign_in(page: Page, url: str, email: str, password: str = PASSWORD) ->
 
 
 async def terminal_text(page: Page) -> str:
-    # Not wait_for_function: it evaluates strings inside the page, which the page's policy forbids.
-    return await page.evaluate("window.coditect ? window.coditect.terminalText() : ''")
+    """Return the rows that the terminal on the page shows now."""
+    rows = page.locator(".terminal-host:not([hidden]) .xterm-rows > div")
+    return "\n".join(await rows.all_text_contents()).replace("\N{NO-BREAK SPACE}", " ")
 
 
 async def terminal_ready(page: Page) -> None:

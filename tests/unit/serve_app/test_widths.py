@@ -1,4 +1,4 @@
-"""The page counts cells as programs inside do: as the C library says of every code point."""
+"""The page counts cells as programs inside do: as the C library does for every code point."""
 
 import importlib.util
 import json
@@ -16,7 +16,7 @@ def load():
 
 
 def test_the_pages_table_is_the_c_librarys_for_every_code_point():
-    kept = json.loads((FRONTEND / "src/workspace/terminals/widths.json").read_text())
+    kept = json.loads((FRONTEND / "src/workspace/terminals/emulator/widths.json").read_text())
     here = load()
     shown = [1] * 0x110000
     for name, width in (("none", 0), ("two", 2)):

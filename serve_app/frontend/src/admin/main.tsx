@@ -11,9 +11,13 @@ import { AuditSection, UsersSection } from "./users";
 import "../styles/base.css";
 import "./admin.css";
 
-onSignedOut.current = () => location.assign("/?next=%2Fadmin");
+onSignedOut.subscribe(toLogin);
 render(<AdminPage />, document.getElementById("app")!);
-maybeSignedIn().then((maybe) => (maybe ? watch() : onSignedOut.current()));
+maybeSignedIn().then((maybe) => (maybe ? watch() : toLogin()));
+
+function toLogin(): void {
+  location.assign("/?next=%2Fadmin");
+}
 
 function AdminPage() {
   return (

@@ -3,6 +3,8 @@
  * call is made again. What the server refuses comes as an `ApiError` with its problem document's code.
  */
 
+import { Topic } from "./topic";
+
 const DEFAULT_TIMEOUT_SECONDS = 30;
 
 /** The server refused, or could not be reached (`status` 0). */
@@ -32,8 +34,8 @@ export interface CallOptions {
   expected?: number[];
 }
 
-/** Called when the cookie cannot be renewed; set by each page. */
-export const onSignedOut: { current: () => void } = { current: () => undefined };
+/** Emits when the cookie cannot be renewed. */
+export const onSignedOut = new Topic();
 
 /** Make a call and return the response of a success. Throws ApiError. */
 export async function call(
@@ -50,12 +52,12 @@ export async function call(
   if (response.status !== 401 || options.unsigned) throw await problem(response);
   if (!(await renew())) {
     rememberSignedIn(false);
-    onSignedOut.current();
+    onSignedOut.emit();
     throw await problem(response);
   }
   const again = await once(method, path, options);
   if (fine(again)) return again;
-  if (again.status === 401) onSignedOut.current();
+  if (again.status === 401) onSignedOut.emit();
   throw await problem(again);
 }
 

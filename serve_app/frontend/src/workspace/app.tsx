@@ -12,11 +12,12 @@ import { missing, openAnother, phase, resume, session } from "./session/session"
 import { SessionsDialog } from "./session/switcher";
 import { ShortcutsDialog } from "./shortcuts";
 import { SignedOutDialog } from "./session/signed-out";
-import { Splitter } from "./splitter";
+import { Splitter } from "../ui/splitter";
 import { StatusBar } from "./status-bar";
 import { TerminalPane } from "./terminals/pane";
 import { TopBar } from "./top-bar";
 import { TreePanel } from "./files/tree";
+import "./app.css";
 
 export function App() {
   return (

@@ -13,24 +13,15 @@ import { wasInEditor } from "./places";
 import { awake, followUsage, loadSession, loadUser, missing, phase, session } from "./session/session";
 import { installShortcuts } from "./shortcuts";
 import { signedOut } from "./session/signed-out";
-import { activeTab, openTerminals, outputCount, terminalText } from "./terminals/terminals";
+import { activeTab, openTerminals, outputCount } from "./terminals/terminals";
 import { refresh, restoreTree } from "./files/tree-store";
 import { guardDrops } from "./files/uploads";
 import "../styles/base.css";
-import "./workspace.css";
-
-declare global {
-  interface Window {
-    /** For tests in a browser. */
-    coditect: { terminalText: (name?: string) => string };
-  }
-}
 
 const RETRY_MILLISECONDS = 2000;
 const SETTLE_MILLISECONDS = 1500;
 
-window.coditect = { terminalText };
-onSignedOut.current = signedOut;
+onSignedOut.subscribe(signedOut);
 installShortcuts();
 guardDrops();
 render(<App />, document.getElementById("app")!);

@@ -5,6 +5,7 @@ import { closeFile, saveFile, showNextFile } from "./editor/editors";
 import { activeFile } from "./files/tabs";
 import { drawerOpen, layout, narrow, narrowPane, toggleTree } from "./layout";
 import { activateNext, activeTab, close, openNew, searchOpen } from "./terminals/terminals";
+import "./shortcuts.css";
 
 export const shortcutsOpen = signal(false);
 

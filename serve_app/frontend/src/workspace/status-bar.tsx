@@ -7,6 +7,7 @@ import { PHASES, type Say } from "./session/phases";
 import { keepAwake, lastSave, phase, resume, session, user } from "./session/session";
 import { SizeItem } from "./terminals/sizing";
 import { activeTab } from "./terminals/terminals";
+import "./status-bar.css";
 
 const now = signal(performance.now());
 const online = signal(navigator.onLine);

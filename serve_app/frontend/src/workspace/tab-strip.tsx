@@ -1,6 +1,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { Icon } from "../ui/icons";
+import "./tab-strip.css";
 
 export interface StripTab {
   id: string;

@@ -11,6 +11,7 @@ import { openPassword } from "./session/password";
 import { endSession, hibernate, phase, session, signOut, user } from "./session/session";
 import { openSessions } from "./session/switcher";
 import { shortcutsOpen } from "./shortcuts";
+import "./top-bar.css";
 
 export function TopBar() {
   const columns = layout.value.orientation === "columns";

@@ -7,6 +7,7 @@ import { sayFailure } from "../../ui/toasts";
 import { fontSize } from "../../lib/preferences";
 import { narrow } from "../layout";
 import { shown } from "../files/paths";
+import "./diff.css";
 
 export interface Side {
   name: string;

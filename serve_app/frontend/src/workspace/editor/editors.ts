@@ -14,7 +14,7 @@ import { isText, isWithin, moved } from "../files/paths";
 import { readPlaces } from "../places";
 import { noteSave } from "../session/session";
 import { encode, lacking, NAMES, type TextFile } from "./text-file";
-import { listeners, touched } from "../files/tree-store";
+import { onMoved, onRemoved, touched } from "../files/tree-store";
 
 /** Open the files that were open before, and those with changes that were not saved. */
 export async function restoreFiles(memory: Memory): Promise<void> {
@@ -230,7 +230,7 @@ function rememberFiles(): void {
   });
 }
 
-listeners.moved = (source, target) => {
+onMoved.subscribe((source, target) => {
   for (const tab of fileTabs.value) {
     const path = tab.path.value;
     if (!isWithin(path, source)) continue;
@@ -239,10 +239,10 @@ listeners.moved = (source, target) => {
     if (tab.dirty.value) draftSoon(tab);
   }
   rememberFiles();
-};
+});
 
-listeners.removed = (path) => {
+onRemoved.subscribe((path) => {
   for (const tab of fileTabs.value) {
     if (isWithin(tab.path.value, path) && !tab.dirty.value) drop(tab);
   }
-};
+});

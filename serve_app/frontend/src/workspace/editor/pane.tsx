@@ -10,6 +10,7 @@ import { download } from "../files/files";
 import { openHistory } from "../files/history";
 import { baseName, parent, shown } from "../files/paths";
 import { type StripTab, TabStrip } from "../tab-strip";
+import "./pane.css";
 
 export function EditorPane() {
   const tab = activeFile.value;

@@ -14,6 +14,7 @@ import { lookOutside } from "../session/outside";
 import { shown } from "./paths";
 import { noteSave } from "../session/session";
 import { touched } from "./tree-store";
+import "./history.css";
 
 const PAGE = 100;
 

@@ -2,6 +2,7 @@
 
 import { computed, signal } from "@preact/signals";
 import { explain } from "../../lib/api";
+import { Topic } from "../../lib/topic";
 import { confirm } from "../../ui/dialog";
 import { say, sayFailure } from "../../ui/toasts";
 import * as files from "./files";
@@ -34,11 +35,10 @@ const expanded = signal<ReadonlySet<string>>(new Set([""]));
 export const selected = signal<string>("");
 export const draft = signal<Draft | null>(null);
 
-/** Told when something is not where it was: the editor follows. */
-export const listeners = {
-  moved: (_source: string, _target: string): void => undefined,
-  removed: (_path: string): void => undefined,
-};
+/** Emits the path that something had and the one that it has. */
+export const onMoved = new Topic<[source: string, target: string]>();
+/** Emits the path of what was deleted. */
+export const onRemoved = new Topic<[path: string]>();
 
 /** The tree as lines from top to bottom. */
 export const rows = computed<Row[]>(() => {
@@ -167,7 +167,7 @@ export async function rename(source: string, target: string): Promise<void> {
     Object.entries(directories.value).map(([path, known]) => [moved(path, source, target), known]),
   );
   if (isWithin(selected.value, source)) selected.value = moved(selected.value, source, target);
-  listeners.moved(source, target);
+  onMoved.emit(source, target);
   await load(parent(source));
   if (parent(target) !== parent(source)) await load(parent(target));
 }
@@ -187,7 +187,7 @@ export async function removeEntry(path: string): Promise<void> {
   }
   collapse(path);
   selected.value = parent(path);
-  listeners.removed(path);
+  onRemoved.emit(path);
   await load(parent(path));
 }
 

@@ -30,6 +30,7 @@ import {
   treeLoading,
 } from "./tree-store";
 import { uploadDropped, uploading, uploadPicked } from "./uploads";
+import "./tree.css";
 
 const DRAGGED_TYPE = "application/x-coditect-path";
 const HOLD_MILLISECONDS = 700;

@@ -7,6 +7,7 @@ import { formatAgo } from "../../lib/format";
 import { Dialog } from "../../ui/dialog";
 import { PHASES } from "./phases";
 import { loadSessions, openNamed, type Session, sessionId, workspaceUrl } from "./session";
+import "./switcher.css";
 
 const open = signal(false);
 

@@ -1,5 +1,6 @@
-import { arrowKey } from "./text";
+import { arrowKey } from "./emulator/text";
 import type { TerminalTab } from "./terminals";
+import "./key-bar.css";
 
 /** Keys that a phone's keyboard lacks. Pressing them leaves the keyboard where it is. */
 export function KeyBar({ tab }: { tab: TerminalTab }) {

@@ -17,6 +17,7 @@ import {
   titleOf,
 } from "./terminals";
 import { TabStrip } from "../tab-strip";
+import "./pane.css";
 
 export function TerminalPane() {
   const [renaming, setRenaming] = useState<string | null>(null);

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import { SIZING_RULES, type SizingRule, type TerminalWindow } from "./connection";
 import { Dialog } from "../../ui/dialog";
 import { activeTab, type TerminalTab, titleOf } from "./terminals";
+import "./sizing.css";
 
 const open = signal(false);
 

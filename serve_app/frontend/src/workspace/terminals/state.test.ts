@@ -3,7 +3,7 @@
 import { Terminal } from "@xterm/headless";
 import { expect, test } from "vitest";
 import vectors from "../../../../../tests/unit/codi/terminal_modes.json";
-import { RESET_MODES } from "./text";
+import { RESET_MODES } from "./emulator/text";
 
 /** Shows what modes, colours, character sets, tab stops and scroll regions do to what comes. */
 const PROBE = "\x1b[2J\r\tq\x1b[1;1Hfirst\x1b[22;1Hlast\x1b[24;1H\n\n\nend\x1b[31Xx";

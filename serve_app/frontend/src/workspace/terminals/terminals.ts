@@ -7,8 +7,8 @@ import { say, sayFailure } from "../../ui/toasts";
 import { type Memory, remember } from "../session/memory";
 import { sessionId, sessionPath } from "../session/session";
 import { TerminalLink } from "./link";
-import { freeName } from "./text";
-import { TerminalView } from "./view";
+import { freeName } from "./emulator/text";
+import { TerminalView } from "./emulator/view";
 
 export interface TerminalTab {
   name: string;
@@ -131,25 +131,16 @@ export async function close(name: string): Promise<void> {
   await hangUp(name);
 }
 
-/** What the running page holds of a terminal's text; of the active one when no name is given. */
-export function terminalText(name?: string): string {
-  const tab = name ? tabs.value.find((each) => each.name === name) : activeTab.value;
-  return tab?.view.text() ?? "";
-}
-
 /** Show a terminal as a tab, once: the list, events and people name it in any order. */
 function add(name: string): void {
   if (tabs.peek().some((tab) => tab.name === name)) return;
-  const view = new TerminalView(titleOf(name));
+  const view = new TerminalView(titleOf(name), () => (outputCount.value += 1));
   const link = new TerminalLink(
     `${sessionPath}/terminals/${encodeURIComponent(name)}/ws`,
     `coditect.terminal.${sessionId}.${name}`,
     view,
     null,
   );
-  view.onOutput = () => {
-    outputCount.value += 1;
-  };
   tabs.value = [...tabs.value, { name, view, link }];
 }
 
