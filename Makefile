@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 FRONTEND := serve_app/frontend
 NPM := cd $(FRONTEND) && PATH="$(CURDIR)/$(BIN):$$PATH" npm
-# Twice: pip warns of every local index that lacks a package; errors are still told.
+# Twice: pip warns of every local index that lacks a package; errors are still printed.
 PIP_QUIET := -qq --disable-pip-version-check
 NEEDS_ROOT := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

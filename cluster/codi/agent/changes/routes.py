@@ -131,7 +131,7 @@ class FeedRoutes:
         if holes is not None:
             holes = restoring.spans(holes)
             if factor not in {1, contents.LARGE_FACTOR}:
-                raise invalid("factor: as it was told")
+                raise invalid("factor: as it was returned")
         exchange.answer(200, await self._run(self._cut, path, offset, limit, holes, factor))
 
     async def blocks(self, exchange: Exchange, _rest: bytes) -> None:

@@ -10,7 +10,7 @@ const usage = (changes: Partial<Usage> = {}): Usage => ({
   ...changes,
 });
 
-test("what is used is told with its limit", () => {
+test("use is shown with its limit", () => {
   expect(describe("file_bytes", { used: 1536, limit: 10 * 1024 })).toBe("1.5 KiB of 10.0 KiB");
   expect(describe("files", { used: 3, limit: null })).toBe("3, no limit");
   expect(table(usage()).split("\n")).toHaveLength(5);

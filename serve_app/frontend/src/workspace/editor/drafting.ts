@@ -10,7 +10,7 @@ const QUIET_MILLISECONDS = 300;
 const waiting = new Map<FileTab, ReturnType<typeof setTimeout>>();
 const unkept = new Set<FileTab>();
 let found = new Map<string, Draft>();
-let told = false;
+let reported = false;
 
 /** Read what earlier pages kept of this session; returns the paths, for the tabs to be opened. */
 export async function findDrafts(): Promise<string[]> {
@@ -61,8 +61,8 @@ async function keep(tab: FileTab): Promise<void> {
     }
     if (!waiting.has(tab)) unkept.delete(tab);
   } catch (error) {
-    if (!told) sayFailure("This browser does not keep unsaved text", error);
-    told = true;
+    if (!reported) sayFailure("This browser does not keep unsaved text", error);
+    reported = true;
   }
 }
 

@@ -32,7 +32,7 @@ test("every text comes back byte for byte", () => {
   }
 });
 
-test("formats are told apart", () => {
+test("formats are distinguished", () => {
   const format = (...values: (number | string)[]) => decode(bytes(...values))?.format;
   expect(format("a\nb")?.lineBreak).toBe("\n");
   expect(format("a\r\nb\r\n")?.lineBreak).toBe("\r\n");

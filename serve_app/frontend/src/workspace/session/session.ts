@@ -241,8 +241,8 @@ export async function signOut(): Promise<void> {
   }
 }
 
-/** What an answer says; what it leaves out (null there) is as it was. */
-function told(answer: Session): Session {
+/** The fields that an answer fills; the others, null in it, are as they were. */
+function filled(answer: Session): Session {
   const { unarchived, usage, disk, ...rest } = answer;
   return rest;
 }
@@ -254,7 +254,7 @@ async function ask(what: "hibernate" | "resume", failure: string): Promise<void>
       json: {},
       timeoutSeconds: 60,
     });
-    if (answer?.session_id) session.value = newest({ ...session.value, ...told(answer) }, heard);
+    if (answer?.session_id) session.value = newest({ ...session.value, ...filled(answer) }, heard);
     if (what === "hibernate") say("The session goes to sleep. Files stay as they are.");
   } catch (error) {
     sayFailure(failure, error);

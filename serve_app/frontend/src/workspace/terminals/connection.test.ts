@@ -254,7 +254,7 @@ describe("losses", () => {
     expect(effects).toEqual(["authenticate", "retry", "changed"]);
   });
 
-  test("a new shell is said once, however often it is told", () => {
+  test("a new shell is marked once, however often it is reported", () => {
     link.text(attachedAt(0));
     link.binary(bytes("x"));
     link.closed(1006, "", 0);
@@ -267,13 +267,13 @@ describe("losses", () => {
 });
 
 describe("size", () => {
-  test("a new size is told once", () => {
+  test("a new size is sent once", () => {
     link.text(attachedAt(0));
     expect(link.resize({ cols: 100, rows: 30 })).toHaveLength(1);
     expect(link.resize({ cols: 100, rows: 30 })).toEqual([]);
   });
 
-  test("a size that changed while connecting is told after attaching", () => {
+  test("a size that changed while connecting is sent after attaching", () => {
     link.resize({ cols: 120, rows: 40 });
     expect(link.text(attachedAt(0))).toContainEqual({
       do: "control",
@@ -321,7 +321,7 @@ describe("the rule for the size", () => {
   const control = (type: string, fields: object) => JSON.stringify({ type, ...fields });
   const phone = { label: "Safari on iPhone", cols: 40, rows: 60, sets: true, own: false };
 
-  test("is told with the windows that show the terminal", () => {
+  test("comes with the windows that show the terminal", () => {
     link.text(attachedAt(0));
     expect(link.text(control("sizing", { rule: "smallest", windows: [phone, { label: 7 }] }))).toEqual([
       {

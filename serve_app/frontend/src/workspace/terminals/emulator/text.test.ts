@@ -24,7 +24,7 @@ test("names of new terminals are free", () => {
   expect(freeName(["main", "shell-2", "shell-4"])).toBe("shell-3");
 });
 
-test("a loss is told with its size", () => {
+test("a loss is shown with its size", () => {
   expect(markText({ type: "truncated", bytes: 2048 })).toBe("2.0 KiB of output are no longer kept");
   expect(markText({ type: "truncated", bytes: null })).toBe("earlier output is no longer kept");
 });
