@@ -25,21 +25,23 @@ class Tasks:
     def __len__(self) -> int:
         return len(self._running)
 
-    @property
-    def full(self) -> bool:
-        """True while another task would be refused."""
-        return self._closed or len(self._running) >= self._limit
+    def spawn(self, name: str, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Start a task that this owner ends. Raises RuntimeError when closed or full."""
+        task = self.offer(name, work)
+        if task is None:
+            raise RuntimeError(f"no more tasks: {name}")
+        return task
 
-    def spawn(
+    def offer(
         self, name: str, work: Coroutine[Any, Any, Any], *, awaited: bool = False
-    ) -> asyncio.Task[Any]:
-        """Start a task that this owner ends. Raises RuntimeError when closed or full.
+    ) -> asyncio.Task[Any] | None:
+        """Start a task that this owner ends; when closed or full, close ``work`` and return None.
 
         ``awaited``: somebody else waits for it and deals with its error, which is then no failure.
         """
-        if self.full:
+        if self._closed or len(self._running) >= self._limit:
             work.close()
-            raise RuntimeError(f"no more tasks: {name}")
+            return None
         task = asyncio.get_running_loop().create_task(work, name=name)
         self._running.add(task)
         task.add_done_callback(self._answered if awaited else self._ended)

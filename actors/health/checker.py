@@ -274,10 +274,10 @@ class HealthChecker:
     def _revive(self, action: Revive) -> None:
         """Open the session in a task of its own: after a reboot there are many, and probes go on."""
         container_id = action.container_id
-        if container_id in self._reviving or self._tasks.full:
+        if container_id in self._reviving:
             return
-        self._reviving.add(container_id)
-        self._tasks.spawn(f"revive {container_id}", self._open_again(action))
+        if self._tasks.offer(f"revive {container_id}", self._open_again(action)):
+            self._reviving.add(container_id)
 
     async def _open_again(self, action: Revive) -> None:
         container_id = action.container_id

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from actors.core.backoff import Backoff
@@ -261,8 +263,9 @@ class JournalRecorder:
             await self._services.clock.sleep(backoff.next())
         link.records[opened.terminal] = record
         link.opening.pop(opened.terminal, None)
-        number = link.connection.number(opened.terminal, record.end, record.inputs, record.sizing)
-        await self._say(link, number)
+        number = link.connection.number
+        numbers = opened.terminal, record.end, record.inputs, record.sizing
+        await self._say(link, partial(number, *numbers))
 
     def _note(self, link: _Link, terminal: int, **changes: Any) -> None:
         """Have something noted of a terminal; of what waits for the store, only the newest counts."""
@@ -270,9 +273,10 @@ class JournalRecorder:
         record = link.records.get(terminal)
         if key in self._unnoted:
             self._unnoted[key] |= changes
-        elif record is not None and not self._tasks.full:
+        elif record is not None and self._tasks.offer(
+            f"note {record.name}", self._write_notes(key, record)
+        ):
             self._unnoted[key] = changes
-            self._tasks.spawn(f"note {record.name}", self._write_notes(key, record))
 
     async def _write_notes(self, key: _Key, record: TerminalRecord) -> None:
         """Note until the store has it, or until a namesake or a newer connection has more to say."""
@@ -355,15 +359,15 @@ class JournalRecorder:
                 link.records[number] = record
                 ends.setdefault(link, []).append((number, record.end))
         for link, committed in ends.items():
-            if not self._tasks.full:  # nobody waits for a container that does not listen
-                say = self._say(link, link.connection.keep(committed))
-                self._tasks.spawn(f"acknowledge to {link.container_id}", say)
+            # In a task of its own: nobody waits for a container that does not listen.
+            say = self._say(link, partial(link.connection.keep, committed))
+            self._tasks.offer(f"acknowledge to {link.container_id}", say)
 
-    async def _say(self, link: _Link, saying: Any) -> None:
+    async def _say(self, link: _Link, say: Callable[[], Awaitable[None]]) -> None:
         """Report to CODI; one that does not listen is cut, and gets it anew on its next connection."""
         try:
             async with asyncio.timeout(SAY_SECONDS):
-                await saying
+                await say()
         except (CoditectError, TimeoutError) as error:
             logger.info("container %s does not hear its journal: %s", link.container_id, error)
             await link.connection.close()

@@ -73,10 +73,10 @@ class Claims:
         """
         task = self._opening.get(request.key)
         if task is None:
-            if self._tasks.full:
-                raise Busy("session starts", self._pools.retry_after())
             work = self._measured(request, dead_actor_id)
-            task = self._tasks.spawn(f"open {request.key}", work, awaited=True)
+            task = self._tasks.offer(f"open {request.key}", work, awaited=True)
+            if task is None:
+                raise Busy("session starts", self._pools.retry_after())
             self._opening[request.key] = task
             task.add_done_callback(lambda _: self._opening.pop(request.key, None))
         return await asyncio.shield(task)

@@ -114,24 +114,21 @@ class PoolReconciler:
         demand = self.pools.demand(now)
         actions = plan_refill(self.pools.actors, self.pools.containers, demand, self.rules, now)
         for action in actions:
-            if self._tasks.full:
-                return
             match action:
                 case StartActor():
                     actor_id = self._services.new_id("a")
-                    self.pools.actors.start(actor_id, now)
-                    self._tasks.spawn(f"start {actor_id}", self.launcher.start_actor(actor_id))
+                    work = self.launcher.start_actor(actor_id)
+                    if self._tasks.offer(f"start {actor_id}", work):
+                        self.pools.actors.start(actor_id, now)
                 case LaunchContainer():
                     container_id = self._services.new_id("c")
-                    self.pools.containers.start(container_id, now)
-                    self._tasks.spawn(
-                        f"launch {container_id}", self.launcher.launch_container(container_id)
-                    )
+                    work = self.launcher.launch_container(container_id)
+                    if self._tasks.offer(f"launch {container_id}", work):
+                        self.pools.containers.start(container_id, now)
                 case RetireActor(actor_id, reason):
-                    self.pools.actors.drop(actor_id)
-                    self._tasks.spawn(
-                        f"retire {actor_id}", self.launcher.retire_actor(actor_id, reason)
-                    )
+                    work = self.launcher.retire_actor(actor_id, reason)
+                    if self._tasks.offer(f"retire {actor_id}", work):
+                        self.pools.actors.drop(actor_id)
                 case _:
                     raise AssertionError(action)
 
@@ -222,10 +219,9 @@ class PoolReconciler:
         for workspace_id in plan_removals(left, facts, self.rules, services.clock.now()):
             if workspace_id in self._removing or len(self._removing) >= self.rules.max_stops:
                 continue
-            if self._tasks.full:
-                return
-            self._removing.add(workspace_id)
-            self._tasks.spawn(f"remove {workspace_id}", self._remove_workspace(workspace_id))
+            work = self._remove_workspace(workspace_id)
+            if self._tasks.offer(f"remove {workspace_id}", work):
+                self._removing.add(workspace_id)
 
     async def _remove_workspace(self, workspace_id: str) -> None:
         services = self._services

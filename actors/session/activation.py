@@ -199,8 +199,7 @@ class Activation:
                 self._stop_watching()
                 self._watching = self._tasks.spawn("watch container", self._watch(handle))
             case messages.Discard():
-                if not self._background.full:
-                    self._background.spawn(f"discard {command.container_id}", work.discard(command))
+                self._background.offer(f"discard {command.container_id}", work.discard(command))
             case messages.Save():
                 self._dirty.set()
             case messages.Emit(kind, data):

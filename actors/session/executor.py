@@ -78,8 +78,7 @@ class SessionExecutor:
             return messages.AdoptFailed(command.work, "its record is gone", dead=True)
         if handle.node_id != self._services.settings.node_id:
             # Nobody here sees when it ends. The epoch fences it, and its own node's pool stops it.
-            if not self._background.full:
-                self._background.spawn(f"fence {handle.container_id}", self._fence(handle))
+            self._background.offer(f"fence {handle.container_id}", self._fence(handle))
             return messages.AdoptFailed(command.work, "it is another node's", dead=True)
         record = self._writer.record
         try:
@@ -160,8 +159,7 @@ class SessionExecutor:
                 handle = await within(
                     services.settings.launch_timeout, "start of the container", launch
                 )
-            if not self._background.full:
-                self._background.spawn("journal", services.journal_watch.watch(handle))
+            self._background.offer("journal", services.journal_watch.watch(handle))
             await self._raise_epoch(handle, session)
             await self._record_ready(container, handle)
             complete = True
@@ -362,7 +360,6 @@ class SessionExecutor:
         await within(WRITE_SECONDS, "removal of the container's record", removal)
 
     def _clean_up(self, container_id: str, handle: ContainerHandle | None) -> None:
-        if self._background.full:
-            return  # the process is ending; the sweep removes what is left
         discard = messages.Discard(container_id, handle, messages.DiscardReason.LATE)
-        self._background.spawn(f"clean up {container_id}", self.discard(discard))
+        # Refused only when the process is ending: the sweep removes what is left.
+        self._background.offer(f"clean up {container_id}", self.discard(discard))

@@ -225,10 +225,8 @@ class SessionHost:
         logger.info("actor %s lets go of %s: %s", self._actor_id, activation.session_id, reason)
         if self._activation is activation:
             self._activation = None
-        if self._background.full:
-            return
-        self._background.spawn("close activation", activation.close())
-        self._background.spawn("after release", self._after_release(activation, reason))
+        self._background.offer("close activation", activation.close())
+        self._background.offer("after release", self._after_release(activation, reason))
 
     async def _after_release(self, activation: Activation, reason: messages.ReleaseReason) -> None:
         if reason is messages.ReleaseReason.FENCED and (

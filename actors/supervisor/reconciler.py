@@ -153,8 +153,7 @@ class SupervisorReconciler:
         leases_read = 0
         for action in judgement.actions:
             if isinstance(action, Reopen):
-                if not self._tasks.full:
-                    self._tasks.spawn(f"reopen {action.session_id}", self._reopen(action))
+                self._tasks.offer(f"reopen {action.session_id}", self._reopen(action))
                 continue
             if isinstance(action, Release) and self._is_elsewhere(action.session):
                 # The others come once these are released: a lost node may have had very many.
