@@ -6,8 +6,18 @@ up. The ADR's six names (12.2) stand among them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from itertools import accumulate
 from typing import Any
+
+from prometheus_client import generate_latest
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
 
 from serve_app.telemetry.metric_help import help_of
 
@@ -22,37 +32,34 @@ _UNITS = {
 }
 
 
-class Exposition:
-    """Collects families in order and writes them; samples of one family stay together."""
+class Exposition(Collector):
+    """Collects families in order; samples of one family stay together and have the same labels."""
 
     def __init__(self) -> None:
-        self._families: dict[str, tuple[str, list[str]]] = {}
+        self._families: dict[str, Any] = {}
 
-    def number(self, name: str, kind: str, value: float, **labels: str) -> None:
-        """Add a sample of a gauge or counter."""
-        self._lines(name, kind).append(f"{name}{_labels(labels)} {_shown(value)}")
+    def collect(self) -> Iterable[Metric]:
+        """Return the families, for prometheus-client to write."""
+        return self._families.values()
+
+    def number(self, name: str, value: float, **labels: str) -> None:
+        """Add a sample of a counter, whose name ends in ``_total``, or of a gauge."""
+        kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+        self._family(kind, name, labels).add_metric(labels.values(), value)
 
     def histogram(self, name: str, data: Mapping[str, Any], **labels: str) -> None:
         """Add a distribution (see ``actors.core.statistics.Histogram.snapshot``)."""
-        lines, total = self._lines(name, "histogram"), 0
-        for bound, count in zip([*data["bounds"], "+Inf"], data["counts"], strict=True):
-            total += count
-            le = bound if isinstance(bound, str) else _shown(bound)
-            lines.append(f"{name}_bucket{_labels(labels | {'le': le})} {total}")
-        lines.append(f"{name}_sum{_labels(labels)} {_shown(data['sum'])}")
-        lines.append(f"{name}_count{_labels(labels)} {data['count']}")
+        bounds = [*(f"{bound:g}" for bound in data["bounds"]), "+Inf"]
+        buckets = list(zip(bounds, accumulate(data["counts"]), strict=True))
+        self._family(HistogramMetricFamily, name, labels).add_metric(
+            labels.values(), buckets, data["sum"]
+        )
 
-    def text(self) -> str:
-        """Return the exposition."""
-        parts: list[str] = []
-        for name, (kind, lines) in self._families.items():
-            parts.append(f"# HELP {name} {help_of(name.removeprefix(PREFIX))}")
-            parts.append(f"# TYPE {name} {kind}")
-            parts += lines
-        return "\n".join(parts) + "\n"
-
-    def _lines(self, name: str, kind: str) -> list[str]:
-        return self._families.setdefault(name, (kind, []))[1]
+    def _family(self, kind: Callable[..., Metric], name: str, labels: Mapping[str, str]) -> Any:
+        if name not in self._families:
+            explained = help_of(name.removeprefix(PREFIX))
+            self._families[name] = kind(name, explained, labels=labels)
+        return self._families[name]
 
 
 def expose(
@@ -68,20 +75,18 @@ def expose(
     _adr(exposition, replicas, actors, active_containers)
     for replica, data in sorted(replicas.items()):
         for name, value in data["gauges"].items():
-            exposition.number(f"{PREFIX}ingress_{name}", "gauge", value, replica=replica)
+            exposition.number(f"{PREFIX}ingress_{name}", value, replica=replica)
         for result, count in data["logins"].items():
-            exposition.number(
-                f"{PREFIX}logins_total", "counter", count, replica=replica, result=result
-            )
+            exposition.number(f"{PREFIX}logins_total", count, replica=replica, result=result)
     for name, entry in sorted(actors.items()):
         kind = str(entry.get("kind", "actor"))
         _stats(exposition, kind, entry.get("stats", {}), {"actor": name})
     _stats(exposition, "supervisor", supervisor, {})
     for phase, count in supervisor.get("sessions", {}).items():
-        exposition.number(f"{PREFIX}sessions", "gauge", count, phase=str(phase))
+        exposition.number(f"{PREFIX}sessions", count, phase=str(phase))
     for name, value in (disk or {}).items():
-        exposition.number(f"{PREFIX}disk_{name}", "gauge", value)
-    return exposition.text()
+        exposition.number(f"{PREFIX}disk_{name}", value)
+    return generate_latest(exposition).decode()
 
 
 def _adr(
@@ -90,73 +95,35 @@ def _adr(
     actors: Mapping[str, Mapping[str, Any]],
     active_containers: int,
 ) -> None:
-    pools = {n: e["stats"] for n, e in actors.items() if e.get("kind") == "pool"}
-    for name, stats in sorted(pools.items()):
-        if "container_launch_seconds" in stats:
-            exposition.histogram(
-                "container_launch_time", stats["container_launch_seconds"], pool=name
-            )
+    for name, entry in sorted(actors.items()):
+        if entry.get("kind") == "pool":
+            stats = entry["stats"]
+            exposition.number("pool_utilization", stats.get("pool_utilization", 0.0), pool=name)
+            if "container_launch_seconds" in stats:
+                times = stats["container_launch_seconds"]
+                exposition.histogram("container_launch_time", times, pool=name)
+    exposition.number("active_containers", active_containers)
     for replica, data in sorted(replicas.items()):
         exposition.histogram("session_recovery_time", data["recovery"], replica=replica)
-    exposition.number("active_containers", "gauge", active_containers)
-    for name, stats in sorted(pools.items()):
-        exposition.number(
-            "pool_utilization", "gauge", stats.get("pool_utilization", 0.0), pool=name
-        )
-    for replica, data in sorted(replicas.items()):
         for entry in data["api"]:
-            exposition.histogram(
-                "api_response_time",
-                entry["times"],
-                method=entry["method"],
-                route=entry["route"],
-                replica=replica,
-            )
-    for replica, data in sorted(replicas.items()):
+            labels = {name: entry[name] for name in ("method", "route")} | {"replica": replica}
+            exposition.histogram("api_response_time", entry["times"], **labels)
         for entry in data["answers"]:
+            labels = {name: entry[name] for name in ("method", "route", "status")}
             exposition.number(
-                f"{PREFIX}api_requests_total",
-                "counter",
-                entry["count"],
-                method=entry["method"],
-                route=entry["route"],
-                status=entry["status"],
-                replica=replica,
+                f"{PREFIX}api_requests_total", entry["count"], **labels, replica=replica
             )
     requests, errors = (sum(data["recent"][i] for data in replicas.values()) for i in (0, 1))
-    exposition.number("error_rate", "gauge", errors / requests if requests else 0.0)
+    exposition.number("error_rate", errors / requests if requests else 0.0)
 
 
 def _stats(
     exposition: Exposition, kind: str, stats: Mapping[str, Any], labels: dict[str, str]
 ) -> None:
     """Write an actor's flat statistics; what is neither number nor distribution is left out."""
-    for name, value in _numbers(stats):
-        full = f"{PREFIX}{kind}_{_UNITS.get(name, name)}"
-        if isinstance(value, Mapping):
-            exposition.histogram(full, value, **labels)
-        else:
-            exposition.number(
-                full, "counter" if name.endswith("_total") else "gauge", value, **labels
-            )
-
-
-def _numbers(stats: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     for name, value in stats.items():
-        distribution = isinstance(value, Mapping) and {"bounds", "counts", "sum"} <= value.keys()
-        if distribution or isinstance(value, int | float):
-            yield name, value
-
-
-def _labels(labels: Mapping[str, str]) -> str:
-    return "{" + ",".join(_pairs(labels.items())) + "}" if labels else ""
-
-
-def _pairs(labels: Iterable[tuple[str, str]]) -> Iterator[str]:
-    for name, value in labels:
-        escaped = value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-        yield f'{name}="{escaped}"'
-
-
-def _shown(value: float) -> str:
-    return str(int(value)) if float(value).is_integer() else repr(float(value))
+        full = f"{PREFIX}{kind}_{_UNITS.get(name, name)}"
+        if isinstance(value, int | float):
+            exposition.number(full, value, **labels)
+        elif isinstance(value, Mapping) and {"bounds", "counts", "sum"} <= value.keys():
+            exposition.histogram(full, value, **labels)
