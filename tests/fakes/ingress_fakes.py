@@ -433,22 +433,15 @@ class Rig:
         return owner
 
 
-@contextlib.asynccontextmanager
-async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig]:
-    """Bring a server up, and down with everything it started."""
-    settings = Settings(
-        **({"data_dir": directory, "attach_ttl": 5.0, "passivate_after": 60.0} | changes)
-    )
-    clock = SystemClock()
-    engine = LmdbEngine(directory / "store", map_size=64 << 20)
-    await engine.open()
-    ledger = StoreLedger(engine, settings.tenant, clock)
-    runtime = ProcessRuntime(directory / "workspaces", bundle(stage))
-    journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback, settings.quotas)
-    journalist = LocalJournalist()
-    actors = LocalActors()
-    archive = LocalArchive(settings, engine, SessionPublisher(actors, ledger).publish)
-    services = Services(
+def _services(
+    settings: Settings,
+    ledger: StoreLedger,
+    journal: StoreJournal,
+    journalist: LocalJournalist,
+    archive: LocalArchive,
+    runtime: ProcessRuntime,
+) -> Services:
+    return Services(
         settings=actor_settings(settings, NODE),
         ledger=ledger,
         journal=journal,
@@ -456,22 +449,24 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         archive=archive,
         runtime=runtime,
         codi=CodiControl(),
-        clock=clock,
+        clock=SystemClock(),
         new_id=new_id,
         new_secret=new_secret,
     )
-    pool = LocalPool(actors, services)
-    actors.objects[names.pool_actor(NODE)] = pool
-    actors.objects[names.health_checker_actor(NODE)] = pool
-    actors.objects[names.journal_actor(NODE)] = pool
-    actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
-    actors.objects[names.archive_actor(NODE)] = archive
-    users = UserStore(engine, settings.tenant)
-    deps = Dependencies(
+
+
+def _dependencies(
+    settings: Settings,
+    engine: LmdbEngine,
+    ledger: StoreLedger,
+    journal: StoreJournal,
+    actors: LocalActors,
+) -> Dependencies:
+    return Dependencies(
         settings=settings,
         node_id=NODE,
         replica_id="replica-1",
-        users=users,
+        users=UserStore(engine, settings.tenant),
         tokens=TokenStore(engine, settings.tenant),
         attempts=AttemptStore(engine, settings.tenant),
         tickets=TicketStore(engine, settings.tenant),
@@ -482,17 +477,41 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         journal=journal,
         actors=actors,
         codi=HttpCodiClient(),
-        clock=clock,
+        clock=SystemClock(),
         new_id=new_id,
         random_bytes=secrets.token_bytes,
     )
+
+
+@contextlib.asynccontextmanager
+async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig]:
+    """Bring a server up, and down with everything it started."""
+    settings = Settings(
+        **({"data_dir": directory, "attach_ttl": 5.0, "passivate_after": 60.0} | changes)
+    )
+    engine = LmdbEngine(directory / "store", map_size=64 << 20)
+    await engine.open()
+    ledger = StoreLedger(engine, settings.tenant, SystemClock())
+    runtime = ProcessRuntime(directory / "workspaces", bundle(stage))
+    journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback, settings.quotas)
+    journalist = LocalJournalist()
+    actors = LocalActors()
+    archive = LocalArchive(settings, engine, SessionPublisher(actors, ledger).publish)
+    services = _services(settings, ledger, journal, journalist, archive, runtime)
+    pool = LocalPool(actors, services)
+    actors.objects[names.pool_actor(NODE)] = pool
+    actors.objects[names.health_checker_actor(NODE)] = pool
+    actors.objects[names.journal_actor(NODE)] = pool
+    actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
+    actors.objects[names.archive_actor(NODE)] = archive
+    deps = _dependencies(settings, engine, ledger, journal, actors)
     journalist.start(services)
     static = directory / "static"
     app = create_app(deps, static=static)
     made = None
     try:
         async with _serving(app) as url:
-            made = Rig(url, deps, ledger, users, actors, pool, runtime, journalist, app)
+            made = Rig(url, deps, ledger, deps.users, actors, pool, runtime, journalist, app)
             yield made
     finally:
         for client in made._http if made else ():

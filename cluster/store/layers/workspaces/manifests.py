@@ -238,11 +238,7 @@ async def commit(
     for name in missing:
         chunks.put(tr, keys, workspace_id, name, stored[name])
     chunks.use(tr, keys, workspace_id, wanted)
-    for path, entry in changes.items():
-        tr.set(keys.entries.key(workspace_id, *place(path), version), encode_entry(entry))
-        tr.set(keys.version_entries.key(workspace_id, version, *place(path)), b"")
-    record = {"at": now, "changes": len(changes)}
-    tr.set(keys.versions.key(workspace_id, version), json.dumps(record).encode())
+    _put(tr, keys, workspace_id, version, changes, now)
     changed: dict[str, object] = {
         "version": version,
         "updated_at": now,
@@ -257,6 +253,21 @@ async def commit(
     if answer is not None:
         await saves.finish(tr, keys, answer, version, now)
     return version
+
+
+def _put(
+    tr: Transaction,
+    keys: Keyspace,
+    workspace_id: str,
+    version: int,
+    changes: Mapping[bytes, Entry],
+    now: float,
+) -> None:
+    for path, entry in changes.items():
+        tr.set(keys.entries.key(workspace_id, *place(path), version), encode_entry(entry))
+        tr.set(keys.version_entries.key(workspace_id, version, *place(path)), b"")
+    record = {"at": now, "changes": len(changes)}
+    tr.set(keys.versions.key(workspace_id, version), json.dumps(record).encode())
 
 
 async def answer_kept(
