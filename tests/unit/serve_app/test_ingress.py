@@ -1,32 +1,42 @@
-"""The replica as a whole."""
+"""A replica's parts begin and end together, and its metrics reach the Supervisor."""
 
 from __future__ import annotations
 
-import re
+import asyncio
 
-from cluster.codi.terminal_protocol import check_name
+from actors.core.records.accounts import Role
+from serve_app import ingress as ingress_module
+from serve_app.auth.tokens import Login
+from serve_app.ingress import running
+from serve_app.telemetry.metrics import IngressMetrics
+from tests.support.waiting import wait_until
 
 
-async def test_the_openapi_document_is_whole(rig):
-    document = (await rig.http().get("/api/openapi.json")).json()
-    operations = [
-        (path, method, operation)
-        for path, operations in document["paths"].items()
-        for method, operation in operations.items()
-    ]
-    assert len(operations) > 30
-    for path, method, operation in operations:
-        assert operation["description"], (path, method)
-        for status, response in operation["responses"].items():
-            if int(status) >= 400 and path not in {"/api/admin/health", "/readyz"}:
-                assert list(response["content"]) == ["application/problem+json"], (path, status)
-    schemas = document["components"]["schemas"]
-    longest = schemas["KeepAwake"]["properties"]["seconds"]["maximum"]
-    assert longest == rig.deps.settings.max_keep_awake
-    pattern = schemas["NewTerminal"]["properties"]["name"]["pattern"]
-    for name in ("main", "a b", "...", "x" * 64):
-        assert re.search(pattern, name)
-        assert check_name(name) == name
-    for name in ("", ".", "..", "a/b", "x" * 65):
-        assert not re.search(pattern, name)
-    assert {"HTTPBearer", "APIKeyCookie"} <= document["components"]["securitySchemes"].keys()
+async def test_metrics_are_pushed_again_after_the_supervisor_was_away(rig, monkeypatch):
+    monkeypatch.setattr(ingress_module, "PUSH_SECONDS", 0.01)
+    pushed: list[str] = []
+    call = rig.deps.actors.call
+
+    async def noted(name, called, *rest, **named):
+        if called.__name__ != "push_metrics":
+            return await call(name, called, *rest, **named)
+        pushed.append(rest[1])
+        if len(pushed) == 1:
+            raise ingress_module.CoditectError("away")
+        return None
+
+    monkeypatch.setattr(rig.deps.actors, "call", noted)
+    before = asyncio.all_tasks()
+    async with running(rig.deps, IngressMetrics()):
+        await wait_until(lambda: asyncio.sleep(0, len(pushed) >= 2), pause_seconds=0.01)
+    assert set(pushed) == {rig.deps.replica_id}
+    assert asyncio.all_tasks() == before, "no task outlives the replica"
+
+
+async def test_replicas_sign_with_one_key(rig):
+    async with (
+        running(rig.deps, IngressMetrics()) as first,
+        running(rig.deps, IngressMetrics()) as second,
+    ):
+        token = first.signer.access_token(Login("u", "f"), Role.USER, now=1.0, ttl=60.0)
+        assert second.signer.read_access_token(token, 2.0).login == Login("u", "f")
