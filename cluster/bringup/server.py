@@ -26,7 +26,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import FrameType
@@ -88,6 +88,7 @@ class Server:
         self._progress = progress
         self._lock = DataDirLock(self._layout)
         self._head: RayHead | None = None
+        self._conductor_log = self._layout.log_dir / "conductor.log"
         self._end = threading.Event()
         self._hurry = False
         self._starting = True
@@ -181,10 +182,11 @@ class Server:
             environment(settings, layout, ports, packages=packages, open_files=open_files)
         )
         self._head = RayHead(settings, layout, ports)
-        with self._progress.step("ray head"):
-            self._head.start()
-        leftovers.record(layout.data_dir)
-        answers = self._conduct(self._head.address)
+        with self._conducting() as conductor:
+            with self._progress.step("ray head"):
+                self._head.start()
+            leftovers.record(layout.data_dir)
+            answers = self._conduct(conductor, self._head.address)
         url = settings.public_url or f"http://{_reachable(settings.host)}:{settings.port}"
         known = own_server_file(time.time())
         layout.write_server(replace(known, url=url, dashboard_url=self._head.dashboard_url))
@@ -196,17 +198,11 @@ class Server:
             seconds=self._progress.seconds,
         )
 
-    def _conduct(self, address: str) -> dict[str, Any]:
-        password = self._settings.admin_password
-        order = {
-            "settings": secret_settings.without(self._settings).model_dump(mode="json"),
-            "node_id": self._layout.node_id(),
-            "address": address,
-            "admin_password": None if password is None else password.get_secret_value(),
-        }
-        log = (self._layout.log_dir / "conductor.log").open("ab")
+    @contextmanager
+    def _conducting(self) -> Iterator[subprocess.Popen[bytes]]:
+        """Start the conductor, which imports while the head starts, and then waits for its order."""
         with (
-            log,
+            self._conductor_log.open("ab") as log,
             subprocess.Popen(
                 [sys.executable, "-m", self._conductor],
                 stdin=subprocess.PIPE,
@@ -215,18 +211,27 @@ class Server:
                 start_new_session=True,
             ) as process,
         ):
-            assert process.stdin is not None
-            assert process.stdout is not None
             try:
-                process.stdin.write(json.dumps(order).encode())
-                process.stdin.close()
-                answers = self._follow(process.stdout)
-                code = process.wait(30)
+                yield process
             except BaseException:
                 process.kill()
                 raise
-        if code != 0:
-            raise Unavailable("bring-up", f"see {log.name}")
+
+    def _conduct(self, conductor: subprocess.Popen[bytes], address: str) -> dict[str, Any]:
+        password = self._settings.admin_password
+        order = {
+            "settings": secret_settings.without(self._settings).model_dump(mode="json"),
+            "node_id": self._layout.node_id(),
+            "address": address,
+            "admin_password": None if password is None else password.get_secret_value(),
+        }
+        assert conductor.stdin is not None
+        assert conductor.stdout is not None
+        with suppress(BrokenPipeError), conductor.stdin as stdin:  # its log says why it has ended
+            stdin.write(json.dumps(order).encode())
+        answers = self._follow(conductor.stdout)
+        if conductor.wait(30) != 0:
+            raise Unavailable("bring-up", f"see {self._conductor_log}")
         return answers
 
     def _follow(self, stream: IO[bytes]) -> dict[str, Any]:
