@@ -15,6 +15,7 @@ NAMES = [
     "recovery",
     "claims",
     "memory",
+    "workers",
     "launch",
     "store",
     "workspaces",

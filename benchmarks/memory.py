@@ -91,7 +91,7 @@ def _kind(process: psutil.Process) -> str:
     ray_actor = re.match(r"ray::(\w+(?:<[^>]*>)?)", line)
     if ray_actor:
         return ray_actor[1]
-    for kind in ("gcs_server", "raylet", "haproxy", "coditect"):
+    for kind in ("workers.parent", "gcs_server", "raylet", "haproxy", "coditect"):
         if kind in line:
             return kind
     return process.name()

@@ -318,6 +318,10 @@ class Settings(BaseModel):
     )
 
     # Ray
+    forked_workers: bool = Field(
+        default=True,
+        description="fork Ray's workers from one warm process instead of starting each",
+    )
     object_store_memory: int = Field(128 << 20, ge=76 << 20, description="Ray's object store")
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="log level")
 

@@ -46,6 +46,8 @@ def environment(
         "PYTHONPATH": str(packages),
         # A worker that has to compile what it imports takes three times as long to start.
         "PYTHONDONTWRITEBYTECODE": "",
+        # numpy, which Serve imports, would have a thread a core, and a process with threads cannot be forked.
+        "OPENBLAS_NUM_THREADS": "1",
         **_ray(settings, layout),
         **_serve(layout, ports, open_files),
         # uvicorn takes a client's address from the header that HAProxy, or a proxy in front of it,

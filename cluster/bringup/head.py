@@ -16,6 +16,7 @@ import os
 import random
 import shutil
 import socket
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from actors.core.errors.base import Unavailable
 from cluster.bringup.environment import REPLICA_PORTS, Ports
 from cluster.layout import Layout
 from cluster.settings import Settings
+from cluster.workers.owner import WorkerParent
 
 logger = logging.getLogger(__name__)
 
@@ -76,12 +78,19 @@ class RayHead:
     The main thread, because ``PR_SET_PDEATHSIG`` fires when the *thread* that forked ends.
     """
 
-    def __init__(self, settings: Settings, layout: Layout, ports: Ports) -> None:
+    def __init__(
+        self, settings: Settings, layout: Layout, ports: Ports, workers: Sequence[str]
+    ) -> None:
+        """``workers`` names the modules that actors and replicas import."""
         self._settings = settings
         self._layout = layout
         self._ports = ports
         self._node: Any = None
         self._gcs_restarts = 0
+        self._parent: WorkerParent | None = None
+        if settings.forked_workers:
+            log = layout.log_dir / "workers.log"
+            self._parent = WorkerParent(layout.ray_dir, log, workers)
 
     @property
     def address(self) -> str:
@@ -103,7 +112,7 @@ class RayHead:
         from ray._private.node import Node  # noqa: PLC0415 - after the environment is set
         from ray._private.parameter import RayParams  # noqa: PLC0415
 
-        logs = self._layout.ray_log_dir
+        logs, parent = self._layout.ray_log_dir, self._parent
 
         class HeadNode(Node):  # type: ignore[misc]
             """A head whose dashboard, ten processes and as many seconds, is started by itself later."""
@@ -115,6 +124,13 @@ class RayHead:
                 shutil.rmtree(place)
                 (logs / "old").mkdir(parents=True, exist_ok=True)
                 place.symlink_to(logs)
+
+            def start_raylet(self, *arguments: Any, **options: Any) -> None:
+                """Start the parent of its workers as soon as its pid is known; it imports meanwhile."""
+                super().start_raylet(*arguments, **options)
+                if parent is not None:
+                    [raylet] = self.all_processes["raylet"]
+                    parent.start(raylet.process.pid)
 
             def start_api_server(self, **_: Any) -> None:
                 """Do nothing yet."""
@@ -138,6 +154,7 @@ class RayHead:
             # Actors ask for no processors here; the count only bounds Ray's own tasks.
             num_cpus=max(8, os.cpu_count() or 1),
             num_gpus=0,
+            worker_path=None if parent is None else parent.prepare(),
         )
         try:
             self._node = HeadNode(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
@@ -154,9 +171,10 @@ class RayHead:
                 logger.warning("the Ray dashboard did not start: %s", error)
 
     def pids(self) -> set[int]:
-        """Return the processes that Ray's ``Node`` collects itself when they end."""
+        """Return the processes that are collected here, or by Ray's ``Node``, when they end."""
         started = self._node.all_processes.values()
-        return {info.process.pid for processes in started for info in processes}
+        pids = {info.process.pid for processes in started for info in processes}
+        return pids if self._parent is None else pids | self._parent.pids
 
     def watch(self) -> None:
         """Start the GCS again if it has died. Raises Unavailable when the node cannot go on."""
@@ -170,6 +188,8 @@ class RayHead:
         if "dashboard" in dead:
             logger.warning("the Ray dashboard has ended; the server goes on without it")
             del self._node.all_processes["dashboard"]
+        if self._parent is not None:
+            self._parent.watch()
 
     def _restart_gcs(self) -> None:
         self._gcs_restarts += 1
@@ -183,6 +203,8 @@ class RayHead:
 
     def stop(self) -> None:
         """End the daemons, and with the raylet every worker. Idempotent."""
+        if self._parent is not None:
+            self._parent.stop()
         if self._node is not None:
             self._node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
             self._node = None

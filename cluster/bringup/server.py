@@ -181,7 +181,7 @@ class Server:
         os.environ.update(
             environment(settings, layout, ports, packages=packages, open_files=open_files)
         )
-        self._head = RayHead(settings, layout, ports)
+        self._head = RayHead(settings, layout, ports, [self._conductor])
         with self._conducting() as conductor:
             with self._progress.step("ray head"):
                 self._head.start()

@@ -62,6 +62,7 @@ KILLS = [
     Fault("replica", How.KILL, share=0.5),
     Fault("HAProxy", How.KILL),
     Fault("GCS", How.KILL),
+    Fault("WorkerParent", How.KILL),
 ]
 FREEZES = [
     Fault("SessionActor", How.FREEZE, 9.0, share=0.5),

@@ -54,7 +54,9 @@ LATE = {
 @pytest.fixture(scope="module")
 def server() -> Iterator[ServerProcess]:
     """A server whose Ray is unreliable, for all that this module asks of ``server``."""
-    unreliable = ServerProcess(pool_size=3, passivate_after=5, dashboard=False)
+    # And each of its workers is started by itself, which everywhere else is the exception.
+    settings = {"passivate_after": 5, "dashboard": False, "forked_workers": False}
+    unreliable = ServerProcess(pool_size=3, **settings)
     unreliable.environment |= {
         "RAY_testing_rpc_failure": json.dumps(LOST),
         "RAY_testing_asio_delay_us": ",".join(f"{k}={a}:{b}" for k, (a, b) in LATE.items()),

@@ -29,8 +29,8 @@ pytestmark = [
 SEED = int(os.environ.get("CODITECT_FAULTS_SEED", "1"))
 MINUTES = float(os.environ.get("CODITECT_FAULTS_MINUTES", "10"))
 OWNER_LEASE_SECONDS = 6.0
-# Seed 2 takes a session's CODI and its owner at once, 5 a keeper and the GCS.
-PAIRS = [2, 5, *(pytest.param(100 * SEED + n, marks=pytest.mark.soak) for n in range(6))]
+# Seed 2 takes a session's CODI and its owner at once, 8 a keeper and the GCS.
+PAIRS = [2, 8, *(pytest.param(100 * SEED + n, marks=pytest.mark.soak) for n in range(6))]
 
 
 def rows(table: list[Fault]) -> list:

