@@ -29,7 +29,7 @@ class Shell(Protocol):
     """A terminal with a shell at its prompt."""
 
     restarts: int
-    """How often its shell was started anew."""
+    """The number of times that its shell was started anew."""
 
     settled: int
     """``restarts`` when its prompt was made plain last."""

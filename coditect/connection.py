@@ -196,7 +196,7 @@ class _Tries:
         self._loop = asyncio.get_running_loop()
         self._until = self._loop.time() + connection.retry_seconds
         self.perhaps_done = False
-        """Whether a request that is sent again may have been carried out."""
+        """True if a request that is sent again may have been carried out."""
 
     async def wait_after(self, refused: ApiError, token: str | None) -> None:
         """Return when the request may be sent again, having had ``token``. Raises ``refused`` if never."""

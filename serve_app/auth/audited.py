@@ -34,7 +34,7 @@ ACTIONS = {
     ("POST", f"{_SESSION}/restore"): "file.restore",
     ("POST", "/api/admin/backups"): "backup.start",
 }
-"""What is not named here is called by its method, as in ``request.put``."""
+"""Routes not named here are called by their method, as in ``request.put``."""
 NOTED_ELSEWHERE = ("/api/v1/auth/", "/api/admin/users")
 ENDED_ELSEWHERE = ("DELETE", _SESSION)
 

@@ -50,7 +50,7 @@ class Pair:
     refresh_token: str
     expires_in: float
     device: str = ""
-    """What the browser shall keep for its next sign-in: see ``cluster.store.layers.accounts.attempts``."""
+    """A token for the browser's next sign-in: see ``cluster.store.layers.accounts.attempts``."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ TERMINAL_NAME: dict[str, Any] = {
     "pattern": r"^(?!\.{1,2}$)[ -.0-~]{1,64}$",
     "description": "printable characters, other than ASCII as well, no slash, and not only dots",
 }
-"""What a terminal may be called, for the document; CODI checks it."""
+"""Names of terminals, for the document; CODI checks them."""
 
 
 class NewTerminal(Asked):

@@ -28,7 +28,7 @@ from coditect import (
 
 T = TypeVar("T")
 AWAY = (ConnectionFailed, ServerBusy, ServerError, TooManyRequests)
-"""What a program answers by asking again: the server is not there, or has too much to do."""
+"""Errors that a program answers by asking again: the server is away, or has too much to do."""
 
 PATIENCE_SECONDS = 90.0
 LINES = 12

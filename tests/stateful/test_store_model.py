@@ -49,7 +49,7 @@ class Model:
         self.read: list[KeyRange] = []
         self.written: list[KeyRange] = []
         self.decided: list[KeyRange] = []
-        """What own sets and clears have fixed: reading it says nothing of the store."""
+        """Keys that own sets and clears have fixed: reading them shows nothing of the store."""
 
     def do(self, step: Op) -> object:
         """Take a step on the transaction's own data; return what it found."""

@@ -51,7 +51,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         ("s-1",),
     ),
 }
-"""What each call is given; the calls that are not here take nothing."""
+"""Arguments of each call; the calls that are not here take none."""
 
 NO_REQUEST = {"close", "terminal", "events", "renew"}
 INSIDE = {"connect", "unread"}

@@ -41,7 +41,7 @@ class LargeFiles:
         self._closings = 0
         self._changed = asyncio.Condition()
         self.missed = False
-        """Whether some could not be taken: the workspace is to be walked through again."""
+        """True if some could not be taken: the workspace is to be walked through again."""
 
     @property
     def paths(self) -> set[bytes]:

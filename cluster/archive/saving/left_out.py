@@ -14,7 +14,7 @@ from cluster.archive.saving.quota_backlog import QuotaBacklog
 MAX_PATHS = 20_000
 LISTED = 50
 LISTED_BYTES = 16 << 10
-"""What a session says of this is one value of the store; names take up to four kilobytes each."""
+"""A session's list of these is one value of the store; names take up to four kilobytes each."""
 
 BY_DESIGN = frozenset({Reason.EXCLUDED, Reason.SPECIAL})
 """Reasons that nobody needs to be warned of."""

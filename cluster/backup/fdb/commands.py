@@ -17,9 +17,9 @@ from cluster.store.engines.fdb.layout import Layout
 
 FDB_TOOLS = ("fdbbackup", "fdbrestore", "fdbcli")
 GONE = "Backup does not exist"
-"""What ``FdbCommands.delete`` says of a backup that is gone."""
+"""The answer of ``FdbCommands.delete`` for a backup that is gone."""
 NOTHING_LEFT = "Backup Container URL invalid"
-"""What it says of a directory in which it finds no backup: it is gone, or its removal was cut short."""
+"""Its answer for a directory in which it finds no backup: gone, or its removal was cut short."""
 _PROGRESS = re.compile(
     r"State: (?P<state>\S+)\s+Blocks: (?P<done>\d+)/(?P<whole>\d+).*?BytesWritten: (?P<written>\d+)"
     r".*?LastError: (?P<error>.*?)\s*(?:URL:|$)",

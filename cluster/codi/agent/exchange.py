@@ -15,10 +15,10 @@ from cluster.codi.agent.link import Link
 T = TypeVar("T")
 
 IDLE_SECONDS = 120.0
-"""How long a connection may lie unused between requests."""
+"""Seconds for which a connection may lie unused between requests."""
 
 STALL_SECONDS = 60.0
-"""How long a body may make no progress, either way."""
+"""Seconds for which a body may make no progress, either way."""
 
 MAX_JSON = 2 << 20
 _MAX_HEAD = 64 << 10

@@ -31,7 +31,7 @@ _NEVER = frozenset(
 )
 
 _LATER = frozenset((errno.EBUSY, errno.ENOSPC))
-"""What may be otherwise the next time."""
+"""Failures that may be over the next time."""
 
 
 def check_id(field: str, value: str) -> str:

@@ -26,7 +26,7 @@ from cluster.id_range import IdRange
 from cluster.runtime.processes import parse_stat
 
 LOCKS = Path("/run/coditect/user-ids")
-"""What all servers of a machine share; it goes with the boot, like the processes."""
+"""Shared by all servers of a machine; it goes with the boot, like the processes."""
 
 
 @contextmanager

@@ -25,7 +25,7 @@ _LARGEST = 16 << 20
 _VERSION = "2"
 
 _made: dict[tuple[Path, Path, Path], tuple[tuple[tuple[int, int], ...], Path]] = {}
-"""What this process found last, and how the sources looked then: a launch must not look at each file."""
+"""The last find of this process, with the state of its sources: a launch must not look at each file."""
 
 
 def prepare(

@@ -149,7 +149,7 @@ def prepare(runtime_dir: Path, cpu: float, memory_bytes: int) -> Path:
 
 
 _made: dict[tuple[Path, float, int], Path] = {}
-"""What this process has made: there are as many as sizes of containers."""
+"""The views that this process has made: one for each size of containers."""
 
 
 def _prepared(runtime_dir: Path, cpu: float, memory_bytes: int) -> Path:

@@ -30,7 +30,7 @@ RANGE_BYTES = 4 << 20
 
 VERSIONSTAMP_BYTES = 10
 OFFSET_BYTES = 4
-"""Where a versionstamp goes is said by the last bytes of its operand, little-endian."""
+"""The last bytes of an operand, little-endian, are the offset of its versionstamp."""
 
 
 class MutationKind(IntEnum):

@@ -34,7 +34,7 @@ class Kind(StrEnum):
 
 
 HOLE = bytes(32)
-"""What stands for a chunk's name where a file has a hole; no data has it, short of a broken BLAKE3."""
+"""Stands for a chunk's name where a file has a hole; no data has it, short of a broken BLAKE3."""
 
 MAX_HOLE = 1 << 30
 """A longer hole is several, since a chunk's size has four bytes."""

@@ -33,7 +33,7 @@ _SCAN_DUTY = 0.05
 _IDLE_SECONDS = 120.0
 _MAX_UNWATCHED = 1000
 _MAX_PATH = 4000
-"""What lies in a directory of a longer path is not archived, and so not watched."""
+"""The content of a directory of a longer path is not archived, and so not watched."""
 _COMES_OR_GOES = inotify.CREATE | inotify.MOVED_TO | inotify.DELETE | inotify.MOVED_FROM
 
 

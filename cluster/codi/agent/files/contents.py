@@ -35,7 +35,7 @@ Item = list[Any]
 """
 
 IsExcluded = Callable[[bytes], bool]
-"""Whether a name is left out, wherever it lies."""
+"""True for a name that is left out, wherever it lies."""
 
 Span = tuple[int, int]
 """Offset and length."""

@@ -18,7 +18,7 @@ from cluster.store.engines.interface import Commit, MutationKind
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 STEP = 4 << 20
 KEPT = 256 << 10
-"""What only removals may use, so that a full store can be made emptier."""
+"""Bytes that only removals may use, so that a full store can be made emptier."""
 
 _BATCH = 64 << 10
 _A_COMMIT = 16 << 10

@@ -37,7 +37,7 @@ MAX_DELETED = 16
 
 MAX_CWD = 4096
 STATE_WITHIN = 16 << 10
-"""How much more than its bound is kept of a terminal so that it begins with a known state."""
+"""Bytes kept of a terminal beyond its bound, so that it begins with a known state."""
 
 
 async def get(tr: Transaction, keys: Keyspace, session_id: str, name: str) -> TerminalRecord | None:

@@ -1,4 +1,4 @@
-/** What the operators' page knows, asked for again and again while somebody looks. */
+/** The data of the operators' page, asked for again and again while somebody looks. */
 
 import { computed, signal } from "@preact/signals";
 import { ApiError, callJson, explain } from "../lib/api";
@@ -73,7 +73,7 @@ export interface Overview {
     uptime_seconds: number | null;
   }[];
   pools: Record<string, PoolStats>;
-  /** What the server could use and did not find at its start: what that means, and the remedy. */
+  /** Things that the server could use and did not find at its start: meaning and remedy. */
   wanting?: { name: string; verdict: string; found: string; advice: string }[];
 }
 

@@ -109,7 +109,7 @@ export function HealthSection() {
   );
 }
 
-/** What this machine does not let the server do, walls between users first of all. */
+/** Things that this machine denies the server, walls between users first of all. */
 export function WantingSection() {
   const wanting = overview.value?.wanting ?? [];
   if (wanting.length === 0) return null;

@@ -78,7 +78,7 @@ export async function callJson<T>(
 
 export interface Providers {
   providers: (string | { name: string })[];
-  /** Whether this browser has cookies of a sign-in, good or not. */
+  /** True if this browser has cookies of a sign-in, good or not. */
   signed_in?: boolean;
 }
 
@@ -90,7 +90,7 @@ export function providers(): Promise<Providers> {
 const SIGNED_IN_KEY = "coditect.signed-in";
 let rememberedSignedIn: boolean | null = null;
 
-/** Whether to ask for what needs a sign-in: a stranger's refusal would stand in the browser's console. */
+/** True if it makes sense to ask for what needs a sign-in: a stranger's refusal would stand in the browser's console. */
 export async function maybeSignedIn(): Promise<boolean> {
   try {
     if (localStorage.getItem(SIGNED_IN_KEY) !== null) return true;

@@ -1,4 +1,4 @@
-/** What people call this browser and what it runs on: only ever shown to them, and decides nothing. */
+/** The common names of this browser and its system: only ever shown to people, and decide nothing. */
 
 const BROWSERS: [RegExp, string][] = [
   [/\bEdgA?\//, "Edge"],

@@ -19,7 +19,7 @@ export function formatMilliseconds(milliseconds: number): string {
   return `${(milliseconds / 1000).toFixed(1)} s`;
 }
 
-/** How long ago: `now` and `at` in seconds. */
+/** The time that has passed, in words: `now` and `at` in seconds. */
 export function formatAgo(now: number, at: number): string {
   const seconds = Math.max(0, now - at);
   if (seconds < 5) return "now";

@@ -1,6 +1,6 @@
 import { effect, signal } from "@preact/signals";
 
-/** What this browser prefers, kept in its local storage. */
+/** Preferences of this browser, kept in its local storage. */
 export type Theme = "system" | "light" | "dark";
 
 export const theme = signal<Theme>(load("theme", ["system", "light", "dark"] as const));
@@ -13,7 +13,7 @@ dark.addEventListener("change", () => {
   systemDark.value = dark.matches;
 });
 
-/** Whether the page is dark now. */
+/** True while the page is dark. */
 export const isDark = () =>
   theme.value === "dark" || (theme.value === "system" && systemDark.value);
 

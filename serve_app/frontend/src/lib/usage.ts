@@ -1,4 +1,4 @@
-/** What a user has and may have, in words. Pure. */
+/** A user's use and limits, in words. Pure. */
 
 import { formatBytes } from "./format";
 
@@ -10,7 +10,7 @@ export interface Used {
 export type Resource = "file_bytes" | "files" | "journal_bytes" | "containers" | "sessions";
 export type Usage = Record<Resource, Used>;
 
-/** What a workspace holds on its container's disk, and may hold. */
+/** Use and limit of a workspace on its container's disk. */
 export interface Disk {
   bytes: Used;
   files: Used;
@@ -22,7 +22,7 @@ export interface LeftOut {
   reason: string;
 }
 
-/** What of a workspace is not archived; `resource`: the quota that is a reason, if one is. */
+/** The part of a workspace that is not archived; `resource`: the quota that is a reason, if one is. */
 export interface Unarchived {
   resource: string | null;
   paths: number;
@@ -40,7 +40,7 @@ export const RESOURCES: readonly { name: Resource; label: string }[] = [
 
 const NEARLY = 0.9;
 
-/** Whether so much is used that it should be said. Output never is: the oldest goes by itself. */
+/** True if so much is used that it should be shown. Output never is: the oldest goes by itself. */
 export function isNearlyFull(usage: Usage): boolean {
   return (["file_bytes", "files"] as const).some((name) => {
     const { used, limit } = usage[name];
@@ -81,12 +81,12 @@ const REASONS: Record<string, string> = {
 };
 const NAMED = 10;
 
-/** Whether anything is not archived that people expect to be: what is excluded is not. */
+/** True if anything is not archived that people expect to be: what is excluded is not. */
 export function isWorthSaying(unarchived: Unarchived | null | undefined): unarchived is Unarchived {
   return (unarchived?.paths ?? 0) > 0;
 }
 
-/** What is not archived, and what can be done about it. */
+/** The files that are not archived, and the remedy. */
 export function explainUnarchived({ resource, paths, size, left_out }: Unarchived): string {
   const what = paths === 1 ? "1 file is" : `${paths} files are`;
   const lacks = resource === "files" ? "number of files" : "bytes of files";
@@ -100,7 +100,7 @@ export function explainUnarchived({ resource, paths, size, left_out }: Unarchive
   );
 }
 
-/** What to send for a limit that was typed: null for none, undefined for what is no amount. */
+/** The value to send for a typed limit: null for none, undefined for what is no amount. */
 export function parseLimit(text: string): number | null | undefined {
   if (text.trim() === "") return null;
   const found = /^(\d+)\s*([kmgt]?)(i?b)?$/i.exec(text.trim());

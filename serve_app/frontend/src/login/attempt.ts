@@ -1,12 +1,12 @@
 import { ApiError } from "../lib/api";
 
-/** What a failed sign-in means for the person at the form. Pure. */
+/** The meaning of a failed sign-in for the person at the form. Pure. */
 export interface Verdict {
   text: string;
   kind: "bad" | "warn";
   /** Seconds before the form may be sent again; null: at once. */
   waitSeconds: number | null;
-  /** Whether the page sends the form again by itself after the wait. */
+  /** True if the page sends the form again by itself after the wait. */
   automatic: boolean;
 }
 
@@ -48,7 +48,7 @@ export function judge(error: unknown): Verdict {
   }
 }
 
-/** Where to go after signing in: a path of this server, or null for the user's own workspace. */
+/** The target after signing in: a path of this server, or null for the user's own workspace. */
 export function safeNext(next: string | null): string | null {
   if (!next || !next.startsWith("/") || /^\/[/\\]/.test(next) || /[\u0000-\u001f\\]/.test(next)) {
     return null;

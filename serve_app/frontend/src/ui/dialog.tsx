@@ -83,7 +83,7 @@ export async function confirm(
   return (await ask(title, text, [{ value: "yes", label, kind: "danger" }])) === "yes";
 }
 
-/** Where questions appear; once in each page. */
+/** The place of questions; once in each page. */
 export function Questions() {
   const now = question.value;
   if (!now) return null;

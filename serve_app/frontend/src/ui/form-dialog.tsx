@@ -7,7 +7,7 @@ import { Dialog } from "./dialog";
 
 interface FormDialogProps {
   title: string;
-  /** What the button that sends is called. */
+  /** The label of the button that sends. */
   action: string;
   testId?: string;
   children: ComponentChildren;
@@ -16,7 +16,7 @@ interface FormDialogProps {
   send: (values: Record<string, string>) => Promise<void>;
 }
 
-/** What the person can put right, in words for them. */
+/** A mistake that the person can put right, in words for them. */
 export class Problem extends Error {}
 
 export function FormDialog({ title, action, testId, children, onClose, send }: FormDialogProps) {

@@ -1,4 +1,4 @@
-/** How the page is divided, and which part a narrow screen shows. */
+/** The division of the page, and the part that a narrow screen shows. */
 
 import { effect, signal } from "@preact/signals";
 import { DEFAULT_LAYOUT, type Layout, layoutPatch, remember } from "./session/memory";

@@ -1,4 +1,4 @@
-/** Where somebody was in each open file, and whether they were in the editor at all: kept over reloads. */
+/** Somebody's place in each open file, and in the editor or not: kept over reloads. */
 
 import type { Place } from "./editor/code-view";
 import { sessionId } from "./session/session";
@@ -29,7 +29,7 @@ export function writePlaces(open: Record<string, Place>): void {
   }
 }
 
-/** Whether the editor had the focus when this tab was left; asked once. */
+/** True if the editor had the focus when this tab was left; asked once. */
 export function wasInEditor(): boolean {
   try {
     const was = sessionStorage.getItem(FOCUS_KEY) === "editor";

@@ -121,7 +121,7 @@ function NotArchived() {
   );
 }
 
-/** What is on the container's disk, where it has one of its own. */
+/** The use of the container's disk, where it has one of its own. */
 function DiskItem() {
   const disk = session.value?.disk;
   if (!disk) return null;
@@ -134,7 +134,7 @@ function DiskItem() {
   );
 }
 
-/** What the user's files take, quietly; all the rest of what is used in its title. */
+/** The use by the user's files, quietly; all other use in its title. */
 function UsageItem() {
   const usage = user.value?.usage;
   if (!usage) return null;
@@ -149,7 +149,7 @@ function UsageItem() {
 
 const KEEP_AWAKE_SECONDS = 8 * 3600;
 
-/** When the session will sleep, and the veto: shown only while there is something to say. */
+/** The time of the session's sleep, and the veto: shown only while there is something to say. */
 function Sleep() {
   const idle = session.value?.idle;
   const seconds = Date.now() / 1000;

@@ -81,7 +81,7 @@ const colours = HighlightStyle.define([
   { tag: [tags.link, tags.url], color: "var(--syntax-name)", textDecoration: "underline" },
 ]);
 
-/** How text looks, whether it can be edited or not. */
+/** The look of text, editable or not. */
 export const shownText: Extension = [
   lineNumbers(),
   highlightSpecialChars(),
@@ -114,7 +114,7 @@ export interface CodeViewOptions {
   onSave: () => void;
 }
 
-/** Where somebody is in a text, as offsets. */
+/** Somebody's place in a text, as offsets. */
 export interface Place {
   anchor: number;
   head: number;
@@ -153,7 +153,7 @@ export class CodeView {
     return this.view.state.doc;
   }
 
-  /** Whether two versions are of equal text. */
+  /** True if two versions are of equal text. */
   equals(version: unknown): boolean {
     return this.view.state.doc.eq(version as typeof this.view.state.doc);
   }

@@ -33,7 +33,7 @@ export const MAX_CHARACTERS = 24 << 20;
 export const MAX_AGE_SECONDS = 30 * 86400;
 const STORE = "drafts";
 
-/** Which drafts to forget: the too old ones, and the oldest beyond the bounds. Pure. */
+/** Choose the drafts to forget: the too old ones, and the oldest beyond the bounds. Pure. */
 export function excess(all: readonly Kept[], now: number): IDBValidKey[] {
   let characters = 0;
   return [...all]
@@ -45,7 +45,7 @@ export function excess(all: readonly Kept[], now: number): IDBValidKey[] {
     .map(({ key }) => key);
 }
 
-/** Which drafts are a window's to give back: its own, and of windows that are gone the newest of each file. Pure. */
+/** Choose the drafts that a window gives back: its own, and of windows that are gone the newest of each file. Pure. */
 export function inherited(all: readonly Draft[], session: string, { mine, others }: Windows): Draft[] {
   const chosen = new Map<string, Draft>();
   const own = placeOf(session, mine);

@@ -70,7 +70,7 @@ const BY_NAME: Record<string, Loader> = {
   ".zshrc": shell,
 };
 
-/** How to load the language of a file; null when it is plain text. */
+/** The loader of a file's language; null for plain text. */
 export function languageOf(name: string): Loader | null {
   const extension = name.slice(name.lastIndexOf(".") + 1).toLowerCase();
   return BY_NAME[name] ?? (name.includes(".") ? (BY_EXTENSION[extension] ?? null) : null);

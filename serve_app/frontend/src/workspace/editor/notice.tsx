@@ -6,7 +6,7 @@ import { codeOf, type FileTab } from "../files/tabs";
 import { keepMine, takeTheirs } from "../session/outside";
 import { describeFormat } from "./text-file";
 
-/** What a person must know of the file before they go on typing: one line, the gravest first. */
+/** Facts to know of the file before typing on: one line, the gravest first. */
 export function EditorNotice({ tab }: { tab: FileTab }) {
   if (tab.state.value.is !== "open") return null;
   if (tab.outside.value) return <OutsideNotice tab={tab} />;

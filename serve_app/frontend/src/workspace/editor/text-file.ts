@@ -7,9 +7,9 @@ export type Encoding = "utf-8" | "utf-16le" | "utf-16be" | "windows-1252";
 
 export interface TextFormat {
   encoding: Encoding;
-  /** Whether a byte order mark stands before the text; it is never a part of the text. */
+  /** True if a byte order mark stands before the text; it is never a part of the text. */
   bom: boolean;
-  /** What ends a line; "mixed" keeps every carriage return as a character of its line. */
+  /** The end of a line; "mixed" keeps every carriage return as a character of its line. */
   lineBreak: "\n" | "\r\n" | "\r" | "mixed";
 }
 
@@ -77,7 +77,7 @@ function guess(bytes: Uint8Array): TextFile | null {
   return unicode ?? (probe.some(isControl) ? null : read(bytes, "windows-1252", false));
 }
 
-/** Whether no text has this byte: control characters but for BS, TAB, LF, VT, FF, CR and ESC. */
+/** True for bytes that no text has: control characters but for BS, TAB, LF, VT, FF, CR and ESC. */
 function isControl(byte: number): boolean {
   return (byte < 0x20 && !(byte >= 0x08 && byte <= 0x0d) && byte !== 0x1b) || byte === 0x7f;
 }

@@ -157,7 +157,7 @@ async function follow(url: string, name: string): Promise<void> {
   link.click();
 }
 
-/** Whether a save or creation was refused because somebody was there before. */
+/** True if a save or creation was refused because somebody was there before. */
 export function isConflict(error: unknown): boolean {
   return error instanceof ApiError && [409, 412].includes(error.status);
 }

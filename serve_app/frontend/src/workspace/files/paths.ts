@@ -13,17 +13,17 @@ export function baseName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }
 
-/** Whether `path` is `directory` or lies below it. */
+/** True if `path` is `directory` or lies below it. */
 export function isWithin(path: string, directory: string): boolean {
   return directory === "" || path === directory || path.startsWith(`${directory}/`);
 }
 
-/** Where `path` is after `source` was moved to `target`. */
+/** The place of `path` after `source` was moved to `target`. */
 export function moved(path: string, source: string, target: string): string {
   return isWithin(path, source) ? target + path.slice(source.length) : path;
 }
 
-/** Why a name cannot be given to a file, or null when it can. Slashes make parents. */
+/** The reason for which a name cannot be given to a file, or null when it can. Slashes make parents. */
 export function nameProblem(name: string): string | null {
   if (name === "" || name.endsWith("/")) return "Enter a name.";
   if (name.startsWith("/")) return "Names are relative to the workspace.";
@@ -34,7 +34,7 @@ export function nameProblem(name: string): string | null {
   return null;
 }
 
-/** Whether a path is UTF-8, as JSON wants it. */
+/** True if a path is UTF-8, as JSON wants it. */
 export function isText(path: string): boolean {
   return !/[\ud800-\udfff]/u.test(path);
 }

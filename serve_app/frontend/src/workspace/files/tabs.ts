@@ -11,7 +11,7 @@ export type TabState =
   | { is: "binary" | "large"; size: number }
   | { is: "failed"; reason: string };
 
-/** What became of the file while the tab has changes of its own; null `file`: it is gone, or no text. */
+/** The fate of the file while the tab has changes of its own; null `file`: it is gone, or no text. */
 export interface Outside {
   etag: string | null;
   file: TextFile | null;
@@ -25,13 +25,13 @@ export interface FileTab {
   readonly receipt: Signal<Receipt | null>;
   readonly format: Signal<TextFormat | null>;
   readonly outside: Signal<Outside | null>;
-  /** When the changes were made that this page found kept in the browser; seconds since 1970. */
+  /** The time at which the changes were made that this page found kept in the browser; seconds since 1970. */
   readonly restored: Signal<number | null>;
-  /** What the file was when it was read or saved last; null: it was not there. */
+  /** The state of the file when it was read or saved last; null: it was not there. */
   etag: string | null;
   /** The editor's text at that time; null: no text at all. */
   saved: unknown;
-  /** Whether the editor is to get the focus when it is shown. */
+  /** True if the editor is to get the focus when it is shown. */
   wantsFocus: boolean;
 }
 

@@ -143,7 +143,7 @@ export async function finishDraft(name: string): Promise<string | null> {
   return now.kind === "file" ? path : null;
 }
 
-/** Whether something can be moved into a directory: not where it is, and no folder into itself. */
+/** True if something can be moved into a directory: not where it is, and no folder into itself. */
 export function canMove(source: string, directory: string): boolean {
   return source !== "" && parent(source) !== directory && !isWithin(directory, source);
 }

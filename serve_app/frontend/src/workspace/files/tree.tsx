@@ -271,7 +271,7 @@ function NewEntry({ directory, level }: { directory: string; level: number }) {
   return <NameInput now={now} initial="" style={{ paddingLeft: `${8 + (level - 1) * 14}px` }} />;
 }
 
-/** What is being dragged within the tree: its data can be read only once it is dropped. */
+/** The path that is being dragged within the tree: its data can be read only once it is dropped. */
 let dragged: string | null = null;
 
 function mayDrop(data: DataTransfer | null, directory: string): boolean {
@@ -288,7 +288,7 @@ function drop(data: DataTransfer, directory: string): void {
   dragged = null;
 }
 
-/** What a click or Enter does; the latter goes on in the editor. */
+/** Answer a click or Enter; the latter goes on in the editor. */
 function act(path: string, focus = false): void {
   selected.value = path;
   const row = rows.value.find((each) => each.kind === "entry" && each.path === path);

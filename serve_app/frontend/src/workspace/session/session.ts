@@ -16,7 +16,7 @@ export type Phase =
   | "failed"
   | (string & {});
 
-/** Why the session is awake, or when it will sleep; times are seconds since 1970. */
+/** Reasons for which the session is awake, or the time of its sleep; times are seconds since 1970. */
 export interface Idle {
   sleeps_at: number | null;
   keep_awake_until: number | null;
@@ -60,11 +60,11 @@ export const sessionPath = `/api/v1/sessions/${encodeURIComponent(sessionId)}`;
 export const session = signal<Session | null>(null);
 export const user = signal<User | null>(null);
 export const lastSave = signal<Saved | null>(null);
-/** Why there is nothing to show; null while there is. */
+/** The reason for which there is nothing to show; null while there is something. */
 export const missing = signal<string | null>(null);
 
 export const phase = computed<Phase>(() => session.value?.status ?? "starting");
-/** Whether a container is there or on its way, so that terminals and files can be asked for. */
+/** True while a container is there or on its way, so that terminals and files can be asked for. */
 export const awake = computed(() => ["starting", "ready", "recovering"].includes(phase.value));
 
 let statusesHeard = 0;

@@ -32,10 +32,10 @@ const CLOSE_SLOW = 4408;
 const CLOSE_ENDED = 4410;
 const CLOSE_REPLACED = 4411;
 
-/** What a session's server says of it on the terminal's socket. */
+/** The status of a session on the terminal's socket. */
 export type ServerStatus = "ready" | "recovering" | "hibernated" | "failed" | (string & {});
 
-/** Where the machine is. `over` ends it until `reopen`; `failed` says that another try is useless. */
+/** The state of the machine. `over` ends it until `reopen`; after `failed` another try is useless. */
 export type LinkPhase =
   | { at: "connecting" }
   | { at: "attached" }
@@ -87,7 +87,7 @@ export interface Sizing {
   windows: TerminalWindow[];
 }
 
-/** What outlives a page: the client's id and its input that was not acknowledged. */
+/** State that outlives a page: the client's id and its input that was not acknowledged. */
 export interface Remembered {
   client: string;
   inputOffset: number;
@@ -99,9 +99,9 @@ export class TerminalConnection {
   status: ServerStatus = "ready";
   private offset: number | null = null;
   private skip = 0;
-  /** What programs ask in these output bytes, by number, is answered here; `until` is exclusive. */
+  /** Questions of programs in these output bytes, by number, are answered here; `until` is exclusive. */
   private answered = { from: Infinity, until: Infinity };
-  /** Whether the terminal has this page's size. */
+  /** True while the terminal has this page's size. */
   private sizes = false;
   private inputOffset: number;
   private pending: Uint8Array[] = [];
@@ -141,7 +141,7 @@ export class TerminalConnection {
     return query;
   }
 
-  /** What another page load of this tab needs to go on. What waits goes with the page, but no paste stays open. */
+  /** The state that another page load of this tab goes on with. Waiting input goes with the page, but no paste stays open. */
   remember(): Remembered {
     const rest = this.endOfWaiting();
     return {
@@ -268,7 +268,7 @@ export class TerminalConnection {
     return this.phase.at === "attached" ? [{ do: "control", frame: { type: "sizing", rule } }] : [];
   }
 
-  /** Whether another window would have to give something up if this one were used. */
+  /** True if another window would have to give something up if this one were used. */
   get secondary(): boolean {
     return !this.sizes || this.answered.until !== Infinity || this.answered.from === Infinity;
   }
@@ -424,7 +424,7 @@ function sends(data: Uint8Array): Effect[] {
   return effects;
 }
 
-/** What brings a terminal to where the output begins that follows; none of the numbered bytes. */
+/** The bytes that bring a terminal to where the output begins that follows; none of the numbered bytes. */
 function state(data: unknown): Effect[] {
   if (typeof data !== "string") return [];
   try {

@@ -15,7 +15,7 @@ import {
 } from "./connection";
 import { browserName } from "../../lib/browser";
 
-/** Where output goes. `backlog` is how many bytes of it are not drawn yet. */
+/** Takes output. `backlog` is the bytes of it that are not drawn yet. */
 export interface TerminalSink {
   /** Draw; what programs ask in `live` output is answered. */
   show(data: Uint8Array, live: boolean): void;
@@ -47,7 +47,7 @@ export class TerminalLink {
   readonly sizing = signal<Sizing | null>(null);
   /** Bytes of a large paste that wait until the terminal takes them. */
   readonly unsent = signal(0);
-  /** When the next try comes, on the page's clock. */
+  /** The time of the next try, on the page's clock. */
   retryAt = 0;
   private readonly connection: TerminalConnection;
   private socket: WebSocket | null = null;
@@ -71,7 +71,7 @@ export class TerminalLink {
     document.addEventListener("visibilitychange", this.hurry);
   }
 
-  /** Whether it was attached before, so that connecting is connecting again. */
+  /** True if it was attached before, so that connecting is connecting again. */
   get known(): boolean {
     return this.connection.nextOffset !== null;
   }

@@ -1,4 +1,4 @@
-/** What programs say beside their text, in operating system commands (OSC; xterm's ctlseqs). Pure. */
+/** Messages of programs beside their text, in operating system commands (OSC; xterm's ctlseqs). Pure. */
 
 /** Most that a program may put on the clipboard, in bytes of its base64 form. */
 export const MAX_CLIPBOARD = 4 << 20;

@@ -10,7 +10,7 @@ const SEQUENCES =
 /** C0 but tab and CR, DEL, and C1. */
 const CONTROLS = /[\x00-\x08\x0a-\x0c\x0e-\x1f\x7f-\x9f]/g;
 
-/** What of a text is typed; its lines end as the Enter key does. */
+/** The part of a text that is typed; its lines end as the Enter key does. */
 export function cleanPaste(text: string): string {
   return text.replace(SEQUENCES, "").replace(/\r?\n/g, "\r").replace(CONTROLS, "");
 }

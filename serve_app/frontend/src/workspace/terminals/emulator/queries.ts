@@ -34,9 +34,9 @@ const COLOURS = [4, 5, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19];
 const FOCUS = /^\x1b\[[IO]$/;
 
 export interface Queries extends IDisposable {
-  /** Whether this text from the emulator may be typed. */
+  /** True if this text from the emulator may be typed. */
   pass(text: string): boolean;
-  /** Whether the emulator, asked by what it draws now, answers with its next text. */
+  /** True if the emulator, asked by what it draws now, answers with its next text. */
   takeAsked(): boolean;
 }
 

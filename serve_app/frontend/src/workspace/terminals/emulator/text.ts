@@ -1,4 +1,4 @@
-/** What the terminal writes on its own account, and how keys become characters. Pure. */
+/** The terminal's own lines, and the characters of keys. Pure. */
 
 import { formatBytes } from "../../../lib/format";
 import type { Mark } from "../connection";
@@ -42,7 +42,7 @@ export function controlCharacter(text: string): string | null {
   return code >= 64 && code < 96 ? String.fromCharCode(code - 64) : null;
 }
 
-/** What an arrow key sends, in the form that the program asked for. */
+/** The sequence of an arrow key, in the form that the program asked for. */
 export function arrowKey(direction: "A" | "B" | "C" | "D", application: boolean): string {
   return `\x1b${application ? "O" : "["}${direction}`;
 }

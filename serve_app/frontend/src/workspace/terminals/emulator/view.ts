@@ -26,7 +26,7 @@ export interface TerminalKeys {
   type(data: Uint8Array): void;
   /** An answer to a program. */
   reply(data: Uint8Array): void;
-  /** How large the terminal is shown here; null: it is not shown. */
+  /** Set the size in which the terminal is shown here; null: it is not shown. */
   resize(size: Size | null): void;
   /** A person uses it here. */
   use(): void;
@@ -36,7 +36,7 @@ export class TerminalView implements TerminalSink {
   readonly element = document.createElement("div");
   readonly cwd = signal<string | null>(null);
   readonly size = signal<Size>({ cols: 80, rows: 24 });
-  /** Whether another window sets the size. */
+  /** True while another window sets the size. */
   readonly foreign = signal(false);
   /** Set while the key bar's Ctrl is down: the next character is sent as a control character. */
   readonly stickyControl = signal(false);
@@ -120,13 +120,13 @@ export class TerminalView implements TerminalSink {
     );
   }
 
-  /** What a screen reader calls it. */
+  /** Set the name that a screen reader gives it. */
   rename(label: string): void {
     this.label = label;
     this.terminal.textarea?.setAttribute("aria-label", `Terminal ${label}`);
   }
 
-  /** Whether it has been on the page. */
+  /** True once it has been on the page. */
   get opened(): boolean {
     return this.keys !== null;
   }
@@ -174,7 +174,7 @@ export class TerminalView implements TerminalSink {
     if (clean !== "") this.terminal.paste(clean);
   }
 
-  /** Whether programs asked for the arrow keys' other form (DECCKM). */
+  /** True while programs ask for the arrow keys' other form (DECCKM). */
   get applicationCursor(): boolean {
     return this.terminal.modes.applicationCursorKeysMode;
   }
@@ -329,7 +329,7 @@ export class TerminalView implements TerminalSink {
     this.frame = requestAnimationFrame(() => this.fit());
   }
 
-  /** Where the cursor's row is in the element that scrolls, in pixels. */
+  /** The place of the cursor's row in the element that scrolls, in pixels. */
   private cursorRow(): { top: number; bottom: number } {
     const screen = this.element.querySelector<HTMLElement>(".xterm-screen");
     const height = (screen?.offsetHeight ?? 0) / this.terminal.rows;
@@ -364,7 +364,7 @@ export class TerminalView implements TerminalSink {
   }
 }
 
-/** Whether WebGL is more than a drawing program on the processor. */
+/** True if WebGL is more than a drawing program on the processor. */
 function hasGraphicsCard(): boolean {
   const context = document
     .createElement("canvas")
