@@ -13,8 +13,21 @@ class FromJson:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Build from the server's JSON."""
-        known = {f.name for f in fields(cls)}  # type: ignore[arg-type]
-        return cls(**{name: item for name, item in value.items() if name in known})
+        known = [each for each in fields(cls) if each.name in value]  # type: ignore[arg-type]
+        return cls(
+            **{each.name: _made(each.metadata.get("kind"), value[each.name]) for each in known}
+        )
+
+
+def _made(kind: type[FromJson] | None, value: Any) -> Any:
+    if kind is None or value is None:
+        return value
+    return tuple(map(kind.from_json, value)) if isinstance(value, list) else kind.from_json(value)
+
+
+def _part(kind: type[FromJson], default: Any = None) -> Any:
+    """Return a field that is an object itself, or a list of them."""
+    return field(default=default, metadata={"kind": kind})
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +78,11 @@ class Usage(FromJson):
     output of terminals.
     """
 
-    file_bytes: Used = _NOTHING
-    files: Used = _NOTHING
-    journal_bytes: Used = _NOTHING
-    containers: Used = _NOTHING
-    sessions: Used = _NOTHING
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Usage:
-        """Build from the server's JSON."""
-        known = {f.name for f in fields(cls)}
-        return cls(**{name: Used.from_json(item) for name, item in value.items() if name in known})
+    file_bytes: Used = _part(Used, _NOTHING)
+    files: Used = _part(Used, _NOTHING)
+    journal_bytes: Used = _part(Used, _NOTHING)
+    containers: Used = _part(Used, _NOTHING)
+    sessions: Used = _part(Used, _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +108,7 @@ class NotArchived(FromJson):
     size: int
     since: float = 0.0
     by_design: int = 0
-    left_out: tuple[LeftOut, ...] = ()
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> NotArchived:
-        """Build from the server's JSON."""
-        return cls(**_with_left_out(cls, value))
+    left_out: tuple[LeftOut, ...] = _part(LeftOut, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,32 +116,15 @@ class NotRestored(FromJson):
     """Part of a workspace that cannot be put back for now; with no ``paths`` it is being put back."""
 
     paths: int
-    left_out: tuple[LeftOut, ...] = ()
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> NotRestored:
-        """Build from the server's JSON."""
-        return cls(**_with_left_out(cls, value))
-
-
-def _with_left_out(kind: type[Any], value: Mapping[str, Any]) -> dict[str, Any]:
-    known = {f.name for f in fields(kind)}
-    parts = {name: item for name, item in value.items() if name in known}
-    listed = tuple(LeftOut.from_json(each) for each in value.get("left_out", ()))
-    return parts | {"left_out": listed}
+    left_out: tuple[LeftOut, ...] = _part(LeftOut, ())
 
 
 @dataclass(frozen=True, slots=True)
 class Disk(FromJson):
     """Use of a workspace's disk, and its limits: bytes, and files of every kind."""
 
-    bytes: Used = _NOTHING
-    files: Used = _NOTHING
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Disk:
-        """Build from the server's JSON."""
-        return cls(*(Used.from_json(value[name]) for name in ("bytes", "files")))
+    bytes: Used = _part(Used, _NOTHING)
+    files: Used = _part(Used, _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,27 +149,11 @@ class Session(FromJson):
     failure: str | None = None
     created_at: str | float | None = None
     last_activity: str | float | None = None
-    idle: Idle | None = None
-    unarchived: NotArchived | None = None
-    unrestored: NotRestored | None = None
-    usage: Usage | None = None
-    disk: Disk | None = None
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Session:
-        """Build from the server's JSON."""
-        known = {f.name for f in fields(cls)}
-        parts = {name: item for name, item in value.items() if name in known}
-        kinds: dict[str, type[FromJson]] = {
-            "idle": Idle,
-            "unarchived": NotArchived,
-            "unrestored": NotRestored,
-            "usage": Usage,
-            "disk": Disk,
-        }
-        for name, kind in kinds.items():
-            parts[name] = kind.from_json(value[name]) if value.get(name) is not None else None
-        return cls(**parts)
+    idle: Idle | None = _part(Idle)
+    unarchived: NotArchived | None = _part(NotArchived)
+    unrestored: NotRestored | None = _part(NotRestored)
+    usage: Usage | None = _part(Usage)
+    disk: Disk | None = _part(Disk)
 
 
 @dataclass(frozen=True, slots=True)
@@ -330,17 +299,7 @@ class Backups(FromJson):
     running: bool
     progress: str
     error: str | None
-    backups: tuple[Backup, ...] = ()
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Backups:
-        """Build from the server's JSON."""
-        return cls(
-            running=bool(value["running"]),
-            progress=str(value["progress"]),
-            error=value["error"],
-            backups=tuple(Backup.from_json(item) for item in value["backups"]),
-        )
+    backups: tuple[Backup, ...] = _part(Backup, ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,12 +312,4 @@ class User(FromJson):
     disabled: bool = False
     created_at: str | float | None = None
     quotas: dict[str, int] = field(default_factory=dict)
-    usage: Usage | None = None
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> User:
-        """Build from the server's JSON."""
-        known = {f.name for f in fields(cls)}
-        parts = {name: item for name, item in value.items() if name in known}
-        usage = value.get("usage")
-        return cls(**(parts | {"usage": None if usage is None else Usage.from_json(usage)}))
+    usage: Usage | None = _part(Usage)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel, ConfigDict, Field
 
 
@@ -49,3 +51,9 @@ class Used(BaseModel):
 def workspace_url(base_url: str, session_id: str) -> str:
     """Return the address of a session's page."""
     return f"{base_url}/workspaces/{session_id}"
+
+
+def shared(record: BaseModel, body: type[BaseModel]) -> dict[str, Any]:
+    """Return the fields of a record that a body has under the same name."""
+    names = type(record).model_fields.keys() & body.model_fields.keys()
+    return {name: getattr(record, name) for name in names}

@@ -12,7 +12,7 @@ from actors.core.records.archive import LeftOut, Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.idleness import Idleness
 from actors.core.records.sessions import SessionRecord
-from serve_app.schemas.base import Asked, Used, workspace_url
+from serve_app.schemas.base import Asked, Used, shared, workspace_url
 from serve_app.schemas.users import UsageOf
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
@@ -104,9 +104,7 @@ class NotArchived(BaseModel):
     @classmethod
     def of(cls, unarchived: Unarchived | None) -> NotArchived | None:
         """Return what is known; None when everything is archived."""
-        if unarchived is None:
-            return None
-        return cls(**unarchived.model_dump(exclude={"session_id", "schema_version"}))
+        return None if unarchived is None else cls(**shared(unarchived, cls))
 
 
 class NotRestored(BaseModel):
@@ -121,9 +119,7 @@ class NotRestored(BaseModel):
     @classmethod
     def of(cls, unrestored: Unrestored | None) -> NotRestored | None:
         """Return what is known; None when everything is there."""
-        if unrestored is None:
-            return None
-        return cls(paths=unrestored.paths, left_out=list(unrestored.left_out))
+        return None if unrestored is None else cls(**shared(unrestored, cls))
 
 
 class Session(BaseModel):
@@ -160,22 +156,10 @@ class Session(BaseModel):
     def of(cls, record: SessionRecord, base_url: str, **beside: Any) -> Session:
         """Return what its owner sees of a session; ``beside`` are fields that the record does not have."""
         return cls(
-            session_id=record.session_id,
-            user_id=record.user_id,
             actor=session_actor(record.owner_actor_id) if record.owner_actor_id else None,
-            name=record.name,
-            status=record.phase.value,
-            container_status=record.container_status.value,
-            container_id=record.container_id,
-            epoch=record.epoch,
+            status=record.phase,
             workspace_url=workspace_url(base_url, record.session_id),
-            workspace_state=record.workspace_state,
-            save_version=record.save_version,
-            restarts=record.restarts,
-            failure=record.failure,
-            created_at=record.created_at,
-            updated_at=record.updated_at,
-            last_activity=record.last_activity,
+            **shared(record, cls),
             **beside,
         )
 
@@ -211,19 +195,7 @@ class Container(BaseModel):
     @classmethod
     def of(cls, record: ContainerRecord) -> Container:
         """Return what may be shown of a container: never its secret."""
-        return cls(
-            container_id=record.container_id,
-            status=record.status.value,
-            health=record.health.value,
-            session_id=record.session_id,
-            user_id=record.user_id,
-            runtime=record.runtime,
-            node_id=record.node_id,
-            cloud_run_url=record.cloud_run_url,
-            created_at=record.created_at,
-            ready_at=record.ready_at,
-            assigned_at=record.assigned_at,
-        )
+        return cls(**shared(record, cls))
 
 
 class Containers(BaseModel):

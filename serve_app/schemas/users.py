@@ -12,7 +12,7 @@ from actors.core.quotas import Resource, Usage
 from actors.core.records.accounts import Role, UserRecord
 from cluster.emails import prepare
 from serve_app.schemas.auth import NewPassword
-from serve_app.schemas.base import Asked, Used
+from serve_app.schemas.base import Asked, Used, shared
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 # What anybody can write; of other scripts (RFC 6531) more is taken than a pattern can say.
@@ -94,11 +94,7 @@ class User(BaseModel):
         return cls(
             quotas=dict(quotas or {}),
             usage=None if usage is None else UsageOf.of(usage),
-            user_id=record.user_id,
-            email=record.email,
-            role=record.role,
-            disabled=record.disabled,
-            created_at=record.created_at,
+            **shared(record, cls),
         )
 
 

@@ -38,6 +38,6 @@
         ├── StoreFull          retryable; the disk is full, nothing was written
         └── StoreFailed        the store stopped after an I/O error
 
-Errors are dataclasses: they carry data, make their text in ``__str__``, and survive pickling across
+Errors are dataclasses: they carry data, make their text of it, and survive pickling across
 processes with it.
 """

@@ -12,11 +12,9 @@ class Unauthenticated(CoditectError):
     """The caller did not prove who they are."""
 
     code = "unauthenticated"
+    text = "{reason}"
 
     reason: str = "sign in first"
-
-    def __str__(self) -> str:
-        return self.reason
 
 
 class TokenReused(Unauthenticated):
@@ -34,11 +32,9 @@ class PermissionDenied(CoditectError):
     """The caller is known and may not do this."""
 
     code = "permission_denied"
+    text = "not allowed: {action}"
 
     action: str
-
-    def __str__(self) -> str:
-        return f"not allowed: {self.action}"
 
 
 class WrongPassword(PermissionDenied):

@@ -7,14 +7,21 @@ from typing import ClassVar
 
 
 class CoditectError(Exception):
-    """Root of the tree. ``code`` is stable and public; ``retryable`` means the same call may work later."""
+    """Root of the tree. ``code`` is stable and public; ``retryable`` means the same call may work later.
+
+    ``text`` is a format of the fields; an error without one has the text that it is raised with.
+    """
 
     code: ClassVar[str] = "internal"
     retryable: ClassVar[bool] = False
+    text: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
         # Exceptions are pickled by their arguments, however they were given.
         self.args = tuple(getattr(self, field.name) for field in fields(self))  # type: ignore[arg-type]
+
+    def __str__(self) -> str:
+        return self.text.format_map(vars(self)) if self.text else super().__str__()
 
 
 @dataclass(eq=False)
@@ -23,12 +30,10 @@ class Busy(CoditectError):
 
     code = "busy"
     retryable = True
+    text = "{what}: the server is busy; try again in {retry_after_seconds:.0f} s"
 
     what: str
     retry_after_seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.what}: the server is busy; try again in {self.retry_after_seconds:.0f} s"
 
 
 @dataclass(eq=False)
@@ -37,12 +42,10 @@ class Unavailable(CoditectError):
 
     code = "unavailable"
     retryable = True
+    text = "{component} is unavailable: {reason}"
 
     component: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.component} is unavailable: {self.reason}"
 
 
 class ActorGone(Unavailable):
@@ -62,12 +65,10 @@ class DeadlineExceeded(CoditectError):
 
     code = "deadline_exceeded"
     retryable = True
+    text = "{what} did not finish within {seconds:g} s"
 
     what: str
     seconds: float
-
-    def __str__(self) -> str:
-        return f"{self.what} did not finish within {self.seconds:g} s"
 
 
 @dataclass(eq=False)

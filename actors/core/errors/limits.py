@@ -11,9 +11,7 @@ class WorkspaceFull(CoditectError):
     """The disk that a workspace lies on is full; the file that was being saved is unchanged."""
 
     code = "disk_full"
-
-    def __str__(self) -> str:
-        return "workspace disk is full"
+    text = "workspace disk is full"
 
 
 class DiskQuotaExceeded(WorkspaceFull):
@@ -82,9 +80,7 @@ class TooManyRequests(CoditectError):
 
     code = "too_many_requests"
     retryable = True
+    text = "too many {what}; try again in {retry_after_seconds:.0f} s"
 
     what: str
     retry_after_seconds: float
-
-    def __str__(self) -> str:
-        return f"too many {self.what}; try again in {self.retry_after_seconds:.0f} s"

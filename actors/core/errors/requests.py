@@ -12,12 +12,10 @@ class InvalidArgument(CoditectError):
     """A value the caller sent is wrong: ``field`` names it, ``reason`` says what is allowed."""
 
     code = "invalid_argument"
+    text = "{field}: {reason}"
 
     field: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"{self.field}: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -25,12 +23,10 @@ class NotFound(CoditectError):
     """There is no such thing, or it is not the caller's; callers cannot learn which."""
 
     code = "not_found"
+    text = "no {kind} {identity!r}"
 
     kind: str
     identity: str
-
-    def __str__(self) -> str:
-        return f"no {self.kind} {self.identity!r}"
 
 
 @dataclass(eq=False)
@@ -38,12 +34,10 @@ class AlreadyExists(CoditectError):
     """A thing of that name is there already."""
 
     code = "already_exists"
+    text = "{kind} {identity!r} exists already"
 
     kind: str
     identity: str
-
-    def __str__(self) -> str:
-        return f"{self.kind} {self.identity!r} exists already"
 
 
 @dataclass(eq=False)
@@ -51,11 +45,9 @@ class KeyReused(CoditectError):
     """An idempotency key came again with another request; nothing was changed."""
 
     code = "idempotency_key_reused"
+    text = "this idempotency key was used before, for {first}"
 
     first: str
-
-    def __str__(self) -> str:
-        return f"this idempotency key was used before, for {self.first}"
 
 
 @dataclass(eq=False)
@@ -63,13 +55,11 @@ class PreconditionFailed(CoditectError):
     """An ``If-Match`` or an expected state did not hold; nothing was changed."""
 
     code = "precondition_failed"
+    text = "{what} is {actual}, expected {expected}"
 
     what: str
     expected: str
     actual: str
-
-    def __str__(self) -> str:
-        return f"{self.what} is {self.actual}, expected {self.expected}"
 
 
 @dataclass(eq=False)
@@ -77,11 +67,9 @@ class RangeNotSatisfiable(CoditectError):
     """No byte of the range that was asked for is in the file, which has ``size`` bytes."""
 
     code = "range_not_satisfiable"
+    text = "the range is outside of the file, which has {size} bytes"
 
     size: int
-
-    def __str__(self) -> str:
-        return f"the range is outside of the file, which has {self.size} bytes"
 
 
 @dataclass(eq=False)
@@ -89,11 +77,9 @@ class UnsupportedEncoding(CoditectError):
     """A body came in a coding that nobody here undoes (RFC 9110, 15.5.16); send it as it is."""
 
     code = "unsupported_media_type"
+    text = "Content-Encoding {coding!r} is not taken: send the content itself"
 
     coding: str
-
-    def __str__(self) -> str:
-        return f"Content-Encoding {self.coding!r} is not taken: send the content itself"
 
 
 @dataclass(eq=False)
@@ -101,9 +87,7 @@ class PayloadTooLarge(CoditectError):
     """More bytes than ``limit_bytes`` were sent."""
 
     code = "payload_too_large"
+    text = "{what} is larger than {limit_bytes} bytes"
 
     what: str
     limit_bytes: int
-
-    def __str__(self) -> str:
-        return f"{self.what} is larger than {self.limit_bytes} bytes"

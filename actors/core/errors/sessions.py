@@ -13,12 +13,10 @@ class LaunchFailed(CoditectError):
 
     code = "launch_failed"
     retryable = True
+    text = "container {container_id} did not start: {reason}"
 
     container_id: str
     reason: str
-
-    def __str__(self) -> str:
-        return f"container {self.container_id} did not start: {self.reason}"
 
 
 @dataclass(eq=False)
@@ -26,13 +24,11 @@ class Fenced(CoditectError):
     """An owner acted with ``epoch`` after ``current`` had been given out; it must end itself."""
 
     code = "fenced"
+    text = "session {session_id}: epoch {epoch} is over, {current} rules"
 
     session_id: str
     epoch: int
     current: int
-
-    def __str__(self) -> str:
-        return f"session {self.session_id}: epoch {self.epoch} is over, {self.current} rules"
 
 
 @dataclass(eq=False)
@@ -41,12 +37,10 @@ class NotBound(CoditectError):
 
     code = "not_bound"
     retryable = True
+    text = "actor {actor_id} does not hold session {session_id}"
 
     actor_id: str
     session_id: str
-
-    def __str__(self) -> str:
-        return f"actor {self.actor_id} does not hold session {self.session_id}"
 
 
 @dataclass(eq=False)
@@ -55,12 +49,10 @@ class SlotGone(CoditectError):
 
     code = "slot_gone"
     retryable = True
+    text = "container {container_id} is {status}, not warm"
 
     container_id: str
     status: str
-
-    def __str__(self) -> str:
-        return f"container {self.container_id} is {self.status}, not warm"
 
 
 @dataclass(eq=False)
@@ -68,8 +60,6 @@ class SessionEnded(CoditectError):
     """The session was ended; open a new one."""
 
     code = "session_ended"
+    text = "session {session_id} has ended"
 
     session_id: str
-
-    def __str__(self) -> str:
-        return f"session {self.session_id} has ended"

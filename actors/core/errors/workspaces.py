@@ -13,13 +13,11 @@ class ManifestMoved(CoditectError):
 
     code = "manifest_moved"
     retryable = True
+    text = "workspace {workspace_id} is at version {current}, not {base}"
 
     workspace_id: str
     base: int
     current: int
-
-    def __str__(self) -> str:
-        return f"workspace {self.workspace_id} is at version {self.current}, not {self.base}"
 
 
 @dataclass(eq=False)

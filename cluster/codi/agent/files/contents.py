@@ -11,9 +11,11 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from cluster.codi.agent.files.paths import Workspace
+
+T = TypeVar("T")
 
 MIN_CHUNK, MEAN_CHUNK, MAX_CHUNK = 256 << 10, 1 << 20, 4 << 20
 LARGE_FILE, LARGE_FACTOR = 2 << 30, 4
@@ -96,24 +98,25 @@ def _look_at(directory: int, name: bytes) -> Item:
 
 def names(workspace: Workspace, path: bytes) -> list[bytes] | bool | None:
     """Return what lies in a directory, in order; None when there is none, False when it cannot be read."""
-    try:
-        directory = workspace.open(path, _LISTED)
-    except OSError as error:
-        if error.errno in _GONE:
-            return None
-        if error.errno == errno.EACCES:
-            return False
-        raise
-    try:
-        return sorted(map(os.fsencode, os.listdir(directory)))
-    finally:
-        os.close(directory)
+    return _read(workspace, path, lambda directory: sorted(map(os.fsencode, os.listdir(directory))))
 
 
 def listing(
     workspace: Workspace, path: bytes, wanted: Sequence[bytes], is_excluded: IsExcluded
 ) -> list[Item] | bool | None:
     """Return how names in a directory are, by name alone; as ``names`` when that cannot be said."""
+
+    def look(directory: int) -> list[Item]:
+        return [
+            [os.fsdecode(name), "e"] if is_excluded(name) else known
+            for name in wanted
+            if len(known := _look_at(directory, name)) > 1
+        ]
+
+    return _read(workspace, path, look)
+
+
+def _read(workspace: Workspace, path: bytes, read: Callable[[int], T]) -> T | bool | None:
     try:
         directory = workspace.open(path, _LISTED)
     except OSError as error:
@@ -123,11 +126,7 @@ def listing(
             return False
         raise
     try:
-        return [
-            [os.fsdecode(name), "e"] if is_excluded(name) else known
-            for name in wanted
-            if len(known := _look_at(directory, name)) > 1
-        ]
+        return read(directory)
     finally:
         os.close(directory)
 
