@@ -37,13 +37,10 @@ class PermissionDenied(CoditectError):
     action: str
 
 
+@dataclass(eq=False)
 class WrongPassword(PermissionDenied):
     """A signed-in caller does not know the password that is to be changed."""
 
     code = "wrong_password"
 
-    def __init__(self) -> None:
-        super().__init__("the current password is wrong")
-
-    def __reduce__(self) -> tuple[type[WrongPassword], tuple[()]]:
-        return WrongPassword, ()
+    action: str = "the current password is wrong"

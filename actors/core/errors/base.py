@@ -48,11 +48,11 @@ class Unavailable(CoditectError):
     reason: str
 
 
+@dataclass(eq=False)
 class ActorGone(Unavailable):
     """No actor of that name lives, and nothing restarts one: look the owner up again."""
 
-    def __init__(self, component: str, reason: str = "no such actor") -> None:
-        super().__init__(component, reason)
+    reason: str = "no such actor"
 
 
 class Unreached(Unavailable):

@@ -14,16 +14,15 @@ class WorkspaceFull(CoditectError):
     text = "workspace disk is full"
 
 
+@dataclass(eq=False)
 class DiskQuotaExceeded(WorkspaceFull):
     """The container's disk has no more room: ``container_disk`` (bytes) or ``container_inodes`` (files)."""
 
     code = "disk_quota_exceeded"
 
-    def __init__(self, resource: str, used: int, limit: int) -> None:
-        CoditectError.__init__(self, resource, used, limit)
-        self.resource = resource
-        self.used = used
-        self.limit = limit
+    resource: str
+    used: int
+    limit: int
 
     def __str__(self) -> str:
         kind = "files" if self.resource == "container_inodes" else "bytes"
@@ -32,6 +31,7 @@ class DiskQuotaExceeded(WorkspaceFull):
         )
 
 
+@dataclass(eq=False)
 class QuotaExceeded(CoditectError):
     """A user may not have more of a resource (``actors.core.quotas.Resource``): ``needed`` does not fit.
 
@@ -40,15 +40,11 @@ class QuotaExceeded(CoditectError):
 
     code = "quota_exceeded"
 
-    def __init__(
-        self, resource: str, used: int, limit: int, needed: int, *, unkept: bool = False
-    ) -> None:
-        super().__init__(resource, used, limit, needed)
-        self.resource = resource
-        self.used = used
-        self.limit = limit
-        self.needed = needed
-        self.unkept = unkept
+    resource: str
+    used: int
+    limit: int
+    needed: int
+    unkept: bool = False
 
     def __str__(self) -> str:
         what = self.resource.replace("_", " ")
