@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, assert_never
 
 from actors.core.backoff import Backoff
@@ -17,8 +18,9 @@ from actors.core.errors.base import CoditectError, DeadlineExceeded, IllegalTran
 from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.lease import LeaseRules
 from actors.core.ports.services import Services
+from actors.core.records.archive import Receipt
 from actors.core.records.containers import ContainerHandle
-from actors.core.records.sessions import SessionRecord
+from actors.core.records.sessions import Route, SessionRecord
 from actors.core.tasks import Tasks
 from actors.session import messages
 from actors.session.attachments import Attachments
@@ -61,7 +63,8 @@ class Activation:
         self.attachments = Attachments(services.settings.attach_ttl)
         self.ring = EventRing(record.epoch)
         self.writer = RecordWriter(services.ledger, record)
-        self._services = services
+        self.services = services
+        self.rules = rules
         self._background = background
         self._stats = stats
         self._on_released = on_released
@@ -111,7 +114,16 @@ class Activation:
         self.writer.close()
         await self._tasks.close()
 
-    # ---- what the runner asks -------------------------------------------------------------------
+    # ---- what the calls ask ---------------------------------------------------------------------
+
+    def state(self) -> dict[str, Any]:
+        """Return what the actor's ``ping`` says of the session."""
+        return {
+            "session_id": self.session_id,
+            "phase": self.machine.phase.value,
+            "epoch": self.machine.epoch,
+            "attached": len(self.attachments),
+        }
 
     @property
     def view(self) -> SessionRecord:
@@ -126,7 +138,7 @@ class Activation:
 
     def touch(self) -> None:
         """Note that a person did something; committed with the next save."""
-        self._last_activity = max(self._last_activity, self._services.clock.now())
+        self._last_activity = max(self._last_activity, self.services.clock.now())
 
     def note_terminals(self, *, there: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
         """Publish the session's terminals to its followers when they are other ones."""
@@ -135,20 +147,50 @@ class Activation:
             self._terminal_names = names
             self.emit("terminals", {"names": sorted(names)})
 
-    def note_version(self, version: int) -> None:
-        """Take note of the version that a save was given; committed within a second or so."""
-        self._save_version = max(self._save_version, version)
+    def note_save(self, receipt: Receipt) -> None:
+        """Publish a save; its version is committed within a second or so."""
+        self.touch()
+        self._stats.saves += 1
+        self._save_version = max(self._save_version, receipt.version)
         if self._lazy_save_at is None:
-            self._lazy_save_at = self._services.clock.monotonic() + LAZY_SAVE_SECONDS
-        self._wake()
+            self._lazy_save_at = self.services.clock.monotonic() + LAZY_SAVE_SECONDS
+        data = {"path": receipt.path, "version": receipt.version, "size": receipt.size}
+        self.emit("saved", data)
 
-    def attachments_changed(self) -> None:
-        """Report to the machine whether anybody is attached."""
-        self.step(messages.AttachmentsChanged(len(self.attachments) > 0))
+    def attach(self, client_id: str, terminal: str | None) -> None:
+        """Give or renew a client's lease; a new client wants the session up. Raises TooManyRequests."""
+        new = self.attachments.attach(client_id, self.services.clock.monotonic())
+        self.touch()
+        self._attachments_changed()
+        if terminal is not None:
+            self.note_terminals(there=[terminal])
+        if new:
+            self.step(messages.ResumeRequested())
+
+    def detach(self, client_id: str) -> None:
+        """End a client's lease. Idempotent."""
+        if self.attachments.detach(client_id):
+            self.touch()
+            self._attachments_changed()
+
+    @property
+    def route(self) -> Route:
+        """The way to the container, under the epoch of now; there is one."""
+        assert self.machine.handle is not None
+        return Route.to(self.machine.handle, self.session_id, self.machine.epoch)
+
+    @contextmanager
+    def letting_go_if_fenced(self) -> Iterator[None]:
+        """Let go of the session, and raise NotBound, when what is done within is Fenced."""
+        try:
+            yield
+        except Fenced as fenced:
+            self.step(messages.FencedOff(fenced.current))
+            raise self._not_bound() from None
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
         """Publish an event to the session's followers."""
-        self.ring.append(kind, data, self._services.clock.now())
+        self.ring.append(kind, data, self.services.clock.now())
         self._wake()
 
     async def until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
@@ -157,18 +199,23 @@ class Activation:
             async with asyncio.timeout(seconds):
                 while not condition():
                     if self.machine.released is not None:
-                        owner = self.writer.record.owner_actor_id or ""
-                        raise NotBound(owner, self.session_id)
+                        raise self._not_bound()
                     await self._changed.wait()
         except TimeoutError:
             raise DeadlineExceeded(what, seconds) from None
+
+    def _not_bound(self) -> NotBound:
+        return NotBound(self.writer.record.owner_actor_id or "", self.session_id)
+
+    def _attachments_changed(self) -> None:
+        self.step(messages.AttachmentsChanged(len(self.attachments) > 0))
 
     # ---- events and commands --------------------------------------------------------------------
 
     def step(self, event: Event) -> None:
         """Give the machine an event and carry out what it answers."""
         before = self.machine.phase
-        now = self._services.clock.monotonic()
+        now = self.services.clock.monotonic()
         try:
             commands = self.machine.step(event, now)
         except IllegalTransition as error:
@@ -241,10 +288,10 @@ class Activation:
         backoff = Backoff(RETRY_SECONDS, RETRY_LIMIT_SECONDS)
         while True:
             try:
-                reason = await self._services.runtime.wait_exit(handle)
+                reason = await self.services.runtime.wait_exit(handle)
             except (CoditectError, OSError) as error:
                 logger.warning("container %s is not watched: %s", handle.container_id, error)
-                await self._services.clock.sleep(backoff.next())
+                await self.services.clock.sleep(backoff.next())
             else:
                 self.step(messages.ContainerLost(handle.container_id, reason))
                 return
@@ -277,11 +324,11 @@ class Activation:
             except (CoditectError, OSError) as error:
                 logger.warning("session %s is not saved yet: %s", self.session_id, error)
                 self._dirty.set()
-                await self._services.clock.sleep(backoff.next())
+                await self.services.clock.sleep(backoff.next())
             self._wake()
 
     async def _tick_forever(self) -> None:
-        clock = self._services.clock
+        clock = self.services.clock
         while True:
             changed = self._changed
             now = clock.monotonic()
@@ -298,7 +345,7 @@ class Activation:
             return
         loop = asyncio.get_running_loop()
         sleepers = {
-            loop.create_task(self._services.clock.sleep(seconds)),
+            loop.create_task(self.services.clock.sleep(seconds)),
             loop.create_task(changed.wait()),
         }
         try:
@@ -317,7 +364,7 @@ class Activation:
             self._lazy_save_at = None
             self._dirty.set()
         if self.attachments.expire(now):
-            self.attachments_changed()
+            self._attachments_changed()
         deadline = self.machine.deadline
         if deadline is not None and deadline <= now:
             self.step(messages.Tick())

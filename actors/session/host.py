@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
-from typing import Protocol
+from typing import Any, Protocol
 
 from actors.core.backoff import Backoff
 from actors.core.errors.base import CoditectError, IllegalTransition, Unavailable
@@ -72,10 +72,7 @@ def rules_from(settings: ActorSettings) -> SessionRules:
 
 
 class SessionHost:
-    """Holds one actor's session. Belongs to one event loop; ``run`` until cancelled, then ``close``.
-
-    ``started``: the store was asked once whether there is a session to take up.
-    """
+    """Holds one actor's session. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
 
     def __init__(
         self,
@@ -90,14 +87,14 @@ class SessionHost:
         self._services = services
         self._pool = pool
         self._jitter = jitter
-        self.rules = rules or rules_from(services.settings)
+        self._rules = rules or rules_from(services.settings)
         self._activation: Activation | None = None
         self._watch = LeaseWatch(LeaseRules(services.settings.owner_lease))
         self._binding = asyncio.Lock()
         self._background = Tasks(limit=1000)
-        self.started = False
+        self._started = False
         self._over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.stats = SessionStats()
+        self._stats = SessionStats()
 
     # ---- life -----------------------------------------------------------------------------------
 
@@ -115,7 +112,7 @@ class SessionHost:
             except (CoditectError, OSError) as error:
                 logger.warning("actor %s cannot ask the store yet: %s", self._actor_id, error)
                 await self._services.clock.sleep(backoff.next())
-        self.started = True
+        self._started = True
         await asyncio.shield(self._over)
 
     async def close(self) -> None:
@@ -128,20 +125,25 @@ class SessionHost:
             self._over.exception()
         self._over.cancel()
 
-    @property
-    def activation(self) -> Activation | None:
-        """The session that is held; None while the actor is warm."""
-        return self._activation
+    def state(self) -> dict[str, Any]:
+        """Return whom this actor serves: ``session_id`` is None while it is warm."""
+        state = {"actor_id": self._actor_id, "started": self._started, "session_id": None}
+        held = self._activation
+        return state if held is None else state | held.state()
 
-    @property
-    def background_tasks(self) -> int:
-        """The number of running tasks that outlive the activation that began them."""
-        return len(self._background)
+    def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions; see ``actors.core.statistics``."""
+        held = self._activation
+        return self._stats.snapshot() | {
+            "session_held": int(held is not None),
+            "session_attached": len(held.attachments) if held else 0,
+            "background_tasks": len(self._background),
+        }
 
     # ---- binding --------------------------------------------------------------------------------
 
-    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> SessionRecord:
-        """Hold a session that the store says this actor owns; return it as it is then. Idempotent.
+    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> Activation:
+        """Hold a session that the store says this actor owns. Idempotent.
 
         Raises InvalidArgument when the record names another owner, PreconditionFailed when another
         session is held.
@@ -154,9 +156,9 @@ class SessionHost:
                 if held.session_id != record.session_id:
                     raise PreconditionFailed("actor", "warm", f"bound to {held.session_id}")
                 if record.epoch <= held.writer.record.epoch:
-                    return held.view
+                    return held
                 held.step(messages.FencedOff(record.epoch))  # the claim was made anew
-            return self._activate(record, handle).view
+            return self._activate(record, handle)
 
     async def held(self, session_id: str) -> Activation:
         """Return the activation of that session; takes it up if the store says so. Raises NotBound."""
@@ -211,10 +213,10 @@ class SessionHost:
         self._activation = activation = Activation(
             self._services,
             record,
-            rules=self.rules,
+            rules=self._rules,
             jitter=self._jitter,
             background=self._background,
-            stats=self.stats,
+            stats=self._stats,
             on_released=self._released,
             on_broken=self._end_with,
         )

@@ -1,18 +1,17 @@
-"""Answers a session actor's calls: checks arguments, then asks its activation. Nothing of Ray here.
+"""The calls of a session actor: checks arguments, asks the activation, waits. Nothing of Ray here.
 
 Every call names its session and raises NotBound when this actor does not hold it (``host``
-says how it comes to one). All inputs are bounded; every wait has a limit.
+says how it comes to one). All inputs are bounded; every wait has a limit. ``bind``, ``hibernate``,
+``resume`` and ``end`` are idempotent by nature: they take a key like every mutating call and need none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.errors.requests import InvalidArgument, PreconditionFailed
-from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionEnded
-from actors.core.ports.services import Services
+from actors.core.errors.sessions import LaunchFailed, SessionEnded
 from actors.core.records.archive import Receipt, Unarchived
 from actors.core.records.containers import ContainerHandle
 from actors.core.records.idleness import Idleness, Quiet
@@ -21,8 +20,8 @@ from actors.core.timing import within
 from actors.session import messages
 from actors.session.activation import Activation
 from actors.session.executor import CODI_SECONDS
-from actors.session.host import PASSIVATE_SECONDS, Pool, SessionHost
-from actors.session.machine import COMING_UP, SessionRules
+from actors.session.host import PASSIVATE_SECONDS, SessionHost
+from actors.session.machine import COMING_UP
 from actors.session.record_writer import WRITE_SECONDS
 from actors.session.workspace_state import check_patch, patched
 
@@ -35,59 +34,17 @@ IDLE_FIELDS = {"awake_because", "signals", "keep_awake_until"}
 
 
 class SessionService:
-    """One session actor's work. Belongs to one event loop; ``run`` until cancelled, then ``close``."""
+    """The calls of a session actor, each on the activation that its host holds."""
 
-    def __init__(
-        self,
-        actor_id: str,
-        services: Services,
-        pool: Pool,
-        *,
-        jitter: Callable[[], float],
-        rules: SessionRules | None = None,
-    ) -> None:
-        self._actor_id = actor_id
-        self._services = services
-        self._host = SessionHost(actor_id, services, pool, jitter=jitter, rules=rules)
-        self._rules = self._host.rules
+    async def _ready(self) -> SessionHost:
+        """Return the host as soon as there is one. Raises DeadlineExceeded."""
+        raise NotImplementedError
 
-    async def run(self) -> None:
-        """Serve until cancelled; see ``SessionHost.run``."""
-        await self._host.run()
-
-    async def close(self) -> None:
-        """End every task. Session and container live on: whoever comes next adopts them."""
-        await self._host.close()
-
-    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> SessionRecord:
+    async def bind(
+        self, record: SessionRecord, handle: ContainerHandle | None, key: str = ""
+    ) -> SessionRecord:
         """Hold a session that the store says this actor owns; see ``SessionHost.bind``."""
-        return await self._host.bind(record, handle)
-
-    def state(self) -> dict[str, Any]:
-        """Return whom this actor serves: ``session_id`` is None while it is warm."""
-        activation = self._host.activation
-        state: dict[str, Any] = {
-            "actor_id": self._actor_id,
-            "started": self._host.started,
-            "session_id": None,
-        }
-        if activation is not None:
-            state |= {
-                "session_id": activation.session_id,
-                "phase": activation.machine.phase.value,
-                "epoch": activation.machine.epoch,
-                "attached": len(activation.attachments),
-            }
-        return state
-
-    def stats(self) -> dict[str, Any]:
-        """Return counters, gauges and distributions; see ``actors.core.statistics``."""
-        activation = self._host.activation
-        return self._host.stats.snapshot() | {
-            "session_held": int(activation is not None),
-            "session_attached": len(activation.attachments) if activation else 0,
-            "background_tasks": self._host.background_tasks,
-        }
+        return (await (await self._ready()).bind(record, handle)).view
 
     # ---- attachments ----------------------------------------------------------------------------
 
@@ -103,28 +60,20 @@ class SessionService:
         TooManyRequests.
         """
         _check_text("client_id", client_id, MAX_ID)
-        held = await self._settled(session_id)
-        new = held.attachments.attach(client_id, self._services.clock.monotonic())
-        held.touch()
-        held.attachments_changed()
         if terminal is not None:
             _check_text("terminal", terminal, MAX_ID)
-            held.note_terminals(there=[terminal])
-        if new:
-            held.step(messages.ResumeRequested())
-        return _route(held) if held.machine.ready else None
+        held = await self._settled(session_id)
+        held.attach(client_id, terminal)
+        return held.route if held.machine.ready else None
 
     async def detach(self, session_id: str, client_id: str) -> None:
         """End a client's lease. Idempotent."""
         _check_text("client_id", client_id, MAX_ID)
-        held = await self._held(session_id)
-        if held.attachments.detach(client_id):
-            held.touch()
-            held.attachments_changed()
+        (await self._held(session_id)).detach(client_id)
 
     async def _held(self, session_id: str) -> Activation:
         _check_text("session_id", session_id, MAX_ID)
-        return await self._host.held(session_id)
+        return await (await self._ready()).held(session_id)
 
     async def _settled(self, session_id: str) -> Activation:
         """Return the activation once it is clear that it stays and is not ending."""
@@ -164,7 +113,7 @@ class SessionService:
             return machine.ready and machine.epoch > newer_than_epoch
 
         await held.until(decided, "a ready container", seconds)
-        return _route(held)
+        return held.route
 
     async def events(
         self,
@@ -192,19 +141,19 @@ class SessionService:
 
     # ---- requests -------------------------------------------------------------------------------
 
-    async def hibernate(self, session_id: str) -> SessionRecord:
+    async def hibernate(self, session_id: str, key: str = "") -> SessionRecord:
         """Stop the container and keep the session; returns when both are so. Idempotent."""
         held = await self._settled(session_id)
         held.touch()
         held.step(messages.HibernateRequested())
-        limit = self._rules.stop_timeout + WRITE_SECONDS
+        limit = held.rules.stop_timeout + WRITE_SECONDS
         phases = {SessionPhase.HIBERNATED, SessionPhase.ENDING}
         await held.until(lambda: held.machine.phase in phases and held.clean, "hibernation", limit)
         if held.machine.phase is SessionPhase.ENDING:
             raise SessionEnded(session_id)
         return held.view
 
-    async def resume(self, session_id: str) -> SessionRecord:
+    async def resume(self, session_id: str, key: str = "") -> SessionRecord:
         """Bring the session up; returns at once (``route`` waits). Idempotent.
 
         Raises ContainersExceeded when its user may not have another container now.
@@ -212,12 +161,12 @@ class SessionService:
         held = await self._settled(session_id)
         held.touch()
         if held.machine.phase in {SessionPhase.HIBERNATED, SessionPhase.FAILED}:
-            may = self._services.ledger.require_container(held.view, self._services.settings.quotas)
+            may = held.services.ledger.require_container(held.view, held.services.settings.quotas)
             await within(WRITE_SECONDS, "look at the user's containers", may)
         held.step(messages.ResumeRequested())
         return held.view
 
-    async def end(self, session_id: str) -> None:
+    async def end(self, session_id: str, key: str = "") -> None:
         """End the session with its container and workspace; returns when the store says so.
 
         The same call again raises NotBound: the session is gone.
@@ -225,7 +174,7 @@ class SessionService:
         held = await self._held(session_id)
         held.step(messages.EndRequested())
         ended = messages.ReleaseReason.ENDED
-        limit = self._rules.end_timeout + WRITE_SECONDS
+        limit = held.rules.end_timeout + WRITE_SECONDS
         await held.until(lambda: held.machine.released is ended, "end of the session", limit)
 
     async def container_lost(self, session_id: str, container_id: str, reason: str) -> None:
@@ -253,17 +202,15 @@ class SessionService:
         )
         if not machine.ready or machine.container_id != container_id or machine.handle is None:
             return False
-        seconds = self._rules.stop_timeout
+        seconds = held.rules.stop_timeout
         try:
-            seal = self._services.codi.seal(
-                machine.handle, session_id, machine.epoch, quiet, seconds
-            )
-            await within(CODI_SECONDS, "closing of the container", seal)
+            with held.letting_go_if_fenced():
+                seal = held.services.codi.seal(
+                    machine.handle, session_id, machine.epoch, quiet, seconds
+                )
+                await within(CODI_SECONDS, "closing of the container", seal)
         except PreconditionFailed:
             return False
-        except Fenced as fenced:
-            held.step(messages.FencedOff(fenced.current))
-            raise NotBound(self._actor_id, session_id) from None
         if not machine.ready or machine.container_id != container_id:
             return False
         held.step(messages.HibernateRequested())
@@ -289,12 +236,7 @@ class SessionService:
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
         """Take note of a save that is durable already, and publish it."""
-        held = await self._held(session_id)
-        held.touch()
-        self._host.stats.saves += 1
-        held.note_version(receipt.version)
-        data = {"path": receipt.path, "version": receipt.version, "size": receipt.size}
-        held.emit("saved", data)
+        (await self._held(session_id)).note_save(receipt)
 
     async def patch_workspace_state(
         self, session_id: str, patch: dict[str, Any], key: str
@@ -312,36 +254,16 @@ class SessionService:
             state = patched(record.workspace_state, checked)
             return record.model_copy(update={"workspace_state": state})
 
-        await self._commit(held, apply, f"patch:{key}")
+        try:
+            with held.letting_go_if_fenced():
+                await held.writer.update(apply, key=f"patch:{key}")
+        except OSError as error:
+            raise Unavailable("store", str(error)) from error
         return held.view
 
     async def terminal_deleted(self, session_id: str, name: str) -> None:
         """Publish that a terminal is gone."""
         (await self._held(session_id)).note_terminals(gone=[name])
-
-    async def _commit(
-        self, held: Activation, change: Callable[[SessionRecord], SessionRecord], key: str
-    ) -> SessionRecord:
-        try:
-            return await held.writer.update(change, key=key)
-        except Fenced as fenced:
-            held.step(messages.FencedOff(fenced.current))
-            raise NotBound(self._actor_id, held.session_id) from None
-        except OSError as error:
-            raise Unavailable("store", str(error)) from error
-
-
-def _route(held: Activation) -> Route:
-    handle = held.machine.handle
-    assert handle is not None
-    return Route(
-        session_id=held.session_id,
-        container_id=handle.container_id,
-        epoch=held.machine.epoch,
-        address=handle.address,
-        secret=handle.secret,
-        node_id=handle.node_id,
-    )
 
 
 def _refuse_if_resting(held: Activation) -> None:

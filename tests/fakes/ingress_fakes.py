@@ -31,9 +31,8 @@ from actors.core.ports.ledger import ClaimRequest
 from actors.core.ports.services import Services
 from actors.core.records.accounts import Role, UserRecord
 from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
-from actors.core.records.sessions import Opened, SessionRecord
+from actors.core.records.sessions import Opened
 from actors.journal.recorder import JournalRecorder
-from actors.session.service import SessionService
 from cluster.archive.factory import make_archiver
 from cluster.archive.ray_archive import SessionPublisher
 from cluster.archive.restoring.versions import VersionReader
@@ -61,6 +60,7 @@ from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.auth.passwords import Passwords
 from serve_app.dependencies import Dependencies
+from tests.fakes.session_fakes import LocalSession
 from tests.support.codi_process import without_capabilities
 
 NODE = "node-1"
@@ -226,29 +226,17 @@ class LocalActors:
             raise DeadlineExceeded(f"{name}.{method}", timeout_seconds) from None
 
 
-class LocalSessionActor:
-    """A SessionActor without Ray: the runner, and the arguments that the actor takes for it."""
+class LocalSessionActor(LocalSession):
+    """One that runs."""
 
     def __init__(self, actor_id: str, services: Services, pool: LocalPool) -> None:
-        self.runner = SessionService(actor_id, services, pool, jitter=lambda: 0.0)
-        self._run = asyncio.create_task(self.runner.run())
-
-    def __getattr__(self, method: str) -> Any:
-        return getattr(self.runner, method)
-
-    async def hibernate(self, session_id: str, key: str = "") -> SessionRecord:
-        return await self.runner.hibernate(session_id)
-
-    async def resume(self, session_id: str, key: str = "") -> SessionRecord:
-        return await self.runner.resume(session_id)
-
-    async def end(self, session_id: str, key: str = "") -> None:
-        await self.runner.end(session_id)
+        super().__init__(actor_id, services, pool, jitter=lambda: 0.0)
+        self._run = asyncio.create_task(self.host.run())
 
     async def close(self) -> None:
         self._run.cancel()
         await asyncio.gather(self._run, return_exceptions=True)
-        await self.runner.close()
+        await self.host.close()
 
 
 class LocalPool:
@@ -285,7 +273,7 @@ class LocalPool:
         owner = str(claim.session.owner_actor_id)
         if claim.won and names.session_actor(owner) not in self._actors.objects:
             actor = LocalSessionActor(owner, self._services, self)
-            await actor.runner.bind(claim.session, None)
+            await actor.bind(claim.session, None)
             self._actors.objects[names.session_actor(owner)] = actor
         return Opened(
             session_id=claim.session.session_id,

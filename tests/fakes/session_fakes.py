@@ -19,6 +19,7 @@ from actors.core.records.containers import ContainerHandle, ContainerStatus, Hea
 from actors.core.records.idleness import Activity, Quiet
 from actors.core.records.sessions import SessionRecord
 from actors.core.records.terminals import TerminalRecord
+from actors.session.host import SessionHost
 from actors.session.machine import SessionRules
 from actors.session.service import SessionService
 from tests.fakes.journal import ListeningJournal
@@ -104,6 +105,19 @@ class ListeningPool:
         self.released.append(actor_id)
 
 
+class LocalSession(SessionService):
+    """A SessionActor without Ray: its calls, and what else its host has."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        self.host = SessionHost(*arguments, **named)
+
+    async def _ready(self) -> SessionHost:
+        return self.host
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.host, name)
+
+
 class Workbench:
     """A store, a runtime, its CODI, a clock, a pool, and the session actors that are started on them."""
 
@@ -119,7 +133,7 @@ class Workbench:
         self.codi = MemoryCodi(self.runtime)
         self.pool = ListeningPool()
         self.runs: list[asyncio.Task[None]] = []
-        self._runners: list[SessionService] = []
+        self._runners: list[LocalSession] = []
 
     def services(self, **changes: Any) -> Services:
         made = pool_services(
@@ -136,16 +150,16 @@ class Workbench:
             made, journal_watch=self.journal_watch, archive=self.archive, new_id=self._new_id
         )
 
-    def runner(self, actor_id: str = "a1", **changes: Any) -> SessionService:
+    def runner(self, actor_id: str = "a1", **changes: Any) -> LocalSession:
         """Start a session actor's runner."""
-        runner = SessionService(
+        runner = LocalSession(
             actor_id, self.services(**changes), self.pool, jitter=lambda: 0.0, rules=TEST_RULES
         )
         self._runners.append(runner)
         self.runs.append(asyncio.create_task(runner.run()))
         return runner
 
-    async def kill(self, runner: SessionService) -> None:
+    async def kill(self, runner: LocalSession) -> None:
         """End an actor as kill -9 would: nothing of it happens any more."""
         index = self._runners.index(runner)
         self.runs[index].cancel()
@@ -182,7 +196,7 @@ class Workbench:
         assert claim.won
         return claim.session
 
-    async def ready(self, actor_id: str = "a1", **changes: Any) -> SessionService:
+    async def ready(self, actor_id: str = "a1", **changes: Any) -> LocalSession:
         """Return a runner that holds a new session with a container."""
         runner = self.runner(actor_id, **changes)
         await runner.bind(await self.claim(actor_id), None)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from actors.core.records.base import Frozen, Record
-from actors.core.records.containers import ContainerStatus
+from actors.core.records.containers import ContainerHandle, ContainerStatus
 
 
 class SessionPhase(StrEnum):
@@ -93,6 +93,18 @@ class Route(Frozen):
     address: str
     secret: str
     node_id: str | None = None
+
+    @classmethod
+    def to(cls, handle: ContainerHandle, session_id: str, epoch: int) -> Route:
+        """Return the way to a container, for a session under that epoch."""
+        return cls(
+            session_id=session_id,
+            container_id=handle.container_id,
+            epoch=epoch,
+            address=handle.address,
+            secret=handle.secret,
+            node_id=handle.node_id,
+        )
 
 
 class SessionEvent(Frozen):
