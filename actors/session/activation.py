@@ -27,8 +27,9 @@ from actors.session.attachments import Attachments
 from actors.session.events import EventRing
 from actors.session.executor import SessionExecutor
 from actors.session.lease_keeper import LeaseKeeper
-from actors.session.machine import SessionMachine, SessionRules
+from actors.session.machine import SessionMachine
 from actors.session.record_writer import RecordWriter
+from actors.session.state import SessionRules
 from actors.session.stats import SessionStats
 
 logger = logging.getLogger(__name__)

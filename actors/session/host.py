@@ -36,8 +36,8 @@ from actors.session.executor import (
     STOP_SLACK_SECONDS,
     WORKSPACE_SECONDS,
 )
-from actors.session.machine import SessionRules
 from actors.session.record_writer import WRITE_SECONDS
+from actors.session.state import SessionRules
 from actors.session.stats import SessionStats
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from actors.session import messages
 from actors.session.activation import Activation
 from actors.session.executor import CODI_SECONDS
 from actors.session.host import PASSIVATE_SECONDS, SessionHost
-from actors.session.machine import COMING_UP
 from actors.session.record_writer import WRITE_SECONDS
+from actors.session.state import COMING_UP
 from actors.session.workspace_state import check_patch, patched
 
 MAX_ID = 128

@@ -20,8 +20,8 @@ from actors.core.records.idleness import Activity, Quiet
 from actors.core.records.sessions import SessionRecord
 from actors.core.records.terminals import TerminalRecord
 from actors.session.host import SessionHost
-from actors.session.machine import SessionRules
 from actors.session.service import SessionService
+from actors.session.state import SessionRules
 from tests.fakes.journal import ListeningJournal
 from tests.fakes.ledgers import Stores
 from tests.fakes.pool_fakes import IdleArchive, ManualClock, container_record

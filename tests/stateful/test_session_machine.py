@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from actors.core.records.sessions import SessionPhase
-from actors.session.machine import RESTING, SessionMachine, SessionRules, Work, validate
+from actors.session.machine import SessionMachine
 from actors.session.messages import (
     Abandon,
     Adopt,
@@ -44,6 +44,7 @@ from actors.session.messages import (
     Watch,
     WorkFailed,
 )
+from actors.session.state import RESTING, SessionRules, Work
 from tests.fakes.pool_fakes import handle
 
 RULES = SessionRules(
@@ -220,7 +221,7 @@ class SessionWorld(RuleBasedStateMachine):
 
     @invariant()
     def the_machine_is_valid(self) -> None:
-        validate(self.machine)
+        self.machine.validate()
 
     @invariant()
     def epochs_only_rise(self) -> None:

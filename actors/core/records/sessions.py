@@ -10,7 +10,7 @@ from actors.core.records.containers import ContainerHandle, ContainerStatus
 
 
 class SessionPhase(StrEnum):
-    """Phases of a session's life. ``actors.session.machine`` holds the table of moves between them."""
+    """Phases of a session's life. ``actors.session.state`` holds the table of moves between them."""
 
     STARTING = "starting"
     READY = "ready"

@@ -8,7 +8,7 @@ from actors.core.errors.base import IllegalTransition
 from actors.core.errors.limits import ContainersExceeded
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import SessionPhase
-from actors.session.machine import MOVES, WORKS, SessionMachine, SessionRules, Work, validate
+from actors.session.machine import SessionMachine
 from actors.session.messages import (
     Abandon,
     Adopt,
@@ -41,6 +41,7 @@ from actors.session.messages import (
     Watch,
     WorkFailed,
 )
+from actors.session.state import MOVES, WORKS, SessionRules, Work
 from tests.fakes.pool_fakes import handle
 
 P = SessionPhase
@@ -70,7 +71,7 @@ class Drive:
         self.now += after
         before = self.machine.persistent()
         self.commands = self.machine.step(event, self.now)
-        validate(self.machine)
+        self.machine.validate()
         if self.machine.persistent() != before and not isinstance(event, Bound):
             assert Save() in self.commands, "what the record says has changed, and is not saved"
         return self.commands
