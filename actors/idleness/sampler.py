@@ -15,7 +15,7 @@ from actors.core.errors.base import CoditectError
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerRecord, ContainerStatus
 from actors.core.records.idleness import Idleness, Quiet
-from actors.core.records.sessions import SessionPhase, SessionRecord
+from actors.core.records.sessions import Route, SessionPhase, SessionRecord
 from actors.core.timing import within
 from actors.idleness.rules import Sample, Watch, begun, is_due, news, observe, quiet
 
@@ -132,7 +132,8 @@ class IdlenessSampler:
         services, owner = self._services, session.owner_actor_id
         clients = 0 if owner is None else await self._owners.attached(owner, session.session_id)
         assert record.handle is not None
-        asking = services.codi.activity(record.handle, session.session_id, session.epoch)
+        route = Route.to(record.handle, session.session_id, session.epoch)
+        asking = services.codi.activity(route)
         activity = await within(
             services.settings.probe_timeout, "activity of the container", asking
         )

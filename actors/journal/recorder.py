@@ -22,16 +22,16 @@ from actors.core.errors.sessions import Fenced
 from actors.core.ports.codi import (
     JournalConnection,
     JournalMessage,
-    TerminalCheckpoint,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
     TerminalPrinted,
     TerminalSized,
 )
+from actors.core.ports.journal import Output
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerStatus
-from actors.core.records.terminals import TerminalOutput, TerminalRecord
+from actors.core.records.terminals import TerminalRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
 from actors.journal.backlog import Backlog, JournalRules
@@ -39,8 +39,6 @@ from actors.journal.backlog import Backlog, JournalRules
 logger = logging.getLogger(__name__)
 
 MAX_LINKS = 8192
-MAX_CHECKPOINTS = 32
-MAX_CHECKPOINT = 8 << 10
 SAY_SECONDS = 5.0
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
@@ -57,7 +55,6 @@ class _Link:
     connection: JournalConnection
     records: dict[int, TerminalRecord] = field(default_factory=dict)
     opening: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
-    checkpoints: dict[int, dict[int, bytes]] = field(default_factory=dict)
 
 
 _Key = tuple[_Link, int]
@@ -68,7 +65,7 @@ class JournalRecorder:
 
     def __init__(self, services: Services, rules: JournalRules | None = None) -> None:
         self._services = services
-        self._backlog: Backlog[_Key, TerminalOutput] = Backlog(rules or JournalRules())
+        self._backlog: Backlog[_Key, Output] = Backlog(rules or JournalRules())
         self._arrived = asyncio.Event()
         self._committing = asyncio.Lock()
         self._links: dict[str, asyncio.Task[Any]] = {}
@@ -198,31 +195,10 @@ class JournalRecorder:
                     f"open {message.name} of {link.container_id}",
                     self._open(link, message, replaces=replaces),
                 )
-            case TerminalCheckpoint(terminal, offset, state):
-                # A container's word, as what it prints is: bounded, and shown to nobody else.
-                if terminal in link.records and len(state) <= MAX_CHECKPOINT:
-                    waiting = link.checkpoints.setdefault(terminal, {})
-                    if len(waiting) < MAX_CHECKPOINTS:
-                        waiting[offset] = state
-            case TerminalPrinted(terminal, offset, data, inputs):
+            case TerminalPrinted(terminal):
                 record = link.records.get(terminal)
-                checkpoints = link.checkpoints.pop(terminal, {})
                 if record is not None:
-                    output = TerminalOutput(
-                        session_id=record.session_id,
-                        name=record.name,
-                        container_id=link.container_id,
-                        offset=offset,
-                        data=data,
-                        inputs=dict(inputs),
-                        tail=record.tail,
-                        checkpoints={
-                            at: state
-                            for at, state in checkpoints.items()
-                            if offset < at <= offset + len(data)
-                        },
-                    )
-                    self._backlog.add((link, terminal), output, len(data))
+                    self._backlog.add((link, terminal), (record, message), len(message.data))
                     self._arrived.set()
             case TerminalMoved(terminal, cwd):
                 self._note(link, terminal, cwd=cwd)
@@ -334,7 +310,7 @@ class JournalRecorder:
                 task.cancel()
             await asyncio.gather(sleeping, arriving, return_exceptions=True)
 
-    async def _commit(self, taken: dict[_Key, TerminalOutput]) -> None:
+    async def _commit(self, taken: dict[_Key, Output]) -> None:
         """Keep these until the store has them: what is not kept is not shown, and not lost either."""
         clock = self._services.clock
         began = clock.monotonic()
@@ -349,7 +325,7 @@ class JournalRecorder:
         self._commit_seconds.observe(clock.monotonic() - began)
         self._commits += 1
         self._batches += len(taken)
-        self._bytes += sum(len(output.data) for output in taken.values())
+        self._bytes += sum(len(printed.data) for _, printed in taken.values())
         ends: dict[_Link, list[tuple[int, int]]] = {}
         for (link, number), record in zip(taken, kept, strict=True):
             if record is None:

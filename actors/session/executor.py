@@ -23,7 +23,7 @@ from actors.core.records.containers import (
     ContainerStatus,
     Health,
 )
-from actors.core.records.sessions import SessionPhase, SessionRecord
+from actors.core.records.sessions import Route, SessionPhase, SessionRecord
 from actors.core.records.terminals import TerminalRecord
 from actors.core.tasks import Tasks
 from actors.core.timing import within
@@ -97,14 +97,14 @@ class SessionExecutor:
         with contextlib.suppress(CoditectError, OSError):
             asked = self._services.ledger.email_of(session.user_id)
             email = await within(WRITE_SECONDS, "read of the account", asked)
-        raised = self._services.codi.raise_epoch(handle, session.session_id, session.epoch, email)
+        raised = self._services.codi.raise_epoch(_route(handle, session), email)
         await within(CODI_SECONDS, "answer of the container", raised)
 
     async def _fence(self, handle: ContainerHandle) -> None:
         """Make a container that was left on another node refuse everybody, as soon as it can be reached."""
         for _ in range(FENCE_TRIES):
             record = self._writer.record
-            raised = self._services.codi.raise_epoch(handle, record.session_id, record.epoch)
+            raised = self._services.codi.raise_epoch(_route(handle, record))
             try:
                 await within(CODI_SECONDS, "answer of the container", raised)
             except Fenced:
@@ -233,16 +233,11 @@ class SessionExecutor:
 
     async def _start_terminals(self, handle: ContainerHandle, session: SessionRecord) -> None:
         """Start the known terminals where they were. One that fails starts when somebody opens it."""
+        route = _route(handle, session)
 
         async def start(terminal: TerminalRecord) -> None:
             try:
-                await self._services.codi.create_terminal(
-                    handle,
-                    session.epoch,
-                    terminal.name,
-                    cwd=terminal.cwd,
-                    session_id=session.session_id,
-                )
+                await self._services.codi.open_terminal(route, terminal.name, cwd=terminal.cwd)
             except Fenced:
                 raise
             except (CoditectError, OSError) as error:
@@ -363,3 +358,7 @@ class SessionExecutor:
         discard = messages.Discard(container_id, handle, messages.DiscardReason.LATE)
         # Refused only when the process is ending: the sweep removes what is left.
         self._background.offer(f"clean up {container_id}", self.discard(discard))
+
+
+def _route(handle: ContainerHandle, session: SessionRecord) -> Route:
+    return Route.to(handle, session.session_id, session.epoch)

@@ -200,14 +200,12 @@ class SessionService:
             "a ready container",
             CODI_SECONDS,
         )
-        if not machine.ready or machine.container_id != container_id or machine.handle is None:
+        if not machine.ready or machine.container_id != container_id:
             return False
         seconds = held.rules.stop_timeout
         try:
             with held.letting_go_if_fenced():
-                seal = held.services.codi.seal(
-                    machine.handle, session_id, machine.epoch, quiet, seconds
-                )
+                seal = held.services.codi.seal(held.route, quiet, seconds)
                 await within(CODI_SECONDS, "closing of the container", seal)
         except PreconditionFailed:
             return False

@@ -223,13 +223,7 @@ class Archiver:
         assert record.session_id is not None
         assert record.handle is not None
         fence = Fence(record.session_id, record.workspace_id, record.container_id)
-        route = Route(
-            session_id=record.session_id,
-            container_id=record.container_id,
-            epoch=0,
-            address=record.handle.address,
-            secret=record.handle.secret,
-        )
+        route = Route.to(record.handle, record.session_id, 0)
         # A record of a container that is launched for a session may have no user yet.
         user_id = record.user_id or record.session_id
         return WorkspaceSyncer(self._tools, fence, route, self._counters, user_id)
@@ -237,10 +231,4 @@ class Archiver:
 
 def _route(session: SessionRecord, record: ContainerRecord) -> Route:
     assert record.handle is not None
-    return Route(
-        session_id=session.session_id,
-        container_id=record.container_id,
-        epoch=session.epoch,
-        address=record.handle.address,
-        secret=record.handle.secret,
-    )
+    return Route.to(record.handle, session.session_id, session.epoch)

@@ -18,6 +18,7 @@ from actors.core.errors.requests import (
     RangeNotSatisfiable,
 )
 from actors.core.errors.sessions import Fenced
+from actors.core.records.sessions import Route
 
 COMPONENT = "the container"
 _RETRY_SECONDS = 1.0
@@ -25,13 +26,17 @@ _RETRY_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The subject of a call, for the error's text: who asked, and for what."""
+    """The subject of a call, by which its errors are worded: the container itself, or a ``kind`` of thing."""
 
-    session_id: str
-    epoch: int
-    kind: str = "file"
-    identity: str = ""
+    route: Route
+    kind: str = "container"
+    identity: str | None = None
     if_match: str | None = None
+
+    @property
+    def name(self) -> str:
+        """What the subject is called."""
+        return self.route.container_id if self.identity is None else self.identity
 
 
 def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
@@ -42,14 +47,14 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
     code, detail = str(answer.get("code", "")), str(answer.get("detail", f"HTTP {status}"))
     match code:
         case "fenced":
-            return Fenced(asked.session_id, asked.epoch, _number(answer.get("epoch")))
+            return Fenced(asked.route.session_id, asked.route.epoch, _number(answer.get("epoch")))
         case "not_found":
-            kind, identity = answer.get("kind", asked.kind), answer.get("identity", asked.identity)
+            kind, identity = answer.get("kind", asked.kind), answer.get("identity", asked.name)
             return NotFound(str(kind), str(identity))
         case "exists":
-            return AlreadyExists(asked.kind, asked.identity)
+            return AlreadyExists(asked.kind, asked.name)
         case "another_session":
-            return Fenced(asked.session_id, asked.epoch, asked.epoch + 1)
+            return Fenced(asked.route.session_id, asked.route.epoch, asked.route.epoch + 1)
         case "forbidden":
             return PermissionDenied(detail)
         case "precondition_failed":
@@ -80,9 +85,13 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
     return Unavailable(COMPONENT, detail)
 
 
-def headers(secret: str, session_id: str, epoch: int) -> dict[str, str]:
+def headers(route: Route) -> dict[str, str]:
     """Return what every request to CODI carries."""
-    return {"x-codi-secret": secret, "x-codi-session": session_id, "x-codi-epoch": str(epoch)}
+    return {
+        "x-codi-secret": route.secret,
+        "x-codi-session": route.session_id,
+        "x-codi-epoch": str(route.epoch),
+    }
 
 
 def _document(content: bytes) -> dict[str, Any]:

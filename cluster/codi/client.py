@@ -59,7 +59,7 @@ class HttpCodiClient(CodiControl):
     """
 
     def __init__(self, http: httpx.AsyncClient | None = None) -> None:
-        super().__init__()
+        super().__init__(_CALL_SECONDS)
         self._owned = http is None
         self._http = http or httpx.AsyncClient(
             limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=200),
@@ -96,65 +96,45 @@ class HttpCodiClient(CodiControl):
             "stdin": stdin,
             "timeout_seconds": timeout_seconds,
         }
-        asked = _asked(route, "program", ascii(argv[0])[1:-1] if argv else "")
+        asked = Asked(route, "program", ascii(argv[0])[1:-1] if argv else "")
         limit = timeout_seconds + _EXEC_MARGIN_SECONDS
-        answer: dict[str, Any] = await self._json(route, "POST", "/exec", asked, body, limit)
+        answer: dict[str, Any] = await self._json(asked, "POST", "/exec", body, limit)
         return answer
 
     async def tree(
         self, route: Route, path: str, *, after: str = "", limit: int | None = None
     ) -> dict[str, Any]:
         """List a page of a directory; see ``GET /tree``."""
-        asked = _asked(route, "directory", path)
+        asked = Asked(route, "directory", path)
         query = {} if limit is None else {"limit": str(limit)}
         target = f"{_path('tree', path)}?{urlencode(query | {'after': _bytes(after)})}"
-        answer: dict[str, Any] = await self._json(route, "GET", target, asked)
+        answer: dict[str, Any] = await self._json(asked, "GET", target)
         return answer
 
     async def disk(self, route: Route) -> dict[str, Any]:
         """Return what the workspace holds and may hold; see ``GET /disk``."""
-        asked = _asked(route, "container", route.container_id)
-        answer: dict[str, Any] = await self._json(route, "GET", "/disk", asked)
+        answer: dict[str, Any] = await self._json(Asked(route), "GET", "/disk")
         return answer
 
     async def incarnation(self, route: Route) -> str:
         """Return which directory the workspace is in; see ``GET /incarnation``."""
-        asked = _asked(route, "container", route.container_id)
-        answer: dict[str, Any] = await self._json(route, "GET", "/incarnation", asked)
+        answer: dict[str, Any] = await self._json(Asked(route), "GET", "/incarnation")
         return str(answer["incarnation"])
 
     async def processes(self, route: Route) -> list[dict[str, Any]]:
         """List the processes."""
-        asked = _asked(route, "container", route.container_id)
-        answer: list[dict[str, Any]] = await self._json(route, "GET", "/processes", asked)
+        answer: list[dict[str, Any]] = await self._json(Asked(route), "GET", "/processes")
         return answer
 
     async def terminals(self, route: Route) -> list[dict[str, Any]]:
         """List the terminals."""
-        asked = _asked(route, "container", route.container_id)
-        answer: list[dict[str, Any]] = await self._json(route, "GET", "/terminals", asked)
+        answer: list[dict[str, Any]] = await self._json(Asked(route), "GET", "/terminals")
         return answer
-
-    async def open_terminal(
-        self,
-        route: Route,
-        name: str,
-        *,
-        cols: int | None = None,
-        rows: int | None = None,
-        cwd: str | None = None,
-    ) -> tuple[dict[str, Any], bool]:
-        """Return a terminal, and whether it had to be started."""
-        given = {"name": name, "cols": cols, "rows": rows, "cwd": cwd}
-        body = {field: value for field, value in given.items() if value is not None}
-        asked = _asked(route, "terminal", name)
-        response = await self._send(route, "POST", "/terminals", asked, json=body)
-        return response.json(), response.status_code == httpx.codes.CREATED
 
     async def delete_terminal(self, route: Route, name: str) -> None:
         """Hang up a terminal."""
         target = f"/terminals/{quote(name, safe='')}"
-        await self._json(route, "DELETE", target, _asked(route, "terminal", name))
+        await self._json(Asked(route, "terminal", name), "DELETE", target)
 
     async def delete(
         self,
@@ -168,22 +148,22 @@ class HttpCodiClient(CodiControl):
     ) -> None:
         """Remove a file, or a directory."""
         target = _path("files", path) + ("?recursive=1" if recursive else "")
-        asked = _asked(route, "file", path, if_match)
+        asked = Asked(route, "file", path, if_match)
         sent = _fields(if_match, if_none_match, if_unmodified_since)
         limit = _REMOVAL_SECONDS if recursive else _CALL_SECONDS
-        await self._send(route, "DELETE", target, asked, headers=sent, read=limit)
+        await self._send(asked, "DELETE", target, headers=sent, read=limit)
 
     async def move(
         self, route: Route, source: str, target: str, *, overwrite: bool = False
     ) -> None:
         """Rename a file or directory."""
         body = {"source": source, "target": target, "overwrite": overwrite}
-        await self._json(route, "POST", "/move", _asked(route, "file", source), body)
+        await self._json(Asked(route, "file", source), "POST", "/move", body)
 
     async def make_directory(self, route: Route, path: str) -> bool:
         """Make a directory; say whether it was not there before."""
-        asked = _asked(route, "directory", path)
-        response = await self._send(route, "POST", "/directories", asked, json={"path": path})
+        asked = Asked(route, "directory", path)
+        response = await self._send(asked, "POST", "/directories", json={"path": path})
         return response.status_code == httpx.codes.CREATED
 
     @contextlib.asynccontextmanager
@@ -192,30 +172,27 @@ class HttpCodiClient(CodiControl):
     ) -> AsyncIterator[FileAnswer]:
         """Open a file for streaming, or with ``HEAD`` ask how it is. ``sent``: conditions and a range."""
         async with self._streamed(
-            _asked(route, "file", path), route, "files", path, sent, method
+            Asked(route, "file", path), "files", path, sent, method
         ) as answer:
             yield answer
 
     @contextlib.asynccontextmanager
     async def get_archive(self, route: Route, path: str) -> AsyncIterator[FileAnswer]:
         """Open a directory for streaming, as a tar archive."""
-        async with self._streamed(
-            _asked(route, "directory", path), route, "archive", path
-        ) as answer:
+        async with self._streamed(Asked(route, "directory", path), "archive", path) as answer:
             yield answer
 
     @contextlib.asynccontextmanager
     async def _streamed(
         self,
         asked: Asked,
-        route: Route,
         call: str,
         path: str,
         sent: Mapping[str, str] | None = None,
         method: str = "GET",
     ) -> AsyncIterator[FileAnswer]:
         given = {name: value.encode("latin-1") for name, value in (sent or {}).items()}
-        request = self._request(route, method, _path(call, path), headers=given)
+        request = self._request(asked.route, method, _path(call, path), headers=given)
         with translated(asked):
             response = await self._http.send(request, stream=True)
         try:
@@ -250,10 +227,10 @@ class HttpCodiClient(CodiControl):
             given["x-codi-mode"] = f"{mode:o}"
         if length is not None and not isinstance(content, bytes):
             given["content-length"] = str(length)
-        asked = _asked(route, "file", path, if_match)
+        asked = Asked(route, "file", path, if_match)
         target = _path("files", path)
         response = await self._send(
-            route, "PUT", target, asked, headers=given, content=content, read=_STALL_SECONDS
+            asked, "PUT", target, headers=given, content=content, read=_STALL_SECONDS
         )
         answer: dict[str, Any] = response.json()
         return answer
@@ -266,13 +243,13 @@ class HttpCodiClient(CodiControl):
         ``query``: ``client``, ``offset``, ``input_offset``, ``cols``, ``rows``, ``create``. The
         caller closes it. CODI itself notices a client that is gone, so there are no pings here.
         """
-        asked = _asked(route, "terminal", name)
+        asked = Asked(route, "terminal", name)
         target = f"ws://{route.address}/terminals/{quote(name, safe='')}/ws?{urlencode(query)}"
         try:
             connection = await connect(
                 target,
                 create_connection=TerminalConnection,
-                additional_headers=headers(route.secret, route.session_id, route.epoch),
+                additional_headers=headers(route),
                 compression=None,
                 proxy=None,
                 open_timeout=timeout_seconds,
@@ -293,28 +270,26 @@ class HttpCodiClient(CodiControl):
 
     async def _json(
         self,
-        route: Route,
+        asked: Asked,
         method: str,
         target: str,
-        asked: Asked,
         body: Any = None,
         limit: float = _CALL_SECONDS,
     ) -> Any:
-        response = await self._send(route, method, target, asked, json=body, read=limit)
+        response = await self._send(asked, method, target, json=body, read=limit)
         return response.json()
 
     async def _send(
         self,
-        route: Route,
+        asked: Asked,
         method: str,
         target: str,
-        asked: Asked,
         *,
         read: float = _CALL_SECONDS,
         **content: Any,
     ) -> httpx.Response:
         with translated(asked):
-            request = self._request(route, method, target, read=read, **content)
+            request = self._request(asked.route, method, target, read=read, **content)
             response = await self._http.send(request)
         if not response.is_success:
             raise error_from(response.status_code, response.content, asked)
@@ -329,7 +304,7 @@ class HttpCodiClient(CodiControl):
         read: float = _STALL_SECONDS,
         **content: Any,
     ) -> httpx.Request:
-        sent = headers(route.secret, route.session_id, route.epoch) | content.pop("headers", {})
+        sent = headers(route) | content.pop("headers", {})
         body = content.pop("json", None)
         if body is not None:
             # Escaped, unlike httpx's own: a path may hold what is no UTF-8.
@@ -340,10 +315,6 @@ class HttpCodiClient(CodiControl):
         )
         url = httpx.URL(f"http://{route.address}").copy_with(raw_path=target.encode("ascii"))
         return self._http.build_request(method, url, headers=sent, timeout=timeout, **content)
-
-
-def _asked(route: Route, kind: str, identity: str, if_match: str | None = None) -> Asked:
-    return Asked(route.session_id, route.epoch, kind, identity, if_match)
 
 
 def _fields(
@@ -389,6 +360,6 @@ def translated(asked: Asked) -> Iterator[None]:
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout) as error:
         raise Unreached(COMPONENT, str(error) or type(error).__name__) from error
     except httpx.TimeoutException as error:
-        raise DeadlineExceeded(f"{asked.kind} {asked.identity!r}", _CALL_SECONDS) from error
+        raise DeadlineExceeded(f"{asked.kind} {asked.name!r}", _CALL_SECONDS) from error
     except httpx.HTTPError as error:
         raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error

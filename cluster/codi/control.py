@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Any
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.ports.codi import JournalConnection
 from actors.core.records.containers import ContainerHandle
 from actors.core.records.idleness import Activity, Quiet
+from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.http_exchange import exchange
 
@@ -27,35 +29,25 @@ class CodiControl:
     def __init__(self, timeout_seconds: float = 5.0) -> None:
         self._timeout_seconds = timeout_seconds
 
-    async def health(self, handle: ContainerHandle) -> dict[str, Any]:
-        """Return what ``GET /health`` answers."""
-        asked = Asked("", 0, "container", handle.container_id)
-        sent = {"x-codi-secret": handle.secret}
-        answer: dict[str, Any] = await self._call(handle, "GET", "/health", sent, asked)
-        return answer
-
-    async def raise_epoch(
-        self, handle: ContainerHandle, session_id: str, epoch: int, email: str | None = None
-    ) -> None:
+    async def raise_epoch(self, route: Route, email: str | None = None) -> None:
         """Make CODI refuse every request of an older epoch, and name the address that programs use."""
-        asked = Asked(session_id, epoch, "container", handle.container_id)
-        sent = headers(handle.secret, session_id, epoch)
-        body = None if email is None else {"email": email}
-        await self._call(handle, "PUT", "/epoch", sent, asked, body)
+        await self._call(Asked(route), "PUT", "/epoch", None if email is None else {"email": email})
 
-    async def create_terminal(
+    async def open_terminal(
         self,
-        handle: ContainerHandle,
-        epoch: int,
+        route: Route,
         name: str,
         *,
-        cwd: str | None,
-        session_id: str,
-    ) -> None:
-        """Start a shell. Idempotent by name."""
-        asked = Asked(session_id, epoch, "terminal", name)
-        sent = headers(handle.secret, session_id, epoch)
-        await self._call(handle, "POST", "/terminals", sent, asked, {"name": name, "cwd": cwd})
+        cols: int | None = None,
+        rows: int | None = None,
+        cwd: str | None = None,
+    ) -> tuple[dict[str, Any], bool]:
+        """Return a terminal, and true if it had to be started. Idempotent by name."""
+        given = {"name": name, "cols": cols, "rows": rows, "cwd": cwd}
+        body = {field: value for field, value in given.items() if value is not None}
+        asked = Asked(route, "terminal", name)
+        status, terminal = await self._call(asked, "POST", "/terminals", body)
+        return terminal, status == HTTPStatus.CREATED
 
     async def connect_journal(self, handle: ContainerHandle) -> JournalConnection:
         """Connect to all terminals of a container; this connection replaces a former one."""
@@ -64,39 +56,34 @@ class CodiControl:
 
         return await connect_journal(handle, timeout_seconds=self._timeout_seconds)
 
-    async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
+    async def activity(self, route: Route) -> Activity:
         """Return what goes on in the container."""
-        asked = Asked(session_id, epoch, "container", handle.container_id)
-        sent = headers(handle.secret, session_id, epoch)
-        answer = await self._call(handle, "GET", "/activity", sent, asked)
+        _, answer = await self._call(Asked(route), "GET", "/activity")
         try:
             return Activity.model_validate(answer)
         except ValueError as error:
             raise Unavailable(COMPONENT, "its answer is no activity") from error
 
-    async def seal(
-        self, handle: ContainerHandle, session_id: str, epoch: int, quiet: Quiet, seconds: float
-    ) -> None:
+    async def seal(self, route: Route, quiet: Quiet, seconds: float) -> None:
         """Have it take nothing new for some seconds; PreconditionFailed when it is not quiet."""
-        asked = Asked(session_id, epoch, "container", handle.container_id)
-        sent = headers(handle.secret, session_id, epoch)
         body = quiet.model_dump() | {"seconds": seconds}
-        await self._call(handle, "POST", "/seal", sent, asked, body)
+        await self._call(Asked(route), "POST", "/seal", body)
 
     async def _call(
-        self,
-        handle: ContainerHandle,
-        method: str,
-        target: str,
-        sent: Mapping[str, str],
-        asked: Asked,
-        body: Mapping[str, Any] | None = None,
-    ) -> Any:
+        self, asked: Asked, method: str, target: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[int, Any]:
+        """Return an answer's status and what its body says."""
+        route = asked.route
         data = b"" if body is None else json.dumps(body).encode()
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 status, content = await exchange(
-                    handle.address, method, target, sent.items(), data, largest=_LARGEST_ANSWER
+                    route.address,
+                    method,
+                    target,
+                    headers(route).items(),
+                    data,
+                    largest=_LARGEST_ANSWER,
                 )
         except TimeoutError:
             raise DeadlineExceeded(f"{method} {target} of CODI", self._timeout_seconds) from None
@@ -105,6 +92,6 @@ class CodiControl:
         if status // 100 != 2:
             raise error_from(status, content, asked)
         try:
-            return json.loads(content)
+            return status, json.loads(content)
         except ValueError as error:
             raise Unavailable(COMPONENT, "its answer is not JSON") from error

@@ -29,12 +29,16 @@ class FeedClient(HttpCodiClient):
         """Acknowledge what was reported up to ``after`` and wait for more; -1 begins to follow."""
         target = f"/changes?follower={follower}&after={after}&wait={wait_seconds:g}"
         limit = wait_seconds + _WAIT_MARGIN_SECONDS
-        answer: dict[str, Any] = await self._json(route, "GET", target, _asked(route), limit=limit)
+        answer: dict[str, Any] = await self._json(
+            Asked(route, "workspace"), "GET", target, limit=limit
+        )
         return answer
 
     async def look(self, route: Route, paths: Sequence[str]) -> list[Item]:
         """Return how paths are."""
-        answer = await self._json(route, "POST", "/look", _asked(route), {"paths": list(paths)})
+        answer = await self._json(
+            Asked(route, "workspace"), "POST", "/look", {"paths": list(paths)}
+        )
         items: list[Item] = answer["items"]
         return items
 
@@ -46,7 +50,7 @@ class FeedClient(HttpCodiClient):
         ``after``: in the first one, behind this name. The last part is the name to go on behind, if any.
         """
         body = {"paths": list(paths), "after": after}
-        answer = await self._json(route, "POST", "/listings", _asked(route), body)
+        answer = await self._json(Asked(route, "workspace"), "POST", "/listings", body)
         return [(path, found, last) for path, found, last in answer["listings"]]
 
     async def cut(
@@ -57,7 +61,7 @@ class FeedClient(HttpCodiClient):
         if beginning is not None:
             body |= {"holes": beginning["holes"], "factor": beginning["factor"]}
         answer: dict[str, Any] = await self._json(
-            route, "POST", "/cut", _asked(route), body, limit=_CHUNKING_SECONDS
+            Asked(route, "workspace"), "POST", "/cut", body, limit=_CHUNKING_SECONDS
         )
         return answer
 
@@ -86,10 +90,9 @@ class FeedClient(HttpCodiClient):
     async def restore(self, route: Route, records: AsyncIterator[bytes]) -> dict[str, Any]:
         """Put things back; ``records`` are made by ``record``."""
         response = await self._send(
-            route,
+            Asked(route, "workspace"),
             "POST",
             "/restore",
-            _asked(route),
             content=_joined(records),
             read=_CHUNKING_SECONDS,
         )
@@ -97,7 +100,7 @@ class FeedClient(HttpCodiClient):
         return answer
 
     async def _stream(self, route: Route, target: str, body: Any) -> AsyncIterator[bytes]:
-        asked = _asked(route)
+        asked = Asked(route, "workspace")
         request = self._request(route, "POST", target, json=body, read=_CHUNKING_SECONDS)
         with translated(asked):
             response = await self._http.send(request, stream=True)
@@ -163,7 +166,3 @@ class _Reader:
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
         return taken
-
-
-def _asked(route: Route) -> Asked:
-    return Asked(route.session_id, route.epoch, "workspace", route.container_id)

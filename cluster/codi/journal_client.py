@@ -13,7 +13,6 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.ports.codi import (
     JournalMessage,
-    TerminalCheckpoint,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
@@ -29,6 +28,8 @@ from cluster.codi.terminal_sizing import is_rule
 _MAX_MESSAGE = MAX_BATCH + (128 << 10)
 _PING_SECONDS = 30.0
 _CLOSE_SECONDS = 1.0
+_MAX_STATES = 32
+_MAX_STATE = 8 << 10
 
 
 class CodiJournalConnection:
@@ -36,6 +37,8 @@ class CodiJournalConnection:
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
+        self._states_of = 0
+        self._states: dict[int, bytes] = {}
 
     async def receive(self) -> JournalMessage:
         """Return the next message. Raises Unavailable at the connection's end."""
@@ -45,11 +48,35 @@ class CodiJournalConnection:
             except ConnectionClosed as closed:
                 raise Unavailable(COMPONENT, str(closed)) from None
             try:
-                message = _message(frame)
+                message = self._read(frame)
             except (BadBatch, ValueError, KeyError, TypeError) as error:
                 raise Unavailable(COMPONENT, f"a frame that is none: {error!r}") from error
             if message is not None:
                 return message
+
+    def _read(self, frame: bytes | str) -> JournalMessage | None:
+        """Return what a frame says; None for one of a newer CODI, and for a state: the next batch has it."""
+        if isinstance(frame, bytes):
+            terminal, offset, data, inputs = decode_batch(frame)
+            states, self._states = self._states, {}
+            within = range(offset + 1, offset + len(data) + 1)
+            known = {at: state for at, state in states.items() if at in within}
+            same = terminal == self._states_of
+            return TerminalPrinted(terminal, offset, data, inputs, known if same else {})
+        said = json.loads(frame)
+        if said["type"] == "checkpoint":
+            state = base64.b64decode(str(said["state"]), validate=True)
+            self._keep_state(int(said["id"]), int(said["offset"]), state)
+            return None
+        read = _READ.get(said["type"])
+        return None if read is None else read(int(said["id"]), said)
+
+    def _keep_state(self, terminal: int, offset: int, state: bytes) -> None:
+        """Keep a state for the batch behind it. A container's word, as what it prints is: bounded."""
+        if terminal != self._states_of:
+            self._states_of, self._states = terminal, {}
+        if len(state) <= _MAX_STATE and len(self._states) < _MAX_STATES:
+            self._states[offset] = state
 
     async def number(
         self, terminal: int, end: int, inputs: Mapping[str, int], sizing: TerminalSizing
@@ -98,16 +125,6 @@ async def connect_journal(
     return CodiJournalConnection(socket)
 
 
-def _message(frame: bytes | str) -> JournalMessage | None:
-    """Return what a frame says; None for one of a newer CODI."""
-    if isinstance(frame, bytes):
-        batch = decode_batch(frame)
-        return TerminalPrinted(batch.terminal, batch.offset, batch.data, batch.inputs)
-    said = json.loads(frame)
-    read = _READ.get(said["type"])
-    return None if read is None else read(int(said["id"]), said)
-
-
 def _opened(terminal: int, said: Mapping[str, Any]) -> TerminalOpened:
     kept = said["kept"]
     return TerminalOpened(
@@ -118,11 +135,6 @@ def _opened(terminal: int, said: Mapping[str, Any]) -> TerminalOpened:
         cwd=_text(said["cwd"]),
         kept=None if kept is None else int(kept),
     )
-
-
-def _checkpoint(terminal: int, said: Mapping[str, Any]) -> TerminalCheckpoint:
-    state = base64.b64decode(str(said["state"]), validate=True)
-    return TerminalCheckpoint(terminal, int(said["offset"]), state)
 
 
 def _sized(terminal: int, said: Mapping[str, Any]) -> TerminalSized:
@@ -139,7 +151,6 @@ def _exited(terminal: int, said: Mapping[str, Any]) -> TerminalExited:
 
 _READ: dict[str, Callable[[int, Mapping[str, Any]], JournalMessage]] = {
     "open": _opened,
-    "checkpoint": _checkpoint,
     "moved": lambda terminal, said: TerminalMoved(terminal, _text(said["cwd"])),
     "sized": _sized,
     "exited": _exited,

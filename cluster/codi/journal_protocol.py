@@ -11,7 +11,7 @@ Text frames are JSON. CODI → journal::
     {"type": "moved", "id", "cwd"}                                  the shell's directory
     {"type": "sized", "id", "sizing"}                               by a person: ``terminal_sizing``
     {"type": "exited", "id", "code"}                                behind its last byte
-    {"type": "checkpoint", "id", "offset", "state"}                 before the batch that ends there or later:
+    {"type": "checkpoint", "id", "offset", "state"}                 right before the batch that has it:
                                                                     a ``terminal_modes`` snapshot, base64
 
 and binary frames of output and input counts (``encode_batch``), one under way for each terminal.
@@ -27,7 +27,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 MAX_BATCH = 128 << 10
 """The most output bytes in one frame."""
@@ -41,33 +40,21 @@ class BadBatch(ValueError):
     """A binary frame that is none."""
 
 
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Output from ``offset`` on, and how much input each client has had accepted when it was printed."""
+def encode_batch(terminal: int, offset: int, data: bytes, inputs: Mapping[str, int]) -> bytes:
+    """Return the frame of output from ``offset`` on; ``inputs`` has at most ``MAX_INPUTS`` entries.
 
-    terminal: int
-    offset: int
-    data: bytes
-    inputs: Mapping[str, int]
-
-    @property
-    def end(self) -> int:
-        """The offset after the last byte."""
-        return self.offset + len(self.data)
-
-
-def encode_batch(batch: Batch) -> bytes:
-    """Return the frame; ``inputs`` has at most ``MAX_INPUTS`` entries."""
-    parts = [_HEAD.pack(batch.terminal, batch.offset, len(batch.inputs))]
-    for client, count in batch.inputs.items():
+    They are how much input each client has had accepted when it was printed.
+    """
+    parts = [_HEAD.pack(terminal, offset, len(inputs))]
+    for client, count in inputs.items():
         name = client.encode()
         parts += (_INPUT.pack(len(name), count), name)
-    parts.append(batch.data)
+    parts.append(data)
     return b"".join(parts)
 
 
-def decode_batch(frame: bytes) -> Batch:
-    """Return what a frame says. Raises BadBatch."""
+def decode_batch(frame: bytes) -> tuple[int, int, bytes, dict[str, int]]:
+    """Return what ``encode_batch`` was given. Raises BadBatch."""
     try:
         terminal, offset, count = _HEAD.unpack_from(frame)
         position = _HEAD.size
@@ -81,4 +68,4 @@ def decode_batch(frame: bytes) -> Batch:
         raise BadBatch(str(error)) from None
     if len(frame) < position or len(frame) - position > MAX_BATCH:
         raise BadBatch(f"a batch has up to {MAX_BATCH} bytes")
-    return Batch(terminal, offset, frame[position:], inputs)
+    return terminal, offset, frame[position:], inputs

@@ -364,14 +364,7 @@ class SessionGateway:
                 container = await self._ledger.container(record.container_id)
                 if container is None or container.handle is None:
                     return None
-                route = Route(
-                    session_id=record.session_id,
-                    container_id=record.container_id,
-                    epoch=record.epoch,
-                    address=container.handle.address,
-                    secret=container.handle.secret,
-                )
-                return await look(route)
+                return await look(Route.to(container.handle, record.session_id, record.epoch))
         return None
 
     async def on_container(

@@ -41,20 +41,14 @@ class House:
         self.handle = handle
         self.client = client
         self.control = CodiControl()
-        self.route = Route(
-            session_id="s",
-            container_id=handle.container_id,
-            epoch=1,
-            address=handle.address,
-            secret=handle.secret,
-        )
+        self.route = Route.to(handle, "s", 1)
 
     async def look(self) -> Activity:
-        return await self.control.activity(self.handle, "s", 1)
+        return await self.control.activity(self.route)
 
     async def seal(self, since: float, *, cpu: float = 1e6, share: float = 0.05) -> None:
         quiet = Quiet(since=since, cpu_seconds=cpu, cpu_share=share)
-        await self.control.seal(self.handle, "s", 1, quiet, 60.0)
+        await self.control.seal(self.route, quiet, 60.0)
 
     def terminal(self, name: str = "t"):
         return self.client.connect_terminal(self.route, name, {"create": "1"})
@@ -82,7 +76,7 @@ async def test_calls_of_people_are_input_and_the_servers_own_are_not(house):
     assert (await house.look()).input_age is None
     await house.run("true")
     before = await house.look()
-    await house.control.raise_epoch(house.handle, "s", 1)
+    await house.control.raise_epoch(house.route)
     assert input_at(await house.look()) == pytest.approx(input_at(before))
     await house.client.put_file(house.route, "file", b"x")
     assert input_at(await house.look()) > before.at
@@ -166,7 +160,7 @@ async def test_a_closed_container_takes_nothing_until_it_is_opened(house):
         await house.run("true")
     with pytest.raises(Unavailable):
         await house.terminal()
-    await house.control.raise_epoch(house.handle, "s", 1)
+    await house.control.raise_epoch(house.route)
     assert await house.run("echo", "open") == "open\n"
 
 

@@ -32,7 +32,7 @@ from cluster.codi.agent.files import temporary
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
-from tests.support.codi_process import SECRET, SESSION, Codi, run_codi
+from tests.support.codi_process import SECRET, Codi, health_of, run_codi
 from tests.support.journal_keeper import JournalKeeper, KeptTerminal, keeping
 from tests.support.waiting import wait_until
 
@@ -130,7 +130,7 @@ def request_as_it_is(codi, method, target):
 
 class TestWhoMayAsk:
     async def test_health_needs_only_the_secret(self, codi):
-        health = await CodiControl().health(codi.handle())
+        health = await health_of(codi.handle())
         assert health["status"] == "ok"
         assert health["epoch"] == 1
         assert health["session_id"] is None
@@ -155,22 +155,22 @@ class TestWhoMayAsk:
 
     async def test_an_older_epoch_is_fenced_and_a_newer_one_taken_over(self, codi, client):
         control = CodiControl()
-        await control.raise_epoch(codi.handle(), SESSION, 5)
+        await control.raise_epoch(codi.route(epoch=5))
         with pytest.raises(Fenced) as refused:
             await client.tree(codi.route(epoch=4), "")
         assert (refused.value.epoch, refused.value.current) == (4, 5)
         with pytest.raises(Fenced):
-            await control.raise_epoch(codi.handle(), SESSION, 4)
+            await control.raise_epoch(codi.route(epoch=4))
         await client.tree(codi.route(epoch=7), "")
         with pytest.raises(Fenced):
             await client.connect_terminal(codi.route(epoch=6), "t", {"create": "1"})
-        assert (await control.health(codi.handle()))["epoch"] == 7
+        assert (await health_of(codi.handle()))["epoch"] == 7
 
     @pytest.mark.parametrize("epoch", ["", "-1", "x", "1.5", "9" * 400, "9007199254740992"])
     async def test_an_epoch_that_is_no_number_changes_nothing(self, codi, http, epoch):
         response = await http.get("/terminals", headers={"x-codi-epoch": epoch})
         assert response.status_code == 400
-        assert (await CodiControl().health(codi.handle()))["epoch"] == 1
+        assert (await health_of(codi.handle()))["epoch"] == 1
 
     async def test_programs_cannot_read_the_secret(self, codi, client):
         if os.geteuid() == 0:
@@ -214,7 +214,7 @@ class TestRequests:
 
         answer = await asyncio.to_thread(speak)
         assert answer == b"" or answer.startswith(b"HTTP/1.1 4")
-        assert (await CodiControl().health(codi.handle()))["status"] == "ok"
+        assert (await health_of(codi.handle()))["status"] == "ok"
 
     @pytest.mark.parametrize(
         ("method", "path", "status"),
@@ -789,7 +789,7 @@ class TestTerminals:
         keeper.terminals["t"] = KeptTerminal(5000, bytearray(b"x" * 40), {"c": 12})
         control = CodiControl()
         for _ in range(2):  # idempotent; a directory that is gone is no reason to have no shell
-            await control.create_terminal(codi.handle(), 1, "t", cwd="/gone", session_id=SESSION)
+            await control.open_terminal(codi.route(), "t", cwd="/gone")
         query = {"client": "c", "offset": "5040"}
         async with await client.connect_terminal(codi.route(), "t", query) as socket:
             attached = json.loads(await socket.recv())
@@ -882,7 +882,7 @@ class TestTerminals:
             with contextlib.suppress(ConnectionClosed):
                 await socket.send(b"x" * (3 << 20))
             assert await close_code(socket) == 1009
-        assert (await CodiControl().health(codi.handle()))["status"] == "ok"
+        assert (await health_of(codi.handle()))["status"] == "ok"
 
     async def test_fragments_and_pings_are_understood(self, codi, client):
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:
@@ -957,7 +957,7 @@ class TestFlood:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(flood(), 1)
             assert resident(codi) < 80 << 20
-            assert (await CodiControl().health(codi.handle()))["status"] == "ok"
+            assert (await health_of(codi.handle()))["status"] == "ok"
 
     async def test_many_silent_connections_do_no_harm(self, codi, client):
         links = []
@@ -970,7 +970,7 @@ class TestFlood:
         async with asyncio.timeout(LIMIT_SECONDS):
             while True:
                 with contextlib.suppress(Unavailable, DeadlineExceeded):
-                    assert (await CodiControl().health(codi.handle()))["status"] == "ok"
+                    assert (await health_of(codi.handle()))["status"] == "ok"
                     return
 
 
@@ -991,7 +991,7 @@ class TestTheEnd:
         with pytest.raises(Unavailable):
             await client.terminals(route)
         with pytest.raises(Unavailable):
-            await CodiControl().health(codi.handle())
+            await health_of(codi.handle())
 
     async def test_nothing_was_logged(self, codi, client):
         async with await client.connect_terminal(codi.route(), "t", {"create": "1"}) as socket:

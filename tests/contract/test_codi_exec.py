@@ -18,7 +18,7 @@ from cluster.codi.agent import introduction
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
-from tests.support.codi_process import SESSION, run_codi
+from tests.support.codi_process import run_codi
 from tests.support.waiting import wait_until
 
 LIMITS = Limits(exec_output=10_000, exec_timeout=20.0)
@@ -174,7 +174,7 @@ class TestWhoseItIs:
     ):
         script = "sleep 1; git config user.email; git config user.name"
         running = asyncio.create_task(client.exec(codi.route(), ["sh", "-c", script]))
-        await CodiControl().raise_epoch(codi.handle(), SESSION, 1, "ada@example.com")
+        await CodiControl().raise_epoch(codi.route(), "ada@example.com")
         answer = await running
         path = Path(introduction.place("c-1"))
         shutil.rmtree(path.parent)
@@ -183,7 +183,7 @@ class TestWhoseItIs:
 
     async def test_what_is_no_address_is_refused(self, codi):
         with pytest.raises(InvalidArgument):
-            await CodiControl().raise_epoch(codi.handle(), SESSION, 1, "nobody")
+            await CodiControl().raise_epoch(codi.route(), "nobody")
 
 
 class TestBytesThatAreNoText:

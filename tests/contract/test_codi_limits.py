@@ -16,10 +16,9 @@ from actors.core.records.sessions import Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient
-from cluster.codi.control import CodiControl
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
-from tests.support.codi_process import run_codi
+from tests.support.codi_process import health_of, run_codi
 from tests.support.journal_keeper import keeping
 
 LIMIT_SECONDS = 30
@@ -63,13 +62,7 @@ class TestInAContainer:
 
     @staticmethod
     def route(handle):
-        return Route(
-            session_id="s",
-            container_id=handle.container_id,
-            epoch=1,
-            address=handle.address,
-            secret=handle.secret,
-        )
+        return Route.to(handle, "s", 1)
 
     async def test_programs_cannot_read_the_secret(self, runtime, client):
         handle = await runtime.launch(spec(secret="a-secret-to-be-kept"))
@@ -103,7 +96,7 @@ class TestInAContainer:
                 async with client.get_file(route, name) as file:
                     assert b"".join([part async for part in file.content]) == b"content"
             assert await runtime.probe(handle) is Health.HEALTHY
-            assert (await CodiControl().health(handle))["status"] == "ok"
+            assert (await health_of(handle))["status"] == "ok"
             assert len((await client.tree(route, ""))["entries"]) >= 11
 
     async def test_a_shell_in_a_container_is_the_users_own(self, runtime, client):

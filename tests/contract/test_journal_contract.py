@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 
 from actors.core.errors.base import DeadlineExceeded
 from actors.core.errors.sessions import Fenced
-from actors.core.ports.codi import TerminalOpened
-from actors.core.ports.journal import Journal
+from actors.core.ports.codi import TerminalOpened, TerminalPrinted
+from actors.core.ports.journal import Journal, Output
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.quotas import Quotas, Resource
 from actors.core.records.containers import ContainerStatus
-from actors.core.records.terminals import TerminalOutput, TerminalRecord
+from actors.core.records.terminals import TerminalRecord
 from cluster.store.engines.interface import Commit, Engine
 from cluster.store.layers import usage
 from cluster.store.layers.keyspace import Keyspace
@@ -88,12 +88,22 @@ async def replace_container(stores: Stores, container_id: str) -> None:
 OPENED = TerminalOpened(1, "main", cols=100, rows=30, cwd="/workspace", kept=None)
 
 
-def printed(offset: int, data: bytes, container_id: str = "c1", **changes) -> TerminalOutput:
-    fields = {"session_id": "s1", "name": "main", "container_id": container_id}
-    return TerminalOutput(**(fields | {"offset": offset, "data": data} | changes))
+def printed(
+    offset: int,
+    data: bytes,
+    container_id: str = "c1",
+    session_id="s1",
+    name="main",
+    inputs=None,
+    states=None,
+) -> Output:
+    record = TerminalRecord(
+        session_id=session_id, name=name, container_id=container_id, created_at=0.0, updated_at=0.0
+    )
+    return record, TerminalPrinted(1, offset, data, inputs or {}, states or {})
 
 
-async def keep(journal: Journal, output: TerminalOutput) -> TerminalRecord | None:
+async def keep(journal: Journal, output: Output) -> TerminalRecord | None:
     (record,) = await journal.append([output], NOW)
     return record
 
@@ -239,7 +249,7 @@ async def test_many_terminals_are_kept_at_once_and_those_that_were_replaced_are_
     for number in range(5):
         await journal.open_terminal("c1", replace(OPENED, name=f"t{number}"), NOW)
     outputs = [printed(0, b"%d" % n, name=f"t{n}") for n in range(5)]
-    outputs[2] = outputs[2].model_copy(update={"container_id": "c9"})
+    outputs[2] = printed(0, b"2", "c9", name="t2")
     outputs.append(printed(0, b"x", name="never opened"))
     records = await journal.append(outputs, NOW)
     assert [record and record.end for record in records] == [1, 1, None, 1, 1, None]
@@ -608,9 +618,7 @@ async def test_a_user_who_cannot_be_trimmed_keeps_no_other_from_it(limited):
     )
     for session_id, container_id in (("s1", "c1"), ("s2", "c2")):
         await journal.open_terminal(container_id, OPENED, NOW)
-        output = printed(0, b"a" * 60_000).model_copy(
-            update={"session_id": session_id, "container_id": container_id}
-        )
+        output = printed(0, b"a" * 60_000, container_id, session_id)
         await keep(journal, output)
     refused = Keyspace("t").terminals.key("s1", "main")
 
@@ -628,11 +636,11 @@ async def test_a_user_who_cannot_be_trimmed_keeps_no_other_from_it(limited):
 # ---- states -------------------------------------------------------------------------------------
 
 
-def with_states(offset: int, count: int, every: int = 8192) -> TerminalOutput:
+def with_states(offset: int, count: int, every: int = 8192) -> Output:
     """Return output with a state at each multiple of ``every``, named by its offset."""
     end = offset + count
     known = range(offset - offset % every + every, end + 1, every)
-    return printed(offset, b"z" * count, checkpoints={at: b"state-%d" % at for at in known})
+    return printed(offset, b"z" * count, states={at: b"state-%d" % at for at in known})
 
 
 async def print_much(

@@ -61,7 +61,7 @@ from serve_app.api import create_app
 from serve_app.auth.passwords import Passwords
 from serve_app.dependencies import Dependencies
 from tests.fakes.session_fakes import LocalSession
-from tests.support.codi_process import without_capabilities
+from tests.support.codi_process import health_of, without_capabilities
 
 NODE = "node-1"
 PASSWORD = "a password of some length"
@@ -129,7 +129,7 @@ class ProcessRuntime:
         )
         self._processes[spec.container_id] = process
         self._handles[spec.container_id] = handle
-        await CodiControl().health(handle)  # the socket listens already: the answer is waited for
+        await health_of(handle)  # the socket listens already: the answer is waited for
         return handle
 
     async def probe(self, handle: ContainerHandle) -> Health:

@@ -11,9 +11,10 @@ from collections.abc import Sequence
 
 from actors.core.errors.sessions import Fenced
 from actors.core.ports.codi import TerminalOpened
+from actors.core.ports.journal import Output
 from actors.core.quotas import Quotas, level
 from actors.core.records.containers import ContainerHandle
-from actors.core.records.terminals import TerminalOutput, TerminalRecord, TerminalSizing
+from actors.core.records.terminals import TerminalRecord, TerminalSizing
 from cluster.store.layers.sessions.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
 
@@ -31,7 +32,7 @@ class MemoryJournal:
         self._quotas = quotas or Quotas()
         self.refuse: deque[Exception] = deque()
         self.lose: deque[Exception] = deque()
-        self.commits: list[list[TerminalOutput]] = []
+        self.commits: list[list[Output]] = []
         self._ledger = ledger
         self._capacity = capacity
         self._records: dict[tuple[str, str], TerminalRecord] = {}
@@ -83,19 +84,18 @@ class MemoryJournal:
             oldest = min(ended, key=lambda record: (record.updated_at, record.name))
             del self._records[session_id, oldest.name], self._bytes[session_id, oldest.name]
 
-    async def append(
-        self, outputs: Sequence[TerminalOutput], now: float
-    ) -> list[TerminalRecord | None]:
+    async def append(self, outputs: Sequence[Output], now: float) -> list[TerminalRecord | None]:
         await self._begin()
         answers = [self._append(output, now) for output in outputs]
         self.commits.append(list(outputs))
         self._end()
         return answers
 
-    def _append(self, output: TerminalOutput, now: float) -> TerminalRecord | None:
-        key = output.session_id, output.name
+    def _append(self, printed: Output, now: float) -> TerminalRecord | None:
+        of, output = printed
+        key = of.session_id, of.name
         record = self._get(*key)
-        if record is None or record.deleted or record.container_id != output.container_id:
+        if record is None or record.deleted or record.container_id != of.container_id:
             return None
         kept, start, end = self._bytes[key], record.start, record.end
         if output.offset > end:
@@ -106,7 +106,7 @@ class MemoryJournal:
         end += len(new)
         surplus = max(len(kept) - self._capacity, 0)
         del kept[:surplus]
-        self.states |= {(*key, at): state for at, state in output.checkpoints.items()}
+        self.states |= {(*key, at): state for at, state in output.states.items()}
         inputs = dict(record.inputs)
         for client, count in output.inputs.items():
             inputs[client] = max(count, inputs.pop(client, 0))

@@ -22,8 +22,8 @@ class SilentCodi:
     async def seal(self, *arguments: Any, **named: Any) -> None:
         return None
 
-    async def create_terminal(self, *arguments: Any, **named: Any) -> None:
-        return None
+    async def open_terminal(self, *arguments: Any, **named: Any) -> tuple[dict[str, Any], bool]:
+        return {}, True
 
 
 @dataclass(frozen=True, slots=True)

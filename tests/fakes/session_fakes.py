@@ -17,7 +17,7 @@ from actors.core.ports.ledger import ClaimRequest, Ledger
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerStatus, Health
 from actors.core.records.idleness import Activity, Quiet
-from actors.core.records.sessions import SessionRecord
+from actors.core.records.sessions import Route, SessionRecord
 from actors.core.records.terminals import TerminalRecord
 from actors.session.host import SessionHost
 from actors.session.service import SessionService
@@ -51,47 +51,39 @@ class MemoryCodi:
         self.activities: dict[str, Activity] = {}
         self.sealed: list[str] = []
 
-    async def raise_epoch(
-        self, handle: ContainerHandle, session_id: str, epoch: int, email: str | None = None
-    ) -> None:
-        await self._answer(handle)
-        self.emails[handle.container_id] = email or self.emails.get(handle.container_id)
-        current = self.epochs.get(handle.container_id, 0)
-        if epoch < current:
-            raise Fenced(session_id, epoch, current)
-        self.epochs[handle.container_id] = epoch
+    async def raise_epoch(self, route: Route, email: str | None = None) -> None:
+        await self._answer(route.container_id)
+        self.emails[route.container_id] = email or self.emails.get(route.container_id)
+        current = self.epochs.get(route.container_id, 0)
+        if route.epoch < current:
+            raise Fenced(route.session_id, route.epoch, current)
+        self.epochs[route.container_id] = route.epoch
 
-    async def create_terminal(
-        self,
-        handle: ContainerHandle,
-        epoch: int,
-        name: str,
-        *,
-        cwd: str | None,
-        session_id: str,
-    ) -> None:
-        await self.raise_epoch(handle, session_id, epoch)
-        self.terminals.setdefault(handle.container_id, {}).setdefault(name, cwd)
+    async def open_terminal(
+        self, route: Route, name: str, *, cwd: str | None
+    ) -> tuple[dict[str, Any], bool]:
+        await self.raise_epoch(route)
+        terminals = self.terminals.setdefault(route.container_id, {})
+        new = name not in terminals
+        return {"name": name, "cwd": terminals.setdefault(name, cwd)}, new
 
     async def connect_journal(self, handle: ContainerHandle) -> Any:
         raise Unavailable("codi", "its terminals print nothing")
 
-    async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
-        await self.raise_epoch(handle, session_id, epoch)
-        return self.activities.get(handle.container_id, Activity())
+    async def activity(self, route: Route) -> Activity:
+        await self.raise_epoch(route)
+        return self.activities.get(route.container_id, Activity())
 
-    async def seal(
-        self, handle: ContainerHandle, session_id: str, epoch: int, quiet: Quiet, seconds: float
-    ) -> None:
-        await self.raise_epoch(handle, session_id, epoch)
-        seen = self.activities.get(handle.container_id, Activity())
+    async def seal(self, route: Route, quiet: Quiet, seconds: float) -> None:
+        await self.raise_epoch(route)
+        seen = self.activities.get(route.container_id, Activity())
         if seen.busy or (seen.input_age is not None and seen.at - seen.input_age > quiet.since):
             raise PreconditionFailed("container", "quiet", "somebody works in it")
-        self.sealed.append(handle.container_id)
+        self.sealed.append(route.container_id)
 
-    async def _answer(self, handle: ContainerHandle) -> None:
+    async def _answer(self, container_id: str) -> None:
         await asyncio.sleep(0)
-        if handle.container_id in self.deaf or handle.container_id not in self._runtime.running:
+        if container_id in self.deaf or container_id not in self._runtime.running:
             raise Unavailable("codi", "no answer")
 
 

@@ -39,10 +39,7 @@ class Box:
         self.handle = handle
         self.client = client
         self.keeper = JournalKeeper(handle)
-        self.route = Route(
-            session_id="s", container_id=handle.container_id, epoch=3, address=handle.address,
-            secret=handle.secret,
-        )  # fmt: skip
+        self.route = Route.to(handle, "s", 3)
 
     @property
     def init(self) -> int:

@@ -37,16 +37,8 @@ async def served(tmp_path):
     client, routes = HttpCodiClient(), []
     for name, runtime in (("one", limited), ("two", plain)):
         handle = await runtime.launch(spec(name))
-        await CodiControl().raise_epoch(handle, f"s-{name}", 1)
-        routes.append(
-            Route(
-                session_id=f"s-{name}",
-                container_id=handle.container_id,
-                epoch=1,
-                address=handle.address,
-                secret=handle.secret,
-            )
-        )
+        routes.append(Route.to(handle, f"s-{name}", 1))
+        await CodiControl().raise_epoch(routes[-1])
     yield client, *routes
     await client.close()
     for handle in await plain.list():

@@ -13,11 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from actors.core.errors.limits import QuotaExceeded
-from actors.core.ports.codi import TerminalOpened
+from actors.core.ports.codi import TerminalOpened, TerminalPrinted
 from actors.core.quotas import Amount, Quotas, Resource
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import SessionPhase, SessionRecord
-from actors.core.records.terminals import TerminalOutput
 from cluster.store.engines.lmdb.engine import LmdbEngine
 from cluster.store.layers import usage
 from cluster.store.layers.entries import GONE, Entry, Kind
@@ -136,10 +135,7 @@ class UsageMachine(RuleBasedStateMachine):
         record = self.ask(terminals.open_terminal, f"c-{session_id}", opened, 1.0)
         start, end = self.kept.get((session_id, name), (0, 0))
         for size in sizes:
-            output = TerminalOutput(
-                session_id=session_id, name=name, container_id=f"c-{session_id}",
-                offset=end + skipped, data=b"x" * size, tail=record.tail,
-            )  # fmt: skip
+            output = (record, TerminalPrinted(1, end + skipped, b"x" * size, {}))
             (record,) = self.ask(terminals.append, [output], CAPACITY, 1.0)
             start = end + skipped if skipped else start
             end += skipped + size

@@ -10,12 +10,15 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 
 from actors.core.records.containers import ContainerHandle
 from actors.core.records.sessions import Route
+from cluster.codi.answers import Asked
 from cluster.codi.bundle import Limits, bundle
+from cluster.codi.control import CodiControl
 
 SECRET = "s3cret-of-this-container"
 SESSION = "s-1"
@@ -116,3 +119,10 @@ def run_codi(
         finally:
             process.kill()
             process.wait(10)
+
+
+async def health_of(handle: ContainerHandle) -> dict[str, Any]:
+    """Return what ``GET /health`` answers. Raises Unavailable."""
+    asked = Asked(Route.to(handle, "", 0))
+    answer: dict[str, Any] = (await CodiControl()._call(asked, "GET", "/health"))[1]
+    return answer

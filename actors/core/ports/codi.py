@@ -3,42 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 from actors.core.records.containers import ContainerHandle
 from actors.core.records.idleness import Activity, Quiet
+from actors.core.records.sessions import Route
 from actors.core.records.terminals import TerminalSizing
 
 
 class CodiClient(Protocol):
     """The control calls an actor makes to CODI. Errors: Unavailable, DeadlineExceeded, Fenced."""
 
-    async def raise_epoch(
-        self, handle: ContainerHandle, session_id: str, epoch: int, email: str | None = None
-    ) -> None:
+    async def raise_epoch(self, route: Route, email: str | None = None) -> None:
         """Make CODI refuse every request of an older epoch."""
         ...
 
-    async def create_terminal(
-        self,
-        handle: ContainerHandle,
-        epoch: int,
-        name: str,
-        *,
-        cwd: str | None,
-        session_id: str,
-    ) -> None:
-        """Start a shell. Idempotent by name."""
+    async def open_terminal(
+        self, route: Route, name: str, *, cwd: str | None
+    ) -> tuple[dict[str, Any], bool]:
+        """Return a terminal, and true if it had to be started. Idempotent by name."""
         ...
 
-    async def activity(self, handle: ContainerHandle, session_id: str, epoch: int) -> Activity:
+    async def activity(self, route: Route) -> Activity:
         """Return what goes on in the container."""
         ...
 
-    async def seal(
-        self, handle: ContainerHandle, session_id: str, epoch: int, quiet: Quiet, seconds: float
-    ) -> None:
+    async def seal(self, route: Route, quiet: Quiet, seconds: float) -> None:
         """Have it take nothing new for some seconds, after which it opens by itself.
 
         Raises PreconditionFailed when it is not quiet (any more). A raise of the epoch opens it.
@@ -64,21 +55,16 @@ class TerminalOpened:
 
 @dataclass(frozen=True, slots=True)
 class TerminalPrinted:
-    """Output from ``offset`` on, with the counts of accepted input at that moment."""
+    """Output from ``offset`` on, and how much input of each client had been accepted.
+
+    ``states`` bring a terminal to where its output at these offsets begins (``terminal_modes``).
+    """
 
     terminal: int
     offset: int
     data: bytes
     inputs: Mapping[str, int]
-
-
-@dataclass(frozen=True, slots=True)
-class TerminalCheckpoint:
-    """A state that brings a terminal to where its output from ``offset`` on begins; precedes that output."""
-
-    terminal: int
-    offset: int
-    state: bytes
+    states: Mapping[int, bytes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +91,7 @@ class TerminalExited:
     code: int | None
 
 
-JournalMessage = (
-    TerminalOpened
-    | TerminalCheckpoint
-    | TerminalPrinted
-    | TerminalMoved
-    | TerminalSized
-    | TerminalExited
-)
+JournalMessage = TerminalOpened | TerminalPrinted | TerminalMoved | TerminalSized | TerminalExited
 
 
 class JournalConnection(Protocol):

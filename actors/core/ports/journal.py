@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from actors.core.ports.codi import TerminalOpened
+from actors.core.ports.codi import TerminalOpened, TerminalPrinted
 from actors.core.records.containers import ContainerHandle
-from actors.core.records.terminals import TerminalOutput, TerminalRecord, TerminalSizing
+from actors.core.records.terminals import TerminalRecord, TerminalSizing
+
+Output = tuple[TerminalRecord, TerminalPrinted]
+"""What a terminal has printed, with its record as it was known then."""
 
 
 class Journal(Protocol):
@@ -22,9 +25,7 @@ class Journal(Protocol):
         """
         ...
 
-    async def append(
-        self, outputs: Sequence[TerminalOutput], now: float
-    ) -> list[TerminalRecord | None]:
+    async def append(self, outputs: Sequence[Output], now: float) -> list[TerminalRecord | None]:
         """Keep output, all or nothing; None for each that another container's shell has replaced.
 
         None also for a deleted terminal. Idempotent: what is kept already is left out.

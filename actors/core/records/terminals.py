@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from actors.core.records.base import Frozen, Record
+from actors.core.records.base import Record
 
 TerminalSizing = Literal["latest", "smallest", "largest"]
 """By which of several windows a terminal is sized; see ``terminal_sizing`` of CODI."""
@@ -36,25 +36,3 @@ class TerminalRecord(Record):
     deleted: bool = False
     created_at: float
     updated_at: float
-
-
-class TerminalOutput(Frozen):
-    """Output of a terminal from ``offset`` on, and how much input of each client had been accepted.
-
-    ``tail`` is where the terminal's last segment is believed to begin: right, it saves a read.
-    ``checkpoints`` are offsets within it, by which a terminal's state is known (``terminal_modes``).
-    """
-
-    session_id: str
-    name: str
-    container_id: str
-    offset: int
-    data: bytes
-    inputs: dict[str, int] = {}
-    tail: int = 0
-    checkpoints: dict[int, bytes] = {}
-
-    @property
-    def end(self) -> int:
-        """The offset after the last byte."""
-        return self.offset + len(self.data)

@@ -18,11 +18,14 @@ from actors.core.errors.requests import (
     PreconditionFailed,
 )
 from actors.core.errors.sessions import Fenced
+from actors.core.records.sessions import Route
 from cluster.codi.agent.errors import AgentError, from_os_error
 from cluster.codi.agent.files.paths import Workspace, parse
 from cluster.codi.agent.programs.guard import Guard
 from cluster.codi.answers import Asked, error_from
 from cluster.codi.bundle import Limits, bundle
+
+ROUTE = Route(session_id="s", container_id="c", epoch=3, address="h:1", secret="s")
 
 
 def headers(secret="s", session="a", epoch="1"):
@@ -109,13 +112,13 @@ class TestErrors:
         ],
     )
     def test_an_answer_becomes_an_error_of_the_tree(self, status, answer, kind):
-        error = error_from(status, json.dumps(answer).encode(), Asked("s", 3))
+        error = error_from(status, json.dumps(answer).encode(), Asked(ROUTE))
         assert type(error) is kind
         assert str(error)
 
     @given(st.integers(400, 599), st.binary(max_size=100))
     def test_nonsense_becomes_an_error_too(self, status, content):
-        assert isinstance(error_from(status, content, Asked("s", 1)), CoditectError)
+        assert isinstance(error_from(status, content, Asked(ROUTE)), CoditectError)
 
     def test_every_system_error_has_an_answer(self):
         for number in errno.errorcode:

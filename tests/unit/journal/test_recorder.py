@@ -10,9 +10,8 @@ from dataclasses import replace
 import pytest
 
 from actors.core.errors.base import Unavailable
-from actors.core.ports.codi import TerminalCheckpoint, TerminalPrinted
+from actors.core.ports.codi import TerminalPrinted
 from actors.core.records.containers import ContainerStatus
-from actors.core.records.terminals import TerminalOutput
 from actors.journal import recorder as journal_runner
 from actors.journal.backlog import JournalRules
 from actors.journal.recorder import JournalRecorder
@@ -99,14 +98,12 @@ async def node() -> AsyncIterator[Node]:
     await made.stop()
 
 
-async def test_states_of_terminals_that_there_are_not_take_no_memory(node):
+async def test_states_are_kept_with_the_output_that_leads_to_them(node):
     connection = await node.open("c-1", "s-1")
-    connection.says(*(TerminalCheckpoint(number, 3, b"state") for number in range(1, 100)))
-    connection.says(TerminalPrinted(1, 0, b"abc", {}))
+    connection.says(TerminalPrinted(1, 0, b"abc", {}, {3: b"state"}))
     await settle()
     await node.pass_time(1.0)
     assert node.journal.states == {("s-1", "main", 3): b"state"}
-    assert not node.runner._connected["c-1"].checkpoints
 
 
 class GatedJournal(MemoryJournal):
@@ -166,7 +163,7 @@ async def test_what_waits_during_a_commit_shares_the_next_one():
         await settle()
         node.journal.gate.set()
         await settle()
-        committed = [sorted(output.session_id for output in c) for c in node.journal.commits]
+        committed = [sorted(record.session_id for record, _ in c) for c in node.journal.commits]
         assert committed == [["s0"], ["s1", "s2", "s3"]]
         assert all(connection.kept == {1: 5} for connection in connections)
 
@@ -493,8 +490,3 @@ async def test_statistics_count_what_happened(node):
     assert counted["journal_bytes_total"] == 5
     assert counted["journal_terminals"] == 1
     assert counted["journal_commit_seconds"]["count"] == 1
-
-
-def test_an_output_ends_where_its_bytes_do():
-    output = TerminalOutput(session_id="s", name="n", container_id="c", offset=7, data=b"abc")
-    assert output.end == 10

@@ -15,7 +15,7 @@ import json
 from typing import Any, Protocol
 
 from cluster.codi.agent.terminals.terminal import Terminal
-from cluster.codi.journal_protocol import MAX_BATCH, Batch, encode_batch
+from cluster.codi.journal_protocol import MAX_BATCH, encode_batch
 from cluster.codi.terminal_sizing import is_rule
 
 _ECHO_SECONDS = 0.02
@@ -185,7 +185,7 @@ class JournalFeed:
             for at, state in protocol.checkpoints(offset, offset + len(data)):
                 shown = base64.b64encode(state).decode()
                 self._say({"type": "checkpoint", "id": entry.number, "offset": at, "state": shown})
-            connection.send(encode_batch(Batch(entry.number, offset, data, inputs)))
+            connection.send(encode_batch(entry.number, offset, data, inputs))
         elif not entry.exit_reported and not entry.terminal.alive:
             entry.exit_reported = True
             code = entry.terminal.exit_code

@@ -8,8 +8,9 @@ import structlog
 
 from actors.core.errors.base import CoditectError
 from actors.core.ports.codi import TerminalOpened
+from actors.core.ports.journal import Output
 from actors.core.quotas import Quotas, Resource
-from actors.core.records.terminals import TerminalOutput, TerminalRecord, TerminalSizing
+from actors.core.records.terminals import TerminalRecord, TerminalSizing
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import usage
 from cluster.store.layers.keyspace import Keyspace
@@ -40,9 +41,7 @@ class StoreJournal:
         work = terminals.open_terminal
         return await transact(self._engine, work, self._keys, container_id, opened, now)
 
-    async def append(
-        self, outputs: Sequence[TerminalOutput], now: float
-    ) -> list[TerminalRecord | None]:
+    async def append(self, outputs: Sequence[Output], now: float) -> list[TerminalRecord | None]:
         """Keep output, all or nothing; None for each that another container's shell has replaced."""
         work = terminals.append
         return await transact(self._engine, work, self._keys, outputs, self._capacity, now)

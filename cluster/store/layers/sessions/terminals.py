@@ -15,11 +15,12 @@ from typing import Any
 
 from actors.core import quotas
 from actors.core.errors.sessions import Fenced
-from actors.core.ports.codi import TerminalOpened
+from actors.core.ports.codi import TerminalOpened, TerminalPrinted
+from actors.core.ports.journal import Output
 from actors.core.quotas import Resource
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.sessions import SessionRecord
-from actors.core.records.terminals import TerminalOutput, TerminalRecord
+from actors.core.records.terminals import TerminalRecord
 from cluster.store.engines.interface import KeyRange
 from cluster.store.layers import usage
 from cluster.store.layers.codec import decode, decode_optional, encode
@@ -114,18 +115,18 @@ async def _make_room(tr: Transaction, keys: Keyspace, session_id: str) -> None:
 
 
 async def append(
-    tr: Transaction, keys: Keyspace, outputs: Sequence[TerminalOutput], capacity: int, now: float
+    tr: Transaction, keys: Keyspace, outputs: Sequence[Output], capacity: int, now: float
 ) -> list[TerminalRecord | None]:
     """Keep output; see ``actors.core.ports.journal.Journal.append``. At most one output for each terminal."""
-    stored = await tr.get_many([keys.terminals.key(o.session_id, o.name) for o in outputs])
+    stored = await tr.get_many([keys.terminals.key(of.session_id, of.name) for of, _ in outputs])
     records = [decode_optional(TerminalRecord, data) for data in stored]
     # What a shell printed right before its terminal was deleted may come behind the deletion, and is
     # none of the next terminal of that name.
     mine = [
         record
-        if record is not None and record.container_id == output.container_id and not record.deleted
+        if record is not None and record.container_id == of.container_id and not record.deleted
         else None
-        for record, output in zip(records, outputs, strict=True)
+        for record, (of, _) in zip(records, outputs, strict=True)
     ]
     tails = [
         keys.journal.key(record.session_id, record.name, record.tail)
@@ -139,7 +140,7 @@ async def append(
         else await _append_one(
             tr, keys, record, output, found.get(_tail_key(keys, record)) or b"", capacity, now
         )
-        for record, output in zip(mine, outputs, strict=True)
+        for record, (_, output) in zip(mine, outputs, strict=True)
     ]
     _count_growth(tr, keys, zip(mine, kept, strict=True))
     return kept
@@ -167,7 +168,7 @@ async def _append_one(
     tr: Transaction,
     keys: Keyspace,
     record: TerminalRecord,
-    output: TerminalOutput,
+    output: TerminalPrinted,
     tail: bytes,
     capacity: int,
     now: float,
@@ -190,7 +191,7 @@ async def _append_one(
             piece = data[begin : begin + SEGMENT]
             tr.set(keys.journal.key(record.session_id, record.name, at + begin), piece)
         at += (len(data) - 1) // SEGMENT * SEGMENT
-        for known, state in output.checkpoints.items():
+        for known, state in output.states.items():
             if record.end < known <= end:
                 tr.set(keys.journal_states.key(record.session_id, record.name, known), state)
         start = await _trim(tr, keys, record, start, end, capacity)

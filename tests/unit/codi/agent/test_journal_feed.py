@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from actors.core.ports.codi import TerminalPrinted
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.journal_protocol import decode_batch
 from cluster.codi.terminal_protocol import Request, TerminalProtocol
@@ -27,7 +28,7 @@ class Journal:
         if isinstance(message, str):
             self.texts.append(json.loads(message))
         else:
-            self.batches.append(decode_batch(message))
+            self.batches.append(TerminalPrinted(*decode_batch(message)))
 
     def close(self, code: int, reason: str) -> None:
         self.closed = code
@@ -38,7 +39,9 @@ class Journal:
 
     def keep(self) -> None:
         batch = self.batches[-1]
-        self.feed.receive(json.dumps({"type": "kept", "ends": [[batch.terminal, batch.end]]}))
+        self.feed.receive(
+            json.dumps({"type": "kept", "ends": [[batch.terminal, batch.offset + len(batch.data)]]})
+        )
 
 
 class Terminal:
