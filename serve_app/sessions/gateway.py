@@ -12,14 +12,13 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Concatenate, TypedDict, TypeVar
+from typing import Concatenate, Literal, TypeVar
 
-import structlog
 from cachetools import LRUCache
 
 from actors.core import names
 from actors.core.backoff import Backoff
-from actors.core.calls import ActorCaller, ArchiveCalls, P, PoolCalls, R, Ref, SessionCalls
+from actors.core.calls import ActorCaller, ArchiveCalls, P, R, Ref, SessionCalls
 from actors.core.errors.base import (
     ActorGone,
     CoditectError,
@@ -30,21 +29,16 @@ from actors.core.errors.base import (
 from actors.core.errors.requests import NotFound, PreconditionFailed
 from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.ports.clock import Clock
-from actors.core.records.sessions import Opened, Route, SessionPhase, SessionRecord
+from actors.core.records.sessions import Route, SessionPhase, SessionRecord
 from serve_app.dependencies import SessionReader
-
-logger = structlog.get_logger(__name__)
+from serve_app.sessions.opening import SessionOpener
 
 T = TypeVar("T")
 
 CALL_SECONDS = 10.0
-OPEN_SECONDS = 45.0
 ROUTE_SECONDS = 45.0
 REPLACEMENT_SECONDS = 15.0
 HUNG_SECONDS = 6.0
-POOL_RESTART_SECONDS = 10.0
-HOME_SECONDS = 10.0
-HOME_PING_SECONDS = 3.0
 MAX_TRIES = 40
 MAX_KNOWN = 20_000
 _FIRST_PAUSE = 0.02
@@ -64,15 +58,6 @@ class Owner:
     name: str
     actor_id: str | None
     home: str | None = None
-
-
-class _Request(TypedDict):
-    """The arguments of ``PoolCalls.open_session``."""
-
-    user_id: str
-    name: str
-    key: str
-    dead_actor_id: str | None
 
 
 class _Passive(Exception):
@@ -95,7 +80,7 @@ class SessionGateway:
         self._ledger = ledger
         self._actors = actors
         self._clock = clock
-        self._pool = names.pool_actor(node_id)
+        self._opener = SessionOpener(actors, clock, node_id)
         self._node_id = node_id
         self._new_id = new_id
         self._call_seconds = call_seconds
@@ -120,7 +105,7 @@ class SessionGateway:
         created = False
         if record is None or record.owner_actor_id is None:
             home = record.workspace_node_id if record is not None else None
-            opened = await self._open_in_pool(user_id, name, key, dead_actor_id=None, home=home)
+            opened = await self._opener.open(user_id, name, key, dead_actor_id=None, home=home)
             created = opened.created
             self._remember(Owner(opened.session_id, user_id, name, opened.actor_id))
             record = opened.record or await self.view(opened.session_id)
@@ -129,62 +114,6 @@ class SessionGateway:
         if record.phase in _RESTING:
             record = await self.resume(record.session_id, key)
         return record, created
-
-    async def _open_in_pool(
-        self,
-        user_id: str,
-        name: str,
-        key: str,
-        *,
-        dead_actor_id: str | None,
-        home: str | None,
-    ) -> Opened:
-        """Have the session opened where its container is, or here if that node does not answer.
-
-        Here it goes on with another container and with what is kept of its workspace. A node that is
-        only busy is waited for: raises DeadlineExceeded when it takes ``OPEN_SECONDS``.
-        """
-        request = _Request(user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id)
-        at_home = names.pool_actor(home) if home is not None else self._pool
-        if at_home != self._pool:
-            try:
-                return await self._ask_home(at_home, request)
-            except Unavailable as error:
-                logger.warning("a session's node does not answer", node_id=home, reason=str(error))
-        return await self._ask_pool(self._pool, request)
-
-    async def _ask_home(self, pool: Ref[PoolCalls], request: _Request) -> Opened:
-        """Ask another node's pool, again and again while it lives. Raises Unavailable when it does not."""
-        give_up_at = self._clock.monotonic() + OPEN_SECONDS
-        while (left := give_up_at - self._clock.monotonic()) > 0:
-            try:
-                async with asyncio.timeout(min(HOME_SECONDS, left)):
-                    return await self._ask_pool(pool, request)
-            except Unavailable as error:
-                if error.component != pool:
-                    raise
-            except (DeadlineExceeded, TimeoutError):
-                pass
-            try:
-                await self._actors.call(pool, PoolCalls.ping, HOME_PING_SECONDS)
-            except DeadlineExceeded as error:
-                raise Unavailable(pool, str(error)) from None
-            # It may wait for an actor. What it does under this key already is joined, not done twice.
-            await self._clock.sleep(_LONGEST_PAUSE)
-        raise DeadlineExceeded(f"{pool}.open_session", OPEN_SECONDS)
-
-    async def _ask_pool(self, pool: Ref[PoolCalls], request: _Request) -> Opened:
-        give_up_at = self._clock.monotonic() + POOL_RESTART_SECONDS
-        while True:
-            try:
-                return await self._actors.call(
-                    pool, PoolCalls.open_session, OPEN_SECONDS, **request
-                )
-            except Unavailable as error:
-                # Ray restarts a pool, and a lost call may be made again: see actors.pool.claims.
-                if error.component != pool or self._clock.monotonic() > give_up_at:
-                    raise
-            await self._clock.sleep(_LONGEST_PAUSE)
 
     # ---- asking the owner -----------------------------------------------------------------------
 
@@ -240,11 +169,7 @@ class SessionGateway:
         that said nothing at all is suspected by the next call, which has the pool look at it, and replace
         it once its lease has run out.
         """
-
-        def ask(owner: Ref[SessionCalls], left: float) -> Awaitable[R]:
-            return self._actors.call(owner, method, left, session_id, *args, **kwargs)
-
-        return await self._ask(session_id, method.__name__, ask, limit, wake=True)
+        return await self._ask("wake", session_id, method, limit, *args, **kwargs)
 
     async def call_if_awake(
         self,
@@ -256,25 +181,22 @@ class SessionGateway:
         **kwargs: P.kwargs,
     ) -> R | None:
         """Call likewise, but do not wake a passive session: it has nobody to ask, and None is returned."""
-
-        def ask(owner: Ref[SessionCalls], left: float) -> Awaitable[R]:
-            return self._actors.call(owner, method, left, session_id, *args, **kwargs)
-
         try:
-            return await self._ask(session_id, method.__name__, ask, limit, wake=False)
+            return await self._ask("leave", session_id, method, limit, *args, **kwargs)
         except _Passive:
             return None
 
     async def _ask(
         self,
+        passive: Literal["wake", "leave"],
         session_id: str,
-        what: str,
-        ask: Callable[[Ref[SessionCalls], float], Awaitable[R]],
+        method: Callable[Concatenate[SessionCalls, str, P], Awaitable[R]],
         limit: float | None,
-        *,
-        wake: bool,
+        /,
+        *args: P.args,
+        **kwargs: P.kwargs,
     ) -> R:
-        limit = limit or self._call_seconds
+        what, limit = method.__name__, limit or self._call_seconds
         deadline = self._clock.monotonic() + limit
         backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         silent_since: float | None = None
@@ -284,7 +206,7 @@ class SessionGateway:
             if left <= 0:
                 break
             owner = self._owners.get(session_id) or await self._look_up(session_id)
-            if owner.actor_id is None and not wake:
+            if owner.actor_id is None and passive == "leave":
                 raise _Passive
             if owner.actor_id is None or owner.actor_id == dead:
                 owner = await self._reopen(owner, dead)
@@ -292,7 +214,7 @@ class SessionGateway:
                 dead = None
             name = names.session_actor(str(owner.actor_id))
             try:
-                return await ask(name, left)
+                return await self._actors.call(name, method, left, session_id, *args, **kwargs)
             except DeadlineExceeded as error:
                 if error.what == f"{name}.{what}":
                     self._suspect(session_id, str(owner.actor_id))
@@ -444,7 +366,7 @@ class SessionGateway:
 
     async def _reopen(self, owner: Owner, dead_actor_id: str | None) -> Owner:
         """Have the pool give the session an owner, under a key of its own: this is no user's call."""
-        opened = await self._open_in_pool(
+        opened = await self._opener.open(
             owner.user_id,
             owner.name,
             self._new_id("k"),

@@ -18,7 +18,7 @@ from actors.core.errors.base import (
 from actors.core.errors.requests import NotFound, PreconditionFailed
 from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.records.sessions import Opened, Route, SessionPhase
-from serve_app.sessions import gateway as sessions
+from serve_app.sessions import opening as opening_module
 from serve_app.sessions.gateway import MAX_TRIES
 from tests.fakes.gateway_fakes import OWNED, ScriptedActors, SteppingClock, built
 from tests.fakes.pool_fakes import session_record
@@ -142,7 +142,7 @@ async def test_a_node_that_is_busy_but_lives_is_waited_for():
 
 
 async def test_a_silent_node_is_pinged_and_asked_again(monkeypatch):
-    monkeypatch.setattr(sessions, "HOME_SECONDS", 0.01)
+    monkeypatch.setattr(opening_module, "HOME_SECONDS", 0.01)
     passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
     gateway, actors, _, _ = built(passive, a2=[passive])
     actors.script["pool-node-2"] = [{"ready": True}]

@@ -1,0 +1,96 @@
+"""Has pools open sessions: the one of the node where a session's container is, or else the one here."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TypedDict
+
+import structlog
+
+from actors.core import names
+from actors.core.calls import ActorCaller, PoolCalls, Ref
+from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.ports.clock import Clock
+from actors.core.records.sessions import Opened
+
+logger = structlog.get_logger(__name__)
+
+OPEN_SECONDS = 45.0
+POOL_RESTART_SECONDS = 10.0
+HOME_SECONDS = 10.0
+HOME_PING_SECONDS = 3.0
+_PAUSE = 0.5
+
+
+class _Request(TypedDict):
+    """The arguments of ``PoolCalls.open_session``."""
+
+    user_id: str
+    name: str
+    key: str
+    dead_actor_id: str | None
+
+
+class SessionOpener:
+    """Asks pools. Every call is bounded in time."""
+
+    def __init__(self, actors: ActorCaller, clock: Clock, node_id: str) -> None:
+        self._actors = actors
+        self._clock = clock
+        self._pool = names.pool_actor(node_id)
+
+    async def open(
+        self,
+        user_id: str,
+        name: str,
+        key: str,
+        *,
+        dead_actor_id: str | None,
+        home: str | None,
+    ) -> Opened:
+        """Have the session opened where its container is, or here if that node does not answer.
+
+        Here it goes on with another container and with what is kept of its workspace. A node that is
+        only busy is waited for: raises DeadlineExceeded when it takes ``OPEN_SECONDS``.
+        """
+        request = _Request(user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id)
+        at_home = names.pool_actor(home) if home is not None else self._pool
+        if at_home != self._pool:
+            try:
+                return await self._ask_home(at_home, request)
+            except Unavailable as error:
+                logger.warning("a session's node does not answer", node_id=home, reason=str(error))
+        return await self._ask_pool(self._pool, request)
+
+    async def _ask_home(self, pool: Ref[PoolCalls], request: _Request) -> Opened:
+        """Ask another node's pool, again and again while it lives. Raises Unavailable when it does not."""
+        give_up_at = self._clock.monotonic() + OPEN_SECONDS
+        while (left := give_up_at - self._clock.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(HOME_SECONDS, left)):
+                    return await self._ask_pool(pool, request)
+            except Unavailable as error:
+                if error.component != pool:
+                    raise
+            except (DeadlineExceeded, TimeoutError):
+                pass
+            try:
+                await self._actors.call(pool, PoolCalls.ping, HOME_PING_SECONDS)
+            except DeadlineExceeded as error:
+                raise Unavailable(pool, str(error)) from None
+            # It may wait for an actor. What it does under this key already is joined, not done twice.
+            await self._clock.sleep(_PAUSE)
+        raise DeadlineExceeded(f"{pool}.open_session", OPEN_SECONDS)
+
+    async def _ask_pool(self, pool: Ref[PoolCalls], request: _Request) -> Opened:
+        give_up_at = self._clock.monotonic() + POOL_RESTART_SECONDS
+        while True:
+            try:
+                return await self._actors.call(
+                    pool, PoolCalls.open_session, OPEN_SECONDS, **request
+                )
+            except Unavailable as error:
+                # Ray restarts a pool, and a lost call may be made again: see actors.pool.claims.
+                if error.component != pool or self._clock.monotonic() > give_up_at:
+                    raise
+            await self._clock.sleep(_PAUSE)
