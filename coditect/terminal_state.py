@@ -17,7 +17,7 @@ SIZINGS = ("latest", "smallest", "largest")
 """Rules by which a terminal is sized (``cluster.codi.terminal_sizing``)."""
 
 AUTOMATION_PREFIX = "auto-"
-"""Terminals of such names are programs' (``cluster.codi.terminal_protocol.AUTOMATION_PREFIX``)."""
+"""Terminals of such names are programs' (``cluster.codi.terminal_frames.AUTOMATION_PREFIX``)."""
 
 
 @dataclass(frozen=True, slots=True)

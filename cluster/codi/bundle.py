@@ -32,9 +32,11 @@ _OWN_FILES = (
     "codi/conditions.py",
     "codi/journal_protocol.py",
     "codi/terminal_checkpoints.py",
+    "codi/terminal_frames.py",
     "codi/terminal_modes.py",
     "codi/terminal_state.py",
     "codi/terminal_protocol.py",
+    "codi/terminal_ring.py",
     "codi/terminal_sizing.py",
 )
 _LIBRARIES = ("h11", "wsproto", "blake3", "pyfastcdc", "typing_extensions")

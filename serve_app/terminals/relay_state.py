@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from actors.core.records.terminals import TerminalRecord
-from cluster.codi.terminal_protocol import (
+from cluster.codi.terminal_frames import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
     CLOSE_REPLACED,

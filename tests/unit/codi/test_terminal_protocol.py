@@ -13,19 +13,16 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cluster.codi import terminal_protocol
+from cluster.codi import terminal_frames
 from cluster.codi.journal_protocol import MAX_INPUTS
 from cluster.codi.terminal_checkpoints import CHECKPOINT_EVERY
-from cluster.codi.terminal_protocol import (
-    HEADER,
+from cluster.codi.terminal_frames import (
     MAX_OFFSET,
     Active,
     BadFrame,
     Hidden,
     Request,
     Resize,
-    Ring,
-    TerminalProtocol,
     check_name,
     check_size,
     control,
@@ -33,6 +30,8 @@ from cluster.codi.terminal_protocol import (
     parse_request,
     snapshot,
 )
+from cluster.codi.terminal_protocol import TerminalProtocol
+from cluster.codi.terminal_ring import HEADER, Ring
 from tests.support.terminal_vectors import CAPACITY, CLOSES, OF_CODI, parameters
 
 
@@ -63,7 +62,7 @@ def keep_all(protocol):
 
 def test_clients_are_tested_with_every_code_that_a_terminal_is_closed_with():
     assert {
-        value for name, value in vars(terminal_protocol).items() if name.startswith("CLOSE_")
+        value for name, value in vars(terminal_frames).items() if name.startswith("CLOSE_")
     } <= {code for code, _ in CLOSES}
 
 

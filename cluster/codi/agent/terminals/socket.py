@@ -13,7 +13,7 @@ from dataclasses import asdict
 from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.agent.terminals.viewers import Role, Window
 from cluster.codi.agent.websocket import Unreadable, WebSocket
-from cluster.codi.terminal_protocol import (
+from cluster.codi.terminal_frames import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
     CLOSE_REPLACED,

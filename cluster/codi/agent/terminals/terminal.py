@@ -11,7 +11,8 @@ from typing import Any, Protocol
 from cluster.codi.agent.terminals.memory import TerminalMemory
 from cluster.codi.agent.terminals.shell import Shell
 from cluster.codi.agent.terminals.viewers import Role, Viewers, Window
-from cluster.codi.terminal_protocol import Attached, Request, TerminalProtocol, control
+from cluster.codi.terminal_frames import Request, control
+from cluster.codi.terminal_protocol import Attached, TerminalProtocol
 from cluster.codi.terminal_sizing import Rule
 
 INPUT_BOUND = 64 << 10
