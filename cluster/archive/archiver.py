@@ -22,7 +22,7 @@ from actors.core.records.containers import ContainerRecord, ContainerStatus
 from actors.core.records.sessions import Route, SessionRecord
 from actors.core.tasks import Tasks
 from cluster.archive.packs.collector import Collector
-from cluster.archive.saving.syncer import WorkspaceSyncer
+from cluster.archive.syncer import WorkspaceSyncer
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.workspaces.manifests import Fence
 

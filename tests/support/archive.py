@@ -14,7 +14,7 @@ from actors.core.records.archive import Unarchived
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.archive.restoring.chunk_reader import ChunkReader
-from cluster.archive.saving.syncer import WorkspaceSyncer
+from cluster.archive.syncer import WorkspaceSyncer
 from cluster.archive.tools import Counters, Tools
 from cluster.blobs import Blobs, DirectoryBlobs
 from cluster.clock import SystemClock

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from actors.core.errors.access import PermissionDenied
@@ -20,12 +20,12 @@ from actors.core.records.archive import Reason
 from actors.core.records.sessions import Route
 from cluster.archive import diff as plan
 from cluster.archive.packs import packs
+from cluster.archive.saving.round_plan import Taken
 from cluster.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
 from cluster.store.layers.entries import GONE, HOLE, MAX_CHUNKS, MAX_HOLE, ChunkRef, Entry, Kind
 from cluster.store.layers.workspaces.chunks import Location
 
-READ_AT_ONCE = 1000
 SLICE_BYTES = 32 << 20
 _THREAD_BYTES = 256 << 10
 _BLOCKS_AT_ONCE = 8 << 20
@@ -33,40 +33,6 @@ _CHUNKS_ASKED = 1000
 
 Locate = Callable[[Sequence[bytes]], Awaitable[dict[bytes, Location]]]
 Turn = Callable[[], AbstractAsyncContextManager[None]]
-
-
-@dataclass(slots=True)
-class Taken:
-    """The outcome of reading: entries by path, and where the chunks are that were new.
-
-    ``large`` are files that are yet to be read, as they are. ``unsteady`` are files that changed while they
-    were read: they are to be read again. ``left_out`` are paths that are not to be kept, and why, with
-    their size. ``stored_at`` is when the oldest pack was written, on the clock's monotonic time.
-    """
-
-    entries: dict[bytes, Entry] = field(default_factory=dict)
-    stored: dict[bytes, Location] = field(default_factory=dict)
-    large: dict[bytes, Entry] = field(default_factory=dict)
-    unsteady: list[bytes] = field(default_factory=list)
-    left_out: dict[bytes, tuple[Reason, int]] = field(default_factory=dict)
-    stored_at: float | None = None
-    read_bytes: int = 0
-    new_bytes: int = 0
-
-    def leave_out(self, path: bytes, reason: Reason, size: int = 0) -> None:
-        """Note that a path is not to be kept."""
-        self.left_out[path] = (reason, size)
-
-    def add(self, other: Taken) -> None:
-        """Take over what was read behind it."""
-        self.entries |= other.entries
-        self.stored |= other.stored
-        self.large |= other.large
-        self.unsteady += other.unsteady
-        self.left_out |= other.left_out
-        self.stored_at = other.stored_at if self.stored_at is None else self.stored_at
-        self.read_bytes += other.read_bytes
-        self.new_bytes += other.new_bytes
 
 
 class Ingest:

@@ -8,20 +8,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
-from actors.core.records.archive import LeftOut, Reason, Unarchived
+from actors.core.records.archive import Reason, Unarchived
+from cluster.archive.listing import LISTED, Listed, bounded
 from cluster.archive.saving.quota_backlog import QuotaBacklog
 
 MAX_PATHS = 20_000
-LISTED = 50
-LISTED_BYTES = 16 << 10
-"""A session's list of these is one value of the store; names take up to four kilobytes each."""
-
 BY_DESIGN = frozenset({Reason.EXCLUDED, Reason.SPECIAL})
 """Reasons that nobody needs to be warned of."""
-
-
-Listed = tuple[bytes, Reason, int]
-"""A path, why it is left out, and its size in bytes if that is known."""
 
 
 class _Left(NamedTuple):
@@ -37,7 +30,7 @@ class LeftOutPaths:
         self._paths: dict[bytes, _Left] = {}
         self._walk = 0
 
-    def __contains__(self, path: bytes) -> bool:
+    def __contains__(self, path: object) -> bool:
         return path in self._paths
 
     def listed(self) -> list[Listed]:
@@ -54,14 +47,14 @@ class LeftOutPaths:
         for path in paths:
             self._paths.pop(path, None)
 
-    def gone(self, paths: Iterable[bytes]) -> None:
-        """Forget paths that are not there any more, and what was below them."""
-        if not self._paths:
-            return
-        for path in paths:
+    def gone(self, paths: Iterable[bytes]) -> bool:
+        """Forget paths that are not there any more, and what was below them; return whether any was here."""
+        before = len(self._paths)
+        for path in paths if before else ():
             self._paths.pop(path, None)
             for inner in [each for each in self._paths if each.startswith(path + b"/")]:
                 del self._paths[inner]
+        return len(self._paths) < before
 
     def begin_walk(self) -> None:
         """Everything will be looked at."""
@@ -100,15 +93,3 @@ def report(
         by_design=len(quiet),
         left_out=tuple(bounded([*over, *loud, *quiet])),
     )
-
-
-def bounded(listed: Iterable[Listed]) -> list[LeftOut]:
-    """Return the first of them, as many as may be listed."""
-    chosen: list[LeftOut] = []
-    size = 0
-    for path, reason, amount in listed:
-        size += len(path)
-        if len(chosen) == LISTED or size > LISTED_BYTES:
-            break
-        chosen.append(LeftOut.of(path, reason, amount))
-    return chosen

@@ -24,18 +24,23 @@ class QuotaBacklog:
         self.lacks: Resource | None = None
         self._paths: dict[bytes, Amount] = {}
         self._more = False
-        self._left: int | None = None
+        self._left: dict[Resource, int] = {}
         self._changed = False
         self._look_at = 0.0
 
     def __bool__(self) -> bool:
         return self.lacks is not None
 
+    def __contains__(self, path: bytes) -> bool:
+        return path in self._paths
+
     def hold(self, paths: Mapping[bytes, Amount], lacks: Resource, room: Room) -> None:
         """Take paths that do not fit into the room, with what they would add."""
         self.lacks = lacks
-        left = room.left(lacks)
-        self._left = left if self._left is None else min(self._left, left or 0)
+        # Some may lack one of them, and some the other.
+        for resource in (Resource.FILE_BYTES, Resource.FILES):
+            if (left := room.left(resource)) is not None:
+                self._left[resource] = min(left, self._left.get(resource, left))
         for path, amount in paths.items():
             if path in self._paths or len(self._paths) < MAX_PATHS:
                 self._paths[path] = amount
@@ -56,7 +61,7 @@ class QuotaBacklog:
         """All that is held will be found anew."""
         self._paths.clear()
         self._more = self._changed = False
-        self._left = None
+        self._left.clear()
 
     def end_walk(self, monotonic: float, seconds: float) -> None:
         """Everything was looked at, which took some seconds."""
@@ -71,8 +76,13 @@ class QuotaBacklog:
         """Return whether something of what is held may fit now, or be gone."""
         if self.lacks is None:
             return False
-        left = room.left(self.lacks)
-        return self._changed or left is None or self._left is None or left > self._left
+        return (
+            self._changed
+            or not self._left
+            or any(
+                (left := room.left(r)) is None or left > least for r, least in self._left.items()
+            )
+        )
 
     @property
     def paths(self) -> int:
@@ -94,4 +104,4 @@ class QuotaBacklog:
     def _settle(self) -> None:
         if not self._paths and not self._more:
             self.lacks = None
-            self._left = None
+            self._left.clear()

@@ -1,4 +1,4 @@
-"""Makes versions of a workspace out of what was seen to differ in it: reads paths, and commits them.
+"""Makes versions of a workspace: looks into paths, and commits what is found. ``round_plan`` decides.
 
 What its user's quota does not allow is held: it stays in the container's directory and is archived once
 there is room (``held``). It is left out by its size, before anything of it is read. Small files are read in
@@ -7,203 +7,168 @@ batches, each within one of the user's turns; large ones beside them (``large_fi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
 from functools import partial
 
-from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.errors.base import DeadlineExceeded
 from actors.core.errors.limits import QuotaExceeded
 from actors.core.errors.workspaces import ChunkMissing, ManifestMoved
-from actors.core.quotas import Amount, Room, fit
+from actors.core.quotas import Room
 from actors.core.records.archive import Kept, Reason, SaveAnswer
 from actors.core.records.sessions import Route
-from cluster.archive import diff as plan
-from cluster.archive.restoring.restorer import Restorer
-from cluster.archive.saving.ingest import READ_AT_ONCE, Ingest, Taken
+from cluster.archive.diff import ancestors
+from cluster.archive.look import Look
+from cluster.archive.manifest_view import ManifestView
+from cluster.archive.saving import round_plan
+from cluster.archive.saving.ingest import Ingest, Turn
 from cluster.archive.saving.large_files import LargeFiles
 from cluster.archive.saving.left_out import LeftOutPaths
-from cluster.archive.saving.manifest_view import ManifestView, Reading
 from cluster.archive.saving.quota_backlog import QuotaBacklog
+from cluster.archive.saving.round_plan import READ_AT_ONCE, TRIES, Reads, Restoring, Taken
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers import usage
 from cluster.store.layers.entries import GONE, Entry, Kind
-from cluster.store.layers.workspaces.manifests import Fence
 
 COMMIT_CHANGES = 2000
-TRIES = 8
-UNSTEADY_TRIES = 3
+
+Take = Callable[[Iterable[bytes]], Awaitable[Taken]]
 
 
 class Versions:
-    """The versions that one follower makes. ``route`` and ``restorer`` are set by it."""
+    """The versions that one syncer makes. ``route`` is kept up to date by it."""
 
-    def __init__(self, tools: Tools, fence: Fence, user_id: str, counters: Counters) -> None:
-        self.route: Route | None = None
-        self.restorer: Restorer | None = None
-        self.incarnation: str | None = None
+    def __init__(
+        self,
+        tools: Tools,
+        route: Route,
+        user_id: str,
+        counters: Counters,
+        known: ManifestView,
+        restoring: Restoring,
+    ) -> None:
+        self.route = route
         self.held = QuotaBacklog()
         self.left_out = LeftOutPaths()
-        self.large = LargeFiles(self._read_large)
-        self.known = ManifestView(tools, fence, counters, self._note_kept)
         self.turn = partial(tools.turns.turn, user_id)
-        self.user_id = user_id
-        self._fence = fence
+        self._large_turn = partial(tools.large_turns.turn, user_id)
+        self.large = LargeFiles(
+            lambda files: self._read(Reads(files, 1), self._take_large, nullcontext)
+        )
+        self._known = known
+        known.on_kept = self._note_kept
+        self._restoring = restoring
         self._tools = tools
         self._counters = counters
-        self._large_turn = partial(tools.large_turns.turn, user_id)
         self._intake = Ingest(
-            tools.client, tools.blobs, fence.workspace_id, self.known.locate,
+            tools.client, tools.blobs, known.fence.workspace_id, known.locate,
             monotonic=tools.clock.monotonic, new_id=tools.new_id, max_file=tools.max_file,
         )  # fmt: skip
 
     # ---- reading --------------------------------------------------------------------------------
 
     async def read(self, seen: Mapping[bytes, Entry]) -> None:
-        """Read paths, the oldest mark first, and commit versions of them; large files come later."""
+        """Look into paths in order, and commit versions of them; large files come later."""
         small: dict[bytes, Entry] = {}
         large: dict[bytes, Entry] = {}
         for path, entry in seen.items():
             if self._intake.too_large(entry):
                 self.left_out.note(path, Reason.TOO_LARGE, entry.size)
-            elif entry.kind is Kind.FILE and entry.size > plan.SMALL_BYTES:
-                large[path] = entry
             else:
-                small[path] = entry
-        left = list(small)
-        tries = 0
-        while left:
-            batch, left = left[:READ_AT_ONCE], left[READ_AT_ONCE:]
-            async with self.turn():
-                again = await self._read_some({path: small[path] for path in batch}, tries)
-            tries = tries + 1 if again else 0
-            if tries >= TRIES:
-                raise Unavailable("the workspace", "its files change faster than they can be read")
-            left = again + left
-        fits = await self._fitting(large, await self.known.current(list(large)))
-        await self.large.add({path: large[path] for path in fits})
+                (large if round_plan.is_large(entry) else small)[path] = entry
+        await self._read(Reads(small), self._take, self.turn)
+        with self._known.look(large) as look:
+            known = await self._known.current(list(large))
+            large = await self._fitting(large, known, look, self.left_out)
+        await self.large.add(large)
 
-    async def _read_some(self, some: Mapping[bytes, Entry], tries: int) -> list[bytes]:
-        """Read some small files and commit them; return which are to be read again."""
-        with self.known.reading() as reading:
-            # As it is by now: somebody may have saved them while the turn was waited for.
-            known = await self.known.current(list(some))
-            some = {p: entry for p, entry in some.items() if plan.differs(entry, known.get(p))}
-            batch = await self._fitting(some, known)
-            try:
-                taken = await self._intake.take(self._route, batch)
-                self._note_taken(taken)
+    async def _read(self, reads: Reads, take: Take, turn: Turn) -> None:
+        while batch := reads.batch():
+            with ExitStack() as looks:
+                async with turn():
+                    look = looks.enter_context(self._known.look(batch))
+                    known = await self._known.current(list(batch))
+                    wanted = reads.wanted(batch, known)
+                    taken = await take(await self._fitting(wanted, known, look, self.left_out))
+                self._note_taken(taken, look)
                 await self.large.add(taken.large)  # they have grown since
-                again = await self._commit_taken(taken, known, reading)
-            except ChunkMissing:
-                return batch
-        return again + self._unsteady(taken, tries)
+                try:
+                    again = await self._commit_taken(taken, known, look)
+                except ChunkMissing:
+                    again = list(batch)
+            for path in reads.done(batch, again, taken.unsteady):
+                self._leave_out(path, Reason.CHANGING, 0, look)
 
-    def _unsteady(self, taken: Taken, tries: int) -> list[bytes]:
-        """Return which files are to be read again, as they have changed meanwhile.
+    async def _take(self, paths: Iterable[bytes]) -> Taken:
+        """Read small files, and what else paths are."""
+        taken, wanted = Taken(), list(paths)
+        for start in range(0, len(wanted), READ_AT_ONCE):
+            some = wanted[start : start + READ_AT_ONCE]
+            taken.add(await self._intake.take(self.route, some))
+        return taken
 
-        One that changes all the time is left as it is known: its next change is reported.
-        """
-        if tries < UNSTEADY_TRIES:
-            return taken.unsteady
-        for path in taken.unsteady:
-            self.left_out.note(path, Reason.CHANGING)
-        return []
-
-    async def _read_large(self, files: Mapping[bytes, Entry]) -> None:
-        """Read large files and commit a version of each."""
-        for path in files:
-            for tries in range(TRIES):
-                with self.known.reading([path]) as reading:
-                    known = await self.known.current([path])
-                    taken = Taken()
-                    try:
-                        await self._intake.read_large(self._route, path, taken, self._large_turn)
-                        self._note_taken(taken)
-                        again = await self._commit_taken(taken, known, reading)
-                    except ChunkMissing:
-                        again = [path]
-                if not again and not self._unsteady(taken, tries):
-                    break
+    async def _take_large(self, paths: Iterable[bytes]) -> Taken:
+        """Read large files, a piece in each turn."""
+        taken = Taken()
+        for path in paths:
+            await self._intake.read_large(self.route, path, taken, self._large_turn)
+        return taken
 
     async def _commit_taken(
-        self, taken: Taken, known: Mapping[bytes, Entry], reading: Reading
+        self, taken: Taken, known: Mapping[bytes, Entry], look: Look
     ) -> list[bytes]:
         """Commit what was read; return the paths that have to be read again."""
-        opened = self.restorer.opened if self.restorer is not None else {}
-        # A look that was older than the last version may find what that has already.
-        changes = {
-            path: entry
-            for path, entry in taken.entries.items()
-            if path not in opened
-            and plan.differs(None if entry is GONE else entry, known.get(path))
-        }
-        for path, entry in taken.entries.items():
-            before = known.get(path)
-            if before is not None and before.kind is Kind.DIRECTORY != entry.kind:
-                await self._drop_below(path)
-        try:
-            moved = await self._commit(changes, taken, reading)
-        except QuotaExceeded:
-            # Files grew since they were listed, or another session took the room.
-            fits = set(await self._fitting(taken.entries, known))
-            changes = {p: e for p, e in changes.items() if p in fits or p not in taken.entries}
-            moved = await self._commit(changes, taken, reading)
-        return [path for path in moved if path in taken.entries]
+        work = round_plan.of_round(taken, known, self._restoring)
+        again = [path for each in work.emptied for path in await self._empty(each, look)]
+        changes = work.changes
+        async with self.turn():
+            try:
+                return again + await self._commit(changes, taken, look)
+            except QuotaExceeded:
+                # Files grew since they were listed, or another session took the room.
+                changes = await self._fitting(changes, known, look)
+                return again + await self._commit(changes, taken, look)
 
-    # ---- what does not fit ----------------------------------------------------------------------
+    async def _empty(self, directory: bytes, look: Look, *, give_up: bool = False) -> list[bytes]:
+        """Commit that all below a directory is gone; return the paths that have to be read again.
+
+        Without ``give_up`` what is yet to be put back stays.
+        """
+        again: list[bytes] = []
+        changes: dict[bytes, Entry] = {}
+
+        async def commit() -> None:
+            async with self.turn():
+                again.extend(await self._commit(changes, Taken(), look))
+            changes.clear()
+
+        # Innermost first: whatever is left when this is cut short is found again from above.
+        async for path, _ in self._known.below(directory, innermost_first=True):
+            if give_up or not self._restoring.awaits(path):
+                changes[path] = GONE
+            if len(changes) >= COMMIT_CHANGES:
+                await commit()
+        await commit()
+        return again
 
     async def _fitting(
-        self, found: Mapping[bytes, Entry], known: Mapping[bytes, Entry]
-    ) -> list[bytes]:
-        """Return the paths that the user's quota allows; the others are held."""
-        growths = {
-            path: entry.amount.minus(known[path].amount if path in known else Amount())
-            for path, entry in found.items()
-        }
-        if not any(growth.grows for growth in growths.values()):
-            return list(found)
-        room = await self.room()
-        fitting = fit(growths, room)
-        if fitting.lacks is not None:
-            self.held.hold({path: growths[path] for path in fitting.held}, fitting.lacks, room)
-        fits = set(fitting.fits)
-        return [path for path in found if path in fits]
+        self,
+        found: dict[bytes, Entry],
+        known: Mapping[bytes, Entry],
+        look: Look,
+        unread: Container[bytes] = (),
+    ) -> dict[bytes, Entry]:
+        """Return what the user's quota allows; the rest is held."""
+        if not found:
+            return found
+        fits = round_plan.fitting(found, known, await self.room(), self.held, look, unread)
+        self.left_out.release(path for path in found if path not in fits)
+        return fits
 
     async def room(self) -> Room:
         """Return what the workspace's user has and may have."""
-        work = usage.room_of_session
-        return await self.known.transact(work, self._fence.session_id, self._tools.quotas)
-
-    # ---- what is gone ---------------------------------------------------------------------------
-
-    async def drop(self, gone: Mapping[bytes, Entry]) -> None:
-        """Note that paths are gone, with everything that was below them."""
-        missing = self.restorer.missing if self.restorer is not None else ()
-        left = {path: GONE for path in gone if path not in missing}
-        for path in left:
-            if gone[path].kind is Kind.DIRECTORY:
-                await self._drop_below(path)
-        await self._drop_these(left)
-
-    async def _drop_below(self, directory: bytes, *, give_up: bool = False) -> None:
-        """Note that everything below a directory is gone; without ``give_up`` but for what is yet missing."""
-        missing = self.restorer.missing if self.restorer is not None and not give_up else ()
-        changes: dict[bytes, Entry] = {}
-        async for path, _ in self.known.below(directory):
-            if path not in missing:
-                changes[path] = GONE
-            if len(changes) >= COMMIT_CHANGES:
-                await self._drop_these(changes)
-                changes = {}
-        await self._drop_these(changes)
-
-    async def _drop_these(self, changes: Mapping[bytes, Entry]) -> None:
-        items = list(changes.items())
-        for start in range(0, len(items), COMMIT_CHANGES):
-            some = dict(items[start : start + COMMIT_CHANGES])
-            async with self.turn():
-                with self.known.reading() as reading:
-                    await self._commit(some, Taken(), reading)
-            self._counters.gone += len(some)
+        work, session_id = usage.room_of_session, self._known.fence.session_id
+        return await self._known.transact(work, session_id, self._tools.quotas)
 
     # ---- saving ---------------------------------------------------------------------------------
 
@@ -211,119 +176,99 @@ class Versions:
         self, paths: Sequence[bytes], answer: SaveAnswer | None = None, *, give_up: bool = False
     ) -> Kept:
         """Take paths in at once; see ``WorkspaceSyncer.save``."""
-        await self.known.open()
-        wanted = list(dict.fromkeys(p for path in paths for p in (*plan.ancestors(path), path)))
+        await self._known.open()
+        wanted = list(dict.fromkeys(p for path in paths for p in (*ancestors(path), path)))
         for _ in range(TRIES):
-            with self.known.reading() as reading:
-                known = await self.known.current(wanted)
+            with self._known.look(wanted) as look:
+                known = await self._known.current(wanted)
                 try:
                     taken = await self._take(wanted)
-                    for path in taken.large:
-                        await self._intake.read_large(self._route, path, taken, self._large_turn)
+                    taken.add(await self._take_large(taken.large))
                     if taken.unsteady:
                         continue
-                    self._note_taken(taken)
-                    for path in paths if give_up else ():
-                        if taken.entries.get(path) is GONE:
-                            await self._drop_below(path, give_up=True)
-                    version = await self._commit_save(taken, known, reading, paths, answer)
+                    self._note_taken(taken, look)
+                    given_up = [p for p in paths if give_up and taken.entries.get(p) is GONE]
+                    for path in given_up:
+                        await self._empty(path, look, give_up=True)
+                    version = await self._commit_save(taken, known, look, paths, answer)
                 except (ChunkMissing, ManifestMoved):
-                    await self.known.open(fresh=True)
+                    await self._known.open(fresh=True)
                     continue
             if version is not None:
                 reasons = {path: reason for path, (reason, _) in taken.left_out.items()}
                 return Kept(version, {path: reasons[path] for path in paths if path in reasons})
         raise DeadlineExceeded("save: the file changes all the time", float(TRIES))
 
-    async def _take(self, wanted: Sequence[bytes]) -> Taken:
-        """Read what is to be saved; its directories may be more than are read at once."""
-        taken = Taken()
-        for start in range(0, len(wanted), READ_AT_ONCE):
-            some = wanted[start : start + READ_AT_ONCE]
-            taken.add(await self._intake.take(self._route, some))
-        return taken
-
     async def _commit_save(
         self,
         taken: Taken,
-        known: dict[bytes, Entry],
-        reading: Reading,
+        known: Mapping[bytes, Entry],
+        look: Look,
         paths: Sequence[bytes],
         answer: SaveAnswer | None,
     ) -> int | None:
-        changes: dict[bytes, Entry] = {}
-        same: dict[bytes, Entry] = {}
         if any(path in taken.left_out for path in paths):
-            answer = (
-                None  # the key stays with whoever began: there is nothing to give a receipt for
-            )
-        # No quota refuses a deletion: directories that are held stay so when what is in them goes.
-        deletes = all(taken.entries.get(path) is GONE for path in paths)
-        for path, entry in taken.entries.items():
-            before = known.get(path)
-            if deletes and before is None and path not in paths:
-                continue
-            # Noted even when nothing is there any more: what is saved has to get a version.
-            saved = path in paths and (
-                entry is not GONE or before is not None or answer is not None
-            )
-            if plan.differs(None if entry is GONE else entry, before):
-                changes[path] = entry
-            elif saved:
-                same[path] = entry
-            if before is not None and before.kind is Kind.DIRECTORY != entry.kind:
-                await self._drop_below(path)
-        if same and not changes and all(known.get(p) == entry for p, entry in same.items()):
+            # The key stays with whoever began: there is nothing to give a receipt for.
+            answer = None
+        is_answered = answer is not None
+        work = round_plan.of_save(taken, known, paths, self._restoring, is_answered=is_answered)
+        for directory in work.emptied:
+            if await self._empty(directory, look):
+                return None
+        same = work.same
+        if same and not work.changes and all(known.get(p) == entry for p, entry in same.items()):
             # A round was quicker. A second version of the same would not be in the history.
-            return await self.known.answer(same, answer)
-        changes |= same
-        moved = await self._commit(changes, taken, reading, answer, whole=True)
-        return None if moved else self.known.head.version
-
-    async def commit(self, changes: dict[bytes, Entry], reading: Reading) -> None:
-        """Commit what was put back, whose content is known."""
-        await self._commit(changes, Taken(), reading)
+            return await self._known.answer(same, answer)
+        changes = work.changes | same
+        moved = await self._commit(changes, taken, look, answer, whole=True)
+        if moved or any(path in look.others and path not in changes for path in paths):
+            return None
+        self._known.note(taken.entries, look)  # also that nothing is there, which is no change
+        return self._known.head.version
 
     async def _commit(
         self,
         changes: dict[bytes, Entry],
         taken: Taken,
-        reading: Reading,
+        look: Look,
         answer: SaveAnswer | None = None,
         *,
         whole: bool = False,
     ) -> list[bytes]:
         """Commit what was read or seen; see ``ManifestView.commit``."""
-        return await self.known.commit(
+        return await self._known.commit(
             changes,
             taken.stored,
-            reading,
+            look,
             stored_at=taken.stored_at,
             answer=answer,
             whole=whole,
-            incarnation=self.incarnation if self.restorer is None else None,
+            incarnation=self._restoring.complete_incarnation,
         )
 
-    @property
-    def _route(self) -> Route:
-        assert self.route is not None
-        return self.route
-
-    def _note_taken(self, taken: Taken) -> None:
+    def _note_taken(self, taken: Taken, look: Look) -> None:
         self._counters.read_bytes += taken.read_bytes
         self._counters.new_bytes += taken.new_bytes
         self._counters.unsteady += len(taken.unsteady)
         self._counters.unreadable += len(taken.left_out)
         for path, (reason, size) in taken.left_out.items():
-            self.left_out.note(path, reason, size)
+            self._leave_out(path, reason, size, look)
         self.left_out.gone(
             path
             for path, entry in taken.entries.items()
             if entry is GONE and path not in taken.left_out
         )
 
+    def _leave_out(self, path: bytes, reason: Reason, size: int, look: Look) -> None:
+        """Note why a path is not kept, unless somebody else has committed it meanwhile."""
+        if path not in look.others:
+            self.left_out.note(path, reason, size)
+            self.held.release([path])
+
     def _note_kept(self, kept: Mapping[bytes, Entry]) -> None:
+        """Take note of a version: what it has is not left out any more."""
         self.held.release(kept)
+        self._counters.gone += sum(entry.kind is Kind.GONE for entry in kept.values())
         # What is in a directory may be out of reach although it is kept itself.
         self.left_out.release(
             path for path, entry in kept.items() if entry.kind not in {Kind.DIRECTORY, Kind.GONE}

@@ -11,7 +11,7 @@ from actors.core.records.archive import Reason
 from actors.core.records.sessions import Route
 from cluster.archive import diff as plan
 from cluster.archive.diff import Difference
-from cluster.archive.saving.manifest_view import ManifestView
+from cluster.archive.manifest_view import ManifestView
 from cluster.codi.feed_client import FeedClient
 
 LISTED_AT_ONCE = 200

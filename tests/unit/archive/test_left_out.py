@@ -9,6 +9,7 @@ import pytest
 
 from actors.core.quotas import Amount, Resource, Room, Usage
 from actors.core.records.archive import Reason
+from cluster.archive import listing
 from cluster.archive.saving import left_out
 from cluster.archive.saving.left_out import LeftOutPaths, report
 from cluster.archive.saving.quota_backlog import QuotaBacklog
@@ -157,9 +158,9 @@ def test_what_is_reported_is_bounded_and_what_is_counted_is_not():
     said = report(left, QuotaBacklog(), "s", None, 0.0)
     assert said is not None
     assert said.paths == left_out.MAX_PATHS
-    assert len(said.left_out) == left_out.LISTED
+    assert len(said.left_out) == listing.LISTED
     long = [(b"x" * 4000, Reason.UNREADABLE, 0)] * 10
-    assert len(left_out.bounded(long)) == left_out.LISTED_BYTES // 4000
+    assert len(listing.bounded(long)) == listing.LISTED_BYTES // 4000
 
 
 def test_what_a_walk_does_not_meet_is_forgotten_but_for_what_is_not_read_yet():

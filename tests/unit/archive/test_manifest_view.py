@@ -44,5 +44,5 @@ async def test_a_head_that_is_read_anew_does_not_replace_a_newer_one(tmp_path, s
 
 
 async def commit(known) -> None:
-    with known.reading() as reading:
-        await known.commit({b"link": Entry(Kind.LINK, target=b"f")}, {}, reading)
+    with known.look() as look:
+        await known.commit({b"link": Entry(Kind.LINK, target=b"f")}, {}, look)

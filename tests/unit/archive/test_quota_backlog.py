@@ -88,6 +88,18 @@ def test_the_least_room_since_the_walk_is_what_more_is_measured_by():
     assert made.worth_looking(room(0))
 
 
+def test_more_of_either_is_worth_looking_since_some_may_lack_the_other():
+    made = QuotaBacklog()
+    full = Room(Usage(100, 100), Usage(5, 5))
+    made.hold({b"a": Amount(0, 1)}, Resource.FILES, full)
+    made.hold({b"b": Amount(50, 0)}, Resource.FILE_BYTES, full)
+    assert not made.worth_looking(full)
+    assert made.worth_looking(Room(Usage(100, 100), Usage(5, 6)))
+    assert made.worth_looking(Room(Usage(90, 100), Usage(5, 5)))
+    assert b"a" in made
+    assert b"c" not in made
+
+
 def test_nothing_is_looked_for_while_nothing_is_held():
     made = QuotaBacklog()
     assert not made.worth_looking(room(100))

@@ -198,7 +198,7 @@ async def test_a_save_that_is_answered_again_hides_nothing_that_changed_since(ke
     await kept.syncer.save([b"g"])
     (kept.files / "f").write_bytes(b"newer")
     await kept.syncer.save([b"f"], answer)
-    assert kept.syncer.version == (await kept.head()).version > version
+    assert kept.syncer._known.head.version == (await kept.head()).version > version
     async with kept.following():
         state = await kept.until(lambda s: s["f"].size and s["f"].chunks)
         later = await kept.syncer.save([b"f"])
@@ -215,6 +215,67 @@ async def test_a_follower_that_takes_over_misses_nothing(kept):
     kept.syncer = follower_of(kept.tools, kept.codi, kept.counters)
     async with kept.following():
         await kept.until(lambda s: set(s) == {"b"})
+
+
+async def test_what_is_made_anew_and_saved_after_it_was_reported_gone_stays_kept(kept):
+    changes, saved = kept.tools.client.changes, []
+
+    async def late(*arguments):
+        answer = await changes(*arguments)
+        if not saved and ["d"] in answer["items"]:
+            (kept.files / "d").mkdir()
+            (kept.files / "d" / "f").write_bytes(b"anew")
+            saved.append((await kept.syncer.save([b"d/f"])).version)
+        return answer
+
+    kept.tools.client.changes = late
+    async with kept.following():
+        (kept.files / "d").mkdir()
+        (kept.files / "d" / "f").write_bytes(b"old")
+        await kept.until(lambda s: "d/f" in s)
+        shutil.rmtree(kept.files / "d")
+        await wait_until(lambda: asyncio.sleep(0, bool(saved)), pause_seconds=0.01)
+        (kept.files / "last").touch()
+        await kept.until(lambda s: "last" in s)
+    for version in range(saved[0], (await kept.head()).version + 1):
+        assert "d/f" in await kept.state(version)
+
+
+async def test_a_directory_becomes_a_file_though_its_user_has_one_turn_left(kept):
+    async with kept.following(), contextlib.AsyncExitStack() as stack:
+        (kept.files / "x").mkdir()
+        (kept.files / "x" / "inner").touch()
+        await kept.until(lambda s: "x/inner" in s)
+        for _ in range(3):
+            await stack.enter_async_context(kept.tools.turns.turn("u"))
+        (kept.files / "x").rename(kept.files.parent / "aside")
+        (kept.files / "x").touch()
+        await kept.until(lambda s: s["x"].kind is Kind.FILE)
+
+
+async def test_a_rename_is_one_version(kept):
+    async with kept.following():
+        (kept.files / "old").write_bytes(b"1")
+        await kept.until(lambda s: "old" in s)
+        before = (await kept.head()).version
+        async with no_rounds(kept):
+            (kept.files / "old").rename(kept.files / "new")
+        await kept.until(lambda s: "new" in s)
+        assert set(await kept.state(before + 1)) == {"new"}
+
+
+async def test_a_deletion_before_the_restore_is_planned_takes_nothing_else_with_it(tmp_path, stage):
+    def setup(files: Path):
+        (files / "d").mkdir()
+        (files / "d" / "f").touch()
+        (files / "d" / "g").touch()
+
+    async with kept_workspace(tmp_path / "k", stage, setup=setup) as kept, kept.following():
+        await kept.until(lambda s: len(s) == 3)
+    async with kept_workspace(tmp_path / "k", stage, incarnation="i-2") as kept:
+        with pytest.raises(Unavailable):
+            await kept.syncer.save([b"d/f"], give_up=True)
+        assert set(await kept.state()) == {"d", "d/f", "d/g"}
 
 
 async def test_another_directory_is_filled_and_nothing_counts_as_deleted(tmp_path, stage):

@@ -7,8 +7,9 @@ import pytest
 from actors.core.errors.limits import QuotaExceeded
 from actors.core.quotas import Quotas, Resource
 from actors.core.records.archive import SaveAnswer
+from cluster.archive import syncer
 from cluster.archive.packs.collector import Collector
-from cluster.archive.saving import quota_backlog, syncer
+from cluster.archive.saving import quota_backlog
 from cluster.store.layers import usage
 from cluster.store.layers.workspaces import manifests
 from tests.support.archive import kept_workspace, until_reported

@@ -8,7 +8,8 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
-from cluster.archive.saving import quota_backlog, syncer
+from cluster.archive import syncer
+from cluster.archive.saving import quota_backlog
 from coditect import QuotaExceeded
 from tests.fakes.ingress_fakes import rig as make_rig
 from tests.support.waiting import wait_until

@@ -1,7 +1,6 @@
-"""The manifest of one workspace, as far as its follower knows it: what it says, and new versions of it.
+"""The manifest of one workspace, as far as its syncer knows it: what it says, and new versions of it.
 
-Several look at the workspace side by side. Each says when it begins to read; at its commit, paths that
-another one has committed since are returned, so that an older look never hides a newer one.
+Several look at the workspace side by side: see ``look``.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from collections.abc import (
     Sequence,
 )
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Concatenate, ParamSpec, TypeVar
 
 from actors.core.errors.workspaces import ChunkMissing
 from actors.core.records.archive import SaveAnswer
+from cluster.archive.look import Look
 from cluster.archive.packs import packs
 from cluster.archive.tools import Counters, Tools
 from cluster.store.layers.entries import Entry, Kind, ManifestHead, join
@@ -38,81 +37,53 @@ T = TypeVar("T")
 LOOKUPS_AT_ONCE = 1000
 
 
-@dataclass(slots=True, eq=False)
-class Reading:
-    """A look at paths that is under way, and what others have committed of them since it began.
-
-    ``only`` bounds what is noted for a look that takes long; None: whatever there is.
-    """
-
-    only: Collection[bytes] | None = None
-    others: dict[bytes, Entry] = field(default_factory=dict)
-
-    def note(self, committed: dict[bytes, Entry]) -> None:
-        """Take note of a version that another one has made."""
-        if self.only is None:
-            self.others |= committed
-            return
-        for path in self.only:
-            if path in committed:
-                self.others[path] = committed[path]
-
-
 class ManifestView:
     """One manifest. ``on_kept`` gets what each version has."""
 
-    def __init__(
-        self,
-        tools: Tools,
-        fence: Fence,
-        counters: Counters,
-        on_kept: Callable[[Mapping[bytes, Entry]], None],
-    ) -> None:
+    on_kept: Callable[[Mapping[bytes, Entry]], None]
+
+    def __init__(self, tools: Tools, fence: Fence, counters: Counters) -> None:
         self.fence = fence
         self.head = ManifestHead()
         self._tools = tools
         self._counters = counters
-        self._on_kept = on_kept
         self._opened = False
         self._opening = asyncio.Lock()
         self._committing = asyncio.Lock()
-        self._readings: set[Reading] = set()
+        self._looks: set[Look] = set()
 
     async def open(self, *, fresh: bool = False) -> None:
         """Read the head; once, unless ``fresh``."""
         async with self._opening:
             if self._opened and not fresh:
                 return
-            async with (
-                self._committing
-            ):  # what is read must not replace what is committed meanwhile
-                self.head = await self.transact(manifests.head, self.fence.workspace_id)
+            # What is read must not replace what is committed meanwhile.
+            async with self._committing:
+                before, work = self.head.version, manifests.head
+                self.head = await self.transact(work, self.fence.workspace_id)
+                for look in self._looks if self.head.version != before else ():
+                    look.outdated = (
+                        True  # somebody else has written, or a commit of unknown outcome
+                    )
             self._opened = True
 
     async def commit(
         self,
         changes: dict[bytes, Entry],
         stored: dict[bytes, Location],
-        reading: Reading,
+        look: Look,
         *,
         stored_at: float | None = None,
         answer: SaveAnswer | None = None,
         incarnation: str | None = None,
         whole: bool = False,
     ) -> list[bytes]:
-        """Commit one version; return the paths that others have committed meanwhile.
+        """Commit one version; return the paths that have to be looked at again (``Look.part``).
 
-        ``incarnation``: the directory of that name has everything from this version on. What others
-        have committed is left out, or with ``whole`` nothing is committed when there is any.
+        ``incarnation``: the directory of that name has everything from this version on.
         """
         async with self._committing:
-            others = reading.others
-            since = {path: others[path] for path in changes if path in others}
-            if since and whole:
-                return list(since)
-            kept = {path: entry for path, entry in changes.items() if path not in since}
-            # What the other one saw was the same: there is nothing to look at again.
-            moved = [path for path, entry in since.items() if entry.stamp != changes[path].stamp]
+            kept, moved = look.part(changes, whole=whole)
             if not kept:
                 return moved
             base = self.head.version
@@ -120,12 +91,16 @@ class ManifestView:
             if version <= base:
                 return moved  # that save was answered before: nothing was written now
             self.head = self.head.model_copy(update={"version": version})
-            for other in self._readings - {reading}:
-                other.note(kept)
+            self.note(kept, look)
             self._counters.versions += 1
             self._counters.files += len(kept)
-            self._on_kept(kept)
+            self.on_kept(kept)
             return moved
+
+    def note(self, seen: Mapping[bytes, Entry], look: Look) -> None:
+        """Have no look that began before overrule what this one has seen."""
+        for other in self._looks - {look}:
+            other.note(seen)
 
     async def answer(self, entries: Mapping[bytes, Entry], answer: SaveAnswer | None) -> int:
         """SaveAnswer a save of what is kept already, with the version since when it is.
@@ -158,14 +133,14 @@ class ManifestView:
         )  # fmt: skip
 
     @contextmanager
-    def reading(self, only: Collection[bytes] | None = None) -> Iterator[Reading]:
+    def look(self, only: Collection[bytes] | None = None) -> Iterator[Look]:
         """Look at paths, and commit what was seen before this ends."""
-        reading = Reading(only)
-        self._readings.add(reading)
+        look = Look(only)
+        self._looks.add(look)
         try:
-            yield reading
+            yield look
         finally:
-            self._readings.discard(reading)
+            self._looks.discard(look)
 
     async def locate(self, names: Sequence[bytes]) -> dict[bytes, Location]:
         """Return where chunks are; those that are not stored are left out."""
@@ -184,17 +159,25 @@ class ManifestView:
             if last is None:
                 return
 
-    async def below(self, directory: bytes) -> AsyncIterator[tuple[bytes, Entry]]:
-        """Yield everything below a directory; what lies deeper is in no order."""
-        left = [directory]
+    async def below(
+        self, directory: bytes, *, innermost_first: bool = False
+    ) -> AsyncIterator[tuple[bytes, Entry]]:
+        """Yield everything below a directory: directories before what is in them, or behind it."""
+        left: list[tuple[bytes, Entry | None]] = [(directory, None)]
         while left:
-            outer = left.pop()
+            outer, finished = left.pop()
+            if finished is not None:
+                yield outer, finished
+                continue
             async for page in self.children(outer):
                 for name, entry in page.items():
-                    path = join(outer, name)
-                    yield path, entry
-                    if entry.kind is Kind.DIRECTORY:
-                        left.append(path)
+                    path, is_directory = join(outer, name), entry.kind is Kind.DIRECTORY
+                    if not is_directory or not innermost_first:
+                        yield path, entry
+                    else:
+                        left.append((path, entry))
+                    if is_directory:
+                        left.append((path, None))
 
     async def current(self, paths: Sequence[bytes]) -> dict[bytes, Entry]:
         """Return the manifest's entries of paths."""
