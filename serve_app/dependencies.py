@@ -109,6 +109,17 @@ class RefreshTokens(Protocol):
         """Return the logins that ended after one whose place is known, in order, up to a page."""
         ...
 
+    async def newest_end(self) -> bytes | None:
+        """Return what every end of a login changes. Raises Unavailable."""
+        ...
+
+    async def wait_for_end(self, newest: bytes | None, seconds: float) -> None:
+        """Return when that is not ``newest`` any more, at the latest after some seconds, or sooner.
+
+        Raises Unavailable, Busy.
+        """
+        ...
+
 
 class Attempts(Protocol):
     """Attempts to sign in: ``cluster.store.layers.accounts.attempts.AttemptStore``."""
@@ -153,8 +164,16 @@ class Keys(Protocol):
 class SessionReader(SessionRecords, ContainerRecords, Protocol):
     """Reads sessions for the ingress: ``cluster.store.ledger.StoreLedger``."""
 
+    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
+        """Return a page of all sessions that have not ended, ordered by id, after ``after``."""
+        ...
+
     async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
         """Return the user's live sessions."""
+        ...
+
+    async def containers(self) -> list[ContainerRecord]:
+        """Return all container records that are not stopped."""
         ...
 
     async def idleness(self, session_id: str) -> Idleness | None:

@@ -140,16 +140,6 @@ class PoolCalls(Component, Protocol):
     async def actor_released(self, actor_id: str) -> None:
         """Take back an actor whose session went passive."""
 
-    async def resync(self) -> None:
-        """Compare containers and records soon."""
-
-
-class JournalCalls(Component, Protocol):
-    """``actors.journal.actor.JournalActor``."""
-
-    async def watch(self, handle: ContainerHandle) -> None:
-        """Connect to a container that was just started."""
-
 
 class ArchiveCalls(Component, Protocol):
     """``cluster.wiring.archive_actor.ArchiveActor``."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from actors.core.calls import (
     ArchiveCalls,
     Component,
-    JournalCalls,
     PoolCalls,
     Ref,
     SessionCalls,
@@ -40,7 +39,7 @@ def archive_actor(node_id: str) -> Ref[ArchiveCalls]:
     return Ref(f"archive-{node_id}")
 
 
-def journal_actor(node_id: str) -> Ref[JournalCalls]:
+def journal_actor(node_id: str) -> Ref[Component]:
     """Return the name of a node's JournalActor."""
     return Ref(f"journal-{node_id}")
 

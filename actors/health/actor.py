@@ -55,10 +55,6 @@ class RayOwners:
             dead_actor_id=dead_actor_id,
         )
 
-    async def resync(self) -> None:
-        """Have the pool look at its warm containers."""
-        await self._directory.call(self._pool_name, PoolCalls.resync, CALL_SECONDS)
-
 
 class RaySessionOwners:
     """Implements ``actors.idleness.sampler.SessionOwners`` likewise."""
@@ -125,9 +121,8 @@ class HealthCheckerActor(Shell[Pair[HealthChecker, IdlenessSampler]]):
         services = await self._services_factory()
         owners = RayOwners(self._directory, self._pool_name)
         sessions = RaySessionOwners(self._directory, self._pool_name)
-        return Pair(
-            HealthChecker(services, owners, self._chance), IdlenessSampler(services, sessions)
-        )
+        checker = HealthChecker(services, owners, self._chance)
+        return Pair(checker, IdlenessSampler(services, sessions, checker.containers))
 
 
 def _as_called(actor: HealthCheckerActor) -> Component:

@@ -1,8 +1,8 @@
 """Watches and probes the containers of one node, and carries ``verdict``'s decisions out.
 
-An end is seen at once: one task per container waits for its process. A hang is seen by probes. The
-list of containers comes from the store every ``reconcile_interval``, and less often when it is so
-long that reading it would take more than a twentieth of the time.
+An end is seen at once: one task per container waits for its process. A hang is seen by probes. A
+container is watched as soon as its record is there (``actors.core.informer``), or later when there are
+so many changes that following them would take more than a twentieth of the time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Protocol
 
+from actors.core import informer
 from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.sessions import NotBound
 from actors.core.ports.services import Services
@@ -52,7 +53,7 @@ _COMING_UP = frozenset({SessionPhase.STARTING, SessionPhase.RECOVERING, SessionP
 
 
 class Owners(Protocol):
-    """The receivers of a loss: owners and the pool. Every method ends within its limit."""
+    """The receivers of a session's loss. Every method ends within its limit."""
 
     async def container_lost(
         self, actor_id: str, session_id: str, container_id: str, reason: str
@@ -64,10 +65,6 @@ class Owners(Protocol):
         """Have the pool open a session whose owner is gone, or none. Raises Busy, Unavailable, others."""
         ...
 
-    async def resync(self) -> None:
-        """Have the pool look at its warm containers."""
-        ...
-
 
 class HealthChecker:
     """The health of one node's containers. ``chance`` returns a number in [0, 1)."""
@@ -77,6 +74,7 @@ class HealthChecker:
         self._services = services
         self._owners = owners
         self._chance = chance
+        self.containers = informer.of_containers(services)
         self.rules = HealthRules(settings.probe_interval, settings.probe_failures)
         self._records: dict[str, ContainerRecord] = {}
         self._vitals: dict[str, Vitals] = {}
@@ -92,15 +90,18 @@ class HealthChecker:
 
     async def run(self) -> None:
         """Watch until cancelled. An error that is not of this server or its machine ends it."""
+        clock, due = self._services.clock, 0.0
         while True:
             try:
                 await self.refresh()
-                await self.probe_due()
+                if clock.monotonic() >= due:
+                    due = clock.monotonic() + self._services.settings.reconcile_interval
+                    await self.probe_due()
             except (CoditectError, OSError) as error:
                 self._failures += 1
                 logger.warning("health has to wait: %s", error)
-            pause = max(self._services.settings.reconcile_interval, self._refresh_seconds / DUTY)
-            await self._services.clock.sleep(pause)
+            pause = max(0.0, due - clock.monotonic())
+            await self.containers.wait(pause, rest=self._refresh_seconds / DUTY)
 
     async def close(self) -> None:
         """End all watches."""
@@ -109,10 +110,9 @@ class HealthChecker:
     async def refresh(self) -> None:
         """Take the node's containers from the store; begin and end watches accordingly."""
         clock = self._services.clock
+        records = await self.containers.refresh()
         began = clock.monotonic()
-        records = await self._services.ledger.containers(self._services.settings.node_id)
-        self._refresh_seconds = clock.monotonic() - began
-        self._records = {r.container_id: r for r in records if watchable(r) is not None}
+        self._records = {i: r for i, r in records.items() if watchable(r) is not None}
         for container_id in self._vitals.keys() - self._records.keys():
             del self._vitals[container_id]
         for container_id in self._watches.keys() - self._records.keys():
@@ -130,6 +130,7 @@ class HealthChecker:
                 self._watches[container_id] = self._tasks.spawn(
                     f"watch {container_id}", self._watch(handle)
                 )
+        self._refresh_seconds = clock.monotonic() - began
 
     async def probe_due(self) -> None:
         """Probe whatever is due, a bounded number at once, and act on every verdict."""
@@ -159,7 +160,7 @@ class HealthChecker:
             "owners_told_total": self._reported,
             "containers_lost_total": self._lost,
             "health_failures_total": self._failures + self._tasks.failures,
-        }
+        } | self.containers.stats("containers")
 
     async def _watch(self, handle: ContainerHandle) -> None:
         container_id = handle.container_id
@@ -231,15 +232,13 @@ class HealthChecker:
         match action:
             case MarkLost(container_id, expected, health, reason):
                 self._lost += 1
-                changed = await ledger.set_container_status(
+                await ledger.set_container_status(
                     container_id,
                     ContainerStatus.LOST,
                     expected=(expected,),
                     health=health,
                     reason=reason,
                 )
-                if changed:
-                    await self._owners.resync()
             case MarkHealth(container_id, expected, health):
                 await ledger.set_container_status(
                     container_id, expected, expected=(expected,), health=health

@@ -12,6 +12,7 @@ import logging
 from typing import Any, Protocol
 
 from actors.core.errors.base import CoditectError
+from actors.core.informer import Informer
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerRecord, ContainerStatus
 from actors.core.records.idleness import Idleness, Quiet
@@ -51,10 +52,13 @@ class SessionOwners(Protocol):
 
 
 class IdlenessSampler:
-    """The idleness of one node's sessions. Belongs to one event loop."""
+    """The idleness of one node's sessions, by the informer on its containers. Belongs to one event loop."""
 
-    def __init__(self, services: Services, owners: SessionOwners) -> None:
+    def __init__(
+        self, services: Services, owners: SessionOwners, containers: Informer[ContainerRecord]
+    ) -> None:
         self._services = services
+        self._containers = containers
         self._owners = owners
         self._rules = services.settings.idle
         self._watches: dict[str, Watch] = {}
@@ -77,7 +81,7 @@ class IdlenessSampler:
         """Look at every container of the node that serves a session."""
         services = self._services
         began = services.clock.monotonic()
-        records = await services.ledger.containers(services.settings.node_id)
+        records = (await self._containers.refresh()).values()
         serving = [r for r in records if r.status is ContainerStatus.READY and r.session_id]
         known = {record.container_id for record in serving}
         for container_id in self._watches.keys() - known:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from actors.core import informer
 from actors.core.backoff import Backoff
 from actors.core.errors.base import CoditectError
 from actors.core.errors.sessions import Fenced
@@ -43,6 +44,7 @@ SAY_SECONDS = 5.0
 FIRST_PAUSE = 0.02
 LONGEST_PAUSE = 1.0
 TRIM_SECONDS = 2.0
+TRIM_AGAIN_SECONDS = 10.0
 STORE_PAUSE = 0.1
 _CONNECTABLE = frozenset({ContainerStatus.WARM, ContainerStatus.READY})
 
@@ -65,6 +67,7 @@ class JournalRecorder:
 
     def __init__(self, services: Services, rules: JournalRules | None = None) -> None:
         self._services = services
+        self._containers = informer.of_containers(services)
         self._backlog: Backlog[_Key, Output] = Backlog(rules or JournalRules())
         self._arrived = asyncio.Event()
         self._committing = asyncio.Lock()
@@ -111,7 +114,7 @@ class JournalRecorder:
             "journal_trimmed_bytes_total": self._trimmed,
             "journal_failures_total": self._failures + self._tasks.failures,
             "journal_commit_seconds": self._commit_seconds.snapshot(),
-        }
+        } | self._containers.stats("containers")
 
     # ---- containers -----------------------------------------------------------------------------
 
@@ -123,18 +126,16 @@ class JournalRecorder:
             except (CoditectError, OSError) as error:
                 self._failures += 1
                 logger.warning("the journal does not see all containers: %s", error)
-            await services.clock.sleep(services.settings.reconcile_interval)
+            await self._containers.wait(services.settings.reconcile_interval)
 
     async def _sweep(self) -> None:
         """Connect to whatever the store says is there, and let go of the rest."""
-        before = set(self._links)
-        records = await self._services.ledger.containers(self._services.settings.node_id)
+        records = (await self._containers.refresh()).values()
         there = {r.container_id: r.handle for r in records if r.status in _CONNECTABLE}
         for handle in there.values():
             if handle is not None:
                 self.watch(handle)
-        # One that was started meanwhile is watched before its record is in the list.
-        for container_id in before - there.keys():
+        for container_id in self._links.keys() - there.keys():
             if container_id not in self._connected:
                 self._links.pop(container_id).cancel()
 
@@ -174,10 +175,16 @@ class JournalRecorder:
     async def _trim_forever(self) -> None:
         """Keep users' journals within their quotas, behind the commits, which never wait for that."""
         clock = self._services.clock
+        trimmed, at = -1, clock.monotonic()
         while True:
             await clock.sleep(TRIM_SECONDS)
+            kept, now = self._bytes, clock.monotonic()
+            # Only what was printed here, or a quota that was lowered, makes a journal too long.
+            if kept == trimmed and now - at < TRIM_AGAIN_SECONDS:
+                continue
             try:
                 self._trimmed += await self._services.journal.trim()
+                trimmed, at = kept, now
             except (CoditectError, OSError) as error:
                 self._failures += 1
                 logger.warning("journals are not trimmed: %s", error)

@@ -125,10 +125,6 @@ class PoolActor(Shell[PoolReconciler]):
         """Take back an actor whose session went passive. Idempotent."""
         await (await self._ready()).actor_released(actor_id)
 
-    async def resync(self) -> None:
-        """Compare containers and records soon instead of at the next sweep. Idempotent."""
-        (await self._ready()).resync()
-
     async def _make(self) -> PoolReconciler:
         services = await self._services_factory()
         actors = RaySessionActors(self._directory, self._services_factory, self._pool_name)

@@ -115,7 +115,6 @@ class Launcher:
             }
         )
         await services.ledger.put_container(ready)
-        await services.journal_watch.watch(handle)
         return handle
 
     def _warm_record(self, container_id: str) -> ContainerRecord:

@@ -1,9 +1,9 @@
 """Carries the warm pool's plans out: takes the facts, asks for a plan, acts, and feeds results back.
 
 Nothing of Ray here: session actors come as ``SessionActors``, so that the whole runs in tests. Two
-loops: the refill, woken by every change, and the sweep, every few seconds and when asked for
-(``resync``). The first sweep comes before the first refill: after a restart of this process what it
-had started before is found again and adopted instead of being started twice.
+loops: the refill, woken by every change, and the sweep, every few seconds and when a warm container's
+record says that it is lost. The first sweep comes before the first refill: after a restart of this
+process what it had started before is found again and adopted instead of being started twice.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from actors.core import informer
 from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.ports.services import Services
-from actors.core.records.sessions import Opened, SessionRecord
+from actors.core.records.sessions import Opened
 from actors.core.tasks import Tasks
 from actors.pool.claims import Claims, OpenRequest
 from actors.pool.launcher import Launcher
@@ -32,7 +33,7 @@ from actors.pool.plan import (
     strays,
 )
 from actors.pool.slots import SlotState
-from actors.pool.sweep_plan import Facts, plan_removals, plan_sweep
+from actors.pool.sweep_plan import LOST_STATUSES, Facts, plan_removals, plan_sweep
 from actors.pool.warm import SessionActors, WarmPools
 
 logger = logging.getLogger(__name__)
@@ -40,8 +41,6 @@ logger = logging.getLogger(__name__)
 PING_SECONDS = 2.0
 PINGS_AT_ONCE = 8
 STRAYS_AT_ONCE = 64
-PAGE = 1000
-MAX_PAGES = 1000
 REMOVAL_SECONDS = 300.0
 SWEEP_SECONDS = 5.0
 SWEEP_DUTY = 0.05
@@ -65,15 +64,19 @@ class PoolReconciler:
         self._pool_name = pool_name
         self.rules = rules or PoolRules(settings.orphan_lease, settings.launch_limit)
         self.pools = WarmPools(settings, self.rules, services.clock, max_starting=max_starting)
+        self._records = informer.of_containers(services)
+        self._sessions = informer.of_sessions(services)
         self._tasks = Tasks()
         self.claims = Claims(services, actors, self.pools, self._tasks)
         self.launcher = Launcher(services, actors, self.pools, self.claims.touched)
-        self._resync = asyncio.Event()
+        self._lost = asyncio.Event()
         self._swept = asyncio.Event()
         self._suspects: dict[str, float] = {}
         self._strange: dict[str, float] = {}
         self._elsewhere: set[str] = set()
         self._removing: set[str] = set()
+        self._left: dict[str, float] = {"": 0.0}  # as if there were some, until it has been read
+        self._left_at: bytes | None = None
         self._workspaces_removed = 0
         self._sweep_seconds = 0.0
         self._sweep_failures = 0
@@ -89,10 +92,6 @@ class PoolReconciler:
         """Take an actor back whose session went passive; ignored unless it says so when asked."""
         await self._adopt_if_free(actor_id)
 
-    def resync(self) -> None:
-        """Look at everything soon: somebody changed a warm container's record."""
-        self._resync.set()
-
     async def run(self) -> None:
         """Keep both pools filled and the node's containers explained. Runs until cancelled.
 
@@ -101,6 +100,7 @@ class PoolReconciler:
         """
         async with asyncio.TaskGroup() as group:
             group.create_task(self._sweep_forever(), name="pool sweep")
+            group.create_task(self._watch_forever(), name="pool watch")
             group.create_task(self._refill_forever(), name="pool refill")
 
     async def close(self) -> None:
@@ -140,9 +140,9 @@ class PoolReconciler:
         touched.clear()
         touched.update(s.slot_id for s in self.pools.containers if s.state is not SlotState.READY)
         listed = await self._actors.listed()
-        records = await self._services.ledger.containers(self._services.settings.node_id)
+        records = list((await self._records.refresh()).values())
         running = await self._services.runtime.list()
-        sessions = await self._all_sessions()
+        sessions = await self._sessions.refresh()
         facts = Facts(began, records, running, sessions, touched, self._suspects)
         sweep = plan_sweep(facts, self.pools.containers, self.rules)
         self._suspects = sweep.suspects
@@ -215,8 +215,11 @@ class PoolReconciler:
     async def _remove_left_workspaces(self, facts: Facts) -> None:
         """Begin to remove what ended sessions left; a large tree takes longer than a sweep may."""
         services = self._services
-        left = await services.ledger.left_workspaces(services.settings.node_id)
-        for workspace_id in plan_removals(left, facts, self.rules, services.clock.now()):
+        seen, self._left_at = self._left_at, self._sessions.place
+        if seen == self._left_at and not self._left:
+            return  # no session has ended meanwhile
+        self._left = await services.ledger.left_workspaces(services.settings.node_id)
+        for workspace_id in plan_removals(self._left, facts, self.rules, services.clock.now()):
             if workspace_id in self._removing or len(self._removing) >= self.rules.max_stops:
                 continue
             work = self._remove_workspace(workspace_id)
@@ -328,19 +331,19 @@ class PoolReconciler:
                 pause = 0.5
             try:
                 async with asyncio.timeout(pause):
-                    await self._resync.wait()
-                await asyncio.sleep(0.2)  # several changes at once ask for one sweep
+                    await self._lost.wait()
             except TimeoutError:
                 pass
-            self._resync.clear()
+            self._lost.clear()
 
-    async def _all_sessions(self) -> dict[str, SessionRecord]:
-        sessions: dict[str, SessionRecord] = {}
-        after: str | None = None
-        for _ in range(MAX_PAGES):
-            page = await self._services.ledger.sessions(after=after, limit=PAGE)
-            sessions.update((session.session_id, session) for session in page)
-            if len(page) < PAGE:
-                return sessions
-            after = page[-1].session_id
-        raise Unavailable("pool", f"more than {PAGE * MAX_PAGES} sessions")
+    async def _watch_forever(self) -> None:
+        """Have a sweep made as soon as a warm container is lost."""
+        while True:
+            try:
+                records = await self._records.refresh()
+                ready = [s.slot_id for s in self.pools.containers if s.state is SlotState.READY]
+                if any(i in records and records[i].status in LOST_STATUSES for i in ready):
+                    self._lost.set()
+            except (CoditectError, OSError) as error:
+                logger.warning("warm containers are not watched: %s", error)
+            await self._records.wait(SWEEP_SECONDS)

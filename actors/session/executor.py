@@ -159,7 +159,6 @@ class SessionExecutor:
                 handle = await within(
                     services.settings.launch_timeout, "start of the container", launch
                 )
-            self._background.offer("journal", services.journal_watch.watch(handle))
             await self._raise_epoch(handle, session)
             await self._record_ready(container, handle)
             complete = True

@@ -8,9 +8,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from actors.core import calls
+from actors.core import calls, informer
 from actors.core.calls import ActorCaller, PoolCalls, Ref
 from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.informer import Informer
 from actors.core.lease import LeaseRules, LeaseWatch
 from actors.core.names import session_actor
 from actors.core.ports.services import Services
@@ -41,8 +42,6 @@ SESSION_STATS_SECONDS = 2.0
 QUESTIONS_AT_ONCE = 64
 REOPEN_SECONDS = 60.0
 SHUTDOWN_SECONDS = 10.0
-PAGE = 1000
-MAX_PAGES = 1000
 MAX_SOURCES = 256
 LEASES_READ_AT_ONCE = 1000
 SOURCE_TTL = 120.0
@@ -88,6 +87,7 @@ class SupervisorReconciler:
         self._hang_after = hang_after
         self._components = {m.name: Component(m.name, m.kind, m.vital) for m in members}
         self._services: Services | None = None
+        self._sessions: Informer[SessionRecord] | None = None
         self._leases: LeaseWatch | None = None
         self._tasks = Tasks(limit=1000)
         self._judgement: Judgement | None = None
@@ -103,6 +103,7 @@ class SupervisorReconciler:
     def attach_services(self, services: Services) -> None:
         """Let the supervisor read the store from now on."""
         self._services = services
+        self._sessions = informer.of_sessions(services)
         self._leases = LeaseWatch(LeaseRules(services.settings.owner_lease))
 
     async def components_up(self, monotonic: float) -> bool:
@@ -138,7 +139,8 @@ class SupervisorReconciler:
         components_world = World(clock.now(), began, list(self._components.values()), listed, [])
         for action in component_actions(components_world, self._rules()):
             await self._act(action, began)
-        sessions = await self._sessions(services)
+        assert self._sessions is not None
+        sessions = list((await self._sessions.refresh()).values())
         before = self._judgement
         world = World(
             now=clock.now(),
@@ -359,16 +361,6 @@ class SupervisorReconciler:
             self._session_totals.update(name, stats)
 
         await asyncio.gather(*(ask(name) for name in living))
-
-    async def _sessions(self, services: Services) -> list[SessionRecord]:
-        sessions: list[SessionRecord] = []
-        for _ in range(MAX_PAGES):
-            after = sessions[-1].session_id if sessions else None
-            page = await services.ledger.sessions(after=after, limit=PAGE)
-            sessions += page
-            if len(page) < PAGE:
-                return sessions
-        raise Unavailable("supervisor", f"more than {PAGE * MAX_PAGES} sessions")
 
     def _describe(self, component: Component) -> Mapping[str, Any]:
         answer = self._answers.get(component.name, {})

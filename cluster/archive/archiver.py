@@ -1,7 +1,7 @@
 """One node's part in keeping workspaces: a follower for each container that a session has. No Ray here.
 
-The list of containers comes from the store twice a second: a level, so nobody has to be notified. A
-follower that fails begins anew after a pause, on the route that the session has by then.
+A container is followed as soon as its record says that it serves a session. A follower that fails
+begins anew after a pause, on the route that the session has by then.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from actors.core.errors.access import PermissionDenied
 from actors.core.errors.base import CoditectError, Unavailable
 from actors.core.errors.requests import NotFound
 from actors.core.errors.sessions import Fenced
+from actors.core.informer import Informer
 from actors.core.ports.ledger import Ledger
 from actors.core.records.archive import Kept, SaveAnswer
 from actors.core.records.containers import ContainerRecord, ContainerStatus
@@ -28,12 +29,11 @@ from cluster.store.layers.workspaces.manifests import Fence
 
 logger = logging.getLogger(__name__)
 
-LOOK_SECONDS = 0.5
+LOOK_SECONDS = 5.0
 WHOLE_PAUSE = 0.05
 MAX_FOLLOWERS = 4096
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 5.0
 SAVE_TRIES = 3
-DUTY = 0.05
 
 
 class _NoContainer(Unavailable):
@@ -60,6 +60,7 @@ class Archiver:
         self._tools = tools
         self._ledger = ledger
         self._node_id = node_id
+        self._containers = Informer(ledger.container_feed(node_id), tools.clock)
         self._collector = collector
         self._counters = Counters()
         self._followed: dict[str, _Followed] = {}
@@ -69,15 +70,13 @@ class Archiver:
     async def run(self) -> None:
         """Look for containers until cancelled."""
         self._tasks.spawn("collector", self._collector.run())
-        clock = self._tools.clock
         while True:
-            began = clock.monotonic()
             try:
                 await self.look()
             except (CoditectError, OSError) as error:
                 self._failures += 1
                 logger.warning("archiving has to wait: %s", error)
-            await clock.sleep(max(LOOK_SECONDS, (clock.monotonic() - began) / DUTY))
+            await self._containers.wait(LOOK_SECONDS)
 
     async def close(self) -> None:
         """End every follower and let go of the containers."""
@@ -86,10 +85,9 @@ class Archiver:
 
     async def look(self) -> None:
         """Begin to follow containers that got a session, and let go of those that are gone."""
-        records = await self._ledger.containers(self._node_id)
         wanted = {
-            record.container_id: record
-            for record in records
+            container_id: record
+            for container_id, record in (await self._containers.refresh()).items()
             if record.status is ContainerStatus.READY and record.session_id and record.handle
         }
         for container_id in self._followed.keys() - wanted.keys():
@@ -172,6 +170,7 @@ class Archiver:
             "save_seconds": counted.save_seconds.snapshot(),
             "round_seconds": counted.round_seconds.snapshot(),
             "failures_total": self._failures + self._tasks.failures,
+            **self._containers.stats("containers"),
         } | self._collector.stats()
 
     def _follow(self, record: ContainerRecord) -> None:
@@ -189,10 +188,10 @@ class Archiver:
             began = clock.monotonic()
             try:
                 session = await self._ledger.session(syncer.fence.session_id)
-                if session is None or session.container_id != record.container_id:
-                    return
-                syncer.route = _route(session, record)
-                await syncer.follow()
+                # A launch writes the container's record before the session's.
+                if session is not None and session.container_id == record.container_id:
+                    syncer.route = _route(session, record)
+                    await syncer.follow()
             except CoditectError as error:
                 self._failures += not isinstance(error, Fenced)
                 logger.info("workspace %s is followed anew: %s", record.workspace_id, error)

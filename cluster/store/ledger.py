@@ -17,9 +17,10 @@ from actors.core.records.containers import ContainerRecord, ContainerStatus, Hea
 from actors.core.records.idleness import Idleness
 from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from cluster.store.engines.interface import Engine
-from cluster.store.layers import idempotency, usage
+from cluster.store.layers import changes, idempotency, usage
 from cluster.store.layers.accounts import audit
 from cluster.store.layers.accounts import audit_pages as trail
+from cluster.store.layers.changes import StoreFeed
 from cluster.store.layers.codec import decode_optional
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.layers.sessions import containers, idleness, leases, sessions
@@ -209,9 +210,28 @@ class StoreLedger:
         now = self._clock.now()
         return await transact(self._engine, idleness.keep_awake, self._keys, session_id, until, now)
 
-    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
-        """Return all container records that are not stopped, of one node or of all."""
-        return await transact(self._engine, containers.all_live, self._keys, node_id)
+    def container_feed(self, node_id: str) -> StoreFeed[ContainerRecord]:
+        """Return the containers of a node that are not stopped, as a feed."""
+        return StoreFeed(
+            self._engine,
+            self._keys,
+            changes.containers_of(node_id),
+            self._keys.containers,
+            ContainerRecord,
+            lambda record: (
+                record.node_id == node_id and record.status is not ContainerStatus.STOPPED
+            ),
+        )
+
+    def session_feed(self) -> StoreFeed[SessionRecord]:
+        """Return all live sessions as a feed."""
+        return StoreFeed(
+            self._engine, self._keys, changes.SESSIONS, self._keys.sessions, SessionRecord
+        )
+
+    async def containers(self) -> list[ContainerRecord]:
+        """Return all container records that are not stopped."""
+        return await transact(self._engine, containers.all_live, self._keys)
 
     async def containers_of_user(self, user_id: str) -> list[ContainerRecord]:
         """Return the containers that a user has."""

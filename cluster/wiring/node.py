@@ -9,7 +9,6 @@ from actors.core.directory import ActorDirectory
 from actors.core.ports.runtime import ContainerRuntime
 from actors.core.ports.services import Services
 from actors.core.settings import ActorSettings, IdleRules, Signal
-from actors.journal.actor import RayJournalWatch
 from cluster.archive.ray_archive import RayArchive
 from cluster.clock import SystemClock
 from cluster.codi.control import CodiControl
@@ -39,7 +38,6 @@ class NodeWiring:
             settings=actor_settings(self.settings, self.node_id),
             ledger=StoreLedger(engine, self.settings.tenant, clock),
             journal=self.journal(engine),
-            journal_watch=RayJournalWatch(directory, names.journal_actor(self.node_id)),
             archive=RayArchive(directory, names.archive_actor(self.node_id)),
             runtime=self.runtime(),
             codi=CodiControl(),

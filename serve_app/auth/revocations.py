@@ -1,10 +1,10 @@
 """Follows the ends of logins, so that their access tokens are worth nothing from then on.
 
 Asking the store with every request would cost more than most requests do. Instead each replica follows
-the list of ends in the store, two small reads a second whatever the number of users, and looks in its
-own memory. So a login ends at once on the replica that was asked, and ``FOLLOW_SECONDS`` later on the
-others; open sockets, streams, uploads and downloads end then, too. While the store is away a replica
-goes on with what it knows. An end is forgotten when no access token of its login can be valid any more.
+the list of ends in the store, woken by each of them, and looks in its own memory. So a login ends at
+once on the replica that was asked, and a moment later on the others; open sockets, streams, uploads and
+downloads end then, too. While the store is away a replica goes on with what it knows. An end is forgotten
+when no access token of its login can be valid any more.
 """
 
 from __future__ import annotations
@@ -27,7 +27,10 @@ from serve_app.dependencies import RefreshTokens
 
 logger = structlog.get_logger(__name__)
 
-FOLLOW_SECONDS = 0.5
+FOLLOW_SECONDS = 10.0
+"""The longest time for which a watch is trusted."""
+
+RETRY_SECONDS = 0.5
 SKEW_SECONDS = 60.0
 
 
@@ -53,6 +56,7 @@ class Revocations:
         self._families: OrderedDict[str, float] = OrderedDict()
         self._accounts: OrderedDict[str, _Account] = OrderedDict()
         self._place: bytes | None = None
+        self._newest: bytes | None = None
         self._watches: dict[str, dict[Login, set[Callable[[], None]]]] = {}
 
     def __len__(self) -> int:
@@ -100,6 +104,7 @@ class Revocations:
 
     async def catch_up(self) -> None:
         """Take over what the store knows and this replica does not. Raises Unavailable."""
+        self._newest = await self._store.newest_end()
         while page := await self._store.ended_after(self._place):
             for ended in page:
                 self._take(ended)
@@ -115,9 +120,10 @@ class Revocations:
         while True:
             try:
                 await self.catch_up()
+                await self._store.wait_for_end(self._newest, FOLLOW_SECONDS)
             except CoditectError as error:
                 logger.warning("ends of logins are not followed", reason=str(error))
-            await self._clock.sleep(FOLLOW_SECONDS)
+                await self._clock.sleep(RETRY_SECONDS)
 
     def _take(self, ended: EndedLogin) -> None:
         if ended.family_id is not None:

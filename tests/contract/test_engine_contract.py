@@ -292,3 +292,54 @@ async def test_longer_keys_than_there_can_be_bound_ranges_and_are_not_found(engi
 async def test_a_committer_may_read_at_its_own_version(engine):
     version = await put(engine, a=b"1")
     assert await engine.get_many([b"a"], version) == (version, [b"1"])
+
+
+# ---- watches ------------------------------------------------------------------------------------
+
+
+async def is_over(watch: asyncio.Task) -> bool:
+    """Whether a watch ends now that whoever else was under way has been served."""
+    await asyncio.wait({watch}, timeout=0.05)
+    return watch.done()
+
+
+@pytest.mark.parametrize("change", ["set", "clear", "stamp"])
+async def test_a_watch_ends_with_the_first_commit_that_changes_its_key(engine, change):
+    await put(engine, a=b"1", b=b"1")
+    watch = asyncio.create_task(engine.watch(b"a", b"1", 60.0))
+    await put(engine, b=b"2")
+    assert not await is_over(watch)
+    await engine.commit(
+        commit(
+            {
+                "set": (SET, b"a", b"2"),
+                "clear": (CLEAR, b"", b"b"),
+                "stamp": (MutationKind.SET_VERSIONSTAMPED_VALUE, b"a", bytes(14)),
+            }[change]
+        )
+    )
+    await asyncio.wait_for(watch, 10)
+
+
+@pytest.mark.parametrize("seen", [b"0", None])
+async def test_a_watch_of_what_is_not_so_any_more_ends_at_once(engine, seen):
+    await put(engine, a=b"1")
+    await asyncio.wait_for(engine.watch(b"a", seen, 60.0), 10)
+
+
+async def test_a_key_that_is_not_there_is_watched_until_it_is(engine):
+    watches = [asyncio.create_task(engine.watch(b"a", None, 60.0)) for _ in range(3)]
+    assert not await is_over(watches[0])
+    await put(engine, a=b"1")
+    await asyncio.wait_for(asyncio.gather(*watches), 10)
+
+
+async def test_a_watch_ends_by_itself_and_leaves_nothing_behind(engine):
+    await engine.watch(b"a", None, 0.01)
+    watch = asyncio.create_task(engine.watch(b"a", None, 60.0))
+    assert not await is_over(watch)
+    watch.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watch
+    await put(engine, a=b"1")
+    assert (await engine.get_many([b"a"], None)).values == [b"1"]

@@ -40,7 +40,7 @@ def public(kind: type) -> list[str]:
 
 def test_transactions(binding):
     ours, theirs = fdb_double.Transaction, binding.Transaction
-    for name in [*public(ours), "commit", "reset"]:
+    for name in [*public(ours), "commit", "reset", "watch"]:
         assert parameters(getattr(theirs, name)) == parameters(getattr(ours, name)), name
     snapshot = binding.TransactionRead
     for name in ("get", "_get_range"):

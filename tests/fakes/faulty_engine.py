@@ -70,6 +70,10 @@ class FaultyEngine:
             self._late.append((self._calls + self._random.randint(1, 20), commit))
         raise CommitUnknown("injected")
 
+    async def watch(self, key: bytes, seen: bytes | None, seconds: float) -> None:
+        await self._begin_read()
+        await self._engine.watch(key, seen, seconds)
+
     async def settle(self) -> None:
         """Let everything that is still under way arrive."""
         late, self._late = self._late, []

@@ -109,6 +109,7 @@ class Cluster:
         self._values: SortedDict[bytes, list[tuple[int, bytes | None]]] = SortedDict()
         self._log: list[tuple[int, list[Span]]] = []
         self._late: list[tuple[int, Request]] = []
+        self._watches: list[tuple[bytes, bytes | None, Callable[[], None]]] = []
         self._operations = 0
 
     def now(self) -> float:
@@ -163,6 +164,11 @@ class Cluster:
             raise Refused(TIMED_OUT)
         return version
 
+    def watch(self, key: bytes, version: int, changed: Callable[[], None]) -> None:
+        """Call ``changed`` when a key's value is not what it was at ``version``."""
+        self._watches.append((key, self._at(key, version), changed))
+        self._notify()
+
     def settle(self) -> None:
         """Let everything that is still under way arrive."""
         late, self._late = self._late, []
@@ -206,7 +212,14 @@ class Cluster:
             self._mutate(kind, key, operand, stamp)
         self._log.append((self._version, list(request.writes)))
         self._log = [entry for entry in self._log if entry[0] >= self._version - WINDOW]
+        self._notify()
         return self._version
+
+    def _notify(self) -> None:
+        due = [w for w in self._watches if self._at(w[0], self._version) != w[1]]
+        self._watches = [w for w in self._watches if w not in due]
+        for _, _, changed in due:
+            changed()
 
     def _mutate(self, kind: int, key: bytes, operand: bytes, stamp: bytes) -> None:
         if kind == CLEAR_RANGE:

@@ -192,6 +192,7 @@ class Transaction:
         self._deferred: int | None = None
         self._committing = False
         self._written: list[tuple[bytes, bytes]] = []
+        self._watches: list[tuple[bytes, Future]] = []
 
     def set_read_version(self, version: int) -> None:
         if version <= 0:
@@ -224,6 +225,12 @@ class Transaction:
             raise FDBError(INVERTED_RANGE)
         self._touch()
         self.request.writes.append((begin, end))
+
+    def watch(self, key: bytes) -> Future:
+        """Watched from the commit on; a reset before it ends in 1025, as the end of the transaction does."""
+        self._touch()
+        self._watches.append((key, Future()))
+        return self._watches[-1][1]
 
     def set(self, key: bytes, value: bytes) -> None:
         self._mutate(SET, key, value)
@@ -294,6 +301,8 @@ class Transaction:
     def _commit_now(self) -> None:
         if not self._database.warm:
             raise Refused(COMMIT_UNKNOWN)
+        for key, changed in self._watches:
+            self.cluster.watch(key, self.version(), changed.settle)
         if not self.request.mutations and not self.request.writes:
             return
         if self.request.size() > MAX_TRANSACTION:

@@ -175,7 +175,7 @@ class ProcessRuntime:
 
 
 class LocalJournalist:
-    """Runs the node's journal, which watches what ``watch`` names at once. ``pause`` ends it for a while."""
+    """Runs the node's journal. ``pause`` ends it for a while."""
 
     def __init__(self) -> None:
         self._services: Services | None = None
@@ -187,10 +187,6 @@ class LocalJournalist:
         assert self._services is not None
         self._runner = JournalRecorder(self._services)
         self._run = asyncio.create_task(self._runner.run())
-
-    async def watch(self, handle: ContainerHandle) -> None:
-        if self._runner is not None:
-            self._runner.watch(handle)
 
     async def pause(self) -> None:
         """End it as a death would; ``start`` brings another one."""
@@ -433,7 +429,6 @@ def _services(
         settings=actor_settings(settings, NODE),
         ledger=ledger,
         journal=journal,
-        journal_watch=journalist,
         archive=archive,
         runtime=runtime,
         codi=CodiControl(),

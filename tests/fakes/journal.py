@@ -13,7 +13,6 @@ from actors.core.errors.sessions import Fenced
 from actors.core.ports.codi import TerminalOpened
 from actors.core.ports.journal import Output
 from actors.core.quotas import Quotas, level
-from actors.core.records.containers import ContainerHandle
 from actors.core.records.terminals import TerminalRecord, TerminalSizing
 from cluster.store.layers.sessions.terminals import MAX_CWD, MAX_INPUTS, MAX_TERMINALS
 from tests.fakes.ledger import MemoryLedger
@@ -210,16 +209,6 @@ class MemoryJournal:
     def _end(self) -> None:
         if self.lose:
             raise self.lose.popleft()
-
-
-class ListeningJournal:
-    """Implements ``JournalWatch``: remembers the containers that it was given."""
-
-    def __init__(self) -> None:
-        self.watched: list[str] = []
-
-    async def watch(self, handle: ContainerHandle) -> None:
-        self.watched.append(handle.container_id)
 
 
 def _directory(cwd: str | None) -> str | None:

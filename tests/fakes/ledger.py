@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from actors.core.errors.limits import ContainersExceeded, TooManyRequests
 from actors.core.errors.requests import NotFound, PreconditionFailed
@@ -20,6 +21,7 @@ from actors.core.quotas import Quotas
 from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
 from actors.core.records.idleness import Idleness
 from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
+from tests.fakes.feed import MemoryFeed
 
 
 class MemoryLedger:
@@ -40,6 +42,7 @@ class MemoryLedger:
         self.idleness_of: dict[str, Idleness] = {}
         self.writes: list[str] = []
         self.leases: dict[str, int] = {}
+        self._feeds: dict[str, MemoryFeed[Any]] = {}
         self._answers: dict[str, object] = {}
         self._clock = clock
 
@@ -68,12 +71,24 @@ class MemoryLedger:
         await asyncio.sleep(0)
         return self.records.get(container_id)
 
-    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
-        return [
-            record
-            for record in self.records.values()
-            if node_id in {None, record.node_id} and record.status is not ContainerStatus.STOPPED
-        ]
+    async def containers(self) -> list[ContainerRecord]:
+        return [r for r in self.records.values() if r.status is not ContainerStatus.STOPPED]
+
+    def container_feed(self, node_id: str) -> MemoryFeed[ContainerRecord]:
+        def records() -> dict[str, ContainerRecord]:
+            return {
+                record.container_id: record
+                for record in self.records.values()
+                if record.node_id == node_id and record.status is not ContainerStatus.STOPPED
+            }
+
+        return self._feed(node_id, records)
+
+    def session_feed(self) -> MemoryFeed[SessionRecord]:
+        return self._feed("", lambda: self.stored)
+
+    def _feed(self, name: str, records: Callable[[], Mapping[str, Any]]) -> MemoryFeed[Any]:
+        return self._feeds.setdefault(name, MemoryFeed(records, self._clock, asyncio.Event()))
 
     # ---- sessions -------------------------------------------------------------------------------
 
@@ -269,6 +284,8 @@ class MemoryLedger:
 
     def _end(self, name: str) -> None:
         self.writes.append(name)
+        for feed in self._feeds.values():
+            feed.changed.set()
         if self.lose:
             raise self.lose.popleft()
 

@@ -16,7 +16,7 @@ from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
 from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from actors.core.settings import ActorSettings, IdleRules, Signal
-from tests.fakes.journal import ListeningJournal
+from tests.fakes.feed import MemoryFeed
 
 
 def handle(container_id: str) -> ContainerHandle:
@@ -167,7 +167,8 @@ class PoolLedger:
     claim was committed if ``commit_first`` is set.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, clock: ManualClock) -> None:
+        self._clock = clock
         self.sessions_by_id: dict[str, SessionRecord] = {}
         self.records: dict[str, ContainerRecord] = {}
         self.errors: list[CoditectError] = []
@@ -184,10 +185,6 @@ class PoolLedger:
             if (session.user_id, session.name) == (user_id, name):
                 return session
         return None
-
-    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
-        ids = sorted(i for i in self.sessions_by_id if after is None or i > after)
-        return [self.sessions_by_id[i] for i in ids[:limit]]
 
     async def bound_session(self, actor_id: str) -> SessionRecord | None:
         owned = [s for s in self.sessions_by_id.values() if s.owner_actor_id == actor_id]
@@ -260,8 +257,11 @@ class PoolLedger:
     async def container(self, container_id: str) -> ContainerRecord | None:
         return self.records.get(container_id)
 
-    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
-        return list(self.records.values())
+    def container_feed(self, node_id: str) -> MemoryFeed[ContainerRecord]:
+        return MemoryFeed(lambda: self.records, self._clock)
+
+    def session_feed(self) -> MemoryFeed[SessionRecord]:
+        return MemoryFeed(lambda: self.sessions_by_id, self._clock)
 
     async def put_container(self, record: ContainerRecord) -> None:
         self.records[record.container_id] = record
@@ -330,7 +330,6 @@ def services(
         settings=settings(**changes),
         ledger=ledger,
         journal=journal,
-        journal_watch=ListeningJournal(),
         archive=IdleArchive(),
         runtime=runtime,
         codi=codi,

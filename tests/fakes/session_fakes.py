@@ -22,7 +22,6 @@ from actors.core.records.terminals import TerminalRecord
 from actors.session.host import SessionHost
 from actors.session.service import SessionService
 from actors.session.state import SessionRules
-from tests.fakes.journal import ListeningJournal
 from tests.fakes.ledgers import Stores
 from tests.fakes.pool_fakes import IdleArchive, ManualClock, container_record
 from tests.fakes.pool_fakes import services as pool_services
@@ -118,7 +117,6 @@ class Workbench:
     ) -> None:
         self.ledger: Ledger = stores.ledger
         self.journal: Journal = stores.journal
-        self.journal_watch = ListeningJournal()
         self.archive = IdleArchive()
         self.clock = clock
         self.runtime = runtime or MemoryRuntime()
@@ -138,9 +136,7 @@ class Workbench:
             **changes,
         )
         self._new_id = getattr(self, "_new_id", made.new_id)
-        return replace(
-            made, journal_watch=self.journal_watch, archive=self.archive, new_id=self._new_id
-        )
+        return replace(made, archive=self.archive, new_id=self._new_id)
 
     def runner(self, actor_id: str = "a1", **changes: Any) -> LocalSession:
         """Start a session actor's runner."""

@@ -17,9 +17,11 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors.sessions import Fenced, SlotGone
+from actors.core.informer import Informer
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import SessionRecord
+from cluster.clock import SystemClock
 from cluster.store.engines.interface import Engine, MutationKind
 from cluster.store.ledger import StoreLedger
 from cluster.store.transactions.transaction import Transaction, transact
@@ -95,6 +97,30 @@ async def test_every_increment_counts_once(name, seed, tmp_path):
         await asyncio.gather(*(writer() for _ in range(4)))
         await settle()
         assert await transact(engine, both) == [24, 24]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_views_of_containers_miss_nothing_that_was_written(name, seed, tmp_path):
+    async with faulty(name, seed, tmp_path) as (engine, settle):
+        ledger = StoreLedger(engine, "t", ManualClock(NOW))
+        views = [Informer(ledger.container_feed("node-1"), SystemClock()) for _ in range(2)]
+
+        async def writer(number: int) -> None:
+            for n in range(6):
+                await ledger.put_container(container_record(f"c{number}-{n % 4}", ready_at=n))
+                await ledger.remove_container(f"c{number}-{n // 2}")
+
+        async def reader(view: Informer) -> None:
+            for _ in range(6):
+                await view.refresh()
+                await view.wait(0.1)
+
+        await asyncio.gather(*map(writer, range(3)), *map(reader, views))
+        await settle()
+        stored = {c.container_id: c for c in await ledger.containers()}
+        for view in views:
+            assert await view.refresh() == stored
+            assert view.stats("x")["x_repairs_total"] == 0
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -6,12 +6,13 @@ import signal
 import tempfile
 import time
 from pathlib import Path
+from unittest.mock import ANY
 
 import pytest
 import pytest_asyncio
 import ray
 
-from actors.core import names
+from actors.core import informer, names
 from actors.core.calls import Component, PoolCalls, SessionCalls, SupervisorCalls
 from actors.core.directory import ActorDirectory
 from actors.core.errors.base import ActorGone, CoditectError, Unavailable
@@ -221,6 +222,22 @@ async def test_a_warm_container_that_ends_is_replaced(server):
         lambda: server.services.ledger.container(first.container_id), lambda record: record is None
     )
     await server.filled()
+
+
+async def test_a_view_of_the_containers_lives_through_the_end_of_the_store(server):
+    ledger, view = server.services.ledger, informer.of_containers(server.services)
+    await view.refresh()
+    waiting = asyncio.create_task(view.wait(120.0))
+    await server.kill_process(names.store_actor(NODE))
+    await asyncio.wait_for(waiting, 30)
+    stored = {record.container_id: record for record in await ledger.containers()}
+    known = await view.refresh()
+    assert stored.keys() & known.keys()
+    waiting = asyncio.create_task(view.wait(120.0))
+    [some, *_] = known.values()
+    await ledger.put_container(some)
+    await asyncio.wait_for(waiting, 30)
+    assert view.stats("x") == {"x_known": ANY, "x_gaps_total": 0, "x_repairs_total": 0}
 
 
 async def test_every_component_killed_comes_back(server):

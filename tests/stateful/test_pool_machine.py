@@ -41,9 +41,9 @@ class PoolMachine(stateful.RuleBasedStateMachine):
     def __init__(self):
         super().__init__()
         self.loop = asyncio.new_event_loop()
-        self.ledger = pool_fakes.PoolLedger()
         self.runtime = MoodyRuntime()
         self.clock = pool_fakes.ManualClock()
+        self.ledger = pool_fakes.PoolLedger(self.clock)
         self.actors = pool_fakes.FakeSessionActors(POOL)
         self.opening = []
         self.keys = 0

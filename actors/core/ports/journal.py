@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from actors.core.ports.codi import TerminalOpened, TerminalPrinted
-from actors.core.records.containers import ContainerHandle
 from actors.core.records.terminals import TerminalRecord, TerminalSizing
 
 Output = tuple[TerminalRecord, TerminalPrinted]
@@ -70,15 +69,4 @@ class Journal(Protocol):
 
     async def trim(self) -> int:
         """Forget the oldest output of users who have more than they may; return how many bytes."""
-        ...
-
-
-class JournalWatch(Protocol):
-    """The node's journal, as those see it who start containers."""
-
-    async def watch(self, handle: ContainerHandle) -> None:
-        """Have the journal connect to a container now; it would find it by itself a little later.
-
-        Ends within its limit and raises nothing of this server.
-        """
         ...

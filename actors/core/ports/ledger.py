@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from actors.core.ports.feed import Feeds
 from actors.core.quotas import Quotas
 from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
 from actors.core.records.idleness import Idleness
@@ -45,20 +46,12 @@ class SessionRecords(Protocol):
         """Return the live (not ended) session of that name."""
         ...
 
-    async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
-        """Return a page of all sessions that have not ended, ordered by id, after ``after``."""
-        ...
-
 
 class ContainerRecords(Protocol):
     """Containers as they are stored."""
 
     async def container(self, container_id: str) -> ContainerRecord | None:
         """Return a container's record."""
-        ...
-
-    async def containers(self, node_id: str | None = None) -> list[ContainerRecord]:
-        """Return all container records that are not stopped, of one node or of all."""
         ...
 
 
@@ -193,6 +186,7 @@ class IdleTimes(Protocol):
 
 
 class Ledger(
+    Feeds,
     SessionRecords,
     ContainerRecords,
     Ownership,

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from actors.core.ports.clock import Clock
 from actors.core.ports.codi import CodiClient
-from actors.core.ports.journal import Journal, JournalWatch
+from actors.core.ports.journal import Journal
 from actors.core.ports.ledger import Ledger
 from actors.core.ports.runtime import ContainerRuntime
 from actors.core.settings import ActorSettings
@@ -43,7 +43,6 @@ class Services:
     settings: ActorSettings
     ledger: Ledger
     journal: Journal
-    journal_watch: JournalWatch
     archive: Archive
     runtime: ContainerRuntime
     codi: CodiClient

@@ -159,6 +159,14 @@ class Engine(Protocol):
         """
         ...
 
+    async def watch(self, key: bytes, seen: bytes | None, seconds: float) -> None:
+        """Return when the value of ``key`` is not ``seen`` any more, at the latest after ``seconds``.
+
+        It says nothing of the value: read it. A value that comes and goes meanwhile may be missed.
+        Raises Unavailable, Busy when there are too many of these.
+        """
+        ...
+
 
 class OpenableEngine(Engine, Protocol):
     """An engine with a beginning and an end."""

@@ -5,6 +5,8 @@
     (tenant, "bindings", actor_id)                         session_id that the actor owns
     (tenant, "leases", session_id)                         the owner's last renewal, see actors/core/lease.py
     (tenant, "containers", container_id)                   ContainerRecord
+    (tenant, "changes", feed, versionstamp, id)            empty; a record that was written; see changes.py
+    (tenant, "newest_changes", feed)                       versionstamp of the newest of them
     (tenant, "user_containers", user_id, container_id)     {assigned_at}
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
     (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
@@ -74,19 +76,32 @@ class Directory:
         """Return what a key adds to this branch."""
         return tuple(tuples.unpack(key))[len(self._path) :]
 
-    def stamped_key(self, number: int = 0) -> bytes:
+    def below(self, *rest: Any) -> Directory:
+        """Return the branch of everything below."""
+        return Directory(*self._path, *rest)
+
+    def stamped_key(self, number: int = 0, rest: tuple[str, ...] = ()) -> bytes:
         """Return the operand of SET_VERSIONSTAMPED_KEY for a leaf that the commit numbers.
 
-        ``number`` makes several leaves of one transaction different, and orders them.
+        ``number`` makes several leaves of one transaction different, and orders them. ``rest`` follows it.
         """
         # As fdb.tuple.pack_with_versionstamp does, which cannot be called without the native library:
         # type code, ten bytes to be filled in, two of the user's, then where the ten begin.
         prefix = self.key() + _VERSIONSTAMP
-        return prefix + b"\xff" * 10 + number.to_bytes(2, "big") + len(prefix).to_bytes(4, "little")
+        leaf = number.to_bytes(2, "big") + bytes(tuples.pack(rest))
+        return prefix + b"\xff" * 10 + leaf + len(prefix).to_bytes(4, "little")
 
     def stamped(self, stamp: bytes) -> bytes:
-        """Return the key of a leaf that a commit has numbered; ``stamp`` has twelve bytes."""
+        """Return the key of a leaf that a commit has numbered; ``stamp`` has twelve bytes.
+
+        With the ten of a commit alone: where its leaves begin.
+        """
         return self.key() + _VERSIONSTAMP + stamp
+
+    def unstamped(self, key: bytes) -> tuple[bytes, tuple[Any, ...]]:
+        """Return the ten bytes of the commit that has numbered a leaf, and what follows its number."""
+        begin = len(self.key() + _VERSIONSTAMP)
+        return key[begin : begin + 10], tuple(tuples.unpack(key[begin + 12 :]))
 
 
 class Keyspace:
@@ -99,6 +114,8 @@ class Keyspace:
         self.bindings = Directory(tenant_id, "bindings")
         self.leases = Directory(tenant_id, "leases")
         self.containers = Directory(tenant_id, "containers")
+        self.changes = Directory(tenant_id, "changes")
+        self.newest_changes = Directory(tenant_id, "newest_changes")
         self.user_containers = Directory(tenant_id, "user_containers")
         self.left_workspaces = Directory(tenant_id, "left_workspaces")
         self.idleness = Directory(tenant_id, "idleness")

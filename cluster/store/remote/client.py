@@ -47,18 +47,23 @@ class RemoteEngine:
         except Unavailable as error:
             raise CommitUnknown(str(error)) from error
 
+    async def watch(self, key: bytes, seen: bytes | None, seconds: float) -> None:
+        """Return when a key's value is not ``seen`` any more, or after some seconds."""
+        await self._ask("watch", key, seen, seconds, longer=seconds)
+
     def close(self) -> None:
         """End the connection; the next question makes another."""
         if self._link is not None:
             self._link.abort()
             self._link = None
 
-    async def _ask(self, method: str, *arguments: Any) -> Any:
+    async def _ask(self, method: str, *arguments: Any, longer: float = 0.0) -> Any:
+        limit = self._timeout_seconds + longer
         try:
-            async with asyncio.timeout(self._timeout_seconds):
+            async with asyncio.timeout(limit):
                 return await (await self._linked()).ask(method, arguments)
         except TimeoutError:
-            reason = f"no answer within {self._timeout_seconds:g} s"
+            reason = f"no answer within {limit:g} s"
             raise Unavailable("store", reason) from None
 
     async def _linked(self) -> _Link:

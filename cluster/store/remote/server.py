@@ -125,7 +125,9 @@ class _Connection(Framed):
                 return await self._engine.get_range(span, version, limit=limit, reverse=reverse)
             case "commit", (commit,):
                 return await self._engine.commit(commit)
-        raise InvalidArgument("question", f"get_many, get_range or commit, not {method}")
+            case "watch", (key, seen, seconds):
+                return await self._engine.watch(key, seen, seconds)
+        raise InvalidArgument("question", f"no engine has a {method}")
 
     def _listen_or_not(self) -> None:
         deaf = self._outstanding >= MAX_OUTSTANDING or not self.writable.is_set()

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from actors.core import informer
 from actors.core.errors.base import ActorGone
 from actors.core.records.idleness import Activity, Idleness
 from actors.core.records.sessions import SessionPhase
@@ -64,7 +65,9 @@ class House:
         services = bench.services()
         idle = IdleRules(AFTER, weights)
         self.services = replace(services, settings=replace(services.settings, idle=idle))
-        self.runner = IdlenessSampler(self.services, self.owners)
+        self.runner = IdlenessSampler(
+            self.services, self.owners, informer.of_containers(self.services)
+        )
 
     async def open(self) -> None:
         self.owners.runners["a1"] = await self.bench.ready("a1")
@@ -176,7 +179,9 @@ async def test_a_container_that_does_not_answer_is_left_to_others(house):
 async def test_a_successor_begins_to_watch_anew(house):
     await house.round()
     await house.round(AFTER - 1)
-    house.runner = IdlenessSampler(house.services, house.owners)
+    house.runner = IdlenessSampler(
+        house.services, house.owners, informer.of_containers(house.services)
+    )
     await house.round(1)
     await house.round(AFTER - 1)
     assert house.bench.codi.sealed == []

@@ -301,14 +301,16 @@ async def test_containers_are_found_by_the_store(node):
 
 
 async def test_a_store_that_cannot_list_is_asked_again(node):
-    async def away(node_id=None):
+    async def away():
         raise Unavailable("store", "away")
 
-    listed, node.ledger.containers = node.ledger.containers, away
+    await settle()
+    informer = node.runner._containers
+    refresh, informer.refresh = informer.refresh, away
     node.add_container("c1")
     await node.pass_time(1.2)
     assert node.containers.connected("c1") == 0
-    node.ledger.containers = listed
+    informer.refresh = refresh
     await node.pass_time(1.2)
     assert node.containers.connected("c1") == 1
 

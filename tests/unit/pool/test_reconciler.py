@@ -6,6 +6,7 @@ import pytest
 
 from actors.core.errors.base import Busy
 from actors.core.errors.store import CommitUnknown
+from actors.core.informer import GATHER_SECONDS
 from actors.core.records.containers import ContainerStatus, Health
 from actors.pool.reconciler import PoolReconciler
 from actors.pool.slots import SlotState
@@ -28,9 +29,9 @@ class House:
     """A runner and everything round it."""
 
     def __init__(self, runtime=None, **changes):
-        self.ledger = PoolLedger()
         self.runtime = runtime or MemoryRuntime()
         self.clock = ManualClock()
+        self.ledger = PoolLedger(self.clock)
         self.actors = FakeSessionActors(POOL)
         self.services = services(self.ledger, self.runtime, self.clock, **changes)
         self.runner = self.restart()
@@ -364,15 +365,16 @@ async def test_a_bug_in_a_launch_is_counted_and_leaves_no_start_behind(house):
 async def test_a_container_claimed_while_a_sweep_looks_is_not_adopted_again(house):
     h = house()
     await h.fill()
-    read = h.ledger.containers
+    records = h.runner._records
+    refresh = records.refresh
 
-    async def containers(node_id=None):
-        records = await read(node_id)
-        h.ledger.containers = read
+    async def claim_meanwhile():
+        found = await refresh()
+        records.refresh = refresh
         await h.open()
-        return records
+        return found
 
-    h.ledger.containers = containers
+    records.refresh = claim_meanwhile
     await h.runner.sweep()
     claimed = {s.container_id for s in h.ledger.sessions_by_id.values()}
     assert not claimed & {slot.slot_id for slot in h.runner.pools.containers}
@@ -471,6 +473,22 @@ async def test_a_workspace_that_cannot_be_removed_is_tried_again(house):
     await h.runner.sweep()
     await settle()
     assert h.ledger.left == {}
+
+
+async def test_a_lost_warm_container_is_replaced_without_waiting_for_the_next_sweep(house):
+    h = house(warm_actors=0, warm_containers=1)
+    task = asyncio.create_task(h.runner.run())
+    async with asyncio.timeout(5):
+        while h.count() != (0, 1):
+            await settle(1)
+        [lost] = h.runtime.running
+        record = h.ledger.records[lost]
+        h.ledger.records[lost] = record.model_copy(update={"status": ContainerStatus.LOST})
+        h.clock.advance(GATHER_SECONDS)
+        while h.count() != (0, 1) or lost in h.runtime.running:
+            await settle(1)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_the_loops_fill_the_pool_by_themselves_and_end_with_their_owner(house):

@@ -21,7 +21,7 @@ from tests.fakes.pool_fakes import (
 class House:
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.ledger = PoolLedger()
+        self.ledger = PoolLedger(self.clock)
         self.actors = FakeSessionActors()
         self.services = services(self.ledger, None, self.clock)
         self.owners = Owners(self.services, self.actors)

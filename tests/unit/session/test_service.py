@@ -321,12 +321,6 @@ async def test_terminals_that_cannot_be_read_hold_up_no_recovery(fragile):
     await committed(fragile, phase=P.READY, container_id=after.container_id)
 
 
-async def test_the_journal_is_reported_of_a_container_as_soon_as_it_runs(bench):
-    runner = await bench.ready()
-    route = await runner.route("s1")
-    await eventually(lambda: bench.journal_watch.watched == [route.container_id])
-
-
 # ---- failures -----------------------------------------------------------------------------------
 
 

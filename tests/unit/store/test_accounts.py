@@ -237,6 +237,16 @@ async def test_ended_logins_are_reported_in_order_each_once_and_forgotten_when_o
     assert [login.family_id for login in await store.ended_after(None)] == ["f", "h"]
 
 
+async def test_the_end_of_a_login_wakes_whoever_waits_for_one(engine):
+    store = TokenStore(engine, "t")
+    await store.create(token("one"))
+    newest = await store.newest_end()
+    waiting = asyncio.create_task(store.wait_for_end(newest, 60.0))
+    await store.revoke_family("f", now=10.0)
+    await asyncio.wait_for(waiting, 20)
+    assert await store.newest_end() != newest
+
+
 async def test_reuse_of_a_refresh_token_is_the_end_of_a_login(engine):
     store = TokenStore(engine, "t")
     await store.create(token("one"))

@@ -56,7 +56,8 @@ class FakeActorGateway:
 
 class Tower:
     def __init__(self):
-        self.gateway, self.ledger, self.clock = FakeActorGateway(), PoolLedger(), ManualClock()
+        self.gateway, self.clock = FakeActorGateway(), ManualClock()
+        self.ledger = PoolLedger(self.clock)
         self.runner = SupervisorReconciler(self.gateway, MEMBERS, hang_after=10.0)
         self.runner.attach_services(services(self.ledger, None, self.clock))
 

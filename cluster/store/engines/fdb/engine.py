@@ -68,6 +68,7 @@ class _Counters:
     unknown: int = 0
     recalled: int = 0
     reads: int = 0
+    range_reads: int = 0
     swept: int = 0
     in_flight: int = 0
     version: int = 0
@@ -131,6 +132,7 @@ class FdbEngine:
             at = await settled(version)
             return Values(at, [(await settled(value)).value for value in found])
 
+        self._counters.reads += 1
         return await self._read(read_version, body)
 
     async def get_range(
@@ -146,6 +148,7 @@ class FdbEngine:
                 pairs, more = await self._scan(tr, self._layout.span(span), limit, reverse)
             return Pairs(await settled(version), pairs, more)
 
+        self._counters.range_reads += 1
         return await self._read(read_version, body)
 
     async def commit(self, commit: Commit) -> int:
@@ -165,6 +168,13 @@ class FdbEngine:
         self._counters.commit_seconds.observe(time.monotonic() - began)
         return version
 
+    async def watch(self, key: bytes, seen: bytes | None, seconds: float) -> None:
+        """Return when a key's value is not ``seen`` any more, or after some seconds."""
+        async with self._call(fdb_errors.of_read, seconds) as connection:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._until_changed(connection, self._layout.key(key), seen)
+
     async def statistics(self) -> dict[str, Any]:
         """Return counters and gauges."""
         counters = self._counters
@@ -175,6 +185,7 @@ class FdbEngine:
             "commits_recalled_total": counters.recalled,
             "commit_keys_removed_total": counters.swept,
             "reads_total": counters.reads,
+            "range_reads_total": counters.range_reads,
             "commit_seconds": counters.commit_seconds.snapshot(),
             "calls_in_flight": counters.in_flight,
             "version": counters.version,
@@ -205,7 +216,6 @@ class FdbEngine:
         if read_version is not None and read_version <= 0:
             raise TransactionTooOld("no read version")
         async with self._call(fdb_errors.of_read) as connection:
-            self._counters.reads += 1
             return await self._run(connection, read_version, body)
 
     async def _run(
@@ -220,6 +230,22 @@ class FdbEngine:
             except connection.fdb.FDBError as error:
                 if read_version is not None:
                     raise
+                await settled(tr.on_error(error))
+
+    async def _until_changed(self, connection: Connection, key: bytes, seen: bytes | None) -> None:
+        """Watch a key natively: from the commit of a transaction on, relative to what that one read."""
+        tr = (
+            connection.database.create_transaction()
+        )  # without a time limit, which ends watches, too
+        while True:
+            try:
+                if await _get(tr, key) != seen:
+                    return
+                changed = tr.watch(key)
+                await settled(tr.commit())
+                await settled(changed)
+                tr.reset()
+            except connection.fdb.FDBError as error:
                 await settled(tr.on_error(error))
 
     async def _scan(
@@ -320,15 +346,18 @@ class FdbEngine:
 
     @asynccontextmanager
     async def _call(
-        self, translate: Callable[[int, str], CoditectError]
+        self, translate: Callable[[int, str], CoditectError], seconds: float = 0.0
     ) -> AsyncIterator[Connection]:
-        """Bound one call in time and in number, and speak of its failure in the engine's words."""
+        """Bound one call in time and in number, and speak of its failure in the engine's words.
+
+        ``seconds``: how much longer than others it may take.
+        """
         connection = self._connected()
         if self._counters.in_flight >= MAX_IN_FLIGHT:
             raise Busy("store calls", 1.0)
         self._counters.in_flight += 1
         try:
-            async with asyncio.timeout(self._timeout_seconds + _GRACE_SECONDS):
+            async with asyncio.timeout(seconds + self._timeout_seconds + _GRACE_SECONDS):
                 yield connection
         except connection.fdb.FDBError as error:
             raise translate(error.code, describe(error)) from error

@@ -38,12 +38,14 @@ from cluster.store.engines.interface import (
     KeyRange,
     Pairs,
     Values,
+    key_after,
 )
 from cluster.store.engines.lmdb.committer import Committer, Outcome, seek
 
 MAX_SNAPSHOTS = 4096
 MAX_WAITING = 20_000
 MAX_BATCH = 1024
+MAX_WATCHES = 1000
 
 
 @dataclass(slots=True)
@@ -64,6 +66,7 @@ class _Counters:
     conflicts: int = 0
     batches: int = 0
     reads: int = 0
+    range_reads: int = 0
     sync_seconds: Histogram = field(default_factory=Histogram)
 
 
@@ -82,6 +85,7 @@ class LmdbEngine:
         self._clock = clock
         self._snapshots: OrderedDict[int, _Snapshot] = OrderedDict()
         self._waiting: asyncio.Queue[_Waiting] = asyncio.Queue(MAX_WAITING)
+        self._watches: dict[asyncio.Future[None], KeyRange] = {}
         self._counters = _Counters()
         self._failed: StoreFailed | None = None
         self._committed = 0
@@ -139,7 +143,7 @@ class LmdbEngine:
     ) -> Pairs:
         """Read at most ``limit`` pairs of a range."""
         version, transaction = self._snapshot(read_version)
-        self._counters.reads += 1
+        self._counters.range_reads += 1
         with transaction.cursor() as cursor:
             pairs, more = _scan(cursor, span, limit, reverse=reverse)
         return Pairs(version, pairs, more)
@@ -157,6 +161,20 @@ class LmdbEngine:
         except asyncio.QueueFull:
             raise Busy("store commits", 1.0) from None
         return await future
+
+    async def watch(self, key: bytes, seen: bytes | None, seconds: float) -> None:
+        """Return when a key's value is not ``seen`` any more, or after some seconds."""
+        if (await self.get_many([key], None)).values[0] != seen:
+            return
+        if len(self._watches) >= MAX_WATCHES:
+            raise Busy("store watches", 1.0)
+        # Nothing was waited for since the read, so that no commit has been answered in between.
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._watches[written] = KeyRange(key, key_after(key))
+        try:
+            await asyncio.wait({written}, timeout=seconds)
+        finally:
+            del self._watches[written]
 
     async def copy(self, directory: Path) -> None:
         """Write the store as of this moment into an empty directory, without unused pages.
@@ -177,8 +195,10 @@ class LmdbEngine:
             "conflicts_total": self._counters.conflicts,
             "commit_batches_total": self._counters.batches,
             "reads_total": self._counters.reads,
+            "range_reads_total": self._counters.range_reads,
             "commit_sync_seconds": self._counters.sync_seconds.snapshot(),
             "commits_waiting": self._waiting.qsize(),
+            "watches": len(self._watches),
             "open_snapshots": len(self._snapshots),
             "conflict_window": len(self._committer.window),
             "used_bytes": self._committer.used_bytes(),
@@ -258,7 +278,10 @@ class LmdbEngine:
         self._answer(batch, outcomes)
 
     def _answer(self, batch: list[_Waiting], outcomes: list[Outcome]) -> None:
-        self._committed = self._committer.version
+        before, self._committed = self._committed, self._committer.version
+        for written, span in self._watches.items():
+            if self._committer.window.conflicts(span, before) and not written.done():
+                written.set_result(None)
         self._counters.batches += 1
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if waiting.future.done():

@@ -9,6 +9,7 @@ import json
 from dataclasses import dataclass
 
 from cluster.store.engines.interface import KeyRange, MutationKind, key_after
+from cluster.store.layers import changes
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction
 
@@ -36,6 +37,7 @@ class Ends:
     """The entries; the methods are parts of transactions. ``keep``: how long they are, in seconds."""
 
     def __init__(self, keys: Keyspace, keep: float) -> None:
+        self._all_keys = keys
         self._keys = keys.ended_logins
         self._keep = keep
 
@@ -67,6 +69,7 @@ class Ends:
                 tr.clear(key)
         stamped = self._keys.stamped_key()
         tr.atomic(MutationKind.SET_VERSIONSTAMPED_KEY, stamped, json.dumps(entry).encode())
+        changes.mark(tr, self._all_keys, changes.ENDED_LOGINS)
 
 
 def _decoded(place: bytes, value: bytes) -> EndedLogin:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from actors.core.errors.access import TokenReused, Unauthenticated
 from actors.core.records.accounts import RefreshTokenRecord
 from cluster.store.engines.interface import Engine, KeyRange
+from cluster.store.layers import changes
 from cluster.store.layers.accounts.revocations import KEEP_SECONDS, EndedLogin, Ends
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
@@ -44,6 +45,7 @@ class TokenStore:
         self._engine = engine
         self._keys = Keyspace(tenant_id)
         self._ends = Ends(self._keys, keep_ended)
+        self._newest_end = self._keys.newest_changes.key(changes.ENDED_LOGINS)
 
     async def create(self, record: RefreshTokenRecord) -> None:
         """Keep the first token of a family."""
@@ -119,6 +121,14 @@ class TokenStore:
     async def ended_after(self, place: bytes | None) -> list[EndedLogin]:
         """Return a page of logins that ended after ``place``, in order; an empty one at the end."""
         return await transact(self._engine, self._ends.after, place)
+
+    async def newest_end(self) -> bytes | None:
+        """Return what every end of a login changes."""
+        return (await self._engine.get_many([self._newest_end], None)).values[0]
+
+    async def wait_for_end(self, newest: bytes | None, seconds: float) -> None:
+        """Return when that is not ``newest`` any more, at the latest after some seconds."""
+        await self._engine.watch(self._newest_end, newest, seconds)
 
     async def _get(self, tr: Transaction, token_id: str) -> RefreshTokenRecord | None:
         return decode_optional(

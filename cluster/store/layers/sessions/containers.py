@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from actors.core.records.containers import ContainerRecord, ContainerStatus
+from cluster.store.layers import changes
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction
@@ -15,15 +16,11 @@ async def get(tr: Transaction, keys: Keyspace, container_id: str) -> ContainerRe
     return decode_optional(ContainerRecord, await tr.get(keys.containers.key(container_id)))
 
 
-async def all_live(tr: Transaction, keys: Keyspace, node_id: str | None) -> list[ContainerRecord]:
-    """Return the containers of a node, or of all, that have not been stopped. Snapshot reads."""
+async def all_live(tr: Transaction, keys: Keyspace) -> list[ContainerRecord]:
+    """Return the containers that have not been stopped. Snapshot reads."""
     pairs = await tr.get_range(keys.containers.range(), snapshot=True)
     records = (decode(ContainerRecord, data) for _, data in pairs)
-    return [
-        record
-        for record in records
-        if record.status is not ContainerStatus.STOPPED and node_id in {None, record.node_id}
-    ]
+    return [record for record in records if record.status is not ContainerStatus.STOPPED]
 
 
 async def of_user(tr: Transaction, keys: Keyspace, user_id: str) -> list[ContainerRecord]:
@@ -39,6 +36,7 @@ async def of_user(tr: Transaction, keys: Keyspace, user_id: str) -> list[Contain
 def put(tr: Transaction, keys: Keyspace, record: ContainerRecord) -> None:
     """Write a container, and when it has a user the entry that says so."""
     tr.set(keys.containers.key(record.container_id), encode(record))
+    changes.note(tr, keys, changes.containers_of(record.node_id), record.container_id)
     if record.user_id is not None:
         assigned = json.dumps({"assigned_at": record.assigned_at or record.created_at})
         tr.set(keys.user_containers.key(record.user_id, record.container_id), assigned.encode())
@@ -50,5 +48,6 @@ async def remove(tr: Transaction, keys: Keyspace, container_id: str) -> None:
     if record is None:
         return
     tr.clear(keys.containers.key(container_id))
+    changes.note(tr, keys, changes.containers_of(record.node_id), container_id)
     if record.user_id is not None:
         tr.clear(keys.user_containers.key(record.user_id, container_id))

@@ -11,6 +11,7 @@ from actors.core.names import DEFAULT_SESSION
 from actors.core.records.containers import ContainerRecord, ContainerStatus
 from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from cluster.store.engines.interface import KeyRange, key_after
+from cluster.store.layers import changes
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.layers.sessions import containers, leases, terminals
@@ -68,6 +69,7 @@ async def require(tr: Transaction, keys: Keyspace, mine: SessionRecord) -> Sessi
 def put(tr: Transaction, keys: Keyspace, record: SessionRecord) -> None:
     """Write a record; the caller has checked that it may."""
     tr.set(keys.sessions.key(record.session_id), encode(record))
+    changes.note(tr, keys, changes.SESSIONS, record.session_id)
 
 
 def set_owner(
@@ -131,6 +133,7 @@ async def end(
         return False
     await require(tr, keys, record)
     tr.clear(keys.sessions.key(record.session_id))
+    changes.note(tr, keys, changes.SESSIONS, record.session_id)
     tr.clear(keys.leases.key(record.session_id))
     tr.clear(keys.idleness.key(record.session_id))
     tr.clear(keys.unarchived.key(record.session_id))
