@@ -55,11 +55,18 @@ class MemoryEngine:
 
     def _apply(self, commit: Commit) -> None:
         self.version += 1
+        stamp = atomic.versionstamp(self.version, 0)
         for kind, key, value in commit.mutations:
             if kind is MutationKind.CLEAR_RANGE:
                 for each in list(self.data.irange(key, value, inclusive=(True, False))):
                     del self.data[each]
-            elif (new := atomic.apply(kind, self.data.get(key), value)) is None:
+                continue
+            if kind is MutationKind.SET_VERSIONSTAMPED_KEY:
+                self.data[atomic.place_versionstamp(key, stamp)] = value
+                continue
+            is_stamped = kind is MutationKind.SET_VERSIONSTAMPED_VALUE
+            operand = atomic.place_versionstamp(value, stamp) if is_stamped else value
+            if (new := atomic.apply(kind, self.data.get(key), operand)) is None:
                 self.data.pop(key, None)
             else:
                 self.data[key] = new

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from coditect import ApiError, AsyncClient, ClientError, NotFound
+from coditect import ApiError, AsyncClient, ClientError, ConnectionFailed, NotFound
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import wait_until
 
@@ -98,6 +98,8 @@ async def watched(client: AsyncClient, session_id: str, name: str) -> AsyncItera
         while True:
             try:
                 await client.read_file(session_id, name)
+            except ConnectionFailed:
+                pass  # its container ended amid the answer
             except ApiError as error:
                 if (error.status, error.code) not in {(503, "unavailable"), (503, "fenced")}:
                     reported.add(error.code)

@@ -21,6 +21,7 @@ class _Left(NamedTuple):
     reason: Reason
     size: int
     walk: int
+    number: int
 
 
 class LeftOutPaths:
@@ -29,6 +30,12 @@ class LeftOutPaths:
     def __init__(self) -> None:
         self._paths: dict[bytes, _Left] = {}
         self._walk = 0
+        self._notes = 0
+
+    @property
+    def notes(self) -> int:
+        """How many notes were taken, to say later which are the newer ones."""
+        return self._notes
 
     def __contains__(self, path: object) -> bool:
         return path in self._paths
@@ -40,20 +47,25 @@ class LeftOutPaths:
     def note(self, path: bytes, reason: Reason, size: int = 0) -> None:
         """Take a path that is left out; ``size`` is how many bytes it has, if that is known."""
         if path in self._paths or len(self._paths) < MAX_PATHS:
-            self._paths[path] = _Left(reason, size, self._walk)
+            self._notes += 1
+            self._paths[path] = _Left(reason, size, self._walk, self._notes)
 
     def release(self, paths: Iterable[bytes]) -> None:
         """Forget paths that are archived."""
         for path in paths:
             self._paths.pop(path, None)
 
-    def gone(self, paths: Iterable[bytes]) -> bool:
-        """Forget paths that are not there any more, and what was below them; return whether any was here."""
+    def gone(self, paths: Iterable[bytes], notes: int | None = None) -> bool:
+        """Forget paths that are not there any more, and what was below them; return whether any was here.
+
+        ``notes``: as many had been taken when that was seen, and a newer one stays.
+        """
         before = len(self._paths)
         for path in paths if before else ():
-            self._paths.pop(path, None)
-            for inner in [each for each in self._paths if each.startswith(path + b"/")]:
-                del self._paths[inner]
+            inside = path + b"/"
+            for each in [p for p in self._paths if p == path or p.startswith(inside)]:
+                if notes is None or self._paths[each].number <= notes:
+                    del self._paths[each]
         return len(self._paths) < before
 
     def begin_walk(self) -> None:

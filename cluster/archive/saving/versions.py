@@ -87,10 +87,11 @@ class Versions:
             with ExitStack() as looks:
                 async with turn():
                     look = looks.enter_context(self._known.look(batch))
+                    notes = self.left_out.notes
                     known = await self._known.current(list(batch))
                     wanted = reads.wanted(batch, known)
                     taken = await take(await self._fitting(wanted, known, look, self.left_out))
-                self._note_taken(taken, look)
+                self._note_taken(taken, look, notes)
                 await self.large.add(taken.large)  # they have grown since
                 try:
                     again = await self._commit_taken(taken, known, look)
@@ -180,13 +181,14 @@ class Versions:
         wanted = list(dict.fromkeys(p for path in paths for p in (*ancestors(path), path)))
         for _ in range(TRIES):
             with self._known.look(wanted) as look:
+                notes = self.left_out.notes
                 known = await self._known.current(wanted)
                 try:
                     taken = await self._take(wanted)
                     taken.add(await self._take_large(taken.large))
                     if taken.unsteady:
                         continue
-                    self._note_taken(taken, look)
+                    self._note_taken(taken, look, notes)
                     given_up = [p for p in paths if give_up and taken.entries.get(p) is GONE]
                     for path in given_up:
                         await self._empty(path, look, give_up=True)
@@ -246,18 +248,15 @@ class Versions:
             incarnation=self._restoring.complete_incarnation,
         )
 
-    def _note_taken(self, taken: Taken, look: Look) -> None:
+    def _note_taken(self, taken: Taken, look: Look, notes: int) -> None:
         self._counters.read_bytes += taken.read_bytes
         self._counters.new_bytes += taken.new_bytes
         self._counters.unsteady += len(taken.unsteady)
         self._counters.unreadable += len(taken.left_out)
         for path, (reason, size) in taken.left_out.items():
             self._leave_out(path, reason, size, look)
-        self.left_out.gone(
-            path
-            for path, entry in taken.entries.items()
-            if entry is GONE and path not in taken.left_out
-        )
+        gone = [p for p, e in taken.entries.items() if e is GONE and p not in taken.left_out]
+        self.left_out.gone(gone, notes)
 
     def _leave_out(self, path: bytes, reason: Reason, size: int, look: Look) -> None:
         """Note why a path is not kept, unless somebody else has committed it meanwhile."""

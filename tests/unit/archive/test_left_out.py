@@ -179,3 +179,15 @@ def test_with_a_directory_goes_what_was_below_it():
         left.note(path, Reason.SPECIAL)
     left.gone([b"d"])
     assert [path for path, _, _ in left.listed()] == [b"d2", b"e"]
+
+
+def test_what_was_noted_after_a_look_began_is_not_forgotten_for_what_it_saw():
+    left = LeftOutPaths()
+    left.note(b"d/old", Reason.SPECIAL)
+    began = left.notes
+    left.note(b"d/new", Reason.SPECIAL)
+    assert left.gone([b"d"], began)
+    assert [path for path, _, _ in left.listed()] == [b"d/new"]
+    left.note(b"d/new", Reason.SPECIAL)
+    assert not left.gone([b"d/new"], left.notes - 1)
+    assert left.gone([b"d/new"], left.notes)
