@@ -77,10 +77,13 @@ async def read_output(
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="the first byte wanted")] = 0,
 ) -> Response:
     """Return what a terminal has printed, as far as it is kept; needs no container."""
-    record = await ingress.deps.journal.terminal(session, name)
+    journal = ingress.deps.journal
+    # Before the record, so that what is trimmed between the two is had already.
+    first = await journal.output(session, name, offset, OUTPUT_PAGE)
+    record = await journal.terminal(session, name)
     if record is None or record.deleted:
         raise NotFound("terminal", name)
-    start = min(max(offset, record.start), record.end)
+    start = first[0][0] if first else min(max(offset, record.start), record.end)
     headers = {
         "x-output-start": str(start),
         "x-output-end": str(record.end),
@@ -88,16 +91,21 @@ async def read_output(
         "x-content-type-options": "nosniff",
     }
     return StreamingResponse(
-        _output(ingress.deps.journal, record, start),
+        _output(journal, record, start, first),
         media_type="application/octet-stream",
         headers=headers,
     )
 
 
-async def _output(journal: Journal, record: TerminalRecord, start: int) -> AsyncIterator[bytes]:
-    """Yield the bytes up to the record's end; what is trimmed meanwhile ends the answer early."""
+async def _output(
+    journal: Journal, record: TerminalRecord, start: int, pieces: list[tuple[int, bytes]]
+) -> AsyncIterator[bytes]:
+    """Yield the bytes up to the record's end; what is trimmed meanwhile ends the answer early.
+
+    ``pieces`` are those that begin at ``start``, as far as they have been read.
+    """
     while start < record.end:
-        pieces = await journal.output(record.session_id, record.name, start, OUTPUT_PAGE)
+        pieces = pieces or await journal.output(record.session_id, record.name, start, OUTPUT_PAGE)
         if not pieces or pieces[0][0] != start:
             return
         for begin, data in pieces:
@@ -105,6 +113,7 @@ async def _output(journal: Journal, record: TerminalRecord, start: int) -> Async
             start = begin + len(part)
             if part:
                 yield part
+        pieces = []
 
 
 @router.post(

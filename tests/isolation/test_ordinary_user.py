@@ -119,7 +119,8 @@ def copied(place: Path) -> tuple[str, Path, Path]:
             "packaging*",
             "pygments*",
         ),
-        *("httpx*", "httpcore*", "h11*", "anyio*", "sniffio*", "idna*", "certifi*", "websockets*"),
+        *("httpx*", "httpcore*", "h11*", "anyio*", "sniffio*", "idna*", "certifi*"),
+        *("websockets*", "wsproto*"),
         *("py.py", "blake3*", "pyfastcdc*"),
     ):
         for source in libraries.glob(pattern):

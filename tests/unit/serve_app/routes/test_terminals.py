@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+
+from actors.core.ports.codi import TerminalOpened, TerminalPrinted
+from cluster.store.layers.keyspace import Keyspace
+from cluster.store.layers.sessions import terminals
+from cluster.store.transactions.transaction import transact
 from tests.support.problems import is_problem
+from tests.support.waiting import wait_until
 
 
 async def test_terminals_are_listed_started_and_ended(rig, ada, session_id):
@@ -15,3 +22,38 @@ async def test_terminals_are_listed_started_and_ended(rig, ada, session_id):
     assert (await http.delete(f"{url}/t")).status_code == 204
     assert await ada.terminals(session_id) == []
     is_problem(await http.delete(f"{url}/t"), 404)
+
+
+@pytest.mark.parametrize("looks", [1, 2])
+async def test_output_that_is_cut_while_it_is_read_is_still_shown(
+    rig, ada, session_id, monkeypatch, looks
+):
+    """The oldest output goes behind the first or the second look at what is kept."""
+
+    async def container_of() -> str | None:
+        return (await ada.session(session_id)).container_id
+
+    journal, container = rig.deps.journal, await wait_until(container_of, bool)
+    record = await journal.open_terminal(
+        container, TerminalOpened(1, "t", cols=80, rows=24, cwd=None, kept=None), 0.0
+    )
+    printed = TerminalPrinted(1, record.end, b"x" * 300_000 + b"last", {})
+    await journal.append([(record, printed)], 0.0)
+    asked = []
+
+    def cutting(read):
+        async def look(*args):
+            found = await read(*args)
+            asked.append(read)
+            if len(asked) == looks:
+                work = (terminals.cut, Keyspace(rig.deps.settings.tenant), session_id, "t", 100_000)
+                assert await transact(journal._engine, *work) >= 200_000
+            return found
+
+        return look
+
+    monkeypatch.setattr(journal, "terminal", cutting(journal.terminal))
+    monkeypatch.setattr(journal, "output", cutting(journal.output))
+    answer = await rig.http(ada).get(f"/api/v1/sessions/{session_id}/terminals/t/output")
+    assert answer.content.endswith(b"last")
+    assert len(asked) >= looks
