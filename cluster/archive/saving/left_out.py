@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable
 from typing import NamedTuple
 
 from actors.core.records.archive import Reason, Unarchived
+from cluster.archive.diff import ancestors
 from cluster.archive.listing import LISTED, Listed, bounded
 from cluster.archive.saving.quota_backlog import QuotaBacklog
 
@@ -55,18 +56,24 @@ class LeftOutPaths:
         for path in paths:
             self._paths.pop(path, None)
 
-    def gone(self, paths: Iterable[bytes], notes: int | None = None) -> bool:
+    def gone(
+        self, paths: Collection[bytes], notes: int | None = None, *, closed: Collection[bytes] = ()
+    ) -> bool:
         """Forget paths that are not there any more, and what was below them; return whether any was here.
 
-        ``notes``: as many had been taken when that was seen, and a newer one stays.
+        ``notes``: as many had been taken when that was seen, and a newer one stays. Below ``closed``
+        paths, which are no directories, nothing is there either.
         """
-        before = len(self._paths)
-        for path in paths if before else ():
-            inside = path + b"/"
-            for each in [p for p in self._paths if p == path or p.startswith(inside)]:
-                if notes is None or self._paths[each].number <= notes:
-                    del self._paths[each]
-        return len(self._paths) < before
+        outer = {*paths, *closed}
+        found = [
+            path
+            for path, left in (self._paths.items() if outer else ())
+            if notes is None or left.number <= notes
+            if path in paths or not outer.isdisjoint(ancestors(path))
+        ]
+        for path in found:
+            del self._paths[path]
+        return bool(found)
 
     def begin_walk(self) -> None:
         """Everything will be looked at."""

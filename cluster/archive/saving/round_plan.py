@@ -102,6 +102,7 @@ def of_marks(
 ) -> Marked:
     """Compare how single paths are with the manifest, and keep the list of what is left out."""
     work = Marked({}, {}, [])
+    left_out.gone((), closed={each.path for each in marked if is_closed(each.entry, each.why)})
     for path, entry, why in marked:
         if why is not None:
             left_out.note(path, why)
@@ -115,6 +116,13 @@ def of_marks(
         elif entry is not None and entry.kind is not Kind.DIRECTORY:
             left_out.release([path])
     return work
+
+
+def is_closed(entry: Entry | None, why: Reason | None) -> bool:
+    """Return whether a path that is there is no directory."""
+    if entry is None or entry.kind is Kind.GONE:
+        return why is Reason.SPECIAL
+    return entry.kind is not Kind.DIRECTORY
 
 
 class Reads:

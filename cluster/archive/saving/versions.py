@@ -256,7 +256,9 @@ class Versions:
         for path, (reason, size) in taken.left_out.items():
             self._leave_out(path, reason, size, look)
         gone = [p for p, e in taken.entries.items() if e is GONE and p not in taken.left_out]
-        self.left_out.gone(gone, notes)
+        reasons = {path: reason for path, (reason, _) in taken.left_out.items()}
+        closed = {p for p, e in taken.entries.items() if round_plan.is_closed(e, reasons.get(p))}
+        self.left_out.gone(gone, notes, closed=closed)
 
     def _leave_out(self, path: bytes, reason: Reason, size: int, look: Look) -> None:
         """Note why a path is not kept, unless somebody else has committed it meanwhile."""

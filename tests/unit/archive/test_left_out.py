@@ -10,11 +10,13 @@ import pytest
 from actors.core.quotas import Amount, Resource, Room, Usage
 from actors.core.records.archive import Reason
 from cluster.archive import listing
-from cluster.archive.saving import left_out
+from cluster.archive.diff import Seen
+from cluster.archive.saving import left_out, round_plan
 from cluster.archive.saving.left_out import LeftOutPaths, report
 from cluster.archive.saving.quota_backlog import QuotaBacklog
 from cluster.codi.agent.files import temporary
 from cluster.codi.bundle import Limits
+from cluster.store.layers.entries import Entry, Kind
 from tests.support.archive import kept_workspace, until_reported
 
 NAMES_OF_PEOPLE = [
@@ -191,3 +193,20 @@ def test_what_was_noted_after_a_look_began_is_not_forgotten_for_what_it_saw():
     left.note(b"d/new", Reason.SPECIAL)
     assert not left.gone([b"d/new"], left.notes - 1)
     assert left.gone([b"d/new"], left.notes)
+
+
+def test_nothing_is_left_out_below_what_is_no_directory():
+    left = LeftOutPaths()
+    for path in (b"d", b"d/a/b", b"d2"):
+        left.note(path, Reason.SPECIAL)
+    left.gone((), closed={b"d"})
+    assert [path for path, _, _ in left.listed()] == [b"d", b"d2"]
+
+
+def test_a_mark_of_a_file_or_a_special_one_ends_what_was_left_out_below_it():
+    left = LeftOutPaths()
+    for path in (b"f/s", b"s/s", b"d/s"):
+        left.note(path, Reason.SPECIAL)
+    marked = [Seen(b"f", Entry(Kind.FILE), None), Seen(b"s", None, Reason.SPECIAL)]
+    round_plan.of_marks(marked, {}, left)
+    assert [path for path, _, _ in left.listed()] == [b"d/s", b"s"]
