@@ -215,10 +215,11 @@ class PoolReconciler:
     async def _remove_left_workspaces(self, facts: Facts) -> None:
         """Begin to remove what ended sessions left; a large tree takes longer than a sweep may."""
         services = self._services
-        seen, self._left_at = self._left_at, self._sessions.place
-        if seen == self._left_at and not self._left:
+        at = self._sessions.place
+        if at == self._left_at and not self._left:
             return  # no session has ended meanwhile
         self._left = await services.ledger.left_workspaces(services.settings.node_id)
+        self._left_at = at
         for workspace_id in plan_removals(self._left, facts, self.rules, services.clock.now()):
             if workspace_id in self._removing or len(self._removing) >= self.rules.max_stops:
                 continue

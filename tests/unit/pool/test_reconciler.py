@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from actors.core.errors.base import Busy
+from actors.core.errors.base import Busy, Unavailable
 from actors.core.errors.store import CommitUnknown
 from actors.core.informer import GATHER_SECONDS
 from actors.core.records.containers import ContainerStatus, Health
@@ -470,6 +470,25 @@ async def test_a_workspace_that_cannot_be_removed_is_tried_again(house):
     await settle()
     assert list(h.ledger.left) == ["w-left"]
     h.runtime.delete_workspace = removed
+    await h.runner.sweep()
+    await settle()
+    assert h.ledger.left == {}
+
+
+async def test_what_could_not_be_read_of_left_workspaces_is_read_again(house):
+    h = house(warm_actors=0, warm_containers=0)
+    await h.runner.sweep()  # there was none
+    h.ledger.sessions_by_id["s-other"] = session_record("s-other")
+    h.ledger.left["w-left"] = h.clock.now() - 100.0
+    read = h.ledger.left_workspaces
+
+    async def refused(node_id):
+        raise Unavailable("store", "for a moment")
+
+    h.ledger.left_workspaces = refused
+    with pytest.raises(Unavailable):
+        await h.runner.sweep()
+    h.ledger.left_workspaces = read
     await h.runner.sweep()
     await settle()
     assert h.ledger.left == {}
