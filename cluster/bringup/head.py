@@ -18,7 +18,6 @@ import shutil
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from typing import Any
 
 from actors.core.errors.base import Unavailable
@@ -109,36 +108,11 @@ class RayHead:
         """Start GCS and raylet; some seconds. Raises Unavailable."""
         shutil.rmtree(self._layout.gcs_dir, ignore_errors=True)
         self._layout.gcs_dir.mkdir(mode=0o700)
-        from ray._private.node import Node  # noqa: PLC0415 - after the environment is set
-        from ray._private.parameter import RayParams  # noqa: PLC0415
+        from ray._private.parameter import RayParams  # noqa: PLC0415 - after the environment is set
 
-        logs, parent = self._layout.ray_log_dir, self._parent
+        from cluster.bringup.head_node import HeadNode  # noqa: PLC0415 - as well
 
-        class HeadNode(Node):  # type: ignore[misc]
-            """A head whose dashboard, ten processes and as many seconds, is started by itself later."""
-
-            def _init_temp(self, *arguments: Any) -> None:
-                """Have the logs where they last; all else of a session goes with the server."""
-                super()._init_temp(*arguments)
-                place = Path(self._logs_dir)
-                shutil.rmtree(place)
-                (logs / "old").mkdir(parents=True, exist_ok=True)
-                place.symlink_to(logs)
-
-            def start_raylet(self, *arguments: Any, **options: Any) -> None:
-                """Start the parent of its workers as soon as its pid is known; it imports meanwhile."""
-                super().start_raylet(*arguments, **options)
-                if parent is not None:
-                    [raylet] = self.all_processes["raylet"]
-                    parent.start(raylet.process.pid)
-
-            def start_api_server(self, **_: Any) -> None:
-                """Do nothing yet."""
-
-            def start_dashboard(self) -> None:
-                super().start_api_server(include_dashboard=True, raise_on_failure=False)
-
-        ports, settings = self._ports, self._settings
+        ports, settings, parent = self._ports, self._settings, self._parent
         parameters = RayParams(
             node_ip_address=settings.ray_address,
             gcs_server_port=ports.gcs,
@@ -157,13 +131,13 @@ class RayHead:
             worker_path=None if parent is None else parent.prepare(),
         )
         try:
-            self._node = HeadNode(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+            self._node = HeadNode(parameters, logs=self._layout.ray_log_dir, parent=parent)
         except Exception as error:
             reason = str(error).strip().splitlines()
             raise Unavailable("ray", reason[0] if reason else type(error).__name__) from error
 
     def start_dashboard(self) -> None:
-        """Start the dashboard if it is wanted; some seconds. The server goes on without it."""
+        """Start the dashboard if it is wanted; it takes some seconds. The server goes on without it."""
         if self._settings.dashboard:
             try:
                 self._node.start_dashboard()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
@@ -10,7 +9,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import time
 from pathlib import Path
 
 import psutil
@@ -137,6 +135,33 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
         await all_but_programs_is_there(moved, session_id)
 
 
+async def test_a_gcs_that_dies_while_the_dashboard_starts_is_started_again(tmp_path):
+    with ServerProcess(tmp_path, pool_size=1) as server:
+        await another_gcs(server, processes.kill(server, "GCS"))
+        async with AsyncClient(server.url, timeout_seconds=60) as client:
+            await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+
+
+@pytest.mark.parametrize("moment", ["its GCS runs", "it is ready"])
+async def test_a_signal_to_its_whole_group_ends_it_soon(tmp_path, moment):
+    server = ServerProcess(tmp_path, pool_size=1)
+    server.launch()
+    if moment == "it is ready":
+        server.wait_healthy(120)
+    await wait_until(lambda: living(server, "GCS"))
+    family = server.family()
+    os.killpg(server.process.pid, signal.SIGTERM)
+    try:
+        assert server.process.wait(20) == 0
+    finally:
+        server.kill_all_but_containers()
+    assert [each for each in family if each.is_running() and each.status() != "zombie"] == []
+
+
+async def living(server: ServerProcess, kind: str) -> list[int]:
+    return processes.of(server, kind)
+
+
 async def keeps_to_itself(server: ServerProcess) -> None:
     """Nothing of it listens but on the loopback, and the password is where it was given only."""
     listening = set()
@@ -202,33 +227,20 @@ async def the_workers_parent_is_started_again(server: ServerProcess) -> None:
     await wait_until(forked, lambda parents: parents == {workers_parent(server)}, 60)
 
 
-async def gcs_is_started_again(server: ServerProcess) -> None:
-    def gcs() -> psutil.Process:
-        [found] = [
-            process
-            for process in psutil.Process(server.process.pid).children(recursive=True)
-            if Path(process.exe()).name == "gcs_server"
-        ]
-        return found
+async def another_gcs(server: ServerProcess, killed: list[int]) -> None:
+    await wait_until(lambda: living(server, "GCS"), lambda pids: pids not in ([], killed), 20)
 
+
+async def gcs_is_started_again(server: ServerProcess) -> None:
     async with AsyncClient(server.url, timeout_seconds=60) as client:
         login = await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
         async with await client.terminal(login.session_id, "main") as terminal:
             await terminal.send("echo be''fore\r")
             await terminal.read_until(b"before\r\n")
-            killed = gcs()
-            os.kill(killed.pid, signal.SIGKILL)
+            killed = processes.kill(server, "GCS")
             await terminal.send("echo dur''ing\r")
             await terminal.read_until(b"during\r\n")
-            deadline = time.monotonic() + 20
-            while True:
-                try:
-                    if gcs().pid != killed.pid:
-                        break
-                except (ValueError, psutil.NoSuchProcess):
-                    pass
-                assert time.monotonic() < deadline
-                await asyncio.sleep(0.1)
+            await another_gcs(server, killed)
             await terminal.send("echo af''ter\r")
             await terminal.read_until(b"after\r\n")
             assert times_attached(terminal) == 1

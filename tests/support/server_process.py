@@ -72,6 +72,13 @@ class ServerProcess:
     def start(self, timeout_seconds: float = 120.0) -> Self:
         """Start it and return when its health is good."""
         began = time.monotonic()
+        self.launch()
+        self.wait_healthy(timeout_seconds)
+        self.started_seconds = time.monotonic() - began
+        return self
+
+    def launch(self) -> None:
+        """Start it as the leader of a process group, and do not wait."""
         with self.output.open("wb") as output:  # "ready" must be the word of this start
             self.process = subprocess.Popen(
                 self.command("up", "--port", str(self.port), "--data-dir", str(self.data_dir)),
@@ -82,9 +89,6 @@ class ServerProcess:
                 env=self.environment,
                 start_new_session=True,
             )
-        self.wait_healthy(timeout_seconds)
-        self.started_seconds = time.monotonic() - began
-        return self
 
     def wait_healthy(self, timeout_seconds: float) -> None:
         """Wait until the server reports that it is ready; its output is in the error when it is not."""
