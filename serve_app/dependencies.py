@@ -13,6 +13,7 @@ from typing import Any, Protocol
 
 from actors.core.calls import ActorCaller
 from actors.core.ports.clock import Clock
+from actors.core.ports.events import EventPublisher
 from actors.core.ports.journal import Journal
 from actors.core.ports.ledger import ContainerRecords, SessionRecords
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
@@ -168,6 +169,10 @@ class SessionReader(SessionRecords, ContainerRecords, Protocol):
         """Return a page of all sessions that have not ended, ordered by id, after ``after``."""
         ...
 
+    async def sessions_by_id(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Return those of some sessions that have not ended, all of one moment."""
+        ...
+
     async def sessions_of_user(self, user_id: str) -> list[SessionRecord]:
         """Return the user's live sessions."""
         ...
@@ -259,6 +264,7 @@ class Dependencies:
     library: VersionReader
     journal: Journal
     actors: ActorCaller
+    events: EventPublisher
     codi: HttpCodiClient
     clock: Clock
     new_id: Callable[[str], str]

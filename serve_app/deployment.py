@@ -12,6 +12,7 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from actors.core.directory import ActorDirectory
+from actors.core.ports.events import EventPublisher
 from cluster.archive.restoring.versions import VersionReader
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
@@ -39,7 +40,9 @@ HEALTH_SECONDS = 5.0
 """How long a replica takes to say that it is well; Serve waits for twice as long."""
 
 
-def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
+def dependencies(
+    wiring: NodeWiring, directory: ActorDirectory, events: EventPublisher
+) -> Dependencies:
     """Return what a replica works with, over Ray; belongs to the running event loop."""
     settings, clock = wiring.settings, SystemClock()
     engine = wiring.engine()
@@ -58,6 +61,7 @@ def dependencies(wiring: NodeWiring, directory: ActorDirectory) -> Dependencies:
         library=VersionReader(engine, tenant, open_blobs(chunk_store(settings))),
         journal=wiring.journal(engine),
         actors=directory,
+        events=events,
         codi=HttpCodiClient(),
         clock=clock,
         new_id=new_id,
@@ -90,8 +94,10 @@ class IngressDeployment:
     async def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the application; called once by Serve after the constructor."""
         directory = ActorDirectory()
-        deps = dependencies(self._wiring, directory)
+        events = self._wiring.events(directory)
+        deps = dependencies(self._wiring, directory, events)
         self._stack.callback(directory.close)
+        self._stack.push_async_callback(events.close)
         self._stack.push_async_callback(deps.codi.close)
         return create_app(deps)
 

@@ -92,6 +92,7 @@ async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[
     tasks.spawn("ends of logins", ingress.ended.run())
     tasks.spawn("audit trail", ingress.audit.run())
     tasks.spawn("attachments", ingress.attachments.run())
+    tasks.spawn("events", ingress.hub.run())
     tasks.spawn("push metrics", _push_forever(ingress))
     try:
         yield ingress
@@ -112,7 +113,7 @@ def _assemble(
     gateway = SessionGateway(
         deps.ledger, deps.actors, clock, node_id=deps.node_id, new_id=deps.new_id
     )
-    hub = EventHub(gateway, clock, tasks)
+    hub = EventHub(gateway, deps.ledger, deps.actors, clock, tasks, deps.node_id)
     audit = AuditWriter(deps.audit)
     refresh = RefreshTokenRotation(
         deps.tokens,
@@ -154,7 +155,14 @@ def _assemble(
         sign_in=sign_in,
         gateway=gateway,
         hub=hub,
-        attachments=Attachments(gateway, clock, ttl=settings.attach_ttl),
+        attachments=Attachments(
+            gateway,
+            deps.actors,
+            clock,
+            replica_id=deps.replica_id,
+            node_id=deps.node_id,
+            ttl=settings.attach_ttl,
+        ),
         audit=audit,
         relay_tools=RelayTools(
             gateway, deps.codi, deps.journal, hub, clock, deps.new_id, metrics.recovery.observe

@@ -6,13 +6,15 @@ is written, and each shell against its protocol where it is declared. Pure: noth
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from actors.core.records.archive import Kept, Receipt, SaveAnswer, Unarchived
+from actors.core.records.archive import Kept, Receipt, SaveAnswer
+from actors.core.records.attendance import AttendanceAnswer, AttendanceReport
 from actors.core.records.containers import ContainerHandle
-from actors.core.records.idleness import Idleness, Quiet
-from actors.core.records.sessions import Opened, Route, SessionEvent, SessionRecord
+from actors.core.records.events import EventPage, Place, Published
+from actors.core.records.idleness import Quiet
+from actors.core.records.sessions import Opened, Route, SessionRecord
 
 Takes = TypeVar("Takes")
 P = ParamSpec("P")
@@ -62,9 +64,7 @@ class SessionCalls(Component, Protocol):
         """Hold the session that the store says is this actor's; return it as it is then."""
         ...
 
-    async def attach(
-        self, session_id: str, client_id: str, terminal: str | None = None
-    ) -> Route | None:
+    async def attach(self, session_id: str, client_id: str) -> Route | None:
         """Give or renew a client's lease; return where its container is, if one is ready."""
         ...
 
@@ -96,32 +96,13 @@ class SessionCalls(Component, Protocol):
         """Hibernate if nothing has happened since that was decided."""
         ...
 
-    async def publish_idleness(self, session_id: str, idleness: Idleness) -> None:
-        """Publish why the session is awake, or when it will sleep."""
-
-    async def publish_unarchived(self, session_id: str, unarchived: Unarchived | None) -> None:
-        """Publish what of the session is not archived."""
-
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
-        """Publish a save that is durable already."""
+        """Take note of a save that is durable already."""
 
     async def patch_workspace_state(
         self, session_id: str, patch: dict[str, Any], key: str
     ) -> SessionRecord:
         """Apply a JSON merge patch to the workspace state and commit it."""
-        ...
-
-    async def terminal_deleted(self, session_id: str, name: str) -> None:
-        """Publish that a terminal is gone."""
-
-    async def events(
-        self,
-        session_id: str,
-        activation: int | None = None,
-        since_seq: int = 0,
-        timeout_seconds: float = 25.0,
-    ) -> list[SessionEvent]:
-        """Return the events after ``since_seq``; waits for one."""
         ...
 
     async def container_lost(self, session_id: str, container_id: str, reason: str) -> None:
@@ -139,6 +120,23 @@ class PoolCalls(Component, Protocol):
 
     async def actor_released(self, actor_id: str) -> None:
         """Take back an actor whose session went passive."""
+
+
+class HealthCalls(Component, Protocol):
+    """``actors.health.actor.HealthCheckerActor``; see ``actors.health.service``."""
+
+    async def publish(
+        self, sender: str, number: int, events: Sequence[Published], lost: int = 0
+    ) -> None:
+        """Give a batch of events to all who follow the node."""
+
+    async def follow(self, place: Place | None, timeout_seconds: float) -> EventPage:
+        """Return the events of the node's sessions behind a place; waits for one."""
+        ...
+
+    async def attend(self, report: AttendanceReport) -> AttendanceAnswer:
+        """Take note of who is attached through a replica."""
+        ...
 
 
 class ArchiveCalls(Component, Protocol):

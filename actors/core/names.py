@@ -5,6 +5,7 @@ from __future__ import annotations
 from actors.core.calls import (
     ArchiveCalls,
     Component,
+    HealthCalls,
     PoolCalls,
     Ref,
     SessionCalls,
@@ -29,7 +30,7 @@ def pool_actor(node_id: str) -> Ref[PoolCalls]:
     return Ref(f"pool-{node_id}")
 
 
-def health_checker_actor(node_id: str) -> Ref[Component]:
+def health_checker_actor(node_id: str) -> Ref[HealthCalls]:
     """Return the name of a node's HealthCheckerActor."""
     return Ref(f"health-{node_id}")
 

@@ -1,22 +1,28 @@
 """The HealthCheckerActor: one per node, made by the Supervisor.
 
-A shell round ``checker``, and round ``actors.idleness.sampler``, which looks at the same containers.
+A shell round ``checker``, round ``actors.idleness.sampler``, which looks at the same containers, and round
+``service``: the node's events, and who is attached to its sessions.
 
-It keeps nothing: after its own end it reads the node's containers again and watches them anew, and an
-end that it missed is seen at once, since waiting for a process that has ended returns immediately.
+It keeps nothing that others do not have: after its own end it reads the node's containers again and watches
+them anew, and an end that it missed is seen at once, since waiting for a process that has ended returns
+immediately. Followers read what they may have missed, and replicas report again who is attached.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from actors.core import names
-from actors.core.calls import Component, PoolCalls, Ref, SessionCalls
+from actors.core.calls import HealthCalls, PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
 from actors.core.ports.services import ServicesFactory
 from actors.core.process import Pair, Shell
-from actors.core.records.idleness import Idleness, Quiet
+from actors.core.records.attendance import AttendanceAnswer, AttendanceReport
+from actors.core.records.events import EventPage, Place, Published
+from actors.core.records.idleness import Quiet
 from actors.health.checker import CALL_SECONDS, HealthChecker
+from actors.health.service import HealthService
 from actors.idleness.sampler import IdlenessSampler
 
 REOPEN_SECONDS = 30.0
@@ -63,19 +69,6 @@ class RaySessionOwners:
         self._directory = directory
         self._pool_name = pool_name
 
-    async def attached(self, actor_id: str, session_id: str) -> int:
-        """Return how many clients are attached."""
-        actor = names.session_actor(actor_id)
-        said = await self._directory.call(actor, SessionCalls.ping, CALL_SECONDS)
-        return int(said["attached"]) if said.get("session_id") == session_id else 0
-
-    async def publish_idleness(self, actor_id: str, idleness: Idleness) -> None:
-        """Have those who follow the session hear of it."""
-        actor = names.session_actor(actor_id)
-        await self._directory.call(
-            actor, SessionCalls.publish_idleness, CALL_SECONDS, idleness.session_id, idleness
-        )
-
     async def sleep_if_quiet(
         self, actor_id: str, session_id: str, container_id: str, quiet: Quiet
     ) -> bool:
@@ -115,15 +108,43 @@ class HealthCheckerActor(Shell[Pair[HealthChecker, IdlenessSampler]]):
         self._pool_name = pool_name
         self._chance = chance
         self._directory = ActorDirectory()
+        self._service: HealthService | None = None
         super().__init__()
+
+    async def publish(
+        self, sender: str, number: int, events: Sequence[Published], lost: int = 0
+    ) -> None:
+        """Give a sender's batch of events to all who follow the node; see ``HealthService.publish``."""
+        await (await self._serving()).publish(sender, number, events, lost)
+
+    async def follow(self, place: Place | None, timeout_seconds: float) -> EventPage:
+        """Return the events behind a place; see ``HealthService.follow``."""
+        return await (await self._serving()).follow(place, timeout_seconds)
+
+    async def attend(self, report: AttendanceReport) -> AttendanceAnswer:
+        """Take note of who is attached through a replica; see ``HealthService.attend``."""
+        return await (await self._serving()).attend(report)
+
+    async def stats(self) -> dict[str, Any]:
+        """Return counters, gauges and distributions."""
+        return {**await super().stats(), **(await self._serving()).stats()}
+
+    async def _serving(self) -> HealthService:
+        await self._ready()
+        assert self._service is not None
+        return self._service
 
     async def _make(self) -> Pair[HealthChecker, IdlenessSampler]:
         services = await self._services_factory()
         owners = RayOwners(self._directory, self._pool_name)
         sessions = RaySessionOwners(self._directory, self._pool_name)
+        self._service = service = HealthService(
+            services.clock, attach_ttl=services.settings.attach_ttl
+        )
         checker = HealthChecker(services, owners, self._chance)
-        return Pair(checker, IdlenessSampler(services, sessions, checker.containers))
+        sampler = IdlenessSampler(services, sessions, checker.containers, service.attached)
+        return Pair(checker, sampler)
 
 
-def _as_called(actor: HealthCheckerActor) -> Component:
+def _as_called(actor: HealthCheckerActor) -> HealthCalls:
     return actor  # for the type checker

@@ -37,7 +37,7 @@ SAME_MOMENT = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One look at a session's container, and how many clients its owner knows."""
+    """One look at a session's container, and how many sockets are attached to it."""
 
     now: float
     monotonic: float

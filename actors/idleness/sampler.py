@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from actors.core.errors.base import CoditectError
@@ -32,14 +33,6 @@ class SessionOwners(Protocol):
     Raises ActorGone, NotBound, Unavailable, DeadlineExceeded.
     """
 
-    async def attached(self, actor_id: str, session_id: str) -> int:
-        """Return how many clients are attached."""
-        ...
-
-    async def publish_idleness(self, actor_id: str, idleness: Idleness) -> None:
-        """Have those who follow the session hear of it."""
-        ...
-
     async def sleep_if_quiet(
         self, actor_id: str, session_id: str, container_id: str, quiet: Quiet
     ) -> bool:
@@ -52,12 +45,20 @@ class SessionOwners(Protocol):
 
 
 class IdlenessSampler:
-    """The idleness of one node's sessions, by the informer on its containers. Belongs to one event loop."""
+    """The idleness of one node's sessions, by the informer on its containers. Belongs to one event loop.
+
+    ``attached`` returns how many sockets a session has, at least 1 while that is not known.
+    """
 
     def __init__(
-        self, services: Services, owners: SessionOwners, containers: Informer[ContainerRecord]
+        self,
+        services: Services,
+        owners: SessionOwners,
+        containers: Informer[ContainerRecord],
+        attached: Callable[[str], int],
     ) -> None:
         self._services = services
+        self._attached = attached
         self._containers = containers
         self._owners = owners
         self._rules = services.settings.idle
@@ -122,19 +123,18 @@ class IdlenessSampler:
         )
         self._watches[record.container_id] = watch
         self._samples += 1
-        ledger, owner = self._services.ledger, session.owner_actor_id
+        ledger = self._services.ledger
         known = await ledger.idleness(session.session_id) or Idleness(session_id=session.session_id)
         changed = news(watch, self._rules, known)
         if changed is not None:
             written = await ledger.record_idleness(changed)
-            if owner is not None and written is not None:
-                await self._owners.publish_idleness(owner, written)
+            if written is not None:
+                self._services.events.publish(session.session_id, "idle", written.event)
         if is_due(watch, self._rules, known.keep_awake_until):
             await self._put_to_sleep(record, session, quiet(watch, self._rules))
 
     async def _sample(self, record: ContainerRecord, session: SessionRecord) -> Sample:
-        services, owner = self._services, session.owner_actor_id
-        clients = 0 if owner is None else await self._owners.attached(owner, session.session_id)
+        services = self._services
         assert record.handle is not None
         route = Route.to(record.handle, session.session_id, session.epoch)
         asking = services.codi.activity(route)
@@ -142,6 +142,7 @@ class IdlenessSampler:
             services.settings.probe_timeout, "activity of the container", asking
         )
         clock = services.clock
+        clients = self._attached(session.session_id)
         return Sample(clock.now(), clock.monotonic(), activity, clients)
 
     async def _put_to_sleep(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, assert_never
 
@@ -24,7 +24,6 @@ from actors.core.records.sessions import Route, SessionRecord
 from actors.core.tasks import Tasks
 from actors.session import messages
 from actors.session.attachments import Attachments
-from actors.session.events import EventRing
 from actors.session.executor import SessionExecutor
 from actors.session.lease_keeper import LeaseKeeper
 from actors.session.machine import SessionMachine
@@ -36,7 +35,6 @@ logger = logging.getLogger(__name__)
 
 LAZY_SAVE_SECONDS = 1.0
 ACTIVITY_SECONDS = 60.0
-MAX_TERMINALS = 1024
 RETRY_SECONDS = 0.2
 RETRY_LIMIT_SECONDS = 5.0
 ABANDON_SECONDS = 5.0
@@ -62,7 +60,6 @@ class Activation:
         self.session_id = record.session_id
         self.machine = SessionMachine(rules, jitter)
         self.attachments = Attachments(services.settings.attach_ttl)
-        self.ring = EventRing(record.epoch)
         self.writer = RecordWriter(services.ledger, record)
         self.services = services
         self.rules = rules
@@ -79,10 +76,9 @@ class Activation:
             self.writer,
             lease=self.lease,
             overlay=self._overlay,
-            on_terminals=lambda names: self.note_terminals(there=names),
+            on_terminals=lambda names: self.emit("terminals", {"names": names}),
             background=background,
         )
-        self._terminal_names: set[str] = set()
         self._working: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._dirty = asyncio.Event()
@@ -141,30 +137,19 @@ class Activation:
         """Note that a person did something; committed with the next save."""
         self._last_activity = max(self._last_activity, self.services.clock.now())
 
-    def note_terminals(self, *, there: Iterable[str] = (), gone: Iterable[str] = ()) -> None:
-        """Publish the session's terminals to its followers when they are other ones."""
-        names = (self._terminal_names | set(there)) - set(gone)
-        if names != self._terminal_names and len(names) <= MAX_TERMINALS:
-            self._terminal_names = names
-            self.emit("terminals", {"names": sorted(names)})
-
     def note_save(self, receipt: Receipt) -> None:
-        """Publish a save; its version is committed within a second or so."""
+        """Take note of a save; its version is committed within a second or so."""
         self.touch()
         self._stats.saves += 1
         self._save_version = max(self._save_version, receipt.version)
         if self._lazy_save_at is None:
             self._lazy_save_at = self.services.clock.monotonic() + LAZY_SAVE_SECONDS
-        data = {"path": receipt.path, "version": receipt.version, "size": receipt.size}
-        self.emit("saved", data)
 
-    def attach(self, client_id: str, terminal: str | None) -> None:
+    def attach(self, client_id: str) -> None:
         """Give or renew a client's lease; a new client wants the session up. Raises TooManyRequests."""
         new = self.attachments.attach(client_id, self.services.clock.monotonic())
         self.touch()
         self._attachments_changed()
-        if terminal is not None:
-            self.note_terminals(there=[terminal])
         if new:
             self.step(messages.ResumeRequested())
 
@@ -191,8 +176,7 @@ class Activation:
 
     def emit(self, kind: str, data: Mapping[str, Any]) -> None:
         """Publish an event to the session's followers."""
-        self.ring.append(kind, data, self.services.clock.now())
-        self._wake()
+        self.services.events.publish(self.session_id, kind, data)
 
     async def until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
         """Wait for something to become true. Raises DeadlineExceeded, NotBound when released."""

@@ -244,7 +244,8 @@ class SessionExecutor:
 
         async def start_all() -> None:
             known = await self._services.journal.terminals(session.session_id)
-            self._on_terminals([terminal.name for terminal in known])
+            if known:
+                self._on_terminals([terminal.name for terminal in known])
             await asyncio.gather(*(start(each) for each in known if each.exit_code is None))
 
         try:

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.errors.base import Unavailable
 from actors.core.errors.requests import InvalidArgument, PreconditionFailed
 from actors.core.errors.sessions import LaunchFailed, SessionEnded
-from actors.core.records.archive import Receipt, Unarchived
+from actors.core.records.archive import Receipt
 from actors.core.records.containers import ContainerHandle
-from actors.core.records.idleness import Idleness, Quiet
-from actors.core.records.sessions import Route, SessionEvent, SessionPhase, SessionRecord
+from actors.core.records.idleness import Quiet
+from actors.core.records.sessions import Route, SessionPhase, SessionRecord
 from actors.core.timing import within
 from actors.session import messages
 from actors.session.activation import Activation
@@ -29,8 +29,6 @@ MAX_ID = 128
 MAX_KEY = 128
 MAX_REASON = 500
 MAX_WAIT_SECONDS = 60.0
-UNARCHIVED_FIELDS = {"resource", "paths", "size", "since", "by_design", "left_out"}
-IDLE_FIELDS = {"awake_because", "signals", "keep_awake_until"}
 
 
 class SessionService:
@@ -48,10 +46,8 @@ class SessionService:
 
     # ---- attachments ----------------------------------------------------------------------------
 
-    async def attach(
-        self, session_id: str, client_id: str, terminal: str | None = None
-    ) -> Route | None:
-        """Give or renew a client's lease, on one of its terminals if named.
+    async def attach(self, session_id: str, client_id: str) -> Route | None:
+        """Give or renew a client's lease.
 
         Return where the session's container is; None while it has none that is ready.
 
@@ -60,10 +56,8 @@ class SessionService:
         TooManyRequests.
         """
         _check_text("client_id", client_id, MAX_ID)
-        if terminal is not None:
-            _check_text("terminal", terminal, MAX_ID)
         held = await self._settled(session_id)
-        held.attach(client_id, terminal)
+        held.attach(client_id)
         return held.route if held.machine.ready else None
 
     async def detach(self, session_id: str, client_id: str) -> None:
@@ -114,30 +108,6 @@ class SessionService:
 
         await held.until(decided, "a ready container", seconds)
         return held.route
-
-    async def events(
-        self,
-        session_id: str,
-        activation: int | None = None,
-        since_seq: int = 0,
-        timeout_seconds: float = 25.0,
-    ) -> list[SessionEvent]:
-        """Return events after ``since_seq`` of that activation; waits for one, empty when none came.
-
-        Pass what the last event said; without it everything kept is returned. NotBound after the last
-        event of an activation: look the owner up again.
-        """
-        seconds = _check_wait(timeout_seconds)
-        if not isinstance(since_seq, int) or since_seq < 0:
-            raise InvalidArgument("since_seq", "a number ≥ 0")
-        held = await self._held(session_id)
-        try:
-            await held.until(
-                lambda: bool(held.ring.since(activation, since_seq)), "an event", seconds
-            )
-        except DeadlineExceeded:
-            return []
-        return held.ring.since(activation, since_seq)
 
     # ---- requests -------------------------------------------------------------------------------
 
@@ -214,26 +184,10 @@ class SessionService:
         held.step(messages.HibernateRequested())
         return True
 
-    async def publish_idleness(self, session_id: str, idleness: Idleness) -> None:
-        """Publish why the session is awake, or when it will sleep."""
-        held = await self._held(session_id)
-        data = idleness.model_dump(include=IDLE_FIELDS) | {"sleeps_at": idleness.due_at}
-        held.emit("idle", data)
-
-    async def publish_unarchived(self, session_id: str, unarchived: Unarchived | None) -> None:
-        """Publish what of the session is not archived, if anything."""
-        held = await self._held(session_id)
-        held.emit(
-            "unarchived",
-            {}
-            if unarchived is None
-            else unarchived.model_dump(mode="json", include=UNARCHIVED_FIELDS),
-        )
-
     # ---- state ----------------------------------------------------------------------------------
 
     async def note_save(self, session_id: str, receipt: Receipt) -> None:
-        """Take note of a save that is durable already, and publish it."""
+        """Take note of a save that is durable already."""
         (await self._held(session_id)).note_save(receipt)
 
     async def patch_workspace_state(
@@ -258,10 +212,6 @@ class SessionService:
         except OSError as error:
             raise Unavailable("store", str(error)) from error
         return held.view
-
-    async def terminal_deleted(self, session_id: str, name: str) -> None:
-        """Publish that a terminal is gone."""
-        (await self._held(session_id)).note_terminals(gone=[name])
 
 
 def _refuse_if_resting(held: Activation) -> None:

@@ -243,8 +243,9 @@ class SessionState:
     def _release(self, reason: ReleaseReason) -> None:
         self._settle()
         self.released = reason
-        kind = "ended" if reason is ReleaseReason.ENDED else "released"
-        self._commands += [Emit(kind, {"reason": reason.value}), Release(reason)]
+        if reason is ReleaseReason.ENDED:
+            self._commands.append(Emit("ended", {"reason": reason.value}))
+        self._commands.append(Release(reason))
 
     def _note(self, what: str) -> None:
         if self._history and self._history[-1] == what == "Tick":

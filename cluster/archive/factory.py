@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from actors.core.ports.events import EventPublisher
 from cluster.archive.archiver import Archiver
 from cluster.archive.packs.collector import Collector
-from cluster.archive.tools import Publish, Tools
+from cluster.archive.tools import Tools
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.feed_client import FeedClient
@@ -16,7 +17,9 @@ from cluster.store.layers.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 
 
-def make_archiver(settings: Settings, engine: Engine, node_id: str, publish: Publish) -> Archiver:
+def make_archiver(
+    settings: Settings, engine: Engine, node_id: str, events: EventPublisher
+) -> Archiver:
     """Return a node's archiver; belongs to the running event loop."""
     clock, keys = SystemClock(), Keyspace(settings.tenant)
     blobs = open_blobs(chunk_store(settings))
@@ -25,11 +28,11 @@ def make_archiver(settings: Settings, engine: Engine, node_id: str, publish: Pub
         keys=keys,
         blobs=blobs,
         client=FeedClient(),
+        events=events,
         clock=clock,
         new_id=new_id,
         max_file=settings.workspace_max_file,
         quotas=settings.quotas,
-        publish=publish,
     )
     collector = Collector(
         engine,

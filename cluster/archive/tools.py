@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from actors.core.ports.clock import Clock
+from actors.core.ports.events import EventPublisher
 from actors.core.quotas import Quotas
-from actors.core.records.archive import Unarchived
 from actors.core.statistics import Histogram
 from cluster.archive.fair_turns import FairTurns
 from cluster.blobs import Blobs
 from cluster.codi.feed_client import FeedClient
 from cluster.store.engines.interface import Engine
 from cluster.store.layers.keyspace import Keyspace
-
-Publish = Callable[[str, Unarchived | None], Awaitable[None]]
-"""Publishes to a session's followers what is held of it. Raises nothing of this server."""
-
-
-async def publish_nowhere(_session_id: str, _report: Unarchived | None) -> None:
-    """Publish nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +29,7 @@ class Tools:
     keys: Keyspace
     blobs: Blobs
     client: FeedClient
+    events: EventPublisher
     clock: Clock
     new_id: Callable[[str], str]
     max_file: int
@@ -43,7 +37,6 @@ class Tools:
     large_turns: FairTurns = field(default_factory=lambda: FairTurns(2))
     restore_turns: FairTurns = field(default_factory=lambda: FairTurns(4))
     quotas: Quotas = field(default_factory=Quotas)
-    publish: Publish = publish_nowhere
 
 
 class Counters:

@@ -41,6 +41,10 @@ class StoreLedger:
         """Return a session's record."""
         return await transact(self._engine, sessions.get, self._keys, session_id)
 
+    async def sessions_by_id(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        """Return those of some sessions that have not ended."""
+        return await transact(self._engine, sessions.by_id, self._keys, session_ids)
+
     async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
         """Return the live session of that name."""
         return await transact(self._engine, sessions.of_user, self._keys, user_id, name)

@@ -19,12 +19,10 @@ from actors.journal.actor import JournalActor
 from actors.pool.actor import POOL_CONCURRENCY, PoolActor
 from actors.supervisor.actor import ActorBlueprint, SupervisorActor
 from cluster.archive.archiver import Archiver
-from cluster.archive.ray_archive import SessionPublisher
 from cluster.backup.scheduler import BackupScheduler
 from cluster.clock import SystemClock
 from cluster.paths import store_socket
 from cluster.store.factory import make_engine
-from cluster.store.ledger import StoreLedger
 from cluster.store.remote.store_actor import StoreActor
 from cluster.wiring.archive_actor import ArchiveActor
 from cluster.wiring.node import NodeWiring
@@ -33,7 +31,7 @@ STORE_CONCURRENCY = 100
 STORE_COPY_SECONDS = 3600.0
 ARCHIVE_CONCURRENCY = 1000
 JOURNAL_CONCURRENCY = 1000
-HEALTH_CONCURRENCY = 100
+HEALTH_CONCURRENCY = 1000
 SUPERVISOR_CONCURRENCY = 100
 
 
@@ -102,10 +100,8 @@ def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> Actor
 async def _archiver(wiring: NodeWiring) -> Archiver:
     from cluster.archive.factory import make_archiver  # noqa: PLC0415 - only the ArchiveActor's process needs it
 
-    engine = wiring.engine()
-    ledger = StoreLedger(engine, wiring.settings.tenant, SystemClock())
-    publisher = SessionPublisher(ActorDirectory(), ledger)
-    return make_archiver(wiring.settings, engine, wiring.node_id, publisher.publish)
+    events = wiring.events(ActorDirectory())
+    return make_archiver(wiring.settings, wiring.engine(), wiring.node_id, events)
 
 
 async def _backup_scheduler(wiring: NodeWiring) -> BackupScheduler:

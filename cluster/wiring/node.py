@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from actors.core import names
 from actors.core.directory import ActorDirectory
+from actors.core.event_sender import EventSender
 from actors.core.ports.runtime import ContainerRuntime
 from actors.core.ports.services import Services
 from actors.core.settings import ActorSettings, IdleRules, Signal
@@ -39,6 +40,7 @@ class NodeWiring:
             ledger=StoreLedger(engine, self.settings.tenant, clock),
             journal=self.journal(engine),
             archive=RayArchive(directory, names.archive_actor(self.node_id)),
+            events=self.events(directory),
             runtime=self.runtime(),
             codi=CodiControl(),
             clock=clock,
@@ -49,6 +51,11 @@ class NodeWiring:
     def engine(self) -> RemoteEngine:
         """Return the store as a process of this node other than the StoreActor's sees it."""
         return RemoteEngine(store_socket(self.settings, self.node_id))
+
+    def events(self, directory: ActorDirectory) -> EventSender:
+        """Return what publishes the events of one process."""
+        broker = names.health_checker_actor(self.node_id)
+        return EventSender(directory, broker, SystemClock(), new_id("events"))
 
     def journal(self, engine: Engine) -> StoreJournal:
         """Return what is kept of the terminals."""

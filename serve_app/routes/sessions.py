@@ -8,7 +8,6 @@ from contextlib import suppress
 from fastapi import APIRouter, Request, Response
 
 from actors.core.calls import SessionCalls
-from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import InvalidArgument, NotFound
 from actors.core.errors.sessions import SessionEnded
 from actors.core.names import DEFAULT_SESSION
@@ -48,7 +47,6 @@ router = APIRouter(prefix="/api/v1", dependencies=SIGNED)
 SLOW_SECONDS = 150.0
 """Ending and hibernating wait for the container to stop."""
 
-PUBLISH_SECONDS = 2.0
 LOOK_SECONDS = 1.0
 
 
@@ -118,11 +116,7 @@ async def keep_awake(session: SessionDep, ingress: IngressDep, body: KeepAwake) 
         raise InvalidArgument("seconds", f"at most {deps.settings.max_keep_awake:g}")
     until = deps.clock.now() + body.seconds if body.seconds else None
     known = await deps.ledger.keep_awake(session, until)
-    # The store has it, and whoever decides reads it there; followers hear of it as far as they can.
-    with suppress(CoditectError):
-        await ingress.gateway.call_if_awake(
-            session, SessionCalls.publish_idleness, PUBLISH_SECONDS, known
-        )
+    deps.events.publish(session, "idle", known.event)
     return _idle(ingress, known)
 
 

@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import InvalidArgument
-from actors.core.records.sessions import SessionEvent, SessionRecord
+from actors.core.records.sessions import SessionEvent
 from cluster.codi.terminal_frames import (
     CLOSE_ENDED,
     CLOSE_SLOW,
@@ -30,6 +30,8 @@ from serve_app.auth.tokens import Login
 from serve_app.http.browser_socket import BrowserSocket, Disconnected
 from serve_app.ingress import Ingress
 from serve_app.routes.common import check_session_id
+from serve_app.routes.terminals import is_known, publish_terminals
+from serve_app.sessions.event_hub import status_of
 from serve_app.terminals.relay import TerminalRelay
 from serve_app.terminals.relay_state import RelayState
 
@@ -123,11 +125,19 @@ class _Terminal:
     async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
         """Relay until either side has had enough."""
         lease = ingress.deps.new_id("l")
-        route = await ingress.attachments.attach(session_id, lease, self._name)
+        # Asked before its shell can start: the others hear of a terminal that is new.
+        looking = asyncio.create_task(is_known(ingress, session_id, self._name), name="terminal")
+        try:
+            route = await ingress.attachments.attach(session_id, lease)
+            known = await looking
+        finally:
+            looking.cancel()
         relay = TerminalRelay(
             ingress.relay_tools, socket, RelayState(self._request), session_id, self._name
         )
         try:
+            if not known:
+                await publish_terminals(ingress, session_id, self._name)
             await relay.run(route)
         finally:
             await ingress.attachments.detach(session_id, lease)
@@ -179,7 +189,7 @@ class _Events:
         changed: asyncio.Event,
     ) -> None:
         record = await ingress.gateway.view(session_id)
-        await socket.send(json.dumps(_status_of(record)))
+        await socket.send(json.dumps(status_of(record).model_dump(mode="json")))
         while True:
             await changed.wait()
             changed.clear()
@@ -198,21 +208,3 @@ async def _until_gone(socket: BrowserSocket) -> None:
     """Read and drop what a browser says here, until it goes."""
     while await socket.receive() is not None:
         continue
-
-
-def _status_of(record: SessionRecord) -> dict[str, Any]:
-    """Return the state as the event that led to it would have had it; ``seq`` 0."""
-    data = {
-        "phase": record.phase.value,
-        "container_status": record.container_status.value,
-        "container_id": record.container_id,
-        "epoch": record.epoch,
-        "failure": record.failure,
-    }
-    return {
-        "activation": record.epoch,
-        "seq": 0,
-        "at": record.updated_at,
-        "type": "status",
-        "data": data,
-    }

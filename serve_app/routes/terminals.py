@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import StreamingResponse
 
-from actors.core.calls import SessionCalls
+from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import NotFound
 from actors.core.ports.journal import Journal
 from actors.core.records.sessions import SessionPhase
 from actors.core.records.terminals import TerminalRecord
 from cluster.codi.terminal_frames import AUTOMATION_PREFIX, MAX_OFFSET
+from serve_app.ingress import Ingress
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
 from serve_app.schemas.terminals import TERMINAL_NAME, NewTerminal, Terminal, Terminals
 
@@ -132,6 +134,8 @@ async def start_terminal(
         ),
     )
     response.status_code = 201 if created else 200
+    if created:
+        await publish_terminals(ingress, session, body.name)
     return Terminal(**found)
 
 
@@ -145,4 +149,20 @@ async def end_terminal(name: TerminalName, session: SessionDep, ingress: Ingress
     )
     # Or a new container would start its shell again.
     await ingress.deps.journal.delete_terminal(session, name, ingress.deps.clock.now())
-    await ingress.gateway.call(session, SessionCalls.terminal_deleted, None, name)
+    await publish_terminals(ingress, session)
+
+
+async def is_known(ingress: Ingress, session_id: str, name: str) -> bool:
+    """Return whether a terminal is there as far as its journal knows; true if that cannot be read."""
+    with suppress(CoditectError):
+        record = await ingress.deps.journal.terminal(session_id, name)
+        return record is not None and not record.deleted
+    return True
+
+
+async def publish_terminals(ingress: Ingress, session_id: str, *new: str) -> None:
+    """Publish the names of a session's terminals; ``new`` are not in their journal yet."""
+    with suppress(CoditectError):
+        known = {record.name for record in await ingress.deps.journal.terminals(session_id)}
+        names = sorted(known.union(new))
+        ingress.deps.events.publish(session_id, "terminals", {"names": names})

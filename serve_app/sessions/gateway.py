@@ -107,10 +107,11 @@ class SessionGateway:
             home = record.workspace_node_id if record is not None else None
             opened = await self._opener.open(user_id, name, key, dead_actor_id=None, home=home)
             created = opened.created
-            self._remember(Owner(opened.session_id, user_id, name, opened.actor_id))
+            home = opened.record.home if opened.record else None
+            self._remember(Owner(opened.session_id, user_id, name, opened.actor_id, home))
             record = opened.record or await self.view(opened.session_id)
         else:
-            self._remember(_owner_of(record))
+            self.see(record)
         if record.phase in _RESTING:
             record = await self.resume(record.session_id, key)
         return record, created
@@ -139,7 +140,7 @@ class SessionGateway:
             if record is None:
                 self.forget(session_id)
                 raise NotFound("session", session_id)
-            self._remember(_owner_of(record))
+            self.see(record)
             if record.owner_actor_id is None:
                 return record
         view = await self.call_if_awake(session_id, SessionCalls.view, None)
@@ -257,11 +258,9 @@ class SessionGateway:
         self._remember_route(route)
         return route
 
-    async def attach(
-        self, session_id: str, client_id: str, terminal: str | None = None
-    ) -> Route | None:
+    async def attach(self, session_id: str, client_id: str) -> Route | None:
         """Give or renew a client's lease; return the route of a session whose container is ready."""
-        route = await self.call(session_id, SessionCalls.attach, None, client_id, terminal)
+        route = await self.call(session_id, SessionCalls.attach, None, client_id)
         if route is not None:
             self._remember_route(route)
         return route
@@ -362,7 +361,20 @@ class SessionGateway:
         record = await self._ledger.session(session_id)
         if record is None:
             raise NotFound("session", session_id)
-        return self._remember(_owner_of(record))
+        return self.see(record)
+
+    def home(self, session_id: str) -> str | None:
+        """Return the node where a session was at last, as far as that is known."""
+        owner = self._owners.get(session_id)
+        return None if owner is None else owner.home
+
+    def see(self, record: SessionRecord) -> Owner:
+        """Take note of who owns a session, as its record says that was just read."""
+        return self._remember(
+            Owner(
+                record.session_id, record.user_id, record.name, record.owner_actor_id, record.home
+            )
+        )
 
     async def _reopen(self, owner: Owner, dead_actor_id: str | None) -> Owner:
         """Have the pool give the session an owner, under a key of its own: this is no user's call."""
@@ -377,18 +389,11 @@ class SessionGateway:
             # The one we mean has ended, and the name is another session's now.
             self.forget(owner.session_id)
             raise NotFound("session", owner.session_id)
-        return self._remember(Owner(opened.session_id, owner.user_id, owner.name, opened.actor_id))
+        home = opened.record.home if opened.record else None
+        return self._remember(
+            Owner(opened.session_id, owner.user_id, owner.name, opened.actor_id, home)
+        )
 
     def _remember(self, owner: Owner) -> Owner:
         self._owners[owner.session_id] = owner
         return owner
-
-
-def _owner_of(record: SessionRecord) -> Owner:
-    return Owner(
-        record.session_id,
-        record.user_id,
-        record.name,
-        record.owner_actor_id,
-        record.owner_node_id or record.workspace_node_id,
-    )

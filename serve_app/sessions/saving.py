@@ -225,7 +225,9 @@ class Saver:
             durable=reason is None,
             reason=reason,
         )
-        with contextlib.suppress(CoditectError):  # it is durable: a publication must not fail it
+        data = {"path": path, "version": kept.version, "size": size}
+        self._deps.events.publish(session_id, "saved", data)
+        with contextlib.suppress(CoditectError):  # it is durable: a note must not fail it
             await self._gateway.call(session_id, SessionCalls.note_save, None, receipt)
         return receipt
 

@@ -58,6 +58,15 @@ async def test_a_first_claim_creates_the_session_and_makes_the_actor_its_owner(l
     assert await ledger.sessions() == [made.session]
 
 
+async def test_sessions_are_read_by_their_ids_as_far_as_they_are_there(ledger):
+    first = (await claim(ledger)).session
+    second = (await claim(ledger, name="b", new_session_id="s2", new_workspace_id="w2")).session
+    await claim(ledger, name="c", new_session_id="s3", new_workspace_id="w3")
+    found = await ledger.sessions_by_id(["s2", "gone", "s1"])
+    assert found == {"s1": first, "s2": second}
+    assert await ledger.sessions_by_id([]) == {}
+
+
 async def test_a_new_session_takes_its_warm_container_and_its_workspace_over(ledger):
     await ledger.put_container(container_record("c1"))
     made = await claim(ledger, container_id="c1")

@@ -25,18 +25,20 @@ import httpx
 import uvicorn
 
 from actors.core import names
-from actors.core.errors.base import ActorGone, Busy, CoditectError, DeadlineExceeded
+from actors.core.errors.base import ActorGone, Busy, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.sessions import LaunchFailed
+from actors.core.event_sender import EventSender
+from actors.core.ports.events import EventPublisher
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.ports.services import Services
 from actors.core.records.accounts import Role, UserRecord
 from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
+from actors.core.records.events import EventPage, Place, Published
 from actors.core.records.sessions import Opened
+from actors.health.service import HealthService
 from actors.journal.recorder import JournalRecorder
 from cluster.archive.factory import make_archiver
-from cluster.archive.ray_archive import SessionPublisher
 from cluster.archive.restoring.versions import VersionReader
-from cluster.archive.tools import Publish
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Bundle, bundle
@@ -300,11 +302,40 @@ class LocalPool:
         }
 
 
+class LocalHealth(HealthService):
+    """A HealthCheckerActor's calls without Ray; ``heard`` are all events that were published."""
+
+    def __init__(self, attach_ttl: float) -> None:
+        super().__init__(SystemClock(), attach_ttl=attach_ttl)
+        self.heard: list[Published] = []
+        self._dead = False
+
+    def die(self) -> None:
+        """End as a killed process does: whoever waits for it learns so."""
+        self._dead = True
+        self._changed.set()
+
+    async def follow(self, place: Place | None, timeout_seconds: float) -> EventPage:
+        page = await super().follow(place, timeout_seconds)
+        if self._dead:
+            raise Unavailable("health", "it has died")
+        return page
+
+    async def publish(
+        self, sender: str, number: int, events: Sequence[Published], lost: int = 0
+    ) -> None:
+        self.heard += events
+        await super().publish(sender, number, events, lost)
+
+    async def ping(self) -> dict[str, Any]:
+        return {"pid": 1, "uptime_seconds": 1.0}
+
+
 class LocalArchive:
     """An ArchiveActor without Ray: the product's own archiver."""
 
-    def __init__(self, settings: Settings, engine: Engine, publish: Publish) -> None:
-        self.archiver = make_archiver(settings, engine, NODE, publish)
+    def __init__(self, settings: Settings, engine: Engine, events: EventPublisher) -> None:
+        self.archiver = make_archiver(settings, engine, NODE, events)
         self._run = asyncio.create_task(self.archiver.run())
 
     def __getattr__(self, method: str) -> Any:
@@ -356,6 +387,7 @@ class Rig:
     pool: LocalPool
     runtime: ProcessRuntime
     journalist: LocalJournalist
+    health: LocalHealth
     app: Any
     _http: list[httpx.AsyncClient] = field(default_factory=list)
 
@@ -386,6 +418,12 @@ class Rig:
         client = AsyncClient(self.url, timeout_seconds=20)
         await client.login(email, PASSWORD)
         return client
+
+    def restart_health(self) -> None:
+        """Kill the HealthCheckerActor; another one is there at once."""
+        self.health.die()
+        self.health = LocalHealth(self.deps.settings.attach_ttl)
+        self.actors.objects[names.health_checker_actor(NODE)] = self.health
 
     def http(self, client: AsyncClient | None = None, **options: Any) -> httpx.AsyncClient:
         """Return a plain HTTP client, with a client's bearer token."""
@@ -423,6 +461,7 @@ def _services(
     journal: StoreJournal,
     journalist: LocalJournalist,
     archive: LocalArchive,
+    events: EventPublisher,
     runtime: ProcessRuntime,
 ) -> Services:
     return Services(
@@ -430,6 +469,7 @@ def _services(
         ledger=ledger,
         journal=journal,
         archive=archive,
+        events=events,
         runtime=runtime,
         codi=CodiControl(),
         clock=SystemClock(),
@@ -444,6 +484,7 @@ def _dependencies(
     ledger: StoreLedger,
     journal: StoreJournal,
     actors: LocalActors,
+    events: EventPublisher,
 ) -> Dependencies:
     return Dependencies(
         settings=settings,
@@ -459,6 +500,7 @@ def _dependencies(
         library=VersionReader(engine, settings.tenant, open_blobs(chunk_store(settings))),
         journal=journal,
         actors=actors,
+        events=events,
         codi=HttpCodiClient(),
         clock=SystemClock(),
         new_id=new_id,
@@ -479,22 +521,26 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback, settings.quotas)
     journalist = LocalJournalist()
     actors = LocalActors()
-    archive = LocalArchive(settings, engine, SessionPublisher(actors, ledger).publish)
-    services = _services(settings, ledger, journal, journalist, archive, runtime)
+    health = LocalHealth(settings.attach_ttl)
+    events = EventSender(actors, names.health_checker_actor(NODE), SystemClock(), "events-1")
+    archive = LocalArchive(settings, engine, events)
+    services = _services(settings, ledger, journal, journalist, archive, events, runtime)
     pool = LocalPool(actors, services)
     actors.objects[names.pool_actor(NODE)] = pool
-    actors.objects[names.health_checker_actor(NODE)] = pool
+    actors.objects[names.health_checker_actor(NODE)] = health
     actors.objects[names.journal_actor(NODE)] = pool
     actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
     actors.objects[names.archive_actor(NODE)] = archive
-    deps = _dependencies(settings, engine, ledger, journal, actors)
+    deps = _dependencies(settings, engine, ledger, journal, actors, events)
     journalist.start(services)
     static = directory / "static"
     app = create_app(deps, static=static)
     made = None
     try:
         async with _serving(app) as url:
-            made = Rig(url, deps, ledger, deps.users, actors, pool, runtime, journalist, app)
+            made = Rig(
+                url, deps, ledger, deps.users, actors, pool, runtime, journalist, health, app
+            )
             yield made
     finally:
         for client in made._http if made else ():
@@ -504,6 +550,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         for actor in list(actors.objects.values()):
             if isinstance(actor, LocalSessionActor):
                 await actor.close()
+        await events.close()
         await journalist.pause()
         await runtime.close()
         await engine.close()

@@ -63,6 +63,9 @@ class MemoryLedger:
         ids = sorted(i for i in self.stored if after is None or i > after)
         return [self.stored[i] for i in ids[:limit]]
 
+    async def sessions_by_id(self, session_ids: Sequence[str]) -> dict[str, SessionRecord]:
+        return {each: self.stored[each] for each in session_ids if each in self.stored}
+
     async def bound_session(self, actor_id: str) -> SessionRecord | None:
         await asyncio.sleep(0)
         return next((s for s in self.stored.values() if s.owner_actor_id == actor_id), None)

@@ -16,6 +16,7 @@ from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
 from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from actors.core.settings import ActorSettings, IdleRules, Signal
+from tests.fakes.events import EventLog
 from tests.fakes.feed import MemoryFeed
 
 
@@ -331,6 +332,7 @@ def services(
         ledger=ledger,
         journal=journal,
         archive=IdleArchive(),
+        events=EventLog(),
         runtime=runtime,
         codi=codi,
         clock=clock,

@@ -22,6 +22,7 @@ from actors.core.records.terminals import TerminalRecord
 from actors.session.host import SessionHost
 from actors.session.service import SessionService
 from actors.session.state import SessionRules
+from tests.fakes.events import EventLog
 from tests.fakes.ledgers import Stores
 from tests.fakes.pool_fakes import IdleArchive, ManualClock, container_record
 from tests.fakes.pool_fakes import services as pool_services
@@ -118,6 +119,7 @@ class Workbench:
         self.ledger: Ledger = stores.ledger
         self.journal: Journal = stores.journal
         self.archive = IdleArchive()
+        self.events = EventLog()
         self.clock = clock
         self.runtime = runtime or MemoryRuntime()
         self.codi = MemoryCodi(self.runtime)
@@ -136,7 +138,7 @@ class Workbench:
             **changes,
         )
         self._new_id = getattr(self, "_new_id", made.new_id)
-        return replace(made, archive=self.archive, new_id=self._new_id)
+        return replace(made, archive=self.archive, events=self.events, new_id=self._new_id)
 
     def runner(self, actor_id: str = "a1", **changes: Any) -> LocalSession:
         """Start a session actor's runner."""

@@ -33,6 +33,7 @@ from cluster.store.layers.workspaces import chunks, manifests
 from cluster.store.layers.workspaces.chunks import Inline
 from cluster.store.layers.workspaces.manifests import Fence
 from cluster.store.transactions.transaction import transact
+from tests.fakes.events import EventLog
 from tests.fakes.memory_engine import CommitFault, MemoryEngine
 from tests.fakes.pool_fakes import ManualClock
 from tests.fakes.workspace import Workspace, outer_of
@@ -120,7 +121,8 @@ class Syncing(RuleBasedStateMachine):
         self.run(self.stop())
         tools = Tools(
             engine=self.engine, keys=self.keys, blobs=NoBlobs(), client=self.workspace,
-            clock=self.clock, new_id=lambda kind: f"{kind}-{next(self.numbers)}", max_file=90,
+            events=EventLog(), clock=self.clock,
+            new_id=lambda kind: f"{kind}-{next(self.numbers)}", max_file=90,
         )  # fmt: skip
         route = Route(session_id="s", container_id="c", epoch=1, address="", secret="")
         self.syncer = WorkspaceSyncer(tools, Fence("s", "w", "c"), route, Counters(), USER)

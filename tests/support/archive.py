@@ -28,6 +28,7 @@ from cluster.store.layers.sessions import sessions
 from cluster.store.layers.workspaces import chunks, manifests
 from cluster.store.layers.workspaces.manifests import Fence
 from cluster.store.transactions.transaction import transact
+from tests.fakes.events import EventLog
 from tests.support.codi_process import SESSION, Codi, run_codi
 
 WORKSPACE = "w"
@@ -147,6 +148,7 @@ async def kept_workspace(
             keys=keys,
             blobs=blobs or DirectoryBlobs(directory / "chunks"),
             client=client,
+            events=EventLog(),
             clock=SystemClock(),
             new_id=lambda kind: f"{kind}-{run}-{incarnation}-{next(numbers)}",
             max_file=max_file,

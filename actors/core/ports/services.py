@@ -12,6 +12,7 @@ from typing import Protocol
 
 from actors.core.ports.clock import Clock
 from actors.core.ports.codi import CodiClient
+from actors.core.ports.events import EventPublisher
 from actors.core.ports.journal import Journal
 from actors.core.ports.ledger import Ledger
 from actors.core.ports.runtime import ContainerRuntime
@@ -44,6 +45,7 @@ class Services:
     ledger: Ledger
     journal: Journal
     archive: Archive
+    events: EventPublisher
     runtime: ContainerRuntime
     codi: CodiClient
     clock: Clock

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import quote_from_bytes
 
 from actors.core.records.base import Frozen, Record
@@ -57,6 +57,11 @@ class Unarchived(Record):
     since: float
     by_design: int = 0
     left_out: tuple[LeftOut, ...] = ()
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The data of the event ``unarchived``."""
+        return self.model_dump(mode="json", exclude={"schema_version", "session_id"})
 
 
 class Unrestored(Record):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from actors.core.records.base import Frozen, Record
 
 
@@ -47,6 +49,13 @@ class Idleness(Record):
     sleeps_at: float | None = None
     keep_awake_until: float | None = None
     updated_at: float = 0.0
+
+    @property
+    def event(self) -> dict[str, Any]:
+        """The data of the event ``idle``."""
+        return self.model_dump(
+            mode="json", exclude={"schema_version", "session_id", "updated_at"}
+        ) | {"sleeps_at": self.due_at}
 
     @property
     def due_at(self) -> float | None:

@@ -54,6 +54,11 @@ class SessionRecord(Record):
     updated_at: float
     last_activity: float
 
+    @property
+    def home(self) -> str | None:
+        """The node that has its owner, else its container, or had the last one."""
+        return self.owner_node_id or self.workspace_node_id
+
 
 class Claim(Frozen):
     """The outcome of a claim: the session, whether this claim made it, and whether it now owns it.
@@ -108,9 +113,11 @@ class Route(Frozen):
 
 
 class SessionEvent(Frozen):
-    """One thing that happened to a session; ``seq`` grows by one per event of one activation.
+    """One thing that happened to a session.
 
-    ``activation`` is the epoch at which the numbering began: a reader that sees it change starts over.
+    ``seq`` grows with every event of one ``activation`` of the broker that all of a node's sessions share:
+    gaps are other sessions' events, and a reader that sees ``activation`` change starts over. Both are 0
+    for what was read from the session's record and is no event.
     """
 
     activation: int

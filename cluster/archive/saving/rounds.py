@@ -109,7 +109,7 @@ class Rounds:
             await self.walk_through()
 
     async def publish(self) -> None:
-        """Have the session say what is not archived of it, when that has changed."""
+        """Publish what of the workspace is not archived, when that has changed."""
         session_id, now = self._known.fence.session_id, self._tools.clock.now()
         versions = self._versions
         report = left_out.report(versions.left_out, versions.held, session_id, self._published, now)
@@ -117,7 +117,7 @@ class Rounds:
             return
         await self._known.transact(usage.record_unarchived, session_id, report)
         self._published = report
-        await self._tools.publish(session_id, report)
+        self._tools.events.publish(session_id, "unarchived", {} if report is None else report.event)
 
     async def flush(self) -> None:
         """Return when all that is in the workspace is kept. Raises QuotaExceeded when some of it is held."""

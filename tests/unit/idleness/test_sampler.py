@@ -28,7 +28,6 @@ class LocalOwners:
     def __init__(self, bench: Workbench) -> None:
         self.bench = bench
         self.runners = {}
-        self.idleness: list[Idleness] = []
         self.before_sleep = lambda: None
 
     def _of(self, actor_id):
@@ -36,14 +35,6 @@ class LocalOwners:
             return self.runners[actor_id]
         except KeyError:
             raise ActorGone(actor_id) from None
-
-    async def attached(self, actor_id, session_id):
-        said = self._of(actor_id).state()
-        return said["attached"] if said["session_id"] == session_id else 0
-
-    async def publish_idleness(self, actor_id, idleness):
-        self.idleness.append(idleness)
-        await self._of(actor_id).publish_idleness(idleness.session_id, idleness)
 
     async def sleep_if_quiet(self, actor_id, session_id, container_id, quiet):
         self.before_sleep()
@@ -65,9 +56,12 @@ class House:
         services = bench.services()
         idle = IdleRules(AFTER, weights)
         self.services = replace(services, settings=replace(services.settings, idle=idle))
-        self.runner = IdlenessSampler(
-            self.services, self.owners, informer.of_containers(self.services)
-        )
+        self.attached = {"s1": 0}
+        self.runner = self.sampler()
+
+    def sampler(self) -> IdlenessSampler:
+        containers = informer.of_containers(self.services)
+        return IdlenessSampler(self.services, self.owners, containers, self.attached.__getitem__)
 
     async def open(self) -> None:
         self.owners.runners["a1"] = await self.bench.ready("a1")
@@ -121,10 +115,8 @@ async def test_typing_keeps_it_awake_and_is_reported_once(house):
         house.seen(input_age=1.0)
     await house.round(AFTER / 2)
     assert house.bench.codi.sealed == []
-    because = [idleness.awake_because for idleness in house.owners.idleness]
-    assert because.count(("input",)) == 1
-    events = await house.owners.runners["a1"].events("s1", timeout_seconds=0)
-    assert [e.data["awake_because"] for e in events if e.type == "idle"][-1] == ("input",)
+    because = [data["awake_because"] for data in house.bench.events.of("idle")]
+    assert because.count(["input"]) == 1
 
 
 async def test_what_happens_at_the_last_moment_calls_sleep_off(house):
@@ -150,8 +142,8 @@ async def test_a_veto_keeps_it_awake_and_survives_what_is_reported(house):
     assert len(house.bench.codi.sealed) == 1
 
 
-async def test_attached_clients_count_as_the_owner_knows_them(house):
-    await house.owners.runners["a1"].attach("s1", "browser")
+async def test_attached_sockets_count(house):
+    house.attached["s1"] = 1
     await house.round()
     await house.round(1)
     assert (await house.bench.ledger.idleness("s1")).signals == ("clients",)
@@ -179,9 +171,7 @@ async def test_a_container_that_does_not_answer_is_left_to_others(house):
 async def test_a_successor_begins_to_watch_anew(house):
     await house.round()
     await house.round(AFTER - 1)
-    house.runner = IdlenessSampler(
-        house.services, house.owners, informer.of_containers(house.services)
-    )
+    house.runner = house.sampler()
     await house.round(1)
     await house.round(AFTER - 1)
     assert house.bench.codi.sealed == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from actors.core.errors.limits import TooManyRequests
 from actors.core.errors.requests import NotFound
@@ -21,6 +22,15 @@ from cluster.store.transactions.transaction import Transaction
 async def get(tr: Transaction, keys: Keyspace, session_id: str) -> SessionRecord | None:
     """Return a session."""
     return decode_optional(SessionRecord, await tr.get(keys.sessions.key(session_id)))
+
+
+async def by_id(
+    tr: Transaction, keys: Keyspace, session_ids: Sequence[str]
+) -> dict[str, SessionRecord]:
+    """Return those of some sessions that have not ended. Snapshot reads, all of one moment."""
+    found = await tr.get_many([keys.sessions.key(each) for each in session_ids], snapshot=True)
+    records = (decode(SessionRecord, data) for data in found if data is not None)
+    return {record.session_id: record for record in records}
 
 
 async def of_user(tr: Transaction, keys: Keyspace, user_id: str, name: str) -> SessionRecord | None:

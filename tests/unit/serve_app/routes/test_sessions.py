@@ -69,9 +69,8 @@ async def test_a_veto_is_kept_published_and_taken_back(rig, ada, session_id):
     assert (await rig.ledger.idleness(session_id)).keep_awake_until == idle.keep_awake_until
     longer = await ada.keep_awake(session_id, 7200)
     assert longer.sleeps_at == longer.keep_awake_until
-    owner = rig.actor_of(session_id, await rig.owner(session_id))
-    reported = [e.data for e in await owner.events(session_id, None, 0, 0) if e.type == "idle"]
-    assert reported[-1]["keep_awake_until"] == longer.keep_awake_until
+    reported = [each.data["keep_awake_until"] for each in rig.health.heard if each.type == "idle"]
+    assert reported[-1] == longer.keep_awake_until
     back = await ada.keep_awake(session_id, 0)
     assert (back.keep_awake_until, back.sleeps_at) == (None, before + 10)
 
@@ -167,6 +166,25 @@ async def test_a_silent_session_actor_costs_its_caller_a_time_limit_only(rig, ad
 async def drained(socket) -> None:
     while True:
         await asyncio.wait_for(socket.recv(), 10)
+
+
+async def test_events_go_on_when_the_node_has_another_broker(rig, ada, session_id):
+    url = f"ws{rig.url[4:]}/api/v1/sessions/{session_id}/events"
+    headers = {"authorization": f"Bearer {ada.access_token}"}
+    async with connect(url, additional_headers=headers) as socket, asyncio.timeout(20):
+        assert json.loads(await socket.recv())["type"] == "status"
+        hub, attachments = rig.app.state.ingress.hub, rig.app.state.ingress.attachments
+        assert (hub.sessions, len(attachments)) == (1, 1)
+        rig.restart_health()
+        await ada.write_file(session_id, "told", b"1")
+        while (event := json.loads(await socket.recv()))["type"] != "saved":
+            continue
+        assert event["data"] == {"path": "told", "version": event["data"]["version"], "size": 1}
+
+        async def attached() -> int:
+            return rig.health.stats()["attached_sockets"]
+
+        await wait_until(attached, lambda count: count == 1)
 
 
 async def test_events_report_saves_and_the_end(rig, ada, session_id):

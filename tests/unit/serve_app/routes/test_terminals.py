@@ -24,6 +24,26 @@ async def test_terminals_are_listed_started_and_ended(rig, ada, session_id):
     is_problem(await http.delete(f"{url}/t"), 404)
 
 
+async def test_followers_hear_of_terminals_that_come_and_go(rig, ada, session_id):
+    async def kept() -> list[str]:
+        return [each.name for each in await rig.deps.journal.terminals(session_id)]
+
+    async def heard() -> list[list[str]]:
+        return [each.data["names"] for each in rig.health.heard if each.type == "terminals"]
+
+    http = rig.http(ada)
+    url = f"/api/v1/sessions/{session_id}/terminals"
+    for _ in range(2):
+        await http.post(url, json={"name": "build"})
+    await wait_until(kept, lambda names: names == ["build"])
+    for _ in range(2):
+        await (await ada.terminal(session_id, "main")).close()
+        await wait_until(kept, lambda names: names == ["build", "main"])
+    await http.delete(f"{url}/build")
+    expected = [["build"], ["build", "main"], ["main"]]
+    await wait_until(heard, lambda names: names == expected)
+
+
 @pytest.mark.parametrize("looks", [1, 2])
 async def test_output_that_is_cut_while_it_is_read_is_still_shown(
     rig, ada, session_id, monkeypatch, looks
