@@ -149,7 +149,7 @@ async def test_a_gap_has_the_state_read_again_at_once_and_once_more_when_it_is_w
     await hall.passes(SETTLE_SECONDS + 0.5)
     assert [e.data["phase"] for _, e in hall.heard] == ["recovering", "ready"]
     assert [e.type for _, e in hall.heard] == ["status", "status"]
-    await hall.passes(30)
+    await hall.passes(2 * REREAD_SECONDS)
     assert len(hall.heard) == 2, "what has not changed is not published again"
 
 
