@@ -43,7 +43,7 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
 ## The session's events
 
 Text frames are JSON: `activation`, `seq`, `at` (Unix seconds), `type`, `data`. The first one is the state as
-`status`; then `status`, `saved`, `terminals`, `idle` and `unarchived` as they happen, and `ended` as the last.
+`status`; then `status`, `saved`, `terminals`, `idle` and `unarchived` as they happen, `ended` as the last.
 `seq` grows with every event of one `activation`; gaps in it are other sessions' events. Both are 0 in
 the first frame, and in another `status` that stands for events which could not be had.
 
