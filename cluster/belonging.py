@@ -15,6 +15,7 @@ import multiprocessing
 import secrets
 import socket
 import time
+from collections.abc import Callable
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import NamedTuple
@@ -83,6 +84,11 @@ def refusal(settings: Settings, *, claim: bool) -> str | None:
     With ``claim`` a store of nobody becomes this server's. Without, nothing is written. The store must not
     be open elsewhere if it is the embedded one: Unavailable is raised then, as when it does not answer.
     """
+    return look(settings, claim=claim)()
+
+
+def look(settings: Settings, *, claim: bool) -> Callable[[], str | None]:
+    """Begin what ``refusal`` does; the function that is returned waits for its end."""
     # Apart: FoundationDB's client keeps its network thread for the life of a process, and Ray, which comes
     # with the engines' makers, takes its settings from the environment when it is imported.
     context = multiprocessing.get_context("spawn")
@@ -90,19 +96,23 @@ def refusal(settings: Settings, *, claim: bool) -> str | None:
     child = context.Process(target=_look_apart, args=(settings, claim, sending), daemon=True)
     child.start()
     sending.close()
-    try:
-        if not receiving.poll(LIMIT_SECONDS):
-            raise Unavailable("store", f"no answer within {LIMIT_SECONDS:g} s")
-        failed, said = receiving.recv()
-    except EOFError:
-        raise Unavailable("store", "the client library ended its process") from None
-    finally:
-        child.kill()
-        child.join()
-        receiving.close()
-    if failed:
-        raise Unavailable("store", failed)
-    return None if said is None else str(said)
+
+    def outcome() -> str | None:
+        try:
+            if not receiving.poll(LIMIT_SECONDS):
+                raise Unavailable("store", f"no answer within {LIMIT_SECONDS:g} s")
+            failed, said = receiving.recv()
+        except EOFError:
+            raise Unavailable("store", "the client library ended its process") from None
+        finally:
+            child.kill()
+            child.join()
+            receiving.close()
+        if failed:
+            raise Unavailable("store", failed)
+        return None if said is None else str(said)
+
+    return outcome
 
 
 def _look_apart(settings: Settings, claim: bool, sending: Connection) -> None:

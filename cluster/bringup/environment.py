@@ -25,6 +25,8 @@ class Ports:
     gcs: int
     dashboard: int
     dashboard_agent: int
+    metrics_agent: int
+    runtime_env_agent: int
     metrics_export: int
     haproxy_metrics: int
     haproxy_stats: int
@@ -68,7 +70,7 @@ def _ray(settings: Settings, layout: Layout) -> dict[str, str]:
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0" if settings.ray_address == "127.0.0.1" else "1",
         "RAY_AUTH_MODE": "token",
         "RAY_AUTH_TOKEN_PATH": str(layout.token_file),
-        # The GCS forgets nothing when it is restarted; see `head_node.py`.
+        # The GCS forgets nothing when it is restarted; see `head.py`.
         "RAY_gcs_storage": "rocksdb",
         "RAY_gcs_storage_path": str(layout.gcs_dir),
         "RAY_gcs_rpc_server_reconnect_timeout_s": str(GCS_RECONNECT_SECONDS),

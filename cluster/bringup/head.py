@@ -18,6 +18,7 @@ import shutil
 import socket
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import fields
 from typing import Any
 
 from actors.core.errors.base import Unavailable
@@ -38,8 +39,9 @@ def free_ports(address: str, *, ingress: int = 0) -> Ports:
     when a daemon or HAProxy is started again.
     """
     with ExitStack() as stack:
-        a, b, c, d, e, f, g, h = (_take_port(stack, address, ingress) for _ in range(8))
-    return Ports(a, b, c, d, e, f, g, h, replicas=_free_row())
+        names = [field.name for field in fields(Ports) if field.name != "replicas"]
+        single = {name: _take_port(stack, address, ingress) for name in names}
+    return Ports(**single, replicas=_free_row())
 
 
 def _take_port(stack: ExitStack, address: str, ingress: int) -> int:
@@ -78,9 +80,14 @@ class RayHead:
     """
 
     def __init__(
-        self, settings: Settings, layout: Layout, ports: Ports, workers: Sequence[str]
+        self,
+        settings: Settings,
+        layout: Layout,
+        ports: Ports,
+        workers: Sequence[str],
+        early: Sequence[str] = (),
     ) -> None:
-        """``workers`` names the modules that actors and replicas import."""
+        """``workers`` names the modules that actors and replicas import, ``early`` those without Ray."""
         self._settings = settings
         self._layout = layout
         self._ports = ports
@@ -89,7 +96,12 @@ class RayHead:
         self._parent: WorkerParent | None = None
         if settings.forked_workers:
             log = layout.log_dir / "workers.log"
-            self._parent = WorkerParent(layout.ray_dir, log, workers)
+            self._parent = WorkerParent(layout.ray_dir, log, workers, early)
+
+    def prepare(self) -> None:
+        """Start what imports before there is a head: the parent of its workers."""
+        if self._parent is not None:
+            self._parent.begin()
 
     @property
     def address(self) -> str:
@@ -122,6 +134,8 @@ class RayHead:
             dashboard_host=settings.ray_address,
             dashboard_port=ports.dashboard,
             dashboard_agent_listen_port=ports.dashboard_agent,
+            metrics_agent_port=ports.metrics_agent,
+            runtime_env_agent_port=ports.runtime_env_agent,
             metrics_export_port=ports.metrics_export,
             include_log_monitor=False,
             no_monitor=True,

@@ -5,10 +5,13 @@ from __future__ import annotations
 import shutil
 import signal
 import sys
+from contextlib import suppress
 from pathlib import Path
 from subprocess import DEVNULL
 from typing import Any
 
+import psutil
+from ray import _raylet
 from ray._private import services
 from ray._private.node import Node
 from ray._private.parameter import RayParams
@@ -16,6 +19,10 @@ from ray._private.parameter import RayParams
 from cluster.workers.owner import WorkerParent
 
 DASHBOARD = Path(services.RAY_PATH, "dashboard", "dashboard.py")
+NOWHERE = -1
+"""The port of what is off, as the agents say it: Ray's collection of metrics."""
+
+AGENTS_NICENESS = 10
 ENDING = {signal.SIGTERM, signal.SIGHUP}
 
 
@@ -27,6 +34,7 @@ class HeadNode(Node):  # type: ignore[misc]
         self._lasting_logs = logs
         self._parent = parent
         super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+        self._have_agents_give_way()
 
     def _init_temp(self, *arguments: Any) -> None:
         """Have the logs where they last; all else of a session goes with the server."""
@@ -49,11 +57,29 @@ class HeadNode(Node):  # type: ignore[misc]
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def start_raylet(self, *arguments: Any, **options: Any) -> None:
-        """Start the parent of its workers as soon as its pid is known; it imports meanwhile."""
+        """Start the raylet, for whom the parent of its workers has been waiting.
+
+        The raylet waits for files in which its agents, which import for seconds, would say their ports.
+        """
+        parameters = self._ray_params
+        for name, port in (
+            (_raylet.DASHBOARD_AGENT_LISTEN_PORT_NAME, parameters.dashboard_agent_listen_port),
+            (_raylet.METRICS_AGENT_PORT_NAME, parameters.metrics_agent_port),
+            (_raylet.METRICS_EXPORT_PORT_NAME, NOWHERE),
+            (_raylet.RUNTIME_ENV_AGENT_PORT_NAME, parameters.runtime_env_agent_port),
+        ):
+            _raylet.persist_port(self._session_dir, self._node_id, name, port)
         super().start_raylet(*arguments, **options)
         if self._parent is not None:
             [raylet] = self.all_processes["raylet"]
-            self._parent.start(raylet.process.pid)
+            self._parent.serve(raylet.process.pid)
+
+    def _have_agents_give_way(self) -> None:
+        """Lower the priority of the raylet's agents, which import for seconds and serve the dashboard."""
+        [raylet] = self.all_processes["raylet"]
+        with suppress(psutil.NoSuchProcess):
+            for agent in psutil.Process(raylet.process.pid).children():
+                agent.nice(AGENTS_NICENESS)
 
     def start_api_server(self, **_: Any) -> None:
         """Do nothing yet."""

@@ -79,12 +79,16 @@ class Ready:
 
 
 class Server:
-    """Runs one server until a signal. ``conductor`` is the module that brings up what runs on Ray."""
+    """Runs one server until a signal.
 
-    def __init__(self, settings: Settings, *, conductor: str, progress: Progress) -> None:
+    ``conductor`` is the module that brings up what runs on Ray, ``api`` what it needs that needs no Ray.
+    """
+
+    def __init__(self, settings: Settings, *, conductor: str, api: str, progress: Progress) -> None:
         self._layout = Layout(settings.data_dir)
         self._settings = settings.model_copy(update={"data_dir": self._layout.data_dir})
         self._conductor = conductor
+        self._api = api
         self._progress = progress
         self._lock = DataDirLock(self._layout)
         self._head: RayHead | None = None
@@ -166,8 +170,6 @@ class Server:
                     "this machine",
                     "; ".join(f"{check.name}: {check.found}; {check.advice}" for check in failed),
                 )
-            if (refusal := belonging.refusal(settings, claim=True)) is not None:
-                raise Unavailable("the store", refusal)
             layout.prepare_ray_dir()
             open_files = _raise_open_files()
             limits = Limits.of(settings, connections(open_files))
@@ -181,10 +183,14 @@ class Server:
         os.environ.update(
             environment(settings, layout, ports, packages=packages, open_files=open_files)
         )
-        self._head = RayHead(settings, layout, ports, [self._conductor])
+        self._head = RayHead(settings, layout, ports, [self._conductor], [self._api])
         with self._conducting() as conductor:
             with self._progress.step("ray head"):
+                self._head.prepare()
+                refusal = belonging.look(settings, claim=True)
                 self._head.start()
+                if (reason := refusal()) is not None:
+                    raise Unavailable("the store", reason)
             leftovers.record(layout.data_dir)
             answers = self._conduct(conductor, self._head.address)
         url = settings.public_url or f"http://{_reachable(settings.host)}:{settings.port}"

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from cluster.workers import launcher
@@ -20,6 +21,9 @@ REFUSED = 3
 """Its exit code when its forks would be no good, and those of another no better."""
 
 WORKER = "worker.py"
+EARLY_MODULES = ("numpy", "opentelemetry.sdk.metrics", "requests")
+"""What takes long of what Ray imports."""
+
 RAY_MODULES = (
     "ray._private.runtime_env.setup_hook",
     "ray._private.workers.default_worker",
@@ -39,14 +43,18 @@ ROOM_FOR_TITLES = "-" * 200
 class WorkerParent:
     """The parent of one server's workers. All calls come from the main thread, with which it ends.
 
-    ``directory`` is the server's own; a socket and two links are made in it. ``modules`` are
-    imported before a fork. While there is no parent, or it refuses, a worker is a process by itself.
+    ``directory`` is the server's own; a socket and two links are made in it. ``early`` modules, which import
+    nothing of Ray, are imported before there is a raylet, ``modules`` before a fork. While there is no
+    parent, or it refuses, a worker is a process by itself.
     """
 
-    def __init__(self, directory: Path, log: Path, modules: Sequence[str]) -> None:
+    def __init__(
+        self, directory: Path, log: Path, modules: Sequence[str], early: Sequence[str] = ()
+    ) -> None:
         self._directory = directory
         self._log = log
-        self._modules = modules
+        self._early = [*EARLY_MODULES, *early]
+        self._modules = [*RAY_MODULES, *modules]
         self._raylet = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._started_at = 0.0
@@ -61,22 +69,37 @@ class WorkerParent:
         worker.symlink_to(launcher.__file__)
         return str(worker)
 
-    def start(self, raylet: int) -> None:
-        """Start it for the raylet with that pid; its forks are ready some seconds later."""
-        self._raylet, self._started_at = raylet, time.monotonic()
+    def begin(self) -> None:
+        """Start it, unless it runs: it imports what needs no Ray, and waits for ``serve``."""
+        if self._process is not None:
+            return
+        self._started_at = time.monotonic()
         self._starts += 1
         try:
-            self._process = self._begin(raylet)
+            self._process = self._launch()
         except OSError as error:
             logger.warning("the workers' parent does not start: %s", error)
 
-    def _begin(self, raylet: int) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", PARENT, str(self._directory), str(os.getpid())]
+    def serve(self, raylet: int) -> None:
+        """Have it fork workers for the raylet with that pid, as soon as it has imported."""
+        self.begin()
+        self._raylet = raylet
+        if self._process is not None:
+            assert self._process.stdin is not None
+            with (
+                suppress(BrokenPipeError),
+                self._process.stdin as stdin,
+            ):  # its log says why it has ended
+                stdin.write(b"%d\n" % raylet)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         with self._log.open("ab") as log, self._listening() as listener:
+            numbers = map(str, (os.getpid(), listener.fileno(), len(self._early)))
+            words = [str(self._directory), *numbers, *self._early, *self._modules, ROOM_FOR_TITLES]
             return subprocess.Popen(
-                [*command, *RAY_MODULES, *self._modules, ROOM_FOR_TITLES],
-                stdin=listener.fileno(), stdout=log, stderr=log, env=_environment(raylet),
-                process_group=0,
+                [sys.executable, "-m", PARENT, *words],
+                stdin=subprocess.PIPE, stdout=log, stderr=log, env=_environment(),
+                pass_fds=[listener.fileno()], process_group=0,
             )  # fmt: skip
 
     def _listening(self) -> socket.socket:
@@ -105,7 +128,8 @@ class WorkerParent:
             self._process = None
             return
         logger.warning("the workers' parent has ended; starting it again")
-        self.start(self._raylet)
+        self._process = None
+        self.serve(self._raylet)
 
     def stop(self) -> None:
         """End it; its forks end with the raylet. Idempotent."""
@@ -115,15 +139,9 @@ class WorkerParent:
             process.wait()
 
 
-def _environment(raylet: int) -> dict[str, str]:
-    """Return what Ray gives to a worker of that raylet and of the first job."""
-    # Ray reads these when it is imported; the last has a process's title leave the environment alone.
-    own = {"RAY_RAYLET_PID": str(raylet), "RAY_JOB_ID": FIRST_JOB, "SPT_NOENV": "1"}
-    return _inherited(raylet) | own
-
-
-def _inherited(raylet: int) -> dict[str, str]:
-    words = os.fsdecode(Path(f"/proc/{raylet}/environ").read_bytes()).split("\0")
-    environment = dict(word.split("=", 1) for word in words if "=" in word)
-    environment.pop("LD_PRELOAD", None)  # an allocator for the raylet alone
+def _environment() -> dict[str, str]:
+    """Return what Ray gives to a worker of the first job, but for the raylet's pid, which is yet to come."""
+    # Ray reads the first when it is imported; the other has a process's title leave the environment alone.
+    environment = {**os.environ, "RAY_JOB_ID": FIRST_JOB, "SPT_NOENV": "1"}
+    environment.pop("LD_PRELOAD", None)  # the raylet does not hand it on
     return environment

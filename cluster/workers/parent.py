@@ -29,19 +29,21 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main() -> None:
-    """Serve forks to launchers, who connect to standard input; in a fork, be the worker to its end.
+    """Serve forks to launchers; in a fork, be the worker to its end.
 
-    Arguments: the directory of the plain worker, the server's pid, the modules that workers import, and one
-    that only takes room: a process's title has the place of its arguments.
+    Arguments: the directory of the plain worker, the server's pid, the socket to which launchers connect,
+    how many modules that workers import do so without Ray, these, all others, and one that only takes room: a
+    process's title has the place of its arguments. Standard input: the raylet's pid, when there is one.
     """
-    directory, server, *modules, _ = sys.argv[1:]
+    directory, server, listening, count, *modules, _ = sys.argv[1:]
     _end_with(int(server))
-    listener = socket.socket(fileno=os.dup(sys.stdin.fileno()))
+    listener = socket.socket(fileno=int(listening))
     environment = dict(os.environ)  # imports change it
     gc.disable()
+    _import(modules[: int(count)])
+    environment |= _of_the_raylet(sys.stdin.readline().strip())
     with _ids_from_the_kernel():
-        for name in modules:
-            importlib.import_module(name)
+        _import(modules[int(count) :])
     check()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # the kernel collects forks that end
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])  # as the raylet's workers have it
@@ -82,6 +84,25 @@ def _ids_from_the_kernel() -> Iterator[None]:
         yield
     finally:
         ray_actor.ActorClassID = ids
+
+
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        importlib.import_module(name)
+
+
+def _of_the_raylet(pid: str) -> dict[str, str]:
+    """Return Ray's variables as the raylet has them, and take them on: Ray reads them when it is imported."""
+    if not pid:
+        sys.exit("the server has ended")
+    if "ray" in sys.modules:
+        _say("Ray was imported too early")
+        sys.exit(REFUSED)
+    words = os.fsdecode(Path(f"/proc/{pid}/environ").read_bytes()).split("\0")
+    variables = dict(word.split("=", 1) for word in words if word.startswith("RAY_"))
+    variables["RAY_RAYLET_PID"] = pid
+    os.environ.update(variables)
+    return variables
 
 
 def check() -> None:

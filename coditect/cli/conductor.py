@@ -22,6 +22,7 @@ import ray
 from pydantic import SecretStr
 from ray import serve
 from ray.exceptions import RayError
+from ray.serve._private import client as serve_client
 from ray.serve.config import HTTPOptions
 
 from actors.core import names
@@ -43,6 +44,9 @@ SERVE_SECONDS = 90.0
 SERVE_TRIES = 5
 SERVE_PAUSE_SECONDS = 0.5
 FIRST_SLOT_SECONDS = 60.0
+
+# Serve looks once a second whether its replicas run, and has no setting for it.
+serve_client.CLIENT_POLLING_INTERVAL_S = 0.1
 
 
 def main() -> None:

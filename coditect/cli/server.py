@@ -25,6 +25,7 @@ from cluster.settings import RuntimeName, Settings, StoreName, forget_secrets, l
 from coditect.cli.common import JsonOption, fail, print_json
 
 CONDUCTOR = "coditect.cli.conductor"
+API = "serve_app.api"
 DETACH_SECONDS = 300.0
 
 DataDir = Annotated[
@@ -67,7 +68,7 @@ def up(
     forget_secrets(os.environ)
     progress = Progress(Console(soft_wrap=True))
     try:
-        Server(settings, conductor=CONDUCTOR, progress=progress).run()
+        Server(settings, conductor=CONDUCTOR, api=API, progress=progress).run()
     except (CoditectError, TimeoutError) as error:
         fail(str(error))
     except Exception as error:  # noqa: BLE001 - an operator gets a line, whoever mends it the log

@@ -11,6 +11,7 @@ import socket
 import subprocess
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 
@@ -140,6 +141,25 @@ async def test_a_gcs_that_dies_while_the_dashboard_starts_is_started_again(tmp_p
         await another_gcs(server, processes.kill(server, "GCS"))
         async with AsyncClient(server.url, timeout_seconds=60) as client:
             await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
+        await the_dashboard_shows_what_agents_measure(server)
+
+
+async def the_dashboard_shows_what_agents_measure(server: ServerProcess) -> None:
+    layout = Layout(server.data_dir)
+    token = layout.token_file.read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    url = layout.read_server().dashboard_url
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as dashboard:
+
+        async def measured() -> bool:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await dashboard.get("/nodes", params={"view": "summary"})
+                return answer.is_success and "cpu" in answer.json()["data"]["summary"][0]
+            return False
+
+        await wait_until(measured, timeout_seconds=90, pause_seconds=0.5)
+        actors = (await dashboard.get("/api/v0/actors")).json()["data"]["result"]["result"]
+        assert "SupervisorActor" in {actor["class_name"] for actor in actors}
 
 
 @pytest.mark.parametrize("moment", ["its GCS runs", "it is ready"])

@@ -11,7 +11,7 @@ from cluster.bringup.environment import REPLICA_PORTS, Ports, connections, envir
 from cluster.layout import Layout
 from cluster.settings import Settings
 
-PORTS = Ports(*range(9001, 9010))
+PORTS = Ports(*range(9001, 9012))
 
 
 def reported(tmp_path: Path, **settings: object) -> dict[str, str]:

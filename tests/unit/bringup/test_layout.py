@@ -13,7 +13,7 @@ from cluster.bringup.head import free_ports
 from cluster.layout import DataDirLock, Layout, ServerFile, own_server_file
 from cluster.settings import load
 
-PORTS = Ports(1, 2, 3, 4, 5, 6, 7, 8, replicas=100)
+PORTS = Ports(*range(1, 11), replicas=100)
 
 
 def test_a_second_lock_names_the_holder(tmp_path):

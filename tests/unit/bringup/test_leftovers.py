@@ -100,7 +100,8 @@ def test_haproxy_is_known_by_what_it_wrote_itself(tmp_path):
     )
     process = subprocess.Popen(["sh", "-c", script])
     try:
-        while not (layout.pids_dir / str(process.pid)).exists():
+        written = layout.pids_dir / str(process.pid)
+        while not written.exists() or written.read_text().count("\n") < 2:
             pass
         found = {identity.pid for identity in leftovers.find(tmp_path)}
         assert process.pid in found

@@ -44,7 +44,7 @@ def test_a_full_disk_does_not_end_the_server(tmp_path, monkeypatch):
     monkeypatch.setattr(leftovers, "record", full)
     monkeypatch.setattr(logs, "prune", full)
     progress = Progress(Console(file=StringIO()))
-    watching = Server(Settings(data_dir=tmp_path), conductor="none", progress=progress)
+    watching = Server(Settings(data_dir=tmp_path), conductor="none", api="none", progress=progress)
     watching._head = head = Head(watching._end.set)
     watching._watch()
     assert head.looks == 3
@@ -53,7 +53,7 @@ def test_a_full_disk_does_not_end_the_server(tmp_path, monkeypatch):
 def serving(tmp_path, monkeypatch, error, tries):
     """A server whose node is lost once it was ready, and does not come up again ``tries`` times."""
     progress = Progress(Console(file=StringIO()))
-    serves = Server(Settings(data_dir=tmp_path), conductor="none", progress=progress)
+    serves = Server(Settings(data_dir=tmp_path), conductor="none", api="none", progress=progress)
     serves._layout.prepare()
     ups = []
 

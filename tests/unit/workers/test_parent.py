@@ -51,9 +51,14 @@ class Workers:
         self.parent = WorkerParent(directory, self.log, modules)
 
     def start(self, *, waits: bool = True) -> None:
-        self.parent.start(os.getpid())
+        self.parent.serve(os.getpid())
         if waits:
             until(lambda: "ready" in self.log.read_text())
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """What a worker gets from the raylet."""
+        return {**owner._environment(), "RAY_RAYLET_PID": str(os.getpid())}
 
     @property
     def pid(self) -> int:
@@ -64,7 +69,7 @@ class Workers:
         """Do what the raylet does."""
         return subprocess.Popen(
             [sys.executable, str(self.directory / owner.WORKER), *arguments],
-            env={**owner._environment(os.getpid()), **variables},
+            env={**self.variables, **variables},
             cwd="/",
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -87,13 +92,13 @@ def until(condition) -> None:
 
 
 @pytest.fixture(scope="module")
-def inherited() -> Iterator[dict[str, str]]:
+def inherited() -> Iterator[None]:
     """What a raylet would have handed on; no more than Ray is imported, as what it is makes no difference."""
     with pytest.MonkeyPatch.context() as patch:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        patch.setenv("PYTHONPATH", str(ROOT))
         patch.setattr(owner, "RAY_MODULES", ("ray",))
-        patch.setattr(owner, "_inherited", lambda _: environment)
-        yield environment
+        patch.setattr(owner, "EARLY_MODULES", ())
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +127,7 @@ def test_a_fork_is_the_worker_that_its_launcher_would_have_been(workers):
         str(workers.directory / "script.py"),
         str(workers.directory),
     )
-    assert said["environment"] == {**owner._environment(os.getpid()), "OWN": "kept"}
+    assert said["environment"] == {**workers.variables, "OWN": "kept"}
 
 
 def test_a_fork_is_to_the_kernel_what_a_plain_worker_is(mortal):
@@ -226,7 +231,7 @@ def test_a_parent_whose_forks_would_be_no_good_has_none(
     tmp_path, monkeypatch, inherited, source, reason
 ):
     (tmp_path / "spoils.py").write_text(source)
-    monkeypatch.setitem(inherited, "PYTHONPATH", f"{ROOT}:{tmp_path}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
     workers = Workers(tmp_path, "spoils")
     workers.start(waits=False)
     assert workers.parent._process.wait(SECONDS) == owner.REFUSED
@@ -236,10 +241,35 @@ def test_a_parent_whose_forks_would_be_no_good_has_none(
     assert workers.worker()["parent"] == os.getpid()
 
 
+def test_what_needs_no_ray_is_imported_before_there_is_a_raylet(tmp_path, monkeypatch, inherited):
+    seen = tmp_path / "imported"
+    (tmp_path / "early.py").write_text(f"open({str(seen)!r}, 'x').close()")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
+    monkeypatch.setattr(owner, "EARLY_MODULES", ("early",))
+    workers = Workers(tmp_path)
+    workers.parent.begin()
+    until(seen.exists)
+    assert workers.log.read_text() == ""
+    workers.start()
+    assert workers.worker()["parent"] == workers.pid
+    workers.parent.stop()
+
+
+def test_a_parent_that_imports_ray_before_there_is_a_raylet_has_no_forks(
+    tmp_path, monkeypatch, inherited
+):
+    monkeypatch.setattr(owner, "EARLY_MODULES", ("ray",))
+    workers = Workers(tmp_path)
+    workers.start(waits=False)
+    assert workers.parent._process.wait(SECONDS) == owner.REFUSED
+    assert "too early" in workers.log.read_text()
+    workers.parent.stop()
+
+
 def test_classes_that_ray_makes_on_import_spoil_nothing(tmp_path, monkeypatch, inherited):
     """Serve's own do that, and ``ray.dag``."""
     (tmp_path / "remote.py").write_text("import ray\n@ray.remote\nclass Made: pass\n")
-    monkeypatch.setitem(inherited, "PYTHONPATH", f"{ROOT}:{tmp_path}")
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{tmp_path}")
     workers = Workers(tmp_path, "remote")
     workers.start()
     workers.parent.stop()
@@ -251,9 +281,9 @@ def test_the_parent_ends_with_the_server(tmp_path, inherited):
 import time
 from pathlib import Path
 from cluster.workers import owner
-owner.RAY_MODULES = ()
+owner.RAY_MODULES = owner.EARLY_MODULES = ()
 parent = owner.WorkerParent(Path({str(tmp_path)!r}), Path({str(tmp_path / "log")!r}), [])
-parent.start({os.getpid()})
+parent.serve({os.getpid()})
 print(*parent.pids, flush=True)
 time.sleep(600)
 """
