@@ -39,6 +39,7 @@ from tests.fakes.pool_fakes import ManualClock, container_record
 
 NOW = 1000.0
 CAPACITY = 100_000
+NOISE = bytes((n * n + n // 251) % 256 for n in range(1 << 18))
 
 
 @pytest.fixture(params=ALL_LEDGERS)
@@ -172,6 +173,18 @@ async def test_the_numbers_go_on_in_a_new_container_and_the_old_one_is_refused(s
     assert await read_all(journal) == (0, b"oldnew")
 
 
+async def test_a_new_container_prints_right_behind_the_old_one(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"old"))
+    await replace_container(stores, "c2")
+    await journal.open_terminal("c2", OPENED, NOW)
+    assert (await keep(journal, printed(3, b"new", "c2"))).end == 6
+    await journal.delete_terminal("s1", "main", NOW)
+    await journal.open_terminal("c2", OPENED, NOW)
+    assert (await keep(journal, printed(6, b"anew", "c2"))).end == 10
+    assert await read_all(journal) == (6, b"anew")
+
+
 async def test_until_the_new_one_is_opened_the_old_containers_output_is_still_taken(
     stores, journal
 ):
@@ -265,6 +278,48 @@ async def test_journals_at_once_keep_every_byte_once(journal):
     for pair in zip(batches[::2], batches[1::2], strict=True):
         await asyncio.gather(*(keep(journal, printed(a, data[a:b])) for a, b in pair))
     assert await read_all(journal) == (0, data)
+
+
+@pytest.mark.parametrize("stores", ["lmdb"], indirect=True)
+async def test_journals_of_two_processes_at_once_keep_every_byte_once(stores, journal):
+    rival = StoreJournal(stores.engine, "t", CAPACITY)
+    await journal.open_terminal("c1", OPENED, NOW)
+    data = NOISE[:3000]
+    for begin in range(0, len(data), 100):
+        longer, shorter = data[begin : begin + 100], data[begin : begin + 60]
+        await asyncio.gather(
+            keep(journal, printed(begin, longer)), keep(rival, printed(begin, shorter))
+        )
+    assert await read_all(journal) == (0, data)
+
+
+@pytest.mark.parametrize("stores", ["lmdb"], indirect=True)
+async def test_an_append_reads_nothing_of_a_terminal_that_it_knows_and_all_of_one_that_changed(
+    stores,
+):
+    asked: list[str] = []
+
+    class Counting(RivalledEngine):
+        async def get_many(self, keys, read_version):
+            asked.append("read")
+            return await self._engine.get_many(keys, read_version)
+
+    async def note(_: Commit) -> None:
+        asked.append("commit")
+
+    journal = StoreJournal(Counting(stores.engine, note), "t", CAPACITY)
+    await journal.open_terminal("c1", OPENED, NOW)
+    await keep(journal, printed(0, b"a"))
+    asked.clear()
+    assert (await keep(journal, printed(1, b"b"))).end == 2
+    assert asked == ["commit"]
+    await stores.journal.note("s1", "main", "c1", now=NOW, cwd="/elsewhere")
+    assert (await keep(journal, printed(2, b"c"))).cwd == "/elsewhere"
+    asked.clear()
+    (later,) = await journal.append([printed(3, b"d")], NOW + 60)
+    assert later.end == 4
+    assert "read" in asked
+    assert await read_all(journal) == (0, b"abcd")
 
 
 async def test_small_writes_become_few_keys(stores, journal):
@@ -426,7 +481,6 @@ STEPS = st.lists(
     min_size=1,
     max_size=25,
 )
-NOISE = bytes((n * n + n // 251) % 256 for n in range(1 << 18))
 
 
 @given(steps=STEPS)
@@ -436,15 +490,20 @@ def test_output_is_what_a_row_of_bytes_gives(tmp_path_factory, steps):
 
 
 async def _compare(directory: Path, steps) -> None:
-    """Take every step on the embedded store; ``kept`` are all bytes, of which the newest are there."""
+    """Take every step on the embedded store; ``kept`` are all bytes, of which the newest are there.
+
+    Two processes take the steps, each of which remembers what it appended.
+    """
     capacity = 30_000
     stores = opened_stores("lmdb", directory, ManualClock(NOW), capacity=capacity)
     async with stores as opened:
         await take_session(opened)
+        journals = (opened.journal, StoreJournal(opened.engine, "t", capacity))
         journal, start, end = opened.journal, 0, 0
         kept: dict[int, int] = {}
         await journal.open_terminal("c1", OPENED, NOW)
         for step, (kind, place, size) in enumerate(steps):
+            journal = journals[size % 2]
             if kind == "append":
                 offset = max(end + place, 0)
                 fresh = NOISE[step * 997 :][:size]

@@ -136,7 +136,8 @@ class UsageMachine(RuleBasedStateMachine):
         start, end = self.kept.get((session_id, name), (0, 0))
         for size in sizes:
             output = (record, TerminalPrinted(1, end + skipped, b"x" * size, {}))
-            (record,) = self.ask(terminals.append, [output], CAPACITY, 1.0)
+            (kept,) = self.ask(terminals.append, [output], {}, CAPACITY, 1.0)
+            record = kept.record
             start = end + skipped if skipped else start
             end += skipped + size
             start, skipped = max(start, end - CAPACITY), 0

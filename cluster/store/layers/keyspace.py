@@ -20,6 +20,7 @@
     (tenant, "dead_packs", workspace_id, pack)             empty; a pack to be removed
     (tenant, "dead_workspaces", workspace_id)              empty; all of its packs are to be removed
     (tenant, "terminals", session_id, name)                TerminalRecord
+    (tenant, "terminal_fences", session_id, name)          nothing: a mere conflict; see terminals.py
     (tenant, "journal", session_id, name, offset)          output bytes from this offset on
     (tenant, "journal_states", session_id, name, offset)   what a terminal was sent before, in short
     (tenant, "usage", resource, user_id)                   how much of it a user has (ADD)
@@ -129,6 +130,7 @@ class Keyspace:
         self.dead_packs = Directory(tenant_id, "dead_packs")
         self.dead_workspaces = Directory(tenant_id, "dead_workspaces")
         self.terminals = Directory(tenant_id, "terminals")
+        self.terminal_fences = Directory(tenant_id, "terminal_fences")
         self.journal = Directory(tenant_id, "journal")
         self.journal_states = Directory(tenant_id, "journal_states")
         self.usage = Directory(tenant_id, "usage")

@@ -48,6 +48,8 @@ class Transaction:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._read_version: int | None = None
+        self._assumed: int | None = None
+        self.committed_version: int | None = None
         self._read_conflicts: list[KeyRange] = []
         self._write_conflicts: list[KeyRange] = []
         self._mutations: list[Mutation] = []
@@ -144,6 +146,10 @@ class Transaction:
         """Conflict as if the range had been read."""
         self._read_conflicts.append(span)
 
+    def assume(self, version: int) -> None:
+        """Count on what was known at a former version: everything read conflicts from then on."""
+        self._assumed = version if self._assumed is None else min(version, self._assumed)
+
     def add_write_conflict(self, span: KeyRange) -> None:
         """Make others conflict as if the range had been written."""
         self._write_conflicts.append(span)
@@ -155,15 +161,19 @@ class Transaction:
         """
         if not self._mutations and not self._write_conflicts:
             return None
-        return await self._engine.commit(
+        version = self._assumed
+        if version is None:
+            version = await self.read_version() if self._read_conflicts else 0
+        self.committed_version = await self._engine.commit(
             Commit(
-                read_version=await self.read_version() if self._read_conflicts else 0,
+                read_version=version,
                 read_conflicts=tuple(dict.fromkeys(self._read_conflicts)),
                 mutations=tuple(self._mutations),
                 key=key,
                 write_conflicts=tuple(self._write_conflicts),
             )
         )
+        return self.committed_version
 
 
 async def transact(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import replace
 
 import structlog
 
@@ -15,9 +17,13 @@ from cluster.store.engines.interface import Engine
 from cluster.store.layers import usage
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.layers.sessions import terminals
-from cluster.store.transactions.transaction import transact
+from cluster.store.transactions.transaction import Transaction, transact
 
 logger = structlog.get_logger(__name__)
+
+_ENDS = 512
+_END_SECONDS = 2.0
+"""Ends of terminals that are remembered, and for how long: conflicts are known for five seconds."""
 
 
 class StoreJournal:
@@ -33,6 +39,7 @@ class StoreJournal:
         self._engine = engine
         self._keys = Keyspace(tenant_id)
         self._capacity = capacity
+        self._ends: OrderedDict[tuple[str, str], terminals.End] = OrderedDict()
 
     async def open_terminal(
         self, container_id: str, opened: TerminalOpened, now: float
@@ -43,8 +50,29 @@ class StoreJournal:
 
     async def append(self, outputs: Sequence[Output], now: float) -> list[TerminalRecord | None]:
         """Keep output, all or nothing; None for each that another container's shell has replaced."""
-        work = terminals.append
-        return await transact(self._engine, work, self._keys, outputs, self._capacity, now)
+        tr, ends = await transact(self._engine, self._append, outputs, now)
+        version = tr.committed_version
+        for end in ends:
+            if end is not None and version is not None:
+                name = end.record.session_id, end.record.name
+                self._ends[name] = replace(end, version=version)
+        while len(self._ends) > _ENDS:
+            self._ends.popitem(last=False)
+        return [None if end is None else end.record for end in ends]
+
+    async def _append(
+        self, tr: Transaction, outputs: Sequence[Output], now: float
+    ) -> tuple[Transaction, list[terminals.End | None]]:
+        """Take what is known of the terminals' ends: a second try, and an append beside, read anew."""
+        known = {}
+        for of, _ in outputs:
+            name = of.session_id, of.name
+            end = self._ends.pop(name, None)
+            # What would be refused is read anew: another shell may have been opened since.
+            mine = end is not None and end.record.container_id == of.container_id
+            if end is not None and mine and 0.0 <= now - end.record.updated_at < _END_SECONDS:
+                known[name] = end
+        return tr, await terminals.append(tr, self._keys, outputs, known, self._capacity, now)
 
     async def note(
         self,

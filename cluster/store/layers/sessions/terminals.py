@@ -9,8 +9,10 @@ Every function takes a transaction.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from actors.core import quotas
@@ -21,7 +23,7 @@ from actors.core.quotas import Resource
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.sessions import SessionRecord
 from actors.core.records.terminals import TerminalRecord
-from cluster.store.engines.interface import KeyRange
+from cluster.store.engines.interface import KeyRange, key_after
 from cluster.store.layers import usage
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
@@ -41,6 +43,20 @@ STATE_WITHIN = 16 << 10
 """Bytes kept of a terminal beyond its bound, so that it begins with a known state."""
 
 
+@dataclass(frozen=True, slots=True)
+class End:
+    """Where a terminal's output ends, at a version of the store: what the next append has to know.
+
+    ``tail`` is the last segment; ``states`` are the offsets at which the terminal's state is known, None
+    when nobody has looked for them yet.
+    """
+
+    record: TerminalRecord
+    tail: bytes
+    states: tuple[int, ...] | None = None
+    version: int = 0
+
+
 async def get(tr: Transaction, keys: Keyspace, session_id: str, name: str) -> TerminalRecord | None:
     """Return a terminal."""
     return decode_optional(TerminalRecord, await tr.get(keys.terminals.key(session_id, name)))
@@ -54,8 +70,9 @@ async def of_session(tr: Transaction, keys: Keyspace, session_id: str) -> list[T
 
 
 def put(tr: Transaction, keys: Keyspace, record: TerminalRecord) -> None:
-    """Write a record."""
+    """Write a record that was read: whoever knew the terminal's end before does not any more."""
     tr.set(keys.terminals.key(record.session_id, record.name), encode(record))
+    tr.add_write_conflict(_fence(keys, record.session_id, record.name))
 
 
 async def open_terminal(
@@ -110,54 +127,76 @@ async def _make_room(tr: Transaction, keys: Keyspace, session_id: str) -> None:
     if ended:
         oldest = min(ended, key=lambda record: (record.updated_at, record.name))
         _count(tr, keys, oldest.user_id, oldest.start - oldest.end)
-        tr.clear(keys.terminals.key(session_id, oldest.name))
+        _remove(tr, keys, oldest)
         _clear(tr, keys, oldest)
 
 
 async def append(
-    tr: Transaction, keys: Keyspace, outputs: Sequence[Output], capacity: int, now: float
-) -> list[TerminalRecord | None]:
-    """Keep output; see ``actors.core.ports.journal.Journal.append``. At most one output for each terminal."""
-    stored = await tr.get_many([keys.terminals.key(of.session_id, of.name) for of, _ in outputs])
-    records = [decode_optional(TerminalRecord, data) for data in stored]
+    tr: Transaction,
+    keys: Keyspace,
+    outputs: Sequence[Output],
+    known: Mapping[tuple[str, str], End],
+    capacity: int,
+    now: float,
+) -> list[End | None]:
+    """Keep output; see ``actors.core.ports.journal.Journal.append``. At most one output for each terminal.
+
+    ``known`` are ends that appends have returned, and spare reading them: the commit conflicts when
+    anybody but those appends has written one of these terminals since.
+    """
+    names = [(of.session_id, of.name) for of, _ in outputs]
+    missing = [name for name in names if name not in known]
+    ends = {**known, **(await _read_ends(tr, keys, missing) if missing else {})}
+    for name in known:
+        tr.add_read_conflict(_fence(keys, *name))
+        tr.assume(known[name].version)
     # What a shell printed right before its terminal was deleted may come behind the deletion, and is
     # none of the next terminal of that name.
     mine = [
-        record
-        if record is not None and record.container_id == of.container_id and not record.deleted
+        end
+        if end and end.record.container_id == of.container_id and not end.record.deleted
         else None
-        for record, (of, _) in zip(records, outputs, strict=True)
+        for end, (of, _) in zip((ends.get(name) for name in names), outputs, strict=True)
     ]
-    tails = [
-        keys.journal.key(record.session_id, record.name, record.tail)
-        for record in mine
-        if record is not None and record.end > record.tail
-    ]
-    found = dict(zip(tails, await tr.get_many(tails), strict=True)) if tails else {}
     kept = [
-        None
-        if record is None
-        else await _append_one(
-            tr, keys, record, output, found.get(_tail_key(keys, record)) or b"", capacity, now
-        )
-        for record, (_, output) in zip(mine, outputs, strict=True)
+        None if end is None else await _append_one(tr, keys, end, output, capacity, now)
+        for end, (_, output) in zip(mine, outputs, strict=True)
     ]
     _count_growth(tr, keys, zip(mine, kept, strict=True))
     return kept
 
 
+async def _read_ends(
+    tr: Transaction, keys: Keyspace, names: Sequence[tuple[str, str]]
+) -> dict[tuple[str, str], End]:
+    """Read where terminals end. Whoever knew that of them before does not any more."""
+    stored = await tr.get_many([keys.terminals.key(*name) for name in names])
+    records = [decode(TerminalRecord, data) for data in stored if data is not None]
+    tails = await tr.get_many([_tail_key(keys, record) for record in records])
+    for record in records:
+        tr.add_write_conflict(_fence(keys, record.session_id, record.name))
+    return {
+        (record.session_id, record.name): End(
+            record, (tail or b"") if record.end > record.tail else b""
+        )
+        for record, tail in zip(records, tails, strict=True)
+    }
+
+
 def _count_growth(
     tr: Transaction,
     keys: Keyspace,
-    changes: Iterable[tuple[TerminalRecord | None, TerminalRecord | None]],
+    changes: Iterable[tuple[End | None, End | None]],
 ) -> None:
     """Add to users' counters what is kept of their terminals more than before; mostly nothing is."""
     growth: Counter[str] = Counter()
     for before, after in changes:
         if before is not None and after is not None:
-            growth[after.user_id] += (after.end - after.start) - (before.end - before.start)
+            old, new = before.record, after.record
+            growth[new.user_id] += (new.end - new.start) - (old.end - old.start)
     for user_id, amount in growth.items():
-        _count(tr, keys, user_id, amount)
+        if amount:
+            _count(tr, keys, user_id, amount)
 
 
 def _count(tr: Transaction, keys: Keyspace, user_id: str, amount: int) -> None:
@@ -165,21 +204,17 @@ def _count(tr: Transaction, keys: Keyspace, user_id: str, amount: int) -> None:
 
 
 async def _append_one(
-    tr: Transaction,
-    keys: Keyspace,
-    record: TerminalRecord,
-    output: TerminalPrinted,
-    tail: bytes,
-    capacity: int,
-    now: float,
-) -> TerminalRecord:
+    tr: Transaction, keys: Keyspace, before: End, output: TerminalPrinted, capacity: int, now: float
+) -> End:
+    record, tail, states = before.record, before.tail, before.states
+    name = record.session_id, record.name
     data, start, end, at = output.data, record.start, record.end, record.tail
     if output.offset > end:
         # Whoever kept what lies between has lost it (a restored store): it is forgotten as a whole,
         # which readers see, rather than joined to what it does not follow.
         _clear(tr, keys, record)
         start = end = at = output.offset
-        tail = b""
+        tail, states = b"", ()
     data = data[max(end - output.offset, 0) :]
     if data:
         end += len(data)
@@ -188,61 +223,66 @@ async def _append_one(
         else:
             at += len(tail)
         for begin in range(0, len(data), SEGMENT):
-            piece = data[begin : begin + SEGMENT]
-            tr.set(keys.journal.key(record.session_id, record.name, at + begin), piece)
+            tail = data[begin : begin + SEGMENT]
+            tr.set(keys.journal.key(*name, at + begin), tail)
         at += (len(data) - 1) // SEGMENT * SEGMENT
-        for known, state in output.states.items():
-            if record.end < known <= end:
-                tr.set(keys.journal_states.key(record.session_id, record.name, known), state)
-        start = await _trim(tr, keys, record, start, end, capacity)
+        fresh = [known for known in output.states if record.end < known <= end]
+        for known in fresh:
+            tr.set(keys.journal_states.key(*name, known), output.states[known])
+        if states is not None:
+            states += tuple(fresh)
+        start, states = await _trim(tr, keys, record, states, start, end, capacity)
     inputs = dict(record.inputs)
     for client, count in output.inputs.items():
         inputs[client] = max(count, inputs.pop(client, 0))
     while len(inputs) > MAX_INPUTS:
         del inputs[next(iter(inputs))]
-    changed = record.model_copy(
-        update={"start": start, "end": end, "tail": at, "inputs": inputs, "updated_at": now}
-    )
-    put(tr, keys, changed)
-    return changed
+    update = {"start": start, "end": end, "tail": at, "inputs": inputs, "updated_at": now}
+    changed = record.model_copy(update=update)
+    tr.set(keys.terminals.key(*name), encode(changed))
+    return End(changed, tail, states)
 
 
 async def _trim(
-    tr: Transaction, keys: Keyspace, record: TerminalRecord, start: int, end: int, bound: int
-) -> int:
-    """Return the new start; remove segments that lie before it, now and then."""
+    tr: Transaction,
+    keys: Keyspace,
+    record: TerminalRecord,
+    states: tuple[int, ...] | None,
+    start: int,
+    end: int,
+    bound: int,
+) -> tuple[int, tuple[int, ...] | None]:
+    """Return the new start and where states are known; remove segments before it, now and then."""
     if end - start <= bound:
-        return start
-    kept_from = await _known_state(tr, keys, record, start, end, bound)
-    states = keys.journal_states
-    before = states.range(record.session_id, record.name).begin
-    tr.clear_range(KeyRange(before, states.key(record.session_id, record.name, kept_from)))
+        return start, states
+    if states is None:
+        span = keys.journal_states.range(record.session_id, record.name)
+        pairs = await tr.get_range(span, snapshot=True)
+        states = tuple(int(keys.journal_states.unpack(key)[-1]) for key, _ in pairs)
+    kept_from = _known_state(states, start, end, bound)
+    before = keys.journal_states.range(record.session_id, record.name).begin
+    kept_states = keys.journal_states.key(record.session_id, record.name, kept_from)
+    tr.clear_range(KeyRange(before, kept_states))
     # A segment that begins before this has ended before ``kept_from``.
     whole = kept_from - SEGMENT
     if whole > 0 and whole // SEGMENT > (start - SEGMENT) // SEGMENT:
         begin = keys.journal.range(record.session_id, record.name).begin
         tr.clear_range(KeyRange(begin, keys.journal.key(record.session_id, record.name, whole)))
-    return kept_from
+    return kept_from, states[bisect_left(states, kept_from) :]
 
 
-async def _known_state(
-    tr: Transaction, keys: Keyspace, record: TerminalRecord, start: int, end: int, bound: int
-) -> int:
+def _known_state(states: tuple[int, ...], start: int, end: int, bound: int) -> int:
     """Return where to begin so that about ``bound`` bytes are kept, with a known state if there is one.
 
     A sixteenth more than has to may go, so that it is not looked for at every append. A terminal of an
     older CODI has no states, and begins at the byte that the bound says.
     """
-    states, exact = keys.journal_states, end - bound
-    whole = states.range(record.session_id, record.name)
-    wanted = states.key(record.session_id, record.name, exact + bound // 16)
-    later = await tr.get_range(KeyRange(wanted, whole.end), limit=1, snapshot=True)
-    if later:
-        return int(states.unpack(later[0][0])[-1])
-    nearest = states.key(record.session_id, record.name, max(start, exact - STATE_WITHIN))
-    earlier = KeyRange(nearest, wanted)
-    found = await tr.get_range(earlier, limit=1, reverse=True, snapshot=True)
-    return int(states.unpack(found[0][0])[-1]) if found else exact
+    exact = end - bound
+    later = bisect_left(states, exact + bound // 16)
+    if later < len(states):
+        return states[later]
+    nearest = states[later - 1] if later else -1
+    return nearest if nearest >= max(start, exact - STATE_WITHIN) else exact
 
 
 async def state(tr: Transaction, keys: Keyspace, session_id: str, name: str, offset: int) -> bytes:
@@ -319,7 +359,7 @@ async def delete(tr: Transaction, keys: Keyspace, session_id: str, name: str, no
         # Read anew: it may have been opened again, which is to be seen, and to conflict.
         current = await get(tr, keys, session_id, oldest.name)
         if current is not None and current.deleted:
-            tr.clear(keys.terminals.key(session_id, oldest.name))
+            _remove(tr, keys, current)
 
 
 async def forget_all(tr: Transaction, keys: Keyspace, session_id: str) -> None:
@@ -328,6 +368,7 @@ async def forget_all(tr: Transaction, keys: Keyspace, session_id: str) -> None:
         record = decode(TerminalRecord, value)
         _count(tr, keys, record.user_id, record.start - record.end)
     tr.clear_range(keys.terminals.range(session_id))
+    tr.add_write_conflict(keys.terminal_fences.range(session_id))
     tr.clear_range(keys.journal.range(session_id))
     tr.clear_range(keys.journal_states.range(session_id))
 
@@ -359,10 +400,25 @@ async def cut(tr: Transaction, keys: Keyspace, session_id: str, name: str, bound
     record = await get(tr, keys, session_id, name)
     if record is None or record.end - record.start <= bound:
         return 0
-    start = await _trim(tr, keys, record, record.start, record.end, bound)
+    start, _ = await _trim(tr, keys, record, None, record.start, record.end, bound)
     put(tr, keys, record.model_copy(update={"start": start}))
     _count(tr, keys, record.user_id, record.start - start)
     return start - record.start
+
+
+def _remove(tr: Transaction, keys: Keyspace, record: TerminalRecord) -> None:
+    tr.clear(keys.terminals.key(record.session_id, record.name))
+    tr.add_write_conflict(_fence(keys, record.session_id, record.name))
+
+
+def _fence(keys: Keyspace, session_id: str, name: str) -> KeyRange:
+    """Return what stands in conflicts for a terminal's record as all but appends that know its end write it.
+
+    So appends need not read it. Whoever writes the record has read it, and so conflicts with appends; an
+    append that has read it invalidates what another process's appends know.
+    """
+    key = keys.terminal_fences.key(session_id, name)
+    return KeyRange(key, key_after(key))
 
 
 def _tail_key(keys: Keyspace, record: TerminalRecord) -> bytes:
