@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -22,14 +21,11 @@ from actors.core.ports.codi import (
 from actors.core.records.containers import ContainerHandle
 from actors.core.records.terminals import TerminalSizing
 from cluster.codi.answers import COMPONENT
-from cluster.codi.journal_protocol import MAX_BATCH, BadBatch, decode_batch
+from cluster.codi.journal_protocol import MAX_FRAME, BadBatch, decode_batch
 from cluster.codi.terminal_sizing import is_rule
 
-_MAX_MESSAGE = MAX_BATCH + (128 << 10)
 _PING_SECONDS = 30.0
 _CLOSE_SECONDS = 1.0
-_MAX_STATES = 32
-_MAX_STATE = 8 << 10
 
 
 class CodiJournalConnection:
@@ -37,8 +33,6 @@ class CodiJournalConnection:
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
-        self._states_of = 0
-        self._states: dict[int, bytes] = {}
 
     async def receive(self) -> JournalMessage:
         """Return the next message. Raises Unavailable at the connection's end."""
@@ -48,35 +42,11 @@ class CodiJournalConnection:
             except ConnectionClosed as closed:
                 raise Unavailable(COMPONENT, str(closed)) from None
             try:
-                message = self._read(frame)
+                message = _message(frame)
             except (BadBatch, ValueError, KeyError, TypeError) as error:
                 raise Unavailable(COMPONENT, f"a frame that is none: {error!r}") from error
             if message is not None:
                 return message
-
-    def _read(self, frame: bytes | str) -> JournalMessage | None:
-        """Return what a frame says; None for one of a newer CODI, and for a state: the next batch has it."""
-        if isinstance(frame, bytes):
-            terminal, offset, data, inputs = decode_batch(frame)
-            states, self._states = self._states, {}
-            within = range(offset + 1, offset + len(data) + 1)
-            known = {at: state for at, state in states.items() if at in within}
-            same = terminal == self._states_of
-            return TerminalPrinted(terminal, offset, data, inputs, known if same else {})
-        said = json.loads(frame)
-        if said["type"] == "checkpoint":
-            state = base64.b64decode(str(said["state"]), validate=True)
-            self._keep_state(int(said["id"]), int(said["offset"]), state)
-            return None
-        read = _READ.get(said["type"])
-        return None if read is None else read(int(said["id"]), said)
-
-    def _keep_state(self, terminal: int, offset: int, state: bytes) -> None:
-        """Keep a state for the batch behind it. A container's word, as what it prints is: bounded."""
-        if terminal != self._states_of:
-            self._states_of, self._states = terminal, {}
-        if len(state) <= _MAX_STATE and len(self._states) < _MAX_STATES:
-            self._states[offset] = state
 
     async def number(
         self, terminal: int, end: int, inputs: Mapping[str, int], sizing: TerminalSizing
@@ -114,7 +84,7 @@ async def connect_journal(
             ping_interval=_PING_SECONDS,
             ping_timeout=_PING_SECONDS,
             close_timeout=_CLOSE_SECONDS,
-            max_size=_MAX_MESSAGE,
+            max_size=MAX_FRAME,
             max_queue=16,
             process_exception=lambda error: error,
         )
@@ -123,6 +93,15 @@ async def connect_journal(
     except (OSError, EOFError, InvalidHandshake) as error:
         raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error
     return CodiJournalConnection(socket)
+
+
+def _message(frame: bytes | str) -> JournalMessage | None:
+    """Return what a frame says; None for one of a newer CODI."""
+    if isinstance(frame, bytes):
+        return TerminalPrinted(*decode_batch(frame))
+    said = json.loads(frame)
+    read = _READ.get(said["type"])
+    return None if read is None else read(int(said["id"]), said)
 
 
 def _opened(terminal: int, said: Mapping[str, Any]) -> TerminalOpened:

@@ -11,10 +11,9 @@ Text frames are JSON. CODI → journal::
     {"type": "moved", "id", "cwd"}                                  the shell's directory
     {"type": "sized", "id", "sizing"}                               by a person: ``terminal_sizing``
     {"type": "exited", "id", "code"}                                behind its last byte
-    {"type": "checkpoint", "id", "offset", "state"}                 right before the batch that has it:
-                                                                    a ``terminal_modes`` snapshot, base64
 
-and binary frames of output and input counts (``encode_batch``), one under way for each terminal.
+and binary frames of output, input counts and ``terminal_modes`` snapshots (``encode_batch``), one under
+way for each terminal.
 Journal → CODI::
 
     {"type": "numbered", "id", "end", "inputs": {client: count}, "sizing"}
@@ -27,33 +26,52 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from types import MappingProxyType
 
 MAX_BATCH = 128 << 10
 """The most output bytes in one frame."""
 
 MAX_INPUTS = 255
+MAX_STATES = 32
+MAX_STATE = 8 << 10
+MAX_FRAME = MAX_BATCH + (320 << 10)
 _HEAD = struct.Struct(">IQB")
 _INPUT = struct.Struct(">HQ")
+_STATE = struct.Struct(">IH")
+_HAS_STATES = 1 << 31
+"""In the terminal's number: what a CODI that sends none leaves as it was."""
 
 
 class BadBatch(ValueError):
     """A binary frame that is none."""
 
 
-def encode_batch(terminal: int, offset: int, data: bytes, inputs: Mapping[str, int]) -> bytes:
+def encode_batch(
+    terminal: int,
+    offset: int,
+    data: bytes,
+    inputs: Mapping[str, int],
+    states: Mapping[int, bytes] = MappingProxyType({}),
+) -> bytes:
     """Return the frame of output from ``offset`` on; ``inputs`` has at most ``MAX_INPUTS`` entries.
 
-    They are how much input each client has had accepted when it was printed.
+    They are how much input each client has had accepted when it was printed. ``states`` bring a terminal
+    to where its output at these offsets, behind ``offset`` and within ``data``, begins.
     """
-    parts = [_HEAD.pack(terminal, offset, len(inputs))]
+    number = terminal | _HAS_STATES if states else terminal
+    parts = [_HEAD.pack(number, offset, len(inputs))]
     for client, count in inputs.items():
         name = client.encode()
         parts += (_INPUT.pack(len(name), count), name)
+    if states:
+        parts.append(bytes([len(states)]))
+        for at, state in states.items():
+            parts += (_STATE.pack(at - offset, len(state)), state)
     parts.append(data)
     return b"".join(parts)
 
 
-def decode_batch(frame: bytes) -> tuple[int, int, bytes, dict[str, int]]:
+def decode_batch(frame: bytes) -> tuple[int, int, bytes, dict[str, int], dict[int, bytes]]:
     """Return what ``encode_batch`` was given. Raises BadBatch."""
     try:
         terminal, offset, count = _HEAD.unpack_from(frame)
@@ -64,8 +82,29 @@ def decode_batch(frame: bytes) -> tuple[int, int, bytes, dict[str, int]]:
             position += _INPUT.size
             inputs[frame[position : position + length].decode()] = accepted
             position += length
-    except (struct.error, UnicodeDecodeError) as error:
+        states: dict[int, bytes] = {}
+        if terminal & _HAS_STATES:
+            terminal ^= _HAS_STATES
+            position = _read_states(frame, position, offset, states)
+    except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise BadBatch(str(error)) from None
-    if len(frame) < position or len(frame) - position > MAX_BATCH:
+    data = frame[position:]
+    if len(frame) < position or len(data) > MAX_BATCH:
         raise BadBatch(f"a batch has up to {MAX_BATCH} bytes")
-    return terminal, offset, frame[position:], inputs
+    if not all(offset < at <= offset + len(data) for at in states):
+        raise BadBatch("a state of other output")
+    return terminal, offset, data, inputs, states
+
+
+def _read_states(frame: bytes, position: int, offset: int, states: dict[int, bytes]) -> int:
+    """Read states into ``states``; return where they end."""
+    count = frame[position]
+    position += 1
+    for _ in range(count):
+        place, length = _STATE.unpack_from(frame, position)
+        position += _STATE.size
+        states[offset + place] = frame[position : position + length]
+        position += length
+        if length > MAX_STATE or len(states) > MAX_STATES:
+            raise BadBatch(f"a batch has up to {MAX_STATES} states of {MAX_STATE} bytes")
+    return position

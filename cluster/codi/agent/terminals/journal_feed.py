@@ -9,13 +9,12 @@ programs; nothing is lost and nothing is shown.
 from __future__ import annotations
 
 import asyncio
-import base64
 import itertools
 import json
 from typing import Any, Protocol
 
 from cluster.codi.agent.terminals.terminal import Terminal
-from cluster.codi.journal_protocol import MAX_BATCH, encode_batch
+from cluster.codi.journal_protocol import MAX_BATCH, MAX_STATE, encode_batch
 from cluster.codi.terminal_sizing import is_rule
 
 _ECHO_SECONDS = 0.02
@@ -182,10 +181,12 @@ class JournalFeed:
             # Before what it printed there: a shell that dies now is started again where it was.
             entry.terminal.look()
             entry.under_way = inputs
-            for at, state in protocol.checkpoints(offset, offset + len(data)):
-                shown = base64.b64encode(state).decode()
-                self._say({"type": "checkpoint", "id": entry.number, "offset": at, "state": shown})
-            connection.send(encode_batch(entry.number, offset, data, inputs))
+            states = {
+                at: state
+                for at, state in protocol.checkpoints(offset, offset + len(data))
+                if len(state) <= MAX_STATE
+            }
+            connection.send(encode_batch(entry.number, offset, data, inputs, states))
         elif not entry.exit_reported and not entry.terminal.alive:
             entry.exit_reported = True
             code = entry.terminal.exit_code
