@@ -1,11 +1,11 @@
 """Chooses the output that is committed next, and the moment. No Ray, no I/O, no clock.
 
 Every terminal has at most one batch waiting here. A commit takes as many of them as fit, so that a
-hundred terminals that print at once cost one commit. Many small commits would take the processor from
-everybody: while several terminals print, the next commit gathers for a moment, and a terminal that
-printed much at once, which nobody reads byte by byte, rests until its next batch is larger. One that
-prints without end gets ``rate`` bytes a second after a burst; its programs wait meanwhile, since CODI
-shows and reads no more before a batch is kept. So the writes of a terminal are bounded whatever it
+hundred terminals that print at once cost one commit, and what comes meanwhile is the next one. Of
+those that print much it takes only so much, each in its turn, and all others beside them: so an echo,
+for which a person waits, waits for no more than that, however many print without end. One that does
+gets ``rate`` bytes a second after a burst that a build's log fits in; its programs wait meanwhile, since
+CODI shows and reads no more before a batch is kept. So the writes of a terminal are bounded whatever it
 prints.
 """
 
@@ -22,19 +22,18 @@ B = TypeVar("B")
 
 @dataclass(frozen=True, slots=True)
 class JournalRules:
-    """``commit_bytes`` and ``commit_terminals`` bound a commit; ``rate`` is bytes/s of a terminal.
+    """``commit_terminals``, and ``commit_bytes`` of batches of ``loud`` bytes or more, bound a commit.
 
-    After a commit for several terminals the next one gathers for ``gather`` seconds. A terminal that
-    printed ``loud`` bytes or more at once rests for ``rest`` seconds, so that its next batch is larger.
+    ``rate`` is bytes/s of a terminal. After a commit for several terminals the next one gathers for
+    ``gather`` seconds.
     """
 
-    commit_bytes: int = 2 << 20
+    commit_bytes: int = 512 << 10
     commit_terminals: int = 128
     rate: float = float(4 << 20)
-    burst: float = float(1 << 20)
+    burst: float = float(64 << 20)
     gather: float = 0.002
     loud: int = 4 << 10
-    rest: float = 0.01
 
 
 class Backlog(Generic[K, B]):
@@ -44,7 +43,6 @@ class Backlog(Generic[K, B]):
         self._rules = rules
         self._waiting: OrderedDict[K, tuple[B, int]] = OrderedDict()
         self._paid_until: dict[K, float] = {}
-        self._rests_until: dict[K, float] = {}
         self._gather_until = 0.0
 
     def __len__(self) -> int:
@@ -58,25 +56,28 @@ class Backlog(Generic[K, B]):
         """Forget a terminal. Idempotent."""
         self._waiting.pop(terminal, None)
         self._paid_until.pop(terminal, None)
-        self._rests_until.pop(terminal, None)
 
     def take(self, now: float) -> dict[K, B]:
         """Return the batches of the next commit, at the monotonic time ``now``; none if all must wait."""
         taken: dict[K, B] = {}
         if now < self._gather_until:
             return taken
-        room, full = self._rules.commit_bytes, False
+        room, left = self._rules.commit_bytes, False
         for terminal, (batch, size) in self._waiting.items():
-            full = len(taken) >= self._rules.commit_terminals or bool(taken and size > room)
-            if full:
+            if len(taken) >= self._rules.commit_terminals:
+                left = True
                 break
             if self._wait(terminal, now) > 0.0:
                 continue
+            if size >= self._rules.loud:
+                if size > room and room < self._rules.commit_bytes:
+                    left = True  # this one, and not those behind it that print little
+                    continue
+                room -= size
             taken[terminal] = batch
-            room -= size
         for terminal in taken:
             self._pay(terminal, self._waiting.pop(terminal)[1], now)
-        if len(taken) > 1 and not full:
+        if len(taken) > 1 and not left:
             self._gather_until = now + self._rules.gather
         return taken
 
@@ -87,14 +88,10 @@ class Backlog(Generic[K, B]):
 
     def _wait(self, terminal: K, now: float) -> float:
         ahead = self._paid_until.get(terminal, 0.0) - now
-        rests = self._rests_until.get(terminal, 0.0) - now
-        return max(0.0, ahead - self._rules.burst / self._rules.rate, rests)
+        return max(0.0, ahead - self._rules.burst / self._rules.rate)
 
     def _pay(self, terminal: K, size: int, now: float) -> None:
         until = max(self._paid_until.get(terminal, 0.0), now) + size / self._rules.rate
         self._paid_until[terminal] = until
-        if size >= self._rules.loud:
-            self._rests_until[terminal] = now + self._rules.rest
         if len(self._paid_until) > 4 * self._rules.commit_terminals:
             self._paid_until = {t: u for t, u in self._paid_until.items() if u > now}
-            self._rests_until = {t: u for t, u in self._rests_until.items() if u > now}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from actors.journal.backlog import Backlog, JournalRules
 
-RULES = JournalRules(commit_bytes=1000, commit_terminals=3, rate=100.0, burst=200.0)
+RULES = JournalRules(commit_bytes=1000, commit_terminals=3, rate=100.0, burst=200.0, loud=1)
 
 
 def backlog(rules: JournalRules = RULES) -> Backlog[str, str]:
@@ -135,19 +135,17 @@ def test_while_several_terminals_print_the_next_commit_gathers_and_one_alone_nev
     assert waiting.take(0.5) == {"a": "4"}
 
 
-def test_a_terminal_that_prints_much_at_once_rests_and_holds_up_nobody():
-    waiting = backlog(JournalRules(loud=100, rest=0.5))
-    waiting.add("loud", "1", 100)
-    waiting.add("quiet", "1", 99)
-    waiting.take(0.0)
-    waiting.add("loud", "2", 1)
-    waiting.add("quiet", "2", 1)
-    assert waiting.next_due(0.1) == 0.0
-    assert waiting.take(0.1) == {"quiet": "2"}
-    assert waiting.next_due(0.25) == 0.25
-    assert waiting.take(0.5) == {"loud": "2"}
-    waiting.add("loud", "3", 1)
-    assert waiting.take(0.5) == {"loud": "3"}
+def test_of_what_is_printed_without_end_a_commit_takes_so_much_and_of_the_rest_all():
+    waiting = backlog(JournalRules(commit_bytes=250, loud=100, gather=0.0))
+    for name in ("loud", "louder", "loudest"):
+        waiting.add(name, name, 100)
+    waiting.add("quiet", "q", 99)
+    assert list(waiting.take(0.0)) == ["loud", "louder", "quiet"]
+    waiting.add("loud", "again", 100)
+    waiting.add("loudest", "huge", 300)
+    waiting.add("quiet", "q", 99)
+    assert list(waiting.take(0.0)) == ["loudest", "quiet"]
+    assert list(waiting.take(0.0)) == ["loud"]
 
 
 def test_a_terminal_that_was_dropped_leaves_no_debt_to_the_next_of_its_name():
