@@ -50,6 +50,7 @@ Ended sessions are removed, their names at once, their records with them.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from cluster.store import tuples
@@ -59,15 +60,26 @@ _VERSIONSTAMP = b"\x33"
 """The tuple layer's type code of a 96-bit versionstamp (FoundationDB, ``design/tuple.md``)."""
 
 
+@lru_cache(4096)
+def _packed_text(item: str) -> bytes:
+    return bytes(tuples.pack((item,)))
+
+
+def _packed(item: Any) -> bytes:
+    """Return an element of a tuple as it is packed; those of texts, which are few, are remembered."""
+    return _packed_text(item) if type(item) is str else bytes(tuples.pack((item,)))
+
+
 class Directory:
     """One branch of the tree; ``key`` adds to it, ``range`` covers what is below."""
 
     def __init__(self, *path: Any) -> None:
         self._path = path
+        self._prefix = bytes(tuples.pack(path))
 
     def key(self, *rest: Any) -> bytes:
         """Return the key of a leaf."""
-        return bytes(tuples.pack((*self._path, *rest)))
+        return self._prefix + b"".join(map(_packed, rest))
 
     def range(self, *rest: Any) -> KeyRange:
         """Return the range of everything below."""

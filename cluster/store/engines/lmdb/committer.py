@@ -82,7 +82,7 @@ class Committer:
         version = self.version + 1
         outcomes: list[Outcome] = []
         written: list[KeyRange] = []
-        pending = ConflictWindow(0)
+        pending = ConflictWindow(0) if len(commits) > 1 else None
         seen: set[bytes] = set()
         with self._env.begin(write=True, db=self.data) as transaction:
             for order, commit in enumerate(commits):
@@ -98,13 +98,12 @@ class Committer:
                     outcomes.append(refusal)
                     continue
                 stamp = atomic.versionstamp(version, order)
-                for mutation in commit.mutations:
-                    span = _mutate(transaction, mutation, stamp)
-                    pending.write(span, 1)
-                    written.append(span)
-                for span in commit.write_conflicts:
-                    pending.write(span, 1)
-                    written.append(span)
+                spans = [_mutate(transaction, mutation, stamp) for mutation in commit.mutations]
+                spans += commit.write_conflicts
+                written += spans
+                if pending is not None:
+                    for span in spans:
+                        pending.write(span, 1)
                 seen.add(commit.key)
                 self._remember_key(transaction, commit.key, version)
                 outcomes.append(version)
@@ -118,14 +117,15 @@ class Committer:
                 self.window.write(span, version)
         return outcomes
 
-    def _refusal(self, commit: Commit, pending: ConflictWindow) -> StoreError | None:
+    def _refusal(self, commit: Commit, pending: ConflictWindow | None) -> StoreError | None:
         if not commit.read_conflicts:
             return None
         if self.window.is_too_old(commit.read_version):
             return TransactionTooOld("the read version has left the conflict window")
         for span in commit.read_conflicts:
             # A commit earlier in this batch is newer than anything this one can have read.
-            if self.window.conflicts(span, commit.read_version) or pending.conflicts(span, 0):
+            newer = self.window.conflicts(span, commit.read_version)
+            if newer or (pending is not None and pending.conflicts(span, 0)):
                 return CommitConflict("what was read has been written since")
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from sortedcontainers import SortedDict
 
-from cluster.store.engines.interface import KeyRange
+from cluster.store.engines.interface import KeyRange, key_after
 
 
 class ConflictWindow:
@@ -34,12 +34,20 @@ class ConflictWindow:
             return False
         if self._at(span.begin) > read_version:
             return True
+        if span.end == key_after(span.begin):
+            return False
         inside = self._versions.irange(span.begin, span.end, inclusive=(False, False))
         return any(self._versions[boundary] > read_version for boundary in inside)
 
     def write(self, span: KeyRange, version: int) -> None:
         """Note that the range was written at ``version``, which is the newest so far."""
         if span.begin >= span.end:
+            return
+        if span.begin in self._versions and span.end == key_after(span.begin):
+            # One key, as last time: nothing lies in between, and mostly its end is there as well.
+            if span.end not in self._versions:
+                self._versions[span.end] = self._versions[span.begin]
+            self._versions[span.begin] = version
             return
         after = self._at(span.end)
         for boundary in list(self._versions.irange(span.begin, span.end, inclusive=(True, False))):
@@ -62,6 +70,9 @@ class ConflictWindow:
         self._next_prune = max(self._max_boundaries, 2 * len(self._versions))
 
     def _at(self, key: bytes) -> int:
+        exact = self._versions.get(key)
+        if exact is not None:
+            return int(exact)
         index = self._versions.bisect_right(key) - 1
         return int(self._versions.peekitem(index)[1])
 
