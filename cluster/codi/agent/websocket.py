@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import struct
 from collections.abc import Iterator
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
@@ -41,13 +42,10 @@ class WebSocket:
         """True until a side begins to close."""
         return self._connection.state is ConnectionState.OPEN
 
-    def send(self, message: bytes | str) -> None:
-        """Send a message as one frame; nothing once a side has begun to close."""
-        if self.open:
-            if isinstance(message, str):
-                self._write(TextMessage(message))
-            else:
-                self._write(BytesMessage(message))
+    def send(self, *messages: bytes | str) -> None:
+        """Send messages as a frame each, together; nothing once a side has begun to close."""
+        if messages and self.open:
+            self._transport.write(b"".join(part for each in messages for part in _frame(each)))
 
     def ping(self) -> None:
         """Ask the other side whether it is there: ``receive`` takes the answer as it takes any bytes."""
@@ -109,6 +107,17 @@ class WebSocket:
 
     def _write(self, event: Event) -> None:
         self._transport.write(self._connection.send(event))
+
+
+def _frame(message: bytes | str) -> tuple[bytes, bytes]:
+    """Return head and payload of a server's frame (RFC 6455, 5.2). Every output is one, so this is short."""
+    payload = message.encode() if isinstance(message, str) else message
+    kind, size = 0x81 if isinstance(message, str) else 0x82, len(payload)
+    if size < 126:
+        return bytes((kind, size)), payload
+    if size < 1 << 16:
+        return struct.pack(">BBH", kind, 126, size), payload
+    return struct.pack(">BBQ", kind, 127, size), payload
 
 
 def check_upgrade(exchange: Exchange) -> str:

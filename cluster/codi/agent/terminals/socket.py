@@ -127,17 +127,16 @@ class TerminalSocket(asyncio.Protocol):
             self.data_received(early)
 
     def pump(self) -> None:
-        """Send output while the transport has room, and the end behind the last byte."""
-        protocol, sent = self.terminal.protocol, False
-        while self._attached and not self._full and not self._closing:
+        """Send output while the transport has room, what is kept of input, the end behind the last byte."""
+        protocol, going_on = self.terminal.protocol, True
+        while going_on and self._attached and not self._full and not self._closing:
             data = protocol.take(self.key, _CHUNK)
-            if not data:
-                break
-            self._websocket.send(data)
-            sent = True
-        if sent:
-            self._stalled = 0
-            self.terminal.taken()
+            going_on = len(data) == _CHUNK
+            # Together: who waits for an echo has it first, and everybody on the way one piece less.
+            self._send(data, None if going_on else protocol.acknowledgement(self.key))
+            if data:
+                self._stalled = 0
+                self.terminal.taken()
         if (
             self._attached
             and not self._closing
@@ -246,11 +245,8 @@ class TerminalSocket(asyncio.Protocol):
             case ChooseSizing(rule):
                 self.terminal.choose_sizing(rule)
 
-    def acknowledge(self) -> None:
-        """Acknowledge to the client how much of its input is kept."""
-        frame = self.terminal.protocol.acknowledgement(self.key)
-        if frame is not None:
-            self.send_control(frame)
+    def _send(self, *messages: bytes | str | None) -> None:
+        self._websocket.send(*(message for message in messages if message))
 
     def _keep_alive(self) -> None:
         """Ping, and cut who is gone or has stopped reading for good (the others may wait for it)."""
@@ -270,7 +266,7 @@ class TerminalSocket(asyncio.Protocol):
     def _close(self, code: int, reason: str) -> None:
         if self._closing:
             return
-        self.acknowledge()
+        self._send(self.terminal.protocol.acknowledgement(self.key))
         self._closing = True
         self._detach()
         self._websocket.close(code, reason)

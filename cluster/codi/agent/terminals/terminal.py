@@ -29,11 +29,7 @@ class Watcher(Protocol):
     key: int
 
     def pump(self) -> None:
-        """Send what is there to be sent."""
-        ...
-
-    def acknowledge(self) -> None:
-        """Acknowledge how much input is kept."""
+        """Send what is there to be sent: output, then how much input is kept."""
         ...
 
     def send_control(self, frame: str) -> None:
@@ -187,7 +183,6 @@ class Terminal:
             waiting, self._to_attach = self._to_attach, []
             self._to_attach += [watcher for watcher in waiting if not watcher.try_attach()]
         for watcher in list(self._watchers.values()):
-            watcher.acknowledge()
             watcher.pump()
         self._read_on()
 
