@@ -342,9 +342,9 @@ class JournalRecorder:
                 link.records[number] = record
                 ends.setdefault(link, []).append((number, record.end))
         for link, committed in ends.items():
-            # In a task of its own: nobody waits for a container that does not listen.
-            say = self._say(link, partial(link.connection.keep, committed))
-            self._tasks.offer(f"acknowledge to {link.container_id}", say)
+            if not link.connection.keep(committed):
+                logger.info("container %s does not hear its journal", link.container_id)
+                self._tasks.offer(f"cut {link.container_id}", link.connection.close())
 
     async def _say(self, link: _Link, say: Callable[[], Awaitable[None]]) -> None:
         """Report to CODI; one that does not listen is cut, and gets it anew on its next connection."""

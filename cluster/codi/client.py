@@ -11,13 +11,14 @@ from typing import Any, Self, cast
 from urllib.parse import quote, urlencode
 
 import httpx
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable, Unreached
 from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
+from cluster.codi.sockets import CodiSocket
 
 _CONNECT_SECONDS = 3.0
 _CALL_SECONDS = 20.0
@@ -38,7 +39,7 @@ class FileAnswer:
     content: AsyncIterator[bytes]
 
 
-class TerminalConnection(ClientConnection):
+class TerminalConnection(CodiSocket):
     """A terminal's socket, which closes within seconds even while CODI holds its input back."""
 
     async def close(self, code: int = 1000, reason: str = "") -> None:

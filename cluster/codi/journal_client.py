@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
-from websockets.asyncio.client import ClientConnection, connect
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable
@@ -22,6 +22,8 @@ from actors.core.records.containers import ContainerHandle
 from actors.core.records.terminals import TerminalSizing
 from cluster.codi.answers import COMPONENT
 from cluster.codi.journal_protocol import MAX_FRAME, BadBatch, decode_batch
+from cluster.codi.sockets import CodiSocket
+from cluster.codi.terminal_frames import encoded
 from cluster.codi.terminal_sizing import is_rule
 
 _PING_SECONDS = 30.0
@@ -31,7 +33,7 @@ _CLOSE_SECONDS = 1.0
 class CodiJournalConnection:
     """Implements ``actors.core.ports.codi.JournalConnection`` over a WebSocket."""
 
-    def __init__(self, socket: ClientConnection) -> None:
+    def __init__(self, socket: CodiSocket) -> None:
         self._socket = socket
 
     async def receive(self) -> JournalMessage:
@@ -55,9 +57,9 @@ class CodiJournalConnection:
         counts = dict(inputs)
         await self._say(type="numbered", id=terminal, end=end, inputs=counts, sizing=sizing)
 
-    async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
-        """Send the offsets up to which the output of these terminals is kept."""
-        await self._say(type="kept", ends=list(ends))
+    def keep(self, ends: Sequence[tuple[int, int]]) -> bool:
+        """Send the offsets up to which the output of these terminals is kept; false: CODI does not listen."""
+        return self._socket.send_now(encoded({"type": "kept", "ends": ends}))
 
     async def close(self) -> None:
         """End it."""
@@ -65,7 +67,7 @@ class CodiJournalConnection:
 
     async def _say(self, **frame: Any) -> None:
         try:
-            await self._socket.send(json.dumps(frame, separators=(",", ":")))
+            await self._socket.send(encoded(frame))
         except ConnectionClosed as closed:
             raise Unavailable(COMPONENT, str(closed)) from None
 
@@ -77,6 +79,7 @@ async def connect_journal(
     try:
         socket = await connect(
             f"ws://{handle.address}/journal",
+            create_connection=CodiSocket,
             additional_headers={"x-codi-secret": handle.secret},
             compression=None,
             proxy=None,
@@ -92,7 +95,7 @@ async def connect_journal(
         raise DeadlineExceeded("the journal's connection", timeout_seconds) from None
     except (OSError, EOFError, InvalidHandshake) as error:
         raise Unavailable(COMPONENT, str(error) or type(error).__name__) from error
-    return CodiJournalConnection(socket)
+    return CodiJournalConnection(cast("CodiSocket", socket))
 
 
 def _message(frame: bytes | str) -> JournalMessage | None:

@@ -30,6 +30,10 @@ CLOSE_ENDED = 4410
 CLOSE_REPLACED = 4411
 
 
+encoded = json.JSONEncoder(separators=(",", ":")).encode
+"""Return a value as JSON. ``json.dumps`` would make an encoder for each."""
+
+
 class BadFrame(ValueError):
     """A frame or a parameter that the protocol does not allow; its text says what is allowed."""
 
@@ -156,7 +160,7 @@ def parse_control(text: str) -> Said | None:
 
 def control(kind: str, **fields: Any) -> str:
     """Return a text frame."""
-    return json.dumps({"type": kind, **fields}, separators=(",", ":"))
+    return encoded({"type": kind, **fields})
 
 
 def snapshot(state: bytes) -> str:

@@ -49,10 +49,12 @@ class MemoryConnection:
         self.sizings[terminal] = sizing
         self.numbered[terminal] = end, dict(inputs)
 
-    async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
-        await self._listen()
+    def keep(self, ends: Sequence[tuple[int, int]]) -> bool:
+        if self.deaf or self.closed:
+            return False
         self.kept |= dict(ends)
         self.reported += 1
+        return True
 
     async def close(self) -> None:
         self.closed = True

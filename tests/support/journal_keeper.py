@@ -132,7 +132,7 @@ class JournalKeeper:
                     terminal.data += data[known:]
                     terminal.inputs |= inputs
                     self.unanswered.remove(message)
-                    await connection.keep([(number, terminal.end)])
+                    connection.keep([(number, terminal.end)])
                 case TerminalMoved():
                     terminal.cwds.append(message.cwd)
                 case TerminalSized():

@@ -107,8 +107,8 @@ class JournalConnection(Protocol):
         """Send the number at which a terminal's output goes on, and the rule by which it is sized."""
         ...
 
-    async def keep(self, ends: Sequence[tuple[int, int]]) -> None:
-        """Send the offsets up to which the output of these terminals is kept."""
+    def keep(self, ends: Sequence[tuple[int, int]]) -> bool:
+        """Send the offsets up to which the output of these terminals is kept; false: nobody listens."""
         ...
 
     async def close(self) -> None:

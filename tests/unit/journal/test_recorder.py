@@ -12,7 +12,6 @@ import pytest
 from actors.core.errors.base import Unavailable
 from actors.core.ports.codi import TerminalPrinted
 from actors.core.records.containers import ContainerStatus
-from actors.journal import recorder as journal_runner
 from actors.journal.backlog import JournalRules
 from actors.journal.recorder import JournalRecorder
 from tests.fakes import pool_fakes
@@ -356,8 +355,7 @@ async def test_a_container_that_is_gone_is_let_go(node):
     assert node.runner.stats()["journal_terminals"] == 0
 
 
-async def test_a_container_that_does_not_listen_holds_up_nobody_and_is_cut(node, monkeypatch):
-    monkeypatch.setattr(journal_runner, "SAY_SECONDS", 0.01)
+async def test_a_container_that_does_not_listen_holds_up_nobody_and_is_cut(node):
     deaf, other = await node.open("c1", "s1"), await node.open("c2", "s2")
     deaf.deaf = True
     deaf.says(TerminalPrinted(1, 0, b"x", {}))

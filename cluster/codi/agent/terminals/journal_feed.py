@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.journal_protocol import MAX_BATCH, MAX_STATE, encode_batch
+from cluster.codi.terminal_frames import encoded
 from cluster.codi.terminal_sizing import is_rule
 
 _ECHO_SECONDS = 0.02
@@ -194,4 +195,4 @@ class JournalFeed:
 
     def _say(self, frame: dict[str, Any]) -> None:
         if self._connection is not None:
-            self._connection.send(json.dumps(frame, separators=(",", ":")))
+            self._connection.send(encoded(frame))

@@ -7,6 +7,7 @@ import mmap
 import os
 from collections.abc import Mapping
 
+from cluster.codi.terminal_frames import encoded
 from cluster.codi.terminal_ring import HEADER
 
 _COUNTS = 256 << 10
@@ -48,7 +49,7 @@ class TerminalMemory:
         if not counts and not pending and self._empty:
             return
         other = 1 - self._which[0]
-        text = json.dumps(counts, separators=(",", ":")).encode() if counts else b""
+        text = encoded(counts).encode() if counts else b""
         if len(text) > _COUNTS or len(pending) > _INPUT:
             return  # more than connections can bring before they are held
         slot = self._slots[other]

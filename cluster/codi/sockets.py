@@ -1,0 +1,28 @@
+"""A WebSocket to CODI, on which a small frame costs little."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.protocol import State
+
+
+class CodiSocket(ClientConnection):
+    """The library's connection; what may be sent at once is, without a context and a waiter each."""
+
+    def send_now(self, message: bytes | str) -> bool:
+        """Send a message unless that would have to wait, or the connection is ending; say whether it was."""
+        if self.protocol.state is not State.OPEN or self.paused or self.transport.is_closing():
+            return False
+        if isinstance(message, str):
+            self.protocol.send_text(message.encode())
+        else:
+            self.protocol.send_binary(message)
+        self.transport.write(b"".join(self.protocol.data_to_send()))
+        return True
+
+    async def send(self, message: Any, **options: Any) -> None:
+        """Send a message. Raises ConnectionClosed."""
+        if options or not isinstance(message, bytes | str) or not self.send_now(message):
+            await super().send(message, **options)
