@@ -1,23 +1,27 @@
-"""Measure the echo of a keystroke, with 1 and with 100 sockets at 10 Hz."""
+"""Measure the echo of a keystroke, with 1 and with 100 sockets at 10 Hz, and what one terminal can print."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
 
-from benchmarks.harness import Report
+from benchmarks import jupyter
+from benchmarks.harness import Report, quantile
+from benchmarks.jupyter import JupyterTerminal
 from benchmarks.people import PASSWORD, make_users, shell
 from benchmarks.pools import wait_for_pool
 from coditect import AsyncClient, AsyncTerminal
 from tests.support.server_process import ServerProcess
 
 ROUNDS = 100
+PRINTED = 15_900_000
+RUNS = 5
 SOCKETS = 100
 SESSIONS = 4
 
 
 def main() -> None:
-    """Measure `cat` in a raw terminal: one byte there and back."""
+    """Measure `cat` in a raw terminal: one byte there and back, then a large file."""
     report = Report("echo")
     gc.freeze()  # the load's own pauses are not the server's
     with ServerProcess(pool_size=SESSIONS, dashboard=False) as server:
@@ -34,9 +38,10 @@ async def _measure(server: ServerProcess, report: Report) -> None:
         clients.append(client)
     await wait_for_pool(server, SESSIONS)  # the refill would take the processors
     async with shell(clients[0], sessions[0]) as terminal:
-        await terminal.send("stty raw -echo; cat\r")
-        await asyncio.sleep(1)
-        report.add_quantiles("echo, 1 socket", await _rounds(terminal, 300, 0.0), p99=10)
+        await _measure_one(terminal, report, "", p50=1.5, rate=15)
+    if jupyter.PROGRAM:
+        async with jupyter.jupyter_terminal() as peer:
+            await _measure_one(peer, report, "Jupyter's, which keeps nothing: ")
     terminals = []
     for number in range(SOCKETS):
         index = number % SESSIONS
@@ -61,7 +66,49 @@ async def _measure(server: ServerProcess, report: Report) -> None:
         await client.close()
 
 
-async def _drain(terminal: AsyncTerminal) -> None:
+async def _measure_one(
+    terminal: AsyncTerminal | JupyterTerminal,
+    report: Report,
+    whose: str,
+    p50: float | None = None,
+    rate: float | None = None,
+) -> None:
+    """Measure a terminal alone."""
+    await terminal.send(
+        f"L=$(mktemp); seq 1 9999999 | head -c {PRINTED} >$L; stty -opost; echo ma''de\r"
+    )
+    await _until(terminal, b"made")
+    rates = [await _print(terminal) for _ in range(RUNS)]
+    note = f"{PRINTED:,} bytes, median of {RUNS}"
+    what = f"{whose}one terminal's output"
+    report.add(what, quantile(rates, 0.5), "MB/s", rate, at_most=False, note=note)
+    await terminal.send("rm $L; stty raw -echo; cat\r")
+    await asyncio.sleep(1)
+    times = await _rounds(terminal, 300, 0.0)
+    report.add_quantiles(f"{whose}echo, 1 socket", times, p50=p50, p99=10 if p50 else None)
+
+
+async def _print(terminal: AsyncTerminal | JupyterTerminal) -> float:
+    """Have a large file printed; return how many megabytes came in a second."""
+    await _drain(terminal)
+    began = asyncio.get_running_loop().time()
+    await terminal.send("cat $L; echo do''ne\r")
+    printed = await _until(terminal, b"done")
+    assert printed >= PRINTED, printed
+    return printed / 1e6 / (asyncio.get_running_loop().time() - began)
+
+
+async def _until(terminal: AsyncTerminal | JupyterTerminal, pattern: bytes) -> int:
+    """Read up to a pattern and a little more; return how much that was."""
+    seen, count = b"", 0
+    while pattern not in seen:
+        data = await terminal.read(60)
+        seen = (seen + data)[-max(len(data), 1) - len(pattern) :]
+        count += len(data)
+    return count
+
+
+async def _drain(terminal: AsyncTerminal | JupyterTerminal) -> None:
     try:
         while True:
             await terminal.read(0.05)
@@ -70,7 +117,7 @@ async def _drain(terminal: AsyncTerminal) -> None:
 
 
 async def _rounds(
-    terminal: AsyncTerminal, count: int, period: float, start: float = 0.0
+    terminal: AsyncTerminal | JupyterTerminal, count: int, period: float, start: float = 0.0
 ) -> list[float]:
     loop = asyncio.get_running_loop()
     await _drain(terminal)
