@@ -23,7 +23,7 @@ IDLE_SECONDS = 20.0
 def main() -> None:
     """Look at a server with some attached sessions, then with passive ones."""
     report = Report("memory")
-    with ServerProcess(pool_size=2, passivate_after=5, dashboard=False) as server:
+    with ServerProcess(pool_size=2, rest_after=5, dashboard=False) as server:
         asyncio.run(_measure(server, report))
     report.finish()
 

@@ -217,8 +217,8 @@ class Settings(BaseModel):
     max_pending_launches: int = Field(64, ge=1, le=10000, description="cold launches before 503")
 
     # Sessions
-    passivate_after: float = Field(
-        60.0, gt=0, description="time without clients before passivation"
+    rest_after: float = Field(
+        5.0, gt=0, description="time with nothing to decide before a session's actor lets go of it"
     )
     attach_ttl: float = Field(
         20.0, gt=1, description="an attachment not renewed for this long is gone"

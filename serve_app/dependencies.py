@@ -21,7 +21,7 @@ from actors.core.records.accounts import AuditEntry, RefreshTokenRecord, Role, U
 from actors.core.records.archive import Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.idleness import Idleness
-from actors.core.records.sessions import Route, SessionRecord
+from actors.core.records.sessions import Route, SessionActivity, SessionRecord
 from cluster.archive.restoring.versions import VersionReader
 from cluster.codi.client import HttpCodiClient
 from cluster.settings import Settings
@@ -164,6 +164,14 @@ class Keys(Protocol):
 
 class SessionReader(SessionRecords, ContainerRecords, Protocol):
     """Reads sessions for the ingress: ``cluster.store.ledger.StoreLedger``."""
+
+    async def activity_of(self, records: Sequence[SessionRecord]) -> list[SessionActivity]:
+        """Return what sessions were used for last, in their order."""
+        ...
+
+    async def note_activity(self, session_ids: Sequence[str], now: float) -> None:
+        """Note that sessions were used at a Unix time; those that have ended are left out."""
+        ...
 
     async def sessions(self, *, after: str | None = None, limit: int = 1000) -> list[SessionRecord]:
         """Return a page of all sessions that have not ended, ordered by id, after ``after``."""

@@ -24,6 +24,7 @@ from serve_app.auth.throttle import LoginThrottle
 from serve_app.auth.tokens import KEY_BYTES, Signer
 from serve_app.dependencies import Dependencies
 from serve_app.http.origins import Origins
+from serve_app.sessions.activity import ActivityNotes
 from serve_app.sessions.attachments import Attachments
 from serve_app.sessions.event_hub import EventHub
 from serve_app.sessions.gateway import SessionGateway
@@ -52,6 +53,7 @@ class Ingress:
     entries: AdminVisits
     sign_in: SignIn
     gateway: SessionGateway
+    activity: ActivityNotes
     hub: EventHub
     attachments: Attachments
     audit: AuditWriter
@@ -91,6 +93,7 @@ async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[
     await ingress.ended.catch_up()
     tasks.spawn("ends of logins", ingress.ended.run())
     tasks.spawn("audit trail", ingress.audit.run())
+    tasks.spawn("activity", ingress.activity.run())
     tasks.spawn("attachments", ingress.attachments.run())
     tasks.spawn("events", ingress.hub.run())
     tasks.spawn("push metrics", _push_forever(ingress))
@@ -110,8 +113,14 @@ def _assemble(
     tasks: Tasks,
 ) -> Ingress:
     settings, clock = deps.settings, deps.clock
+    activity = ActivityNotes(deps.ledger, clock)
     gateway = SessionGateway(
-        deps.ledger, deps.actors, clock, node_id=deps.node_id, new_id=deps.new_id
+        deps.ledger,
+        deps.actors,
+        clock,
+        node_id=deps.node_id,
+        new_id=deps.new_id,
+        used=activity.note,
     )
     hub = EventHub(gateway, deps.ledger, deps.actors, clock, tasks, deps.node_id)
     audit = AuditWriter(deps.audit)
@@ -154,6 +163,7 @@ def _assemble(
         entries=AdminVisits(clock.monotonic),
         sign_in=sign_in,
         gateway=gateway,
+        activity=activity,
         hub=hub,
         attachments=Attachments(
             gateway,

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar
 
-from actors.core.records.archive import Kept, Receipt, SaveAnswer
+from actors.core.records.archive import Kept, SaveAnswer
 from actors.core.records.attendance import AttendanceAnswer, AttendanceReport
-from actors.core.records.containers import ContainerHandle
+from actors.core.records.containers import ContainerRecord
 from actors.core.records.events import EventPage, Place, Published
 from actors.core.records.idleness import Quiet
-from actors.core.records.sessions import Opened, Route, SessionRecord
+from actors.core.records.sessions import Cause, Opened, Route, SessionRecord
 
 Takes = TypeVar("Takes")
 P = ParamSpec("P")
@@ -59,17 +59,17 @@ class SessionCalls(Component, Protocol):
     """``actors.session.actor.SessionActor``, where the calls are described."""
 
     async def bind(
-        self, record: SessionRecord, handle: ContainerHandle | None, key: str
+        self,
+        record: SessionRecord,
+        container: ContainerRecord | None,
+        key: str,
+        rest_after: float | None,
     ) -> SessionRecord:
         """Hold the session that the store says is this actor's; return it as it is then."""
         ...
 
-    async def attach(self, session_id: str, client_id: str) -> Route | None:
-        """Give or renew a client's lease; return where its container is, if one is ready."""
-        ...
-
-    async def detach(self, session_id: str, client_id: str) -> None:
-        """End a client's lease."""
+    async def wake(self, session_id: str) -> None:
+        """Bring the session up for somebody who has come."""
 
     async def view(self, session_id: str) -> SessionRecord:
         """Return the session as it is at this moment."""
@@ -96,9 +96,6 @@ class SessionCalls(Component, Protocol):
         """Hibernate if nothing has happened since that was decided."""
         ...
 
-    async def note_save(self, session_id: str, receipt: Receipt) -> None:
-        """Take note of a save that is durable already."""
-
     async def patch_workspace_state(
         self, session_id: str, patch: dict[str, Any], key: str
     ) -> SessionRecord:
@@ -113,7 +110,13 @@ class PoolCalls(Component, Protocol):
     """``actors.pool.actor.PoolActor``."""
 
     async def open_session(
-        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
+        self,
+        *,
+        user_id: str,
+        name: str,
+        key: str,
+        dead_actor_id: str | None = None,
+        cause: Cause = Cause.CALL,
     ) -> Opened:
         """Return who holds the user's session of that name, opening it as needed."""
         ...

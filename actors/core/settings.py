@@ -50,7 +50,7 @@ class ActorSettings:
     launch_timeout: float
     launch_wait: float
     stop_grace: float
-    passivate_after: float
+    rest_after: float
     attach_ttl: float
     probe_interval: float
     probe_timeout: float

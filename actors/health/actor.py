@@ -10,23 +10,28 @@ immediately. Followers read what they may have missed, and replicas report again
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
 from actors.core import names
 from actors.core.calls import HealthCalls, PoolCalls, Ref, SessionCalls
 from actors.core.directory import ActorDirectory
+from actors.core.errors.base import Unavailable
 from actors.core.ports.services import ServicesFactory
 from actors.core.process import Pair, Shell
 from actors.core.records.attendance import AttendanceAnswer, AttendanceReport
 from actors.core.records.events import EventPage, Place, Published
 from actors.core.records.idleness import Quiet
+from actors.core.records.sessions import Cause
 from actors.health.checker import CALL_SECONDS, HealthChecker
 from actors.health.service import HealthService
 from actors.idleness.sampler import IdlenessSampler
 
 REOPEN_SECONDS = 30.0
 SLEEP_SECONDS = 15.0
+REVIVALS_PER_CORE = 2
+"""As many as there are turns to start a container."""
 
 
 class RayOwners:
@@ -59,6 +64,7 @@ class RayOwners:
             name=name,
             key=key,
             dead_actor_id=dead_actor_id,
+            cause=Cause.LOSS,
         )
 
 
@@ -91,7 +97,10 @@ class RaySessionOwners:
             user_id=user_id,
             name=name,
             key=key,
+            cause=Cause.SLEEP,
         )
+        if opened.actor_id is None:
+            raise Unavailable("pool", "the session got no owner")
         return opened.actor_id
 
 
@@ -141,7 +150,13 @@ class HealthCheckerActor(Shell[Pair[HealthChecker, IdlenessSampler]]):
         self._service = service = HealthService(
             services.clock, attach_ttl=services.settings.attach_ttl
         )
-        checker = HealthChecker(services, owners, self._chance)
+        checker = HealthChecker(
+            services,
+            owners,
+            self._chance,
+            revivals=REVIVALS_PER_CORE * (os.cpu_count() or 1),
+            attended=lambda session_id: service.attached(session_id) > 0,
+        )
         sampler = IdlenessSampler(services, sessions, checker.containers, service.attached)
         return Pair(checker, sampler)
 

@@ -41,10 +41,7 @@ logger = logging.getLogger(__name__)
 
 MAX_WATCHES = 8192
 PROBES_AT_ONCE = 32
-REVIVALS_AT_ONCE = 2
-"""Each takes a warm actor and a turn to start, which those who sign in meanwhile want, too."""
-
-REVIVAL_PAUSE = 0.2
+REVIVAL_PAUSE = 0.05
 
 CALL_SECONDS = 5.0
 DUTY = 0.05
@@ -67,10 +64,24 @@ class Owners(Protocol):
 
 
 class HealthChecker:
-    """The health of one node's containers. ``chance`` returns a number in [0, 1)."""
+    """The health of one node's containers. ``chance`` returns a number in [0, 1).
 
-    def __init__(self, services: Services, owners: Owners, chance: Callable[[], float]) -> None:
+    At most ``revivals`` sessions at rest are revived at once: each takes a warm actor and a turn to start
+    a container. Those that ``attended`` says somebody is attached to come first.
+    """
+
+    def __init__(
+        self,
+        services: Services,
+        owners: Owners,
+        chance: Callable[[], float],
+        *,
+        revivals: int,
+        attended: Callable[[str], bool],
+    ) -> None:
         settings = services.settings
+        self._max_revivals = revivals
+        self._attended = attended
         self._services = services
         self._owners = owners
         self._chance = chance
@@ -81,8 +92,9 @@ class HealthChecker:
         self._watches: dict[str, asyncio.Task[Any]] = {}
         self._tasks = Tasks(limit=2 * MAX_WATCHES)
         self._gate = asyncio.Semaphore(PROBES_AT_ONCE)
+        self._to_revive: dict[str, Revive] = {}
         self._reviving: set[str] = set()
-        self._revivals = asyncio.Semaphore(REVIVALS_AT_ONCE)
+        self._revivers = 0
         self._refresh_seconds = 0.0
         self._probe_seconds = Histogram()
         self._probes = self._probe_failures = self._exits = self._reported = self._lost = 0
@@ -271,26 +283,36 @@ class HealthChecker:
             logger.info("owner %s gets the report again: %s", action.actor_id, error)
 
     def _revive(self, action: Revive) -> None:
-        """Open the session in a task of its own: after a reboot there are many, and probes go on."""
-        container_id = action.container_id
-        if container_id in self._reviving:
+        """Have the session opened by a few tasks of their own: there may be many, and probes go on."""
+        if action.container_id in self._reviving:
             return
-        if self._tasks.offer(f"revive {container_id}", self._open_again(action)):
-            self._reviving.add(container_id)
+        self._to_revive[action.container_id] = action
+        if self._revivers < self._max_revivals:
+            self._revivers += self._tasks.offer("revive", self._revive_all()) is not None
+
+    async def _revive_all(self) -> None:
+        try:
+            while self._to_revive:
+                waiting = self._to_revive.values()
+                action = min(waiting, key=lambda each: not self._attended(each.session_id))
+                del self._to_revive[action.container_id]
+                self._reviving.add(action.container_id)
+                await self._open_again(action)
+        finally:
+            self._revivers -= 1
 
     async def _open_again(self, action: Revive) -> None:
         container_id = action.container_id
         try:
-            async with self._revivals:
-                # After the wait: by its name alone, one that has ended would be made anew.
-                session = await self._services.ledger.session(action.session_id)
-                if session is None or session.owner_actor_id is not None:
-                    return
-                if session.container_id != container_id:
-                    return
-                key = f"health/{container_id}/{session.epoch}/revive"
-                await self._owners.reopen(session.user_id, session.name, key, None)
-                await self._until_replaced(action)
+            # By its name alone, one that has ended meanwhile would be made anew.
+            session = await self._services.ledger.session(action.session_id)
+            if session is None or session.owner_actor_id is not None:
+                return
+            if session.container_id != container_id:
+                return
+            key = f"health/{container_id}/{session.epoch}/revive"
+            await self._owners.reopen(session.user_id, session.name, key, None)
+            await self._until_replaced(action)
         except CoditectError as error:
             logger.info("container %s is not replaced yet: %s", container_id, error)
         finally:

@@ -18,8 +18,9 @@ given back or replaced meanwhile:
   long as the container stays the session's;
 * its session has an owner that is gone: the pool is asked to open the session, with the dead owner's
   name; the new owner finds the container's state by itself;
-* its session is passive: the pool is asked to open it, and the new owner replaces the container, so that
-  whoever comes back finds a shell. A few at a time, asked for again after ``report_interval``.
+* its session is at rest: the pool is asked to open it, and the new owner replaces the container, so that
+  whoever is attached or comes back finds a shell. A few at a time, those that somebody is attached to
+  first, asked for again after ``report_interval``.
 """
 
 from __future__ import annotations
@@ -145,7 +146,7 @@ class ReportLoss:
 
 @dataclass(frozen=True, slots=True)
 class Revive:
-    """Have a passive session opened, whose new owner finds its container lost and replaces it."""
+    """Have a session at rest opened, whose new owner finds its container lost and replaces it."""
 
     container_id: str
     session_id: str

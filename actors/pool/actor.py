@@ -20,8 +20,9 @@ from actors.core.directory import ActorDirectory
 from actors.core.errors.requests import InvalidArgument
 from actors.core.ports.services import ServicesFactory
 from actors.core.process import Shell
-from actors.core.records.containers import ContainerHandle
-from actors.core.records.sessions import Opened, SessionRecord
+from actors.core.records.containers import ContainerRecord
+from actors.core.records.sessions import Cause, Opened, SessionRecord
+from actors.pool.claims import OpenRequest
 from actors.pool.reconciler import PoolReconciler
 from actors.session.actor import SessionActor
 
@@ -64,13 +65,20 @@ class RaySessionActors:
         self,
         actor_id: str,
         record: SessionRecord,
-        handle: ContainerHandle | None,
+        container: ContainerRecord | None,
         key: str,
         timeout_seconds: float,
+        rest_after: float | None,
     ) -> SessionRecord:
         """Give the actor the session that the store says it owns."""
         return await self._directory.call(
-            names.session_actor(actor_id), SessionCalls.bind, timeout_seconds, record, handle, key
+            names.session_actor(actor_id),
+            SessionCalls.bind,
+            timeout_seconds,
+            record,
+            container,
+            key,
+            rest_after,
         )
 
     async def kill(self, actor_id: str) -> None:
@@ -106,20 +114,25 @@ class PoolActor(Shell[PoolReconciler]):
         super().__init__()
 
     async def open_session(
-        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
+        self,
+        *,
+        user_id: str,
+        name: str,
+        key: str,
+        dead_actor_id: str | None = None,
+        cause: Cause = Cause.CALL,
     ) -> Opened:
         """Return who holds the user's session of that name, opening it as needed. Idempotent by key.
 
-        ``dead_actor_id``: the owner that did not answer the caller. Raises InvalidArgument, Busy,
+        ``dead_actor_id``: the owner that did not answer the caller. For a login nobody has to hold a
+        session whose container is ready. Raises InvalidArgument, Busy,
         Unavailable, DeadlineExceeded and the store's errors.
         """
         for field, value in (("user_id", user_id), ("name", name), ("key", key)):
             if not value or len(value) > 256:
                 raise InvalidArgument(field, "1 to 256 characters")
         runner = await self._ready()
-        return await runner.open_session(
-            user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id
-        )
+        return await runner.open_session(OpenRequest(user_id, name, key, cause), dead_actor_id)
 
     async def actor_released(self, actor_id: str) -> None:
         """Take back an actor whose session went passive. Idempotent."""

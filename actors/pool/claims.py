@@ -1,4 +1,7 @@
-"""Opens sessions: a warm actor, a warm container, one transaction, one call.
+"""Opens sessions: a warm container, one transaction, and where there is something to decide an actor.
+
+Whoever signs in for the first time gets a container that is ready, so their session is made at rest; any
+other one that is opened gets a warm actor, which is bound by one call.
 
 The store decides. What is picked here is only a proposal: the transaction refuses a container that
 is no longer warm (``SlotGone``: the next one is tried), and answers with the owner when somebody
@@ -14,7 +17,11 @@ does not own.
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from dataclasses import dataclass
+
+from cachetools import TTLCache
 
 from actors.core.errors.base import Busy, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.requests import PreconditionFailed
@@ -22,16 +29,29 @@ from actors.core.errors.sessions import Fenced, NotBound, SlotGone
 from actors.core.errors.store import CommitUnknown
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.ports.services import Services
-from actors.core.records.containers import ContainerHandle
-from actors.core.records.sessions import Claim, Opened, SessionRecord
+from actors.core.records.sessions import (
+    Cause,
+    Claim,
+    Opened,
+    Route,
+    SessionPhase,
+    SessionRecord,
+)
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
+from actors.core.timing import within
 from actors.pool.slots import Slot
 from actors.pool.takeover import Owners, Takeover
 from actors.pool.warm import SessionActors, WarmPools
 
 MAX_ATTEMPTS = 5
 BIND_SECONDS = 5.0
+FLAPPING_SECONDS = 60.0
+FLAPPING_FACTOR = 6.0
+MAX_LATELY = 10_000
+
+logger = logging.getLogger(__name__)
+
 UNCERTAIN = (CommitUnknown, Unavailable, DeadlineExceeded)
 
 
@@ -42,6 +62,7 @@ class OpenRequest:
     user_id: str
     name: str
     key: str
+    cause: Cause = Cause.CALL
 
 
 class Claims:
@@ -58,6 +79,11 @@ class Claims:
         self._opening: dict[str, asyncio.Task[Opened]] = {}
         self.touched: set[str] = set()
         self.seconds = Histogram()
+        self.activation_seconds = Histogram()
+        self._lately: TTLCache[str, None] = TTLCache(
+            MAX_LATELY, FLAPPING_SECONDS, services.clock.monotonic
+        )
+        self.activations: Counter[Cause] = Counter()
         self.total = 0
         self.created = 0
         self.hits = 0
@@ -94,12 +120,20 @@ class Claims:
             self._pools.note_claim()
         self.total += 1
         self.created += opened.created
-        self.hits += opened.created and opened.warm_actor and opened.warm_container
-        self.seconds.observe(clock.monotonic() - began)
+        self.hits += opened.created and opened.warm_container
+        took = clock.monotonic() - began
+        self.seconds.observe(took)
+        if opened.actor_id is not None and opened.record is not None:
+            self.activations[request.cause] += 1
+            self.activation_seconds.observe(took)
         return opened
 
     async def _open(self, request: OpenRequest, suspect: str | None) -> Opened:
         dead = await self._takeover(request, suspect) if suspect else None
+        if request.cause is Cause.LOGIN and dead is None:
+            opened = await self._open_at_rest(request)
+            if opened is not None:
+                return opened
         created = warm_container = False
         for _ in range(MAX_ATTEMPTS):
             actor, warm_actor = self._pools.actors.reserve(), True
@@ -116,16 +150,14 @@ class Claims:
                 continue
             session = claim.session
             created |= claim.created
-            used = container is not None and session.container_id == container.slot_id
-            warm_container |= used
+            warm_container |= container is not None and session.container_id == container.slot_id
             owner = session.owner_actor_id
             if owner != actor.slot_id:
                 if owner is not None and await self._owners.answers(owner):
-                    return _opened(session, owner, created, warm_container=warm_container)
+                    return _opened(session, created=created, warm_container=warm_container)
                 dead = await self._owners.until_free(session)
             else:
-                handle = container.payload if container and used else None
-                bound, dead = await self._bind(session, handle, key)
+                bound, dead = await self._bind(claim, key, self._rest_after(request, session))
                 if bound is not None:
                     return Opened(
                         session_id=session.session_id,
@@ -137,6 +169,41 @@ class Claims:
                     )
             self.takeovers += dead is not None
         raise Unavailable("pool", f"no slot held in {MAX_ATTEMPTS} attempts")
+
+    async def _open_at_rest(self, request: OpenRequest) -> Opened | None:
+        """Give a new session a warm container and no owner; None if that is not all that it takes."""
+        while (container := self._pools.containers.reserve()) is not None:
+            claim = await self._claim(request, None, container, None)
+            if claim is None:
+                continue
+            session = claim.session
+            if claim.created and claim.container is not None and claim.container.handle is not None:
+                route = Route.to(claim.container.handle, session.session_id, session.epoch)
+                self._tasks.offer(
+                    f"introduce {session.session_id}", self._introduce(route, session)
+                )
+            elif session.owner_actor_id is None and session.phase is not SessionPhase.READY:
+                return None  # it was made by somebody else, and wants an owner
+            return _opened(session, created=claim.created, warm_container=claim.created)
+        return None
+
+    async def _introduce(self, route: Route, session: SessionRecord) -> None:
+        """Name its user to a container; what fails is done by the session's first owner."""
+        try:
+            email = await self._services.ledger.email_of(session.user_id)
+            await within(
+                BIND_SECONDS, "introduction", self._services.codi.raise_epoch(route, email)
+            )
+        except (CoditectError, OSError) as error:
+            logger.info("container %s does not know its user: %s", route.container_id, error)
+
+    def _rest_after(self, request: OpenRequest, session: SessionRecord) -> float | None:
+        """Return for how long the owner should stay: not at all after a loss, longer when it comes again."""
+        again = session.session_id in self._lately
+        self._lately[session.session_id] = None
+        if request.cause is Cause.LOSS:
+            return 0.0
+        return FLAPPING_FACTOR * self._services.settings.rest_after if again else None
 
     async def _takeover(self, request: OpenRequest, suspect: str) -> Takeover | None:
         """Return the right to replace an owner that its caller found silent; None if it lives."""
@@ -153,12 +220,12 @@ class Claims:
             return None
         if not await self._owners.answers(owner):
             return None
-        return _opened(session, owner, created=False, warm_container=False)
+        return _opened(session, created=False, warm_container=False)
 
     async def _claim(
         self,
         request: OpenRequest,
-        actor: Slot,
+        actor: Slot | None,
         container: Slot | None,
         dead: Takeover | None,
     ) -> Claim | None:
@@ -173,7 +240,7 @@ class Claims:
                     name=request.name,
                     new_session_id=services.new_id("s"),
                     new_workspace_id=services.new_id("w"),
-                    actor_id=actor.slot_id,
+                    actor_id=actor.slot_id if actor else None,
                     node_id=services.settings.node_id,
                     container_id=container.slot_id if container else None,
                     now=services.clock.now(),
@@ -193,7 +260,8 @@ class Claims:
                 pools.put_back(container)
                 pools.put_back(actor)
             else:  # it may have been committed: the sweep finds out, and adopts what is free
-                pools.actors.drop(actor.slot_id)
+                if actor is not None:
+                    pools.actors.drop(actor.slot_id)
                 if container is not None:
                     pools.containers.drop(container.slot_id)
             raise
@@ -202,31 +270,33 @@ class Claims:
                 pools.containers.take(container.slot_id)
             else:
                 pools.put_back(container)
-        if claim.session.owner_actor_id == actor.slot_id:
+        if actor is not None and claim.session.owner_actor_id == actor.slot_id:
             pools.actors.take(actor.slot_id)
         else:
             pools.put_back(actor)
         return claim
 
     async def _bind(
-        self, session: SessionRecord, handle: ContainerHandle | None, key: str
+        self, claim: Claim, key: str, rest_after: float | None
     ) -> tuple[SessionRecord | None, Takeover | None]:
         """Bind the owner; if it could not be, return the right to replace it, None if it lives."""
-        owner = session.owner_actor_id
+        session, owner = claim.session, claim.session.owner_actor_id
         assert owner is not None
+        bind = self._actors.bind(owner, session, claim.container, key, BIND_SECONDS, rest_after)
         try:
-            return await self._actors.bind(owner, session, handle, key, BIND_SECONDS), None
+            return await bind, None
         except (NotBound, PreconditionFailed, Fenced):
             return None, Takeover(owner, None)  # its own word: it does not hold the session
         except (Unavailable, DeadlineExceeded):
             return None, await self._owners.until_free(session)
 
 
-def _opened(session: SessionRecord, owner: str, created: bool, *, warm_container: bool) -> Opened:
+def _opened(session: SessionRecord, *, created: bool, warm_container: bool) -> Opened:
     return Opened(
         session_id=session.session_id,
-        actor_id=owner,
+        actor_id=session.owner_actor_id,
         created=created,
         warm_actor=False,
         warm_container=warm_container,
+        record=session if session.owner_actor_id is None else None,
     )

@@ -14,7 +14,7 @@ import logging
 from actors.core import informer
 from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.ports.services import Services
-from actors.core.records.sessions import Opened
+from actors.core.records.sessions import Cause, Opened
 from actors.core.tasks import Tasks
 from actors.pool.claims import Claims, OpenRequest
 from actors.pool.launcher import Launcher
@@ -82,11 +82,9 @@ class PoolReconciler:
         self._sweep_failures = 0
         self._adopted = 0
 
-    async def open_session(
-        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
-    ) -> Opened:
+    async def open_session(self, request: OpenRequest, dead_actor_id: str | None = None) -> Opened:
         """Return who holds the user's session of that name; see ``Claims.open_session``."""
-        return await self.claims.open_session(OpenRequest(user_id, name, key), dead_actor_id)
+        return await self.claims.open_session(request, dead_actor_id)
 
     async def actor_released(self, actor_id: str) -> None:
         """Take an actor back whose session went passive; ignored unless it says so when asked."""
@@ -164,6 +162,8 @@ class PoolReconciler:
             "pool_hits_total": claims.hits,
             "pool_hit_rate": claims.hits / claims.created if claims.created else 1.0,
             "claim_seconds": claims.seconds.snapshot(),
+            "activation_seconds": claims.activation_seconds.snapshot(),
+            **{f"activations_{cause}_total": claims.activations[cause] for cause in Cause},
             "claims_waiting": pools.waiting,
             "claims_busy_total": pools.busy_total,
             "slots_gone_total": claims.slots_gone,

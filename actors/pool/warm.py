@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from actors.core.errors.base import Busy
 from actors.core.ports.clock import Clock
-from actors.core.records.containers import ContainerHandle
+from actors.core.records.containers import ContainerRecord
 from actors.core.records.sessions import SessionRecord
 from actors.core.settings import ActorSettings
 from actors.core.statistics import Histogram
@@ -38,11 +38,15 @@ class SessionActors(Protocol):
         self,
         actor_id: str,
         record: SessionRecord,
-        handle: ContainerHandle | None,
+        container: ContainerRecord | None,
         key: str,
         timeout_seconds: float,
+        rest_after: float | None,
     ) -> SessionRecord:
-        """Give it the session that the store says it owns, with the container it came with; return it."""
+        """Give it the session that the store says it owns, with its container; return the session.
+
+        ``rest_after``: for how many seconds it should stay, if not as long as usual.
+        """
         ...
 
     async def kill(self, actor_id: str) -> None:

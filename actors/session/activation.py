@@ -1,4 +1,4 @@
-"""One activation of a session: its machine, the work it asks for, the clients that are attached.
+"""One activation of a session: its machine, and the work that this asks for.
 
 From the moment an actor becomes the owner until it lets go. Every event goes through ``step``, which
 carries the commands out in order without awaiting anything; all waiting happens in tasks of this
@@ -18,12 +18,10 @@ from actors.core.errors.base import CoditectError, DeadlineExceeded, IllegalTran
 from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.lease import LeaseRules
 from actors.core.ports.services import Services
-from actors.core.records.archive import Receipt
-from actors.core.records.containers import ContainerHandle
+from actors.core.records.containers import ContainerHandle, ContainerRecord
 from actors.core.records.sessions import Route, SessionRecord
 from actors.core.tasks import Tasks
 from actors.session import messages
-from actors.session.attachments import Attachments
 from actors.session.executor import SessionExecutor
 from actors.session.lease_keeper import LeaseKeeper
 from actors.session.machine import SessionMachine
@@ -33,8 +31,6 @@ from actors.session.stats import SessionStats
 
 logger = logging.getLogger(__name__)
 
-LAZY_SAVE_SECONDS = 1.0
-ACTIVITY_SECONDS = 60.0
 RETRY_SECONDS = 0.2
 RETRY_LIMIT_SECONDS = 5.0
 ABANDON_SECONDS = 5.0
@@ -59,7 +55,6 @@ class Activation:
     ) -> None:
         self.session_id = record.session_id
         self.machine = SessionMachine(rules, jitter)
-        self.attachments = Attachments(services.settings.attach_ttl)
         self.writer = RecordWriter(services.ledger, record)
         self.services = services
         self.rules = rules
@@ -67,7 +62,6 @@ class Activation:
         self._stats = stats
         self._on_released = on_released
         self._on_broken = on_broken
-        self._last_activity = record.last_activity
         self._tasks = Tasks()
         rules_of_lease = LeaseRules(services.settings.owner_lease)
         self.lease = LeaseKeeper(self.writer, services.clock, rules_of_lease)
@@ -82,15 +76,16 @@ class Activation:
         self._working: asyncio.Task[None] | None = None
         self._watching: asyncio.Task[None] | None = None
         self._dirty = asyncio.Event()
-        self._lazy_save_at: float | None = None
-        self._save_version = 0
         self._changed = asyncio.Event()
 
-    def start(self, handle: ContainerHandle | None) -> None:
-        """Begin; ``handle`` is of the record's container when the caller has it at hand."""
+    def start(self, container: ContainerRecord | None, rest_after: float | None) -> None:
+        """Begin; ``container`` is the session's when the caller has it at hand.
+
+        ``rest_after`` as in ``messages.Bound``.
+        """
         record = self.writer.record
-        if handle is not None and handle.container_id != record.container_id:
-            handle = None
+        if container is not None and container.container_id != record.container_id:
+            container = None
         self._tasks.spawn("keep lease", self._keep_lease())
         self._tasks.spawn("save session", self._save_forever())
         self._tasks.spawn("session time", self._tick_forever())
@@ -100,11 +95,19 @@ class Activation:
                 phase=record.phase,
                 epoch=record.epoch,
                 container_id=record.container_id,
-                handle=handle,
+                handle=container.handle if container else None,
+                ready_for=self._age(container),
                 failure=record.failure,
                 restarts=record.restarts,
+                short_lives=record.short_lives,
+                rest_after=rest_after,
             )
         )
+
+    def _age(self, container: ContainerRecord | None) -> float | None:
+        if container is None or container.ready_at is None:
+            return None
+        return max(0.0, self.services.clock.now() - container.ready_at)
 
     async def close(self) -> None:
         """End every task; the session itself is not touched."""
@@ -119,7 +122,6 @@ class Activation:
             "session_id": self.session_id,
             "phase": self.machine.phase.value,
             "epoch": self.machine.epoch,
-            "attached": len(self.attachments),
         }
 
     @property
@@ -132,32 +134,6 @@ class Activation:
         """True when everything that the machine decided is committed."""
         committed = self.writer.record.model_dump(include=set(self.machine.persistent()))
         return not self._dirty.is_set() and committed == self.machine.persistent()
-
-    def touch(self) -> None:
-        """Note that a person did something; committed with the next save."""
-        self._last_activity = max(self._last_activity, self.services.clock.now())
-
-    def note_save(self, receipt: Receipt) -> None:
-        """Take note of a save; its version is committed within a second or so."""
-        self.touch()
-        self._stats.saves += 1
-        self._save_version = max(self._save_version, receipt.version)
-        if self._lazy_save_at is None:
-            self._lazy_save_at = self.services.clock.monotonic() + LAZY_SAVE_SECONDS
-
-    def attach(self, client_id: str) -> None:
-        """Give or renew a client's lease; a new client wants the session up. Raises TooManyRequests."""
-        new = self.attachments.attach(client_id, self.services.clock.monotonic())
-        self.touch()
-        self._attachments_changed()
-        if new:
-            self.step(messages.ResumeRequested())
-
-    def detach(self, client_id: str) -> None:
-        """End a client's lease. Idempotent."""
-        if self.attachments.detach(client_id):
-            self.touch()
-            self._attachments_changed()
 
     @property
     def route(self) -> Route:
@@ -191,9 +167,6 @@ class Activation:
 
     def _not_bound(self) -> NotBound:
         return NotBound(self.writer.record.owner_actor_id or "", self.session_id)
-
-    def _attachments_changed(self) -> None:
-        self.step(messages.AttachmentsChanged(len(self.attachments) > 0))
 
     # ---- events and commands --------------------------------------------------------------------
 
@@ -259,12 +232,7 @@ class Activation:
 
     def _overlay(self, record: SessionRecord) -> SessionRecord:
         """Return the record with everything of it that is decided here."""
-        fields = self.machine.persistent()
-        fields["save_version"] = max(record.save_version, self._save_version)
-        changed = record.model_copy(update=fields)
-        if changed == record and self._last_activity - record.last_activity < ACTIVITY_SECONDS:
-            return record  # activity alone is not worth a write
-        return changed.model_copy(update={"last_activity": self._last_activity})
+        return record.model_copy(update=self.machine.persistent())
 
     # ---- the tasks ------------------------------------------------------------------------------
 
@@ -317,9 +285,9 @@ class Activation:
         while True:
             changed = self._changed
             now = clock.monotonic()
-            due = self._next_due()
+            due = self.machine.deadline
             if due is not None and due <= now:
-                self._on_time(now)
+                self.step(messages.Tick())
                 await asyncio.sleep(0)
                 continue
             await self._sleep_until_changed(changed, None if due is None else due - now)
@@ -339,20 +307,6 @@ class Activation:
             for sleeper in sleepers:
                 sleeper.cancel()
             await asyncio.gather(*sleepers, return_exceptions=True)
-
-    def _next_due(self) -> float | None:
-        dues = (self.machine.deadline, self.attachments.next_expiry, self._lazy_save_at)
-        return min((due for due in dues if due is not None), default=None)
-
-    def _on_time(self, now: float) -> None:
-        if self._lazy_save_at is not None and self._lazy_save_at <= now:
-            self._lazy_save_at = None
-            self._dirty.set()
-        if self.attachments.expire(now):
-            self._attachments_changed()
-        deadline = self.machine.deadline
-        if deadline is not None and deadline <= now:
-            self.step(messages.Tick())
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

@@ -22,7 +22,7 @@ from actors.core.errors.requests import InvalidArgument, PreconditionFailed
 from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.lease import LeaseRules, LeaseWatch
 from actors.core.ports.services import Services
-from actors.core.records.containers import ContainerHandle
+from actors.core.records.containers import ContainerRecord
 from actors.core.records.sessions import SessionRecord
 from actors.core.settings import ActorSettings
 from actors.core.tasks import Tasks
@@ -67,7 +67,7 @@ def rules_from(settings: ActorSettings) -> SessionRules:
         stop_timeout=stop,
         end_timeout=stop + WORKSPACE_SECONDS + 2 * WRITE_SECONDS,
         passivate_timeout=PASSIVATE_SECONDS,
-        passivate_after=settings.passivate_after,
+        rest_after=settings.rest_after,
     )
 
 
@@ -136,14 +136,15 @@ class SessionHost:
         held = self._activation
         return self._stats.snapshot() | {
             "session_held": int(held is not None),
-            "session_attached": len(held.attachments) if held else 0,
             "background_tasks": len(self._background),
         }
 
     # ---- binding --------------------------------------------------------------------------------
 
-    async def bind(self, record: SessionRecord, handle: ContainerHandle | None) -> Activation:
-        """Hold a session that the store says this actor owns. Idempotent.
+    async def bind(
+        self, record: SessionRecord, container: ContainerRecord | None, rest_after: float | None
+    ) -> Activation:
+        """Hold a session that the store says this actor owns. Idempotent; see ``Activation.start``.
 
         Raises InvalidArgument when the record names another owner, PreconditionFailed when another
         session is held.
@@ -158,7 +159,7 @@ class SessionHost:
                 if record.epoch <= held.writer.record.epoch:
                     return held
                 held.step(messages.FencedOff(record.epoch))  # the claim was made anew
-            return self._activate(record, handle)
+            return self._activate(record, container, rest_after)
 
     async def held(self, session_id: str) -> Activation:
         """Return the activation of that session; takes it up if the store says so. Raises NotBound."""
@@ -208,7 +209,12 @@ class SessionHost:
             raise Unavailable("the session's owner", "its last process may still act")
         return token
 
-    def _activate(self, record: SessionRecord, handle: ContainerHandle | None) -> Activation:
+    def _activate(
+        self,
+        record: SessionRecord,
+        container: ContainerRecord | None,
+        rest_after: float | None = None,
+    ) -> Activation:
         logger.info("actor %s holds %s, epoch %d", self._actor_id, record.session_id, record.epoch)
         self._activation = activation = Activation(
             self._services,
@@ -220,7 +226,7 @@ class SessionHost:
             on_released=self._released,
             on_broken=self._end_with,
         )
-        activation.start(handle)
+        activation.start(container, rest_after)
         return activation
 
     def _released(self, activation: Activation, reason: messages.ReleaseReason) -> None:

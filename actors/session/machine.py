@@ -16,17 +16,20 @@ that each may have under way; everything that decides about the session is in th
        │       FAILED ◄─────── RECOVERING          ENDING ──► ENDED   (from anywhere)
        └─ continues what the record says was under way
 
-* **Nothing is stuck.** A phase either rests (READY, HIBERNATED, FAILED: until somebody asks, or until
-  nobody was attached for ``passivate_after``) or has work with a time limit. Work that fails waits
+* **Nothing is kept for nothing.** A phase either rests (READY, HIBERNATED, FAILED) or has work with a
+  time limit. At rest the machine lets go of the session ``rest_after`` its last decision or call, whoever
+  is attached: what they use is the container. One that was bound because its container was lost lets go
+  as soon as it is ready, unless somebody asked for something meanwhile. Work that fails waits
   (BACKOFF) and is tried again: adopting and launching a bounded number of times, stopping and ending
   for ever, but after ``max_stops`` failures by force, which needs nothing but the store.
 * **Lateness is decided by number.** An answer is accepted only with the number of the work under way;
   a container that comes with any other answer is discarded. ``ContainerLost`` names a container and
   counts only for the current one.
-* **Loops are damped.** A container that dies within ``stable_after`` of being ready is a short life.
-  The first in a row is replaced at once, the next ones after growing pauses, and after
-  ``max_short_lives`` the session is FAILED, from which a resume leaves. So it is at once when its user
-  may not have another container (``refused`` says why).
+* **Loops are damped.** A container that dies within ``stable_after`` of being ready is a short life;
+  the record counts them, so that a session which rests in between is no exception. The first in a row
+  is replaced at once, the next ones after growing pauses, and after ``max_short_lives`` the session is
+  FAILED, from which a resume leaves. So it is at once when its user may not have another container
+  (``refused`` says why).
 * **Fencing ends everything.** Once refused, the machine lets go without touching the container: it
   belongs to somebody newer.
 
@@ -43,8 +46,8 @@ from actors.core.records.sessions import SessionPhase
 from actors.session.messages import (
     Adopt,
     AdoptFailed,
-    AttachmentsChanged,
     Bound,
+    Called,
     Command,
     ContainerLost,
     ContainerReady,
@@ -129,8 +132,8 @@ class SessionMachine(SessionState):
             case FencedOff():
                 self._abandon()
                 self._release(ReleaseReason.FENCED)
-            case AttachmentsChanged(attached):
-                self._on_attachments(attached=attached)
+            case Called():
+                self._wished()
             case Tick():
                 self._on_tick()
             case _:
@@ -143,11 +146,17 @@ class SessionMachine(SessionState):
         self.epoch = event.epoch
         self.container_id, self.handle = event.container_id, event.handle
         self.failure, self.restarts = event.failure, event.restarts
+        self.short_lives, self._last_wish = event.short_lives, self._now
+        if event.rest_after is not None:
+            self._rest_after = event.rest_after
         match event.phase:
             case P.STARTING | P.RECOVERING | P.HIBERNATING | P.ENDING:
                 self.phase = event.phase
             case P.READY:
                 self.phase = P.STARTING
+                self._taking_over = event.container_id is not None
+                if event.ready_for is not None:
+                    self._ready_since = self._now - event.ready_for
             case P.HIBERNATED | P.FAILED:
                 self.phase = event.phase
                 self._discard_current(DiscardReason.LATE)
@@ -158,8 +167,8 @@ class SessionMachine(SessionState):
             case _:
                 assert_never(event.phase)
         self._note(f"→ {self.phase}")
-        self._idle_since = self._now
-        self._emit_status()
+        if not self._taking_over:
+            self._emit_status()
         if self.phase not in RESTING:
             self._pursue()
 
@@ -175,7 +184,8 @@ class SessionMachine(SessionState):
         self.container_id = event.handle.container_id
         self.failure = self.refused = None
         self.failures = 0
-        self._ready_since = self._now
+        if not self._taking_over or self._ready_since is None:
+            self._ready_since = self._now
         self._enter(P.READY)
         self._commands.append(Watch(event.handle))
 
@@ -189,6 +199,7 @@ class SessionMachine(SessionState):
             self._replace(DiscardReason.LOST)
 
     def _on_hibernate(self) -> None:
+        self._wished()
         self._resume_after_stop = False
         if self.phase in (P.HIBERNATING, P.HIBERNATED, P.ENDING):
             return
@@ -198,6 +209,7 @@ class SessionMachine(SessionState):
         self._pursue()
 
     def _on_resume(self) -> None:
+        self._wished()
         if self.phase is P.HIBERNATING:
             self._resume_after_stop = True
         elif self.phase in (P.HIBERNATED, P.FAILED):
@@ -212,11 +224,10 @@ class SessionMachine(SessionState):
         self._enter(P.ENDING)
         self._pursue()
 
-    def _on_attachments(self, *, attached: bool) -> None:
-        if attached is self.attached:
-            return
-        self.attached = attached
-        self._idle_since = None if attached else self._now
+    def _wished(self) -> None:
+        """Stay for a while: who asks for one thing often asks for another."""
+        self._rest_after = max(self._rest_after, self._rules.rest_after)
+        self._last_wish = self._now
 
     def _on_tick(self) -> None:
         if self.deadline is None or self._now < self.deadline:
@@ -276,16 +287,24 @@ class SessionMachine(SessionState):
 
     def _recover(self) -> None:
         """Replace the container that was lost; at once, after a pause, or not any more."""
-        assert self._ready_since is not None
         self._abandon()
-        lived = self._now - self._ready_since
-        self.short_lives = 0 if lived >= self._rules.stable_after else self.short_lives + 1
-        self._discard_current(DiscardReason.LOST)
+        if self._buried(DiscardReason.LOST):
+            self.restarts += 1
+            self._enter(P.RECOVERING)
+            self._launch_again()
+
+    def _buried(self, reason: DiscardReason) -> bool:
+        """Give the container up; False when it is one short life too many, and the session has failed."""
+        if self._ready_since is not None:
+            short = self._now - self._ready_since < self._rules.stable_after
+            self.short_lives = self.short_lives + 1 if short else 0
+        self._discard_current(reason)
         if self.short_lives > self._rules.max_short_lives:
             self._fail(FailureReason.CRASH_LOOP, f"{self.short_lives} containers ended at once")
-            return
-        self.restarts += 1
-        self._enter(P.RECOVERING)
+            return False
+        return True
+
+    def _launch_again(self) -> None:
         if self.short_lives <= 1:
             self._pursue()
         else:
@@ -293,18 +312,27 @@ class SessionMachine(SessionState):
 
     def _adopt_failed(self, *, dead: bool) -> None:
         self.failures += 1
+        self._show_as_it_is()
         if not dead and self.failures < self._rules.max_adopts:
             self._pause(self.failures)
             return
         self._replace(DiscardReason.LOST if dead else DiscardReason.UNREACHABLE)
 
+    def _show_as_it_is(self) -> None:
+        """Let the container that is taken over count as ready no more."""
+        if self._taking_over:
+            self._taking_over = False
+            self._commands.append(Save())
+            self._emit_status()
+
     def _replace(self, reason: DiscardReason) -> None:
         """Give up the container that was to be adopted, and launch another."""
-        self._discard_current(reason)
         self.failures = 0
-        self.restarts += 1
-        self._pursue()
-        self._commands.append(Save())
+        self._show_as_it_is()
+        if self._buried(reason):
+            self.restarts += 1
+            self._launch_again()
+            self._commands.append(Save())
 
     def _launch_failed(self, reason: str, refused: ContainersExceeded | None = None) -> None:
         self.failures += 1
@@ -318,10 +346,9 @@ class SessionMachine(SessionState):
             self._pause(self.failures)
 
     def _work_failed(self) -> None:
-        """Pause before the next try; an idle session simply waits its time again."""
+        """Pause before the next try; a session at rest simply waits its time again."""
         if self.phase in RESTING:
-            if not self.attached:
-                self._idle_since = self._now
+            self._wished()
             return
         self.failures += 1
         self._pause(self.failures)

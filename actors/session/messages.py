@@ -50,15 +50,20 @@ class Bound:
     """The actor holds the session from now on; the first event of every machine.
 
     ``container_id`` is the container that the record names; ``handle`` is given when the caller
-    has it at hand. ``failure`` is the record's, and ``restarts`` its count of replaced containers.
+    has it at hand, and ``ready_for``, the seconds since it was ready. ``failure`` is the record's, and so
+    are ``restarts``, its count of replaced containers, and ``short_lives``, of those in a row that ended
+    at once. ``rest_after``, in seconds, takes the place of the rule's until somebody asks for something.
     """
 
     phase: SessionPhase
     epoch: int
     container_id: str | None = None
     handle: ContainerHandle | None = None
+    ready_for: float | None = None
     failure: str | None = None
     restarts: int = 0
+    short_lives: int = 0
+    rest_after: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +115,11 @@ class ResumeRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class Called:
+    """Somebody asked the session for something that needs no decision; more may come at once."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndRequested:
     """Somebody wants the session gone, with its workspace."""
 
@@ -151,13 +161,6 @@ class FencedOff:
 
 
 @dataclass(frozen=True, slots=True)
-class AttachmentsChanged:
-    """The first client has attached, or the last one is gone."""
-
-    attached: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Tick:
     """Time has passed; due at ``SessionMachine.deadline`` and harmless at any other time."""
 
@@ -170,13 +173,13 @@ Event = (
     | ContainerLost
     | HibernateRequested
     | ResumeRequested
+    | Called
     | EndRequested
     | Stopped
     | Ended
     | Passivated
     | WorkFailed
     | FencedOff
-    | AttachmentsChanged
     | Tick
 )
 

@@ -12,8 +12,7 @@ from typing import Any
 from actors.core.errors.base import Unavailable
 from actors.core.errors.requests import InvalidArgument, PreconditionFailed
 from actors.core.errors.sessions import LaunchFailed, SessionEnded
-from actors.core.records.archive import Receipt
-from actors.core.records.containers import ContainerHandle
+from actors.core.records.containers import ContainerRecord
 from actors.core.records.idleness import Quiet
 from actors.core.records.sessions import Route, SessionPhase, SessionRecord
 from actors.core.timing import within
@@ -39,31 +38,14 @@ class SessionService:
         raise NotImplementedError
 
     async def bind(
-        self, record: SessionRecord, handle: ContainerHandle | None, key: str = ""
+        self,
+        record: SessionRecord,
+        container: ContainerRecord | None,
+        key: str = "",
+        rest_after: float | None = None,
     ) -> SessionRecord:
         """Hold a session that the store says this actor owns; see ``SessionHost.bind``."""
-        return (await (await self._ready()).bind(record, handle)).view
-
-    # ---- attachments ----------------------------------------------------------------------------
-
-    async def attach(self, session_id: str, client_id: str) -> Route | None:
-        """Give or renew a client's lease.
-
-        Return where the session's container is; None while it has none that is ready.
-
-        A client that was not attached yet brings a hibernated or failed session up again; a renewal
-        does not, so that hibernating under open terminals stays. Raises NotBound, SessionEnded,
-        TooManyRequests.
-        """
-        _check_text("client_id", client_id, MAX_ID)
-        held = await self._settled(session_id)
-        held.attach(client_id)
-        return held.route if held.machine.ready else None
-
-    async def detach(self, session_id: str, client_id: str) -> None:
-        """End a client's lease. Idempotent."""
-        _check_text("client_id", client_id, MAX_ID)
-        (await self._held(session_id)).detach(client_id)
+        return (await (await self._ready()).bind(record, container, rest_after)).view
 
     async def _held(self, session_id: str) -> Activation:
         _check_text("session_id", session_id, MAX_ID)
@@ -77,6 +59,7 @@ class SessionService:
         )
         if held.machine.phase in {SessionPhase.ENDING, SessionPhase.ENDED}:
             raise SessionEnded(session_id)
+        held.step(messages.Called())
         return held
 
     # ---- questions ------------------------------------------------------------------------------
@@ -111,10 +94,16 @@ class SessionService:
 
     # ---- requests -------------------------------------------------------------------------------
 
+    async def wake(self, session_id: str) -> None:
+        """Bring the session up for somebody who has come; does not wait. Idempotent.
+
+        Unlike ``resume`` it refuses nothing: who may not have another container sees what is kept.
+        """
+        (await self._settled(session_id)).step(messages.ResumeRequested())
+
     async def hibernate(self, session_id: str, key: str = "") -> SessionRecord:
         """Stop the container and keep the session; returns when both are so. Idempotent."""
         held = await self._settled(session_id)
-        held.touch()
         held.step(messages.HibernateRequested())
         limit = held.rules.stop_timeout + WRITE_SECONDS
         phases = {SessionPhase.HIBERNATED, SessionPhase.ENDING}
@@ -129,7 +118,6 @@ class SessionService:
         Raises ContainersExceeded when its user may not have another container now.
         """
         held = await self._settled(session_id)
-        held.touch()
         if held.machine.phase in {SessionPhase.HIBERNATED, SessionPhase.FAILED}:
             may = held.services.ledger.require_container(held.view, held.services.settings.quotas)
             await within(WRITE_SECONDS, "look at the user's containers", may)
@@ -186,10 +174,6 @@ class SessionService:
 
     # ---- state ----------------------------------------------------------------------------------
 
-    async def note_save(self, session_id: str, receipt: Receipt) -> None:
-        """Take note of a save that is durable already."""
-        (await self._held(session_id)).note_save(receipt)
-
     async def patch_workspace_state(
         self, session_id: str, patch: dict[str, Any], key: str
     ) -> SessionRecord:
@@ -199,8 +183,7 @@ class SessionService:
         """
         _check_text("key", key, MAX_KEY)
         checked = check_patch(patch)
-        held = await self._held(session_id)
-        held.touch()
+        held = await self._settled(session_id)
 
         def apply(record: SessionRecord) -> SessionRecord:
             state = patched(record.workspace_state, checked)

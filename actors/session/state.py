@@ -95,7 +95,7 @@ class SessionRules:
     stop_timeout: float
     end_timeout: float
     passivate_timeout: float
-    passivate_after: float
+    rest_after: float
     backoff_base: float = 0.5
     backoff_limit: float = 10.0
     max_adopts: int = 3
@@ -128,14 +128,15 @@ class SessionState:
         self.restarts = 0
         self.short_lives = 0
         self.failures = 0
-        self.attached = False
         self.released: ReleaseReason | None = None
         self._rules = rules
         self._jitter = jitter
         self._bound = False
         self._resume_after_stop = False
         self._due: float | None = None
-        self._idle_since: float | None = None
+        self._rest_after = rules.rest_after
+        self._last_wish = 0.0
+        self._taking_over = False
         self._ready_since: float | None = None
         self._now = 0.0
         self._commands: list[Command] = []
@@ -150,7 +151,7 @@ class SessionState:
             return None
         if self.work is not Work.NONE:
             return self._due
-        return None if self._idle_since is None else self._idle_since + self._rules.passivate_after
+        return self._last_wish + self._rest_after
 
     @property
     def ready(self) -> bool:
@@ -168,15 +169,22 @@ class SessionState:
         return tuple(self._history)
 
     def persistent(self) -> dict[str, Any]:
-        """Return the fields of the SessionRecord that this machine decides."""
-        return {
-            "phase": self.phase,
+        """Return the fields of the SessionRecord that this machine decides.
+
+        A container that is taken over as ready counts as that until it is known not to be.
+        """
+        phase = P.READY if self._taking_over else self.phase
+        fields: dict[str, Any] = {
+            "phase": phase,
             "container_id": self.container_id,
-            "container_url": None if self.handle is None else self.handle.address,
-            "container_status": CONTAINER_STATUS[self.phase],
+            "container_status": CONTAINER_STATUS[phase],
             "restarts": self.restarts,
+            "short_lives": self.short_lives,
             "failure": self.failure,
         }
+        if self.handle is not None or not self._taking_over:
+            fields["container_url"] = None if self.handle is None else self.handle.address
+        return fields
 
     # ---- small steps ----------------------------------------------------------------------------
 
@@ -211,9 +219,9 @@ class SessionState:
         if phase not in MOVES[self.phase]:
             raise self._illegal(f"→ {phase}")
         self.phase = phase
+        self._taking_over = False
         self._note(f"→ {phase}")
-        if not self.attached:
-            self._idle_since = self._now
+        self._last_wish = self._now
         self._commands.append(Save())
         self._emit_status()
 
@@ -265,8 +273,7 @@ class SessionState:
             return
         assert self.phase is not P.ENDED, "an ended session is released"
         assert self.work in WORKS[self.phase], f"{self.phase} with {self.work}"
-        if self.work is not Work.NONE or not self.attached:
-            assert self.deadline is not None, f"{self.phase} has no time limit"
+        assert self.deadline is not None, f"{self.phase} has no time limit"
         if self.phase is P.READY:
             assert self.handle is not None, "ready means a container"
             assert self.handle.container_id == self.container_id, "one container, one name"

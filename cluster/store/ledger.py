@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from actors.core.errors.limits import ContainersExceeded
-from actors.core.errors.requests import PreconditionFailed
 from actors.core.errors.sessions import Fenced
 from actors.core.names import DEFAULT_SESSION
 from actors.core.ports.clock import Clock
@@ -15,7 +14,7 @@ from actors.core.records.accounts import UserRecord
 from actors.core.records.archive import Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
 from actors.core.records.idleness import Idleness
-from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
+from actors.core.records.sessions import Claim, SessionActivity, SessionPhase, SessionRecord
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import changes, idempotency, usage
 from cluster.store.layers.accounts import audit
@@ -23,7 +22,7 @@ from cluster.store.layers.accounts import audit_pages as trail
 from cluster.store.layers.changes import StoreFeed
 from cluster.store.layers.codec import decode_optional
 from cluster.store.layers.keyspace import Keyspace
-from cluster.store.layers.sessions import containers, idleness, leases, sessions
+from cluster.store.layers.sessions import activity, containers, idleness, leases, sessions
 from cluster.store.layers.workspaces import manifests, retention, saves
 from cluster.store.layers.workspaces.saves import Begun
 from cluster.store.transactions.transaction import Transaction, transact
@@ -48,6 +47,18 @@ class StoreLedger:
     async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
         """Return the live session of that name."""
         return await transact(self._engine, sessions.of_user, self._keys, user_id, name)
+
+    async def serving(self, session_id: str) -> tuple[SessionRecord, ContainerRecord | None] | None:
+        """Return a session's record with that of its container, as of one moment."""
+        return await transact(self._engine, _serving, self._keys, session_id)
+
+    async def activity_of(self, records: Sequence[SessionRecord]) -> list[SessionActivity]:
+        """Return what sessions were used for last, in their order."""
+        return await transact(self._engine, activity.of_sessions, self._keys, records)
+
+    async def note_activity(self, session_ids: Sequence[str], now: float) -> None:
+        """Note that sessions were used at a Unix time."""
+        await transact(self._engine, activity.note, self._keys, session_ids, now)
 
     async def email_of(self, user_id: str) -> str | None:
         """Return the address of an account."""
@@ -77,11 +88,11 @@ class StoreLedger:
             tenant_id=self._keys.tenant_id,
             user_id=request.user_id,
             name=request.name,
-            phase=SessionPhase.STARTING,
+            phase=SessionPhase.STARTING if request.actor_id else SessionPhase.HIBERNATED,
             epoch=1,
             workspace_id=request.new_workspace_id,
             owner_actor_id=request.actor_id,
-            owner_node_id=request.node_id,
+            owner_node_id=request.node_id if request.actor_id else None,
             created_at=request.now,
             updated_at=request.now,
             last_activity=request.now,
@@ -292,6 +303,13 @@ class StoreLedger:
         await transact(self._engine, containers.remove, self._keys, container_id)
 
 
+async def _serving(
+    tr: Transaction, keys: Keyspace, session_id: str
+) -> tuple[SessionRecord, ContainerRecord | None] | None:
+    record = await sessions.get(tr, keys, session_id)
+    return None if record is None else (record, await containers.of_session(tr, keys, record))
+
+
 async def _end(
     tr: Transaction, keys: Keyspace, record: SessionRecord, *, left_on: str | None, now: float
 ) -> None:
@@ -324,15 +342,18 @@ async def _claim(
             container_id = await _admit(tr, keys, blank, container_id, quotas)
         record = await sessions.create(tr, keys, blank, container_id, now)
         audit.add(tr, keys, trail.of_change(None, record, now))
-        return Claim(session=record, created=True, won=True)
-    if existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
-        return sessions.lost(existing)
+        container = await containers.of_session(tr, keys, record)
+        return Claim(session=record, created=True, won=True, container=container)
+    container = await containers.of_session(tr, keys, existing)
+    lost = Claim(session=existing, created=False, won=False, container=container)
+    if actor_id is None or existing.owner_actor_id not in {None, dead_actor_id, actor_id}:
+        return lost
     if existing.owner_actor_id is not None and not await leases.is_still(
         tr, keys, existing.session_id, lapsed
     ):
-        return sessions.lost(existing)
+        return lost
     record = sessions.set_owner(tr, keys, existing, actor_id, node_id, now)
-    return Claim(session=record, created=False, won=True)
+    return Claim(session=record, created=False, won=True, container=container)
 
 
 async def _admit(
@@ -371,10 +392,6 @@ async def _save(
         key = f"session/{record.session_id}/{key}"
         if await idempotency.recall(tr, keys, key) is not None:
             return stored
-    if record.save_version < stored.save_version:
-        raise PreconditionFailed(
-            "save version", f"at least {stored.save_version}", str(record.save_version)
-        )
     saved = record.model_copy(update={"updated_at": now})
     sessions.put(tr, keys, saved)
     audit.add(tr, keys, trail.of_change(stored, saved, now))

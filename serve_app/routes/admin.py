@@ -23,14 +23,14 @@ from serve_app.routes.common import (
     AdminDep,
     IngressDep,
     VisitorDep,
-    base_url,
+    described,
     get_admin,
     get_caller,
     may_fail,
     only_local,
 )
 from serve_app.schemas.admin import Audit, AuditLine, ServerHealth
-from serve_app.schemas.sessions import Container, Containers, Session, Sessions
+from serve_app.schemas.sessions import Container, Containers, Sessions
 from serve_app.schemas.users import NewUser, User, UserChange, Users
 from serve_app.telemetry import health as health_checks
 from serve_app.telemetry.exposition import CONTENT_TYPE, expose
@@ -196,8 +196,7 @@ async def list_sessions(
     """List all live sessions, by id."""
     records = await ingress.deps.ledger.sessions(after=after, limit=limit)
     following = records[-1].session_id if len(records) == limit else None
-    url = base_url(request)
-    return Sessions(sessions=[Session.of(record, url) for record in records], next=following)
+    return Sessions(sessions=await described(request, ingress, records), next=following)
 
 
 @router.get("/containers", dependencies=SIGNED, responses=may_fail(401, 403))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, Header, Path, Request
@@ -11,6 +12,7 @@ from fastapi.security import APIKeyCookie, HTTPBearer
 
 from actors.core.errors.access import PermissionDenied
 from actors.core.errors.requests import InvalidArgument, NotFound
+from actors.core.records.sessions import SessionRecord
 from cluster.settings import Settings
 from serve_app.auth.identity import Caller
 from serve_app.auth.sign_in import Visitor
@@ -18,6 +20,7 @@ from serve_app.http import problems
 from serve_app.http.origins import CookieNames
 from serve_app.ingress import Ingress
 from serve_app.schemas.base import Problem
+from serve_app.schemas.sessions import Session
 
 _SESSION_ID = re.compile(r"[a-z0-9-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{1,100}")
@@ -129,6 +132,15 @@ def base_url(request: Request) -> str:
     """Return the address under which the caller reaches this server."""
     public = ingress_of(request).deps.settings.public_url
     return public.rstrip("/") if public else str(request.base_url).rstrip("/")
+
+
+async def described(
+    request: Request, ingress: Ingress, records: Sequence[SessionRecord]
+) -> list[Session]:
+    """Return what the owners of sessions see of them."""
+    url, activities = base_url(request), await ingress.deps.ledger.activity_of(records)
+    pairs = zip(records, activities, strict=True)
+    return [Session.of(record, activity, url) for record, activity in pairs]
 
 
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:

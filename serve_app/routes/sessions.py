@@ -22,6 +22,7 @@ from serve_app.routes.common import (
     SessionDep,
     VisitorDep,
     base_url,
+    described,
     may_fail,
 )
 from serve_app.schemas.base import workspace_url
@@ -54,7 +55,7 @@ LOOK_SECONDS = 1.0
 async def list_sessions(request: Request, caller: CallerDep, ingress: IngressDep) -> Sessions:
     """List the caller's live sessions."""
     records = await ingress.deps.ledger.sessions_of_user(caller.user_id)
-    return Sessions(sessions=[Session.of(record, base_url(request)) for record in records])
+    return Sessions(sessions=await described(request, ingress, records))
 
 
 @router.post(
@@ -76,7 +77,7 @@ async def open_session(
     if created:
         response.status_code = 201
         response.headers["location"] = f"/api/v1/sessions/{record.session_id}"
-    return Session.of(record, base_url(request))
+    return (await described(request, ingress, [record]))[0]
 
 
 @router.get("/sessions/{session_id}", tags=["sessions"], responses=may_fail(401, 404))
@@ -84,8 +85,9 @@ async def get_session(request: Request, session: SessionDep, ingress: IngressDep
     """Return a session's details."""
     ledger, quotas = ingress.deps.ledger, ingress.deps.settings.quotas
     user_id = await ingress.gateway.user_of(session)
-    record, known, unarchived, lacking, usage = await asyncio.gather(
-        ingress.gateway.view(session),
+    record = await ingress.gateway.view(session)
+    [activity], known, unarchived, lacking, usage = await asyncio.gather(
+        ledger.activity_of([record]),
         ledger.idleness(session),
         ledger.unarchived(session),
         ledger.unrestored(session),
@@ -94,6 +96,7 @@ async def get_session(request: Request, session: SessionDep, ingress: IngressDep
     disk = await ingress.gateway.look_into(record, ingress.deps.codi.disk, LOOK_SECONDS)
     return Session.of(
         record,
+        activity,
         base_url(request),
         idle=_idle(ingress, known) if record.phase is SessionPhase.READY else None,
         disk=None if disk is None else DiskOf.of(disk),
@@ -128,7 +131,7 @@ async def change_session(
     record = await ingress.gateway.call(
         session, SessionCalls.patch_workspace_state, None, body.workspace_state, key
     )
-    return Session.of(record, base_url(request))
+    return (await described(request, ingress, [record]))[0]
 
 
 @router.delete(
@@ -151,7 +154,7 @@ async def hibernate(
 ) -> Session:
     """Stop the container and keep the session; answers when that is done."""
     record = await ingress.gateway.call(session, SessionCalls.hibernate, SLOW_SECONDS, key)
-    return Session.of(record, base_url(request))
+    return (await described(request, ingress, [record]))[0]
 
 
 @router.post("/sessions/{session_id}/resume", tags=["sessions"], responses=may_fail(401, 404, 409))
@@ -159,7 +162,8 @@ async def resume(
     request: Request, session: SessionDep, ingress: IngressDep, key: KeyDep
 ) -> Session:
     """Bring a hibernated session back; does not wait for its container."""
-    return Session.of(await ingress.gateway.resume(session, key), base_url(request))
+    record = await ingress.gateway.resume(session, key)
+    return (await described(request, ingress, [record]))[0]
 
 
 @router.get("/containers", tags=["containers"], responses=may_fail(401))

@@ -140,7 +140,7 @@ class _Terminal:
                 await publish_terminals(ingress, session_id, self._name)
             await relay.run(route)
         finally:
-            await ingress.attachments.detach(session_id, lease)
+            ingress.attachments.detach(session_id, lease)
 
 
 class _Events:
@@ -178,7 +178,7 @@ class _Events:
             for task in (publishing, reading):
                 task.cancel()
             await asyncio.gather(publishing, reading, return_exceptions=True)
-            await ingress.attachments.detach(session_id, lease)
+            ingress.attachments.detach(session_id, lease)
 
     async def _publish(
         self,

@@ -11,7 +11,7 @@ from actors.core.names import session_actor
 from actors.core.records.archive import LeftOut, Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.idleness import Idleness
-from actors.core.records.sessions import SessionRecord
+from actors.core.records.sessions import SessionActivity, SessionRecord
 from serve_app.schemas.base import Asked, Used, shared, workspace_url
 from serve_app.schemas.users import UsageOf
 
@@ -153,14 +153,16 @@ class Session(BaseModel):
     disk: DiskOf | None = None
 
     @classmethod
-    def of(cls, record: SessionRecord, base_url: str, **beside: Any) -> Session:
+    def of(
+        cls, record: SessionRecord, activity: SessionActivity, base_url: str, **beside: Any
+    ) -> Session:
         """Return what its owner sees of a session; ``beside`` are fields that the record does not have."""
+        fields = shared(record, cls) | activity.model_dump() | beside
         return cls(
             actor=session_actor(record.owner_actor_id) if record.owner_actor_id else None,
             status=record.phase,
             workspace_url=workspace_url(base_url, record.session_id),
-            **shared(record, cls),
-            **beside,
+            **fields,
         )
 
 

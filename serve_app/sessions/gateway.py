@@ -1,6 +1,9 @@
-"""Finds whoever holds a session and asks them: the one way from the ingress to session actors.
+"""Finds a session's container, and whoever holds the session: the one way from the ingress to both.
 
-A session's owner changes: it goes passive, its actor dies, a node is lost. So a call is made to the
+A container that the store says is ready is gone to without asking anybody. A container that turns out
+not to answer, and whatever there is to decide, is the owner's, whom a session at rest gets for it.
+
+The owner changes: the session goes to rest, its actor dies, a node is lost. So a call is made to the
 owner that was last known, and when that one says it is not, or is gone, the store is asked again, and
 a session without an owner is opened through the pool. Every call is bounded in time and in tries.
 Mutating calls carry an idempotency key, so that a try whose answer was lost can be made again.
@@ -27,9 +30,9 @@ from actors.core.errors.base import (
     Unreached,
 )
 from actors.core.errors.requests import NotFound, PreconditionFailed
-from actors.core.errors.sessions import Fenced, NotBound
+from actors.core.errors.sessions import Fenced, NotBound, SessionEnded
 from actors.core.ports.clock import Clock
-from actors.core.records.sessions import Route, SessionPhase, SessionRecord
+from actors.core.records.sessions import Cause, Route, SessionPhase, SessionRecord
 from serve_app.dependencies import SessionReader
 from serve_app.sessions.opening import SessionOpener
 
@@ -43,7 +46,9 @@ MAX_TRIES = 40
 MAX_KNOWN = 20_000
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 0.5
-_RESTING = frozenset({SessionPhase.HIBERNATING, SessionPhase.HIBERNATED, SessionPhase.FAILED})
+_ASLEEP = frozenset({SessionPhase.HIBERNATING, SessionPhase.HIBERNATED, SessionPhase.FAILED})
+_COMING_UP = frozenset({SessionPhase.STARTING, SessionPhase.RECOVERING})
+_ENDING = frozenset({SessionPhase.ENDING, SessionPhase.ENDED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class Owner:
     home: str | None = None
 
 
-class _Passive(Exception):
+class _AtRest(Exception):
     """Nobody holds the session."""
 
 
@@ -75,14 +80,17 @@ class SessionGateway:
         *,
         node_id: str,
         new_id: Callable[[str], str],
+        used: Callable[[str], None],
         call_seconds: float = CALL_SECONDS,
     ) -> None:
+        """Report the id of each session that somebody uses to ``used``."""
         self._ledger = ledger
         self._actors = actors
         self._clock = clock
         self._opener = SessionOpener(actors, clock, node_id)
         self._node_id = node_id
         self._new_id = new_id
+        self._used = used
         self._call_seconds = call_seconds
         self._owners: LRUCache[str, Owner] = LRUCache(MAX_KNOWN)
         self._routes: LRUCache[str, Route] = LRUCache(MAX_KNOWN)
@@ -95,25 +103,25 @@ class SessionGateway:
     ) -> tuple[SessionRecord, bool]:
         """Open the user's session of that name; return it, and whether it was made now.
 
-        One that runs is returned as it is, one that rests is resumed, one that nobody holds gets an
-        actor, and a missing one is made. ``known`` is what the store said of it a moment ago. Raises
-        Busy when as many launches wait as are allowed.
+        One that runs is returned as it is, one that sleeps is resumed, and a missing one is made. ``known``
+        is what the store said of it a moment ago. Raises Busy when as many launches wait as are allowed.
         """
         # Keys are the callers' own: one that somebody else used as well must not open their session.
         key = f"{user_id}:{name}:{key}"
         record = known or await self._ledger.session_of_user(user_id, name)
         created = False
-        if record is None or record.owner_actor_id is None:
-            home = record.workspace_node_id if record is not None else None
-            opened = await self._opener.open(user_id, name, key, dead_actor_id=None, home=home)
+        if record is None:
+            opened = await self._opener.open(
+                user_id, name, key, dead_actor_id=None, home=None, cause=Cause.LOGIN
+            )
             created = opened.created
-            home = opened.record.home if opened.record else None
-            self._remember(Owner(opened.session_id, user_id, name, opened.actor_id, home))
             record = opened.record or await self.view(opened.session_id)
-        else:
-            self.see(record)
-        if record.phase in _RESTING:
+        self.see(record)
+        self._used(record.session_id)
+        if record.phase in _ASLEEP:
             record = await self.resume(record.session_id, key)
+        elif _is_abandoned(record):
+            await self.call(record.session_id, SessionCalls.wake, None)
         return record, created
 
     # ---- asking the owner -----------------------------------------------------------------------
@@ -133,22 +141,12 @@ class SessionGateway:
         return (self._owners.get(session_id) or await self._look_up(session_id)).user_id
 
     async def view(self, session_id: str) -> SessionRecord:
-        """Return a session as it is at this moment; a passive one is not woken for it."""
-        owner = self._owners.get(session_id)
-        if owner is None or owner.actor_id is None:
-            record = await self._ledger.session(session_id)
-            if record is None:
-                self.forget(session_id)
-                raise NotFound("session", session_id)
-            self.see(record)
-            if record.owner_actor_id is None:
-                return record
-        view = await self.call_if_awake(session_id, SessionCalls.view, None)
-        if view is None:  # it went to rest a moment ago
-            view = await self._ledger.session(session_id)
-        if view is None:
-            raise NotFound("session", session_id)
-        return view
+        """Return a session as it is at this moment; one at rest is not woken for it."""
+        record = await self._require(session_id)
+        if record.owner_actor_id is None:
+            return record
+        view = await self.call_if_active(session_id, SessionCalls.view, None)
+        return view or await self._require(session_id)  # it went to rest a moment ago
 
     async def resume(self, session_id: str, key: str) -> SessionRecord:
         """Bring a session up; does not wait until it is."""
@@ -170,9 +168,10 @@ class SessionGateway:
         that said nothing at all is suspected by the next call, which has the pool look at it, and replace
         it once its lease has run out.
         """
+        self._used(session_id)
         return await self._ask("wake", session_id, method, limit, *args, **kwargs)
 
-    async def call_if_awake(
+    async def call_if_active(
         self,
         session_id: str,
         method: Callable[Concatenate[SessionCalls, str, P], Awaitable[R]],
@@ -181,15 +180,15 @@ class SessionGateway:
         *args: P.args,
         **kwargs: P.kwargs,
     ) -> R | None:
-        """Call likewise, but do not wake a passive session: it has nobody to ask, and None is returned."""
+        """Call likewise, but not for a session at rest: it has nobody to ask, and None is returned."""
         try:
             return await self._ask("leave", session_id, method, limit, *args, **kwargs)
-        except _Passive:
+        except _AtRest:
             return None
 
     async def _ask(
         self,
-        passive: Literal["wake", "leave"],
+        at_rest: Literal["wake", "leave"],
         session_id: str,
         method: Callable[Concatenate[SessionCalls, str, P], Awaitable[R]],
         limit: float | None,
@@ -207,8 +206,8 @@ class SessionGateway:
             if left <= 0:
                 break
             owner = self._owners.get(session_id) or await self._look_up(session_id)
-            if owner.actor_id is None and passive == "leave":
-                raise _Passive
+            if owner.actor_id is None and at_rest == "leave":
+                raise _AtRest
             if owner.actor_id is None or owner.actor_id == dead:
                 owner = await self._reopen(owner, dead)
                 self._silent.pop(session_id, None)
@@ -250,26 +249,56 @@ class SessionGateway:
 
         Raises PreconditionFailed when the session is hibernated, LaunchFailed when it is FAILED.
         """
+        known = await self._ready_route(session_id, newer_than_epoch)
+        if known is not None:
+            return known
         # The owner gives up a little earlier than the call, so that its word and not ours is heard.
         patience = max(0.5, timeout_seconds - 1.0)
         route = await self.call(
             session_id, SessionCalls.route, timeout_seconds, newer_than_epoch, patience
         )
-        self._remember_route(route)
+        return self._remember_route(route)
+
+    async def arrive(self, session_id: str) -> Route | None:
+        """Bring a session up for a client that has come; return the route if its container is ready.
+
+        Raises NotFound, SessionEnded.
+        """
+        self._used(session_id)
+        route = await self._ready_route(session_id, 0)
+        if route is None:
+            record = await self._require(session_id)
+            if record.phase in _ENDING:
+                raise SessionEnded(session_id)
+            if record.phase in _ASLEEP or _is_abandoned(record):
+                await self.call(session_id, SessionCalls.wake, None)
         return route
 
-    async def attach(self, session_id: str, client_id: str) -> Route | None:
-        """Give or renew a client's lease; return the route of a session whose container is ready."""
-        route = await self.call(session_id, SessionCalls.attach, None, client_id)
-        if route is not None:
-            self._remember_route(route)
-        return route
+    async def _ready_route(self, session_id: str, newer_than_epoch: int) -> Route | None:
+        """Return the way to a container that the store says is ready.
 
-    def _remember_route(self, route: Route) -> None:
+        An owner knows more than the store: who found a container wanting asks it, if there is one.
+        """
+        found = await self._ledger.serving(session_id)
+        if found is None:
+            self.forget(session_id)
+            raise NotFound("session", session_id)
+        record, container = found
+        self.see(record)
+        if newer_than_epoch and record.owner_actor_id is not None:
+            return None
+        if record.phase is not SessionPhase.READY or record.epoch <= newer_than_epoch:
+            return None
+        if container is None or container.handle is None:
+            return None
+        return self._remember_route(Route.to(container.handle, session_id, record.epoch))
+
+    def _remember_route(self, route: Route) -> Route:
         # Nobody here sees one on another node replaced, and it may serve on where its session's owner
         # cannot reach it.
         if route.node_id in {None, self._node_id}:
             self._routes[route.session_id] = route
+        return route
 
     async def look_into(
         self, record: SessionRecord, look: Callable[[Route], Awaitable[T]], limit_seconds: float
@@ -301,6 +330,7 @@ class SessionGateway:
         ``repeatable`` only runs again when it certainly was not carried out: otherwise
         its caller gets the error, and looks.
         """
+        self._used(session_id)
         route = self._routes.get(session_id) or await self.awake_route(session_id)
         try:
             return await work(route)
@@ -313,6 +343,7 @@ class SessionGateway:
 
     async def once_on_container(self, session_id: str, work: Callable[[Route], Awaitable[T]]) -> T:
         """Do something that may not run twice; again only if the first time nothing was done."""
+        self._used(session_id)
         route = await self.awake_route(session_id)
         try:
             return await work(route)
@@ -336,16 +367,13 @@ class SessionGateway:
         """Return the route that replaced one that does not work. Raises ``error`` if none came."""
         self._routes.pop(session_id, None)
         try:
-            route = await self.route(session_id, timeout_seconds=REPLACEMENT_SECONDS)
-            if route.epoch <= old.epoch:
-                route = await self.route(
-                    session_id, newer_than_epoch=old.epoch, timeout_seconds=REPLACEMENT_SECONDS
-                )
+            return await self.route(
+                session_id, newer_than_epoch=old.epoch, timeout_seconds=REPLACEMENT_SECONDS
+            )
         except PreconditionFailed:
             return await self.awake_route(session_id)
         except DeadlineExceeded:
             raise error from None
-        return route
 
     # ---- who owns what --------------------------------------------------------------------------
 
@@ -357,11 +385,16 @@ class SessionGateway:
         self._owners.pop(session_id, None)
         self._routes.pop(session_id, None)
 
-    async def _look_up(self, session_id: str) -> Owner:
+    async def _require(self, session_id: str) -> SessionRecord:
         record = await self._ledger.session(session_id)
         if record is None:
+            self.forget(session_id)
             raise NotFound("session", session_id)
-        return self.see(record)
+        self.see(record)
+        return record
+
+    async def _look_up(self, session_id: str) -> Owner:
+        return self.see(await self._require(session_id))
 
     def home(self, session_id: str) -> str | None:
         """Return the node where a session was at last, as far as that is known."""
@@ -397,3 +430,8 @@ class SessionGateway:
     def _remember(self, owner: Owner) -> Owner:
         self._owners[owner.session_id] = owner
         return owner
+
+
+def _is_abandoned(record: SessionRecord) -> bool:
+    """Return whether something was under way that has nobody who goes on with it."""
+    return record.owner_actor_id is None and record.phase in _COMING_UP

@@ -11,7 +11,7 @@ from actors.core import names
 from actors.core.calls import ActorCaller, PoolCalls, Ref
 from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.ports.clock import Clock
-from actors.core.records.sessions import Opened
+from actors.core.records.sessions import Cause, Opened
 
 logger = structlog.get_logger(__name__)
 
@@ -29,6 +29,7 @@ class _Request(TypedDict):
     name: str
     key: str
     dead_actor_id: str | None
+    cause: Cause
 
 
 class SessionOpener:
@@ -47,13 +48,16 @@ class SessionOpener:
         *,
         dead_actor_id: str | None,
         home: str | None,
+        cause: Cause = Cause.CALL,
     ) -> Opened:
         """Have the session opened where its container is, or here if that node does not answer.
 
         Here it goes on with another container and with what is kept of its workspace. A node that is
         only busy is waited for: raises DeadlineExceeded when it takes ``OPEN_SECONDS``.
         """
-        request = _Request(user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id)
+        request = _Request(
+            user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id, cause=cause
+        )
         at_home = names.pool_actor(home) if home is not None else self._pool
         if at_home != self._pool:
             try:

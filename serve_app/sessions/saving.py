@@ -19,7 +19,7 @@ from dataclasses import dataclass
 
 from blake3 import blake3
 
-from actors.core.calls import ArchiveCalls, SessionCalls
+from actors.core.calls import ArchiveCalls
 from actors.core.errors.access import PermissionDenied
 from actors.core.errors.base import Busy, CoditectError, DeadlineExceeded, Unavailable, Unreached
 from actors.core.errors.limits import QuotaExceeded, WorkspaceFull
@@ -227,8 +227,6 @@ class Saver:
         )
         data = {"path": path, "version": kept.version, "size": size}
         self._deps.events.publish(session_id, "saved", data)
-        with contextlib.suppress(CoditectError):  # it is durable: a note must not fail it
-            await self._gateway.call(session_id, SessionCalls.note_save, None, receipt)
         return receipt
 
     async def _bound(self, session_id: str, path: str, body: Hashed, length: int | None) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from actors.core.errors.limits import ContainersExceeded, TooManyRequests
-from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.requests import NotFound
 from actors.core.errors.sessions import Fenced, SlotGone
 from actors.core.names import DEFAULT_SESSION
 from actors.core.ports.ledger import ClaimRequest, Ledger
@@ -88,6 +88,62 @@ async def test_a_container_that_is_not_warm_cannot_be_claimed_and_nothing_is_cre
         await claim(ledger, container_id="c1")
     assert await ledger.session("s1") is None
     assert await ledger.bound_session("a1") is None
+
+
+async def test_without_an_actor_a_new_session_is_at_rest_with_its_container(ledger):
+    await ledger.put_container(container_record("c1"))
+    made = await claim(ledger, actor_id=None, container_id="c1")
+    session = made.session
+    assert (made.created, session.phase, session.epoch) == (True, SessionPhase.READY, 1)
+    assert (session.owner_actor_id, session.owner_node_id) == (None, None)
+    assert made.container == await ledger.container("c1")
+    assert await ledger.serving("s1") == (session, made.container)
+
+
+async def test_without_an_actor_a_session_that_is_there_is_returned_as_it_is(ledger):
+    await ledger.put_container(container_record("c1"))
+    first = await claim(ledger, actor_id=None, container_id="c1")
+    await ledger.put_container(container_record("c2"))
+    again = await claim(ledger, actor_id=None, container_id="c2", new_session_id="s2")
+    assert (again.session, again.created, again.won) == (first.session, False, False)
+    found = await ledger.container("c2")
+    assert found is not None
+    assert found.status is ContainerStatus.WARM
+    owned = await claim(ledger, actor_id="a1", container_id=None)
+    assert (owned.won, owned.session.epoch, owned.container) == (True, 2, first.container)
+
+
+async def test_without_an_actor_or_a_container_the_default_session_sleeps(ledger):
+    await ledger.put_container(container_record("c1"))
+    await claim(ledger, name="other", quotas=Quotas(containers=1), container_id="c1")
+    await ledger.put_container(container_record("c2"))
+    made = await claim(
+        ledger,
+        name="default",
+        actor_id=None,
+        new_session_id="s2",
+        container_id="c2",
+        quotas=Quotas(containers=1),
+    )
+    assert (made.session.phase, made.container) == (SessionPhase.HIBERNATED, None)
+
+
+async def test_nothing_serves_a_session_that_is_not_there(ledger):
+    assert await ledger.serving("s1") is None
+    session = (await claim(ledger)).session
+    assert await ledger.serving("s1") == (session, None)
+
+
+async def test_use_is_noted_beside_the_record_and_ends_with_the_session(ledger):
+    session = (await claim(ledger)).session
+    [before] = await ledger.activity_of([session])
+    assert (before.save_version, before.last_activity) == (0, session.last_activity)
+    await ledger.note_activity(["s1", "s-gone"], session.last_activity + 60)
+    [after] = await ledger.activity_of([session])
+    assert after.last_activity == session.last_activity + 60
+    assert await ledger.session("s1") == session
+    await ledger.end_session(session)
+    assert (await ledger.activity_of([session]))[0].last_activity == session.last_activity
 
 
 async def test_the_same_claim_again_finds_what_the_first_made(ledger):
@@ -297,19 +353,12 @@ async def test_a_save_is_read_back(ledger):
 
 async def test_the_same_save_again_answers_the_same_and_writes_nothing(ledger):
     record = (await claim(ledger)).session
-    one = record.model_copy(update={"save_version": 1})
+    one = record.model_copy(update={"restarts": 1})
     first = await ledger.save_session(one, key="save:x")
-    second = await ledger.save_session(first.model_copy(update={"save_version": 2}), key="save:y")
-    again = await ledger.save_session(second.model_copy(update={"save_version": 3}), key="save:x")
+    second = await ledger.save_session(first.model_copy(update={"restarts": 2}), key="save:y")
+    again = await ledger.save_session(second.model_copy(update={"restarts": 3}), key="save:x")
     assert again == second
     assert await ledger.session("s1") == second
-
-
-async def test_a_save_version_never_goes_back(ledger):
-    record = (await claim(ledger)).session
-    await ledger.save_session(record.model_copy(update={"save_version": 4}))
-    with pytest.raises(PreconditionFailed):
-        await ledger.save_session(record.model_copy(update={"save_version": 3}))
 
 
 # ---- ending -------------------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from actors.core.errors.base import (
     ActorGone,
     Unavailable,
 )
-from actors.core.records.sessions import Opened, SessionRecord
+from actors.core.records.containers import ContainerRecord
+from actors.core.records.sessions import Cause, Opened, SessionRecord
 from serve_app.sessions.gateway import SessionGateway
 from tests.fakes.pool_fakes import session_record
 
@@ -33,11 +34,16 @@ class SteppingClock:
 class Ledger:
     def __init__(self, *records: SessionRecord) -> None:
         self.records = {record.session_id: record for record in records}
+        self.containers: dict[str, ContainerRecord] = {}
         self.asked = 0
 
     async def session(self, session_id: str) -> SessionRecord | None:
         self.asked += 1
         return self.records.get(session_id)
+
+    async def serving(self, session_id: str) -> tuple[SessionRecord, ContainerRecord | None] | None:
+        record = await self.session(session_id)
+        return None if record is None else (record, self.containers.get(record.container_id or ""))
 
     async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
         return next(
@@ -74,7 +80,9 @@ class ScriptedActors:
             raise answer
         return answer
 
-    def open(self, *, user_id: str, name: str, key: str, dead_actor_id: str | None) -> Opened:
+    def open(
+        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None, cause: Cause
+    ) -> Opened:
         record = next(iter(self.ledger.records.values()), None) or session_record()
         owned = record.owner_actor_id not in {None, dead_actor_id}
         actor_id = str(record.owner_actor_id) if owned else "a2"
@@ -98,7 +106,14 @@ def built(record: SessionRecord | None, **script: list[Any]):
     actors = ScriptedActors(ledger)
     actors.script = {f"session-{actor}": answers for actor, answers in script.items()}
     clock = SteppingClock()
-    gateway = SessionGateway(ledger, actors, clock, node_id="node-1", new_id=lambda p: f"{p}-new")
+    gateway = SessionGateway(
+        ledger,
+        actors,
+        clock,
+        node_id="node-1",
+        new_id=lambda p: f"{p}-new",
+        used=lambda _: None,
+    )
     return gateway, actors, ledger, clock
 
 

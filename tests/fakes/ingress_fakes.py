@@ -34,7 +34,7 @@ from actors.core.ports.services import Services
 from actors.core.records.accounts import Role, UserRecord
 from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
 from actors.core.records.events import EventPage, Place, Published
-from actors.core.records.sessions import Opened
+from actors.core.records.sessions import Cause, Opened
 from actors.health.service import HealthService
 from actors.journal.recorder import JournalRecorder
 from cluster.archive.factory import make_archiver
@@ -248,7 +248,13 @@ class LocalPool:
         self.quotas = services.settings.quotas
 
     async def open_session(
-        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None = None
+        self,
+        *,
+        user_id: str,
+        name: str,
+        key: str,
+        dead_actor_id: str | None = None,
+        cause: Cause = Cause.CALL,
     ) -> Opened:
         if self.busy:
             raise Busy("launches", 7.0)
@@ -512,7 +518,7 @@ def _dependencies(
 async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig]:
     """Bring a server up, and down with everything it started."""
     settings = Settings(
-        **({"data_dir": directory, "attach_ttl": 5.0, "passivate_after": 60.0} | changes)
+        **({"data_dir": directory, "attach_ttl": 5.0, "rest_after": 60.0} | changes)
     )
     engine = LmdbEngine(directory / "store", map_size=64 << 20)
     await engine.open()

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from actors.core.errors.limits import ContainersExceeded, TooManyRequests
-from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.requests import NotFound
 from actors.core.errors.sessions import Fenced, SlotGone
 from actors.core.lease import token
 from actors.core.names import DEFAULT_SESSION
@@ -20,7 +20,7 @@ from actors.core.ports.ledger import ClaimRequest
 from actors.core.quotas import Quotas
 from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
 from actors.core.records.idleness import Idleness
-from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
+from actors.core.records.sessions import Claim, SessionActivity, SessionPhase, SessionRecord
 from tests.fakes.feed import MemoryFeed
 
 
@@ -41,6 +41,7 @@ class MemoryLedger:
         self.left: dict[tuple[str, str], float] = {}
         self.idleness_of: dict[str, Idleness] = {}
         self.writes: list[str] = []
+        self.used: dict[str, float] = {}
         self.leases: dict[str, int] = {}
         self._feeds: dict[str, MemoryFeed[Any]] = {}
         self._answers: dict[str, object] = {}
@@ -51,6 +52,25 @@ class MemoryLedger:
     async def session(self, session_id: str) -> SessionRecord | None:
         await asyncio.sleep(0)
         return self.stored.get(session_id)
+
+    async def serving(self, session_id: str) -> tuple[SessionRecord, ContainerRecord | None] | None:
+        await asyncio.sleep(0)
+        record = self.stored.get(session_id)
+        return None if record is None else (record, self._container_of(record))
+
+    async def activity_of(self, records: Sequence[SessionRecord]) -> list[SessionActivity]:
+        return [
+            SessionActivity(
+                save_version=0,
+                last_activity=max(record.last_activity, self.used.get(record.session_id, 0.0)),
+            )
+            for record in records
+        ]
+
+    async def note_activity(self, session_ids: Sequence[str], now: float) -> None:
+        await self._begin()
+        self.used |= {i: now for i in session_ids if i in self.stored}
+        self._end("note_activity")
 
     async def email_of(self, user_id: str) -> str | None:
         return self.emails.get(user_id)
@@ -101,8 +121,10 @@ class MemoryLedger:
         if existing is not None and not self._is_free(
             existing, request.dead_actor_id, request.actor_id, request.lapsed
         ):
-            return Claim(session=existing, created=False, won=False)
+            container = self._container_of(existing)
+            return Claim(session=existing, created=False, won=False, container=container)
         if existing is not None:
+            assert request.actor_id is not None
             record = _owned(existing, request.actor_id, request.node_id, request.now)
         else:
             container_id = self._admit(
@@ -118,11 +140,11 @@ class MemoryLedger:
                     tenant_id="t",
                     user_id=request.user_id,
                     name=request.name,
-                    phase=SessionPhase.STARTING,
+                    phase=SessionPhase.STARTING if request.actor_id else SessionPhase.HIBERNATED,
                     epoch=1,
                     workspace_id=request.new_workspace_id,
                     owner_actor_id=request.actor_id,
-                    owner_node_id=request.node_id,
+                    owner_node_id=request.node_id if request.actor_id else None,
                     created_at=request.now,
                     updated_at=request.now,
                     last_activity=request.now,
@@ -132,7 +154,8 @@ class MemoryLedger:
         self.stored[record.session_id] = record
         self.leases.pop(record.session_id, None)
         self._end("claim")
-        return Claim(session=record, created=existing is None, won=True)
+        created, container = existing is None, self._container_of(record)
+        return Claim(session=record, created=created, won=True, container=container)
 
     async def activate(
         self,
@@ -180,10 +203,6 @@ class MemoryLedger:
         stored = self._require(record)
         if key is not None and f"{record.session_id}/{key}" in self._answers:
             return stored
-        if record.save_version < stored.save_version:
-            raise PreconditionFailed(
-                "save version", f"at least {stored.save_version}", str(record.save_version)
-            )
         saved = record.model_copy(update={"updated_at": self._clock.now()})
         self.stored[record.session_id] = saved
         if key is not None:
@@ -205,6 +224,7 @@ class MemoryLedger:
             self._require(record)
             del self.stored[record.session_id]
             self.idleness_of.pop(record.session_id, None)
+            self.used.pop(record.session_id, None)
             if left_on is not None:
                 self.left[left_on, record.workspace_id] = self._clock.now()
         self._end("end_session")
@@ -297,11 +317,11 @@ class MemoryLedger:
         return token(record.epoch if record else 0, self.leases.get(session_id))
 
     def _is_free(
-        self, record: SessionRecord, dead: str | None, actor_id: str, lapsed: str | None
+        self, record: SessionRecord, dead: str | None, actor_id: str | None, lapsed: str | None
     ) -> bool:
         owner = record.owner_actor_id
-        if owner is None:
-            return True
+        if owner is None or actor_id is None:
+            return actor_id is not None
         still = lapsed is None or self._token(record.session_id) == lapsed
         return still and owner in {dead, actor_id}
 
@@ -312,6 +332,9 @@ class MemoryLedger:
         if (stored.epoch, stored.owner_actor_id) != (mine.epoch, mine.owner_actor_id):
             raise Fenced(mine.session_id, mine.epoch, stored.epoch)
         return stored
+
+    def _container_of(self, record: SessionRecord) -> ContainerRecord | None:
+        return self.records.get(record.container_id) if record.container_id else None
 
     def _of_user(self, user_id: str, name: str) -> SessionRecord | None:
         for record in self.stored.values():

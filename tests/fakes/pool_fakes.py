@@ -78,6 +78,7 @@ class FakeSessionActors:
         self.sessions: dict[str, str | None] = {}
         self.fate: dict[str, Callable[[], Exception]] = {}
         self.bound: list[tuple[str, str, str | None]] = []
+        self.rests: list[float | None] = []
         self.killed: list[str] = []
         self.started = 0
         self.failing_starts = 0
@@ -111,13 +112,16 @@ class FakeSessionActors:
         self,
         actor_id: str,
         record: SessionRecord,
-        handle: ContainerHandle | None,
+        container: ContainerRecord | None,
         key: str,
         timeout_seconds: float,
+        rest_after: float | None,
     ) -> SessionRecord:
         self._check(actor_id)
         self.sessions[actor_id] = record.session_id
-        self.bound.append((actor_id, record.session_id, handle.container_id if handle else None))
+        container_id = container.container_id if container else None
+        self.bound.append((actor_id, record.session_id, container_id))
+        self.rests.append(rest_after)
         return record
 
     async def kill(self, actor_id: str) -> None:
@@ -216,13 +220,14 @@ class PoolLedger:
                 request.new_session_id,
                 user_id=request.user_id,
                 name=request.name,
-                phase=SessionPhase.STARTING,
+                phase=SessionPhase.READY if request.container_id else SessionPhase.STARTING,
                 workspace_id=workspace_id,
                 container_id=request.container_id,
                 updated_at=request.now,
                 epoch=0,
             )
-        won = session.owner_actor_id in {None, request.dead_actor_id, request.actor_id}
+        owners = {None, request.dead_actor_id, request.actor_id}
+        won = request.actor_id is not None and session.owner_actor_id in owners
         if request.lapsed is not None and await self.lease(session.session_id) != request.lapsed:
             won = False
         if won:
@@ -234,10 +239,12 @@ class PoolLedger:
                 }
             )
             self.leases.pop(session.session_id, None)
+        if won or created:
             self.sessions_by_id[session.session_id] = session
         if self.errors:
             raise self.errors.pop(0)
-        return Claim(session=session, created=created, won=won)
+        container = self.records.get(session.container_id) if session.container_id else None
+        return Claim(session=session, created=created, won=won or created, container=container)
 
     async def lease(self, session_id: str) -> str:
         session = self.sessions_by_id.get(session_id)
@@ -299,7 +306,7 @@ def settings(**changes: Any) -> ActorSettings:
         launch_timeout=5.0,
         launch_wait=5.0,
         stop_grace=1.0,
-        passivate_after=60.0,
+        rest_after=60.0,
         attach_ttl=20.0,
         probe_interval=2.0,
         probe_timeout=1.0,

@@ -34,7 +34,7 @@ TEST_RULES = SessionRules(
     stop_timeout=20.0,
     end_timeout=60.0,
     passivate_timeout=10.0,
-    passivate_after=60.0,
+    rest_after=60.0,
 )
 
 
@@ -190,7 +190,7 @@ class Workbench:
         """Return a runner that holds a new session with a container."""
         runner = self.runner(actor_id, **changes)
         await runner.bind(await self.claim(actor_id), None)
-        await runner.attach("s1", "browser")
+        await runner.wake("s1")
         await runner.route("s1")
         return runner
 

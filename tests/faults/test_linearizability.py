@@ -190,7 +190,7 @@ async def save(
     ledger: StoreLedger, recorder: Recorder, record: SessionRecord, mark: str
 ) -> SessionRecord | None:
     changed = record.model_copy(
-        update={"workspace_state": {"mark": mark}, "save_version": record.save_version + 1}
+        update={"workspace_state": {"mark": mark}, "restarts": record.restarts + 1}
     )
     async with recorder.call(("save", record.epoch, mark)) as call:
         try:

@@ -227,7 +227,7 @@ async def test_rivals_for_one_session_lose_no_acknowledged_save_and_overwrite_no
 def _marked(record: SessionRecord, mark: str) -> SessionRecord:
     saved = [*record.workspace_state.get("saved", []), mark]
     return record.model_copy(
-        update={"workspace_state": {"saved": saved}, "save_version": record.save_version + 1}
+        update={"workspace_state": {"saved": saved}, "restarts": record.restarts + 1}
     )
 
 

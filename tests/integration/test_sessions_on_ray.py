@@ -76,7 +76,7 @@ class Node:
                 data_dir=data_dir,
                 pool_size=SLOTS,
                 store_map_size=64 << 20,
-                passivate_after=2.0,
+                rest_after=2.0,
                 attach_ttl=600.0,
             ),
             NODE,

@@ -15,6 +15,8 @@ from actors.core.errors.base import Busy, Unavailable
 from actors.core.errors.sessions import LaunchFailed
 from actors.core.errors.store import CommitUnknown
 from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import Cause
+from actors.pool.claims import OpenRequest
 from actors.pool.reconciler import PoolReconciler
 from actors.pool.slots import SlotState
 from tests.fakes import pool_fakes
@@ -77,14 +79,16 @@ class PoolMachine(stateful.RuleBasedStateMachine):
     def settle(self):
         self.do(pool_fakes.settle())
 
-    @stateful.rule(user=st.integers(0, 4), same_key=st.booleans())
-    def open(self, user, same_key):
+    @stateful.rule(
+        user=st.integers(0, 4), same_key=st.booleans(), cause=st.sampled_from(list(Cause))
+    )
+    def open(self, user, same_key, cause):
         self.keys += not same_key
         key = f"{user}/{self.keys}"
 
         async def attempt():
             with contextlib.suppress(Busy, Unavailable, CommitUnknown):
-                await self.runner.open_session(user_id=f"u{user}", name="main", key=key)
+                await self.runner.open_session(OpenRequest(f"u{user}", "main", key, cause))
 
         self.opening.append(self.loop.create_task(attempt()))
 

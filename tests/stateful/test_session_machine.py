@@ -20,8 +20,8 @@ from actors.session.messages import (
     Abandon,
     Adopt,
     AdoptFailed,
-    AttachmentsChanged,
     Bound,
+    Called,
     ContainerLost,
     ContainerReady,
     Discard,
@@ -53,7 +53,7 @@ RULES = SessionRules(
     stop_timeout=10.0,
     end_timeout=30.0,
     passivate_timeout=5.0,
-    passivate_after=60.0,
+    rest_after=60.0,
     max_launches=3,
     max_short_lives=3,
 )
@@ -145,10 +145,32 @@ class SessionWorld(RuleBasedStateMachine):
         self.epochs.append(self.machine.epoch)
 
     @initialize(
-        phase=st.sampled_from(SessionPhase), container=st.booleans(), epoch=st.integers(1, 9)
+        phase=st.sampled_from(SessionPhase),
+        container=st.booleans(),
+        epoch=st.integers(1, 9),
+        ready_for=st.sampled_from([None, 0.0, 4.0, 100.0]),
+        short_lives=st.integers(0, 4),
+        rest_after=st.sampled_from([None, 0.0, 300.0]),
     )
-    def bind(self, phase: SessionPhase, container: bool, epoch: int) -> None:
-        self.do(Bound(phase, epoch, "c0" if container else None))
+    def bind(
+        self,
+        phase: SessionPhase,
+        container: bool,
+        epoch: int,
+        ready_for: float | None,
+        short_lives: int,
+        rest_after: float | None,
+    ) -> None:
+        self.do(
+            Bound(
+                phase,
+                epoch,
+                "c0" if container else None,
+                ready_for=ready_for,
+                short_lives=short_lives,
+                rest_after=rest_after,
+            )
+        )
 
     def answer(self, event: Event) -> None:
         self.asked = None
@@ -191,16 +213,12 @@ class SessionWorld(RuleBasedStateMachine):
             self.do(ContainerLost(container_id, "killed"))
 
     @rule(
-        wish=st.sampled_from([HibernateRequested(), ResumeRequested(), EndRequested()]),
+        wish=st.sampled_from([HibernateRequested(), ResumeRequested(), EndRequested(), Called()]),
         often=st.integers(1, 2),
     )
     def somebody_asks(self, wish: Event, often: int) -> None:
         for _ in range(often):
             self.do(wish)
-
-    @rule(attached=st.booleans())
-    def clients_come_and_go(self, attached: bool) -> None:
-        self.do(AttachmentsChanged(attached))
 
     @rule(seconds=st.sampled_from([0.1, 1.0, 7.0, 61.0]))
     def time_passes(self, seconds: float) -> None:

@@ -17,6 +17,7 @@ from actors.core.records.sessions import Claim, SessionRecord
 class ClaimRequest:
     """An actor, and for a new session a warm container, that are to be bound to a user's session.
 
+    Without an actor nobody owns a session that is made: it is at rest, with the container or without.
     ``lapsed`` is the token of the dead owner's lease that ran out; with another one now the owner lives,
     and keeps the session. None: the process is known to have ended. ``quotas``: the limits of users who
     have no others; without it nothing is limited. ``now`` is Unix time.
@@ -26,7 +27,7 @@ class ClaimRequest:
     name: str
     new_session_id: str
     new_workspace_id: str
-    actor_id: str
+    actor_id: str | None
     node_id: str
     container_id: str | None
     now: float
@@ -44,6 +45,10 @@ class SessionRecords(Protocol):
 
     async def session_of_user(self, user_id: str, name: str) -> SessionRecord | None:
         """Return the live (not ended) session of that name."""
+        ...
+
+    async def serving(self, session_id: str) -> tuple[SessionRecord, ContainerRecord | None] | None:
+        """Return a session's record with that of its container, as of one moment."""
         ...
 
 
@@ -66,11 +71,12 @@ class Ownership(Protocol):
         """Bind an actor, and for a new session a warm container, to a user's session.
 
         One transaction: an existing session that an actor other than the request's ``dead_actor_id``
-        owns is returned as it is (``won=False``); a passive one gets the owner and a raised epoch; a
-        missing one is created, taking over the container and its workspace. Raises SlotGone when
-        the container is no longer warm, TooManyRequests when the user would have more sessions than
-        allowed, one place of which is kept for the default session, and ContainersExceeded likewise:
-        the default session is then made without a container.
+        owns is returned as it is (``won=False``), and so is any if the request names no actor; one at
+        rest gets the owner and a raised epoch; a missing one is created, taking over the container and
+        its workspace. Raises SlotGone when the container is no longer warm, TooManyRequests when the user
+        would have more sessions than allowed, one place of which is kept for the default session, and
+        ContainersExceeded likewise: the default session is then made without a container, HIBERNATED if
+        it gets no owner.
         """
         ...
 

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 from actors.core.records.base import Frozen, Record
-from actors.core.records.containers import ContainerHandle, ContainerStatus
+from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus
 
 
 class SessionPhase(StrEnum):
@@ -22,13 +22,23 @@ class SessionPhase(StrEnum):
     FAILED = "failed"
 
 
+class Cause(StrEnum):
+    """Reasons for which a session is opened."""
+
+    LOGIN = "login"
+    CALL = "call"
+    LOSS = "loss"
+    SLEEP = "sleep"
+
+
 class SessionRecord(Record):
     """``(tenant, "sessions", session_id)``: the lasting thing.
 
     ``epoch`` is the fencing number: raised by each activation and each new container.
-    ``owner_actor_id`` is empty while the session is passive. ``workspace_state`` is JSON that a
+    ``owner_actor_id`` is empty while the session is at rest. ``workspace_state`` is JSON that a
     client may patch (open files, layout). ``revision`` counts the owner's saves, so that the answer of
-    an earlier save is not taken for that of a new one. ``workspace_node_id`` is the node whose directory
+    an earlier save is not taken for that of a new one. ``short_lives`` counts containers in a row that
+    ended soon after they were ready. ``workspace_node_id`` is the node whose directory
     the session's last container had: elsewhere a directory of the workspace is an older one.
     """
 
@@ -46,9 +56,9 @@ class SessionRecord(Record):
     container_url: str | None = None
     container_status: ContainerStatus = ContainerStatus.PENDING
     workspace_state: dict[str, Any] = {}
-    save_version: int = 0
     revision: int = 0
     restarts: int = 0
+    short_lives: int = 0
     failure: str | None = None
     created_at: float
     updated_at: float
@@ -60,26 +70,34 @@ class SessionRecord(Record):
         return self.owner_node_id or self.workspace_node_id
 
 
+class SessionActivity(Frozen):
+    """The newest version that is kept of a session's workspace, and when people last used it (Unix time)."""
+
+    save_version: int
+    last_activity: float
+
+
 class Claim(Frozen):
     """The outcome of a claim: the session, whether this claim made it, and whether it now owns it.
 
-    ``won`` is false when a live actor owned the session already; ``session.owner_actor_id`` is
-    then that actor.
+    ``won`` is false when the session was there and a live actor owned it, or the claim named none;
+    ``session.owner_actor_id`` is then whoever owns it. ``container`` is the session's.
     """
 
     session: SessionRecord
     created: bool
     won: bool
+    container: ContainerRecord | None = None
 
 
 class Opened(Frozen):
-    """The answer of PoolActor.open_session: the actor that holds the session now.
+    """The answer of PoolActor.open_session: the actor that holds the session now, if it has one.
 
-    ``record`` is the session as that actor had it when it was bound; None if it was bound before.
+    ``record`` is the session as it is; None if an actor had it before.
     """
 
     session_id: str
-    actor_id: str
+    actor_id: str | None
     created: bool
     warm_actor: bool
     warm_container: bool

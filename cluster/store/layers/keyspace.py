@@ -10,6 +10,7 @@
     (tenant, "user_containers", user_id, container_id)     {assigned_at}
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
     (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
+    (tenant, "activity", session_id)                       when people last used it
     (tenant, "manifests", workspace_id)                    ManifestHead: the newest version
     (tenant, "versions", workspace_id, version)            {at, changes}; a version is one transaction
     (tenant, "entries", workspace_id, directory, name, version)   Entry; ``directory`` is a digest
@@ -132,6 +133,7 @@ class Keyspace:
         self.user_containers = Directory(tenant_id, "user_containers")
         self.left_workspaces = Directory(tenant_id, "left_workspaces")
         self.idleness = Directory(tenant_id, "idleness")
+        self.activity = Directory(tenant_id, "activity")
         self.manifests = Directory(tenant_id, "manifests")
         self.versions = Directory(tenant_id, "versions")
         self.entries = Directory(tenant_id, "entries")

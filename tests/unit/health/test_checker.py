@@ -6,7 +6,7 @@ import pytest
 
 from actors.core.errors.base import ActorGone, Unavailable
 from actors.core.records.containers import ContainerSpec, ContainerStatus, Health
-from actors.health.checker import REVIVALS_AT_ONCE, HealthChecker
+from actors.health.checker import HealthChecker
 from tests.fakes.pool_fakes import (
     ManualClock,
     PoolLedger,
@@ -18,6 +18,9 @@ from tests.fakes.pool_fakes import (
 from tests.fakes.runtimes import MemoryRuntime
 
 READY = ContainerStatus.READY
+
+
+REVIVALS_AT_ONCE = 2
 
 
 class RecordingOwners:
@@ -38,8 +41,13 @@ class Ward:
     def __init__(self):
         self.clock, self.owners = ManualClock(), RecordingOwners()
         self.ledger, self.runtime = PoolLedger(self.clock), MemoryRuntime()
+        self.attended = set()
         self.runner = HealthChecker(
-            services(self.ledger, self.runtime, self.clock), self.owners, lambda: 0.5
+            services(self.ledger, self.runtime, self.clock),
+            self.owners,
+            lambda: 0.5,
+            revivals=REVIVALS_AT_ONCE,
+            attended=self.attended.__contains__,
         )
 
     async def add(self, container_id, status=ContainerStatus.WARM, **changes):
@@ -149,6 +157,28 @@ async def test_after_a_reboot_passive_sessions_are_opened_a_few_at_a_time_and_pr
         for user in opened:
             ward.ledger.sessions_by_id[user] = session_record(user, container_id=f"new-{user}")
     assert ward.runner.stats()["probes_total"] > 0
+
+
+async def test_sessions_that_somebody_is_attached_to_are_revived_first(ward):
+    for number in range(6):
+        container_id, session_id = f"c{number}", f"s{number}"
+        await ward.add(container_id, READY, session_id=session_id, user_id=session_id)
+        ward.ledger.sessions_by_id[session_id] = session_record(
+            session_id, container_id=container_id, user_id=session_id
+        )
+    ward.attended |= {"s4", "s5"}
+    await ward.runner.refresh()
+    await settle()
+    for number in range(6):
+        ward.runtime.crash(f"c{number}")
+    for done in range(2, 7, REVIVALS_AT_ONCE):
+        for _ in range(2):
+            await ward.round()
+        opened = [user for user, _, _ in ward.owners.reopened]
+        assert len(opened) == done
+        assert {"s4", "s5"} <= set(opened[:4])
+        for user in opened:
+            ward.ledger.sessions_by_id[user] = session_record(user, container_id=f"new-{user}")
 
 
 async def test_a_session_that_ended_while_others_were_revived_is_not_made_anew(ward):

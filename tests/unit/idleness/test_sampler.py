@@ -65,7 +65,6 @@ class House:
 
     async def open(self) -> None:
         self.owners.runners["a1"] = await self.bench.ready("a1")
-        await self.owners.runners["a1"].detach("s1", "browser")
 
     async def round(self, seconds: float = 0.0) -> None:
         self.bench.clock.advance(seconds)

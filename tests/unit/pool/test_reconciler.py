@@ -8,6 +8,8 @@ from actors.core.errors.base import Busy, Unavailable
 from actors.core.errors.store import CommitUnknown
 from actors.core.informer import GATHER_SECONDS
 from actors.core.records.containers import ContainerStatus, Health
+from actors.core.records.sessions import Cause, SessionPhase
+from actors.pool.claims import OpenRequest
 from actors.pool.reconciler import PoolReconciler
 from actors.pool.slots import SlotState
 from tests.fakes.pool_fakes import (
@@ -51,8 +53,9 @@ class House:
         pools = self.runner.pools
         return pools.actors.count(state), pools.containers.count(state)
 
-    async def open(self, user="u1", key="k1", **kwargs):
-        return await self.runner.open_session(user_id=user, name="main", key=key, **kwargs)
+    async def open(self, user="u1", key="k1", dead_actor_id=None, cause=Cause.CALL):
+        request = OpenRequest(user, "main", key, cause)
+        return await self.runner.open_session(request, dead_actor_id)
 
 
 @pytest.fixture
@@ -87,6 +90,40 @@ async def test_a_claim_takes_one_of_each_and_the_pool_refills(house):
     assert h.count() == (1, 1)
     await h.fill()
     assert h.count() == (2, 2)
+
+
+async def test_who_signs_in_for_the_first_time_gets_a_container_and_needs_no_actor(house):
+    h = house()
+    await h.fill()
+    opened = await h.open(cause=Cause.LOGIN)
+    assert (opened.created, opened.warm_container, opened.actor_id) == (True, True, None)
+    assert opened.record == h.ledger.sessions_by_id[opened.session_id]
+    assert opened.record.phase is SessionPhase.READY
+    assert h.count() == (2, 1)
+    again = await h.open(key="k2", cause=Cause.LOGIN)
+    assert (again.session_id, again.created) == (opened.session_id, False)
+    assert h.count() == (2, 1), "the container that was set aside is there for the next one"
+    assert h.runner.stats()["activations_login_total"] == 0
+    assert h.runner.stats()["pool_hit_rate"] == 1.0
+
+
+async def test_who_signs_in_while_no_container_is_warm_gets_an_actor_that_starts_one(house):
+    h = house(warm_containers=0)
+    await h.fill()
+    opened = await h.open(cause=Cause.LOGIN)
+    assert (opened.created, opened.warm_container) == (True, False)
+    assert opened.actor_id in h.actors.sessions
+    assert h.runner.stats()["activations_login_total"] == 1
+
+
+async def test_an_owner_stays_as_long_as_its_cause_asks_for(house):
+    h = house(warm_actors=4)
+    await h.fill()
+    for cause in (Cause.LOSS, Cause.CALL, Cause.CALL):
+        opened = await h.open(key=f"{cause}{len(h.actors.rests)}", cause=cause)
+        await h.ledger.passivate(h.ledger.sessions_by_id[opened.session_id])
+        h.clock.advance(120.0 if len(h.actors.rests) == 1 else 1.0)
+    assert h.actors.rests == [0.0, None, 6 * h.services.settings.rest_after]
 
 
 async def test_the_bound_actor_gets_the_handle_of_the_claimed_container(house):

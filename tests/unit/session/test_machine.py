@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from actors.core.errors.base import IllegalTransition
@@ -13,8 +15,8 @@ from actors.session.messages import (
     Abandon,
     Adopt,
     AdoptFailed,
-    AttachmentsChanged,
     Bound,
+    Called,
     Command,
     ContainerLost,
     ContainerReady,
@@ -51,7 +53,7 @@ RULES = SessionRules(
     stop_timeout=10.0,
     end_timeout=30.0,
     passivate_timeout=5.0,
-    passivate_after=60.0,
+    rest_after=60.0,
     backoff_base=1.0,
     backoff_limit=8.0,
     max_launches=3,
@@ -62,10 +64,12 @@ RULES = SessionRules(
 class Drive:
     """A machine with a clock in hand; each step is validated."""
 
-    def __init__(self, phase: SessionPhase = P.STARTING, container_id: str | None = None) -> None:
+    def __init__(
+        self, phase: SessionPhase = P.STARTING, container_id: str | None = None, **bound: Any
+    ) -> None:
         self.machine = SessionMachine(RULES, lambda: 0.999999)
         self.now = 100.0
-        self.commands = self.do(Bound(phase=phase, epoch=5, container_id=container_id))
+        self.commands = self.do(Bound(phase=phase, epoch=5, container_id=container_id, **bound))
 
     def do(self, event: Event, after: float = 0.0) -> tuple[Command, ...]:
         self.now += after
@@ -302,9 +306,9 @@ def test_an_actor_that_takes_over_goes_on_with_what_was_under_way():
     assert Drive(P.ENDED).acts() == [Release(ReleaseReason.ENDED)]
 
 
-def test_a_session_that_nobody_is_attached_to_goes_passive():
+def test_a_session_with_nothing_to_decide_is_let_go_of():
     drive = running()
-    drive.do(Tick(), after=RULES.passivate_after - 1)
+    drive.do(Tick(), after=RULES.rest_after - 1)
     assert drive.acts() == []
     drive.do(Tick(), after=1)
     assert drive.acts() == [Passivate(2)]
@@ -312,12 +316,66 @@ def test_a_session_that_nobody_is_attached_to_goes_passive():
     assert drive.acts() == [Release(ReleaseReason.PASSIVATED)]
 
 
-def test_a_session_that_somebody_is_attached_to_stays():
+@pytest.mark.parametrize("event", [Called(), ResumeRequested()])
+def test_a_session_that_is_asked_for_something_stays_for_a_while(event):
     drive = running()
-    drive.do(AttachmentsChanged(attached=True))
-    assert drive.machine.deadline is None
-    drive.do(AttachmentsChanged(attached=False), after=1000.0)
-    assert drive.machine.deadline == drive.now + RULES.passivate_after
+    drive.do(event, after=RULES.rest_after - 1)
+    assert drive.machine.deadline == drive.now + RULES.rest_after
+
+
+def test_a_session_that_was_only_to_be_revived_is_let_go_of_as_soon_as_it_is_ready():
+    drive = Drive(P.READY, "c1", rest_after=0.0)
+    drive.do(AdoptFailed(1, "gone", dead=True))
+    drive.ready("c2")
+    assert drive.machine.deadline == drive.now
+    drive.tick()
+    assert drive.acts() == [Passivate(drive.machine.work_number)]
+
+
+def test_whoever_asks_a_revived_session_for_something_keeps_it():
+    drive = Drive(P.READY, "c1", rest_after=0.0)
+    drive.do(Called())
+    drive.do(ContainerReady(1, handle("c1"), 5), after=1.0)
+    assert drive.machine.deadline == drive.now + RULES.rest_after
+
+
+def statuses(drive: Drive) -> list[str]:
+    return [c.data["phase"] for c in drive.commands if isinstance(c, Emit) and c.type == "status"]
+
+
+def test_a_container_that_is_taken_over_counts_as_ready_until_it_is_known_not_to_be():
+    drive = Drive(P.READY, "c1")
+    assert statuses(drive) == []
+    assert drive.machine.persistent()["phase"] is P.READY
+    assert "container_url" not in drive.machine.persistent()
+    drive.do(AdoptFailed(1, "no answer", dead=False))
+    assert statuses(drive) == ["starting"]
+    assert drive.machine.persistent()["phase"] is P.STARTING
+
+
+def test_short_lives_are_counted_over_activations():
+    for lives in range(1, RULES.max_short_lives + 1):
+        drive = Drive(P.READY, "c1", ready_for=RULES.stable_after - 1, short_lives=lives - 1)
+        drive.do(AdoptFailed(1, "gone", dead=True))
+        assert drive.machine.short_lives == lives
+        assert (drive.machine.work is Work.BACKOFF) == (lives > 1)
+    drive = Drive(P.READY, "c1", ready_for=1.0, short_lives=RULES.max_short_lives)
+    drive.do(AdoptFailed(1, "gone", dead=True))
+    assert drive.machine.phase is P.FAILED
+    assert str(drive.machine.failure).startswith("crash_loop")
+
+
+def test_a_container_that_lived_for_long_ends_a_row_of_short_lives():
+    drive = Drive(P.READY, "c1", ready_for=RULES.stable_after, short_lives=2)
+    drive.do(AdoptFailed(1, "gone", dead=True))
+    assert (drive.machine.short_lives, drive.machine.work) == (0, Work.LAUNCH)
+
+
+def test_a_container_that_was_taken_over_is_as_old_as_it_was():
+    drive = Drive(P.READY, "c1", ready_for=RULES.stable_after - 2)
+    drive.do(ContainerReady(1, handle("c1"), 5), after=1.0)
+    drive.do(ContainerLost("c1", "killed"), after=1.0)
+    assert drive.machine.short_lives == 0
 
 
 def test_a_passivation_that_fails_leaves_the_session_as_it_was():
@@ -459,7 +517,7 @@ def test_a_passivation_that_fails_is_tried_again_after_the_whole_time():
     drive = running()
     drive.tick()
     drive.do(WorkFailed(2, "store away"), after=1.0)
-    assert drive.machine.deadline == drive.now + RULES.passivate_after
+    assert drive.machine.deadline == drive.now + RULES.rest_after
 
 
 @pytest.mark.parametrize(

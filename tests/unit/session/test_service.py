@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,7 +11,6 @@ import pytest
 from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.errors.requests import InvalidArgument, PayloadTooLarge, PreconditionFailed
 from actors.core.errors.sessions import LaunchFailed, NotBound, SessionEnded
-from actors.core.records.archive import Receipt
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import SessionPhase
 from actors.session import executor as session_work
@@ -28,9 +28,9 @@ def use(bench: Workbench, runtime: MemoryRuntime) -> None:
     bench.codi = MemoryCodi(runtime)
 
 
-async def warm(bench: Workbench):
+async def warm(bench: Workbench, actor_id: str = "a1"):
     """Start an actor and let it find that the store has nothing for it."""
-    runner = bench.runner()
+    runner = bench.runner(actor_id)
     await eventually(lambda: runner.state()["started"])
     return runner
 
@@ -57,7 +57,7 @@ async def test_a_claimed_warm_container_serves_at_once_and_costs_no_write(bench)
     handle = await bench.warm_container()
     runner = await warm(bench)
     record = await bench.claim(container_id="warm")
-    await runner.bind(record, handle)
+    await runner.bind(record, await bench.ledger.container("warm"))
     route = await runner.route("s1")
     assert (route.container_id, route.epoch, route.address) == (
         "warm",
@@ -345,7 +345,7 @@ async def test_launch_failures_end_in_failed_and_an_attach_leaves_it(bench):
         return await bench.ledger.containers() == []
 
     await eventually(removed)
-    await runner.attach("s1", "browser")
+    await runner.wake("s1")
     assert (await runner.route("s1")).session_id == "s1"
 
 
@@ -359,7 +359,7 @@ async def test_a_launch_that_hangs_is_given_up_at_its_limit(bench):
     await runner.bind(await bench.claim(), None)
     with pytest.raises(DeadlineExceeded):
         await runner.route("s1", timeout_seconds=0.3)
-    assert bench.runtime.launching == 0
+    await eventually(lambda: bench.runtime.launching == 0)
 
 
 async def test_hibernating_during_a_launch_ends_the_launch(bench):
@@ -400,10 +400,10 @@ async def test_an_actor_that_is_fenced_off_lets_go_and_leaves_the_container_alon
 
 
 async def test_an_actor_that_codi_refuses_lets_go_too(fragile):
-    handle = await fragile.warm_container()
+    await fragile.warm_container()
     fragile.codi.epochs["warm"] = 99
     runner = await warm(fragile)
-    await runner.bind(await fragile.claim(container_id="warm"), handle)
+    await runner.bind(await fragile.claim(container_id="warm"), None)
     await eventually(lambda: runner.state()["session_id"] is None)
     assert fragile.runtime.stopped == []
 
@@ -432,20 +432,7 @@ async def test_a_store_that_is_away_for_a_while_only_delays_the_record(fragile):
     await committed(fragile, phase=P.READY, container_id=route.container_id)
 
 
-# ---- saves --------------------------------------------------------------------------------------
-
-
-def receipt(version: int, path: str = "a.txt") -> Receipt:
-    return Receipt(path=path, size=3, version=version, etag="etag")
-
-
-async def test_the_newest_version_that_a_save_was_given_is_kept(bench):
-    runner = await bench.ready()
-    for version in (4, 9, 7):
-        await runner.note_save("s1", receipt(version))
-    assert (await runner.view("s1")).save_version == 9
-    bench.clock.advance(2.0)
-    await committed(bench, save_version=9)
+# ---- patches ------------------------------------------------------------------------------------
 
 
 async def test_a_patch_whose_answer_was_lost_is_found_again_by_its_key(fragile):
@@ -467,14 +454,12 @@ async def test_a_patch_repeated_late_does_not_undo_what_came_after_it(bench):
     await committed(bench, workspace_state={"a": 2})
 
 
-async def test_patches_and_saves_at_once_are_all_kept(bench):
+async def test_patches_at_once_are_all_kept(bench):
     runner = await bench.ready()
     await asyncio.gather(
-        *(runner.patch_workspace_state("s1", {f"k{n}": n}, key=f"p{n}") for n in range(8)),
-        *(runner.note_save("s1", receipt(n)) for n in range(9)),
+        *(runner.patch_workspace_state("s1", {f"k{n}": n}, key=f"p{n}") for n in range(8))
     )
     view = await runner.view("s1")
-    assert view.save_version == 8
     assert view.workspace_state == {f"k{n}": n for n in range(8)}
 
 
@@ -485,7 +470,7 @@ async def test_what_is_wrong_or_too_much_is_refused(bench):
     with pytest.raises(PayloadTooLarge):
         await runner.patch_workspace_state("s1", {"a": "x" * 70_000}, key="p")
     with pytest.raises(InvalidArgument):
-        await runner.attach("s1", "x" * 500)
+        await runner.wake("x" * 500)
     with pytest.raises(InvalidArgument):
         await runner.route("s1", timeout_seconds=float("nan"))
     with pytest.raises(InvalidArgument):
@@ -495,12 +480,7 @@ async def test_what_is_wrong_or_too_much_is_refused(bench):
 # ---- hibernation and the end --------------------------------------------------------------------
 
 
-async def test_attaching_reports_where_a_ready_container_is(bench):
-    runner = await bench.ready()
-    assert await runner.attach("s1", "browser") == await runner.route("s1")
-
-
-async def test_hibernating_is_durable_when_it_is_answered_and_renewals_do_not_wake(bench):
+async def test_hibernating_is_durable_when_it_is_answered(bench):
     runner = await bench.ready()
     route = await runner.route("s1")
     view = await runner.hibernate("s1")
@@ -510,8 +490,6 @@ async def test_hibernating_is_durable_when_it_is_answered_and_renewals_do_not_wa
     assert (stored.phase, stored.container_id) == (P.HIBERNATED, None)
     assert bench.runtime.stopped == [route.container_id]
     assert await bench.ledger.containers() == []
-    assert await runner.attach("s1", "browser") is None
-    assert (await runner.view("s1")).phase is P.HIBERNATED
     with pytest.raises(PreconditionFailed):
         await runner.route("s1")
 
@@ -519,7 +497,7 @@ async def test_hibernating_is_durable_when_it_is_answered_and_renewals_do_not_wa
 async def test_a_new_client_or_a_resume_wakes_a_hibernated_session(bench):
     runner = await bench.ready()
     await runner.hibernate("s1")
-    await runner.attach("s1", "phone")
+    await runner.wake("s1")
     first = await runner.route("s1")
     await runner.hibernate("s1")
     await runner.resume("s1")
@@ -596,7 +574,7 @@ async def test_an_ending_session_takes_no_clients(bench):
     ending = asyncio.create_task(runner.end("s1"))
     await eventually(lambda: runner.state().get("phase") == "ending")
     with pytest.raises(SessionEnded):
-        await runner.attach("s1", "phone")
+        await runner.wake("s1")
     held.set()
     await ending
 
@@ -613,10 +591,9 @@ async def passes(bench: Workbench, seconds: float) -> None:
         await settle()
 
 
-async def test_a_session_that_nobody_is_attached_to_goes_passive_and_its_container_runs_on(bench):
+async def test_a_session_with_nothing_to_decide_is_let_go_of_and_its_container_runs_on(bench):
     runner = await bench.ready()
     route = await runner.route("s1")
-    await runner.detach("s1", "browser")
     await passes(bench, 62)
     await eventually(lambda: runner.state()["session_id"] is None)
     await committed(bench, owner_actor_id=None, phase=P.READY, container_id=route.container_id)
@@ -626,10 +603,9 @@ async def test_a_session_that_nobody_is_attached_to_goes_passive_and_its_contain
         await runner.view("s1")
 
 
-async def test_a_passive_session_is_activated_by_another_actor_with_its_container(bench):
+async def test_a_session_at_rest_is_activated_by_another_actor_with_its_container(bench):
     runner = await bench.ready()
     before = await runner.route("s1")
-    await runner.detach("s1", "browser")
     await passes(bench, 62)
     await eventually(lambda: runner.state()["session_id"] is None)
     second = bench.runner("a2")
@@ -639,14 +615,47 @@ async def test_a_passive_session_is_activated_by_another_actor_with_its_containe
     assert after.epoch > before.epoch
 
 
-async def test_renewed_leases_keep_a_session_and_lapsed_ones_do_not(bench):
+async def test_calls_keep_a_session_and_looks_at_it_do_not(bench):
     runner = await bench.ready()
     for _ in range(12):
         await passes(bench, 10)
-        await runner.attach("s1", "browser")
+        await runner.route("s1")
     assert runner.state()["session_id"] == "s1"
-    await passes(bench, 85)
+    for _ in range(8):
+        await passes(bench, 10)
+        with contextlib.suppress(NotBound):
+            await runner.view("s1")
     await eventually(lambda: runner.state()["session_id"] is None)
+
+
+async def test_a_session_that_was_only_revived_is_let_go_of_as_soon_as_it_is_ready(bench):
+    first = await bench.ready()
+    before = await first.route("s1")
+    await bench.kill(first)
+    bench.runtime.crash(before.container_id)
+    second = await warm(bench, "a2")
+    claimed = await bench.claim("a2", dead_actor_id="a1")
+    await second.bind(claimed, await bench.ledger.container(before.container_id), "k", 0.0)
+    await eventually(lambda: second.state()["session_id"] is None)
+    await committed(bench, owner_actor_id=None, phase=P.READY)
+    stored = await bench.ledger.session("s1")
+    assert stored is not None
+    assert stored.container_id in bench.runtime.running
+    assert stored.container_id != before.container_id
+
+
+async def test_containers_that_end_at_once_are_counted_over_activations(bench):
+    runner = await bench.ready()
+    for number in range(2, 5):
+        route = await runner.route("s1")
+        await bench.kill(runner)
+        bench.runtime.crash(route.container_id)
+        runner = await warm(bench, f"a{number}")
+        claimed = await bench.claim(f"a{number}", dead_actor_id=f"a{number - 1}")
+        await runner.bind(claimed, await bench.ledger.container(route.container_id), "k")
+        assert (await bench.ledger.session("s1")).short_lives == number - 2
+        await committed(bench, short_lives=number - 1)
+        bench.clock.advance(5.0 if number > 2 else 0.0)
 
 
 async def test_the_warm_actor_that_is_left_can_hold_another_session(bench):
@@ -718,8 +727,9 @@ async def test_every_container_is_reported_whose_it_is_if_that_is_known(
     monkeypatch.setattr(bench.ledger, "email_of", email_of)
     reported = "u1@example.com" if known else None
     runner = await warm(bench)
-    handle = await bench.warm_container() if claimed else None
+    if claimed:
+        await bench.warm_container()
     container_id = "warm" if claimed else None
-    await runner.bind(await bench.claim(container_id=container_id), handle)
+    await runner.bind(await bench.claim(container_id=container_id), None)
     route = await runner.route("s1")
     assert bench.codi.emails[route.container_id] == reported

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from actors.core.records.containers import ContainerRecord, ContainerStatus
+from actors.core.records.sessions import SessionRecord
 from cluster.store.layers import changes
 from cluster.store.layers.codec import decode, decode_optional, encode
 from cluster.store.layers.keyspace import Keyspace
@@ -14,6 +15,13 @@ from cluster.store.transactions.transaction import Transaction
 async def get(tr: Transaction, keys: Keyspace, container_id: str) -> ContainerRecord | None:
     """Return a container."""
     return decode_optional(ContainerRecord, await tr.get(keys.containers.key(container_id)))
+
+
+async def of_session(
+    tr: Transaction, keys: Keyspace, session: SessionRecord
+) -> ContainerRecord | None:
+    """Return the container that a session's record names."""
+    return await get(tr, keys, session.container_id) if session.container_id is not None else None
 
 
 async def all_live(tr: Transaction, keys: Keyspace) -> list[ContainerRecord]:

@@ -10,7 +10,7 @@ from actors.core.errors.requests import NotFound
 from actors.core.errors.sessions import Fenced, SlotGone
 from actors.core.names import DEFAULT_SESSION
 from actors.core.records.containers import ContainerRecord, ContainerStatus
-from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
+from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.store.engines.interface import KeyRange, key_after
 from cluster.store.layers import changes
 from cluster.store.layers.codec import decode, decode_optional, encode
@@ -146,6 +146,7 @@ async def end(
     changes.note(tr, keys, changes.SESSIONS, record.session_id)
     tr.clear(keys.leases.key(record.session_id))
     tr.clear(keys.idleness.key(record.session_id))
+    tr.clear(keys.activity.key(record.session_id))
     tr.clear(keys.unarchived.key(record.session_id))
     tr.clear(keys.unrestored.key(record.session_id))
     await terminals.forget_all(tr, keys, record.session_id)
@@ -231,8 +232,3 @@ def _assign(warm: ContainerRecord, session: SessionRecord, now: float) -> Contai
             "assigned_at": now,
         }
     )
-
-
-def lost(existing: SessionRecord) -> Claim:
-    """Return the outcome of a claim that found a live owner."""
-    return Claim(session=existing, created=False, won=False)

@@ -157,7 +157,7 @@ async def test_a_second_container_is_refused_by_name_of_the_first_and_comes_when
         assert (await again.me()).usage.containers.used == 1
     # A terminal that is opened meanwhile has the session report why it does not start.
     runner = rig.actor_of(session_id, await rig.owner(session_id))
-    await runner.attach(session_id, "client")
+    await runner.wake(session_id)
     failed = await wait_until(lambda: ada.session(session_id), lambda s: s.status == "failed", 10)
     assert failed.failure.startswith("quota_exceeded: 1 of 1 containers")
     refused_for(

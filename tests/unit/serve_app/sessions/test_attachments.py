@@ -8,7 +8,7 @@ import pytest
 
 from actors.core.errors.base import Unavailable
 from actors.core.errors.limits import TooManyRequests
-from actors.core.errors.sessions import NotBound
+from actors.core.errors.requests import NotFound
 from actors.core.records.attendance import AttendanceReport
 from actors.health.attendance import Attendance
 from serve_app.sessions import attachments as module
@@ -47,7 +47,7 @@ class Tables:
 
 
 class Replica:
-    """Attachments over a gateway whose sessions' owner takes every call."""
+    """Attachments over a gateway to one session."""
 
     def __init__(self) -> None:
         self.gateway, self.actors, self.ledger, self.clock = built(OWNED, a1=[None])
@@ -100,7 +100,7 @@ async def test_signs_of_life_keep_what_was_reported(replica):
 async def test_a_socket_that_goes_is_reported_and_nothing_behind_it(replica):
     await replica.attach("l1")
     await replica.report()
-    await replica.attachments.detach("s1", "l1")
+    replica.attachments.detach("s1", "l1")
     ((_, report),) = await replica.report()
     assert report.counts == {"s1": 0}
     assert replica.tables.attached() == 0
@@ -134,7 +134,7 @@ async def test_a_node_that_is_gone_is_left_alone_once_nobody_is_attached_there(r
     await replica.attach("l1")
     replica.tables.away.add("health-node-1")
     await replica.report()
-    await replica.attachments.detach("s1", "l1")
+    replica.attachments.detach("s1", "l1")
     await replica.report()
     replica.tables.away.clear()
     assert await replica.report() == []
@@ -153,40 +153,13 @@ async def test_sockets_of_a_session_are_bounded(replica, monkeypatch):
     await replica.attach("l1", "l2")
     with pytest.raises(TooManyRequests):
         await replica.attach("l3")
-    await replica.attachments.detach("s1", "l1")
+    replica.attachments.detach("s1", "l1")
     await replica.attach("l3")
     assert len(replica.attachments) == 2
 
 
 async def test_a_socket_that_could_not_attach_is_not_attached(replica):
-    replica.actors.script = {"session-a1": [TooManyRequests("attached clients", 1.0)]}
-    with pytest.raises(TooManyRequests):
+    replica.ledger.records.clear()
+    with pytest.raises(NotFound):
         await replica.attach("l1")
     assert (len(replica.attachments), await replica.report()) == (0, [])
-
-
-# ---- leases at the sessions' actors -------------------------------------------------------------
-
-
-async def test_leases_are_renewed_in_time_and_given_back_once(replica):
-    await replica.attach("l1")
-    await replica.attachments.renew()
-    assert [(m, args) for _, m, args, _ in replica.actors.calls] == [("attach", ("s1", "l1"))]
-    replica.clock.time += 3.0
-    await replica.attachments.renew()
-    await replica.attachments.renew()
-    await replica.attachments.detach("s1", "l1")
-    await replica.attachments.detach("s1", "l1")
-    assert [m for _, m, _, _ in replica.actors.calls] == ["attach", "attach", "detach"]
-    replica.clock.time += 100.0
-    await replica.attachments.renew()
-    assert len(replica.actors.calls) == 3
-
-
-async def test_the_lease_of_an_ended_session_is_dropped(replica):
-    await replica.attach("l1")
-    replica.clock.time += 5.0
-    replica.ledger.records.clear()
-    replica.actors.script = {"session-a1": [NotBound("a1", "s1")]}
-    await replica.attachments.renew()
-    assert len(replica.attachments) == 0

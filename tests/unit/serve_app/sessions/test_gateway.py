@@ -16,20 +16,22 @@ from actors.core.errors.base import (
     Unreached,
 )
 from actors.core.errors.requests import NotFound, PreconditionFailed
-from actors.core.errors.sessions import Fenced, NotBound
-from actors.core.records.sessions import Opened, Route, SessionPhase
+from actors.core.errors.sessions import Fenced, NotBound, SessionEnded
+from actors.core.records.containers import ContainerStatus
+from actors.core.records.sessions import Cause, Opened, Route, SessionPhase
 from serve_app.sessions import opening as opening_module
 from serve_app.sessions.gateway import MAX_TRIES
 from tests.fakes.gateway_fakes import OWNED, ScriptedActors, SteppingClock, built
-from tests.fakes.pool_fakes import session_record
+from tests.fakes.pool_fakes import container_record, session_record
 
 
 async def test_a_known_owner_is_asked_without_the_store():
     gateway, actors, ledger, _ = built(OWNED, a1=[OWNED])
     for _ in range(3):
         assert await gateway.view("s1") == OWNED
-    assert ledger.asked == 1
-    assert len(actors.calls) == 3
+        assert await gateway.call("s1", SessionCalls.view, None) == OWNED
+    assert ledger.asked == 3, "it is looked at in the store first, and asked for nothing else"
+    assert len(actors.calls) == 6
 
 
 async def test_an_owner_that_no_longer_holds_it_is_looked_up_again():
@@ -40,13 +42,27 @@ async def test_an_owner_that_no_longer_holds_it_is_looked_up_again():
 
 
 async def test_a_session_that_was_just_opened_is_not_asked_for_again():
-    passive = session_record(owner_actor_id=None)
-    gateway, actors, _, _ = built(passive)
-    bound = session_record(owner_actor_id="a2", epoch=passive.epoch + 1)
+    gateway, actors, _, _ = built(None)
+    made = session_record(owner_actor_id=None)
     opening = actors.open
-    actors.open = lambda **request: opening(**request).model_copy(update={"record": bound})
-    assert await gateway.open("u1", passive.name, "k") == (bound, False)
+    actors.open = lambda **request: opening(**request).model_copy(update={"record": made})
+    assert await gateway.open("u1", made.name, "k") == (made, False)
     assert [method for _, method, _, _ in actors.calls] == ["open_session"]
+    assert [call["cause"] for call in actors.opens()] == [Cause.LOGIN]
+
+
+async def test_a_session_at_rest_is_opened_without_asking_anybody():
+    at_rest = session_record(owner_actor_id=None)
+    gateway, actors, _, _ = built(at_rest)
+    assert await gateway.open("u1", at_rest.name, "k") == (at_rest, False)
+    assert actors.calls == []
+
+
+async def test_a_start_that_nobody_goes_on_with_gets_an_owner():
+    starting = session_record(owner_actor_id=None, phase=SessionPhase.STARTING)
+    gateway, actors, _, _ = built(starting, a2=[None])
+    await gateway.open("u1", starting.name, "k")
+    assert [method for _, method, _, _ in actors.calls] == ["open_session", "wake"]
 
 
 async def test_a_dead_owner_is_replaced_through_the_pool_which_is_reported_so():
@@ -118,7 +134,7 @@ async def test_a_pool_that_stays_away_is_reported():
 async def test_a_session_is_opened_on_the_node_that_has_its_container():
     passive = session_record(owner_actor_id=None, workspace_node_id="node-2")
     gateway, actors, _, _ = built(passive, a2=[passive])
-    await gateway.open("u1", passive.name, "k")
+    await gateway.call("s1", SessionCalls.view, 90)
     assert actors.calls[0][0] == "pool-node-2"
 
 
@@ -136,9 +152,9 @@ async def test_a_node_that_is_busy_but_lives_is_waited_for():
     gateway, actors, _, clock = built(passive, a2=[passive])
     actors.script["pool-node-2"] = [{"ready": True}]
     answers = with_slow_opens(actors, clock, slow=3)
-    await gateway.open("u1", passive.name, "k")
+    await gateway.call("s1", SessionCalls.view, 90)
     assert answers == ["pool-node-2"] * 4
-    assert {call["key"] for call in actors.opens()} == {f"u1:{passive.name}:k"}
+    assert {call["key"] for call in actors.opens()} == {"k-new"}
 
 
 async def test_a_silent_node_is_pinged_and_asked_again(monkeypatch):
@@ -155,7 +171,7 @@ async def test_a_silent_node_is_pinged_and_asked_again(monkeypatch):
         return await call(name, method, *args, **kwargs)
 
     actors.call = silent_once
-    await gateway.open("u1", passive.name, "k")
+    await gateway.call("s1", SessionCalls.view, 90)
     opening = ("pool-node-2", "open_session")
     assert asked[:3] == [opening, ("pool-node-2", "ping"), opening]
 
@@ -166,7 +182,7 @@ async def test_a_node_that_is_busy_for_too_long_is_reported_and_its_container_st
     actors.script["pool-node-2"] = [{"ready": True}]
     answers = with_slow_opens(actors, clock, slow=100)
     with pytest.raises(DeadlineExceeded):
-        await gateway.open("u1", passive.name, "k")
+        await gateway.call("s1", SessionCalls.view, 90)
     assert set(answers) == {"pool-node-2"}
     assert 45 <= clock.time < 60
 
@@ -179,7 +195,7 @@ async def test_a_node_whose_pool_answers_no_ping_either_is_given_up(silence):
     gateway, actors, _, clock = built(passive, a2=[passive])
     actors.script["pool-node-2"] = [silence]
     answers = with_slow_opens(actors, clock, slow=1)
-    await gateway.open("u1", passive.name, "k")
+    await gateway.call("s1", SessionCalls.view, 90)
     assert answers == ["pool-node-2", "pool-node-1"]
 
 
@@ -210,7 +226,8 @@ async def test_a_session_whose_node_does_not_answer_goes_on_here():
 
 async def test_a_route_to_another_node_is_asked_for_each_time():
     there = route(1).model_copy(update={"node_id": "node-2"})
-    gateway, _, _, _ = built(OWNED, a1=[there, route(2)])
+    starting = OWNED.model_copy(update={"phase": SessionPhase.STARTING})
+    gateway, _, _, _ = built(starting, a1=[there, route(2)])
 
     async def work(found: Route) -> str:
         return gateway.archive_actor(found)
@@ -278,7 +295,7 @@ def route(epoch: int) -> Route:
 
 
 async def test_a_route_is_kept_until_it_fails():
-    gateway, actors, _, _ = built(OWNED, a1=[route(1), route(1), route(2)])
+    gateway, actors, _, _ = built(OWNED, a1=[route(1), route(2)])
     worked: list[int] = []
 
     async def work(found: Route) -> str:
@@ -291,7 +308,74 @@ async def test_a_route_is_kept_until_it_fails():
     assert await gateway.on_container("s1", work) == "done"
     assert worked == [1, 1, 2]
     newer = [args[1] for _, method, args, _ in actors.calls if method == "route"]
-    assert newer == [0, 0, 1]
+    assert newer == [0, 1]
+
+
+def serving(**changes: Any):
+    """A session at rest whose container c1 is ready."""
+    record = session_record(owner_actor_id=None, container_id="c1", epoch=4, **changes)
+    gateway, actors, ledger, clock = built(record, a2=[route(5)])
+    ledger.containers["c1"] = container_record("c1", ContainerStatus.READY, session_id="s1")
+    return gateway, actors, ledger, clock
+
+
+async def test_a_container_that_is_ready_is_gone_to_without_waking_anybody():
+    gateway, actors, _, _ = serving()
+    found = await gateway.route("s1")
+    assert (found.container_id, found.epoch, found.secret) == ("c1", 4, "secret")
+    assert await gateway.arrive("s1") == found
+    assert actors.calls == []
+
+
+async def test_a_session_at_rest_whose_container_does_not_answer_gets_an_owner():
+    gateway, actors, _, _ = serving()
+
+    async def work(found: Route) -> str:
+        if found.epoch == 4:
+            raise Unavailable("the container", "gone")
+        return found.container_id
+
+    assert await gateway.on_container("s1", work) == "c5"
+    methods = [method for _, method, _, _ in actors.calls]
+    assert methods == ["open_session", "route"]
+
+
+async def test_who_was_refused_by_a_container_finds_its_newer_epoch_without_waking_anybody():
+    gateway, actors, _, _ = serving()
+    assert (await gateway.route("s1", newer_than_epoch=3)).epoch == 4
+    assert actors.calls == []
+
+
+async def test_who_found_a_container_wanting_asks_its_owner_if_there_is_one():
+    gateway, _, ledger, _ = serving()
+    ledger.records["s1"] = ledger.records["s1"].model_copy(update={"owner_actor_id": "a2"})
+    assert (await gateway.route("s1", newer_than_epoch=3)).epoch == 5
+    assert (await gateway.route("s1")).epoch == 4
+
+
+@pytest.mark.parametrize(
+    ("phase", "wakes"),
+    [
+        (SessionPhase.HIBERNATED, True),
+        (SessionPhase.FAILED, True),
+        (SessionPhase.HIBERNATING, True),
+        (SessionPhase.STARTING, False),
+        (SessionPhase.RECOVERING, False),
+    ],
+)
+async def test_a_client_that_comes_wakes_a_session_that_sleeps(phase, wakes):
+    gateway, actors, _, _ = built(OWNED.model_copy(update={"phase": phase}), a1=[None])
+    assert await gateway.arrive("s1") is None
+    assert [method for _, method, _, _ in actors.calls] == ["wake"] * wakes
+
+
+async def test_a_session_that_ends_takes_no_clients():
+    gateway, _, ledger, _ = built(OWNED.model_copy(update={"phase": SessionPhase.ENDING}))
+    with pytest.raises(SessionEnded):
+        await gateway.arrive("s1")
+    ledger.records.clear()
+    with pytest.raises(NotFound):
+        await gateway.arrive("s1")
 
 
 async def test_work_is_tried_twice_and_no_more():
