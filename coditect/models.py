@@ -131,6 +131,9 @@ class Disk(FromJson):
 class Session(FromJson):
     """Details of a session. ``workspace_state`` is JSON; ``idle`` is there for one that runs.
 
+    ``life``, in lists: ``active`` (its actor has something to decide), ``attached`` (somebody uses it),
+    ``at_rest`` (nobody does), or ``asleep`` (it has no container).
+
     ``unarchived`` (None: everything is archived), ``unrestored`` (None: everything is there) and
     ``usage``, of its user, come with the details of one session.
     """
@@ -149,6 +152,7 @@ class Session(FromJson):
     failure: str | None = None
     created_at: str | float | None = None
     last_activity: str | float | None = None
+    life: str | None = None
     idle: Idle | None = _part(Idle)
     unarchived: NotArchived | None = _part(NotArchived)
     unrestored: NotRestored | None = _part(NotRestored)

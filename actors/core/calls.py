@@ -141,6 +141,10 @@ class HealthCalls(Component, Protocol):
         """Take note of who is attached through a replica."""
         ...
 
+    async def attendance(self, session_ids: Sequence[str]) -> list[int]:
+        """Return how many sockets each session has."""
+        ...
+
 
 class ArchiveCalls(Component, Protocol):
     """``cluster.wiring.archive_actor.ArchiveActor``."""

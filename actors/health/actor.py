@@ -134,6 +134,10 @@ class HealthCheckerActor(Shell[Pair[HealthChecker, IdlenessSampler]]):
         """Take note of who is attached through a replica; see ``HealthService.attend``."""
         return await (await self._serving()).attend(report)
 
+    async def attendance(self, session_ids: Sequence[str]) -> list[int]:
+        """Return how many sockets each session has; at least 1 while that is not known."""
+        return list(map((await self._serving()).attached, session_ids))
+
     async def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions."""
         return {**await super().stats(), **(await self._serving()).stats()}

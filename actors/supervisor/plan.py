@@ -125,13 +125,17 @@ class World:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """The outcome of a look: what to do, what to remember for the next one, and what operators see."""
+    """The outcome of a look: what to do, what to remember for the next one, and what operators see.
+
+    ``active`` sessions have an owner.
+    """
 
     actions: list[SupervisorAction]
     missing: frozenset[str]
     reopened: dict[str, float]
     stuck: list[str]
     phases: dict[str, int]
+    active: int
 
 
 def judge(world: World, rules: SupervisorRules) -> Judgement:
@@ -159,6 +163,7 @@ def judge(world: World, rules: SupervisorRules) -> Judgement:
         reopened=kept | asked,
         stuck=stuck,
         phases=phases,
+        active=sum(session.owner_actor_id is not None for session in world.sessions),
     )
 
 

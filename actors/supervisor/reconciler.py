@@ -175,6 +175,7 @@ class SupervisorReconciler:
             "checked_at": self._checked_at,
             "age_seconds": None if self._checked_at is None else now - self._checked_at,
             "sessions": dict(judgement.phases) if judgement else {},
+            "sessions_active": judgement.active if judgement else 0,
             "stuck": list(judgement.stuck) if judgement else [],
             "orphans": sum(int(stats.get("orphans", 0)) for stats in pools.values()),
             "ownerless": len(judgement.missing) if judgement else 0,

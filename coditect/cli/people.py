@@ -99,6 +99,14 @@ def logout() -> None:
         stored.default_path().unlink(missing_ok=True)
 
 
+LIVES = {
+    "active": "active",
+    "attached": "attached, at rest",
+    "at_rest": "at rest",
+    "asleep": "asleep",
+}
+
+
 @app.command()
 def ps(server: ServerOption = None, as_json: JsonOption = False) -> None:
     """List your sessions, what you have, and what you may have."""
@@ -109,12 +117,13 @@ def ps(server: ServerOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         print_json({"sessions": details, "usage": usage})
         return
-    table = Table("session", "name", "status", "container", "epoch", "restarts", box=None)
+    table = Table("session", "name", "status", "life", "container", "epoch", "restarts", box=None)
     for session in sessions:
         table.add_row(
             session.session_id,
             session.name,
             session.status,
+            LIVES.get(session.life or "", "-"),
             session.container_status,
             str(session.epoch),
             str(session.restarts),

@@ -23,9 +23,9 @@ from serve_app.routes.common import (
     AdminDep,
     IngressDep,
     VisitorDep,
-    described,
     get_admin,
     get_caller,
+    listed,
     may_fail,
     only_local,
 )
@@ -196,7 +196,7 @@ async def list_sessions(
     """List all live sessions, by id."""
     records = await ingress.deps.ledger.sessions(after=after, limit=limit)
     following = records[-1].session_id if len(records) == limit else None
-    return Sessions(sessions=await described(request, ingress, records), next=following)
+    return Sessions(sessions=await listed(request, ingress, records), next=following)
 
 
 @router.get("/containers", dependencies=SIGNED, responses=may_fail(401, 403))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import re
 from collections.abc import Sequence
@@ -20,7 +21,7 @@ from serve_app.http import problems
 from serve_app.http.origins import CookieNames
 from serve_app.ingress import Ingress
 from serve_app.schemas.base import Problem
-from serve_app.schemas.sessions import Session
+from serve_app.schemas.sessions import Session, life_of
 
 _SESSION_ID = re.compile(r"[a-z0-9-]{1,64}")
 _KEY = re.compile(r"[\x21-\x7e]{1,100}")
@@ -141,6 +142,19 @@ async def described(
     url, activities = base_url(request), await ingress.deps.ledger.activity_of(records)
     pairs = zip(records, activities, strict=True)
     return [Session.of(record, activity, url) for record, activity in pairs]
+
+
+async def listed(
+    request: Request, ingress: Ingress, records: Sequence[SessionRecord]
+) -> list[Session]:
+    """Return the same, and what each session is doing."""
+    sessions, sockets = await asyncio.gather(
+        described(request, ingress, records), ingress.attachments.of_all(records)
+    )
+    return [
+        session.model_copy(update={"life": life_of(record, sockets.get(record.session_id, 0))})
+        for session, record in zip(sessions, records, strict=True)
+    ]
 
 
 def may_fail(*statuses: int) -> dict[int | str, dict[str, Any]]:

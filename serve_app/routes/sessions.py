@@ -23,6 +23,7 @@ from serve_app.routes.common import (
     VisitorDep,
     base_url,
     described,
+    listed,
     may_fail,
 )
 from serve_app.schemas.base import workspace_url
@@ -55,7 +56,7 @@ LOOK_SECONDS = 1.0
 async def list_sessions(request: Request, caller: CallerDep, ingress: IngressDep) -> Sessions:
     """List the caller's live sessions."""
     records = await ingress.deps.ledger.sessions_of_user(caller.user_id)
-    return Sessions(sessions=await described(request, ingress, records))
+    return Sessions(sessions=await listed(request, ingress, records))
 
 
 @router.post(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
@@ -11,11 +11,12 @@ from actors.core.names import session_actor
 from actors.core.records.archive import LeftOut, Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.idleness import Idleness
-from actors.core.records.sessions import SessionActivity, SessionRecord
+from actors.core.records.sessions import SessionActivity, SessionPhase, SessionRecord
 from serve_app.schemas.base import Asked, Used, shared, workspace_url
 from serve_app.schemas.users import UsageOf
 
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9 ._-]{0,62}$"
+Life = Literal["active", "attached", "at_rest", "asleep"]
 SessionName = Annotated[str, Field(pattern=_NAME, examples=["default"])]
 
 
@@ -146,6 +147,9 @@ class Session(BaseModel):
     created_at: float
     updated_at: float
     last_activity: float
+    life: Life | None = Field(
+        None, description="in lists; `active`: its actor has something to decide"
+    )
     idle: Idle | None = None
     unarchived: NotArchived | None = None
     unrestored: NotRestored | None = None
@@ -164,6 +168,15 @@ class Session(BaseModel):
             workspace_url=workspace_url(base_url, record.session_id),
             **fields,
         )
+
+
+def life_of(record: SessionRecord, sockets: int) -> Life:
+    """Return what a session is doing, whether anybody is attached or not."""
+    if record.phase is SessionPhase.HIBERNATED:
+        return "asleep"
+    if record.owner_actor_id is not None:
+        return "active"
+    return "attached" if sockets else "at_rest"
 
 
 class Sessions(BaseModel):

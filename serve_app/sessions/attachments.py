@@ -8,6 +8,7 @@ reported ends with the replica.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import structlog
@@ -18,7 +19,7 @@ from actors.core.errors.base import CoditectError
 from actors.core.errors.limits import TooManyRequests
 from actors.core.ports.clock import Clock
 from actors.core.records.attendance import AttendanceReport
-from actors.core.records.sessions import Route
+from actors.core.records.sessions import Route, SessionRecord
 from serve_app.sessions.gateway import SessionGateway
 
 logger = structlog.get_logger(__name__)
@@ -111,6 +112,25 @@ class Attachments:
             attended.home = self._gateway.home(session_id) or attended.home
             by_node.setdefault(attended.home, {})[session_id] = len(attended.clients)
         await asyncio.gather(*(self._report_to(*each) for each in by_node.items()))
+
+    async def of_all(self, records: Sequence[SessionRecord]) -> dict[str, int]:
+        """Return how many sockets sessions have through all replicas, as far as their nodes answer."""
+        by_node: dict[str, list[str]] = {}
+        for record in records:
+            by_node.setdefault(record.home or self._node_id, []).append(record.session_id)
+        counts = await asyncio.gather(*(self._of_node(*each) for each in by_node.items()))
+        return {session_id: count for found in counts for session_id, count in found.items()}
+
+    async def _of_node(self, node_id: str, session_ids: list[str]) -> dict[str, int]:
+        actor = names.health_checker_actor(node_id)
+        try:
+            counts = await self._actors.call(
+                actor, HealthCalls.attendance, REPORT_SECONDS, session_ids
+            )
+        except CoditectError as error:
+            logger.info("attendance is not known", node_id=node_id, reason=str(error))
+            return {}
+        return dict(zip(session_ids, counts, strict=True))
 
     async def _report_to(self, node_id: str, counts: dict[str, int]) -> None:
         reported = self._reported.setdefault(node_id, _Reported())

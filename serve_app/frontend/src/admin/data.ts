@@ -21,6 +21,7 @@ export interface Session {
   epoch: number;
   restarts: number;
   failure: string | null;
+  life?: "active" | "attached" | "at_rest" | "asleep" | null;
   last_activity: number | string;
 }
 

@@ -7,6 +7,7 @@ import { say, sayFailure } from "../ui/toasts";
 import { emailOf, look, moreSessions, type Session, sessions } from "./data";
 
 const SHOWN = 100;
+const LIVES = { active: "active", attached: "attached, at rest", at_rest: "at rest", asleep: "asleep" };
 
 export function SessionsSection() {
   const [filter, setFilter] = useState("");
@@ -45,6 +46,7 @@ export function SessionsSection() {
                 <th>User</th>
                 <th>Session</th>
                 <th>Phase</th>
+                <th>Life</th>
                 <th>Container</th>
                 <th class="number">Epoch</th>
                 <th class="number">Restarts</th>
@@ -86,6 +88,7 @@ function SessionRow({ session }: { session: Session }) {
       <td title={session.failure ?? undefined}>
         <span class={`badge ${badgeOf(session.status)}`}>{session.status}</span>
       </td>
+      <td>{session.life ? LIVES[session.life] : "–"}</td>
       <td title={session.container_id ?? undefined}>
         <code>{shortId(session.container_id)}</code>
       </td>
