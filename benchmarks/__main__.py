@@ -15,6 +15,8 @@ NAMES = [
     "recovery",
     "claims",
     "memory",
+    "density",
+    "burst",
     "workers",
     "launch",
     "store",

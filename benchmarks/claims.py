@@ -49,7 +49,7 @@ async def _measure(directory: Path, report: Report) -> None:
         runtime=RuntimeName.STUB,
         pool_size=SLOTS,
         store_map_size=256 << 20,
-        rest_after=3600.0,
+        passivate_after=3600.0,
     )
     calls = ActorDirectory()
     await calls.create(names.SUPERVISOR, lambda: make_supervisor(StubWiring(settings, NODE)))

@@ -23,14 +23,14 @@ IDLE_SECONDS = 20.0
 def main() -> None:
     """Look at a server with some attached sessions, then with passive ones."""
     report = Report("memory")
-    with ServerProcess(pool_size=2, rest_after=5, dashboard=False) as server:
+    with ServerProcess(pool_size=2, passivate_after=5, dashboard=False) as server:
         asyncio.run(_measure(server, report))
     report.finish()
 
 
 async def _measure(server: ServerProcess, report: Report) -> None:
     await wait_for_pool(server, 2)
-    empty = _private(server)
+    empty = private_memory(server)
     emails = await make_users(server, "mem", SESSIONS)
     clients = [AsyncClient(server.url, timeout_seconds=60) for _ in emails]
     shells = []
@@ -42,7 +42,7 @@ async def _measure(server: ServerProcess, report: Report) -> None:
     await wait_for_pool(server, 2)
     await asyncio.sleep(5)
     await _by_kind(server, report)
-    attached = _private(server)
+    attached = private_memory(server)
     report.add(
         "a live session, control plane", (attached - empty) / SESSIONS / 1e6, "MB", 60,
         note=f"n={SESSIONS}, private memory of all processes but containers",
@@ -54,7 +54,7 @@ async def _measure(server: ServerProcess, report: Report) -> None:
     for client in clients:
         await client.close()
     await asyncio.sleep(30)
-    passive = _private(server)
+    passive = private_memory(server)
     report.add("a passive session, control plane", (passive - empty) / SESSIONS / 1e6, "MB")
 
 
@@ -97,7 +97,8 @@ def _kind(process: psutil.Process) -> str:
     return process.name()
 
 
-def _private(server: ServerProcess) -> int:
+def private_memory(server: ServerProcess) -> int:
+    """Return the private memory of all of a server's processes but the containers."""
     total = 0
     for process in _processes(server):
         try:

@@ -17,7 +17,7 @@ KILLS = 15
 def main() -> None:
     """Kill containers under an open terminal; then activate passive sessions."""
     report = Report("recovery")
-    with ServerProcess(pool_size=2, rest_after=1, dashboard=False) as server:
+    with ServerProcess(pool_size=2, passivate_after=1, dashboard=False) as server:
         asyncio.run(_measure(server, report))
     report.finish()
 

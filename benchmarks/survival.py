@@ -29,7 +29,7 @@ _NUMBER = re.compile(rb"t(\d+)\r\n")
 def main() -> None:
     """Kill one kind after the other under a terminal that counts; then sleep, print, and lose many."""
     report = Report("survival")
-    with ServerProcess(pool_size=2, dashboard=False, rest_after=2) as server:
+    with ServerProcess(pool_size=2, dashboard=False, passivate_after=2) as server:
         asyncio.run(_deaths(server, report))
         asyncio.run(_resume(server, report))
         asyncio.run(_printing(server, report))

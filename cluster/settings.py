@@ -217,7 +217,7 @@ class Settings(BaseModel):
     max_pending_launches: int = Field(64, ge=1, le=10000, description="cold launches before 503")
 
     # Sessions
-    rest_after: float = Field(
+    passivate_after: float = Field(
         5.0, gt=0, description="time with nothing to decide before a session's actor lets go of it"
     )
     attach_ttl: float = Field(

@@ -122,7 +122,7 @@ class PoolCalls(Component, Protocol):
         ...
 
     async def actor_released(self, actor_id: str) -> None:
-        """Take back an actor whose session went passive."""
+        """Take back an actor whose session went to rest."""
 
 
 class HealthCalls(Component, Protocol):

@@ -89,7 +89,7 @@ class RaySessionOwners:
         )
 
     async def open(self, user_id: str, name: str, key: str) -> str:
-        """Give a passive session an owner."""
+        """Give a session at rest an owner."""
         opened = await self._directory.call(
             self._pool_name,
             PoolCalls.open_session,
@@ -136,7 +136,7 @@ class HealthCheckerActor(Shell[Pair[HealthChecker, IdlenessSampler]]):
 
     async def attendance(self, session_ids: Sequence[str]) -> list[int]:
         """Return how many sockets each session has; at least 1 while that is not known."""
-        return list(map((await self._serving()).attached, session_ids))
+        return await (await self._serving()).attendance(session_ids)
 
     async def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions."""

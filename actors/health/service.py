@@ -55,6 +55,10 @@ class HealthService:
         """Take note of who is attached through a replica; see ``Attendance.report``."""
         return self._attendance.report(report, self._clock.monotonic())
 
+    async def attendance(self, session_ids: Sequence[str]) -> list[int]:
+        """Return how many sockets each session has; at least 1 while that is not known."""
+        return [self.attached(session_id) for session_id in session_ids]
+
     def attached(self, session_id: str) -> int:
         """Return how many sockets a session has; at least 1 while that is not known."""
         return self._attendance.attached(session_id, self._clock.monotonic())

@@ -2,7 +2,7 @@
 
 Carries ``rules``' decisions out. It keeps nothing that matters: whoever takes over begins to
 watch anew, which lets sessions sleep later and never earlier. A session is hibernated by its owner, and
-a passive one gets an owner for it.
+one at rest gets an owner for it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class SessionOwners(Protocol):
         ...
 
     async def open(self, user_id: str, name: str, key: str) -> str:
-        """Give a passive session an owner and return its id. Raises Busy, too."""
+        """Give a session at rest an owner and return its id. Raises Busy, too."""
         ...
 
 

@@ -135,7 +135,7 @@ class PoolActor(Shell[PoolReconciler]):
         return await runner.open_session(OpenRequest(user_id, name, key, cause), dead_actor_id)
 
     async def actor_released(self, actor_id: str) -> None:
-        """Take back an actor whose session went passive. Idempotent."""
+        """Take back an actor whose session went to rest. Idempotent."""
         await (await self._ready()).actor_released(actor_id)
 
     async def _make(self) -> PoolReconciler:

@@ -11,7 +11,7 @@ that the next one is longer.
 
 What is tolerated, and why it heals:
 
-* More ready actors than wanted, by up to half the target and one: sessions that passivate give
+* More ready actors than wanted, by up to half the target and one: sessions that go to rest give
   their actor back, and the memory of an idle actor is cheaper than the processor time of a start.
   Claims use them up without a refill; beyond that the newest are retired.
 * More ready containers than wanted, for as long as a stop takes: after the target was lowered, or

@@ -87,7 +87,7 @@ class PoolReconciler:
         return await self.claims.open_session(request, dead_actor_id)
 
     async def actor_released(self, actor_id: str) -> None:
-        """Take an actor back whose session went passive; ignored unless it says so when asked."""
+        """Take an actor back whose session went to rest; ignored unless it says so when asked."""
         await self._adopt_if_free(actor_id)
 
     async def run(self) -> None:

@@ -3,7 +3,7 @@
 An actor is *warm* (holds no session) or holds exactly one ``Activation``. It comes to one in three
 ways: ``bind`` by the pool that claimed it; its own start, when the store says that it owns a session
 (this process is then the successor of one that died); or a question about a session that the store
-says it owns. It lets go when the session ends or goes passive, and when it is fenced off. If it was
+says it owns. It lets go when the session ends or goes to rest, and when it is fenced off. If it was
 fenced off after its lease had run out, it was stopped or cut off for long; if the store still names
 *this* actor as the owner, another process of the same name rules, or a write of its own was never
 answered: ``run`` then raises, the process ends, and whichever process is left starts from the store.

@@ -5,7 +5,7 @@ Ray restarts a detached actor whose process died. What Ray does not do is done h
 * a component whose name is gone (killed for good, its node was lost and came back, its creation
   failed) is made again, with exponential waits between attempts;
 * one that lives by name and answers no ping for ``hang_after`` is ended, so that Ray restarts it;
-* a session whose owner's name is gone is made passive if it is settled: it costs no process until
+* a session whose owner's name is gone is let rest if it is settled: it costs no process until
   somebody wants it, and the next caller has it activated. In a passing phase it is opened through the
   pool at once, since a new owner has something to finish. After the loss of a whole machine's
   actors this keeps a thousand idle sessions from asking for a thousand processes;
@@ -97,7 +97,7 @@ class Reopen:
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """Make a settled session passive whose owner is gone; refused if its record changed meanwhile."""
+    """Let a settled session rest whose owner is gone; refused if its record changed meanwhile."""
 
     session: SessionRecord
 

@@ -265,7 +265,7 @@ class SupervisorReconciler:
             logger.warning("%s: %s", type(action).__name__, error)
 
     async def _release(self, session: SessionRecord) -> None:
-        """Make a session passive whose owner is gone; elsewhere, once its lease has run out too.
+        """Let a session rest whose owner is gone; elsewhere, once its lease has run out too.
 
         That an actor of another node is gone means to Ray only that the node does not answer.
         """

@@ -80,7 +80,7 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         launch_timeout=settings.launch_timeout,
         launch_wait=settings.launch_wait,
         stop_grace=settings.stop_grace,
-        rest_after=settings.rest_after,
+        rest_after=settings.passivate_after,
         attach_ttl=settings.attach_ttl,
         probe_interval=settings.probe_interval,
         probe_timeout=settings.probe_timeout,

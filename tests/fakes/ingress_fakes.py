@@ -518,7 +518,7 @@ def _dependencies(
 async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig]:
     """Bring a server up, and down with everything it started."""
     settings = Settings(
-        **({"data_dir": directory, "attach_ttl": 5.0, "rest_after": 60.0} | changes)
+        **({"data_dir": directory, "attach_ttl": 5.0, "passivate_after": 60.0} | changes)
     )
     engine = LmdbEngine(directory / "store", map_size=64 << 20)
     await engine.open()

@@ -37,7 +37,7 @@ def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FdbProcess]:
 def hurt(database: FdbProcess) -> Iterator[ServerProcess]:
     with ServerProcess(
         pool_size=2,
-        rest_after=30,
+        passivate_after=30,
         dashboard=False,
         store="foundationdb",
         store_fdb_cluster_file=database.cluster_file,

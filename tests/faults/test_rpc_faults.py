@@ -55,7 +55,7 @@ LATE = {
 def server() -> Iterator[ServerProcess]:
     """A server whose Ray is unreliable, for all that this module asks of ``server``."""
     # And each of its workers is started by itself, which everywhere else is the exception.
-    settings = {"rest_after": 5, "dashboard": False, "forked_workers": False}
+    settings = {"passivate_after": 5, "dashboard": False, "forked_workers": False}
     unreliable = ServerProcess(pool_size=3, **settings)
     unreliable.environment |= {
         "RAY_testing_rpc_failure": json.dumps(LOST),

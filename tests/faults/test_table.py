@@ -43,7 +43,7 @@ def rows(table: list[Fault]) -> list:
 @pytest.fixture(scope="module")
 def hurt() -> Iterator[ServerProcess]:
     """A server to be hurt; others' tests have one of their own."""
-    settings = {"rest_after": 30, "owner_lease": OWNER_LEASE_SECONDS, "dashboard": False}
+    settings = {"passivate_after": 30, "owner_lease": OWNER_LEASE_SECONDS, "dashboard": False}
     with ServerProcess(pool_size=2, **settings) as server:
         yield server
 

@@ -50,7 +50,7 @@ def wire() -> Iterator[Wire]:
 def head(wire: Wire, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
     with ServerProcess(
         pool_size=2,
-        rest_after=120,
+        passivate_after=120,
         owner_lease=LEASE_SECONDS,
         orphan_lease=5,
         dashboard=False,

@@ -82,7 +82,7 @@ class Server:
             pool_size=2,
             store_map_size=64 << 20,
             orphan_lease=5.0,
-            rest_after=600.0,
+            passivate_after=600.0,
         )
         self.wiring = StubWiring(settings, NODE)
         self.directory = ActorDirectory()

@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
 
 @pytest.fixture(scope="module")
 def drowsy() -> Iterator[ServerProcess]:
-    with ServerProcess(pool_size=1, dashboard=False, hibernate_after=6, rest_after=2) as running:
+    with ServerProcess(
+        pool_size=1, dashboard=False, hibernate_after=6, passivate_after=2
+    ) as running:
         yield running
 
 

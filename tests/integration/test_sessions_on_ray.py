@@ -76,7 +76,7 @@ class Node:
                 data_dir=data_dir,
                 pool_size=SLOTS,
                 store_map_size=64 << 20,
-                rest_after=2.0,
+                passivate_after=2.0,
                 attach_ttl=600.0,
             ),
             NODE,
@@ -259,7 +259,6 @@ async def test_a_passive_sessions_container_is_replaced_before_anybody_comes_bac
 
 async def test_hibernating_resuming_and_ending(node):
     opened = await node.open("hibernating")
-    await node.call(opened, SessionCalls.attach, "browser")
     before = await node.route(opened)
     view = await node.call(opened, SessionCalls.hibernate, "k1")
     assert view.phase is SessionPhase.HIBERNATED
