@@ -1,0 +1,93 @@
+"""Faults under sessions that have no actor, although people work in them: nothing lost, nothing twice."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+import pytest_asyncio
+
+from coditect import AsyncClient
+from tests.faults.crowd import Crowd
+from tests.faults.faults import Fault, How, inject
+from tests.support.people import PASSWORD
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import wait_until
+
+pytestmark = [
+    pytest.mark.ray,
+    pytest.mark.timeout(400),
+    pytest.mark.asyncio(loop_scope="module"),
+]
+
+CALLS = 12
+
+
+@pytest.fixture(scope="module")
+def resting() -> Iterator[ServerProcess]:
+    """A server whose sessions rest as soon as there is nothing to decide."""
+    with ServerProcess(pool_size=2, passivate_after=0.2, dashboard=False) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def crowd(resting) -> AsyncIterator[Crowd]:
+    crowd = Crowd(resting)
+    await crowd.begin()
+    yield crowd
+    await crowd.close()
+
+
+async def lives(crowd: Crowd) -> set[str]:
+    """Return what the sessions of those who work are doing."""
+    mine = {worker.session_id for worker in crowd.workers}
+    found = [each async for each in crowd.admin.all_sessions() if each.session_id in mine]
+    return {str(each.life) for each in found}
+
+
+@pytest.mark.parametrize(
+    "happening",
+    [
+        [Fault("container", How.KILL, share=0.5, shells_lost=True)],
+        [Fault("container", How.KILL, shells_lost=True), Fault("HealthChecker", How.KILL)],
+        [Fault("StoreActor", How.KILL), Fault("PoolActor", How.KILL)],
+        [Fault("replica", How.KILL, share=0.5), Fault("WorkerParent", How.KILL)],
+    ],
+    ids=lambda happening: "-and-".join(map(str, happening)),
+)
+async def test_nothing_is_lost_and_nothing_comes_twice(crowd, happening):
+    chance = random.Random(str(happening))
+    async with crowd.at_work():
+        await crowd.progress()
+        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+        await asyncio.gather(*(inject(crowd.server, fault, chance) for fault in happening))
+        await crowd.progress(2)
+    await crowd.check()
+    assert (crowd.take_restarts() > 0) is any(fault.shells_lost for fault in happening)
+    await crowd.somebody_new()
+
+
+async def test_of_many_calls_to_a_session_at_rest_one_gets_it_an_owner(crowd):
+    worker = crowd.workers[0]
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    before = await worker.client.session(worker.session_id)
+    clients = [AsyncClient(crowd.url, timeout_seconds=60) for _ in range(CALLS)]
+    try:
+        await asyncio.gather(*(client.login(worker.email, PASSWORD) for client in clients))
+        await asyncio.gather(
+            *(
+                client.patch_workspace_state(worker.session_id, {f"key{number}": number})
+                for number, client in enumerate(clients)
+            )
+        )
+    finally:
+        await asyncio.gather(*(client.close() for client in clients))
+    after = await worker.client.session(worker.session_id)
+    assert after.epoch == before.epoch + 1
+    assert {f"key{number}": number for number in range(CALLS)}.items() <= (
+        after.workspace_state.items()
+    )
+    assert (after.status, after.container_id) == ("ready", before.container_id)
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
