@@ -169,6 +169,15 @@ class SessionReader(SessionRecords, ContainerRecords, Protocol):
         """Return what sessions were used for last, in their order."""
         ...
 
+    async def change_at_rest(
+        self, session_id: str, change: Callable[[SessionRecord], SessionRecord], *, key: str
+    ) -> SessionRecord | None:
+        """Change the record of a session that nobody owns; None if somebody does. Raises NotFound.
+
+        ``change`` is pure, since it may run again; under a ``key`` that was used nothing is changed.
+        """
+        ...
+
     async def note_activity(self, session_ids: Sequence[str], now: float) -> None:
         """Note that sessions were used at a Unix time; those that have ended are left out."""
         ...

@@ -7,6 +7,7 @@ says how it comes to one). All inputs are bounded; every wait has a limit. ``bin
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from actors.core.errors.base import Unavailable
@@ -22,7 +23,7 @@ from actors.session.executor import CODI_SECONDS
 from actors.session.host import PASSIVATE_SECONDS, SessionHost
 from actors.session.record_writer import WRITE_SECONDS
 from actors.session.state import COMING_UP
-from actors.session.workspace_state import check_patch, patched
+from actors.session.workspace_state import check_patch, with_patch
 
 MAX_ID = 128
 MAX_KEY = 128
@@ -185,13 +186,9 @@ class SessionService:
         checked = check_patch(patch)
         held = await self._settled(session_id)
 
-        def apply(record: SessionRecord) -> SessionRecord:
-            state = patched(record.workspace_state, checked)
-            return record.model_copy(update={"workspace_state": state})
-
         try:
             with held.letting_go_if_fenced():
-                await held.writer.update(apply, key=f"patch:{key}")
+                await held.writer.update(partial(with_patch, patch=checked), key=f"patch:{key}")
         except OSError as error:
             raise Unavailable("store", str(error)) from error
         return held.view

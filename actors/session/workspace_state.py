@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from actors.core.errors.requests import InvalidArgument, PayloadTooLarge
+from actors.core.records.sessions import SessionRecord
 
 MAX_PATCH_BYTES = 64_000
 MAX_STATE_BYTES = 64_000
@@ -45,6 +46,11 @@ def patched(state: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any
     if _size(result, "workspace_state") > MAX_STATE_BYTES:
         raise PayloadTooLarge("workspace_state", MAX_STATE_BYTES)
     return result
+
+
+def with_patch(record: SessionRecord, patch: Mapping[str, Any]) -> SessionRecord:
+    """Return a session's record with its state after a checked patch. Raises PayloadTooLarge."""
+    return record.model_copy(update={"workspace_state": patched(record.workspace_state, patch)})
 
 
 def _size(value: Any, field: str) -> int:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from actors.core.errors.limits import ContainersExceeded
+from actors.core.errors.requests import NotFound
 from actors.core.errors.sessions import Fenced
 from actors.core.names import DEFAULT_SESSION
 from actors.core.ports.clock import Clock
@@ -155,6 +156,23 @@ class StoreLedger:
         """Write the record if its epoch still rules, its owner is unchanged and the key is new."""
         now = self._clock.now()
         return await transact(self._engine, _save, self._keys, record, key, now)
+
+    async def change_at_rest(
+        self, session_id: str, change: Callable[[SessionRecord], SessionRecord], *, key: str
+    ) -> SessionRecord | None:
+        """Change the record of a session that nobody owns, as its owner would; None if somebody does."""
+        now = self._clock.now()
+
+        async def work(tr: Transaction) -> SessionRecord | None:
+            record = await sessions.get(tr, self._keys, session_id)
+            if record is None:
+                raise NotFound("session", session_id)
+            if record.owner_actor_id is not None:
+                return None
+            changed = change(record).model_copy(update={"revision": record.revision + 1})
+            return await _save(tr, self._keys, changed, key, now)
+
+        return await transact(self._engine, work)
 
     async def begin_save(self, place: str, token: str, path: str) -> Begun:
         """Begin a save under a key, or renew one's own lease on it; see ``saves.begin``."""

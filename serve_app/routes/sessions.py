@@ -129,9 +129,7 @@ async def change_session(
     request: Request, session: SessionDep, ingress: IngressDep, body: SessionChange, key: KeyDep
 ) -> Session:
     """Merge into the session's ``workspace_state`` (RFC 7396)."""
-    record = await ingress.gateway.call(
-        session, SessionCalls.patch_workspace_state, None, body.workspace_state, key
-    )
+    record = await ingress.gateway.patch_state(session, body.workspace_state, key)
     return (await described(request, ingress, [record]))[0]
 
 

@@ -15,7 +15,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Concatenate, Literal, TypeVar
+from functools import partial
+from typing import Any, Concatenate, Literal, TypeVar
 
 from cachetools import LRUCache
 
@@ -33,6 +34,7 @@ from actors.core.errors.requests import NotFound, PreconditionFailed
 from actors.core.errors.sessions import Fenced, NotBound, SessionEnded
 from actors.core.ports.clock import Clock
 from actors.core.records.sessions import Cause, Route, SessionPhase, SessionRecord
+from actors.session.workspace_state import check_patch, with_patch
 from serve_app.dependencies import SessionReader
 from serve_app.sessions.opening import SessionOpener
 
@@ -147,6 +149,20 @@ class SessionGateway:
             return record
         view = await self.call_if_active(session_id, SessionCalls.view, None)
         return view or await self._require(session_id)  # it went to rest a moment ago
+
+    async def patch_state(self, session_id: str, patch: Any, key: str) -> SessionRecord:
+        """Apply a JSON merge patch (RFC 7396) to the workspace state; nobody is woken for it.
+
+        Raises InvalidArgument for the server's own keys, PayloadTooLarge beyond 64 kB.
+        """
+        checked = check_patch(patch)
+        self._used(session_id)
+        changed = await self._ledger.change_at_rest(
+            session_id, partial(with_patch, patch=checked), key=f"patch:{key}"
+        )
+        if changed is not None:
+            return changed
+        return await self.call(session_id, SessionCalls.patch_workspace_state, None, patch, key)
 
     async def resume(self, session_id: str, key: str) -> SessionRecord:
         """Bring a session up; does not wait until it is."""

@@ -128,6 +128,26 @@ async def test_without_an_actor_or_a_container_the_default_session_sleeps(ledger
     assert (made.session.phase, made.container) == (SessionPhase.HIBERNATED, None)
 
 
+async def test_who_nobody_owns_is_changed_without_an_owner_once_a_key(ledger):
+    await ledger.put_container(container_record("c1"))
+    at_rest = (await claim(ledger, actor_id=None, container_id="c1")).session
+
+    def more(record):
+        return record.model_copy(update={"restarts": record.restarts + 1})
+
+    for _ in range(2):
+        changed = await ledger.change_at_rest("s1", more, key="k1")
+        assert (changed.restarts, changed.epoch) == (1, at_rest.epoch)
+    changes = [ledger.change_at_rest("s1", more, key=f"n{number}") for number in range(4)]
+    await asyncio.gather(*changes)
+    assert (await ledger.session("s1")).restarts == 5
+    await claim(ledger)
+    assert await ledger.change_at_rest("s1", more, key="k2") is None
+    assert (await ledger.session("s1")).restarts == 5
+    with pytest.raises(NotFound):
+        await ledger.change_at_rest("s-none", more, key="k3")
+
+
 async def test_nothing_serves_a_session_that_is_not_there(ledger):
     assert await ledger.serving("s1") is None
     session = (await claim(ledger)).session

@@ -58,6 +58,23 @@ class MemoryLedger:
         record = self.stored.get(session_id)
         return None if record is None else (record, self._container_of(record))
 
+    async def change_at_rest(
+        self, session_id: str, change: Callable[[SessionRecord], SessionRecord], *, key: str
+    ) -> SessionRecord | None:
+        await self._begin()
+        record = self.stored.get(session_id)
+        if record is None:
+            raise NotFound("session", session_id)
+        if record.owner_actor_id is not None:
+            return None
+        if f"{session_id}/{key}" in self._answers:
+            return record
+        changes = {"revision": record.revision + 1, "updated_at": self._clock.now()}
+        self.stored[session_id] = change(record).model_copy(update=changes)
+        self._answers[f"{session_id}/{key}"] = True
+        self._end("change_at_rest")
+        return self.stored[session_id]
+
     async def activity_of(self, records: Sequence[SessionRecord]) -> list[SessionActivity]:
         return [
             SessionActivity(

@@ -69,6 +69,19 @@ async def test_nothing_is_lost_and_nothing_comes_twice(crowd, happening):
     await crowd.somebody_new()
 
 
+async def test_many_changes_at_once_to_a_session_at_rest_are_all_kept_and_wake_nobody(crowd):
+    client, session_id = crowd.workers[0].client, crowd.workers[0].session_id
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    before = await client.session(session_id)
+    changes = {f"key{number}": number for number in range(CALLS)}
+    await asyncio.gather(
+        *(client.patch_workspace_state(session_id, {name: n}) for name, n in changes.items())
+    )
+    after = await client.session(session_id)
+    assert changes.items() <= after.workspace_state.items()
+    assert (after.epoch, after.actor) == (before.epoch, None)
+
+
 async def test_of_many_calls_to_a_session_at_rest_one_gets_it_an_owner(crowd):
     worker = crowd.workers[0]
     await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
@@ -76,18 +89,10 @@ async def test_of_many_calls_to_a_session_at_rest_one_gets_it_an_owner(crowd):
     clients = [AsyncClient(crowd.url, timeout_seconds=60) for _ in range(CALLS)]
     try:
         await asyncio.gather(*(client.login(worker.email, PASSWORD) for client in clients))
-        await asyncio.gather(
-            *(
-                client.patch_workspace_state(worker.session_id, {f"key{number}": number})
-                for number, client in enumerate(clients)
-            )
-        )
+        await asyncio.gather(*(client.resume(worker.session_id) for client in clients))
     finally:
         await asyncio.gather(*(client.close() for client in clients))
     after = await worker.client.session(worker.session_id)
     assert after.epoch == before.epoch + 1
-    assert {f"key{number}": number for number in range(CALLS)}.items() <= (
-        after.workspace_state.items()
-    )
     assert (after.status, after.container_id) == ("ready", before.container_id)
     await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
