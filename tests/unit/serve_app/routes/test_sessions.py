@@ -26,6 +26,25 @@ async def test_a_session_becomes_ready_and_is_listed(rig, ada, session_id):
     assert "secret" not in json.dumps(containers)
 
 
+async def test_a_list_says_what_each_session_is_doing(rig, ada, session_id):
+    await wait_until(lambda: ada.session(session_id), lambda s: s.status == "ready", 20)
+
+    async def life() -> str | None:
+        return (await ada.sessions())[0].life
+
+    assert await life() == "active"
+    owner = await rig.ledger.session(session_id)
+    await rig.actor_of(session_id, owner.owner_actor_id).close()
+    await rig.ledger.passivate(await rig.ledger.session(session_id))
+    # For `attach_ttl` after its start, the table takes everybody for attached.
+    await wait_until(life, lambda seen: seen == "at_rest", 20)
+    async with await ada.terminal(session_id, "main"):
+        await wait_until(life, lambda seen: seen == "attached", 20)
+    await ada.hibernate(session_id)
+    assert await life() == "asleep"
+    assert (await ada.session(session_id)).life is None
+
+
 async def test_sessions_have_names_and_a_limit(rig, ada):
     first = await ada.open_session("work")
     assert (await ada.open_session("work")).session_id == first.session_id

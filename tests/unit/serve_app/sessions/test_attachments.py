@@ -1,4 +1,4 @@
-"""A replica's sockets: reported to the tables of the nodes, and leased at the sessions' actors."""
+"""A replica's sockets, reported to the tables of the nodes."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from actors.health.attendance import Attendance
 from serve_app.sessions import attachments as module
 from serve_app.sessions.attachments import Attachments
 from tests.fakes.gateway_fakes import OWNED, built
+from tests.fakes.pool_fakes import session_record
 
 TTL = 9.0
 
@@ -35,10 +36,12 @@ class Tables:
         table = Attendance(self.incarnation, began=self.clock.time - TTL, ttl=TTL)
         self.tables[f"health-{node_id}"] = table
 
-    async def call(self, name: str, called: Any, _limit: float, report: AttendanceReport) -> Any:
-        assert called.__name__ == "attend"
+    async def call(self, name: str, called: Any, _limit: float, report: Any) -> Any:
         if name in self.away:
             raise Unavailable(name, "away")
+        if called.__name__ == "attendance":
+            return [self.tables[name].attached(each, self.clock.time) for each in report]
+        assert called.__name__ == "attend"
         self.reports.append((name, report))
         return self.tables[name].report(report, self.clock.time)
 
@@ -163,3 +166,12 @@ async def test_a_socket_that_could_not_attach_is_not_attached(replica):
     with pytest.raises(NotFound):
         await replica.attach("l1")
     assert (len(replica.attachments), await replica.report()) == (0, [])
+
+
+async def test_the_sockets_of_all_replicas_are_asked_of_each_sessions_node(replica):
+    await replica.attach("l1", "l2")
+    await replica.report()
+    elsewhere = session_record("s2", workspace_node_id="node-2")
+    assert await replica.attachments.of_all([OWNED, elsewhere]) == {"s1": 2, "s2": 0}
+    replica.tables.away.add("health-node-2")
+    assert await replica.attachments.of_all([OWNED, elsewhere]) == {"s1": 2}

@@ -15,7 +15,7 @@ from actors.core.errors.base import (
     Unavailable,
     Unreached,
 )
-from actors.core.errors.requests import NotFound, PreconditionFailed
+from actors.core.errors.requests import InvalidArgument, NotFound, PreconditionFailed
 from actors.core.errors.sessions import Fenced, NotBound, SessionEnded
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import Cause, Opened, Route, SessionPhase
@@ -417,3 +417,27 @@ async def test_work_wakes_a_hibernated_session():
 
     assert await gateway.on_container("s1", work) == 3
     assert [method for _, method, _, _ in actors.calls] == ["route", "resume", "route"]
+
+
+async def test_the_state_of_a_session_at_rest_is_patched_without_waking_anybody():
+    gateway, actors, ledger, _ = serving()
+    changed: dict[str, Any] = {}
+
+    async def change_at_rest(session_id: str, change: Any, *, key: str) -> Any:
+        record = ledger.records[session_id]
+        if record.owner_actor_id is None:
+            changed[key] = change(record)
+            return changed[key]
+        return None
+
+    ledger.change_at_rest = change_at_rest
+    record = await gateway.patch_state("s1", {"a": 1}, "k")
+    assert (record.workspace_state, list(changed)) == ({"a": 1}, ["patch:k"])
+    assert actors.calls == []
+    ledger.records["s1"] = ledger.records["s1"].model_copy(update={"owner_actor_id": "a2"})
+    assert await gateway.patch_state("s1", {"a": 1}, "k") == route(5)
+    assert [(m, args) for _, m, args, _ in actors.calls] == [
+        ("patch_workspace_state", ("s1", {"a": 1}, "k"))
+    ]
+    with pytest.raises(InvalidArgument):
+        await gateway.patch_state("s1", ["a"], "k")
