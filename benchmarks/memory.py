@@ -12,7 +12,7 @@ import psutil
 from benchmarks.harness import Report
 from benchmarks.people import PASSWORD, make_users, shell
 from benchmarks.pools import wait_for_pool
-from benchmarks.settling import processor_seconds
+from benchmarks.settling import processor_seconds, server_processes
 from coditect import AsyncClient
 from tests.support.server_process import ServerProcess
 
@@ -65,7 +65,7 @@ async def _by_kind(server: ServerProcess, report: Report) -> None:
     elapsed = time.monotonic() - began
     after = processor_seconds(server)
     kinds: dict[str, list[psutil.Process]] = defaultdict(list)
-    for process in _processes(server):
+    for process in server_processes(server):
         kinds[_kind(process)].append(process)
     for kind, members in sorted(kinds.items()):
         uss = [process.memory_full_info().uss / 1e6 for process in members]
@@ -78,12 +78,6 @@ async def _by_kind(server: ServerProcess, report: Report) -> None:
             "MB",
             note=f"{len(members)} of them, {threads:.0f} threads, {idle:.1f} ms processor a second",
         )
-
-
-def _processes(server: ServerProcess) -> list[psutil.Process]:
-    assert server.process is not None
-    top = psutil.Process(server.process.pid)
-    return [top, *top.children(recursive=True)]
 
 
 def _kind(process: psutil.Process) -> str:
@@ -100,7 +94,7 @@ def _kind(process: psutil.Process) -> str:
 def private_memory(server: ServerProcess) -> int:
     """Return the private memory of all of a server's processes but the containers."""
     total = 0
-    for process in _processes(server):
+    for process in server_processes(server):
         try:
             total += process.memory_full_info().uss
         except psutil.NoSuchProcess:

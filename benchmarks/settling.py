@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 
 import psutil
@@ -30,15 +31,24 @@ async def wait_for_rest(server: ServerProcess, timeout_seconds: float = 60.0) ->
         quiet = quiet + 1 if busy < RESTING else 0
 
 
-def processor_seconds(server: ServerProcess) -> dict[int, float]:
-    """Return what each of the server's processes has used of the processors."""
+def server_processes(server: ServerProcess) -> list[psutil.Process]:
+    """Return the server's processes without those of its containers, which are bubblewrap's children."""
     assert server.process is not None
-    top = psutil.Process(server.process.pid)
+    found, unseen = [], [psutil.Process(server.process.pid)]
+    while unseen:
+        process = unseen.pop()
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if process.name() != "bwrap":
+                found.append(process)
+                unseen += process.children()
+    return found
+
+
+def processor_seconds(server: ServerProcess) -> dict[int, float]:
+    """Return what each of these has used of the processors."""
     used = {}
-    for process in [top, *top.children(recursive=True)]:
-        try:
+    for process in server_processes(server):
+        with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-        except psutil.NoSuchProcess:
-            continue
-        used[process.pid] = times.user + times.system
+            used[process.pid] = times.user + times.system
     return used
