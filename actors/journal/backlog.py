@@ -28,7 +28,7 @@ class JournalRules:
     ``gather`` seconds.
     """
 
-    commit_bytes: int = 512 << 10
+    commit_bytes: int = 256 << 10
     commit_terminals: int = 128
     rate: float = float(4 << 20)
     burst: float = float(64 << 20)
