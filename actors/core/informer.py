@@ -40,7 +40,6 @@ class Informer(Generic[R]):
         self._view: RecordView[R] = RecordView()
         self._reading = asyncio.Lock()
         self._list_at = clock.monotonic() + RELIST_SECONDS
-        self._listed: bytes | None = None
 
     @property
     def place(self) -> bytes | None:
@@ -84,10 +83,6 @@ class Informer(Generic[R]):
         self._view.apply(await self._feed.read(self._view.question()))
         if listing and not self._view.is_listing:
             self._list_at = self._clock.monotonic() + RELIST_SECONDS
-            listed, self._listed = self._listed, self.place
-            # Whoever has not seen these yet is so late that it may as well list.
-            if listed not in {None, self._listed}:
-                await self._feed.trim(listed)
 
 
 def of_containers(services: Services) -> Informer[ContainerRecord]:

@@ -23,6 +23,7 @@ from cluster.backup.scheduler import BackupScheduler
 from cluster.clock import SystemClock
 from cluster.paths import store_socket
 from cluster.store.factory import make_engine
+from cluster.store.layers.changes import trim_forever
 from cluster.store.remote.store_actor import StoreActor
 from cluster.wiring.archive_actor import ArchiveActor
 from cluster.wiring.node import NodeWiring
@@ -59,8 +60,9 @@ def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
 
 def _make_store(wiring: NodeWiring, name: str) -> ActorHandle:
     path = store_socket(wiring.settings, wiring.node_id)
+    tend = partial(trim_forever, tenant_id=wiring.settings.tenant, clock=SystemClock())
     return _detached(
-        StoreActor, name, STORE_CONCURRENCY, partial(make_engine, wiring.settings), path
+        StoreActor, name, STORE_CONCURRENCY, partial(make_engine, wiring.settings), path, tend
     )
 
 

@@ -14,12 +14,14 @@ from actors.core.records.containers import ContainerStatus
 from cluster.clock import SystemClock
 from cluster.store.engines.interface import Engine, KeyRange, Pairs
 from cluster.store.layers import changes
+from cluster.store.layers.changes import ChangeLogs
 from cluster.store.layers.keyspace import Keyspace
 from cluster.store.ledger import StoreLedger
 from cluster.store.transactions.transaction import Transaction, transact
 from tests.fakes.engines import CALLERS_ENGINES, opened_engine
 from tests.fakes.ledgers import ALL_LEDGERS, opened
-from tests.fakes.pool_fakes import ManualClock, container_record
+from tests.fakes.memory_engine import CommitFault, MemoryEngine
+from tests.fakes.pool_fakes import ManualClock, container_record, settle
 
 NOW = 1000.0
 LONG = 60.0
@@ -111,22 +113,62 @@ async def test_a_write_wakes_whoever_waits(ledger):
     assert set(await informer.refresh()) == {"c0", "c1"}
 
 
-async def test_one_that_is_behind_what_is_remembered_lists_everything(ledger):
-    late, feed = containers_of(ledger), ledger.container_feed("node-1")
+async def test_one_that_is_behind_what_is_remembered_lists_everything(engine):
+    ledger, logs = StoreLedger(engine, "t", ManualClock(NOW)), ChangeLogs(engine, Keyspace("t"))
+    late = containers_of(ledger)
     await ledger.put_container(container_record("c1"))
     await late.refresh()
     await ledger.remove_container("c1")
     await ledger.put_container(container_record("c2"))
-    prompt = Informer(feed, SystemClock())
-    await prompt.refresh()
-    place = prompt.place
-    assert place is not None
-    await feed.trim(place)
+    for _ in range(2):
+        await logs.trim()
     assert set(await late.refresh()) == {"c2"}
     assert late.stats("x")["x_gaps_total"] == 1
     await ledger.put_container(container_record("c3"))
     assert set(await late.refresh()) == {"c2", "c3"}
     assert late.stats("x")["x_gaps_total"] == 1, "from then on changes are enough"
+
+
+async def test_logs_are_bounded_though_nobody_reads_them(engine):
+    ledger, logs = StoreLedger(engine, "t", ManualClock(NOW)), ChangeLogs(engine, Keyspace("t"))
+    log = Keyspace("t").changes.range()
+    counts = []
+    for _ in range(4):
+        for n in range(5):
+            await ledger.put_container(container_record(f"c{n}"))
+            await ledger.put_container(container_record(f"d{n}", node_id="gone"))
+        await logs.trim()
+        counts.append(len(await transact(engine, lambda tr: tr.get_range(log, limit=1000))))
+    assert counts == [10, 12, 12, 12], "the newest ones of the last time, and what came since"
+
+
+async def test_logs_are_not_written_to_while_nothing_changes(tmp_path):
+    async with opened_engine("lmdb", tmp_path) as engine:
+        await StoreLedger(engine, "t", ManualClock(NOW)).put_container(container_record("c1"))
+        logs = ChangeLogs(engine, Keyspace("t"))
+        for _ in range(2):
+            await logs.trim()
+        before = (await engine.statistics())["commits_total"]
+        await logs.trim()
+        assert (await engine.statistics())["commits_total"] == before
+
+
+async def test_logs_are_trimmed_again_after_the_store_was_full():
+    engine, clock = MemoryEngine(), ManualClock()
+    ledger = StoreLedger(engine, "t", ManualClock(NOW))
+    trimming = asyncio.create_task(changes.trim_forever(engine, "t", clock))
+    counts = []
+    for faults in [], [CommitFault.NO_ROOM], []:
+        for n in range(5):
+            await ledger.put_container(container_record(f"c{n}"))
+        engine.faults = faults
+        await settle()
+        clock.advance(changes.TRIM_SECONDS)
+        await settle()
+        counts.append(len([*engine.data.irange(*Keyspace("t").changes.range())]))
+    trimming.cancel()
+    await asyncio.gather(trimming, return_exceptions=True)
+    assert counts == [5, 10, 6]
 
 
 class Counting:

@@ -64,7 +64,8 @@ class MemoryFeed(Generic[R]):
             for task in tasks:
                 task.cancel()
 
-    async def trim(self, place: bytes) -> None:
+    def trim(self, place: bytes) -> None:
+        """Forget the changes before a place."""
         self._log = [entry for entry in self._log if entry[0] >= int(place)]
 
     def _place(self) -> bytes | None:

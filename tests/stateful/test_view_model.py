@@ -1,6 +1,6 @@
 """A view of a real store's records, against the records, whatever happens between any two reads.
 
-Several readers share a feed and trim its log; one may fall behind the log, or be restarted. Whoever is
+Several readers share a feed, whose log is trimmed; one may fall behind it, or be restarted. Whoever is
 current and stands at the newest change has exactly what the store has.
 """
 
@@ -43,6 +43,7 @@ class ViewMachine(stateful.RuleBasedStateMachine):
         self.engine = self.do(self.opened.enter_async_context(making))
         self.ledger = StoreLedger(self.engine, "t", ManualClock())
         self.feed = self.ledger.container_feed("node-1")
+        self.logs = changes.ChangeLogs(self.engine, Keyspace("t"))
         self.views: list[RecordView[ContainerRecord]] = [RecordView(), RecordView()]
         self.nodes: dict[str, str] = {}
 
@@ -77,11 +78,9 @@ class ViewMachine(stateful.RuleBasedStateMachine):
     def list_again(self, reader: int) -> None:
         self.views[reader].list_again()
 
-    @stateful.rule(reader=READERS)
-    def trim(self, reader: int) -> None:
-        place = self.views[reader].place
-        if place is not None:
-            self.do(self.feed.trim(place))
+    @stateful.rule()
+    def trim(self) -> None:
+        self.do(self.logs.trim())
 
     @stateful.rule(reader=READERS)
     def restart_reader(self, reader: int) -> None:

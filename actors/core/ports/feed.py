@@ -25,10 +25,6 @@ class Feed(Protocol[R]):
         """
         ...
 
-    async def trim(self, place: bytes) -> None:
-        """Forget the changes before a place; a reader that stands at one of them lists everything again."""
-        ...
-
 
 class Feeds(Protocol):
     """The feeds of a ledger."""

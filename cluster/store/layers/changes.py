@@ -6,7 +6,8 @@ record: two writers never conflict over them, and there is no moment in which on
 other. A reader stands at the versionstamp of the last change that it has read. If that one is not in
 the log any more, or the log does not end with the newest one, changes are missing.
 
-Readers trim the log themselves, whenever they have listed everything: see ``actors.core.informer``.
+Each StoreActor trims all logs (``trim_forever``), whether anybody reads them or not. Who is so late that
+its place is gone lists everything, which all readers do as often anyway (``actors.core.informer``).
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Generic, TypeVar
 
+import structlog
+
+from actors.core.errors.base import CoditectError
+from actors.core.ports.clock import Clock
 from actors.core.records.base import Record
 from actors.core.view import News, Page, Question
 from cluster.store.engines.interface import (
@@ -36,6 +41,10 @@ SESSIONS = "sessions"
 ENDED_LOGINS = "ended_logins"
 PAGE = 500
 CHANGES_AT_ONCE = 1000
+MAX_FEEDS = 10_000
+TRIM_SECONDS = 60.0
+
+logger = structlog.get_logger(__name__)
 
 
 def containers_of(node_id: str) -> str:
@@ -82,14 +91,6 @@ class StoreFeed(Generic[R]):
     async def wait(self, place: bytes | None, seconds: float) -> None:
         """Return when there are changes after a place, at the latest after some seconds."""
         await self._engine.watch(self._newest, place, seconds)
-
-    async def trim(self, place: bytes) -> None:
-        """Forget the changes before a place."""
-
-        async def work(tr: Transaction) -> None:
-            tr.clear_range(KeyRange(self._log.range().begin, self._log.stamped(place)))
-
-        await transact(self._engine, work)
 
     async def _read(self, tr: Transaction, question: Question) -> News[R]:
         newest = await tr.get(self._newest, snapshot=True)
@@ -140,3 +141,44 @@ class StoreFeed(Generic[R]):
     def _record(self, value: bytes | None) -> R | None:
         record = decode_optional(self._kind, value)
         return record if record is not None and self._belongs(record) else None
+
+
+class ChangeLogs:
+    """The logs of all feeds, to be trimmed now and then."""
+
+    def __init__(self, engine: Engine, keys: Keyspace) -> None:
+        self._engine = engine
+        self._keys = keys
+        self._newest: dict[str, bytes] = {}
+        self._trimmed: dict[str, bytes] = {}
+
+    async def trim(self) -> None:
+        """Forget the changes before those that were the newest ones the last time.
+
+        Nothing is written where nothing has changed. Raises what the store raises; the rest comes next time.
+        """
+        before, self._newest = self._newest, await transact(self._engine, self._read)
+        for feed, place in before.items():
+            if self._trimmed.get(feed) != place:
+                await transact(self._engine, self._trim, feed, place)
+                self._trimmed[feed] = place
+
+    async def _read(self, tr: Transaction) -> dict[str, bytes]:
+        branch = self._keys.newest_changes
+        pairs = await tr.get_range(branch.range(), limit=MAX_FEEDS, snapshot=True)
+        return {branch.unpack(key)[0]: newest for key, newest in pairs}
+
+    async def _trim(self, tr: Transaction, feed: str, place: bytes) -> None:
+        log = self._keys.changes.below(feed)
+        tr.clear_range(KeyRange(log.range().begin, log.stamped(place)))
+
+
+async def trim_forever(engine: Engine, tenant_id: str, clock: Clock) -> None:
+    """Bound the logs of all feeds: by what is written in twice ``TRIM_SECONDS``."""
+    logs = ChangeLogs(engine, Keyspace(tenant_id))
+    while True:
+        await clock.sleep(TRIM_SECONDS)
+        try:
+            await logs.trim()
+        except CoditectError as error:
+            logger.warning("logs of changes are not trimmed", reason=str(error))

@@ -6,8 +6,7 @@ Ray starts it, watches it and asks how it is; the questions to the engine come o
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,18 @@ from cluster.store.remote.server import StoreServer
 class StoreActor:
     """Serves an engine to the other processes at ``path``. Made with ``ray.remote`` by the Supervisor.
 
-    ``make_engine`` is called once, in the actor's process. A restarted actor opens the engine again;
-    every acknowledged commit is there.
+    ``make_engine`` is called once, in the actor's process; ``tend`` runs beside the server until it is
+    cancelled. A restarted actor opens the engine again; every acknowledged commit is there.
     """
 
-    def __init__(self, make_engine: Callable[[], OpenableEngine], path: Path) -> None:
+    def __init__(
+        self,
+        make_engine: Callable[[], OpenableEngine],
+        path: Path,
+        tend: Callable[[OpenableEngine], Awaitable[None]],
+    ) -> None:
         self._engine = make_engine()
+        self._tend = tend
         self._server = StoreServer(self._engine, path)
         self._life = Life(self._run)
 
@@ -57,7 +62,7 @@ class StoreActor:
         try:
             await self._server.open()
             self._life.is_ready()
-            await asyncio.Event().wait()
+            await self._tend(self._engine)
         finally:
             await self._server.close()
             await self._engine.close()

@@ -21,7 +21,6 @@ class Bench:
         self.changed = asyncio.Event()
         self.feed = MemoryFeed(lambda: self.records, self.clock, self.changed, limit=limit)
         self.asked: list[Question] = []
-        self.trimmed: list[bytes] = []
         self.errors: list[Exception] = []
         self.informer: Informer[int] = Informer(self, self.clock)
 
@@ -35,10 +34,6 @@ class Bench:
         if self.errors:
             raise self.errors.pop()
         await self.feed.wait(place, seconds)
-
-    async def trim(self, place: bytes) -> None:
-        self.trimmed.append(place)
-        await self.feed.trim(place)
 
     def write(self, **records: int) -> None:
         self.records.update(records)
@@ -152,20 +147,6 @@ async def test_everything_is_listed_again_now_and_then_a_page_with_each_call(ben
     assert [(q.listing, q.after) for q in bench.asked] == [(True, None), (True, "b"), (False, None)]
 
 
-async def test_what_all_have_had_time_to_read_is_forgotten(bench):
-    bench.write(a=1)
-    await bench.informer.refresh()
-    places = [b"1"]
-    for n in range(2, 4):
-        bench.write(a=n)
-        bench.clock.advance(RELIST_SECONDS)
-        await bench.informer.refresh()
-        places.append(b"%d" % n)
-    bench.clock.advance(RELIST_SECONDS)
-    await bench.informer.refresh()
-    assert bench.trimmed == places[:2], "and nothing is written while nothing changes"
-
-
 async def test_one_that_is_too_late_lists_everything(bench):
     bench.write(a=1)
     await bench.informer.refresh()
@@ -174,7 +155,7 @@ async def test_one_that_is_too_late_lists_everything(bench):
     bench.write(a=3)
     del bench.records["b"]
     await bench.feed.read(Question(None, listing=True, after=None))
-    await bench.feed.trim(b"4")
+    bench.feed.trim(b"4")
     assert await bench.informer.refresh() == {"a": 3}
     assert bench.informer.stats("x")["x_gaps_total"] == 1
 

@@ -160,9 +160,17 @@ async def test_a_transaction_lives_through_a_new_store_actor(tmp_path: Path):
     path = tmp_path / "run" / "store.sock"
     remote = RemoteEngine(path)
     for round_ in (1, 2):
-        actor = StoreActor(lambda: LmdbEngine(tmp_path / "store", map_size=1 << 24), path)
+        tending = asyncio.Event()
+
+        async def tend(engine, tending=tending) -> None:
+            await engine.get_many([b"n"], None)  # it is open
+            tending.set()
+            await asyncio.Event().wait()
+
+        actor = StoreActor(lambda: LmdbEngine(tmp_path / "store", map_size=1 << 24), path, tend)
         assert await transact(remote, add) == round_
         assert (await actor.ping())["ready"]
+        await asyncio.wait_for(tending.wait(), 20)
         await actor.close()
     remote.close()
 
