@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from actors.core.errors.base import Unavailable
 from actors.core.records.archive import Reason
-from cluster.store.layers.entries import Entry, Kind
+from cluster.store.layers.entries import GONE, Entry, Kind
 
 MAX_PATH_BYTES = 4000
 """Longer ones cannot be asked for in one piece (path_max(7)); they are not kept."""
@@ -40,11 +40,12 @@ class Seen(NamedTuple):
 class Difference:
     """``read``: paths whose content is wanted, as they are. ``gone``: what is not there any more.
 
-    ``inside``: directories. ``left_out``: paths, and why.
+    ``same``: paths that are as they were. ``inside``: directories. ``left_out``: paths, and why.
     """
 
     read: dict[bytes, Entry] = field(default_factory=dict)
     gone: dict[bytes, Entry] = field(default_factory=dict)
+    same: dict[bytes, Entry] = field(default_factory=dict)
     inside: list[bytes] = field(default_factory=list)
     left_out: dict[bytes, Reason] = field(default_factory=dict)
 
@@ -109,8 +110,8 @@ def of_listing(
         if entry is not None and entry.kind is Kind.DIRECTORY:
             difference.inside.append(path)
         if not differs(entry, before):
-            continue
-        if entry is not None:
+            difference.same[path] = entry or GONE
+        elif entry is not None:
             difference.read[path] = entry
         elif before is not None:
             difference.gone[path] = before

@@ -48,12 +48,14 @@ class ManifestView:
         self._tools = tools
         self._counters = counters
         self._opened = False
+        self.moved = False
+        """True if versions were found that nobody here has made: all of the workspace is to be looked at."""
         self._opening = asyncio.Lock()
         self._committing = asyncio.Lock()
         self._looks: set[Look] = set()
 
     async def open(self, *, fresh: bool = False) -> None:
-        """Read the head; once, unless ``fresh``."""
+        """Read the head; once, unless ``fresh``, or a commit has failed: it may have been written."""
         async with self._opening:
             if self._opened and not fresh:
                 return
@@ -61,11 +63,12 @@ class ManifestView:
             async with self._committing:
                 before, work = self.head.version, manifests.head
                 self.head = await self.transact(work, self.fence.workspace_id)
-                for look in self._looks if self.head.version != before else ():
-                    look.outdated = (
-                        True  # somebody else has written, or a commit of unknown outcome
-                    )
-            self._opened = True
+                self._opened = True
+                if self.head.version != before:
+                    # Somebody else has written, or a commit of unknown outcome.
+                    self.moved = True
+                    for look in self._looks:
+                        look.outdated = True
 
     async def commit(
         self,
@@ -87,7 +90,13 @@ class ManifestView:
             if not kept:
                 return moved
             base = self.head.version
-            version = await self.transact(self._work, kept, stored, stored_at, incarnation, answer)
+            try:
+                version = await self.transact(
+                    self._work, kept, stored, stored_at, incarnation, answer
+                )
+            except BaseException:
+                self._opened = False
+                raise
             if version <= base:
                 return moved  # that save was answered before: nothing was written now
             self.head = self.head.model_copy(update={"version": version})
@@ -101,6 +110,16 @@ class ManifestView:
         """Have no look that began before overrule what this one has seen."""
         for other in self._looks - {look}:
             other.note(seen)
+
+    async def settle(self, same: Mapping[bytes, Entry], look: Look) -> dict[bytes, Entry]:
+        """Have no look that began before overrule paths seen to be as the manifest had them in ``look``.
+
+        Returns those that others have committed meanwhile: they have to be looked into.
+        """
+        async with self._committing:
+            sure, moved = look.part(same)
+            self.note(sure, look)
+        return {path: same[path] for path in moved}
 
     async def answer(self, entries: Mapping[bytes, Entry], answer: SaveAnswer | None) -> int:
         """SaveAnswer a save of what is kept already, with the version since when it is.

@@ -285,7 +285,7 @@ class Workspace:
             above = [self.nodes.get(outer) for outer in outer_of(path)]
             if header["kind"] in "ms":
                 continue
-            if any(each is None or each.kind != "d" or each.closed for each in above):
+            if any(each is not None and (each.kind != "d" or each.closed) for each in above):
                 failed.append([header["path"], "there is no way to it"])
             elif path not in self.nodes:
                 self.put(path, header["kind"], data)

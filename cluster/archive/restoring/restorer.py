@@ -13,8 +13,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 from actors.core.errors.base import Unavailable
 from actors.core.errors.workspaces import ContentMissing
@@ -38,6 +39,16 @@ _NOTHING: dict[str, Any] = {"made": [], "failed": []}
 Current = Callable[[Sequence[bytes]], Awaitable[dict[bytes, Entry]]]
 
 
+class PutBack(NamedTuple):
+    """What a step has made, with the new stamps; and all that was ``there`` behind it, as it is known.
+
+    Directories are not among what was made: their entries stay as they are.
+    """
+
+    made: Mapping[bytes, Entry] = MappingProxyType({})
+    there: Mapping[bytes, Entry] = MappingProxyType({})
+
+
 class Restorer:
     """One restore: ``plan`` once, ``step`` until ``complete``, ``close`` in any case.
 
@@ -52,6 +63,7 @@ class Restorer:
         self._current = current
         self.missing: dict[bytes, int] = {}
         """Paths with their sizes: the rest is asked for when it is needed, as there may be very many."""
+        self._lacking: dict[bytes, int] = {}
         self._order: list[bytes] = []
         self._modes: list[tuple[bytes, int]] = []
         self._refused_modes: list[tuple[bytes, int]] = []
@@ -90,15 +102,29 @@ class Restorer:
                 self._modes.append((path, entry.mode))
         files.sort(key=lambda file: -file[0])
         self.missing = dict.fromkeys(others, 0) | {path: size for _, path, size in files}
+        for path in self.missing:
+            self._count(path, 1)
         self._order = list(reversed(self.missing))
         self._modes.sort()
         self.opened = dict(self._modes)
 
-    async def step(self, route: Route, now: float) -> dict[bytes, Entry]:
-        """Put some back; return those that were made, with their new stamps. ``now``: monotonic.
+    def awaits(self, path: bytes, *, within: bool) -> bool:
+        """Return whether a path, or something in it, is missing; ``within``: only the latter counts."""
+        return path in self._lacking or (not within and path in self.missing)
 
-        Directories are left out: their entries stay as they are. Raises Unavailable and what else a
-        container may answer; the next step goes on from there.
+    def _count(self, path: bytes, by: int) -> None:
+        """Count what directories lack: paths in them, and directories in them that lack something."""
+        for outer in reversed(plan.ancestors(path)):
+            count = self._lacking.pop(outer, 0) + by
+            if count:
+                self._lacking[outer] = count
+            if count > max(by, 0):
+                break  # it lacked something before, or does yet
+
+    async def step(self, route: Route, now: float) -> PutBack:
+        """Put some back; return them. ``now``: monotonic.
+
+        Raises Unavailable and what else a container may answer; the next step goes on from there.
         """
         if self.failed and not self._order and now >= self._retry_at:
             # What was planned first is tried first: directories, then what was used last.
@@ -111,11 +137,11 @@ class Restorer:
             await self._give_modes(route, now)
         elif not self.failed and not self.complete:
             self._sync(route)
-        return {}
+        return PutBack()
 
     # ---- paths ----------------------------------------------------------------------------------
 
-    async def _put(self, route: Route, now: float) -> dict[bytes, Entry]:
+    async def _put(self, route: Route, now: float) -> PutBack:
         batch: list[bytes] = []
         size = 0
         while self._order and len(batch) < STEP_PATHS and size < STEP_BYTES:
@@ -134,17 +160,18 @@ class Restorer:
                 raise
             # The stream ended within a file: it is known now, and the others are put without it.
             self._fail(dict.fromkeys(broken, (Reason.CONTENT_MISSING, "a chunk is damaged")), now)
-            return {}
+            return PutBack()
         made = self._made(answer, sent)
         failed = {path: (Reason.CONTENT_MISSING, reason) for path, reason in lost.items()}
         failed |= _refused(answer)
         for path in batch:
             if path not in failed:
-                self.missing.pop(path, None)
+                if self.missing.pop(path, None) is not None:
+                    self._count(path, -1)
                 if self.failed.pop(path, None) is not None:
                     self._retry_seconds = RETRY_SECONDS
         self._fail(failed, now)
-        return made
+        return PutBack(made, {path: each for path, each in entries.items() if path not in failed})
 
     async def _look_up(
         self, entries: dict[bytes, Entry]

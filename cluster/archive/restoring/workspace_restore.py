@@ -52,14 +52,15 @@ class WorkspaceRestore:
         """Directories that have more permissions for the time being than they should."""
         return self._restorer.opened if self._restorer is not None else ()
 
-    def awaits(self, path: bytes) -> bool:
-        """Return whether a path may be absent only because it is not put back yet.
+    def awaits(self, path: bytes, *, within: bool = False) -> bool:
+        """Return whether a path may be absent only because it, or what is in it, is not put back yet.
 
-        Raises Unavailable as long as it is not known whether the directory is complete.
+        ``within``: only because of what is in it. Raises Unavailable as long as it is not known whether
+        the directory is complete.
         """
         if self.incarnation is None:
             raise Unavailable("the archive", "the workspace is not followed yet")
-        return self._restorer is not None and path in self._restorer.missing
+        return self._restorer is not None and self._restorer.awaits(path, within=within)
 
     # ---- restoring ------------------------------------------------------------------------------
 
@@ -115,9 +116,11 @@ class WorkspaceRestore:
         """Put the next files back, and say what cannot be."""
         with self._known.look() as look:
             async with self._turn():
-                made = await restorer.step(route, self._tools.clock.monotonic())
+                made, there = await restorer.step(route, self._tools.clock.monotonic())
+                # Whoever has seen that it was not there must not commit that it is gone.
+                self._known.note(there, look)
             if made:
-                await self._known.commit(made, {}, look)  # their content is known
+                await self._known.commit(dict(made), {}, look)  # their content is known
                 self._counters.restored += len(made)
         failed = [(path, reason, 0) for path, (reason, _) in sorted(restorer.failed.items())]
         session_id, listed = self._known.fence.session_id, tuple(bounded(failed))

@@ -115,7 +115,7 @@ class Ingest:
     async def read_large(self, route: Route, path: bytes, taken: Taken, turn: Turn) -> None:
         """Read a large file piece by piece, each within a ``turn``, and store its new chunks durably.
 
-        It is among ``taken``'s entries then, or is unsteady, left out, or gone. Raises as ``take`` does.
+        It is among ``taken``'s entries then, or unsteady, or left out. Raises as ``take`` does.
         """
         text = path.decode("utf-8", "surrogateescape")
         chunks: list[tuple[int, ChunkRef]] = []
@@ -137,7 +137,11 @@ class Ingest:
                 if len(chunks) > MAX_CHUNKS:
                     break
         except NotFound:
-            taken.entries[path] = GONE
+            async with turn():
+                now = await self.take(route, [path])  # there may be a directory in its place
+            now.unsteady += now.large
+            now.large.clear()
+            taken.add(now)
             return
         except PermissionDenied:
             taken.leave_out(path, Reason.UNREADABLE)

@@ -8,7 +8,8 @@ the user's room, what reading came to. These rules keep anything from getting lo
 * A look begins before its paths are read, and never overwrites what others commit meanwhile: such
   paths are looked at again.
 * Additions come before losses, or in one version with them.
-* The absence of what is yet to be put back means nothing, unless somebody deletes that very path.
+* The absence of what is yet to be put back, or of directories above it, means nothing, unless somebody
+  deletes that very path.
 """
 
 from __future__ import annotations
@@ -45,10 +46,11 @@ class Restoring(Protocol):
     def complete_incarnation(self) -> str | None:
         """The directory's name, once it has everything."""
 
-    def awaits(self, path: bytes) -> bool:
-        """Return whether a path may be absent only because it is not put back yet.
+    def awaits(self, path: bytes, *, within: bool = False) -> bool:
+        """Return whether a path may be absent only because it, or what is in it, is not put back yet.
 
-        Raises Unavailable as long as it is not known whether the directory is complete.
+        ``within``: only because of what is in it. Raises Unavailable as long as it is not known whether
+        the directory is complete.
         """
 
 
@@ -90,10 +92,11 @@ class Taken:
 
 
 class Marked(NamedTuple):
-    """Single paths that are to be looked into, and directories that are to be walked through."""
+    """Single paths that are to be looked into, or are as they were; directories to be walked through."""
 
     found: dict[bytes, Entry]
     gone: dict[bytes, Entry]
+    same: dict[bytes, Entry]
     trees: list[bytes]
 
 
@@ -101,7 +104,7 @@ def of_marks(
     marked: Sequence[Seen], known: Mapping[bytes, Entry], left_out: LeftOutPaths
 ) -> Marked:
     """Compare how single paths are with the manifest, and keep the list of what is left out."""
-    work = Marked({}, {}, [])
+    work = Marked({}, {}, {}, [])
     left_out.gone((), closed={each.path for each in marked if is_closed(each.entry, each.why)})
     for path, entry, why in marked:
         if why is not None:
@@ -113,7 +116,9 @@ def of_marks(
             work.trees.append(path)
         if differs(entry, known.get(path)):
             (work.gone if entry is None else work.found)[path] = entry or GONE
-        elif entry is not None and entry.kind is not Kind.DIRECTORY:
+            continue
+        work.same[path] = entry or GONE
+        if entry is not None and entry.kind is not Kind.DIRECTORY:
             left_out.release([path])
     return work
 
@@ -204,7 +209,7 @@ def fitting(
 class Commit(NamedTuple):
     """Changes to commit, and the directories below which everything has to be gone before.
 
-    ``same``: what is kept already, and was to be saved.
+    ``same``: what is kept already; of a save, what was to be saved.
     """
 
     changes: dict[bytes, Entry]
@@ -214,14 +219,15 @@ class Commit(NamedTuple):
 
 def of_round(taken: Taken, known: Mapping[bytes, Entry], restoring: Restoring) -> Commit:
     """Return what is to be committed of what was read."""
+    same = unchanged(taken, known)
     changes = {
         path: entry
         for path, entry in taken.entries.items()
-        if changed(entry, known.get(path))
+        if path not in same
         and not (entry.kind is Kind.GONE and restoring.awaits(path))
         and not (entry.kind is Kind.DIRECTORY and path in restoring.opened)
     }
-    return Commit(changes, list(_emptied(changes, known)), {})
+    return Commit(changes, list(_emptied(changes, known)), same)
 
 
 def of_save(
@@ -231,19 +237,22 @@ def of_save(
     restoring: Restoring,
     *,
     is_answered: bool,
+    given_up: Container[bytes] = (),
 ) -> Commit:
     """Return what a save of ``paths`` commits; what was read are these and the directories above.
 
-    ``is_answered``: it has to have a version, even when nothing is there any more.
+    ``is_answered``: it has to have a version, even when nothing is there any more. ``given_up``: nothing
+    below these paths is to be put back any more.
     """
     work = Commit({}, [], {})
     # No quota refuses a deletion: directories that are held stay so when what is in them goes.
     deletes = all(taken.entries.get(path) is GONE for path in paths)
     for path, entry in taken.entries.items():
         before, named = known.get(path), path in paths
-        if not named and (
-            (deletes and before is None) or (entry is GONE and restoring.awaits(path))
-        ):
+        if not named and deletes and before is None:
+            continue
+        may_go = named and (path in given_up or before is None or before.kind is not Kind.DIRECTORY)
+        if entry is GONE and not may_go and restoring.awaits(path, within=named):
             continue
         if changed(entry, before):
             work.changes[path] = entry
@@ -257,6 +266,12 @@ def _emptied(changes: Mapping[bytes, Entry], known: Mapping[bytes, Entry]) -> It
     for path, entry in changes.items():
         if path in known and known[path].kind is Kind.DIRECTORY != entry.kind:
             yield path
+
+
+def unchanged(taken: Taken, known: Mapping[bytes, Entry]) -> dict[bytes, Entry]:
+    """Return what was read and is as the manifest has it."""
+    found = taken.entries.items()
+    return {path: entry for path, entry in found if not changed(entry, known.get(path))}
 
 
 def changed(entry: Entry, known: Entry | None) -> bool:

@@ -43,7 +43,8 @@ class Rounds:
         return bool(self._versions.held or self._versions.large.paths)
 
     async def open(self) -> None:
-        """Find out what was published last."""
+        """Find out what was published last. Everything is looked at next."""
+        self._known.moved = False
         self._published = await self._known.transact(usage.unarchived, self._known.fence.session_id)
 
     async def round(self, items: Iterable[list[Any]], trees: Sequence[str]) -> None:
@@ -53,8 +54,11 @@ class Rounds:
         versions, clock = self._versions, self._tools.clock
         began = clock.monotonic()
         marked = [diff.seen(item) for item in items]
-        known = await self._known.current([each.path for each in marked])
-        found, gone, opened = round_plan.of_marks(marked, known, versions.left_out)
+        paths = [each.path for each in marked]
+        with self._known.look(paths) as look:
+            known = await self._known.current(paths)
+            found, gone, same, opened = round_plan.of_marks(marked, known, versions.left_out)
+            gone |= await self._known.settle(same, look)
         wanted = [tree.encode("utf-8", "surrogateescape") for tree in trees] + opened
         if wanted:
             await versions.read(found)
@@ -99,9 +103,11 @@ class Rounds:
 
     async def look_again(self) -> None:
         """Look through the workspace for what can be archived by now, or was not taken up."""
-        large, held = self._versions.large, self._versions.held
+        known, large, held = self._known, self._versions.large, self._versions.held
+        await known.open()
+        moved, known.moved = known.moved, False
         missed = large.missed and not large.paths
-        if missed or (
+        if (moved or missed) or (
             held.may_look(self._tools.clock.monotonic())
             and held.worth_looking(await self._versions.room())
         ):

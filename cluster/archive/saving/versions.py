@@ -120,7 +120,8 @@ class Versions:
     ) -> list[bytes]:
         """Commit what was read; return the paths that have to be read again."""
         work = round_plan.of_round(taken, known, self._restoring)
-        again = [path for each in work.emptied for path in await self._empty(each, look)]
+        again = list(await self._known.settle(work.same, look))
+        again += [path for each in work.emptied for path in await self._empty(each, look)]
         changes = work.changes
         async with self.turn():
             try:
@@ -192,7 +193,7 @@ class Versions:
                     given_up = [p for p in paths if give_up and taken.entries.get(p) is GONE]
                     for path in given_up:
                         await self._empty(path, look, give_up=True)
-                    version = await self._commit_save(taken, known, look, paths, answer)
+                    version = await self._commit_save(taken, known, look, paths, given_up, answer)
                 except (ChunkMissing, ManifestMoved):
                     await self._known.open(fresh=True)
                     continue
@@ -207,25 +208,30 @@ class Versions:
         known: Mapping[bytes, Entry],
         look: Look,
         paths: Sequence[bytes],
+        given_up: Sequence[bytes],
         answer: SaveAnswer | None,
     ) -> int | None:
         if any(path in taken.left_out for path in paths):
             # The key stays with whoever began: there is nothing to give a receipt for.
             answer = None
         is_answered = answer is not None
-        work = round_plan.of_save(taken, known, paths, self._restoring, is_answered=is_answered)
+        work = round_plan.of_save(
+            taken, known, paths, self._restoring, is_answered=is_answered, given_up=given_up
+        )
         for directory in work.emptied:
             if await self._empty(directory, look):
                 return None
-        same = work.same
+        same, unchanged = work.same, round_plan.unchanged(taken, known)
         if same and not work.changes and all(known.get(p) == entry for p, entry in same.items()):
             # A round was quicker. A second version of the same would not be in the history.
+            if await self._known.settle(unchanged, look):
+                return None
             return await self._known.answer(same, answer)
         changes = work.changes | same
         moved = await self._commit(changes, taken, look, answer, whole=True)
         if moved or any(path in look.others and path not in changes for path in paths):
             return None
-        self._known.note(taken.entries, look)  # also that nothing is there, which is no change
+        self._known.note(unchanged, look)  # also that nothing is there
         return self._known.head.version
 
     async def _commit(

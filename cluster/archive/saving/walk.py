@@ -13,6 +13,7 @@ from cluster.archive import diff as plan
 from cluster.archive.diff import Difference
 from cluster.archive.manifest_view import ManifestView
 from cluster.codi.feed_client import FeedClient
+from cluster.store.layers.entries import Entry
 
 LISTED_AT_ONCE = 200
 
@@ -59,18 +60,12 @@ async def _compare(
         # False: its permissions hide what is in it. None: it is gone, which whoever holds it says.
         hidden = {directory: Reason.UNREADABLE} if found is False and directory else {}
         return Difference(left_out=hidden)
-    names = {str(item[0]).encode("utf-8", "surrogateescape") for item in found}
-    before = {}
-    gone = {}
-    prefix = directory + b"/" if directory else b""
-    async for page in known.children(directory, after, last):
-        for name, entry in page.items():
-            if name in names:
-                before[name] = entry
-            else:
-                gone[prefix + name] = entry
-    difference = plan.of_listing(directory, found, before)
-    difference.gone.update(gone)
+    before: dict[bytes, Entry] = {}
+    with known.look([directory] if directory else None) as look:
+        async for page in known.children(directory, after, last):
+            before |= page
+        difference = plan.of_listing(directory, found, before)
+        difference.read.update(await known.settle(difference.same, look))
     return difference
 
 

@@ -10,12 +10,14 @@ import random
 import pytest
 
 from actors.core.errors.base import Unavailable
+from actors.core.errors.requests import NotFound
 from actors.core.quotas import Quotas, Resource
 from cluster.archive.saving import ingest as intake
 from cluster.archive.saving import large_files
 from cluster.archive.saving.large_files import LargeFiles
+from cluster.archive.saving.round_plan import Taken
 from cluster.store.layers import usage
-from cluster.store.layers.entries import HOLE, Entry, Kind
+from cluster.store.layers.entries import GONE, HOLE, Entry, Kind
 from tests.support.archive import kept_workspace, until_reported
 from tests.support.waiting import wait_until
 
@@ -250,3 +252,28 @@ async def test_more_than_can_wait_are_looked_for_again(monkeypatch):
     assert len(files.paths) == 2
     await files.add({b"0": file_of(GIB)})  # it has grown, and is in one line only
     assert len(files.paths) == 2
+
+
+async def test_a_large_file_whose_place_something_else_has_taken_is_not_gone(tmp_path, stage):
+    async with kept_workspace(tmp_path / "k", stage) as kept:
+        for name in ("directory", "small", "large"):
+            (kept.files / name).write_bytes(b"x" * (1 << 20))
+        client, intake_ = kept.tools.client, kept.syncer._versions._intake
+
+        async def late(*arguments):
+            """Answer as for files that are not there for a moment."""
+            raise NotFound("file", arguments[1])
+
+        (kept.files / "directory").unlink()
+        (kept.files / "directory").mkdir()
+        (kept.files / "small").write_bytes(b"1")
+        taken = Taken()
+        with pytest.MonkeyPatch.context() as patch:
+            for name in (b"directory", b"small", b"large", b"none"):
+                if name != b"directory":
+                    patch.setattr(client, "cut", late)
+                await intake_.read_large(kept.codi.route(), name, taken, contextlib.nullcontext)
+        assert taken.entries[b"directory"].kind is Kind.DIRECTORY
+        assert taken.entries[b"small"].size == 1
+        assert taken.entries[b"none"] is GONE
+        assert (taken.unsteady, taken.large) == ([b"large"], {})

@@ -9,6 +9,7 @@ from actors.core.quotas import Amount, Room, Usage
 from actors.core.records.archive import Reason
 from cluster.archive.diff import Seen
 from cluster.archive.look import Look
+from cluster.archive.restoring.restorer import Restorer
 from cluster.archive.saving import round_plan
 from cluster.archive.saving.left_out import LeftOutPaths
 from cluster.archive.saving.quota_backlog import QuotaBacklog
@@ -28,8 +29,9 @@ class Complete:
         self.missing = missing
         self.opened = opened
 
-    def awaits(self, path: bytes) -> bool:
-        return path in self.missing
+    def awaits(self, path: bytes, *, within: bool = False) -> bool:
+        inside = any(each.startswith(path + b"/") for each in self.missing)
+        return inside or (not within and path in self.missing)
 
 
 def test_marks_say_where_to_look_and_what_is_left_out():
@@ -45,6 +47,7 @@ def test_marks_say_where_to_look_and_what_is_left_out():
     work = round_plan.of_marks(marked, known, left)
     assert work.found == {b"new": NEW, b"open": DIRECTORY}
     assert work.gone == {b"gone": GONE, b"pipe": GONE}
+    assert work.same == {b"same": OLD, b"was": GONE, b"never": GONE}
     assert work.trees == [b"open"]  # what is in it could not be looked at
     assert {path for path, _, _ in left.listed()} == {b"hidden", b"pipe"}
 
@@ -111,6 +114,47 @@ def test_a_round_commits_what_differs_but_for_the_absence_of_what_is_not_put_bac
     work = round_plan.of_round(taken, known, restoring)
     assert work.changes == {b"new": NEW, b"gone": GONE, b"replaced": NEW}
     assert work.emptied == [b"gone", b"replaced"]
+    assert work.same == {b"same": OLD, b"never": GONE}
+
+
+def test_a_directory_stays_as_long_as_something_is_to_be_put_back_into_it():
+    restoring = Complete(missing={b"d/e/f"})
+    known = {b"d": DIRECTORY, b"d/e": DIRECTORY, b"d/e/f": OLD}
+    taken = Taken(dict.fromkeys(known, GONE))
+    assert round_plan.of_round(taken, known, restoring).changes == {}
+
+    def save(path, given_up=()):
+        return round_plan.of_save(
+            taken, known, [path], restoring, is_answered=False, given_up=given_up
+        ).changes
+
+    assert save(b"d") == {}
+    assert save(b"d", given_up=[b"d"]) == {b"d": GONE}
+    assert save(b"d/e/f") == {b"d/e/f": GONE}
+
+
+async def test_directories_are_known_to_lack_what_is_in_them_however_deep():
+    async def entries():
+        for path in (b"d", b"d/e", b"x"):
+            yield path, DIRECTORY
+        for path in (b"d/e/f", b"d/e/g"):
+            yield path, OLD
+
+    async def nothing(_names):
+        return {}
+
+    restorer = Restorer(None, None, "w", nothing, nothing)  # nothing of it is wanted any more
+    await restorer.plan(entries())
+    assert [restorer.awaits(p, within=True) for p in (b"d", b"d/e", b"d/e/f", b"x")] == [
+        True, True, False, False
+    ]  # fmt: skip
+    assert restorer.awaits(b"x", within=False)
+    for path, size in [*restorer.missing.items()]:
+        restorer._order = [path]
+        await restorer.step(None, 0.0)
+        left = [each for each in restorer.missing if each.startswith(b"d/")]
+        assert restorer.awaits(b"d", within=True) == bool(left), size
+    assert restorer.missing == restorer._lacking == {}
 
 
 def test_a_save_has_what_it_names_and_takes_no_directory_above_for_deleted():

@@ -274,7 +274,8 @@ class FeedRoutes:
         try:
             opened = contents.Opened(self._workspace, path)
         except FileNotFoundError:
-            return {"item": [_text(path)]}, b""
+            # There may be a directory in its place, or another file, of which nothing is said yet.
+            return {"item": contents.look(self._workspace, path, self._watcher.is_excluded)}, b""
         except OSError as error:
             return {"item": found, "failed": error.strerror or "input/output error"}, b""
         try:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pytest
 from blake3 import blake3
 
+from cluster.codi.agent.changes.routes import FeedRoutes
 from cluster.codi.agent.files import contents
 from cluster.codi.agent.files.paths import Workspace
 
@@ -84,6 +86,23 @@ def test_of_a_sparse_file_the_largest_holes_are_left_out(tmp_path, monkeypatch, 
     assert len(holes) == min(largest, 3)
     data = sum(length for _, _, length in chunks)
     assert data < 5 << 20 if largest > 2 else data < 12 << 20
+
+
+def test_a_file_whose_place_a_directory_takes_before_it_is_opened_is_not_gone(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "f").touch()
+
+    class Late(contents.Opened):
+        def __init__(self, workspace: Workspace, path: bytes) -> None:
+            (tmp_path / "f").unlink()
+            (tmp_path / "f").mkdir()
+            super().__init__(workspace, path)
+
+    monkeypatch.setattr(contents, "Opened", Late)
+    config = SimpleNamespace(workspace=str(tmp_path), excludes=())
+    header, data = FeedRoutes(config, Workspace(str(tmp_path)), None)._read(b"f")
+    assert (header["item"][:2], data) == (["f", "d"], b"")
 
 
 def test_a_file_that_is_deleted_while_it_is_cut_is_let_go(tmp_path):
