@@ -5,8 +5,7 @@ from __future__ import annotations
 import io
 import tarfile
 
-import pytest
-
+from tests.support.conditions import BODY, EARLIER, LATER, with_etag
 from tests.support.problems import is_problem
 
 
@@ -57,34 +56,6 @@ async def test_a_large_file_streams_through(ada, session_id):
     async for part in ada.stream_file(session_id, "large"):
         seen += len(part)
     assert seen == receipt.size
-
-
-BODY = b"0123456789"
-
-
-@pytest.fixture
-async def web(rig, ada):
-    async with rig.http(ada) as made:
-        yield made
-
-
-@pytest.fixture
-async def file(web, session_id):
-    """The address of a file of ten bytes, and its etag."""
-    address = f"/api/v1/sessions/{session_id}/files/a"
-    saved = await web.put(address, content=BODY)
-    assert saved.status_code == 200, saved.text
-    return address, saved.headers["etag"]
-
-
-def with_etag(fields, etag):
-    return {name: value.replace("ETAG", etag) for name, value in fields.items()}
-
-
-LATER = "Fri, 31 Dec 2100 23:59:59 GMT"
-
-
-EARLIER = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 async def test_reading(web, file):

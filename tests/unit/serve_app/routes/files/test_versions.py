@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from coditect import InvalidRequest, NotFound
+from tests.support.conditions import with_etag
 from tests.support.problems import is_problem
 
 
@@ -88,28 +89,6 @@ async def test_history_is_its_owners(rig, ada, session_id):
     with pytest.raises(NotFound):
         await other.restore_file(session_id, "f", 1)
     await other.close()
-
-
-BODY = b"0123456789"
-
-
-@pytest.fixture
-async def web(rig, ada):
-    async with rig.http(ada) as made:
-        yield made
-
-
-@pytest.fixture
-async def file(web, session_id):
-    """The address of a file of ten bytes, and its etag."""
-    address = f"/api/v1/sessions/{session_id}/files/a"
-    saved = await web.put(address, content=BODY)
-    assert saved.status_code == 200, saved.text
-    return address, saved.headers["etag"]
-
-
-def with_etag(fields, etag):
-    return {name: value.replace("ETAG", etag) for name, value in fields.items()}
 
 
 async def test_a_version_is_read_under_the_same_conditions(web, file):

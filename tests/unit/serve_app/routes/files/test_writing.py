@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
+from tests.support.conditions import EARLIER, LATER, with_etag
 from tests.support.problems import is_problem
 
 
@@ -19,34 +18,6 @@ async def test_a_file_past_the_limit_is_refused_announced_or_not(rig, ada, sessi
 
     is_problem(await http.put(url, content=unannounced()), 413, "payload_too_large")
     assert await ada.tree(session_id) == []
-
-
-BODY = b"0123456789"
-
-
-@pytest.fixture
-async def web(rig, ada):
-    async with rig.http(ada) as made:
-        yield made
-
-
-@pytest.fixture
-async def file(web, session_id):
-    """The address of a file of ten bytes, and its etag."""
-    address = f"/api/v1/sessions/{session_id}/files/a"
-    saved = await web.put(address, content=BODY)
-    assert saved.status_code == 200, saved.text
-    return address, saved.headers["etag"]
-
-
-def with_etag(fields, etag):
-    return {name: value.replace("ETAG", etag) for name, value in fields.items()}
-
-
-LATER = "Fri, 31 Dec 2100 23:59:59 GMT"
-
-
-EARLIER = "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
 async def test_writing(web, file):
