@@ -76,6 +76,10 @@ class Taken:
         """Note that a path is not to be kept."""
         self.left_out[path] = (reason, size)
 
+    def absent(self, path: bytes) -> bool:
+        """Return whether nothing is there, also nothing that is left out."""
+        return self.entries[path].kind is Kind.GONE and path not in self.left_out
+
     def add(self, other: Taken) -> None:
         """Take over what was read behind it."""
         self.entries |= other.entries
@@ -224,7 +228,7 @@ def of_round(taken: Taken, known: Mapping[bytes, Entry], restoring: Restoring) -
         path: entry
         for path, entry in taken.entries.items()
         if path not in same
-        and not (entry.kind is Kind.GONE and restoring.awaits(path))
+        and not (taken.absent(path) and restoring.awaits(path))
         and not (entry.kind is Kind.DIRECTORY and path in restoring.opened)
     }
     return Commit(changes, list(_emptied(changes, known)), same)
@@ -252,7 +256,7 @@ def of_save(
         if not named and deletes and before is None:
             continue
         may_go = named and (path in given_up or before is None or before.kind is not Kind.DIRECTORY)
-        if entry is GONE and not may_go and restoring.awaits(path, within=named):
+        if taken.absent(path) and not may_go and restoring.awaits(path, within=named):
             continue
         if changed(entry, before):
             work.changes[path] = entry

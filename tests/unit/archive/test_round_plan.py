@@ -122,6 +122,8 @@ def test_a_directory_stays_as_long_as_something_is_to_be_put_back_into_it():
     known = {b"d": DIRECTORY, b"d/e": DIRECTORY, b"d/e/f": OLD}
     taken = Taken(dict.fromkeys(known, GONE))
     assert round_plan.of_round(taken, known, restoring).changes == {}
+    piped = Taken({b"d": GONE}, left_out={b"d": (Reason.SPECIAL, 0)})
+    assert round_plan.of_round(piped, known, restoring).changes == {b"d": GONE}
 
     def save(path, given_up=()):
         return round_plan.of_save(
