@@ -16,6 +16,7 @@ NAMES = [
     "claims",
     "memory",
     "density",
+    "day",
     "burst",
     "workers",
     "launch",
