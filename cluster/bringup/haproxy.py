@@ -16,6 +16,7 @@ import shlex
 from dataclasses import dataclass
 from pathlib import Path
 
+from cluster.bringup import stand_in
 from cluster.settings import Settings
 
 TUNNEL_SECONDS = 86400
@@ -174,12 +175,30 @@ def write_wrapper(path: Path, binary: str, limits: Limits, pids: Path) -> None:
         # A configuration that could not be mended (a full disk) is not for use: it is open to all.
         f'    if [ "$previous" = -f ]; then sed -E -i -f {shlex.quote(str(script))} "$argument"'
         " || exit 1; fi\n"
+        '    if [ "$previous" = -f ]; then configuration=$argument; fi\n'
         "    previous=$argument\n"
         "done\n"
-        f"cat /proc/sys/kernel/random/boot_id /proc/$$/stat >{shlex.quote(str(pids))}/$$\n"
+        + _taking_over(path.parent)
+        + f"cat /proc/sys/kernel/random/boot_id /proc/$$/stat >{shlex.quote(str(pids))}/$$\n"
         f'exec {shlex.quote(binary)} "$@"\n'
     )
     path.chmod(0o700)
+
+
+def _taking_over(directory: Path) -> str:
+    """Return what has HAProxy take the place of one that stands in (``stand_in.py``).
+
+    Until it knows a replica it does not listen for people: it would refuse whom the other one serves.
+    """
+    silence = "/^frontend http_frontend/,/^backend/s/^( *)bind /\\1# bind /"
+    pid = shlex.quote(str(directory / stand_in.PID))
+    return (
+        f"stand_in=$(cat {pid} 2>/dev/null)\n"
+        f'if grep -qs {stand_in.CONFIGURATION} "/proc/$stand_in/cmdline"; then\n'
+        '    if grep -q \'^ *server \' "$configuration"; then set -- "$@" -sf "$stand_in"\n'
+        f"    else sed -E -i '{silence}' \"$configuration\"; fi\n"
+        "fi\n"
+    )
 
 
 def _added(command: str, lines: list[str]) -> str:

@@ -42,6 +42,7 @@ from cluster.bringup.environment import connections, environment
 from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.progress import Progress
+from cluster.bringup.stand_in import StandIn
 from cluster.doctor import probe as doctor
 from cluster.doctor.checks import dump
 from cluster.layout import DataDirLock, Layout, own_server_file
@@ -92,6 +93,7 @@ class Server:
         self._progress = progress
         self._lock = DataDirLock(self._layout)
         self._head: RayHead | None = None
+        self._stand_in: StandIn | None = None
         self._conductor_log = self._layout.log_dir / "conductor.log"
         self._end = threading.Event()
         self._hurry = False
@@ -174,6 +176,8 @@ class Server:
             open_files = _raise_open_files()
             limits = Limits.of(settings, connections(open_files))
             write_wrapper(layout.haproxy, self._haproxy, limits, layout.pids_dir)
+            people = (_reachable(settings.host), settings.port)
+            self._stand_in = StandIn(self._haproxy, layout.ray_dir, layout.pids_dir, people)
         leftovers.adopt_orphans()
         leftovers.record(layout.data_dir)
         layout.write_server(own_server_file(time.time()))
@@ -285,11 +289,15 @@ class Server:
 
     def _watch(self) -> None:
         assert self._head is not None
+        assert self._stand_in is not None
         self._head.start_dashboard()
         due = prune_at = 0.0
-        while not self._end.wait(WATCH_SECONDS):
+        while True:
+            self._stand_in.watch(WATCH_SECONDS)
+            if self._end.is_set():
+                return
             self._head.watch()
-            leftovers.reap(self._head.pids())
+            leftovers.reap(self._head.pids() | self._stand_in.pids)
             if time.monotonic() >= due:
                 began = time.monotonic()
                 self._try(lambda: leftovers.record(self._layout.data_dir))
@@ -348,6 +356,8 @@ class Server:
         head, self._head = self._head, None
         if head is not None:
             head.stop()
+        if self._stand_in is not None:
+            self._stand_in.stop()
         grace = 0.0 if self._hurry else 0.5
         leftovers.end(self._layout.data_dir, grace_seconds=grace)
         leftovers.reap(())

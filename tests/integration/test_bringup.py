@@ -15,7 +15,7 @@ import httpx
 import psutil
 import pytest
 
-from cluster.bringup import leftovers
+from cluster.bringup import leftovers, stand_in
 from cluster.layout import Layout
 from coditect import AsyncClient
 from tests.support import processes
@@ -160,6 +160,25 @@ async def the_dashboard_shows_what_agents_measure(server: ServerProcess) -> None
         await wait_until(measured, timeout_seconds=90, pause_seconds=0.5)
         actors = (await dashboard.get("/api/v0/actors")).json()["data"]["result"]["result"]
         assert "SupervisorActor" in {actor["class_name"] for actor in actors}
+
+
+async def test_another_haproxy_stands_in_for_one_that_died(tmp_path):
+    standing_in = str(Layout(tmp_path).ray_dir / stand_in.CONFIGURATION)
+
+    async def served() -> bool:
+        return server.is_healthy()
+
+    async def configurations() -> set[str]:
+        pids = processes.of(server, "HAProxy")
+        return {word for pid in pids for word in psutil.Process(pid).cmdline() if ".cfg" in word}
+
+    with ServerProcess(tmp_path, pool_size=0, dashboard=False) as server:
+        processes.kill(server, "HAProxy")
+        await wait_until(served, timeout_seconds=20)
+        assert await configurations() == {standing_in}
+        # Serve's next one takes over, and who stood in ends with its last connection.
+        await wait_until(configurations, lambda found: found and standing_in not in found, 60)
+        assert await served()
 
 
 @pytest.mark.parametrize("moment", ["its GCS runs", "it is ready"])
