@@ -115,6 +115,7 @@ class PoolCalls(Component, Protocol):
         user_id: str,
         name: str,
         key: str,
+        session_id: str | None = None,
         dead_actor_id: str | None = None,
         cause: Cause = Cause.CALL,
     ) -> Opened:

@@ -48,3 +48,8 @@ def journal_actor(node_id: str) -> Ref[Component]:
 def session_actor(actor_id: str) -> Ref[SessionCalls]:
     """Return the name of a SessionActor; it is the actor's, not the session's: actors are re-bound."""
     return Ref(f"session-{actor_id}")
+
+
+def wake_key(session_id: str, dead_actor_id: str | None) -> str:
+    """Return the key under which a session gets an owner: whoever asks for that at once asks for one."""
+    return f"wake/{session_id}/{dead_actor_id or '-'}"

@@ -23,7 +23,7 @@ from actors.core.process import Pair, Shell
 from actors.core.records.attendance import AttendanceAnswer, AttendanceReport
 from actors.core.records.events import EventPage, Place, Published
 from actors.core.records.idleness import Quiet
-from actors.core.records.sessions import Cause
+from actors.core.records.sessions import Cause, SessionRecord
 from actors.health.checker import CALL_SECONDS, HealthChecker
 from actors.health.service import HealthService
 from actors.idleness.sampler import IdlenessSampler
@@ -54,18 +54,32 @@ class RayOwners:
             reason,
         )
 
-    async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str | None) -> None:
-        """Have the pool open a session whose owner is gone, or that has none."""
-        await self._directory.call(
-            self._pool_name,
-            PoolCalls.open_session,
-            REOPEN_SECONDS,
-            user_id=user_id,
-            name=name,
-            key=key,
-            dead_actor_id=dead_actor_id,
-            cause=Cause.LOSS,
-        )
+    async def reopen(
+        self, session: SessionRecord, dead_actor_id: str | None, cause: Cause
+    ) -> str | None:
+        """Have the pool open a session whose owner is gone, or that has none; return its owner."""
+        return await _open(self._directory, self._pool_name, session, dead_actor_id, cause)
+
+
+async def _open(
+    directory: ActorDirectory,
+    pool_name: Ref[PoolCalls],
+    session: SessionRecord,
+    dead_actor_id: str | None,
+    cause: Cause,
+) -> str | None:
+    opened = await directory.call(
+        pool_name,
+        PoolCalls.open_session,
+        REOPEN_SECONDS,
+        user_id=session.user_id,
+        name=session.name,
+        key=names.wake_key(session.session_id, dead_actor_id),
+        session_id=session.session_id,
+        dead_actor_id=dead_actor_id,
+        cause=cause,
+    )
+    return opened.actor_id
 
 
 class RaySessionOwners:
@@ -88,20 +102,12 @@ class RaySessionOwners:
             quiet,
         )
 
-    async def open(self, user_id: str, name: str, key: str) -> str:
+    async def open(self, session: SessionRecord) -> str:
         """Give a session at rest an owner."""
-        opened = await self._directory.call(
-            self._pool_name,
-            PoolCalls.open_session,
-            REOPEN_SECONDS,
-            user_id=user_id,
-            name=name,
-            key=key,
-            cause=Cause.SLEEP,
-        )
-        if opened.actor_id is None:
+        owner = await _open(self._directory, self._pool_name, session, None, Cause.SLEEP)
+        if owner is None:
             raise Unavailable("pool", "the session got no owner")
-        return opened.actor_id
+        return owner
 
 
 class HealthCheckerActor(Shell[Pair[HealthChecker, IdlenessSampler]]):

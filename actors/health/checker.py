@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -17,7 +18,7 @@ from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, 
 from actors.core.errors.sessions import NotBound
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
-from actors.core.records.sessions import SessionPhase, SessionRecord
+from actors.core.records.sessions import Cause, SessionPhase, SessionRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
 from actors.health.verdict import (
@@ -58,8 +59,13 @@ class Owners(Protocol):
         """Report the loss to a session's owner. Raises ActorGone, NotBound, Unavailable, DeadlineExceeded."""
         ...
 
-    async def reopen(self, user_id: str, name: str, key: str, dead_actor_id: str | None) -> None:
-        """Have the pool open a session whose owner is gone, or none. Raises Busy, Unavailable, others."""
+    async def reopen(
+        self, session: SessionRecord, dead_actor_id: str | None, cause: Cause
+    ) -> str | None:
+        """Have the pool open a session whose owner is gone, or that has none; return its owner.
+
+        Raises NotFound, Busy, Unavailable, others.
+        """
         ...
 
 
@@ -92,7 +98,7 @@ class HealthChecker:
         self._watches: dict[str, asyncio.Task[Any]] = {}
         self._tasks = Tasks(limit=2 * MAX_WATCHES)
         self._gate = asyncio.Semaphore(PROBES_AT_ONCE)
-        self._to_revive: dict[str, Revive] = {}
+        self._to_revive: tuple[deque[Revive], deque[Revive]] = (deque(), deque())
         self._reviving: set[str] = set()
         self._revivers = 0
         self._refresh_seconds = 0.0
@@ -261,7 +267,7 @@ class HealthChecker:
             case ReportLoss():
                 await self._report(action)
             case Revive():
-                self._revive(action)
+                await self._revive(action)
 
     async def _report(self, action: ReportLoss) -> None:
         container_id = action.container_id
@@ -277,41 +283,47 @@ class HealthChecker:
             session = await self._services.ledger.session(action.session_id)
             if session is None or session.owner_actor_id != action.actor_id:
                 return
-            key = f"health/{container_id}/{session.epoch}/{action.actor_id}"
-            await self._owners.reopen(session.user_id, session.name, key, action.actor_id)
+            await self._owners.reopen(session, action.actor_id, Cause.LOSS)
         except (Unavailable, DeadlineExceeded) as error:
             logger.info("owner %s gets the report again: %s", action.actor_id, error)
 
-    def _revive(self, action: Revive) -> None:
+    async def _revive(self, action: Revive) -> None:
         """Have the session opened by a few tasks of their own: there may be many, and probes go on."""
-        if action.container_id in self._reviving:
+        container_id = action.container_id
+        if container_id in self._reviving:
             return
-        self._to_revive[action.container_id] = action
+        # A container's life ends now, however long its session has to wait for another one.
+        await self._services.ledger.note_loss(container_id, self._services.clock.now())
+        if container_id in self._reviving:
+            return
+        self._reviving.add(container_id)
+        self._to_revive[not self._attended(action.session_id)].append(action)
         if self._revivers < self._max_revivals:
             self._revivers += self._tasks.offer("revive", self._revive_all()) is not None
 
     async def _revive_all(self) -> None:
+        first, then = self._to_revive
         try:
-            while self._to_revive:
-                waiting = self._to_revive.values()
-                action = min(waiting, key=lambda each: not self._attended(each.session_id))
-                del self._to_revive[action.container_id]
-                self._reviving.add(action.container_id)
-                await self._open_again(action)
+            while waiting := first or then:
+                await self._open_again(waiting.popleft())
         finally:
             self._revivers -= 1
 
     async def _open_again(self, action: Revive) -> None:
         container_id = action.container_id
         try:
-            # By its name alone, one that has ended meanwhile would be made anew.
             session = await self._services.ledger.session(action.session_id)
             if session is None or session.owner_actor_id is not None:
                 return
             if session.container_id != container_id:
                 return
-            key = f"health/{container_id}/{session.epoch}/revive"
-            await self._owners.reopen(session.user_id, session.name, key, None)
+            # Of one that is only silent the owner has to be convinced, so it stays to be.
+            cause = Cause.LOSS if action.exited else Cause.CALL
+            owner = await self._owners.reopen(session, None, cause)
+            if owner is not None and not action.exited:
+                await self._owners.container_lost(
+                    owner, action.session_id, container_id, action.reason
+                )
             await self._until_replaced(action)
         except CoditectError as error:
             logger.info("container %s is not replaced yet: %s", container_id, error)
@@ -329,6 +341,9 @@ class HealthChecker:
             session = await self._services.ledger.session(action.session_id)
             if session is None or session.phase not in _COMING_UP:
                 return
-            if session.container_id not in {None, action.container_id}:
+            if session.owner_actor_id is None or session.container_id not in {
+                None,
+                action.container_id,
+            }:
                 return
             await clock.sleep(REVIVAL_PAUSE)

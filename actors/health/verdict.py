@@ -150,6 +150,8 @@ class Revive:
 
     container_id: str
     session_id: str
+    reason: str
+    exited: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,7 +201,8 @@ def _decide_lost(
     if vitals.reported_at is not None and now - vitals.reported_at < rules.report_interval:
         return None
     if session.owner_actor_id is None:
-        return Revive(container_id, session.session_id)
+        exited = vitals.lost is LossReason.EXITED
+        return Revive(container_id, session.session_id, reason, exited)
     return ReportLoss(container_id, session.session_id, session.owner_actor_id, reason)
 
 

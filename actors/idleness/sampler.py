@@ -39,8 +39,8 @@ class SessionOwners(Protocol):
         """Have it hibernate, unless something has happened; false then."""
         ...
 
-    async def open(self, user_id: str, name: str, key: str) -> str:
-        """Give a session at rest an owner and return its id. Raises Busy, too."""
+    async def open(self, session: SessionRecord) -> str:
+        """Give a session at rest an owner and return its id. Raises NotFound, Busy, too."""
         ...
 
 
@@ -150,8 +150,7 @@ class IdlenessSampler:
     ) -> None:
         owner = session.owner_actor_id
         if owner is None:
-            key = f"idle/{record.container_id}/{session.epoch}"
-            owner = await self._owners.open(session.user_id, session.name, key)
+            owner = await self._owners.open(session)
         slept = await self._owners.sleep_if_quiet(
             owner, session.session_id, record.container_id, condition
         )

@@ -119,20 +119,24 @@ class PoolActor(Shell[PoolReconciler]):
         user_id: str,
         name: str,
         key: str,
+        session_id: str | None = None,
         dead_actor_id: str | None = None,
         cause: Cause = Cause.CALL,
     ) -> Opened:
         """Return who holds the user's session of that name, opening it as needed. Idempotent by key.
 
-        ``dead_actor_id``: the owner that did not answer the caller. For a login nobody has to hold a
-        session whose container is ready. Raises InvalidArgument, Busy,
-        Unavailable, DeadlineExceeded and the store's errors.
+        ``session_id``: the one session that is meant, so that none is made. ``dead_actor_id``: the owner
+        that did not answer the caller. For a login nobody has to hold a
+        session whose container is ready. Raises InvalidArgument, NotFound, Busy, Unavailable,
+        DeadlineExceeded and the store's errors.
         """
         for field, value in (("user_id", user_id), ("name", name), ("key", key)):
             if not value or len(value) > 256:
                 raise InvalidArgument(field, "1 to 256 characters")
         runner = await self._ready()
-        return await runner.open_session(OpenRequest(user_id, name, key, cause), dead_actor_id)
+        return await runner.open_session(
+            OpenRequest(user_id, name, key, cause, session_id), dead_actor_id
+        )
 
     async def actor_released(self, actor_id: str) -> None:
         """Take back an actor whose session went to rest. Idempotent."""

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 
 from cachetools import TTLCache
 
+from actors.core.backoff import Backoff
 from actors.core.errors.base import Busy, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.requests import PreconditionFailed
 from actors.core.errors.sessions import Fenced, NotBound, SlotGone
@@ -46,6 +47,7 @@ from actors.pool.warm import SessionActors, WarmPools
 
 MAX_ATTEMPTS = 5
 BIND_SECONDS = 5.0
+INTRODUCTION_PAUSE, INTRODUCTIONS = 0.2, 10
 FLAPPING_SECONDS = 60.0
 FLAPPING_FACTOR = 6.0
 MAX_LATELY = 10_000
@@ -57,12 +59,16 @@ UNCERTAIN = (CommitUnknown, Unavailable, DeadlineExceeded)
 
 @dataclass(frozen=True, slots=True)
 class OpenRequest:
-    """A user's request for a session. Requests with the same ``key`` that are under way are one."""
+    """A user's request for a session. Requests with the same ``key`` that are under way are one.
+
+    With ``session_id`` no other session is meant, and none is made.
+    """
 
     user_id: str
     name: str
     key: str
     cause: Cause = Cause.CALL
+    session_id: str | None = None
 
 
 class Claims:
@@ -188,14 +194,19 @@ class Claims:
         return None
 
     async def _introduce(self, route: Route, session: SessionRecord) -> None:
-        """Name its user to a container; what fails is done by the session's first owner."""
-        try:
-            email = await self._services.ledger.email_of(session.user_id)
-            await within(
-                BIND_SECONDS, "introduction", self._services.codi.raise_epoch(route, email)
-            )
-        except (CoditectError, OSError) as error:
-            logger.info("container %s does not know its user: %s", route.container_id, error)
+        """Name its user to a container; what fails for long is done by the session's first owner."""
+        backoff = Backoff(INTRODUCTION_PAUSE, BIND_SECONDS)
+        for _ in range(INTRODUCTIONS):
+            try:
+                email = await self._services.ledger.email_of(session.user_id)
+                raised = self._services.codi.raise_epoch(route, email)
+                return await within(BIND_SECONDS, "introduction", raised)
+            except Fenced:
+                return None  # its first owner did it
+            except (CoditectError, OSError) as error:
+                logger.info("container %s does not know its user: %s", route.container_id, error)
+            await self._services.clock.sleep(backoff.next())
+        return None
 
     def _rest_after(self, request: OpenRequest, session: SessionRecord) -> float | None:
         """Return for how long the owner should stay: not at all after a loss, longer when it comes again."""
@@ -247,6 +258,7 @@ class Claims:
                     dead_actor_id=dead.actor_id if dead else None,
                     lapsed=dead.lapsed if dead else None,
                     quotas=services.settings.quotas,
+                    session_id=request.session_id,
                 )
             )
         except SlotGone as gone:

@@ -107,7 +107,8 @@ class Activation:
     def _age(self, container: ContainerRecord | None) -> float | None:
         if container is None or container.ready_at is None:
             return None
-        return max(0.0, self.services.clock.now() - container.ready_at)
+        until = container.lost_at or self.services.clock.now()
+        return max(0.0, until - container.ready_at)
 
     async def close(self) -> None:
         """End every task; the session itself is not touched."""
@@ -154,13 +155,17 @@ class Activation:
         """Publish an event to the session's followers."""
         self.services.events.publish(self.session_id, kind, data)
 
+    def require(self) -> None:
+        """Raise NotBound if the session was let go of."""
+        if self.machine.released is not None:
+            raise self._not_bound()
+
     async def until(self, condition: Callable[[], bool], what: str, seconds: float) -> None:
         """Wait for something to become true. Raises DeadlineExceeded, NotBound when released."""
         try:
             async with asyncio.timeout(seconds):
                 while not condition():
-                    if self.machine.released is not None:
-                        raise self._not_bound()
+                    self.require()
                     await self._changed.wait()
         except TimeoutError:
             raise DeadlineExceeded(what, seconds) from None

@@ -144,7 +144,7 @@ class SessionExecutor:
         handle: ContainerHandle | None = None
         complete = False
         try:
-            session = await self._writer.raise_epoch()
+            session = await self._writer.raise_epoch(self._overlay)
             container = self._container_record(session)
             quotas = services.settings.quotas
             put = services.ledger.put_container(container, quotas=quotas)
@@ -325,8 +325,13 @@ class SessionExecutor:
 
     async def passivate(self, command: messages.Passivate) -> messages.Event:
         """Write the record without an owner."""
+
+        def last(record: SessionRecord) -> SessionRecord:
+            self._lease.give_up()  # or it would hold on if the outcome were not known
+            return self._overlay(record)
+
         try:
-            await self._writer.passivate(self._overlay)
+            await self._writer.passivate(last)
         except Fenced:
             raise
         except (CoditectError, OSError) as error:

@@ -49,6 +49,10 @@ class LeaseKeeper:
             took = self._clock.monotonic() - sent_at
             await self._clock.sleep(max(rules.renew_every / 4, rules.renew_every - took))
 
+    def give_up(self) -> None:
+        """Hold it no more until the next renewal."""
+        self._lease = Lease(self._lease.rules)
+
     @property
     def has_run_out(self) -> bool:
         """True if the lease was held once and is not at this moment."""

@@ -59,9 +59,13 @@ class RecordWriter:
         await self._exclusive("save of the session", write)
         return answer
 
-    async def raise_epoch(self) -> SessionRecord:
-        """Raise the epoch for a new container."""
-        return await self._exclusive("raise of the epoch", self._ledger.new_container_epoch)
+    async def raise_epoch(self, change: Change) -> SessionRecord:
+        """Commit a change and raise the epoch for a new container."""
+
+        async def write(record: SessionRecord) -> SessionRecord:
+            return await self._ledger.new_container_epoch(change(record))
+
+        return await self._exclusive("raise of the epoch", write)
 
     async def renew_lease(self, number: int) -> None:
         """Renew the owner's lease, between two writes: each may raise the epoch that it names."""

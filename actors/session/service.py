@@ -60,7 +60,7 @@ class SessionService:
         )
         if held.machine.phase in {SessionPhase.ENDING, SessionPhase.ENDED}:
             raise SessionEnded(session_id)
-        held.step(messages.Called())
+        held.require()
         return held
 
     # ---- questions ------------------------------------------------------------------------------
@@ -83,8 +83,11 @@ class SessionService:
         seconds = _check_wait(timeout_seconds)
         if not isinstance(newer_than_epoch, int):
             raise InvalidArgument("newer_than_epoch", "an epoch")
-        held = await self._settled(session_id)
+        held = await self._held(session_id)
         machine = held.machine
+        if machine.ready and machine.epoch > newer_than_epoch:  # also while it goes to rest
+            return held.route
+        await self._settled(session_id)
 
         def decided() -> bool:
             _refuse_if_resting(held)
@@ -153,6 +156,7 @@ class SessionService:
         """
         _check_text("container_id", container_id, MAX_ID)
         held = await self._settled(session_id)
+        held.step(messages.Called())
         machine = held.machine
         await held.until(
             lambda: machine.ready or machine.phase not in COMING_UP,
@@ -185,6 +189,7 @@ class SessionService:
         _check_text("key", key, MAX_KEY)
         checked = check_patch(patch)
         held = await self._settled(session_id)
+        held.step(messages.Called())
 
         try:
             with held.letting_go_if_fenced():

@@ -303,6 +303,7 @@ class SupervisorReconciler:
                     user_id=action.user_id,
                     name=action.name,
                     key=action.key,
+                    session_id=action.session_id,
                     dead_actor_id=action.dead_actor_id,
                 )
                 self._reopened += 1

@@ -107,6 +107,7 @@ class StoreLedger:
             request.dead_actor_id,
             request.lapsed,
             request.quotas,
+            request.session_id,
         )
 
     async def activate(
@@ -316,6 +317,16 @@ class StoreLedger:
 
         return await transact(self._engine, work)
 
+    async def note_loss(self, container_id: str, now: float) -> None:
+        """Note when a container's life ended; the first note stands."""
+
+        async def work(tr: Transaction) -> None:
+            record = await containers.get(tr, self._keys, container_id)
+            if record is not None and record.lost_at is None:
+                containers.put(tr, self._keys, record.model_copy(update={"lost_at": now}))
+
+        await transact(self._engine, work)
+
     async def remove_container(self, container_id: str) -> None:
         """Forget a container that is gone."""
         await transact(self._engine, containers.remove, self._keys, container_id)
@@ -344,6 +355,7 @@ async def _claim(
     dead_actor_id: str | None,
     lapsed: str | None,
     quotas: Quotas | None,
+    meant: str | None,
 ) -> Claim:
     # One round trip for what is read below one by one: this is the path of every login.
     wanted = [
@@ -355,6 +367,8 @@ async def _claim(
     await tr.get_many(wanted, snapshot=True)
     actor_id, node_id, now = blank.owner_actor_id, blank.owner_node_id, blank.updated_at
     existing = await sessions.of_user(tr, keys, blank.user_id, blank.name)
+    if meant is not None and (existing is None or existing.session_id != meant):
+        raise NotFound("session", meant)
     if existing is None:
         if quotas is not None:
             container_id = await _admit(tr, keys, blank, container_id, quotas)

@@ -172,10 +172,10 @@ class Session(BaseModel):
 
 def life_of(record: SessionRecord, sockets: int) -> Life:
     """Return what a session is doing, whether anybody is attached or not."""
-    if record.phase is SessionPhase.HIBERNATED:
-        return "asleep"
     if record.owner_actor_id is not None:
         return "active"
+    if record.phase in {SessionPhase.HIBERNATED, SessionPhase.FAILED}:
+        return "asleep"
     return "attached" if sockets else "at_rest"
 
 

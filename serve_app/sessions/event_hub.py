@@ -8,6 +8,7 @@ So they are, seldom, without a reason, which also shows sessions that have moved
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,7 @@ SETTLE_SECONDS = 5.0
 """How long an owner's news may take to its record, and a broker may be away before records are read."""
 
 READ_AT_ONCE = 256
+RENEWALS_AT_ONCE = 4
 _SLACK_SECONDS = 5.0
 _FIRST_PAUSE = 0.1
 _LONGEST_PAUSE = 3.0
@@ -80,6 +82,8 @@ class EventHub:
         self._node_id = node_id
         self._followed: dict[str, _Followed] = {}
         self._nodes: set[str] = set()
+        self._renewing: set[str] = set()
+        self._renewals = asyncio.Semaphore(RENEWALS_AT_ONCE)
 
     @property
     def sessions(self) -> int:
@@ -161,6 +165,7 @@ class EventHub:
                     if self._clock.monotonic() - heard >= SETTLE_SECONDS:
                         heard = self._clock.monotonic()
                         self._read_soon(node_id)
+                        self._renew_all(node_id)
                     await self._clock.sleep(backoff.next())
                     continue
                 backoff.reset()
@@ -187,6 +192,25 @@ class EventHub:
         for followed in self._followed.values():
             if followed.home in {node_id, None}:
                 followed.due, followed.pause = self._clock.monotonic(), SETTLE_SECONDS
+
+    def _renew_all(self, node_id: str) -> None:
+        """Have the sessions of a node that does not answer go on elsewhere: theirs see no end of a socket."""
+        if node_id == self._node_id:
+            return
+        for session_id, followed in self._followed.items():
+            if followed.home == node_id and session_id not in self._renewing:
+                self._renewing.add(session_id)
+                if self._tasks.offer(f"renew {session_id}", self._renew(session_id)) is None:
+                    self._renewing.discard(session_id)
+
+    async def _renew(self, session_id: str) -> None:
+        try:
+            async with self._renewals:
+                await self._gateway.renew(session_id)
+        except CoditectError as error:
+            logger.info("session does not go on yet", session_id=session_id, reason=str(error))
+        finally:
+            self._renewing.discard(session_id)
 
     def _publish(self, session_id: str, event: SessionEvent) -> None:
         followed = self._followed.get(session_id)

@@ -31,8 +31,9 @@ from actors.core.errors.base import (
     Unreached,
 )
 from actors.core.errors.requests import NotFound, PreconditionFailed
-from actors.core.errors.sessions import Fenced, NotBound, SessionEnded
+from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionEnded
 from actors.core.ports.clock import Clock
+from actors.core.records.containers import ContainerRecord
 from actors.core.records.sessions import Cause, Route, SessionPhase, SessionRecord
 from actors.session.workspace_state import check_patch, with_patch
 from serve_app.dependencies import SessionReader
@@ -113,9 +114,7 @@ class SessionGateway:
         record = known or await self._ledger.session_of_user(user_id, name)
         created = False
         if record is None:
-            opened = await self._opener.open(
-                user_id, name, key, dead_actor_id=None, home=None, cause=Cause.LOGIN
-            )
+            opened = await self._opener.open(user_id, name, key, home=None, cause=Cause.LOGIN)
             created = opened.created
             record = opened.record or await self.view(opened.session_id)
         self.see(record)
@@ -259,21 +258,39 @@ class SessionGateway:
         session_id: str,
         *,
         newer_than_epoch: int = 0,
+        lost: str | None = None,
         timeout_seconds: float = ROUTE_SECONDS,
     ) -> Route:
         """Return where the session's bytes go, waiting for a container under a newer epoch.
 
-        Raises PreconditionFailed when the session is hibernated, LaunchFailed when it is FAILED.
+        ``lost`` is a container that does not answer under any epoch. Raises PreconditionFailed when the
+        session is hibernated, LaunchFailed when it is FAILED.
         """
-        known = await self._ready_route(session_id, newer_than_epoch)
-        if known is not None:
-            return known
-        # The owner gives up a little earlier than the call, so that its word and not ours is heard.
-        patience = max(0.5, timeout_seconds - 1.0)
-        route = await self.call(
-            session_id, SessionCalls.route, timeout_seconds, newer_than_epoch, patience
-        )
-        return self._remember_route(route)
+        deadline = self._clock.monotonic() + timeout_seconds
+        for _ in range(MAX_TRIES):
+            record, container = await self._serving(session_id)
+            if lost is not None and record.container_id == lost:
+                newer_than_epoch = max(newer_than_epoch, record.epoch)
+            known = _ready_route(record, container, newer_than_epoch)
+            if known is not None:
+                return self._remember_route(known)
+            owned = record.owner_actor_id is not None
+            if not owned:
+                _refuse_if_asleep(record)
+            left = max(0.1, deadline - self._clock.monotonic())
+            # The owner gives up a little earlier than the call, so that its word and not ours is heard.
+            patience = max(0.5, left - 1.0)
+            with suppress(_AtRest):  # it went to rest meanwhile: what it decided is in the record
+                route = await self._ask(
+                    "leave" if owned else "wake",
+                    session_id,
+                    SessionCalls.route,
+                    left,
+                    newer_than_epoch,
+                    patience,
+                )
+                return self._remember_route(route)
+        raise DeadlineExceeded(f"route of session {session_id}", timeout_seconds)
 
     async def arrive(self, session_id: str) -> Route | None:
         """Bring a session up for a client that has come; return the route if its container is ready.
@@ -281,33 +298,31 @@ class SessionGateway:
         Raises NotFound, SessionEnded.
         """
         self._used(session_id)
-        route = await self._ready_route(session_id, 0)
-        if route is None:
-            record = await self._require(session_id)
-            if record.phase in _ENDING:
-                raise SessionEnded(session_id)
-            if record.phase in _ASLEEP or _is_abandoned(record):
-                await self.call(session_id, SessionCalls.wake, None)
-        return route
+        record, container = await self._serving(session_id)
+        if record.phase in _ENDING:
+            raise SessionEnded(session_id)
+        if record.phase in _ASLEEP or _is_abandoned(record):
+            await self.call(session_id, SessionCalls.wake, None)
+        route = _ready_route(record, container, 0)
+        return None if route is None else self._remember_route(route)
 
-    async def _ready_route(self, session_id: str, newer_than_epoch: int) -> Route | None:
-        """Return the way to a container that the store says is ready.
+    async def renew(self, session_id: str) -> None:
+        """See that a session goes on whose node does not answer: with another owner, elsewhere if need be."""
+        record, _ = await self._serving(session_id)
+        if record.phase is SessionPhase.READY:
+            await self.route(session_id, newer_than_epoch=record.epoch)
 
-        An owner knows more than the store: who found a container wanting asks it, if there is one.
-        """
+    async def _serving(self, session_id: str) -> tuple[SessionRecord, ContainerRecord | None]:
         found = await self._ledger.serving(session_id)
         if found is None:
             self.forget(session_id)
             raise NotFound("session", session_id)
-        record, container = found
-        self.see(record)
-        if newer_than_epoch and record.owner_actor_id is not None:
-            return None
-        if record.phase is not SessionPhase.READY or record.epoch <= newer_than_epoch:
-            return None
-        if container is None or container.handle is None:
-            return None
-        return self._remember_route(Route.to(container.handle, session_id, record.epoch))
+        self.see(found[0])
+        return found
+
+    def note_use(self, session_id: str) -> None:
+        """Note that somebody uses a session through what is no call."""
+        self._used(session_id)
 
     def _remember_route(self, route: Route) -> Route:
         # Nobody here sees one on another node replaced, and it may serve on where its session's owner
@@ -384,7 +399,10 @@ class SessionGateway:
         self._routes.pop(session_id, None)
         try:
             return await self.route(
-                session_id, newer_than_epoch=old.epoch, timeout_seconds=REPLACEMENT_SECONDS
+                session_id,
+                newer_than_epoch=old.epoch,
+                lost=None if isinstance(error, Fenced) else old.container_id,
+                timeout_seconds=REPLACEMENT_SECONDS,
             )
         except PreconditionFailed:
             return await self.awake_route(session_id)
@@ -426,19 +444,16 @@ class SessionGateway:
         )
 
     async def _reopen(self, owner: Owner, dead_actor_id: str | None) -> Owner:
-        """Have the pool give the session an owner, under a key of its own: this is no user's call."""
+        """Have the pool give the session an owner; all who want that of one session are one request."""
         opened = await self._opener.open(
             owner.user_id,
             owner.name,
-            self._new_id("k"),
-            dead_actor_id=dead_actor_id,
+            names.wake_key(owner.session_id, dead_actor_id),
             home=owner.home,
+            session_id=owner.session_id,
+            dead_actor_id=dead_actor_id,
         )
-        if opened.session_id != owner.session_id:
-            # The one we mean has ended, and the name is another session's now.
-            self.forget(owner.session_id)
-            raise NotFound("session", owner.session_id)
-        home = opened.record.home if opened.record else None
+        home = opened.record.home if opened.record else owner.home
         return self._remember(
             Owner(opened.session_id, owner.user_id, owner.name, opened.actor_id, home)
         )
@@ -451,3 +466,27 @@ class SessionGateway:
 def _is_abandoned(record: SessionRecord) -> bool:
     """Return whether something was under way that has nobody who goes on with it."""
     return record.owner_actor_id is None and record.phase in _COMING_UP
+
+
+def _ready_route(
+    record: SessionRecord, container: ContainerRecord | None, newer_than_epoch: int
+) -> Route | None:
+    """Return the way to a container that the store says is ready.
+
+    An owner knows more than the store: who found a container wanting asks it, if there is one.
+    """
+    if newer_than_epoch and record.owner_actor_id is not None:
+        return None
+    if record.phase is not SessionPhase.READY or record.epoch <= newer_than_epoch:
+        return None
+    if container is None or container.handle is None:
+        return None
+    return Route.to(container.handle, record.session_id, record.epoch)
+
+
+def _refuse_if_asleep(record: SessionRecord) -> None:
+    """Raise what an owner would be made to say of a session without a container; nobody is woken to."""
+    if record.phase is SessionPhase.HIBERNATED:
+        raise PreconditionFailed("session", "ready", "hibernated")
+    if record.phase is SessionPhase.FAILED:
+        raise LaunchFailed("-", record.failure or "unknown")

@@ -28,6 +28,7 @@ class _Request(TypedDict):
     user_id: str
     name: str
     key: str
+    session_id: str | None
     dead_actor_id: str | None
     cause: Cause
 
@@ -46,8 +47,9 @@ class SessionOpener:
         name: str,
         key: str,
         *,
-        dead_actor_id: str | None,
         home: str | None,
+        session_id: str | None = None,
+        dead_actor_id: str | None = None,
         cause: Cause = Cause.CALL,
     ) -> Opened:
         """Have the session opened where its container is, or here if that node does not answer.
@@ -56,7 +58,12 @@ class SessionOpener:
         only busy is waited for: raises DeadlineExceeded when it takes ``OPEN_SECONDS``.
         """
         request = _Request(
-            user_id=user_id, name=name, key=key, dead_actor_id=dead_actor_id, cause=cause
+            user_id=user_id,
+            name=name,
+            key=key,
+            session_id=session_id,
+            dead_actor_id=dead_actor_id,
+            cause=cause,
         )
         at_home = names.pool_actor(home) if home is not None else self._pool
         if at_home != self._pool:

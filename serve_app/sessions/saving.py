@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from blake3 import blake3
 
@@ -185,19 +186,16 @@ class Saver:
         keyed: tuple[str, str, Begun] | None,
     ) -> Receipt:
         await self._bound(session_id, path, body, length)
-        # The body can be read once only, so this cannot be tried again on another container.
+        # The body can be read once only: when some of it was read, this is not tried on another container.
         route = await self._gateway.awake_route(session_id)
         try:
-            saved = await self._deps.codi.put_file(
-                route,
-                path,
-                body.parts(),
-                if_match=conditions.if_match,
-                if_none_match=conditions.if_none_match,
-                if_unmodified_since=conditions.if_unmodified_since,
-                length=length,
-                mode=conditions.mode,
-            )
+            try:
+                saved = await self._put(route, path, body, conditions, length)
+            except (Unreached, Fenced) as error:
+                if body.size:
+                    raise
+                route = await self._gateway.newer_route(session_id, route, error)
+                saved = await self._put(route, path, body, conditions, length)
             etag, size, stored = str(saved["etag"]), int(saved["size"]), str(saved["stored"])
         except PreconditionFailed:
             if keyed is None or keyed[2].turn is not Turn.AGAIN:
@@ -228,6 +226,25 @@ class Saver:
         data = {"path": path, "version": kept.version, "size": size}
         self._deps.events.publish(session_id, "saved", data)
         return receipt
+
+    async def _put(
+        self,
+        route: Route,
+        path: str,
+        body: Hashed,
+        conditions: Conditions,
+        length: int | None,
+    ) -> dict[str, Any]:
+        return await self._deps.codi.put_file(
+            route,
+            path,
+            body.parts(),
+            if_match=conditions.if_match,
+            if_none_match=conditions.if_none_match,
+            if_unmodified_since=conditions.if_unmodified_since,
+            length=length,
+            mode=conditions.mode,
+        )
 
     async def _bound(self, session_id: str, path: str, body: Hashed, length: int | None) -> None:
         """Bound a body by what its user may have. Raises QuotaExceeded when its length already shows it."""

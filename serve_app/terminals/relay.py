@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 
 from actors.core.backoff import Backoff
 from actors.core.errors.access import PermissionDenied
-from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.base import Busy, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.requests import NotFound, PreconditionFailed
 from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionEnded
 from actors.core.ports.clock import Clock
@@ -66,7 +66,7 @@ TRANSCRIPT_SECONDS = 0.05
 REPLAY_PAGE = 256 << 10
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
-_TRY_ANOTHER = (Unavailable, DeadlineExceeded, Fenced, PermissionDenied, NotBound)
+_TRY_ANOTHER = (Unavailable, DeadlineExceeded, Fenced, PermissionDenied, NotBound, Busy)
 _UP = frozenset({SessionPhase.STARTING, SessionPhase.READY, SessionPhase.RECOVERING})
 
 
@@ -163,6 +163,7 @@ class TerminalRelay:
                 outputs = self._state.browser_says(frame)
             else:
                 outputs = self._state.typed(frame)
+                self._tools.gateway.note_use(self._session_id)
                 if self._state.status in {Status.HIBERNATED, Status.FAILED}:
                     self._typed_asleep = True
                     self._wake.set()

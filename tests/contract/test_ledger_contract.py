@@ -148,6 +148,26 @@ async def test_who_nobody_owns_is_changed_without_an_owner_once_a_key(ledger):
         await ledger.change_at_rest("s-none", more, key="k3")
 
 
+async def test_a_claim_that_means_one_session_makes_no_other(ledger):
+    with pytest.raises(NotFound):
+        await claim(ledger, session_id="s1")
+    assert await ledger.session("s1") is None
+    first = await claim(ledger)
+    await ledger.end_session(first.session)
+    await claim(ledger, new_session_id="s2")
+    with pytest.raises(NotFound):
+        await claim(ledger, actor_id="a2", dead_actor_id="a1", session_id="s1")
+    assert (await claim(ledger, session_id="s2", actor_id="a1")).session.session_id == "s2"
+
+
+async def test_the_first_note_of_a_loss_stands(ledger):
+    await ledger.put_container(container_record("c1"))
+    for now in (5.0, 9.0):
+        await ledger.note_loss("c1", now)
+    await ledger.note_loss("c-none", 1.0)
+    assert (await ledger.container("c1")).lost_at == 5.0
+
+
 async def test_nothing_serves_a_session_that_is_not_there(ledger):
     assert await ledger.serving("s1") is None
     session = (await claim(ledger)).session

@@ -81,7 +81,14 @@ class ScriptedActors:
         return answer
 
     def open(
-        self, *, user_id: str, name: str, key: str, dead_actor_id: str | None, cause: Cause
+        self,
+        *,
+        user_id: str,
+        name: str,
+        key: str,
+        session_id: str | None,
+        dead_actor_id: str | None,
+        cause: Cause,
     ) -> Opened:
         record = next(iter(self.ledger.records.values()), None) or session_record()
         owned = record.owner_actor_id not in {None, dead_actor_id}

@@ -253,6 +253,7 @@ class LocalPool:
         user_id: str,
         name: str,
         key: str,
+        session_id: str | None = None,
         dead_actor_id: str | None = None,
         cause: Cause = Cause.CALL,
     ) -> Opened:
@@ -272,6 +273,7 @@ class LocalPool:
                 now=self._services.clock.now(),
                 dead_actor_id=dead_actor_id,
                 quotas=self.quotas,
+                session_id=session_id,
             )
         )
         owner = str(claim.session.owner_actor_id)

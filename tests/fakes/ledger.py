@@ -135,6 +135,9 @@ class MemoryLedger:
     async def claim(self, request: ClaimRequest) -> Claim:
         await self._begin()
         existing = self._of_user(request.user_id, request.name)
+        meant = request.session_id
+        if meant is not None and (existing is None or existing.session_id != meant):
+            raise NotFound("session", meant)
         if existing is not None and not self._is_free(
             existing, request.dead_actor_id, request.actor_id, request.lapsed
         ):
@@ -302,6 +305,13 @@ class MemoryLedger:
         self.records[container_id] = record.model_copy(update=changes)
         self._end("set_container_status")
         return True
+
+    async def note_loss(self, container_id: str, now: float) -> None:
+        await self._begin()
+        record = self.records.get(container_id)
+        if record is not None and record.lost_at is None:
+            self.records[container_id] = record.model_copy(update={"lost_at": now})
+        self._end("note_loss")
 
     async def remove_container(self, container_id: str) -> None:
         await self._begin()

@@ -290,6 +290,11 @@ class PoolLedger:
         self.records[container_id] = record.model_copy(update=changes)
         return True
 
+    async def note_loss(self, container_id: str, now: float) -> None:
+        record = self.records.get(container_id)
+        if record is not None and record.lost_at is None:
+            self.records[container_id] = record.model_copy(update={"lost_at": now})
+
     async def remove_container(self, container_id: str) -> None:
         self.records.pop(container_id, None)
 

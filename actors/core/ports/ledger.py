@@ -20,7 +20,8 @@ class ClaimRequest:
     Without an actor nobody owns a session that is made: it is at rest, with the container or without.
     ``lapsed`` is the token of the dead owner's lease that ran out; with another one now the owner lives,
     and keeps the session. None: the process is known to have ended. ``quotas``: the limits of users who
-    have no others; without it nothing is limited. ``now`` is Unix time.
+    have no others; without it nothing is limited. ``now`` is Unix time. With ``session_id`` no other session
+    is meant, and none is made.
     """
 
     user_id: str
@@ -34,6 +35,7 @@ class ClaimRequest:
     dead_actor_id: str | None = None
     lapsed: str | None = None
     quotas: Quotas | None = None
+    session_id: str | None = None
 
 
 class SessionRecords(Protocol):
@@ -76,7 +78,7 @@ class Ownership(Protocol):
         its workspace. Raises SlotGone when the container is no longer warm, TooManyRequests when the user
         would have more sessions than allowed, one place of which is kept for the default session, and
         ContainersExceeded likewise: the default session is then made without a container, HIBERNATED if
-        it gets no owner.
+        it gets no owner. Raises NotFound when the one session that is meant is not there.
         """
         ...
 
@@ -160,6 +162,10 @@ class ContainerChanges(Protocol):
         reason: str | None = None,
     ) -> bool:
         """Change the status if it is one of ``expected``; false if it was not. Cannot race a claim."""
+        ...
+
+    async def note_loss(self, container_id: str, now: float) -> None:
+        """Note when a container's life ended (Unix time); the first note stands."""
         ...
 
     async def remove_container(self, container_id: str) -> None:

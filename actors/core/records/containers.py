@@ -64,7 +64,10 @@ class ContainerHandle(Frozen):
 
 
 class ContainerRecord(Record):
-    """``(tenant, "containers", container_id)``. ``session_id`` is empty while the container is warm."""
+    """``(tenant, "containers", container_id)``. ``session_id`` is empty while the container is warm.
+
+    ``lost_at``: when it was seen to have ended, or not to answer, under a session at rest.
+    """
 
     container_id: str
     tenant_id: str
@@ -80,4 +83,5 @@ class ContainerRecord(Record):
     created_at: float
     ready_at: float | None = None
     assigned_at: float | None = None
+    lost_at: float | None = None
     reason: str | None = None

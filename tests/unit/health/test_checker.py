@@ -6,6 +6,7 @@ import pytest
 
 from actors.core.errors.base import ActorGone, Unavailable
 from actors.core.records.containers import ContainerSpec, ContainerStatus, Health
+from actors.core.records.sessions import Cause
 from actors.health.checker import HealthChecker
 from tests.fakes.pool_fakes import (
     ManualClock,
@@ -25,7 +26,7 @@ REVIVALS_AT_ONCE = 2
 
 class RecordingOwners:
     def __init__(self):
-        self.reported, self.reopened = [], []
+        self.reported, self.reopened, self.causes = [], [], []
         self.error = None
 
     async def container_lost(self, actor_id, session_id, container_id, reason):
@@ -33,14 +34,19 @@ class RecordingOwners:
         if self.error:
             raise self.error
 
-    async def reopen(self, user_id, name, key, dead_actor_id):
-        self.reopened.append((user_id, name, dead_actor_id))
+    async def reopen(self, session, dead_actor_id, cause):
+        self.reopened.append((session.user_id, session.name, dead_actor_id))
+        self.causes.append(cause)
+        owned = session.model_copy(update={"owner_actor_id": "a-new"})
+        self.ledger.sessions_by_id[session.session_id] = owned
+        return "a-new"
 
 
 class Ward:
     def __init__(self):
         self.clock, self.owners = ManualClock(), RecordingOwners()
         self.ledger, self.runtime = PoolLedger(self.clock), MemoryRuntime()
+        self.owners.ledger = self.ledger
         self.attended = set()
         self.runner = HealthChecker(
             services(self.ledger, self.runtime, self.clock),
@@ -131,10 +137,27 @@ async def test_a_passive_session_is_opened_to_replace_its_container(ward):
     ward.runtime.crash("c1")
     await settle()
     assert ward.owners.reopened == [("u1", "main", None)]
-    for _ in range(10):  # it was not replaced in the time that a launch may take
+    assert ward.owners.causes == [Cause.LOSS]
+    assert ward.ledger.records["c1"].lost_at == ward.clock.now()
+    [session] = ward.ledger.sessions_by_id.values()
+    # Its owner let go of it, and did not replace the container: it is opened again, but not at once.
+    at_rest = session.model_copy(update={"owner_actor_id": None})
+    ward.ledger.sessions_by_id[session.session_id] = at_rest
+    for opened, rounds in ((1, 2), (2, 6)):
+        for _ in range(rounds):
+            await ward.round()
+        assert ward.owners.reopened == [("u1", "main", None)] * opened
+
+
+async def test_a_session_whose_container_is_silent_gets_an_owner_and_this_a_report(ward):
+    await ward.add_session(None)
+    await ward.round()
+    ward.runtime.health["c1"] = Health.UNHEALTHY
+    for _ in range(12):
         await ward.round()
-    assert ward.owners.reopened == [("u1", "main", None)] * 2
-    assert ward.owners.reported == []
+    assert ward.owners.causes[0] is Cause.CALL, "who is to be convinced has to stay"
+    [first, *_] = ward.owners.reported
+    assert first == ("a-new", "s1", "c1", "3 probes in a row failed")
 
 
 async def test_after_a_reboot_passive_sessions_are_opened_a_few_at_a_time_and_probes_go_on(ward):

@@ -120,7 +120,7 @@ def test_a_passive_session_whose_container_is_lost_is_opened_and_again_later():
     record = container_record("c1", READY, session_id="s1", user_id="u1")
     session = session_record("s1", container_id="c1")
     action = decide(DEAD, record, session, RULES, 10.0)
-    assert action == Revive("c1", "s1")
+    assert action == Revive("c1", "s1", DEAD.describe(), exited=True)
     informed = reported(DEAD, 10.0)
     assert decide(informed, record, session, RULES, 14.9) is None
     assert decide(informed, record, session, RULES, 15.0) == action

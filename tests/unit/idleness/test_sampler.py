@@ -40,7 +40,7 @@ class LocalOwners:
         self.before_sleep()
         return await self._of(actor_id).sleep_if_quiet(session_id, container_id, quiet)
 
-    async def open(self, user_id, name, key):
+    async def open(self, session):
         runner = self.runners["a2"] = self.bench.runner("a2")
         await runner.bind(await self.bench.claim("a2"), None)
         return "a2"

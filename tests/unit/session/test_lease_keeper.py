@@ -123,10 +123,22 @@ async def test_it_ends_with_its_activation(keeper, clock, writer):
 
 
 async def test_an_epoch_that_its_own_writer_raises_does_not_fence_it(keeper, clock, writer):
-    await asyncio.gather(writer.raise_epoch(), advance(clock))
+    await asyncio.gather(writer.raise_epoch(lambda record: record), advance(clock))
     await settle()
     await keeper.hold()
     assert not keeper.task.done()
     with pytest.raises(NotBound):
         writer.close()
-        await writer.raise_epoch()
+        await writer.raise_epoch(lambda record: record)
+
+
+async def test_one_that_is_given_up_is_held_again_only_after_a_renewal(keeper, clock):
+    await keeper.hold()
+    keeper.give_up()
+    assert not keeper.has_run_out
+    holding = asyncio.create_task(keeper.hold())
+    await settle()
+    assert not holding.done()
+    clock.advance(RULES.renew_every)
+    await settle()
+    await holding

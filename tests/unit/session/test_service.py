@@ -619,13 +619,71 @@ async def test_calls_keep_a_session_and_looks_at_it_do_not(bench):
     runner = await bench.ready()
     for _ in range(12):
         await passes(bench, 10)
-        await runner.route("s1")
+        await runner.resume("s1")
     assert runner.state()["session_id"] == "s1"
     for _ in range(8):
         await passes(bench, 10)
         with contextlib.suppress(NotBound):
             await runner.view("s1")
+            await runner.route("s1")
     await eventually(lambda: runner.state()["session_id"] is None)
+
+
+async def test_what_is_asked_of_a_session_that_goes_to_rest_is_not_lost(fragile):
+    runner = await fragile.ready()
+    await runner.hibernate("s1")
+    await passes(fragile, 58)
+    waiting, go_on = asyncio.Event(), asyncio.Event()
+    passivate = fragile.ledger.passivate
+
+    async def slowly(record, **given):
+        waiting.set()
+        await go_on.wait()
+        await passivate(record, **given)
+
+    fragile.ledger.passivate = slowly
+    await passes(fragile, 4)
+    await waiting.wait()
+    asked = [
+        asyncio.create_task(each)
+        for each in (runner.resume("s1"), runner.wake("s1"), runner.hibernate("s1"))
+    ]
+    await settle()
+    go_on.set()
+    for each in asked:
+        with pytest.raises(NotBound):
+            await each
+
+
+async def test_a_route_is_returned_also_while_the_session_goes_to_rest(fragile):
+    runner = await fragile.ready()
+    before = await runner.route("s1")
+    waiting, go_on = asyncio.Event(), asyncio.Event()
+    passivate = fragile.ledger.passivate
+
+    async def slowly(record, **given):
+        waiting.set()
+        await go_on.wait()
+        await passivate(record, **given)
+
+    fragile.ledger.passivate = slowly
+    await passes(fragile, 62)
+    await waiting.wait()
+    assert await runner.route("s1") == before
+    go_on.set()
+
+
+async def test_the_life_of_a_container_ends_when_it_was_lost_and_not_when_it_is_replaced(bench):
+    first = await bench.ready()
+    before = await first.route("s1")
+    await bench.kill(first)
+    bench.runtime.crash(before.container_id)
+    await bench.ledger.note_loss(before.container_id, bench.clock.now())
+    bench.clock.advance(100.0)
+    second = await warm(bench, "a2")
+    claimed = await bench.claim("a2", dead_actor_id="a1")
+    await second.bind(claimed, await bench.ledger.container(before.container_id), "k")
+    await committed(bench, short_lives=1)
 
 
 async def test_a_session_that_was_only_revived_is_let_go_of_as_soon_as_it_is_ready(bench):

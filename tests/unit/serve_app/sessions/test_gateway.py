@@ -16,7 +16,7 @@ from actors.core.errors.base import (
     Unreached,
 )
 from actors.core.errors.requests import InvalidArgument, NotFound, PreconditionFailed
-from actors.core.errors.sessions import Fenced, NotBound, SessionEnded
+from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionEnded
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import Cause, Opened, Route, SessionPhase
 from serve_app.sessions import opening as opening_module
@@ -154,7 +154,7 @@ async def test_a_node_that_is_busy_but_lives_is_waited_for():
     answers = with_slow_opens(actors, clock, slow=3)
     await gateway.call("s1", SessionCalls.view, 90)
     assert answers == ["pool-node-2"] * 4
-    assert {call["key"] for call in actors.opens()} == {"k-new"}
+    assert {call["key"] for call in actors.opens()} == {"wake/s1/-"}
 
 
 async def test_a_silent_node_is_pinged_and_asked_again(monkeypatch):
@@ -367,6 +367,48 @@ async def test_a_client_that_comes_wakes_a_session_that_sleeps(phase, wakes):
     gateway, actors, _, _ = built(OWNED.model_copy(update={"phase": phase}), a1=[None])
     assert await gateway.arrive("s1") is None
     assert [method for _, method, _, _ in actors.calls] == ["wake"] * wakes
+
+
+@pytest.mark.parametrize(
+    ("phase", "error"),
+    [(SessionPhase.HIBERNATED, PreconditionFailed), (SessionPhase.FAILED, LaunchFailed)],
+)
+async def test_nobody_is_woken_to_say_that_a_session_sleeps(phase, error):
+    gateway, actors, _, _ = built(session_record(owner_actor_id=None, phase=phase))
+    with pytest.raises(error):
+        await gateway.route("s1")
+    assert actors.calls == []
+
+
+async def test_a_container_that_is_known_to_be_gone_is_not_gone_to_under_a_newer_epoch():
+    gateway, actors, _, _ = serving()
+    actors.script["session-a2"] = [route(7)]
+    assert (await gateway.route("s1", newer_than_epoch=2, lost="c1")).epoch == 7
+    assert [args[1] for _, method, args, _ in actors.calls if method == "route"] == [4]
+
+
+async def test_what_an_owner_decided_before_it_let_go_is_read_and_nobody_is_woken_again():
+    gateway, actors, ledger, _ = serving()
+    ledger.records["s1"] = ledger.records["s1"].model_copy(update={"owner_actor_id": "a2"})
+    call = actors.call
+
+    async def let_go(name: str, method: Any, /, *args: Any, **kwargs: Any) -> Any:
+        rested = {"owner_actor_id": None, "epoch": 6}
+        ledger.records["s1"] = ledger.records["s1"].model_copy(update=rested)
+        actors.script[str(name)] = [NotBound("a2", "s1")]
+        return await call(name, method, *args, **kwargs)
+
+    actors.call = let_go
+    assert (await gateway.route("s1", newer_than_epoch=4)).epoch == 6
+    assert actors.opens() == []
+
+
+async def test_one_session_is_meant_when_it_is_opened_again():
+    gateway, actors, _, _ = built(session_record(owner_actor_id=None))
+    actors.open = lambda **_: (_ for _ in ()).throw(NotFound("session", "s1"))
+    with pytest.raises(NotFound):
+        await gateway.call("s1", SessionCalls.end, None, "k")
+    assert [call["session_id"] for call in actors.opens()] == ["s1"]
 
 
 async def test_a_session_that_ends_takes_no_clients():
