@@ -20,7 +20,7 @@ from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionE
 from actors.core.records.containers import ContainerStatus
 from actors.core.records.sessions import Cause, Opened, Route, SessionPhase
 from serve_app.sessions import opening as opening_module
-from serve_app.sessions.gateway import MAX_TRIES
+from serve_app.sessions.owners import MAX_TRIES
 from tests.fakes.gateway_fakes import OWNED, ScriptedActors, SteppingClock, built
 from tests.fakes.pool_fakes import container_record, session_record
 
