@@ -41,6 +41,10 @@ async def test_a_list_says_what_each_session_is_doing(rig, ada, session_id):
     async with await ada.terminal(session_id, "main"):
         await wait_until(life, lambda seen: seen == "attached", 20)
     await ada.hibernate(session_id)
+    assert await life() == "active"
+    owner = await rig.ledger.session(session_id)
+    await rig.actor_of(session_id, owner.owner_actor_id).close()
+    await rig.ledger.passivate(owner)
     assert await life() == "asleep"
     assert (await ada.session(session_id)).life is None
 

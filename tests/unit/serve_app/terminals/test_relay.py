@@ -98,6 +98,7 @@ class Rig:
         self.closed: tuple[int, str] | None = None
         self.time = 0.0
         self.routes_asked: list[int] = []
+        self.used: list[str] = []
         tools = RelayTools(
             gateway=self, dialer=self, journal=self.journal, hub=self, clock=self,
             new_id=lambda prefix: prefix, recovered=lambda _: None,
@@ -121,6 +122,9 @@ class Rig:
         self.queries.append(query)
         self.connections.append(Connection())
         return self.connections[-1]
+
+    def note_use(self, session_id: str) -> None:
+        self.used.append(session_id)
 
     def listen(self, session_id: str, listener: Any) -> None:
         return None
@@ -198,6 +202,7 @@ async def test_what_is_typed_during_a_replay_that_breaks_off_arrives_once_and_be
     assert rig.output == KEPT
     assert rig.connections[0].sent == []
     assert rig.connections[1].sent == [b"ls\r"]
+    assert rig.used == ["s1"]
     rig.frames.put_nowait(None)
     await running
 
