@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 from cachetools import LRUCache
 
 from actors.core import names
+from actors.core.backoff import Backoff
 from actors.core.calls import ActorCaller, ArchiveCalls, Ref, SessionCalls
 from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable, Unreached
 from actors.core.errors.requests import NotFound, PreconditionFailed
@@ -25,12 +26,16 @@ from actors.core.records.containers import ContainerRecord
 from actors.core.records.sessions import Cause, Route, SessionPhase, SessionRecord
 from actors.session.workspace_state import check_patch, with_patch
 from serve_app.dependencies import SessionReader
-from serve_app.sessions.owners import CALL_SECONDS, MAX_KNOWN, MAX_TRIES, AtRest, SessionOwners
+from serve_app.sessions.owners import CALL_SECONDS, MAX_KNOWN, AtRest, SessionOwners
 
 T = TypeVar("T")
 
 ROUTE_SECONDS = 45.0
 REPLACEMENT_SECONDS = 15.0
+NOTICE_SECONDS = 0.5
+REVIVAL_SECONDS = 20.0
+_FIRST_PAUSE = 0.02
+_LONGEST_PAUSE = 0.5
 _ASLEEP = frozenset({SessionPhase.HIBERNATING, SessionPhase.HIBERNATED, SessionPhase.FAILED})
 _COMING_UP = frozenset({SessionPhase.STARTING, SessionPhase.RECOVERING})
 _ENDING = frozenset({SessionPhase.ENDING, SessionPhase.ENDED})
@@ -122,8 +127,9 @@ class SessionGateway(SessionOwners):
         ``lost`` is a container that does not answer under any epoch. Raises PreconditionFailed when the
         session is hibernated, LaunchFailed when it is FAILED.
         """
-        deadline = self._clock.monotonic() + timeout_seconds
-        for _ in range(MAX_TRIES):
+        began = self._clock.monotonic()
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        while (left := began + timeout_seconds - self._clock.monotonic()) > 0:
             record, container = await self._serving(session_id)
             if lost is not None and record.container_id == lost:
                 newer_than_epoch = max(newer_than_epoch, record.epoch)
@@ -131,9 +137,12 @@ class SessionGateway(SessionOwners):
             if known is not None:
                 return self._remember_route(known)
             owned = record.owner_actor_id is not None
+            waited = self._clock.monotonic() - began
+            if not owned and newer_than_epoch and _may_be_revived(record, container, waited):
+                await self._clock.sleep(min(backoff.next(), left))
+                continue
             if not owned:
                 _refuse_if_asleep(record)
-            left = max(0.1, deadline - self._clock.monotonic())
             # The owner gives up a little earlier than the call, so that its word and not ours is heard.
             patience = max(0.5, left - 1.0)
             with suppress(AtRest):  # it went to rest meanwhile: what it decided is in the record
@@ -146,6 +155,7 @@ class SessionGateway(SessionOwners):
                     patience,
                 )
                 return self._remember_route(route)
+            await self._clock.sleep(min(backoff.next(), left))
         raise DeadlineExceeded(f"route of session {session_id}", timeout_seconds)
 
     async def arrive(self, session_id: str) -> Route | None:
@@ -285,6 +295,19 @@ def _ready_route(
     if container is None or container.handle is None:
         return None
     return Route.to(container.handle, record.session_id, record.epoch)
+
+
+def _may_be_revived(
+    record: SessionRecord, container: ContainerRecord | None, waited: float
+) -> bool:
+    """Return whether to leave it to the node's HealthChecker to replace a container, in its turn.
+
+    It notes a loss as soon as it sees one; of very many it replaces a few at a time, while each that is
+    not waited for would take an actor of its own.
+    """
+    if record.phase is not SessionPhase.READY or container is None:
+        return False
+    return waited < (NOTICE_SECONDS if container.lost_at is None else REVIVAL_SECONDS)
 
 
 def _refuse_if_asleep(record: SessionRecord) -> None:

@@ -340,6 +340,34 @@ async def test_a_session_at_rest_whose_container_does_not_answer_gets_an_owner()
     assert methods == ["open_session", "route"]
 
 
+async def test_a_container_that_is_known_to_be_lost_is_waited_for_and_nobody_is_woken():
+    gateway, actors, ledger, clock = serving()
+    lost = ledger.containers["c1"].model_copy(update={"lost_at": 1.0})
+    ledger.containers["c1"] = lost
+    sleep = clock.sleep
+
+    async def revived_after_a_while(seconds: float) -> None:
+        await sleep(seconds)
+        if clock.time > 5:
+            ledger.records["s1"] = ledger.records["s1"].model_copy(
+                update={"container_id": "c2", "epoch": 6}
+            )
+            ledger.containers["c2"] = container_record("c2", ContainerStatus.READY)
+
+    clock.sleep = revived_after_a_while
+    assert (await gateway.route("s1", newer_than_epoch=4)).container_id == "c2"
+    assert actors.calls == []
+
+
+@pytest.mark.parametrize(("lost_at", "waits"), [(None, 0.5), (1.0, 20.0)])
+async def test_a_revival_that_does_not_come_is_not_waited_for_for_ever(lost_at, waits):
+    gateway, actors, ledger, clock = serving()
+    ledger.containers["c1"] = ledger.containers["c1"].model_copy(update={"lost_at": lost_at})
+    assert (await gateway.route("s1", newer_than_epoch=4)).epoch == 5
+    assert waits <= clock.time < waits + 1.0
+    assert len(actors.opens()) == 1
+
+
 async def test_who_was_refused_by_a_container_finds_its_newer_epoch_without_waking_anybody():
     gateway, actors, _, _ = serving()
     assert (await gateway.route("s1", newer_than_epoch=3)).epoch == 4
