@@ -14,10 +14,10 @@ from typing import Any
 
 MAX_UNACKNOWLEDGED = 1 << 20
 SIZINGS = ("latest", "smallest", "largest")
-"""Rules by which a terminal is sized (``cluster.codi.terminal_sizing``)."""
+"""Rules by which a terminal is sized (``cluster.codi.terminals.sizing``)."""
 
 AUTOMATION_PREFIX = "auto-"
-"""Terminals of such names are programs' (``cluster.codi.terminal_frames.AUTOMATION_PREFIX``)."""
+"""Terminals of such names are programs' (``cluster.codi.terminals.frames.AUTOMATION_PREFIX``)."""
 
 
 @dataclass(frozen=True, slots=True)

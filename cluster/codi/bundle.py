@@ -31,13 +31,14 @@ _OWN_FILES = (
     "codi/__init__.py",
     "codi/conditions.py",
     "codi/journal_protocol.py",
-    "codi/terminal_checkpoints.py",
-    "codi/terminal_frames.py",
-    "codi/terminal_modes.py",
-    "codi/terminal_state.py",
-    "codi/terminal_protocol.py",
-    "codi/terminal_ring.py",
-    "codi/terminal_sizing.py",
+    "codi/terminals/__init__.py",
+    "codi/terminals/checkpoints.py",
+    "codi/terminals/frames.py",
+    "codi/terminals/modes.py",
+    "codi/terminals/state.py",
+    "codi/terminals/protocol.py",
+    "codi/terminals/ring.py",
+    "codi/terminals/sizing.py",
 )
 _LIBRARIES = ("h11", "wsproto", "blake3", "pyfastcdc", "typing_extensions")
 _LEFT_OUT = frozenset({"tests", "__pycache__"})

@@ -23,8 +23,8 @@ from actors.core.records.terminals import TerminalSizing
 from cluster.codi.answers import COMPONENT
 from cluster.codi.journal_protocol import MAX_FRAME, BadBatch, decode_batch
 from cluster.codi.sockets import CodiSocket
-from cluster.codi.terminal_frames import encoded
-from cluster.codi.terminal_sizing import is_rule
+from cluster.codi.terminals.frames import encoded
+from cluster.codi.terminals.sizing import is_rule
 
 _PING_SECONDS = 30.0
 _CLOSE_SECONDS = 1.0

@@ -9,10 +9,10 @@ Text frames are JSON. CODI → journal::
 
     {"type": "open", "id", "name", "cols", "rows", "cwd", "kept"}   kept: null before it is numbered
     {"type": "moved", "id", "cwd"}                                  the shell's directory
-    {"type": "sized", "id", "sizing"}                               by a person: ``terminal_sizing``
+    {"type": "sized", "id", "sizing"}                               by a person: ``codi.terminals.sizing``
     {"type": "exited", "id", "code"}                                behind its last byte
 
-and binary frames of output, input counts and ``terminal_modes`` snapshots (``encode_batch``), one under
+and binary frames of output, input counts and ``codi.terminals.modes`` snapshots (``encode_batch``), one under
 way for each terminal.
 Journal → CODI::
 

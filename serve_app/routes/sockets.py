@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import InvalidArgument
 from actors.core.records.sessions import SessionEvent
-from cluster.codi.terminal_frames import (
+from cluster.codi.terminals.frames import (
     CLOSE_ENDED,
     CLOSE_SLOW,
     BadFrame,

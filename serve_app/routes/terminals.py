@@ -14,7 +14,7 @@ from actors.core.errors.requests import NotFound
 from actors.core.ports.journal import Journal
 from actors.core.records.sessions import SessionPhase
 from actors.core.records.terminals import TerminalRecord
-from cluster.codi.terminal_frames import AUTOMATION_PREFIX, MAX_OFFSET
+from cluster.codi.terminals.frames import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.ingress import Ingress
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
 from serve_app.schemas.terminals import TERMINAL_NAME, NewTerminal, Terminal, Terminals

@@ -25,7 +25,7 @@ from actors.core.errors.sessions import Fenced, LaunchFailed, NotBound, SessionE
 from actors.core.ports.clock import Clock
 from actors.core.ports.journal import Journal
 from actors.core.records.sessions import Route, SessionEvent, SessionPhase
-from cluster.codi.terminal_frames import (
+from cluster.codi.terminals.frames import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
     CLOSE_SLOW,

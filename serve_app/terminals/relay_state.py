@@ -19,7 +19,7 @@ from enum import StrEnum
 from typing import Any
 
 from actors.core.records.terminals import TerminalRecord
-from cluster.codi.terminal_frames import (
+from cluster.codi.terminals.frames import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
     CLOSE_REPLACED,
@@ -32,7 +32,7 @@ from cluster.codi.terminal_frames import (
     control,
     parse_control,
 )
-from cluster.codi.terminal_sizing import Rule
+from cluster.codi.terminals.sizing import Rule
 
 MAX_UNACKNOWLEDGED = 1 << 20
 RESEND_SIZE = 64 << 10

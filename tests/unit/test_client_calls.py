@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from cluster.codi import terminal_frames
+from cluster.codi.terminals import frames
 from cluster.identifiers import new_id
 from cluster.settings import Settings
 from coditect import ApiError, AsyncClient, AsyncTerminal, Client, Terminal, terminal_state
@@ -118,7 +118,7 @@ def plain(method: Any) -> str:
 
 
 def test_client_and_server_agree_which_terminals_are_programs():
-    assert terminal_state.AUTOMATION_PREFIX == terminal_frames.AUTOMATION_PREFIX
+    assert terminal_state.AUTOMATION_PREFIX == frames.AUTOMATION_PREFIX
 
 
 @pytest.mark.parametrize("argv", ["ls -la", b"ls", ["sleep", 2], [b"ls"]])

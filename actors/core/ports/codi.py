@@ -57,7 +57,7 @@ class TerminalOpened:
 class TerminalPrinted:
     """Output from ``offset`` on, and how much input of each client had been accepted.
 
-    ``states`` bring a terminal to where its output at these offsets begins (``terminal_modes``).
+    ``states`` bring a terminal to where its output at these offsets begins (``codi.terminals.modes``).
     """
 
     terminal: int

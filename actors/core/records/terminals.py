@@ -7,7 +7,7 @@ from typing import Literal
 from actors.core.records.base import Record
 
 TerminalSizing = Literal["latest", "smallest", "largest"]
-"""By which of several windows a terminal is sized; see ``terminal_sizing`` of CODI."""
+"""By which of several windows a terminal is sized; see ``codi.terminals.sizing``."""
 
 
 class TerminalRecord(Record):

@@ -30,7 +30,7 @@ from cluster.codi.agent.terminals.journal_socket import JournalSocket
 from cluster.codi.agent.terminals.socket import TerminalSocket
 from cluster.codi.agent.terminals.terminals import DEFAULT_SIZE, Terminals
 from cluster.codi.agent.websocket import check_upgrade, upgrade
-from cluster.codi.terminal_frames import BadFrame, check_size, parse_request
+from cluster.codi.terminals.frames import BadFrame, check_size, parse_request
 
 _MAX_RUNNING = 16
 _CLOSE_GOING_AWAY = 1001

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from cluster.codi.terminal_modes import MAX_PARTIAL, Modes
+from cluster.codi.terminals.modes import MAX_PARTIAL, Modes
 
 VECTORS = json.loads((Path(__file__).parent / "terminal_modes.json").read_text())
 """Output and the state it leaves, which the page's tests try on a real emulator (xterm.js)."""

@@ -13,10 +13,10 @@ from hypothesis.stateful import (
     rule,
 )
 
-from cluster.codi import terminal_frames
 from cluster.codi.journal_protocol import MAX_INPUTS
-from cluster.codi.terminal_checkpoints import CHECKPOINT_EVERY
-from cluster.codi.terminal_frames import (
+from cluster.codi.terminals import frames
+from cluster.codi.terminals.checkpoints import CHECKPOINT_EVERY
+from cluster.codi.terminals.frames import (
     MAX_OFFSET,
     Active,
     BadFrame,
@@ -30,8 +30,8 @@ from cluster.codi.terminal_frames import (
     parse_request,
     snapshot,
 )
-from cluster.codi.terminal_protocol import TerminalProtocol
-from cluster.codi.terminal_ring import HEADER, Ring
+from cluster.codi.terminals.protocol import TerminalProtocol
+from cluster.codi.terminals.ring import HEADER, Ring
 from tests.support.terminal_vectors import CAPACITY, CLOSES, OF_CODI, parameters
 
 
@@ -61,9 +61,9 @@ def keep_all(protocol):
 
 
 def test_clients_are_tested_with_every_code_that_a_terminal_is_closed_with():
-    assert {
-        value for name, value in vars(terminal_frames).items() if name.startswith("CLOSE_")
-    } <= {code for code, _ in CLOSES}
+    assert {value for name, value in vars(frames).items() if name.startswith("CLOSE_")} <= {
+        code for code, _ in CLOSES
+    }
 
 
 @pytest.mark.parametrize("steps", OF_CODI.values(), ids=OF_CODI.keys())

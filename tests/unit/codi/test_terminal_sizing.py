@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.codi.terminal_sizing import DEFAULT, RULES, Sizing, decide, is_rule
+from cluster.codi.terminals.sizing import DEFAULT, RULES, Sizing, decide, is_rule
 
 
 @dataclass

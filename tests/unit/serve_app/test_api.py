@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cluster.codi.terminal_frames import check_name
+from cluster.codi.terminals.frames import check_name
 
 
 async def test_the_openapi_document_is_whole(rig):

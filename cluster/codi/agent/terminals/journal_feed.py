@@ -15,8 +15,8 @@ from typing import Any, Protocol
 
 from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.journal_protocol import MAX_BATCH, MAX_STATE, encode_batch
-from cluster.codi.terminal_frames import encoded
-from cluster.codi.terminal_sizing import is_rule
+from cluster.codi.terminals.frames import encoded
+from cluster.codi.terminals.sizing import is_rule
 
 _ECHO_SECONDS = 0.02
 

@@ -7,8 +7,8 @@ import mmap
 import os
 from collections.abc import Mapping
 
-from cluster.codi.terminal_frames import encoded
-from cluster.codi.terminal_ring import HEADER
+from cluster.codi.terminals.frames import encoded
+from cluster.codi.terminals.ring import HEADER
 
 _COUNTS = 256 << 10
 _INPUT = 2 << 20
@@ -19,7 +19,7 @@ _SLOT = _WORD + _COUNTS + _INPUT
 class TerminalMemory:
     """A file in memory (memfd_create(2)); pages that nobody has written take none.
 
-    The ring of ``terminal_ring`` first, then two slots for input of which one counts: the other is
+    The ring of ``codi.terminals.ring`` first, then two slots for input of which one counts: the other is
     written, then they change places with one store. Whoever opens ``descriptor`` anew sees one or the
     other, whole. ``Ring`` never uses the header's last word, which says which.
     """

@@ -13,7 +13,7 @@ from dataclasses import asdict
 from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.agent.terminals.viewers import Role, Window
 from cluster.codi.agent.websocket import Unreadable, WebSocket
-from cluster.codi.terminal_frames import (
+from cluster.codi.terminals.frames import (
     CLOSE_BAD_FRAME,
     CLOSE_ENDED,
     CLOSE_REPLACED,
@@ -28,7 +28,7 @@ from cluster.codi.terminal_frames import (
     parse_control,
     snapshot,
 )
-from cluster.codi.terminal_sizing import Rule
+from cluster.codi.terminals.sizing import Rule
 
 _MAX_TEXT = 64 << 10
 _CHUNK = 64 << 10

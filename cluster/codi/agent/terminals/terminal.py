@@ -11,9 +11,9 @@ from typing import Any, Protocol
 from cluster.codi.agent.terminals.memory import TerminalMemory
 from cluster.codi.agent.terminals.shell import Shell
 from cluster.codi.agent.terminals.viewers import Role, Viewers, Window
-from cluster.codi.terminal_frames import Request, control
-from cluster.codi.terminal_protocol import Attached, TerminalProtocol
-from cluster.codi.terminal_sizing import Rule
+from cluster.codi.terminals.frames import Request, control
+from cluster.codi.terminals.protocol import Attached, TerminalProtocol
+from cluster.codi.terminals.sizing import Rule
 
 INPUT_BOUND = 64 << 10
 """Input that the programs have not read; beyond it, who types has to wait."""

@@ -21,7 +21,7 @@ from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.memory import TerminalMemory
 from cluster.codi.agent.terminals.shell import Shell
 from cluster.codi.agent.terminals.terminal import Terminal
-from cluster.codi.terminal_frames import AUTOMATION_PREFIX, BadFrame, check_name
+from cluster.codi.terminals.frames import AUTOMATION_PREFIX, BadFrame, check_name
 
 DEFAULT_SIZE = (80, 24)
 ALONE_SECONDS = 90.0

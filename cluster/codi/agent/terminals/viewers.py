@@ -1,9 +1,9 @@
 """Decides among the viewers of a terminal: whose size it has, and which emulator answers programs. No I/O.
 
-Programs ask terminals about themselves (DA, DSR, DECRQM, OSC colours; ECMA-48 and xterm's ctlseqs), and
-an answer is typed. So one connection answers, and only output from a named byte on: what was printed
-before has had its answer, or nobody was there to give one. A size is a claim to be looked at: who does
-not show the terminal makes none, and ``terminal_sizing`` decides between the others. Whoever a person used
+Programs ask terminals about themselves (DA, DSR, DECRQM, OSC colours; ECMA-48 and xterm's ctlseqs), and an
+answer is typed. So one connection answers, and only output from a named byte on: what was printed before
+has had its answer, or nobody was there to give one. A size is a claim to be looked at: who does not show
+the terminal makes none, and ``codi.terminals.sizing`` decides between the others. Whoever a person used
 last answers, and by the default rule sizes; arriving is no use, so a window that opens takes nothing from
 the one that is worked in.
 """
@@ -14,8 +14,8 @@ import itertools
 from collections import OrderedDict
 from dataclasses import dataclass
 
-from cluster.codi import terminal_sizing
-from cluster.codi.terminal_sizing import Rule, Size, Sizing
+from cluster.codi.terminals import sizing
+from cluster.codi.terminals.sizing import Rule, Size, Sizing
 
 _REMEMBERED = 64
 _LISTED = 16
@@ -62,7 +62,7 @@ class Viewers:
     """
 
     def __init__(self) -> None:
-        self.rule: Rule = terminal_sizing.DEFAULT
+        self.rule: Rule = sizing.DEFAULT
         self._viewers: dict[int, _Viewer] = {}
         self._uses: OrderedDict[str, int] = OrderedDict()
         self._order = itertools.count(1)
@@ -137,7 +137,7 @@ class Viewers:
         )
 
     def _sizing(self) -> Sizing | None:
-        return terminal_sizing.decide(self.rule, self._viewers)
+        return sizing.decide(self.rule, self._viewers)
 
     def _use(self, viewer: _Viewer) -> None:
         viewer.used = next(self._order)

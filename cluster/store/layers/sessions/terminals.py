@@ -3,7 +3,7 @@
 A segment has up to ``SEGMENT`` bytes. The last one is rewritten while it is small, so that a terminal
 that prints a byte at a time makes few keys. What falls below ``start`` is removed once a whole segment
 is behind; readers cut at ``start``, which is a byte at which the terminal's state is known wherever there
-is one (``codi.terminal_modes``). What is kept of a terminal counts as its user's (``usage``).
+is one (``codi.terminals.modes``). What is kept of a terminal counts as its user's (``usage``).
 Every function takes a transaction.
 """
 

@@ -10,8 +10,8 @@ import pytest
 from actors.core.ports.codi import TerminalPrinted
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.journal_protocol import decode_batch
-from cluster.codi.terminal_frames import Request
-from cluster.codi.terminal_protocol import TerminalProtocol
+from cluster.codi.terminals.frames import Request
+from cluster.codi.terminals.protocol import TerminalProtocol
 from tests.support.waiting import wait_until
 
 

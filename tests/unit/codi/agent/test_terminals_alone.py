@@ -13,7 +13,7 @@ from cluster.codi.agent.programs.fdstore import Store
 from cluster.codi.agent.terminals import shell
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.terminals import Terminals
-from cluster.codi.terminal_frames import Request
+from cluster.codi.terminals.frames import Request
 from tests.support.waiting import wait_until
 
 SOON = 0.02

@@ -14,7 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from actors.core.errors.base import Unavailable
 from actors.core.records.sessions import Route
 from actors.core.records.terminals import TerminalRecord
-from cluster.codi.terminal_frames import CLOSE_SLOW, Request
+from cluster.codi.terminals.frames import CLOSE_SLOW, Request
 from serve_app.terminals import relay as terminal_relay
 from serve_app.terminals.relay import RelayTools, TerminalRelay
 from serve_app.terminals.relay_state import RelayState

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from actors.core.records.terminals import TerminalRecord
-from cluster.codi.terminal_frames import BadFrame, Request, control, parse_request
-from cluster.codi.terminal_protocol import TerminalProtocol
+from cluster.codi.terminals.frames import BadFrame, Request, control, parse_request
+from cluster.codi.terminals.protocol import TerminalProtocol
 from serve_app.terminals.relay_state import (
     MAX_UNACKNOWLEDGED,
     Finish,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-from cluster.codi.terminal_state import (
+from cluster.codi.terminals.state import (
     MAX_TEXT,
     TerminalState,
     join_styles,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Protocol
 
-from cluster.codi.terminal_modes import Modes
+from cluster.codi.terminals.modes import Modes
 
 CHECKPOINT_EVERY = 8 << 10
 """Output between two bytes at which the state is known."""

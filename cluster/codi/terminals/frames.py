@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.codi.terminal_sizing import RULES, Rule, is_rule
+from cluster.codi.terminals.sizing import RULES, Rule, is_rule
 
 MAX_OFFSET = (1 << 53) - 1
 """The largest offset: JSON numbers are exact up to here in every language (RFC 8259, 6)."""

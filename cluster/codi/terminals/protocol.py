@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cluster.codi.journal_protocol import MAX_INPUTS
-from cluster.codi.terminal_checkpoints import Checkpoints
-from cluster.codi.terminal_frames import Request, control
-from cluster.codi.terminal_ring import Ring
+from cluster.codi.terminals.checkpoints import Checkpoints
+from cluster.codi.terminals.frames import Request, control
+from cluster.codi.terminals.ring import Ring
 
 PAUSE_BEHIND = 256 << 10
 CUT_BEHIND = 1 << 20
