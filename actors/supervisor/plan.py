@@ -19,8 +19,9 @@ nothing can be missing for longer, and a takeover costs a new epoch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from actors.core.backoff import doubled
 from actors.core.names import session_actor
@@ -140,6 +141,15 @@ class Judgement:
 
 def judge(world: World, rules: SupervisorRules) -> Judgement:
     """Compare the world with what must be."""
+    found = Counter(session.phase for session in world.sessions)
+    phases = {p.value: found[p] for p in SessionPhase if p is not SessionPhase.ENDED or found[p]}
+    # Of very many at rest there is nothing more to ask.
+    concerned = [
+        session
+        for session in world.sessions
+        if session.owner_actor_id is not None or session.phase in rules.phase_limits
+    ]
+    world = replace(world, sessions=concerned)
     missing = frozenset(
         session.owner_actor_id
         for session in world.sessions
@@ -154,9 +164,6 @@ def judge(world: World, rules: SupervisorRules) -> Judgement:
         for session_id, at in world.reopened.items()
         if world.monotonic - at < rules.reopen_interval
     }
-    phases = {phase.value: 0 for phase in SessionPhase if phase is not SessionPhase.ENDED}
-    for session in world.sessions:
-        phases[session.phase.value] = phases.get(session.phase.value, 0) + 1
     return Judgement(
         actions=[*component_actions(world, rules), *due],
         missing=missing,
