@@ -279,7 +279,12 @@ class Settings(BaseModel):
     refresh_overlap: float = Field(
         30.0, ge=0, le=600, description="a replaced refresh token still answers"
     )
-    argon2_parallel: int = Field(2, ge=1, le=64, description="password checks at once per replica")
+    argon2_parallel: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="password checks at once per replica; by itself one a processor over all of them",
+    )
     argon2_queue: int = Field(512, ge=1, description="password checks waiting before 429")
     address_connections: int = Field(
         2000, ge=0, description="connections of one address at once; 0: no limit"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -88,7 +89,10 @@ async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[
     key = await deps.keys.get_or_create(SIGNING_KEY, lambda: deps.random_bytes(KEY_BYTES))
     tasks = Tasks()
     settings = deps.settings
-    passwords = Passwords(parallel=settings.argon2_parallel, queue=settings.argon2_queue)
+    # More than one a processor would only take each other's time: nobody would be first.
+    shared = max(1, len(os.sched_getaffinity(0)) // settings.ingress_replicas)
+    parallel = settings.argon2_parallel or shared
+    passwords = Passwords(parallel=parallel, queue=settings.argon2_queue)
     ingress = _assemble(deps, metrics, Signer(key, settings.tenant, deps.new_id), passwords, tasks)
     await ingress.ended.catch_up()
     tasks.spawn("ends of logins", ingress.ended.run())
