@@ -13,12 +13,13 @@ from contextlib import AsyncExitStack
 from benchmarks.harness import Report
 from benchmarks.memory import private_memory
 from benchmarks.people import PASSWORD, make_users, shell
-from benchmarks.settling import processor_seconds, wait_for_rest
+from benchmarks.settling import processor_seconds
 from coditect import AsyncClient
 from tests.support.server_process import ServerProcess
 
 STEPS = [int(each) for each in os.environ.get("DENSITY_STEPS", "30,300").split(",")]
-IDLE_SECONDS = 30.0
+SETTLE_SECONDS = 25.0
+IDLE_SECONDS = 20.0
 
 
 def main() -> None:
@@ -67,8 +68,7 @@ async def _attach(stack: AsyncExitStack, server: ServerProcess, email: str) -> N
 
 async def _cost(server: ServerProcess, report: Report, sessions: int) -> tuple[float, float]:
     """Return the private memory, and the processors in use, of everything but the containers."""
-    await wait_for_rest(server, 120)
-    await asyncio.sleep(10)
+    await asyncio.sleep(SETTLE_SECONDS)
     before, began = processor_seconds(server), time.monotonic()
     await asyncio.sleep(IDLE_SECONDS)
     after, elapsed = processor_seconds(server), time.monotonic() - began
