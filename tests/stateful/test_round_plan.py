@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import os
 
 import pytest
 from hypothesis import Phase, settings
@@ -384,11 +385,13 @@ class Syncing(RuleBasedStateMachine):
 
 
 TestSyncing = Syncing.TestCase
-# Others each time. One that fails is printed as it was drawn, with what replays it: shrinking takes minutes.
+# The same each time, or with CODITECT_TEST_RUNS so many others, to search. One that fails is printed as it
+# was drawn, with what replays it: shrinking takes minutes.
+RUNS = int(os.environ.get("CODITECT_TEST_RUNS", "0"))
 TestSyncing.settings = settings(
-    max_examples=40,
+    max_examples=RUNS or 40,
     stateful_step_count=40,
-    derandomize=False,
+    derandomize=not RUNS,
     print_blob=True,
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
