@@ -21,7 +21,7 @@ IDLE_SECONDS = 20.0
 
 
 def main() -> None:
-    """Look at a server with some attached sessions, then with passive ones."""
+    """Look at a server with some attached sessions, then with nobody attached."""
     report = Report("memory")
     with ServerProcess(pool_size=2, passivate_after=5, dashboard=False) as server:
         asyncio.run(_measure(server, report))
@@ -54,8 +54,10 @@ async def _measure(server: ServerProcess, report: Report) -> None:
     for client in clients:
         await client.close()
     await asyncio.sleep(30)
-    passive = private_memory(server)
-    report.add("a passive session, control plane", (passive - empty) / SESSIONS / 1e6, "MB")
+    left = private_memory(server)
+    report.add(
+        "a session that nobody is attached to, control plane", (left - empty) / SESSIONS / 1e6, "MB"
+    )
 
 
 async def _by_kind(server: ServerProcess, report: Report) -> None:

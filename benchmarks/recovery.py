@@ -15,7 +15,7 @@ KILLS = 15
 
 
 def main() -> None:
-    """Kill containers under an open terminal; then activate passive sessions."""
+    """Kill containers under an open terminal; then come back to a session at rest."""
     report = Report("recovery")
     with ServerProcess(pool_size=2, passivate_after=1, dashboard=False) as server:
         asyncio.run(_measure(server, report))
@@ -48,7 +48,7 @@ async def _measure(server: ServerProcess, report: Report) -> None:
             await terminal.read(30)
             waits.append(loop.time() - began)
             await terminal.close()
-        report.add_quantiles("activation of a passive session to first byte", waits)
+        report.add_quantiles("return to a session at rest, to first byte", waits)
 
 
 if __name__ == "__main__":

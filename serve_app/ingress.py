@@ -128,33 +128,23 @@ def _assemble(
     )
     hub = EventHub(gateway, deps.ledger, deps.actors, clock, tasks, deps.node_id)
     audit = AuditWriter(deps.audit)
-    refresh = RefreshTokenRotation(
-        deps.tokens,
-        settings.tenant,
-        ttl=settings.refresh_token_ttl,
-        overlap=settings.refresh_overlap,
-        new_id=deps.new_id,
-        random_bytes=deps.random_bytes,
-    )
     origins = Origins(settings.public_url, secure=settings.cookie_secure)
     ended = Revocations(deps.tokens, clock, keep=settings.access_token_ttl)
-    sign_in = SignIn(
-        SignInTools(
-            tenant_id=settings.tenant,
-            access_ttl=settings.access_token_ttl,
-            users=deps.users,
-            ledger=deps.ledger,
-            passwords=passwords,
-            throttle=LoginThrottle(deps.attempts, clock),
-            signer=signer,
-            refresh=refresh,
-            ended=ended,
-            gateway=gateway,
-            audit=audit,
-            metrics=metrics,
-            clock=clock,
-            new_id=deps.new_id,
-        )
+    tools = SignInTools(
+        tenant_id=settings.tenant,
+        access_ttl=settings.access_token_ttl,
+        users=deps.users,
+        ledger=deps.ledger,
+        passwords=passwords,
+        throttle=LoginThrottle(deps.attempts, clock),
+        signer=signer,
+        refresh=_refresh_tokens(deps),
+        ended=ended,
+        gateway=gateway,
+        audit=audit,
+        metrics=metrics,
+        clock=clock,
+        new_id=deps.new_id,
     )
     return Ingress(
         deps=deps,
@@ -165,7 +155,7 @@ def _assemble(
         identity=Identity(signer, deps.users, deps.tickets, ended.is_over, clock, origins),
         ended=ended,
         entries=AdminVisits(clock.monotonic),
-        sign_in=sign_in,
+        sign_in=SignIn(tools),
         gateway=gateway,
         activity=activity,
         hub=hub,
@@ -182,6 +172,18 @@ def _assemble(
             gateway, deps.codi, deps.journal, hub, clock, deps.new_id, metrics.recovery.observe
         ),
         saver=Saver(deps, gateway),
+    )
+
+
+def _refresh_tokens(deps: Dependencies) -> RefreshTokenRotation:
+    settings = deps.settings
+    return RefreshTokenRotation(
+        deps.tokens,
+        settings.tenant,
+        ttl=settings.refresh_token_ttl,
+        overlap=settings.refresh_overlap,
+        new_id=deps.new_id,
+        random_bytes=deps.random_bytes,
     )
 
 

@@ -126,9 +126,8 @@ class PoolActor(Shell[PoolReconciler]):
         """Return who holds the user's session of that name, opening it as needed. Idempotent by key.
 
         ``session_id``: the one session that is meant, so that none is made. ``dead_actor_id``: the owner
-        that did not answer the caller. For a login nobody has to hold a
-        session whose container is ready. Raises InvalidArgument, NotFound, Busy, Unavailable,
-        DeadlineExceeded and the store's errors.
+        that did not answer the caller. For a login nobody has to hold a session whose container is ready.
+        Raises InvalidArgument, NotFound, Busy, Unavailable, DeadlineExceeded and the store's errors.
         """
         for field, value in (("user_id", user_id), ("name", name), ("key", key)):
             if not value or len(value) > 256:

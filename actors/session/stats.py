@@ -14,7 +14,6 @@ class SessionStats:
 
     def __init__(self) -> None:
         self.activations = 0
-        self.saves = 0
         self.fenced = 0
         self.containers_lost = 0
         self.became_ready = 0
@@ -56,7 +55,6 @@ class SessionStats:
         """Return counters, gauges and distributions; see ``actors.core.statistics``."""
         return {
             "session_activations_total": self.activations,
-            "session_saves_total": self.saves,
             "session_fenced_total": self.fenced,
             "containers_lost_total": self.containers_lost,
             "session_ready_total": self.became_ready,

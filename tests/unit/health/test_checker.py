@@ -65,6 +65,14 @@ class Ward:
             container_id, status, handle=handle, health=Health.HEALTHY, **changes
         )
 
+    async def add_sessions_at_rest(self, count):
+        for number in range(count):
+            container_id, session_id = f"c{number}", f"s{number}"
+            await self.add(container_id, READY, session_id=session_id, user_id=session_id)
+            self.ledger.sessions_by_id[session_id] = session_record(
+                session_id, container_id=container_id, user_id=session_id
+            )
+
     async def add_session(self, owner):
         await self.add("c1", READY, session_id="s1", user_id="u1")
         self.ledger.sessions_by_id["s1"] = session_record(
@@ -161,12 +169,7 @@ async def test_a_session_whose_container_is_silent_gets_an_owner_and_this_a_repo
 
 
 async def test_after_a_reboot_passive_sessions_are_opened_a_few_at_a_time_and_probes_go_on(ward):
-    for number in range(6):
-        container_id, session_id = f"c{number}", f"s{number}"
-        await ward.add(container_id, READY, session_id=session_id, user_id=session_id)
-        ward.ledger.sessions_by_id[session_id] = session_record(
-            session_id, container_id=container_id, user_id=session_id
-        )
+    await ward.add_sessions_at_rest(6)
     await ward.add("warm")
     await ward.runner.refresh()
     await settle()
@@ -183,12 +186,7 @@ async def test_after_a_reboot_passive_sessions_are_opened_a_few_at_a_time_and_pr
 
 
 async def test_sessions_that_somebody_is_attached_to_are_revived_first(ward):
-    for number in range(6):
-        container_id, session_id = f"c{number}", f"s{number}"
-        await ward.add(container_id, READY, session_id=session_id, user_id=session_id)
-        ward.ledger.sessions_by_id[session_id] = session_record(
-            session_id, container_id=container_id, user_id=session_id
-        )
+    await ward.add_sessions_at_rest(6)
     ward.attended |= {"s4", "s5"}
     await ward.runner.refresh()
     await settle()
@@ -205,12 +203,7 @@ async def test_sessions_that_somebody_is_attached_to_are_revived_first(ward):
 
 
 async def test_a_session_that_ended_while_others_were_revived_is_not_made_anew(ward):
-    for number in range(REVIVALS_AT_ONCE + 1):
-        container_id, session_id = f"c{number}", f"s{number}"
-        await ward.add(container_id, READY, session_id=session_id, user_id=session_id)
-        ward.ledger.sessions_by_id[session_id] = session_record(
-            session_id, container_id=container_id, user_id=session_id
-        )
+    await ward.add_sessions_at_rest(REVIVALS_AT_ONCE + 1)
     await ward.runner.refresh()
     await settle()
     for number in range(REVIVALS_AT_ONCE + 1):

@@ -629,19 +629,25 @@ async def test_calls_keep_a_session_and_looks_at_it_do_not(bench):
     await eventually(lambda: runner.state()["session_id"] is None)
 
 
-async def test_what_is_asked_of_a_session_that_goes_to_rest_is_not_lost(fragile):
-    runner = await fragile.ready()
-    await runner.hibernate("s1")
-    await passes(fragile, 58)
+def passivates_slowly(bench: Workbench) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have passivations wait in the store; return what says that one does, and what lets it go on."""
     waiting, go_on = asyncio.Event(), asyncio.Event()
-    passivate = fragile.ledger.passivate
+    passivate = bench.ledger.passivate
 
     async def slowly(record, **given):
         waiting.set()
         await go_on.wait()
         await passivate(record, **given)
 
-    fragile.ledger.passivate = slowly
+    bench.ledger.passivate = slowly
+    return waiting, go_on
+
+
+async def test_what_is_asked_of_a_session_that_goes_to_rest_is_not_lost(fragile):
+    runner = await fragile.ready()
+    await runner.hibernate("s1")
+    await passes(fragile, 58)
+    waiting, go_on = passivates_slowly(fragile)
     await passes(fragile, 4)
     await waiting.wait()
     asked = [
@@ -658,15 +664,7 @@ async def test_what_is_asked_of_a_session_that_goes_to_rest_is_not_lost(fragile)
 async def test_a_route_is_returned_also_while_the_session_goes_to_rest(fragile):
     runner = await fragile.ready()
     before = await runner.route("s1")
-    waiting, go_on = asyncio.Event(), asyncio.Event()
-    passivate = fragile.ledger.passivate
-
-    async def slowly(record, **given):
-        waiting.set()
-        await go_on.wait()
-        await passivate(record, **given)
-
-    fragile.ledger.passivate = slowly
+    waiting, go_on = passivates_slowly(fragile)
     await passes(fragile, 62)
     await waiting.wait()
     assert await runner.route("s1") == before
