@@ -2,7 +2,8 @@
 
 What is small never waits for them. They are in two lines: one for those that are a single piece, which are
 read several at a time, and one for those of more, one by one. A file that is added again keeps its place.
-Who follows the workspace anew finds all of them again; so nothing of this lasts.
+Those that were read before get half of the places at most: some are found by every walk and never archived,
+as nobody may read them. Who follows the workspace anew finds all of them again; so nothing of this lasts.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from cluster.store.layers.entries import Entry
 
 MAX_WAITING = 10_000
 FILES_AT_ONCE = 32
+MAX_REMEMBERED = 100_000
 
 Read = Callable[[Mapping[bytes, Entry]], Awaitable[None]]
 
@@ -40,6 +42,8 @@ class LargeFiles:
         self._numbers = itertools.count()
         self._closings = 0
         self._changed = asyncio.Condition()
+        self._before: set[bytes] = set()
+        self._took_one = False
         self.missed = False
         """True if some could not be taken: the workspace is to be walked through again."""
 
@@ -48,19 +52,30 @@ class LargeFiles:
         """The files that are yet to be read, or being read."""
         return {*self._under_way, *self._lines[0], *self._lines[1]}
 
-    async def add(self, files: Mapping[bytes, Entry]) -> None:
-        """Take files that are to be read."""
+    async def add(self, files: Mapping[bytes, Entry]) -> list[bytes]:
+        """Take files that are to be read; return those for which there is no place."""
+        missed: list[bytes] = []
         for path, entry in files.items():
             is_long = entry.amount.size > SLICE_BYTES
             line, other = self._lines[is_long], self._lines[not is_long]
             before = line.get(path) or other.pop(path, None)
-            if path in line or len(line) < MAX_WAITING:
+            places = MAX_WAITING // 2 if path in self._before else MAX_WAITING
+            if path in line or len(line) < places:
                 number = before.number if before is not None else next(self._numbers)
                 line[path] = _Waiting(entry, number)
+                self._took_one = True
             else:
-                self.missed = True
+                missed.append(path)
+        self.missed = self.missed or bool(missed)
         async with self._changed:
             self._changed.notify_all()
+        return missed
+
+    def begin_walk(self) -> None:
+        """Have a walk begin, which adds whatever is not archived: what was missed comes first."""
+        if not (self.missed and self._took_one) or len(self._before) > MAX_REMEMBERED:
+            self._before.clear()
+        self.missed = self._took_one = False
 
     async def run(self) -> None:
         """Read until cancelled. Raises what ``read`` raises."""
@@ -104,6 +119,7 @@ class LargeFiles:
                 path = next(iter(line))
                 some[path], self._under_way[path] = line.pop(path)
                 size += some[path].amount.size
+            self._before.update(some)
             try:
                 await self._read(some)
             finally:

@@ -51,6 +51,12 @@ class LeftOutPaths:
             self._notes += 1
             self._paths[path] = _Left(reason, size, self._walk, self._notes)
 
+    def met(self, paths: Iterable[bytes]) -> None:
+        """Keep what is said of paths that are there, and are not read this time."""
+        for path in paths:
+            if path in self._paths:
+                self._paths[path] = self._paths[path]._replace(walk=self._walk)
+
     def release(self, paths: Iterable[bytes]) -> None:
         """Forget paths that are archived."""
         for path in paths:

@@ -77,6 +77,7 @@ class Rounds:
             began = clock.monotonic()
             versions.held.begin_walk()
             versions.left_out.begin_walk()
+            versions.large.begin_walk()
             await self._walk(b"")
             now = clock.monotonic()
             versions.held.end_walk(now, now - began)
@@ -111,7 +112,6 @@ class Rounds:
             held.may_look(self._tools.clock.monotonic())
             and held.worth_looking(await self._versions.room())
         ):
-            large.missed = large.missed and not missed
             await self.walk_through()
 
     async def publish(self) -> None:

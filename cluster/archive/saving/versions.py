@@ -80,7 +80,7 @@ class Versions:
         with self._known.look(large) as look:
             known = await self._known.current(list(large))
             large = await self._fitting(large, known, look, self.left_out)
-        await self.large.add(large)
+        self.left_out.met(await self.large.add(large))
 
     async def _read(self, reads: Reads, take: Take, turn: Turn) -> None:
         while batch := reads.batch():
@@ -92,7 +92,7 @@ class Versions:
                     wanted = reads.wanted(batch, known)
                     taken = await take(await self._fitting(wanted, known, look, self.left_out))
                 self._note_taken(taken, look, notes)
-                await self.large.add(taken.large)  # they have grown since
+                self.left_out.met(await self.large.add(taken.large))  # they have grown since
                 try:
                     again = await self._commit_taken(taken, known, look)
                 except ChunkMissing:

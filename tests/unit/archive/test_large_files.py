@@ -254,6 +254,27 @@ async def test_more_than_can_wait_are_looked_for_again(monkeypatch):
     assert len(files.paths) == 2
 
 
+async def test_files_that_are_read_in_vain_at_every_walk_leave_places_to_the_others(monkeypatch):
+    monkeypatch.setattr("cluster.archive.saving.large_files.MAX_WAITING", 2)
+    read: set[bytes] = set()
+
+    async def reading(some):
+        read.update(some)
+
+    files = LargeFiles(reading)
+    in_vain, other = [b"0", b"1"], b"2"
+    running = asyncio.create_task(files.run())
+    for _ in range(3):
+        files.begin_walk()
+        missed = await files.add({path: file_of(1) for path in [*in_vain, other]})
+        assert files.missed is bool(missed)
+        await files.done()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    await files.close()
+    assert other in read
+
+
 async def test_a_large_file_whose_place_something_else_has_taken_is_not_gone(tmp_path, stage):
     async with kept_workspace(tmp_path / "k", stage) as kept:
         for name in ("directory", "small", "large"):
