@@ -31,6 +31,7 @@ _OWN_FILES = (
     "codi/__init__.py",
     "codi/conditions.py",
     "codi/journal_protocol.py",
+    "codi/ports.py",
     "codi/terminals/__init__.py",
     "codi/terminals/checkpoints.py",
     "codi/terminals/frames.py",

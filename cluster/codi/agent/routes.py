@@ -17,6 +17,7 @@ from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.exchange import Exchange
 from cluster.codi.agent.files import routes as file_routes
 from cluster.codi.agent.files.disk import Disk
+from cluster.codi.agent.ports.tunnel import Tunnels, port_number
 from cluster.codi.agent.programs import execute
 from cluster.codi.agent.programs.activity import Activity
 from cluster.codi.agent.programs.children import Children
@@ -59,6 +60,7 @@ class Routes:
         self._keys = itertools.count()
         self._running = 0
         self._left_open = LeftOpen(store)
+        self._tunnels = Tunnels(self._activity.note, config.port)
         self._gitconfig = introduction.place(config.container_id)
         os.environ.setdefault("GIT_CONFIG_SYSTEM", self._gitconfig)
         self._table: dict[tuple[str, str], Handler] = {
@@ -96,6 +98,10 @@ class Routes:
         if name == "terminals" and rest.endswith("/ws") and exchange.method == "GET":
             self._activity.refuse_if_sealed()
             return self._open_socket(exchange, _text(rest.removesuffix("/ws")))
+        if name == "tcp" and exchange.method == "GET":
+            with self._activity.answering():
+                await self._tunnels.open(exchange, port_number(rest))
+            return True
         handler = self._table.get((exchange.method, name))
         if handler is None:
             if name in self._names:
@@ -126,6 +132,7 @@ class Routes:
             for child in self._children.living:
                 child.signal_group(signal.SIGKILL)
         self._left_open.close()
+        self._tunnels.close()
         self._feed.close()
         self._files.close()
 

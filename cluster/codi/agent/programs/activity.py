@@ -43,7 +43,11 @@ class Activity:
             yield
         finally:
             self.busy -= 1
-            self._asked_at = time.monotonic()
+            self.note()
+
+    def note(self) -> None:
+        """Note that people use the container at this moment."""
+        self._asked_at = time.monotonic()
 
     def refuse_if_sealed(self) -> None:
         """Raise AgentError ``sealed`` while the container is being closed."""
