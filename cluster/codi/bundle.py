@@ -32,6 +32,8 @@ _OWN_FILES = (
     "codi/conditions.py",
     "codi/journal_protocol.py",
     "codi/ports.py",
+    "codi/programs/__init__.py",
+    "codi/programs/frames.py",
     "codi/terminals/__init__.py",
     "codi/terminals/checkpoints.py",
     "codi/terminals/frames.py",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -18,7 +17,7 @@ from actors.core.errors.base import DeadlineExceeded, Unavailable, Unreached
 from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
-from cluster.codi.sockets import CodiSocket
+from cluster.codi.sockets import CLOSE_SECONDS, ContainerConnection
 
 _CONNECT_SECONDS = 3.0
 _CALL_SECONDS = 20.0
@@ -26,7 +25,6 @@ _STALL_SECONDS = 60.0
 _EXEC_MARGIN_SECONDS = 10.0
 _MAX_CONNECTIONS = 1000
 _REMOVAL_SECONDS = 300.0
-_CLOSE_SECONDS = 1.0
 _MAX_MESSAGE = 2 << 20
 
 
@@ -37,18 +35,6 @@ class FileAnswer:
     status: int
     headers: dict[str, str]
     content: AsyncIterator[bytes]
-
-
-class TerminalConnection(CodiSocket):
-    """A terminal's socket, which closes within seconds even while CODI holds its input back."""
-
-    async def close(self, code: int = 1000, reason: str = "") -> None:
-        """Close it, and break it off when the other side does not take part."""
-        try:
-            async with asyncio.timeout(_CLOSE_SECONDS):
-                await super().close(code, reason)
-        except TimeoutError:
-            self.transport.abort()
 
 
 class HttpCodiClient(CodiControl):
@@ -238,7 +224,7 @@ class HttpCodiClient(CodiControl):
 
     async def connect_terminal(
         self, route: Route, name: str, query: Mapping[str, str], *, timeout_seconds: float = 10.0
-    ) -> TerminalConnection:
+    ) -> ContainerConnection:
         """Open a terminal's socket; its first message is the ``attached`` frame.
 
         ``query``: ``client``, ``offset``, ``input_offset``, ``cols``, ``rows``, ``create``. The
@@ -249,18 +235,18 @@ class HttpCodiClient(CodiControl):
         try:
             connection = await connect(
                 target,
-                create_connection=TerminalConnection,
+                create_connection=ContainerConnection,
                 additional_headers=headers(route),
                 compression=None,
                 proxy=None,
                 open_timeout=timeout_seconds,
                 ping_interval=None,
-                close_timeout=_CLOSE_SECONDS,
+                close_timeout=CLOSE_SECONDS,
                 max_size=_MAX_MESSAGE,
                 max_queue=4,
                 process_exception=lambda error: error,
             )
-            return cast("TerminalConnection", connection)
+            return cast("ContainerConnection", connection)
         except InvalidStatus as refused:
             response = refused.response
             raise error_from(response.status_code, bytes(response.body or b""), asked) from None

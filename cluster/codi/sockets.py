@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
+
+CLOSE_SECONDS = 1.0
 
 
 class CodiSocket(ClientConnection):
@@ -26,3 +29,15 @@ class CodiSocket(ClientConnection):
         """Send a message. Raises ConnectionClosed."""
         if options or not isinstance(message, bytes | str) or not self.send_now(message):
             await super().send(message, **options)
+
+
+class ContainerConnection(CodiSocket):
+    """The socket of a terminal or a program, which closes within seconds even while CODI holds it back."""
+
+    async def close(self, code: int = 1000, reason: str = "") -> None:
+        """Close it, and break it off when the other side does not take part."""
+        try:
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await super().close(code, reason)
+        except TimeoutError:
+            self.transport.abort()

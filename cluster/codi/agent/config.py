@@ -8,7 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cluster.codi.agent.programs.fdstore import Store
+from cluster.codi.agent.fdstore import Store
 
 _KEY = "config"
 

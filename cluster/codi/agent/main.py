@@ -18,7 +18,7 @@ import socket  # noqa: E402
 
 from cluster.codi.agent import config as configuration  # noqa: E402
 from cluster.codi.agent import kernel  # noqa: E402
-from cluster.codi.agent.programs.fdstore import Store  # noqa: E402
+from cluster.codi.agent.fdstore import Store  # noqa: E402
 from cluster.codi.agent.server import Server  # noqa: E402
 
 _END_SECONDS = 1.5

@@ -15,17 +15,16 @@ from cluster.codi.agent.changes import routes as feed_routes
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.exchange import Exchange
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.files import routes as file_routes
 from cluster.codi.agent.files.disk import Disk
 from cluster.codi.agent.ports.tunnel import Tunnels, port_number
-from cluster.codi.agent.programs import execute
 from cluster.codi.agent.programs.activity import Activity
 from cluster.codi.agent.programs.children import Children
-from cluster.codi.agent.programs.fdstore import Store
 from cluster.codi.agent.programs.guard import Guard
 from cluster.codi.agent.programs.output import LeftOpen
 from cluster.codi.agent.programs.processes import processes
-from cluster.codi.agent.terminals import shell
+from cluster.codi.agent.programs.routes import ProgramRoutes
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.journal_socket import JournalSocket
 from cluster.codi.agent.terminals.socket import TerminalSocket
@@ -33,7 +32,6 @@ from cluster.codi.agent.terminals.terminals import DEFAULT_SIZE, Terminals
 from cluster.codi.agent.websocket import check_upgrade, upgrade
 from cluster.codi.terminals.frames import BadFrame, check_size, parse_request
 
-_MAX_RUNNING = 16
 _CLOSE_GOING_AWAY = 1001
 
 # What a person does. Everything else the server asks by itself: it keeps no container awake, and a
@@ -58,9 +56,11 @@ class Routes:
         self._sockets: dict[int, TerminalSocket] = {}
         self._journals: set[JournalSocket] = set()
         self._keys = itertools.count()
-        self._running = 0
         self._left_open = LeftOpen(store)
         self._tunnels = Tunnels(self._activity.note, config.port)
+        self._programs = ProgramRoutes(
+            config, self._children, self._left_open, self._activity, store
+        )
         self._gitconfig = introduction.place(config.container_id)
         os.environ.setdefault("GIT_CONFIG_SYSTEM", self._gitconfig)
         self._table: dict[tuple[str, str], Handler] = {
@@ -68,7 +68,7 @@ class Routes:
             ("GET", "terminals"): self._get_terminals,
             ("POST", "terminals"): self._post_terminal,
             ("DELETE", "terminals"): self._delete_terminal,
-            ("POST", "exec"): self._exec,
+            ("POST", "exec"): self._programs.execute,
             ("GET", "processes"): self._get_processes,
             ("GET", "activity"): self._get_activity,
             ("GET", "disk"): self._get_disk,
@@ -102,6 +102,9 @@ class Routes:
             with self._activity.answering():
                 await self._tunnels.open(exchange, port_number(rest))
             return True
+        if (name, rest, exchange.method) == ("exec", "ws", "GET"):
+            self._activity.refuse_if_sealed()
+            return self._programs.open_socket(exchange)
         handler = self._table.get((exchange.method, name))
         if handler is None:
             if name in self._names:
@@ -123,6 +126,7 @@ class Routes:
             journal.close(_CLOSE_GOING_AWAY, "the container is stopping")
         for socket in list(self._sockets.values()):
             socket.close(_CLOSE_GOING_AWAY, "the container is stopping")
+        self._programs.close(_CLOSE_GOING_AWAY, "the container is stopping")
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.terminals.close()
@@ -170,38 +174,6 @@ class Routes:
     async def _delete_terminal(self, exchange: Exchange, rest: bytes) -> None:
         await self.terminals.delete(rest.decode("utf-8", "replace"))
         exchange.answer(200, {})
-
-    async def _exec(self, exchange: Exchange, _rest: bytes) -> None:
-        body = await exchange.json()
-        argv = execute.check_argv(body.get("argv"))
-        extra = execute.check_environment(body.get("env"))
-        timeout_seconds = execute.check_timeout(
-            body.get("timeout_seconds"), self._config.exec_timeout
-        )
-        cwd, stdin = (
-            execute.check_directory(body.get("cwd")),
-            execute.check_stdin(body.get("stdin")),
-        )
-        if self._running >= _MAX_RUNNING:
-            raise AgentError(409, "too_many", f"up to {_MAX_RUNNING} programs run at once")
-        directory = execute.open_directory(self._absolute(cwd))
-        self._running += 1
-        try:
-            program = execute.execute(
-                self._children,
-                self._left_open,
-                argv,
-                directory=directory,
-                environment=shell.environment(os.environ) | extra,
-                stdin=stdin,
-                timeout_seconds=timeout_seconds,
-                output_limit=self._config.exec_output,
-            )
-            answer = await exchange.while_connected(program)
-        finally:
-            self._running -= 1
-            os.close(directory)
-        exchange.answer(200, answer)
 
     async def _get_processes(self, exchange: Exchange, _rest: bytes) -> None:
         exchange.answer(200, processes())

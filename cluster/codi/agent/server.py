@@ -25,9 +25,9 @@ from cluster.codi.agent.exchange import (
     next_event,
     skip_body,
 )
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.files.disk import Disk
 from cluster.codi.agent.link import Link
-from cluster.codi.agent.programs.fdstore import Store
 from cluster.codi.agent.programs.guard import Guard
 
 if TYPE_CHECKING:

@@ -30,8 +30,15 @@ class Unreadable(Exception):
 class WebSocket:
     """One open connection, written to as frames and read as messages."""
 
-    def __init__(self, transport: asyncio.Transport, *, max_text: int = MAX_MESSAGE) -> None:
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        *,
+        max_text: int = MAX_MESSAGE,
+        max_message: int = MAX_MESSAGE,
+    ) -> None:
         self._transport = transport
+        self._max_message = max_message
         self._max_text = max_text
         self._connection = Connection(ConnectionType.SERVER)
         self._taken = 0
@@ -80,8 +87,8 @@ class WebSocket:
     def _take(self, event: BytesMessage | TextMessage) -> Iterator[bytes | str]:
         piece = event.data
         self._taken += len(piece.encode() if isinstance(piece, str) else piece)
-        if self._taken > MAX_MESSAGE:
-            self.close(_CLOSE_TOO_BIG, f"messages have up to {MAX_MESSAGE} bytes")
+        if self._taken > self._max_message:
+            self.close(_CLOSE_TOO_BIG, f"messages have up to {self._max_message} bytes")
         elif not isinstance(piece, str):
             yield bytes(piece)
         elif self._taken > self._max_text:

@@ -116,7 +116,7 @@ def isolation(descriptors: Descriptors, hostname: str, *, as_root: bool) -> list
 _INIT = ("/bin/sh", "-c", '"$@"; exit "$?"', "init")
 
 # The same for a CODI that lasts: killed by a signal, it is started again, and goes on with what it has
-# put into a socket pair (CODI's ``programs/fdstore.py``) that this one holds open. Not for ever: one
+# put into a socket pair (CODI's ``fdstore.py``) that this one holds open. Not for ever: one
 # that dies whatever it does is a container to be replaced.
 _LASTING_INIT = (
     *("/bin/sh", "-c"),

@@ -38,12 +38,20 @@ class Activity:
     def answering(self) -> Iterator[None]:
         """Count a call that a person makes, from its beginning to its end. Raises ``sealed``."""
         self.refuse_if_sealed()
-        self.busy += 1
+        self.begin()
         try:
             yield
         finally:
-            self.busy -= 1
-            self.note()
+            self.end()
+
+    def begin(self) -> None:
+        """Count what somebody waits for, until ``end``."""
+        self.busy += 1
+
+    def end(self) -> None:
+        """Note that it is over."""
+        self.busy -= 1
+        self.note()
 
     def note(self) -> None:
         """Note that people use the container at this moment."""

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections import OrderedDict
 
-from cluster.codi.agent.programs.fdstore import Store
+from cluster.codi.agent.fdstore import Store
 
 _KEY = "pipe-"
 _READ_SIZE = 64 << 10
@@ -93,7 +93,12 @@ class LeftOpen:
 
     def _readable(self, fd: int) -> None:
         with contextlib.suppress(BlockingIOError):
-            count = len(os.read(fd, _READ_SIZE))
+            try:
+                count = len(os.read(fd, _READ_SIZE))
+            except BlockingIOError:
+                raise
+            except OSError:  # a terminal that nobody has open any more
+                count = 0
             if count == 0:
                 self._close(fd)
             elif count == _READ_SIZE:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import fcntl
 import os
 import signal
 import struct
 import termios
-from collections.abc import Mapping
 
-from cluster.codi.agent.errors import AgentError
 from cluster.codi.agent.programs.children import Child, Children
+from cluster.codi.agent.programs.terminal import environment, open_terminal, read_size
 
-_IUTF8, _TIOCPKT = 0o40000, 0x5420  # termios(3), ioctl_tty(2); Python has no names for them
+_TIOCPKT = 0x5420  # ioctl_tty(2); Python has no name for it
 _RCFILE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "bashrc.sh")
 
 
@@ -37,8 +35,7 @@ class Shell:
 
     def waiting(self) -> int:
         """Return how many bytes can be read this moment, all of them at once. Raises OSError."""
-        answer = fcntl.ioctl(self.master, termios.FIONREAD, struct.pack("i", 0))
-        return int(struct.unpack("i", answer)[0])
+        return read_size(self.master)
 
     def directory(self) -> str | None:
         """Return the shell's working directory, None when it has ended."""
@@ -58,13 +55,8 @@ class Shell:
 
 def start(children: Children, directory: int, cols: int, rows: int) -> Shell:
     """Start an interactive shell in ``directory``, an open descriptor. Raises OSError."""
-    master, slave = _open_terminal()
+    master, slave = open_terminal(cols, rows)
     try:
-        termios.tcsetwinsize(slave, (rows, cols))
-        attributes = termios.tcgetattr(slave)
-        attributes[0] |= _IUTF8
-        termios.tcsetattr(slave, termios.TCSANOW, attributes)
-        os.set_blocking(master, False)
         fcntl.ioctl(master, _TIOCPKT, struct.pack("i", 1))  # as ``Ring`` expects
         program = _program()
         arguments = [os.path.basename(program)]
@@ -82,21 +74,6 @@ def start(children: Children, directory: int, cols: int, rows: int) -> Shell:
         with contextlib.suppress(OSError):
             os.close(slave)
     return Shell(master, child)
-
-
-def _open_terminal() -> tuple[int, int]:
-    try:
-        return os.openpty()
-    except OSError as error:
-        if error.errno != errno.ENOSPC:  # of all errors, the one that means a full disk elsewhere
-            raise
-        detail = "the container has as many pseudo-terminals open as it may have"
-        raise AgentError(503, "exhausted", detail) from error
-
-
-def environment(own: Mapping[str, str]) -> dict[str, str]:
-    """Return the environment of what runs in a terminal."""
-    return {"LANG": "C.UTF-8", **own, "TERM": "xterm-256color", "COLORTERM": "truecolor"}
 
 
 def _program() -> str:

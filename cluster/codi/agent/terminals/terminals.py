@@ -13,9 +13,9 @@ from functools import partial
 
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.files import files
 from cluster.codi.agent.programs.children import Children
-from cluster.codi.agent.programs.fdstore import Store
 from cluster.codi.agent.terminals import shell
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.memory import TerminalMemory

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from cluster.codi.agent.config import Config
-from cluster.codi.agent.programs.fdstore import Store
+from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.terminals import shell
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.terminals import Terminals

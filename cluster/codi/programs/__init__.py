@@ -1,0 +1,1 @@
+"""What CODI and the server say to each other about programs."""
