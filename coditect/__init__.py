@@ -47,12 +47,14 @@ from coditect.models import (
     Used,
     User,
 )
-from coditect.sync import Client, Terminal
+from coditect.program import AsyncProgram, ProgramEnd, ProgramOutput
+from coditect.sync import Client, Program, Terminal
 from coditect.terminal import AsyncTerminal
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncProgram",
     "AsyncTerminal",
     "Client",
     "ClientError",
@@ -73,6 +75,9 @@ __all__ = [
     "NotRestored",
     "PreconditionFailed",
     "Process",
+    "Program",
+    "ProgramEnd",
+    "ProgramOutput",
     "QuotaExceeded",
     "Receipt",
     "RunResult",

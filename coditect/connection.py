@@ -14,6 +14,7 @@ import httpx
 
 from coditect import addresses
 from coditect.errors import ApiError, ConnectionFailed, Unauthorized, from_problem
+from coditect.program import AsyncProgram
 from coditect.terminal import AsyncTerminal
 from coditect.upload import Upload
 
@@ -70,7 +71,7 @@ class Connection:
         self.timeout_seconds = timeout_seconds
         self.retry_seconds = retry_seconds
         self._renewing = asyncio.Lock()
-        self._attached: weakref.WeakSet[AsyncTerminal] = weakref.WeakSet()
+        self._attached: weakref.WeakSet[AsyncTerminal | AsyncProgram] = weakref.WeakSet()
         with self._reached():
             self._http = httpx.AsyncClient(
                 base_url=self.url,
@@ -87,8 +88,8 @@ class Connection:
         await self.close()
 
     async def close(self) -> None:
-        """Close terminals and connections; sessions go on."""
-        await asyncio.gather(*(terminal.close() for terminal in list(self._attached)))
+        """Close terminals, programs and connections; sessions go on."""
+        await asyncio.gather(*(attached.close() for attached in list(self._attached)))
         await self._http.aclose()
 
     async def refresh(self) -> None:

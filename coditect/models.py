@@ -162,7 +162,11 @@ class Session(FromJson):
 
 @dataclass(frozen=True, slots=True)
 class ExecResult(FromJson):
-    """The outcome of a command. ``exit_code`` is negative when a signal ended it, as in subprocess."""
+    """The outcome of a command. ``exit_code`` is negative when a signal ended it, as in subprocess.
+
+    ``truncated``: it printed more than ``stdout`` or ``stderr`` has; ``stdout_file`` and ``stderr_file`` are
+    the files of the workspace that have all of it, of which few are kept.
+    """
 
     exit_code: int
     stdout: str
@@ -170,6 +174,10 @@ class ExecResult(FromJson):
     timed_out: bool = False
     truncated: bool = False
     duration_seconds: float = 0.0
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    stdout_file: str | None = None
+    stderr_file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 from coditect.client import AsyncClient
 from coditect.connection import DEFAULT_RETRY_SECONDS, DEFAULT_TIMEOUT_SECONDS
 from coditect.models import TerminalWindow
+from coditect.program import AsyncProgram, ProgramEnd, ProgramOutput
 from coditect.terminal import AsyncTerminal
 
 P = ParamSpec("P")
@@ -56,6 +57,12 @@ def _blocking(
 
 @overload
 def _blocking(
+    call: Callable[Concatenate[Twin_co, P], Coroutine[Any, Any, AsyncProgram]],
+) -> Callable[Concatenate[Blocking[Twin_co], P], Program]: ...
+
+
+@overload
+def _blocking(
     call: Callable[Concatenate[Twin_co, P], Coroutine[Any, Any, T]],
 ) -> Callable[Concatenate[Blocking[Twin_co], P], T]: ...
 
@@ -74,6 +81,8 @@ def _blocking(call: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isasyncgenfunction(call):
             return self._each(call(self._twin, *args, **kwargs))
         answer = self._loop.call(call, self._twin, *args, **kwargs)
+        if isinstance(answer, AsyncProgram):
+            return Program(self._loop, answer, self)
         return Terminal(self._loop, answer, self) if isinstance(answer, AsyncTerminal) else answer
 
     signature = inspect.signature(call)
@@ -135,6 +144,39 @@ class Terminal(Blocking[AsyncTerminal]):
     resize = _blocking(AsyncTerminal.resize)
     set_sizing = _blocking(AsyncTerminal.set_sizing)
     close = _blocking(AsyncTerminal.close)
+
+
+class Program(Blocking[AsyncProgram]):
+    """``AsyncProgram`` without an event loop: the same calls, the same errors."""
+
+    def __init__(self, loop: LoopThread, twin: AsyncProgram, owner: object) -> None:
+        super().__init__(loop, twin)
+        self._owner = owner  # whose garbage collection would close this
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[ProgramOutput]:
+        while (output := self.read()) is not None:
+            yield output
+
+    @property
+    def pid(self) -> int:
+        """The program's number in its container."""
+        return self._twin.pid
+
+    @property
+    def end(self) -> ProgramEnd | None:
+        """How it ended, once ``read`` has returned None."""
+        return self._twin.end
+
+    read = _blocking(AsyncProgram.read)
+    write = _blocking(AsyncProgram.write)
+    end_input = _blocking(AsyncProgram.end_input)
+    resize = _blocking(AsyncProgram.resize)
+    signal = _blocking(AsyncProgram.signal)
+    wait = _blocking(AsyncProgram.wait)
+    close = _blocking(AsyncProgram.close)
 
 
 class Client(Blocking[AsyncClient]):
@@ -223,6 +265,7 @@ class Client(Blocking[AsyncClient]):
     launch_container = _blocking(AsyncClient.launch_container)
     events = _blocking(AsyncClient.events)
     exec = _blocking(AsyncClient.exec)
+    program = _blocking(AsyncClient.program)
     processes = _blocking(AsyncClient.processes)
     tree = _blocking(AsyncClient.tree)
     read_file = _blocking(AsyncClient.read_file)

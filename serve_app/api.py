@@ -35,7 +35,7 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
   `Origin` of this server for everything that changes something.
 * Calls that open, end, save or change a session take an `Idempotency-Key`: the same key again gets the
   same answer and does nothing twice. A program is never run twice: `exec` is not repeated.
-* Sockets: `WS /api/v1/sessions/{session_id}/terminals/{name}/ws` and
+* Sockets: `WS /api/v1/sessions/{session_id}/terminals/{name}/ws`, `…/exec/ws` and
   `WS /api/v1/sessions/{session_id}/events`, opened with a bearer token (in the header, or offered as
   the subprotocol `bearer.<token>` beside `coditect`), or with `?ticket=` from
   `POST /api/v1/auth/ticket`.
@@ -68,6 +68,19 @@ are to be ignored, and are by the server.
   `status` (`status`), `restarted` (a new shell follows), `resized` (`cols`, `rows`: another client
   changed the size), `sizing` (`rule`, `windows`: who shows it, and whose size it follows),
   `exit` (`code`), `cwd` (`path`), `dropped` (`reason`; a close follows).
+
+## The program's socket
+
+`WS /api/v1/sessions/{session_id}/exec/ws` runs one program. The first text frame says which:
+`{"type": "start", "argv", "cwd", "env", "tty": {"cols", "rows"}, "on_close"}`, all but `argv` optional;
+`on_close` is what becomes of it when the socket goes: `kill` (the default), `hang_up` or `leave`. Binary
+frames to the program are its standard input; those from it have one byte in front, 1 for standard
+output, 2 for standard error.
+
+* From the client: `end_of_input`, `resize` (`cols`, `rows`), `signal` (`name`, as `INT`).
+* From the server: `started` (`pid`) or `refused` (a problem document), `window` (`bytes`: so much input
+  was taken, and 256 KiB more than that may be sent), `input_closed`, and `ended` (`code`, or `signal`)
+  behind the last byte.
 
 ## Close codes of the sockets
 

@@ -29,6 +29,7 @@ from coditect.upload import PIECE_BYTES
 INLINE_INPUT = 128 << 10
 """Standard input that goes with the request; more of it goes through a file in the workspace."""
 
+DEFAULT_SECONDS = 30.0
 NOT_FOUND, NOT_EXECUTABLE, TIMED_OUT = 127, 126, 124  # POSIX.1-2017, XCU 2.8.2; timeout(1)
 _INPUT_NAME = ".cache/coditect-input-{}"
 # Opens the input and forgets its name at once: nothing stays behind, whatever the program does.
@@ -46,7 +47,13 @@ def execute(
     argv: Annotated[list[str], typer.Argument(help="Command and its arguments.")],
     session: SessionOption = None,
     cwd: Annotated[str | None, typer.Option(help="Directory, relative to the workspace.")] = None,
-    timeout: Annotated[float, typer.Option(help="Limit in seconds.")] = 30.0,
+    timeout: Annotated[
+        float, typer.Option(help="Limit in seconds; none with -i or -t.")
+    ] = DEFAULT_SECONDS,
+    interactive: Annotated[
+        bool, typer.Option("--interactive", "-i", help="Pass standard input on as it comes.")
+    ] = False,
+    tty: Annotated[bool, typer.Option("--tty", "-t", help="Give it a terminal.")] = False,
     no_stdin: Annotated[
         bool, typer.Option("--no-stdin", "-n", help="Leave standard input alone.")
     ] = False,
@@ -54,10 +61,14 @@ def execute(
 ) -> None:
     """Run a command in your workspace; its exit code is this command's.
 
-    Standard input is passed on unless it is a terminal: to its end, before the command starts, so what does
+    `coditect exec -it SESSION -- bash` has this terminal for its own; with -i alone, pipes. Else standard
+    input is passed on unless it is a terminal: to its end, before the command starts, so what does
     not end is refused at the limit of files (`coditect shell` is for that). 127: no
     such command; 126: it cannot be run; 128 + N: signal N ended it; 124: it took longer than the limit.
     """
+    if interactive or tty:
+        session, argv = _session_in_front(session, argv)
+        raise typer.Exit(_interactively(server, session, argv, cwd, reads=interactive, tty=tty))
     source = None if no_stdin or sys.stdin is None or sys.stdin.isatty() else sys.stdin.buffer
     with signed_in(server) as client:
         chosen = pick(client, session)
@@ -68,11 +79,42 @@ def execute(
     _write(sys.stdout, result.stdout)
     _write(sys.stderr, result.stderr)
     if result.truncated:
-        typer.echo("coditect: it printed more than is kept of it", err=True)
+        places = " and ".join(filter(None, (result.stdout_file, result.stderr_file)))
+        where = f"; all of it is in {places}" if places else ""
+        typer.echo(f"coditect: it printed more than is shown{where}", err=True)
     if result.timed_out:
         fail(f"killed after {timeout:g} s", TIMED_OUT)
     # A signal's number comes as a negative code; shells say 128 + number.
     raise typer.Exit(result.exit_code if result.exit_code >= 0 else 128 - result.exit_code)
+
+
+def _session_in_front(session: str | None, argv: list[str]) -> tuple[str | None, list[str]]:
+    """Take ``SESSION --`` off the front of a command, as `kubectl exec` and its like have it."""
+    if session is None and len(argv) > 2 and argv[1] == "--":
+        return argv[0], argv[2:]
+    return session, argv
+
+
+def _interactively(
+    server: str | None,
+    session: str | None,
+    argv: list[str],
+    cwd: str | None,
+    *,
+    reads: bool,
+    tty: bool,
+) -> int:
+    with signed_in(server) as client:
+        try:
+            from coditect.cli.interactive import run_program  # noqa: PLC0415 - needs a POSIX terminal
+        except ImportError:
+            fail("-i and -t need a terminal of Linux, macOS or WSL")
+        chosen = pick(client, session)
+        try:
+            code = run_program(client, chosen.session_id, argv, cwd=cwd, reads=reads, tty=tty)
+        except (NotFound, Forbidden, InvalidRequest) as error:
+            fail(str(error), _code(error))
+    return code if code >= 0 else 128 - code
 
 
 def run(

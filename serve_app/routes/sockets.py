@@ -29,6 +29,7 @@ from serve_app.auth.sign_in import Visitor
 from serve_app.auth.tokens import Login
 from serve_app.http.browser_socket import BrowserSocket, Disconnected
 from serve_app.ingress import Ingress
+from serve_app.programs.relay import relay_program
 from serve_app.routes.common import check_session_id
 from serve_app.routes.terminals import is_known, publish_terminals
 from serve_app.sessions.event_hub import status_of
@@ -39,6 +40,7 @@ logger = structlog.get_logger(__name__)
 
 TERMINAL_PATH = "/api/v1/sessions/{session_id}/terminals/{name}/ws"
 EVENTS_PATH = "/api/v1/sessions/{session_id}/events"
+PROGRAM_PATH = "/api/v1/sessions/{session_id}/exec/ws"
 MAX_NAME = 64
 MAX_EVENTS_WAITING = 256
 
@@ -47,12 +49,13 @@ def install(app: FastAPI) -> None:
     """Add the sockets to the application."""
     app.router.routes.append(WebSocketRoute(TERMINAL_PATH, _Endpoint(app, _Terminal)))
     app.router.routes.append(WebSocketRoute(EVENTS_PATH, _Endpoint(app, _Events)))
+    app.router.routes.append(WebSocketRoute(PROGRAM_PATH, _Endpoint(app, _Program)))
 
 
 class _Endpoint:
     """An ASGI application: Starlette would wrap a function in its own WebSocket object."""
 
-    def __init__(self, app: FastAPI, kind: type[_Terminal | _Events]) -> None:
+    def __init__(self, app: FastAPI, kind: type[_Terminal | _Events | _Program]) -> None:
         self._app = app
         self._kind = kind
 
@@ -61,7 +64,9 @@ class _Endpoint:
         await _serve(self._app.state.ingress, self._kind(), BrowserSocket(scope, receive, send))
 
 
-async def _serve(ingress: Ingress, kind: _Terminal | _Events, socket: BrowserSocket) -> None:
+async def _serve(
+    ingress: Ingress, kind: _Terminal | _Events | _Program, socket: BrowserSocket
+) -> None:
     session_id = socket.parameters["session_id"]
     socket.state["route"] = kind.path
     try:
@@ -202,6 +207,20 @@ class _Events:
                 if event.type == "ended":
                     await socket.close(CLOSE_ENDED, "the session has ended")
                     return
+
+
+class _Program:
+    """``WS …/exec/ws``: a program, its input and its output; ``cluster.codi.programs.frames``."""
+
+    path = PROGRAM_PATH
+    action = "exec"
+
+    def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
+        """Take any request: what to start says the first frame."""
+
+    async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
+        """Relay to the program's end, or until the caller goes."""
+        await relay_program(ingress, socket, session_id)
 
 
 async def _until_gone(socket: BrowserSocket) -> None:

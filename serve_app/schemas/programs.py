@@ -36,13 +36,22 @@ class Command(Asked):
 
 
 class CommandResult(BaseModel):
-    """The outcome of a program. ``exit_code`` is negative when a signal ended it."""
+    """The outcome of a program. ``exit_code`` is negative when a signal ended it.
+
+    ``stdout`` and ``stderr`` are what it printed at first, of ``stdout_bytes`` and ``stderr_bytes``.
+    ``truncated``: one of them is not all; all of it, up to 256 MiB, is in the file of the workspace that
+    ``stdout_file`` or ``stderr_file`` names. The newest 16 of these are kept, and none is archived.
+    """
 
     exit_code: int
     stdout: str
     stderr: str
     timed_out: bool
     truncated: bool
+    stdout_bytes: int = 0
+    stderr_bytes: int = 0
+    stdout_file: str | None = None
+    stderr_file: str | None = None
     duration_seconds: float
 
 

@@ -15,6 +15,7 @@ import pytest
 from actors.core.errors.access import PermissionDenied
 from actors.core.errors.requests import InvalidArgument, NotFound
 from cluster.codi.agent import introduction
+from cluster.codi.agent.files import spills
 from cluster.codi.bundle import Limits
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
@@ -206,3 +207,31 @@ class TestBytesThatAreNoText:
         async with httpx.AsyncClient(headers=codi.headers, trust_env=False, timeout=20) as http:
             answer = await http.post(f"http://{codi.address}/exec", content=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
+
+
+class TestMoreThanTheAnswerHas:
+    async def test_all_of_it_is_in_a_file_that_the_answer_names(self, codi, client):
+        script = "head -c 3000000 /dev/urandom > made; cat made; echo short >&2"
+        answer = await client.exec(codi.route(), ["sh", "-c", script])
+        assert (answer["truncated"], answer["stdout_bytes"]) == (True, 3_000_000)
+        kept = codi.workspace / answer["stdout_file"]
+        assert kept.read_bytes() == (codi.workspace / "made").read_bytes()
+        assert kept.stat().st_mode & 0o777 == 0o600
+        assert (answer["stderr"], answer["stderr_file"]) == ("short\n", None)
+
+    async def test_the_newest_are_kept_and_nothing_of_a_persons_own_goes(self, codi, client):
+        place = codi.workspace / os.fsdecode(spills.DIRECTORY)
+        place.mkdir(parents=True)
+        (place / "mine").touch()
+        for _ in range(20):
+            answer = await client.exec(codi.route(), ["head", "-c", "10001", "/dev/zero"])
+        left = sorted(path.name for path in place.iterdir())
+        assert (len(left), left[-1]) == (17, "mine")
+        assert (codi.workspace / answer["stdout_file"]).stat().st_size == 10_001
+
+    async def test_a_link_in_its_place_leads_nowhere(self, codi, client, tmp_path):
+        (tmp_path / "outside").mkdir()
+        (codi.workspace / ".cache").symlink_to(tmp_path / "outside")
+        answer = await client.exec(codi.route(), ["head", "-c", "10001", "/dev/zero"])
+        assert (answer["truncated"], answer["stdout_file"]) == (True, None)
+        assert list((tmp_path / "outside").iterdir()) == []

@@ -8,6 +8,7 @@ import json
 import os
 import pty
 import select
+import signal
 import subprocess
 import sys
 import tarfile
@@ -179,16 +180,20 @@ def test_a_server_that_is_not_there_is_reported_in_one_line(run: Run) -> None:
 
 
 class TypedShell:
-    """`coditect shell` on a terminal of its own."""
+    """`coditect shell`, or another command, on a terminal of its own."""
 
     def __init__(
-        self, environment: dict[str, str], *options: str, size: tuple[int, int] = (80, 24)
+        self,
+        environment: dict[str, str],
+        *options: str,
+        size: tuple[int, int] = (80, 24),
+        command: str = "shell",
     ) -> None:
         self._master, slave = pty.openpty()
         termios.tcsetwinsize(slave, size[::-1])
         environment = environment | {"COLUMNS": "99", "LINES": "99"}  # of an older window
         self.process = subprocess.Popen(
-            [*COMMAND, "shell", *options], stdin=slave, stdout=slave, stderr=slave, env=environment
+            [*COMMAND, command, *options], stdin=slave, stdout=slave, stderr=slave, env=environment
         )
         os.close(slave)
         self.shown = b""
@@ -204,6 +209,10 @@ class TypedShell:
             if select.select([self._master], [], [], left)[0]:
                 self.shown += os.read(self._master, 65536)
 
+    def resize(self, cols: int, rows: int) -> None:
+        termios.tcsetwinsize(self._master, (rows, cols))
+        self.process.send_signal(signal.SIGWINCH)
+
     def close(self) -> None:
         if self.process.poll() is None:
             self.process.kill()
@@ -215,8 +224,8 @@ class TypedShell:
 def open_shell(environment: dict[str, str], signed_in: Run):
     opened: list[TypedShell] = []
 
-    def open_one(*options: str, size: tuple[int, int] = (80, 24)) -> TypedShell:
-        opened.append(TypedShell(environment, *options, size=size))
+    def open_one(*options: str, **given) -> TypedShell:
+        opened.append(TypedShell(environment, *options, **given))
         return opened[-1]
 
     yield open_one
@@ -254,6 +263,26 @@ def test_shells_of_several_sizes_share_a_terminal_by_the_rule_that_is_asked_for(
     refused = open_shell("--sizing", "widest")
     refused.wait_for(b"smallest")
     assert refused.process.wait(60) == 2
+
+
+def test_a_program_has_this_terminal_for_its_own(open_shell, person: Person) -> None:
+    shell = open_shell("-it", person.session_id, "--", "bash", "-i", size=(91, 31), command="exec")
+    shell.type(b"stty size\n")
+    shell.wait_for(b"31 91")
+    shell.resize(60, 20)
+    shell.type(b"sleep 60; stty size\n")
+    shell.wait_for(b"sleep 60; stty size\r\n")
+    shell.type(b"\x03stty size; exit 7\n")
+    shell.wait_for(b"20 60")
+    assert shell.process.wait(60) == 7
+
+
+def test_a_program_on_pipes_gets_input_as_it_comes_and_its_end(signed_in: Run) -> None:
+    large = os.urandom(3 << 20)
+    assert signed_in("exec", "-i", "cat", stdin=large).stdout == large
+    done = signed_in("exec", "-i", "sh", "-c", "cat >&2; kill -TERM $$", stdin=b"typed")
+    assert (done.returncode, done.stdout, done.stderr) == (128 + 15, b"", b"typed")
+    assert signed_in("exec", "-i", "no-such-command").returncode == 127
 
 
 def test_users_and_their_quotas_are_listed_and_changed(signed_in, person):

@@ -11,10 +11,12 @@ from typing import Any, assert_type
 
 from coditect import (
     AsyncClient,
+    AsyncProgram,
     AsyncTerminal,
     Client,
     ExecResult,
     Login,
+    Program,
     Receipt,
     RunResult,
     Terminal,
@@ -37,6 +39,8 @@ def blocking(client: Client) -> None:
         assert_type(terminal.run("ls", timeout_seconds=1), RunResult)
         assert_type(terminal.read_until(b"$ "), bytes)
         terminal.send(1)  # type: ignore[arg-type]
+    with client.program("s-1", ["cat"], tty=(80, 24)) as program:
+        assert_type(program, Program)
     client.login("me@example.com")  # type: ignore[call-arg]
     client.login("me@example.com", pasword="secret")  # type: ignore[call-arg]
     client.audit(10, "b")  # type: ignore[call-arg]
@@ -53,5 +57,7 @@ async def asynchronous(client: AsyncClient) -> None:
     async with await client.terminal("s-1", emulator=True, give_up_seconds=5) as terminal:
         assert_type(terminal, AsyncTerminal)
         assert_type(await terminal.run("ls", timeout_seconds=1), RunResult)
+    async with await client.program("s-1", ["cat"]) as program:
+        assert_type(program, AsyncProgram)
     await client.login("me@example.com")  # type: ignore[call-arg]
     await client.no_such_call()  # type: ignore[attr-defined]

@@ -14,10 +14,21 @@ from typing import Any
 
 import pytest
 
+from cluster.codi.programs import frames as program_frames
 from cluster.codi.terminals import frames
 from cluster.identifiers import new_id
 from cluster.settings import Settings
-from coditect import ApiError, AsyncClient, AsyncTerminal, Client, Terminal, terminal_state
+from coditect import (
+    ApiError,
+    AsyncClient,
+    AsyncProgram,
+    AsyncTerminal,
+    Client,
+    Program,
+    Terminal,
+    program,
+    terminal_state,
+)
 from serve_app.api import create_app
 from tests.unit.test_client_http import answering, response
 
@@ -53,7 +64,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 """Arguments of each call; the calls that are not here take none."""
 
-NO_REQUEST = {"close", "terminal", "events", "renew"}
+NO_REQUEST = {"close", "terminal", "program", "events", "renew"}
 INSIDE = {"connect", "unread"}
 """Methods of ``AsyncTerminal`` that are for the client itself."""
 
@@ -96,7 +107,8 @@ def matches(operation: tuple[str, str], method: str, path: str) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("blocking", "asynchronous"), [(Client, AsyncClient), (Terminal, AsyncTerminal)]
+    ("blocking", "asynchronous"),
+    [(Client, AsyncClient), (Terminal, AsyncTerminal), (Program, AsyncProgram)],
 )
 def test_both_clients_have_the_same_calls_with_the_same_arguments(blocking, asynchronous):
     theirs, ours = methods(asynchronous), methods(blocking)
@@ -119,6 +131,10 @@ def plain(method: Any) -> str:
 
 def test_client_and_server_agree_which_terminals_are_programs():
     assert terminal_state.AUTOMATION_PREFIX == frames.AUTOMATION_PREFIX
+
+
+def test_client_and_server_agree_how_much_input_may_be_under_way():
+    assert program.WINDOW == program_frames.WINDOW
 
 
 @pytest.mark.parametrize("argv", ["ls -la", b"ls", ["sleep", 2], [b"ls"]])

@@ -59,7 +59,7 @@ class Routes:
         self._left_open = LeftOpen(store)
         self._tunnels = Tunnels(self._activity.note, config.port)
         self._programs = ProgramRoutes(
-            config, self._children, self._left_open, self._activity, store
+            config, self._children, self._left_open, self._activity, store, self._files
         )
         self._gitconfig = introduction.place(config.container_id)
         os.environ.setdefault("GIT_CONFIG_SYSTEM", self._gitconfig)

@@ -32,6 +32,7 @@ from cluster.codi.programs.frames import (
     Refused,
     Start,
     Started,
+    Told,
     Window,
     parse_told,
 )
@@ -132,6 +133,10 @@ class Program:
         """Let go of it: what becomes of a program that runs, ``on_close`` has said. Idempotent."""
         await self._connection.close()
 
+    def abort(self) -> None:
+        """Let go of it at once, as by ``close``; for whoever is being cancelled."""
+        self._connection.transport.abort()
+
     async def _send(self, frame: bytes | str) -> None:
         try:
             await self._connection.send(frame)
@@ -159,7 +164,14 @@ async def start_program(
     knows.
     """
     start = Start(list(argv), cwd, dict(env or {}), tty, on_close)
-    asked = Asked(route, "program", ascii(argv[0])[1:-1] if argv else "")
+    return Program(*await connect_program(route, start, timeout_seconds=timeout_seconds))
+
+
+async def connect_program(
+    route: Route, start: Start, *, timeout_seconds: float = 10.0
+) -> tuple[CodiSocket, int]:
+    """Start a program; return the connection as it is, and the program's number. See ``start_program``."""
+    asked = Asked(route, "program", _named(start.argv))
     deadline = asyncio.get_running_loop().time() + timeout_seconds
     try:
         async with asyncio.timeout_at(deadline):
@@ -186,24 +198,30 @@ async def start_program(
         _keep_alive(connection)
         async with asyncio.timeout_at(deadline):
             await connection.send(start.encode())
-            told = parse_told(await connection.recv())
-    except TimeoutError:
-        await connection.close()
-        raise DeadlineExceeded(f"start of {asked.name!r}", timeout_seconds) from None
-    except (ConnectionClosed, BadFrame) as error:
-        await connection.close()
-        raise Unavailable(COMPONENT, str(error)) from error
-    except BaseException:
-        await connection.close()
+            return connection, _pid(parse_told(await connection.recv()), asked)
+    except BaseException as error:
+        connection.transport.abort()
+        if isinstance(error, TimeoutError):
+            raise DeadlineExceeded(f"start of {asked.name!r}", timeout_seconds) from None
+        if isinstance(error, ConnectionClosed | BadFrame):
+            raise Unavailable(COMPONENT, str(error)) from error
         raise
+
+
+def _pid(told: Told | None, asked: Asked) -> int:
+    """Return the number of a program that has started. Raises what it was refused with."""
     match told:
         case Started(pid):
-            return Program(connection, pid)
+            return pid
         case Refused(status, document):
-            await connection.close()
             raise error_from(status, json.dumps(document).encode(), asked)
-    await connection.close()
     raise Unavailable(COMPONENT, "its first frame says nothing of the program")
+
+
+def _named(argv: object) -> str:
+    """Return what a program is called in errors."""
+    first = argv[0] if isinstance(argv, list) and argv else ""
+    return ascii(first)[1:-1]
 
 
 def _keep_alive(connection: CodiSocket) -> None:

@@ -17,6 +17,7 @@ from cluster.codi.agent.programs.output import LeftOpen, Output
 from cluster.codi.agent.programs.starting import Wanted
 
 MAX_TIMEOUT_SECONDS = 3600.0
+_ROUNDS = 3  # what a pipe holds is read at once: a file is behind by two writes at most
 LEFT_OPEN_SECONDS = 0.2
 """Time for what a program has left behind to close its output, after its end."""
 
@@ -30,7 +31,7 @@ async def execute(
     environment: Mapping[str, str],
     stdin: bytes,
     timeout_seconds: float,
-    output_limit: int,
+    outputs: tuple[Output, Output],
 ) -> dict[str, Any]:
     """Run a program and return the answer of ``POST /exec``.
 
@@ -38,17 +39,25 @@ async def execute(
     left behind with its output open is not waited for, and goes on: ``left_open`` reads its output.
     """
     started = time.monotonic()
-    out, err = Output(output_limit), Output(output_limit)
+    out, err = outputs
     try:
         child = _spawn(children, wanted, workspace, environment, stdin, out, err)
         timed_out = await _end(child, timeout_seconds)
-        await asyncio.wait((out.ended, err.ended), timeout=LEFT_OPEN_SECONDS)
+        for _ in range(_ROUNDS):
+            await asyncio.wait((out.ended, err.ended), timeout=LEFT_OPEN_SECONDS)
+            if not (out.writing or err.writing):
+                break
+            await asyncio.gather(out.settle(), err.settle())
         return {
             "exit_code": child.exited.result() if child.exited.done() else -signal.SIGKILL,
             "stdout": out.text(),
             "stderr": err.text(),
             "timed_out": timed_out,
             "truncated": out.truncated or err.truncated,
+            "stdout_bytes": out.size,
+            "stderr_bytes": err.size,
+            "stdout_file": out.file,
+            "stderr_file": err.file,
             "duration_seconds": round(time.monotonic() - started, 6),
         }
     finally:

@@ -11,10 +11,12 @@ from cluster.codi.agent.config import Config
 from cluster.codi.agent.exchange import Exchange
 from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.files.disk import Disk
+from cluster.codi.agent.files.routes import FileRoutes
+from cluster.codi.agent.files.spills import Spill
 from cluster.codi.agent.programs import execute
 from cluster.codi.agent.programs.activity import Activity
 from cluster.codi.agent.programs.children import Child, Children
-from cluster.codi.agent.programs.output import LeftOpen
+from cluster.codi.agent.programs.output import LeftOpen, Output
 from cluster.codi.agent.programs.running import MAX_ONE_SHOT, MAX_STREAMS, Running, Slots
 from cluster.codi.agent.programs.socket import ProgramSocket
 from cluster.codi.agent.programs.starting import Wanted
@@ -35,12 +37,14 @@ class ProgramRoutes:
         left_open: LeftOpen,
         activity: Activity,
         store: Store,
+        files: FileRoutes,
     ) -> None:
         self._config = config
         self._children = children
         self._left_open = left_open
         self._activity = activity
         self._store = store
+        self._files = files
         self._disk = Disk(config.workspace, limited=config.has_disk)
         self._one_shot = Slots(MAX_ONE_SHOT)
         self._streams = Slots(MAX_STREAMS)
@@ -62,10 +66,15 @@ class ProgramRoutes:
                 environment=environment(os.environ),
                 stdin=stdin,
                 timeout_seconds=limit,
-                output_limit=self._config.exec_output,
+                outputs=(self._output("stdout"), self._output("stderr")),
             )
             answer = await exchange.while_connected(program)
         exchange.answer(200, answer)
+
+    def _output(self, stream: str) -> Output:
+        return Output(
+            self._config.exec_output, Spill(self._files.workspace, stream), self._files.run
+        )
 
     def open_socket(self, exchange: Exchange) -> bool:
         """``GET /exec/ws``: upgrade; what program it is says the first frame."""

@@ -1,0 +1,1 @@
+"""Programs of a session: streamed, relayed, and kept by name."""
