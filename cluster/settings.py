@@ -26,7 +26,9 @@ from cluster.id_range import IdRange
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
 TESTS_PREFIX = "CODITECT_TEST_"
-SECRETS = frozenset({"admin_password", "store_fdb_tls_key_password", "store_fdb_backup_url"})
+SECRETS = frozenset(
+    {"admin_password", "secret_key", "store_fdb_tls_key_password", "store_fdb_backup_url"}
+)
 """Settings that nobody is shown; the last may hold the keys of a bucket."""
 
 OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL"})
@@ -105,6 +107,18 @@ class Settings(BaseModel):
         None, description="first administrator; made up when absent"
     )
     admin_password: SecretStr | None = Field(None, description="its password; made up when absent")
+
+    # What seals the secrets of users
+    secret_key: SecretStr | None = Field(
+        None,
+        description="keys of 32 bytes in base64, with commas between, that seal users' secrets: the first"
+        " seals, all open; those of secret_key_file when absent",
+    )
+    secret_key_file: FilePath | None = Field(
+        None,
+        description="file with such keys, one a line; secret.key below data_dir, made at the first start,"
+        " when absent",
+    )
 
     # Store and runtime
     store: StoreName = Field(StoreName.EMBEDDED, description="embedded or foundationdb")
@@ -256,6 +270,16 @@ class Settings(BaseModel):
     )
     quota_containers: int = Field(8, ge=0, description="live containers of one user; 0: no limit")
 
+    quota_variables: int = Field(
+        100, ge=0, description="a user's variables and secrets; 0: no limit"
+    )
+    quota_variable_bytes: int = Field(
+        256 << 10,
+        ge=0,
+        le=1 << 20,
+        description="bytes of their names and values; 0: as many as the kernel gives a program",
+    )
+
     # Health
     probe_interval: float = Field(
         10.0,
@@ -352,6 +376,8 @@ class Settings(BaseModel):
             journal_bytes=self.quota_journal_bytes,
             containers=self.quota_containers,
             sessions=self.max_sessions_per_user,
+            variables=self.quota_variables,
+            variable_bytes=self.quota_variable_bytes,
         )
 
 

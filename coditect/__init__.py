@@ -36,9 +36,11 @@ from coditect.models import (
     Login,
     NotArchived,
     NotRestored,
+    Preferences,
     Process,
     Receipt,
     RunResult,
+    Secret,
     Session,
     TerminalInfo,
     TerminalWindow,
@@ -46,6 +48,7 @@ from coditect.models import (
     Usage,
     Used,
     User,
+    Variable,
 )
 from coditect.program import AsyncProgram, ProgramEnd, ProgramOutput
 from coditect.sync import Client, Program, Terminal
@@ -74,6 +77,7 @@ __all__ = [
     "NotFound",
     "NotRestored",
     "PreconditionFailed",
+    "Preferences",
     "Process",
     "Program",
     "ProgramEnd",
@@ -81,6 +85,7 @@ __all__ = [
     "QuotaExceeded",
     "Receipt",
     "RunResult",
+    "Secret",
     "ServerBusy",
     "ServerError",
     "Session",
@@ -96,4 +101,5 @@ __all__ = [
     "Usage",
     "Used",
     "User",
+    "Variable",
 ]

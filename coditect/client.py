@@ -4,13 +4,22 @@ from __future__ import annotations
 
 from coditect.calls.account import AccountCalls
 from coditect.calls.admin import AdminCalls
+from coditect.calls.environment import EnvironmentCalls
 from coditect.calls.files import FileCalls
 from coditect.calls.programs import ProgramCalls
 from coditect.calls.sessions import SessionCalls
 from coditect.calls.terminals import TerminalCalls
 
 
-class AsyncClient(AccountCalls, AdminCalls, SessionCalls, ProgramCalls, FileCalls, TerminalCalls):
+class AsyncClient(
+    AccountCalls,
+    EnvironmentCalls,
+    AdminCalls,
+    SessionCalls,
+    ProgramCalls,
+    FileCalls,
+    TerminalCalls,
+):
     """One signed-in user of one server.
 
     Not tied to a session: calls name the session they mean. An expired access token is refreshed

@@ -75,7 +75,7 @@ class Usage(FromJson):
     """Use of a user's quotas, over all sessions, and their limits.
 
     ``files`` are files, directories and links, ``file_bytes`` their contents, ``journal_bytes`` kept
-    output of terminals.
+    output of terminals, ``variables`` variables and secrets, ``variable_bytes`` their names and values.
     """
 
     file_bytes: Used = _part(Used, _NOTHING)
@@ -83,6 +83,8 @@ class Usage(FromJson):
     journal_bytes: Used = _part(Used, _NOTHING)
     containers: Used = _part(Used, _NOTHING)
     sessions: Used = _part(Used, _NOTHING)
+    variables: Used = _part(Used, _NOTHING)
+    variable_bytes: Used = _part(Used, _NOTHING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,3 +327,36 @@ class User(FromJson):
     created_at: str | float | None = None
     quotas: dict[str, int] = field(default_factory=dict)
     usage: Usage | None = _part(Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Variable(FromJson):
+    """A variable that programs find in their environment. Times are Unix seconds."""
+
+    name: str
+    value: str
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Secret(FromJson):
+    """A secret, without its value. ``host``: the host it is for; programs do not find it then.
+
+    ``locked``: the server does not have its key (any more), and nobody gets it until it is set anew.
+    """
+
+    name: str
+    host: str | None = None
+    locked: bool = False
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Preferences(FromJson):
+    """What an account prefers for its workspaces; None: as the server has it."""
+
+    dotfiles_repository: str | None = None
+    shell: str | None = None
+    time_zone: str | None = None

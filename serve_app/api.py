@@ -22,7 +22,17 @@ from serve_app.http.methods import Methods
 from serve_app.http.middleware import BodyLimit, Observed, SafeHeaders
 from serve_app.http.pace import Paced
 from serve_app.ingress import running
-from serve_app.routes import admin, auth, backups, probes, programs, sessions, sockets, terminals
+from serve_app.routes import (
+    admin,
+    auth,
+    backups,
+    environment,
+    probes,
+    programs,
+    sessions,
+    sockets,
+    terminals,
+)
 from serve_app.routes.files import reading, versions, writing
 from serve_app.telemetry.metrics import IngressMetrics
 
@@ -134,7 +144,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     answers.install(app, static)
     sockets.install(app)
     session_parts = (sessions, programs, reading, writing, versions, terminals)
-    for part in (auth, *session_parts, admin, backups, probes):
+    for part in (auth, environment, *session_parts, admin, backups, probes):
         app.include_router(part.router)
     pages.install(app, static)
     _describe(app, deps.settings.max_keep_awake)

@@ -24,6 +24,7 @@ from actors.core.records.idleness import Idleness
 from actors.core.records.sessions import Route, SessionActivity, SessionRecord
 from cluster.archive.restoring.versions import VersionReader
 from cluster.codi.client import HttpCodiClient
+from cluster.secrets.environments import StoredEnvironments
 from cluster.settings import Settings
 from cluster.store.layers.accounts.attempts import Asked, Attempt, Outcome, Wait
 from cluster.store.layers.accounts.audit import AuditPage, Wanted
@@ -277,6 +278,7 @@ class Dependencies:
     tickets: SpentTickets
     audit: AuditTrail
     keys: Keys
+    environments: StoredEnvironments
     ledger: SessionReader
     library: VersionReader
     journal: Journal

@@ -57,6 +57,7 @@ def dependencies(
         tickets=TicketStore(engine, tenant),
         audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),
         keys=KeyStore(engine, tenant),
+        environments=wiring.environments(engine),
         ledger=StoreLedger(engine, tenant, clock),
         library=VersionReader(engine, tenant, open_blobs(chunk_store(settings))),
         journal=wiring.journal(engine),

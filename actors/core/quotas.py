@@ -14,13 +14,18 @@ K = TypeVar("K", bound=Hashable)
 
 
 class Resource(StrEnum):
-    """Limited resources. ``FILES`` counts files, directories and links; bytes are contents' sizes."""
+    """Limited resources. ``FILES`` counts files, directories and links; bytes are contents' sizes.
+
+    ``VARIABLES`` are variables and secrets, with the bytes of their names and values.
+    """
 
     FILE_BYTES = "file_bytes"
     FILES = "files"
     JOURNAL_BYTES = "journal_bytes"
     CONTAINERS = "containers"
     SESSIONS = "sessions"
+    VARIABLES = "variables"
+    VARIABLE_BYTES = "variable_bytes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,8 @@ class Quotas:
     journal_bytes: int = 0
     containers: int = 0
     sessions: int = 0
+    variables: int = 0
+    variable_bytes: int = 0
 
     def limit(self, resource: Resource) -> int | None:
         """Return a limit; None: unlimited."""

@@ -49,6 +49,7 @@ from cluster.layout import DataDirLock, Layout, own_server_file
 from cluster.paths import machine_file
 from cluster.runtime.disks.reserve import DiskGuard
 from cluster.runtime.registry import Registry
+from cluster.secrets import key_file
 from cluster.settings import Settings
 from cluster.wiring.containers import make_runtime
 
@@ -182,6 +183,7 @@ class Server:
         leftovers.record(layout.data_dir)
         layout.write_server(own_server_file(time.time()))
         secret_settings.keep(settings)
+        key_file.make(settings)
         ports = free_ports(settings.ray_address, ingress=settings.port)
         packages = Path(cluster.__file__).parents[1]
         os.environ.update(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 from actors.core import names
 from actors.core.directory import ActorDirectory
@@ -15,8 +16,11 @@ from cluster.clock import SystemClock
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.paths import store_socket
+from cluster.secrets.environments import StoredEnvironments
+from cluster.secrets.key_file import load
 from cluster.settings import Settings
 from cluster.store.engines.interface import Engine
+from cluster.store.layers.accounts.environment import EnvironmentStore
 from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
 from cluster.store.remote.client import RemoteEngine
@@ -56,6 +60,17 @@ class NodeWiring:
         """Return what publishes the events of one process."""
         broker = names.health_checker_actor(self.node_id)
         return EventSender(directory, broker, SystemClock(), new_id("events"))
+
+    def environments(self, engine: Engine) -> StoredEnvironments:
+        """Return what users' programs find in their environment."""
+        settings = self.settings
+        return StoredEnvironments(
+            EnvironmentStore(engine, settings.tenant),
+            settings.tenant,
+            partial(load, settings),
+            SystemClock(),
+            settings.quotas,
+        )
 
     def journal(self, engine: Engine) -> StoreJournal:
         """Return what is kept of the terminals."""

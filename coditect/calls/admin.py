@@ -53,7 +53,8 @@ class AdminCalls(Connection):
     async def set_quotas(self, /, user_id: str, **limits: int | None) -> User:
         """Set limits of one user (administrators only).
 
-        ``limits``: ``file_bytes``, ``files``, ``journal_bytes``, ``containers``, ``sessions``; 0 is
+        ``limits``: ``file_bytes``, ``files``, ``journal_bytes``, ``containers``, ``sessions``,
+        ``variables``, ``variable_bytes``; 0 is
         unlimited, None what the server's settings say.
         """
         answer = await self._request(

@@ -99,7 +99,12 @@ def named(client: Client, wanted: str) -> Session:
 def usage_line(usage: Usage) -> str:
     """Return what is used of each resource, in a line."""
     sizes = {"files": usage.file_bytes, "output": usage.journal_bytes}
-    counts = {"paths": usage.files, "containers": usage.containers, "sessions": usage.sessions}
+    counts = {
+        "paths": usage.files,
+        "containers": usage.containers,
+        "sessions": usage.sessions,
+        "variables": usage.variables,
+    }
     parts = [f"{name} {_of(used, size_text)}" for name, used in sizes.items()]
     return ", ".join(parts + [f"{name} {_of(used, str)}" for name, used in counts.items()])
 

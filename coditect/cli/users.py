@@ -80,6 +80,10 @@ def user_quota(
     journal_bytes: Annotated[Amount, typer.Option(help="Kept output, as in 128M.")] = None,
     containers: Annotated[Amount, typer.Option(help="Live containers.")] = None,
     sessions: Annotated[Amount, typer.Option(help="Live sessions.")] = None,
+    variables: Annotated[Amount, typer.Option(help="Variables and secrets.")] = None,
+    variable_bytes: Annotated[
+        Amount, typer.Option(help="Bytes of their names and values, as in 256K.")
+    ] = None,
     server: ServerOption = None,
 ) -> None:
     """Show what an account uses and may use; set limits of its own.
@@ -92,6 +96,8 @@ def user_quota(
         "journal_bytes": journal_bytes,
         "containers": containers,
         "sessions": sessions,
+        "variables": variables,
+        "variable_bytes": variable_bytes,
     }
     limits = {name: _number(text) for name, text in given.items() if text is not None}
     with administrator(server) as client:

@@ -32,6 +32,11 @@ ACTIONS = {
     ("POST", f"{_SESSION}/move"): "file.move",
     ("POST", f"{_SESSION}/directories"): "file.mkdir",
     ("POST", f"{_SESSION}/restore"): "file.restore",
+    ("PUT", f"{_V1}/variables/{{name}}"): "variable.set",
+    ("DELETE", f"{_V1}/variables/{{name}}"): "variable.delete",
+    ("PUT", f"{_V1}/secrets/{{name}}"): "secret.set",
+    ("DELETE", f"{_V1}/secrets/{{name}}"): "secret.delete",
+    ("PATCH", f"{_V1}/account/preferences"): "preferences.change",
     ("POST", "/api/admin/backups"): "backup.start",
 }
 """Routes not named here are called by their method, as in ``request.put``."""

@@ -41,7 +41,8 @@ class UsageOf(BaseModel):
 
     ``files`` are files, directories and links that are archived, ``file_bytes`` their contents;
     ``journal_bytes`` is kept output of terminals. The oldest output goes when it is too much; of files
-    what is too much is not archived.
+    what is too much is not archived. ``variables`` are variables and secrets, ``variable_bytes`` their
+    names and values.
     """
 
     file_bytes: Used
@@ -49,6 +50,8 @@ class UsageOf(BaseModel):
     journal_bytes: Used
     containers: Used
     sessions: Used
+    variables: Used
+    variable_bytes: Used
 
     @classmethod
     def of(cls, usage: Mapping[Resource, Usage]) -> UsageOf:
@@ -66,6 +69,8 @@ class QuotaChange(Asked):
     journal_bytes: Limit = None
     containers: Limit = None
     sessions: Limit = None
+    variables: Limit = None
+    variable_bytes: Limit = None
 
     def changes(self) -> dict[Resource, int | None]:
         """Return what was sent."""

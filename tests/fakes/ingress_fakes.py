@@ -46,6 +46,7 @@ from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
 from cluster.paths import chunk_store
+from cluster.secrets import key_file
 from cluster.settings import Settings
 from cluster.store.engines.interface import Engine
 from cluster.store.engines.lmdb.engine import LmdbEngine
@@ -57,7 +58,7 @@ from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
 from cluster.store.layers.sessions.journal import StoreJournal
 from cluster.store.ledger import StoreLedger
-from cluster.wiring.node import actor_settings
+from cluster.wiring.node import NodeWiring, actor_settings
 from coditect import AsyncClient
 from serve_app.api import create_app
 from serve_app.auth.passwords import Passwords
@@ -504,6 +505,7 @@ def _dependencies(
         tickets=TicketStore(engine, settings.tenant),
         audit=AuditLog(engine, settings.tenant),
         keys=KeyStore(engine, settings.tenant),
+        environments=NodeWiring(settings, NODE).environments(engine),
         ledger=ledger,
         library=VersionReader(engine, settings.tenant, open_blobs(chunk_store(settings))),
         journal=journal,
@@ -522,6 +524,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     settings = Settings(
         **({"data_dir": directory, "attach_ttl": 5.0, "passivate_after": 60.0} | changes)
     )
+    key_file.make(settings)
     engine = LmdbEngine(directory / "store", map_size=64 << 20)
     await engine.open()
     ledger = StoreLedger(engine, settings.tenant, SystemClock())

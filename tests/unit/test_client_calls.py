@@ -46,6 +46,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "restore_file": ("s-1", "f", 1),
     "write_file": ("s-1", "f", b""),
     "move": ("s-1", "f", "g"),
+    **dict.fromkeys(("variable", "delete_variable", "secret", "delete_secret"), ("A",)),
+    **dict.fromkeys(("set_variable", "set_secret"), ("A", "value")),
     **dict.fromkeys(("read_file", "stream_file", "delete_file", "make_directory"), ("s-1", "f")),
     **dict.fromkeys(("start_terminal", "end_terminal", "output"), ("s-1", "t")),
     **dict.fromkeys(

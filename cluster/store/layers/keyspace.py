@@ -33,6 +33,12 @@
     (tenant, "backup_hold")                                {id, expires_at} of a backup under way
     (tenant, "users", user_id)                             UserRecord
     (tenant, "user_emails", email)                         user_id; the address as `emails.py` prepares it
+    (tenant, "variables", user_id, name)                   VariableRecord
+    (tenant, "secrets", user_id, name)                     SecretRecord
+    (tenant, "secret_keys", key_id)                        how many secrets are sealed with it (ADD)
+    (tenant, "preferences", user_id)                       PreferencesRecord
+    (tenant, "environments", user_id)                      how often any of these changed (ADD)
+    (tenant, "dotfiles", session_id)                       empty; there when a workspace has had its own
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
     (tenant, "token_families", family_id, token_id)        empty
     (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal
@@ -121,7 +127,7 @@ class Directory:
 class Keyspace:
     """The branches of one tenant."""
 
-    def __init__(self, tenant_id: str) -> None:
+    def __init__(self, tenant_id: str) -> None:  # noqa: PLR0915 - a table
         self.tenant_id = tenant_id
         self.sessions = Directory(tenant_id, "sessions")
         self.session_names = Directory(tenant_id, "session_names")
@@ -156,6 +162,12 @@ class Keyspace:
         self.backup_hold = Directory(tenant_id, "backup_hold")
         self.users = Directory(tenant_id, "users")
         self.user_emails = Directory(tenant_id, "user_emails")
+        self.variables = Directory(tenant_id, "variables")
+        self.secrets = Directory(tenant_id, "secrets")
+        self.secret_keys = Directory(tenant_id, "secret_keys")
+        self.preferences = Directory(tenant_id, "preferences")
+        self.environments = Directory(tenant_id, "environments")
+        self.dotfiles = Directory(tenant_id, "dotfiles")
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")
         self.token_families = Directory(tenant_id, "token_families")
         self.token_expiries = Directory(tenant_id, "token_expiries")

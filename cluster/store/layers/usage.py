@@ -15,7 +15,7 @@ import asyncio
 import json
 from collections.abc import Mapping, Sequence
 
-from actors.core.errors.limits import ContainersExceeded
+from actors.core.errors.limits import ContainersExceeded, QuotaExceeded
 from actors.core.errors.requests import NotFound
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
 from actors.core.records.archive import Unarchived, Unrestored
@@ -30,6 +30,9 @@ from cluster.store.layers.keyspace import Keyspace
 from cluster.store.transactions.transaction import Transaction
 
 COUNTED = (Resource.FILE_BYTES, Resource.FILES, Resource.JOURNAL_BYTES)
+_EXACT = (Resource.VARIABLES, Resource.VARIABLE_BYTES)
+"""Counted by the one transaction that changes them: there is nothing to compare them with."""
+
 _COUNTER_BYTES = 8
 _GONE = frozenset({ContainerStatus.STOPPED, ContainerStatus.LOST, ContainerStatus.FAILED})
 
@@ -123,14 +126,15 @@ async def of_user(
 
     All is asked for at once, and may be of versions that differ by a moment.
     """
-    wanted = [keys.quotas.key(user_id), *(keys.usage.key(r.value, user_id) for r in COUNTED)]
+    counted = (*COUNTED, *_EXACT)
+    wanted = [keys.quotas.key(user_id), *(keys.usage.key(r.value, user_id) for r in counted)]
     (data, *counters), names, there = await asyncio.gather(
         tr.get_many(wanted, snapshot=True),
         tr.get_range(keys.session_names.range(user_id), snapshot=True),
         _containers(tr, keys, user_id, snapshot=True),
     )
     limits = defaults.overridden(_parse(data))
-    used = dict(zip(COUNTED, map(_number, counters), strict=True))
+    used = dict(zip(counted, map(_number, counters), strict=True))
     used |= {Resource.SESSIONS: len(names), Resource.CONTAINERS: len(there)}
     # Right after an upgrade a counter may be behind what is taken off it.
     return {r: Usage(max(0, used[r]), limits.limit(r)) for r in Resource}
@@ -166,6 +170,19 @@ async def _pages(tr: Transaction, span: KeyRange) -> list[tuple[bytes, bytes]]:
 
 
 _PAGE = 5000
+
+
+async def take(
+    tr: Transaction, keys: Keyspace, user_id: str, growth: Mapping[Resource, int], defaults: Quotas
+) -> None:
+    """Count what is added, or taken off, exactly. Raises QuotaExceeded for what does not fit."""
+    counters = await tr.get_many([keys.usage.key(each.value, user_id) for each in growth])
+    limits = defaults.overridden(await overrides(tr, keys, user_id))
+    for (resource, amount), data in zip(growth.items(), counters, strict=True):
+        used, limit = _number(data), limits.limit(resource)
+        if amount > 0 and limit is not None and used + amount > limit:
+            raise QuotaExceeded(resource.value, used, limit, amount)
+        add(tr, keys, resource, user_id, amount)
 
 
 # ---- containers -------------------------------------------------------------------------------------

@@ -149,6 +149,7 @@ async def end(
     tr.clear(keys.activity.key(record.session_id))
     tr.clear(keys.unarchived.key(record.session_id))
     tr.clear(keys.unrestored.key(record.session_id))
+    tr.clear(keys.dotfiles.key(record.session_id))
     await terminals.forget_all(tr, keys, record.session_id)
     name = keys.session_names.key(record.user_id, record.name)
     if await tr.get(name) == record.session_id.encode():

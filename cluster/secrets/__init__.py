@@ -1,0 +1,1 @@
+"""Variables and secrets of users: how they are called, sealed, and given to their programs."""
