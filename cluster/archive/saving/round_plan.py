@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 from actors.core.errors.base import Unavailable
-from actors.core.quotas import Amount, Room, fit
+from actors.core.quotas import Amount, Room, fit, totals
 from actors.core.records.archive import Reason
 from cluster.archive.diff import SMALL_BYTES, Seen, ancestors, differs
 from cluster.archive.look import Look
@@ -197,13 +197,15 @@ def fitting(
         path: entry.amount.minus(known[path].amount if path in known else Amount())
         for path, entry in found.items()
     }
-    _, over, lacks = fit({p: each for p, each in growths.items() if p not in unread}, room)
+    fits, over, lacks = fit({p: each for p, each in growths.items() if p not in unread}, room)
     if held:
         over += [p for p in growths if growths[p].grows and any(o in held for o in ancestors(p))]
         lacks = lacks or held.lacks
     refused = {path: growths[path] for path in over if path not in look.others}
     if refused and lacks is not None:
-        held.hold(refused, lacks, room)
+        # The room that the others leave: any more than that is worth another look.
+        taken = totals(growths[path] for path in fits if path not in refused)
+        held.hold(refused, lacks, room.with_more(taken))
     return {path: entry for path, entry in found.items() if path not in refused}
 
 

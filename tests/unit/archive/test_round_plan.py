@@ -104,6 +104,14 @@ def test_with_a_directory_is_held_what_lies_in_it_and_what_cannot_be_read_takes_
     assert b"d/f" in held
 
 
+def test_what_is_held_is_looked_at_again_when_what_fitted_beside_it_makes_room():
+    held = QuotaBacklog()
+    round_plan.fitting({b"a": NEW, b"b": NEW}, {}, Room(Usage(0, None), Usage(1, 2)), held, Look())
+    held.end_walk(0.0, 0.0)
+    assert not held.worth_looking(Room(Usage(0, None), Usage(2, 2)))
+    assert held.worth_looking(Room(Usage(0, None), Usage(1, 2)))
+
+
 def test_a_round_commits_what_differs_but_for_the_absence_of_what_is_not_put_back():
     restoring = Complete(missing={b"missing"}, opened={b"opened", b"replaced"})
     taken = Taken({
