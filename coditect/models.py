@@ -32,7 +32,10 @@ def _part(kind: type[FromJson], default: Any = None) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Login(FromJson):
-    """A successful login: the session is opened and on its way or there already."""
+    """A successful login: the session is opened and on its way or there already.
+
+    ``ticket`` opens one socket within 30 s.
+    """
 
     session_id: str
     workspace_url: str
@@ -40,6 +43,7 @@ class Login(FromJson):
     access_token: str = field(repr=False)
     refresh_token: str = field(repr=False)
     expires_in: float
+    ticket: str = field(default="", repr=False)
     token_type: str = "Bearer"  # noqa: S105 - a scheme, not a secret
 
 

@@ -49,6 +49,8 @@ class Pair:
     access_token: str
     refresh_token: str
     expires_in: float
+    ticket: str = ""
+    """A ticket for a first socket, of a login."""
     device: str = ""
     """A token for the browser's next sign-in: see ``cluster.store.layers.accounts.attempts``."""
 
@@ -246,7 +248,9 @@ class SignIn:
                 if resting is None:
                     raise
                 session = resting
-            return self._pair(user, login, await beginning), session
+            pair = self._pair(user, login, await beginning)
+            ticket = tools.signer.ticket(login, user.role, now=tools.clock.now())
+            return replace(pair, ticket=ticket), session
         finally:
             beginning.cancel()
 

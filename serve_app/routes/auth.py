@@ -59,6 +59,7 @@ async def login(
         session_id=session.session_id,
         workspace_url=workspace_url(base_url(request), session.session_id),
         container_status=session.container_status.value,
+        ticket=pair.ticket,
         **_tokens(pair),
     )
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -22,11 +22,11 @@ from cluster.codi.terminals.frames import (
     CLOSE_SLOW,
     BadFrame,
     check_name,
+    encoded,
     parse_request,
 )
 from serve_app.auth.identity import SUBPROTOCOL
 from serve_app.auth.sign_in import Visitor
-from serve_app.auth.tokens import Login
 from serve_app.http.browser_socket import BrowserSocket, Disconnected
 from serve_app.ingress import Ingress
 from serve_app.programs.relay import relay_program
@@ -85,7 +85,10 @@ async def _serve(
     ingress.metrics.sockets += 1
     try:
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
-        await _while_signed_in(ingress, caller.login, kind.run(ingress, socket, session_id))
+        # For as long as its login lasts.
+        await _first_end(
+            kind.run(ingress, socket, session_id), ingress.ended.require_live(caller.login)
+        )
     except Disconnected:
         return
     except CoditectError as error:
@@ -94,21 +97,11 @@ async def _serve(
         ingress.metrics.sockets -= 1
 
 
-async def _while_signed_in(ingress: Ingress, login: Login, work: Coroutine[Any, Any, None]) -> None:
-    """Serve a socket for as long as its login lasts. Raises what the work does, Unauthenticated."""
-    working = asyncio.create_task(work, name="socket")
-    ending = asyncio.create_task(ingress.ended.require_live(login), name="end of the login")
-    try:
-        done, _ = await asyncio.wait({working, ending}, return_when=asyncio.FIRST_COMPLETED)
-        (working if working in done else ending).result()
-    finally:
-        for task in (working, ending):
-            task.cancel()
-        await asyncio.gather(working, ending, return_exceptions=True)
-
-
 class _Terminal:
-    """``WS …/terminals/{name}/ws?client=&offset=&input_offset=&cols=&rows=``."""
+    """``WS …/terminals/{name}/ws?client=&offset=&input_offset=&cols=&rows=&events=``.
+
+    ``events=1``: the session's events come as control frames, so that a page needs one socket only.
+    """
 
     path = TERMINAL_PATH
     action = "terminal.attach"
@@ -143,7 +136,12 @@ class _Terminal:
         try:
             if not known:
                 await publish_terminals(ingress, session_id, self._name)
-            await relay.run(route)
+            if socket.query.get("events") == "1":
+                with _following(ingress, session_id) as events:
+                    publishing = _publish(ingress, socket, session_id, events, _as_frame)
+                    await _first_end(relay.run(route), publishing)
+            else:
+                await relay.run(route)
         finally:
             ingress.attachments.detach(session_id, lease)
 
@@ -159,54 +157,76 @@ class _Events:
 
     async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
         """Send events until the browser goes or the session ends."""
-        waiting: deque[SessionEvent] = deque()
-        changed = asyncio.Event()
-
-        def listen(event: SessionEvent) -> None:
-            if len(waiting) <= MAX_EVENTS_WAITING:
-                waiting.append(event)
-            changed.set()
-
         lease = ingress.deps.new_id("l")
         await ingress.attachments.attach(session_id, lease)
-        ingress.hub.listen(session_id, listen)
-        publishing = asyncio.create_task(
-            self._publish(ingress, socket, session_id, waiting, changed),
-            name=f"events {session_id}",
-        )
-        reading = asyncio.create_task(_until_gone(socket), name=f"reader of events {session_id}")
         try:
-            done, _ = await asyncio.wait({publishing, reading}, return_when=asyncio.FIRST_COMPLETED)
-            done.pop().result()
+            with _following(ingress, session_id) as events:
+                publishing = _publish(ingress, socket, session_id, events, _bare)
+                await _first_end(publishing, _until_gone(socket))
         finally:
-            ingress.hub.unlisten(session_id, listen)
-            for task in (publishing, reading):
-                task.cancel()
-            await asyncio.gather(publishing, reading, return_exceptions=True)
             ingress.attachments.detach(session_id, lease)
 
-    async def _publish(
-        self,
-        ingress: Ingress,
-        socket: BrowserSocket,
-        session_id: str,
-        waiting: deque[SessionEvent],
-        changed: asyncio.Event,
-    ) -> None:
-        record = await ingress.gateway.view(session_id)
-        await socket.send(json.dumps(status_of(record).model_dump(mode="json")))
-        while True:
-            await changed.wait()
-            changed.clear()
-            while waiting:
-                if len(waiting) > MAX_EVENTS_WAITING:
-                    await socket.close(CLOSE_SLOW, "events were not read")
-                    return
-                event = waiting.popleft()
-                await socket.send(json.dumps(event.model_dump(mode="json")))
-                if event.type == "ended":
-                    await socket.close(CLOSE_ENDED, "the session has ended")
-                    return
+
+class _Waiting:
+    """Events that were not sent yet: at most one more than may wait."""
+
+    def __init__(self) -> None:
+        self.events: deque[SessionEvent] = deque()
+        self.changed = asyncio.Event()
+
+    def put(self, event: SessionEvent) -> None:
+        """Take an event."""
+        if len(self.events) <= MAX_EVENTS_WAITING:
+            self.events.append(event)
+        self.changed.set()
+
+
+@contextmanager
+def _following(ingress: Ingress, session_id: str) -> Iterator[_Waiting]:
+    """Yield what collects a session's events meanwhile."""
+    waiting = _Waiting()
+    listen = waiting.put
+    ingress.hub.listen(session_id, listen)
+    try:
+        yield waiting
+    finally:
+        ingress.hub.unlisten(session_id, listen)
+
+
+def _bare(event: dict[str, Any]) -> dict[str, Any]:
+    return event
+
+
+def _as_frame(event: dict[str, Any]) -> dict[str, Any]:
+    """Return an event as a control frame of a terminal's socket."""
+    return {"type": "event", "event": event}
+
+
+async def _publish(
+    ingress: Ingress,
+    socket: BrowserSocket,
+    session_id: str,
+    waiting: _Waiting,
+    form: Callable[[dict[str, Any]], dict[str, Any]],
+) -> None:
+    """Send the session's state, then its events; close the socket when it ends, or too many wait."""
+
+    async def send(event: SessionEvent) -> None:
+        await socket.send(encoded(form(event.model_dump(mode="json"))))
+
+    await send(status_of(await ingress.gateway.view(session_id)))
+    while True:
+        await waiting.changed.wait()
+        waiting.changed.clear()
+        while waiting.events:
+            if len(waiting.events) > MAX_EVENTS_WAITING:
+                await socket.close(CLOSE_SLOW, "events were not read")
+                return
+            event = waiting.events.popleft()
+            await send(event)
+            if event.type == "ended":
+                await socket.close(CLOSE_ENDED, "the session has ended")
+                return
 
 
 class _Program:
@@ -227,3 +247,15 @@ async def _until_gone(socket: BrowserSocket) -> None:
     """Read and drop what a browser says here, until it goes."""
     while await socket.receive() is not None:
         continue
+
+
+async def _first_end(*works: Coroutine[Any, Any, None]) -> None:
+    """Do several things until one of them ends, and raise what that one raised."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        next(task for task in tasks if task in done).result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -58,11 +58,15 @@ class Tokens(BaseModel):
 
 
 class LoggedIn(Tokens):
-    """A successful login; the user's session is there or on its way (``container_status``)."""
+    """A successful login; the user's session is there or on its way (``container_status``).
+
+    ``ticket`` opens one socket within 30 s.
+    """
 
     session_id: str
     workspace_url: str
     container_status: str
+    ticket: str
 
 
 class Ticket(BaseModel):

@@ -127,15 +127,41 @@ export function renew(): Promise<boolean> {
   return renewal;
 }
 
-/** The address of a socket of this server, with a fresh single-use ticket. Throws ApiError. */
+const TICKET_KEY = "coditect.ticket";
+const TICKET_MILLISECONDS = 20_000;
+
+/** Keep the ticket of a login for the first socket of the next page. */
+export function rememberTicket(ticket: string): void {
+  try {
+    sessionStorage.setItem(TICKET_KEY, JSON.stringify([ticket, Date.now()]));
+  } catch {
+    // Storage is closed to this page: the next one asks.
+  }
+}
+
+function takeTicket(): string | null {
+  try {
+    const [ticket, at] = JSON.parse(sessionStorage.getItem(TICKET_KEY) ?? "[]") as [string?, number?];
+    sessionStorage.removeItem(TICKET_KEY);
+    const age = Date.now() - (at ?? 0);
+    return ticket && age >= 0 && age < TICKET_MILLISECONDS ? ticket : null;
+  } catch {
+    return null;
+  }
+}
+
+/** The address of a socket of this server, with a single-use ticket. Throws ApiError. */
 export async function socketUrl(path: string, query: Record<string, string>): Promise<string> {
-  const { ticket } = await callJson<{ ticket: string }>("POST", "/api/v1/auth/ticket", {
-    timeoutSeconds: 10,
-  });
+  const ticket = takeTicket() ?? (await freshTicket());
   const url = new URL(path, location.href);
   url.protocol = url.protocol.replace("http", "ws");
   for (const [name, value] of Object.entries({ ...query, ticket })) url.searchParams.set(name, value);
   return url.href;
+}
+
+async function freshTicket(): Promise<string> {
+  const answer = await callJson<{ ticket: string }>("POST", "/api/v1/auth/ticket", { timeoutSeconds: 10 });
+  return answer.ticket;
 }
 
 /** A random id; also where `crypto.randomUUID` is closed (plain HTTP). */

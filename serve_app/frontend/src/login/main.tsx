@@ -1,6 +1,6 @@
 import { render } from "preact";
 import { useEffect, useRef, useState } from "preact/hooks";
-import { call, callJson, providers, rememberSignedIn } from "../lib/api";
+import { call, callJson, providers, rememberSignedIn, rememberTicket } from "../lib/api";
 import { Brand } from "../ui/brand";
 import { ThemeButton } from "../ui/theme-button";
 import { judge, safeNext, type Verdict } from "./attempt";
@@ -155,12 +155,13 @@ function LoginForm({ checking }: { checking: boolean }) {
 }
 
 async function signIn(email: string, password: string): Promise<void> {
-  const login = await callJson<{ workspace_url: string }>("POST", "/api/v1/auth/login", {
+  const login = await callJson<{ workspace_url: string; ticket: string }>("POST", "/api/v1/auth/login", {
     json: { email, password },
     timeoutSeconds: 60,
     unsigned: true,
   });
   rememberSignedIn(true);
+  rememberTicket(login.ticket);
   location.assign(next ?? login.workspace_url);
 }
 

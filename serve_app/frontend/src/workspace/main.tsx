@@ -13,7 +13,7 @@ import { wasInEditor } from "./places";
 import { awake, followUsage, loadSession, loadUser, missing, phase, session } from "./session/session";
 import { installShortcuts } from "./shortcuts";
 import { signedOut } from "./session/signed-out";
-import { activeTab, openTerminals, outputCount } from "./terminals/terminals";
+import { activeTab, noteNames, openTerminals, outputCount } from "./terminals/terminals";
 import { refresh, restoreTree } from "./files/tree-store";
 import { guardDrops } from "./files/uploads";
 import "../styles/base.css";
@@ -38,7 +38,7 @@ async function begin(): Promise<void> {
     setTimeout(() => void begin(), RETRY_MILLISECONDS);
     return;
   }
-  followEvents();
+  followEvents(noteNames);
   followUsage();
   effect(() => {
     // Whoever pressed a button of a notice that is gone now goes on in the terminal.

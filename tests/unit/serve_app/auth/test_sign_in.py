@@ -50,6 +50,7 @@ async def test_login_answers_what_the_contract_promises_and_sets_safe_cookies(ri
         "refresh_token",
         "token_type",
         "expires_in",
+        "ticket",
     }
     assert body["token_type"] == "Bearer"
     assert body["workspace_url"] == f"{rig.url}/workspaces/{body['session_id']}"

@@ -49,3 +49,25 @@ async def test_unknown_frames_are_ignored(rig, ada, session_id):
         while b"fine\r\n" not in shown:
             frame = await socket.recv()
             shown += frame if isinstance(frame, bytes) else b""
+
+
+async def test_a_terminals_socket_brings_the_sessions_events_to_who_asks_for_them(
+    rig, ada, session_id
+):
+    url = f"ws{rig.url[4:]}/api/v1/sessions/{session_id}/terminals/main/ws"
+    ticket = (await rig.http(ada).post("/api/v1/auth/ticket")).json()["ticket"]
+    events: list[dict] = []
+    async with connect(f"{url}?events=1&ticket={ticket}") as socket, asyncio.timeout(10):
+
+        async def until(kind: str) -> None:
+            while kind not in [event["type"] for event in events]:
+                frame = await socket.recv()
+                if isinstance(frame, str) and (said := json.loads(frame))["type"] == "event":
+                    events.append(said["event"])
+
+        await until("status")
+        assert events[0]["type"] == "status"  # the state comes first
+        assert (await rig.http(ada).delete(f"/api/v1/sessions/{session_id}")).is_success
+        with pytest.raises(ConnectionClosed) as closed:
+            await until("never")
+    assert closed.value.rcvd.code == 4410

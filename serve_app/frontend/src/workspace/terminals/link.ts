@@ -28,6 +28,13 @@ export interface TerminalSink {
   backlog(): number;
 }
 
+/** Who takes the session's events from a terminal's socket. */
+export interface EventsCarrier {
+  mayCarry(by: object): boolean;
+  carried(by: object, event: unknown): void;
+  endCarrying(by: object): void;
+}
+
 const MAX_BACKLOG = 8 << 20;
 const LOW_BACKLOG = 1 << 20;
 const BACKLOG_PAUSE_SECONDS = 0.2;
@@ -62,6 +69,7 @@ export class TerminalLink {
     private readonly path: string,
     private readonly storageKey: string,
     private readonly sink: TerminalSink,
+    private readonly events: EventsCarrier,
     size: Size | null,
   ) {
     this.connection = new TerminalConnection(takeRemembered(storageKey), size, browserName());
@@ -144,7 +152,7 @@ export class TerminalLink {
     this.carryOut(this.connection.connecting());
     let url: string;
     try {
-      url = await socketUrl(this.path, this.connection.query());
+      url = await socketUrl(this.path, this.connection.query(this.events.mayCarry(this)));
     } catch (error) {
       if (attempt === this.attempt && !this.ended) this.refused(error);
       return;
@@ -190,6 +198,7 @@ export class TerminalLink {
   private drop(): void {
     clearTimeout(this.watchdog);
     this.typedAt = null;
+    this.events.endCarrying(this);
     const socket = this.socket;
     this.socket = null;
     if (!socket) return;
@@ -221,6 +230,9 @@ export class TerminalLink {
           break;
         case "sizing":
           this.sizing.value = effect.sizing;
+          break;
+        case "event":
+          this.events.carried(this, effect.event);
           break;
         case "directory":
           this.sink.directory(effect.path);

@@ -4,6 +4,7 @@ import { computed, signal } from "@preact/signals";
 import { call, callJson } from "../../lib/api";
 import { confirm } from "../../ui/dialog";
 import { say, sayFailure } from "../../ui/toasts";
+import { carried, endCarrying, mayCarry } from "../session/events-link";
 import { type Memory, remember } from "../session/memory";
 import { sessionId, sessionPath } from "../session/session";
 import { TerminalLink } from "./link";
@@ -139,6 +140,7 @@ function add(name: string): void {
     `${sessionPath}/terminals/${encodeURIComponent(name)}/ws`,
     `coditect.terminal.${sessionId}.${name}`,
     view,
+    { mayCarry, carried, endCarrying },
     null,
   );
   tabs.value = [...tabs.value, { name, view, link }];
