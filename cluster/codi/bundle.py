@@ -1,17 +1,19 @@
 """Packs what a container must be shown so that CODI can run in it, with the command that starts it.
 
-CODI's code and the few libraries it uses are staged in a directory of their own, compiled, so
-that a container sees nothing else of the server and starts without compiling or searching.
+CODI's code and the few libraries it uses are staged in a directory of their own, so that a container
+sees nothing else of the server; compiled and in one file, so that it starts without compiling or searching.
 """
 
 from __future__ import annotations
 
 import compileall
+import errno
 import hashlib
 import importlib.util
 import os
 import py_compile
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -21,9 +23,10 @@ from pathlib import Path
 # By its own place: a data directory may be moved, with the stages in it.
 _START = """\
 import sys
-sys.path.insert(0, __file__.rpartition("/")[0])
-from cluster.codi.agent.main import main
-main()
+stage = __file__.rpartition("/")[0]
+sys.path.insert(0, stage)
+from start import start
+start(stage)
 """
 
 _OWN_FILES = (
@@ -43,6 +46,12 @@ _OWN_FILES = (
     "codi/terminals/ring.py",
     "codi/terminals/sizing.py",
 )
+_IMAGE = Path(__file__).resolve().parent / "image"
+_PACK = _IMAGE / "pack.py"
+_PACK_SECONDS = 60.0
+_FLAGS = ("-I", "-S", "-B", "-X", "frozen_modules=on")
+"""No environment, no user site; no site; nothing written: the stage is read-only."""
+
 _LIBRARIES = ("h11", "wsproto", "blake3", "pyfastcdc", "typing_extensions")
 _LEFT_OUT = frozenset({"tests", "__pycache__"})
 
@@ -94,12 +103,10 @@ def bundle(directory: Path, limits: Limits | None = None) -> Bundle:
     root = directory.resolve() / f"codi-{_digest(files)}"
     if not root.is_dir():
         _stage(files, root)
-    # -I: no environment, no user site; -S: no site; -B: the stage is read-only.
-    flags = ["-I", "-S", "-B", "-X", "frozen_modules=on"]
     interpreter = _interpreter()
     return Bundle(
         python_argv=[
-            *(str(interpreter), *flags, str(root / "codi.py")),
+            *(str(interpreter), *_FLAGS, str(root / "codi.py")),
             *(limits or Limits()).arguments(),
         ],
         ro_binds=[*_interpreter_binds(interpreter), str(root)],
@@ -123,6 +130,7 @@ def _interpreter_binds(interpreter: Path) -> list[str]:
 def _sources() -> Iterator[tuple[str, Path]]:
     """Yield every file of the stage: its name there, and where it comes from."""
     package = Path(__file__).resolve().parent.parent
+    yield "start.py", _IMAGE / "start.py"
     for name in _OWN_FILES:
         yield f"cluster/{name}", package / name
     yield from _tree(package / "codi" / "agent", "cluster/codi/agent")
@@ -145,8 +153,8 @@ def _tree(source: Path, target: str) -> Iterator[tuple[str, Path]]:
 
 
 def _digest(files: dict[str, Path]) -> str:
-    begin = f"{sys.implementation.cache_tag}\0{_START}".encode()
-    digest = hashlib.blake2b(begin, digest_size=10)
+    begin = f"{sys.version}\0{_START}".encode()
+    digest = hashlib.blake2b(begin + _PACK.read_bytes(), digest_size=10)
     for name, path in sorted(files.items()):
         content = path.read_bytes()
         digest.update(f"{name}\0{len(content)}\0".encode() + content)
@@ -170,6 +178,7 @@ def _stage(files: dict[str, Path], root: Path) -> None:
             prependdir=str(root),
             invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
         )
+        _pack(draft)
         _make_readable(draft)
         draft.rename(root)
     except OSError:
@@ -177,6 +186,19 @@ def _stage(files: dict[str, Path], root: Path) -> None:
             raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+
+
+def _pack(draft: Path) -> None:
+    """Put the modules into one file. Raises OSError when CODI cannot even be imported."""
+    command = [str(_interpreter()), *_FLAGS, str(_PACK), str(draft)]
+    try:
+        subprocess.run(
+            command, env={}, capture_output=True, text=True, timeout=_PACK_SECONDS, check=True
+        )
+    except subprocess.TimeoutExpired as error:
+        raise OSError(errno.ETIME, f"CODI was not packed within {_PACK_SECONDS:g} s") from error
+    except subprocess.CalledProcessError as error:
+        raise OSError(errno.EIO, f"CODI cannot be packed: {error.stderr[-500:]}") from error
 
 
 def _make_readable(root: Path) -> None:

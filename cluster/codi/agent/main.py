@@ -30,6 +30,7 @@ def main() -> None:
     os.environ.pop("CODI_CONFIG", None)
     kernel.rename("codi")
     gc.freeze()  # what was imported stays
+    gc.enable()  # see ``image/start.py``
     asyncio.run(_run(config, store))
 
 

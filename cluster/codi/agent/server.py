@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import socket
 import sys
@@ -76,8 +77,11 @@ class Server:
     def routes(self) -> Routes:
         """Import everything else, once, and close the process to the programs it will start."""
         if self._routes is None:
+            gc.disable()
             from cluster.codi.agent.routes import Routes  # noqa: PLC0415 - see the module's text
 
+            gc.freeze()
+            gc.enable()
             self._routes = Routes(self._config, self._guard, self._store)
         return self._routes
 
