@@ -52,7 +52,7 @@ _PACK_SECONDS = 60.0
 _FLAGS = ("-I", "-S", "-B", "-X", "frozen_modules=on")
 """No environment, no user site; no site; nothing written: the stage is read-only."""
 
-_LIBRARIES = ("h11", "wsproto", "blake3", "pyfastcdc", "typing_extensions")
+_LIBRARIES = ("h11", "blake3", "pyfastcdc", "typing_extensions")
 _LEFT_OUT = frozenset({"tests", "__pycache__"})
 
 

@@ -120,7 +120,7 @@ def copied(place: Path) -> tuple[str, Path, Path]:
             "pygments*",
         ),
         *("httpx*", "httpcore*", "h11*", "anyio*", "sniffio*", "idna*", "certifi*"),
-        *("websockets*", "wsproto*"),
+        "websockets*",
         *("py.py", "blake3*", "pyfastcdc*"),
     ):
         for source in libraries.glob(pattern):

@@ -1,26 +1,21 @@
-"""A WebSocket (RFC 6455) on a transport, framed by wsproto: no task, no queue but the transport's."""
+"""A WebSocket (RFC 6455) on a transport, framed by ``rfc6455``: no task, no queue but the transport's."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
 import binascii
-import struct
+import hashlib
 from collections.abc import Iterator
 
-from wsproto.connection import Connection, ConnectionState, ConnectionType
-from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
-from wsproto.utilities import generate_accept_token
-
+from cluster.codi.agent import rfc6455
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import Exchange
 
 MAX_MESSAGE = 1 << 20
-_CLOSE_NORMAL = 1000
-_CLOSE_INVALID = 1007
-_CLOSE_TOO_BIG = 1009
 _MAX_REASON = 120
 _KEY_BYTES = 16
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 
 class Unreadable(Exception):
@@ -40,91 +35,91 @@ class WebSocket:
         self._transport = transport
         self._max_message = max_message
         self._max_text = max_text
-        self._connection = Connection(ConnectionType.SERVER)
+        self._frames = rfc6455.Frames()
+        self._closing = self._closed = False
         self._taken = 0
-        self._text: list[str] = []
+        self._text = bytearray()
 
     @property
     def open(self) -> bool:
         """True until a side begins to close."""
-        return self._connection.state is ConnectionState.OPEN
+        return not self._closing
 
     def send(self, *messages: bytes | str) -> None:
         """Send messages as a frame each, together; nothing once a side has begun to close."""
         if messages and self.open:
-            self._transport.write(b"".join(part for each in messages for part in _frame(each)))
+            self._transport.write(b"".join(part for each in messages for part in _framed(each)))
 
     def ping(self) -> None:
         """Ask the other side whether it is there: ``receive`` takes the answer as it takes any bytes."""
-        if self.open:
-            self._write(Ping())
+        self._control(rfc6455.PING, b"")
 
     def close(self, code: int, reason: str) -> None:
-        """Begin to close, or answer the other side's close; the connection ends once both have."""
-        if self.open:
-            short = reason.encode()[:_MAX_REASON].decode(errors="ignore")
-            self._write(CloseConnection(code=code, reason=short))
+        """Begin to close; the connection ends once the other side has closed, too."""
+        short = reason.encode()[:_MAX_REASON].decode(errors="ignore").encode()
+        self._control(rfc6455.CLOSE, code.to_bytes(2, "big") + short)
+        self._closing = True
 
     def receive(self, data: bytes) -> Iterator[bytes | str]:
         """Yield the bytes of binary messages as they come, and text messages whole.
 
         Pings and a close are answered. Raises Unreadable for a text that cannot be taken.
         """
-        if self._connection.state is ConnectionState.CLOSED:
+        if self._closed:
             return
-        self._connection.receive_data(data)
-        for event in self._connection.events():
-            match event:
-                case BytesMessage() | TextMessage():
-                    if self.open:  # behind what was refused nothing more is taken
-                        yield from self._take(event)
-                case Ping():
-                    if self.open:
-                        self._write(event.response())
-                case CloseConnection():
-                    self._closed(event)
+        try:
+            for piece in self._frames.take(data):
+                if piece.kind == rfc6455.CLOSE:
+                    self._end(piece.data)
+                    return
+                if piece.kind == rfc6455.PING:
+                    self._control(rfc6455.PONG, piece.data)
+                elif (
+                    piece.kind != rfc6455.PONG and self.open
+                ):  # behind what was refused nothing is taken
+                    yield from self._take(piece)
+        except rfc6455.Broken as error:
+            self._closed = True
+            self.close(rfc6455.PROTOCOL_ERROR, str(error))
 
-    def _take(self, event: BytesMessage | TextMessage) -> Iterator[bytes | str]:
-        piece = event.data
-        self._taken += len(piece.encode() if isinstance(piece, str) else piece)
+    def _take(self, piece: rfc6455.Piece) -> Iterator[bytes | str]:
+        self._taken += len(piece.data)
         if self._taken > self._max_message:
-            self.close(_CLOSE_TOO_BIG, f"messages have up to {self._max_message} bytes")
-        elif not isinstance(piece, str):
-            yield bytes(piece)
+            self.close(rfc6455.TOO_BIG, f"messages have up to {self._max_message} bytes")
+        elif piece.kind == rfc6455.BINARY:
+            yield piece.data
         elif self._taken > self._max_text:
             raise Unreadable(f"text frames have up to {self._max_text} bytes")
         else:
-            self._text.append(piece)
-            if event.message_finished:
-                text, self._text = "".join(self._text), []
-                yield text
-        if event.message_finished:
+            self._text += piece.data
+            if piece.last:
+                text, self._text = bytes(self._text), bytearray()
+                try:
+                    yield text.decode()
+                except UnicodeDecodeError:
+                    raise Unreadable("text frames are UTF-8") from None
+        if piece.last:
             self._taken = 0
 
-    def _closed(self, event: CloseConnection) -> None:
-        """End what the other side has closed; what it has sent and cannot be read is its error."""
-        if not self.open:
-            if self._connection.state is ConnectionState.REMOTE_CLOSING:
-                self._write(event.response())
-            self._transport.close()
-        elif event.code == _CLOSE_INVALID:
-            raise Unreadable("text frames are UTF-8")
+    def _end(self, payload: bytes) -> None:
+        """Answer the other side's close, unless it is the answer to ours."""
+        self._closed = True
+        if rfc6455.may_close(payload):
+            self._control(rfc6455.CLOSE, payload)
+            self._closing = True
         else:
-            self.close(event.code, event.reason or "")
+            self.close(rfc6455.PROTOCOL_ERROR, "a close frame holds a code and a reason")
+        self._transport.close()
 
-    def _write(self, event: Event) -> None:
-        self._transport.write(self._connection.send(event))
+    def _control(self, kind: int, payload: bytes) -> None:
+        if self.open:
+            self._transport.write(b"".join(rfc6455.frame(kind, payload)))
 
 
-def _frame(message: bytes | str) -> tuple[bytes, bytes]:
-    """Return head and payload of a server's frame (RFC 6455, 5.2). Every output is one, so this is short."""
-    payload = message.encode() if isinstance(message, str) else message
-    kind, size = 0x81 if isinstance(message, str) else 0x82, len(payload)
-    if size < 126:
-        return bytes((kind, size)), payload
-    if size < 1 << 16:
-        return struct.pack(">BBH", kind, 126, size), payload
-    return struct.pack(">BBQ", kind, 127, size), payload
+def _framed(message: bytes | str) -> tuple[bytes, bytes]:
+    if isinstance(message, str):
+        return rfc6455.frame(rfc6455.TEXT, message.encode())
+    return rfc6455.frame(rfc6455.BINARY, message)
 
 
 def check_upgrade(exchange: Exchange) -> str:
@@ -144,7 +139,8 @@ def check_upgrade(exchange: Exchange) -> str:
         usable = False
     if not usable:
         raise invalid("sec-websocket-key: 16 bytes in base64")
-    return generate_accept_token(key.encode()).decode()
+    accepted = hashlib.sha1(key.encode() + _GUID, usedforsecurity=False)
+    return base64.b64encode(accepted.digest()).decode()
 
 
 def upgrade(exchange: Exchange, protocol: asyncio.Protocol, accept: str) -> bytes:

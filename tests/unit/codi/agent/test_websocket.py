@@ -1,4 +1,4 @@
-"""CODI's side of a WebSocket, against the client's side of two libraries."""
+"""CODI's side of a WebSocket, against the client's side of a library."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import os
 
 import pytest
 from websockets.client import ClientProtocol
-from websockets.frames import Frame, Opcode
+from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import State
 from websockets.uri import parse_uri
-from wsproto.frame_protocol import CloseReason
 
 from cluster.codi.agent.errors import AgentError
 from cluster.codi.agent.websocket import MAX_MESSAGE, Unreadable, WebSocket, check_upgrade
@@ -24,7 +23,7 @@ HEADERS = {
 
 
 class Wire:
-    """A transport whose other end is a client of another library."""
+    """A transport whose other end is a client of a library."""
 
     def __init__(self) -> None:
         self.client = ClientProtocol(parse_uri("ws://codi/"), max_size=None)
@@ -112,7 +111,7 @@ class TestMessages:
         wire.client.send_binary(b"z")
         assert {b"y", b"z"}.isdisjoint(received(socket, wire.sent()))
         assert not socket.open
-        assert wire.client.close_rcvd.code == CloseReason.MESSAGE_TOO_BIG
+        assert wire.client.close_rcvd.code == CloseCode.MESSAGE_TOO_BIG
 
 
 class TestTheEnd:
@@ -143,7 +142,7 @@ class TestTheEnd:
 
     def test_what_is_no_frame_closes_with_its_error(self, wire, socket):
         assert received(socket, b"\x81\x01x") == []  # a client's frames are masked (RFC 6455, 5.1)
-        assert wire.client.close_rcvd.code == CloseReason.PROTOCOL_ERROR
+        assert wire.client.close_rcvd.code == CloseCode.PROTOCOL_ERROR
         assert not socket.open
         assert received(socket, b"\x81\x01x") == []
 
