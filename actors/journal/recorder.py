@@ -23,6 +23,7 @@ from actors.core.errors.sessions import Fenced
 from actors.core.ports.codi import (
     JournalConnection,
     JournalMessage,
+    PortsChanged,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
@@ -46,17 +47,25 @@ LONGEST_PAUSE = 1.0
 TRIM_SECONDS = 2.0
 TRIM_AGAIN_SECONDS = 10.0
 STORE_PAUSE = 0.1
+PORTS_SECONDS = 0.5
+"""The shortest time between two events about one container's ports, however often it reports them."""
+
 _CONNECTABLE = frozenset({ContainerStatus.WARM, ContainerStatus.READY})
 
 
 @dataclass(eq=False, slots=True)
 class _Link:
-    """A connection to a container. ``records`` are its terminals by the connection's numbers."""
+    """A connection to a container. ``records`` are its terminals by the connection's numbers.
+
+    ``ports`` are what it said last, until its session is told; ``telling``: somebody is about to.
+    """
 
     container_id: str
     connection: JournalConnection
     records: dict[int, TerminalRecord] = field(default_factory=dict)
     opening: dict[int, asyncio.Task[Any]] = field(default_factory=dict)
+    ports: PortsChanged | None = None
+    telling: bool = False
 
 
 _Key = tuple[_Link, int]
@@ -213,6 +222,9 @@ class JournalRecorder:
                 self._note(link, terminal, sizing=sizing)
             case TerminalExited(terminal, code):
                 self._note(link, terminal, exit_code=-1 if code is None else code)
+            case PortsChanged():
+                link.ports = message
+                self._tell(link)
 
     def _forget_namesakes(self, link: _Link, opened: TerminalOpened) -> bool:
         """Take no more output of deleted terminals of this name; say whether there were any."""
@@ -246,9 +258,29 @@ class JournalRecorder:
             await self._services.clock.sleep(backoff.next())
         link.records[opened.terminal] = record
         link.opening.pop(opened.terminal, None)
+        self._tell(link)
         number = link.connection.number
         numbers = opened.terminal, record.end, record.inputs, record.sizing
         await self._say(link, partial(number, *numbers))
+
+    def _tell(self, link: _Link) -> None:
+        """Have a session's followers told of its ports; whose container it is, its terminals' records say."""
+        if link.ports is None or link.telling or not link.records:
+            return
+        link.telling = True
+        if self._tasks.offer(f"ports of {link.container_id}", self._publish_ports(link)) is None:
+            link.telling = False
+
+    async def _publish_ports(self, link: _Link) -> None:
+        try:
+            while link.ports is not None and link.records:
+                session_id = next(iter(link.records.values())).session_id
+                ports, link.ports = link.ports.ports, None
+                data = {"ports": [each.model_dump(mode="json") for each in ports]}
+                self._services.events.publish(session_id, "ports", data)
+                await self._services.clock.sleep(PORTS_SECONDS)
+        finally:
+            link.telling = False
 
     def _note(self, link: _Link, terminal: int, **changes: Any) -> None:
         """Have something noted of a terminal; of what waits for the store, only the newest counts."""

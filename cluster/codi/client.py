@@ -14,6 +14,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable, Unreached
+from actors.core.records.ports import Listening
 from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
@@ -102,6 +103,20 @@ class HttpCodiClient(CodiControl):
         """Return what the workspace holds and may hold; see ``GET /disk``."""
         answer: dict[str, Any] = await self._json(Asked(route), "GET", "/disk")
         return answer
+
+    async def ports(self, route: Route, watch_seconds: int = 0) -> tuple[Listening, ...]:
+        """Return what listens; for so long from now on its journal hears of changes."""
+        target = f"/ports?watch={watch_seconds}"
+        answer = await self._json(Asked(route), "GET", target)
+        try:
+            return Listening.all_of(answer["ports"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise Unavailable(COMPONENT, "its answer is no list of ports") from error
+
+    async def stop_port(self, route: Route, port: int) -> bool:
+        """End the program that listens on a port; say whether it listens no more."""
+        answer = await self._json(Asked(route, "port", str(port)), "DELETE", f"/ports/{port}")
+        return bool(answer["stopped"])
 
     async def incarnation(self, route: Route) -> str:
         """Return which directory the workspace is in; see ``GET /incarnation``."""

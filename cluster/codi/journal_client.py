@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.ports.codi import (
     JournalMessage,
+    PortsChanged,
     TerminalExited,
     TerminalMoved,
     TerminalOpened,
@@ -19,6 +20,7 @@ from actors.core.ports.codi import (
     TerminalSized,
 )
 from actors.core.records.containers import ContainerHandle
+from actors.core.records.ports import Listening
 from actors.core.records.terminals import TerminalSizing
 from cluster.codi.answers import COMPONENT
 from cluster.codi.journal_protocol import MAX_FRAME, BadBatch, decode_batch
@@ -103,6 +105,8 @@ def _message(frame: bytes | str) -> JournalMessage | None:
     if isinstance(frame, bytes):
         return TerminalPrinted(*decode_batch(frame))
     said = json.loads(frame)
+    if said["type"] == "ports":
+        return PortsChanged(Listening.all_of(said["ports"]))
     read = _READ.get(said["type"])
     return None if read is None else read(int(said["id"]), said)
 

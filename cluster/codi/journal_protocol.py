@@ -11,6 +11,7 @@ Text frames are JSON. CODI → journal::
     {"type": "moved", "id", "cwd"}                                  the shell's directory
     {"type": "sized", "id", "sizing"}                               by a person: ``codi.terminals.sizing``
     {"type": "exited", "id", "code"}                                behind its last byte
+    {"type": "ports", "ports": [{port, address, pid, program, command}]}   what listens now
 
 and binary frames of output, input counts and ``codi.terminals.modes`` snapshots (``encode_batch``), one under
 way for each terminal.

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from actors.core.records.containers import ContainerHandle
 from actors.core.records.idleness import Activity, Quiet
+from actors.core.records.ports import Listening
 from actors.core.records.sessions import Route
 from actors.core.records.terminals import TerminalSizing
 
@@ -91,7 +92,16 @@ class TerminalExited:
     code: int | None
 
 
-JournalMessage = TerminalOpened | TerminalPrinted | TerminalMoved | TerminalSized | TerminalExited
+@dataclass(frozen=True, slots=True)
+class PortsChanged:
+    """Something began or ceased to listen; these are all that do."""
+
+    ports: tuple[Listening, ...]
+
+
+JournalMessage = (
+    TerminalOpened | TerminalPrinted | TerminalMoved | TerminalSized | TerminalExited | PortsChanged
+)
 
 
 class JournalConnection(Protocol):

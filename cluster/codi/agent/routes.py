@@ -18,7 +18,9 @@ from cluster.codi.agent.exchange import Exchange
 from cluster.codi.agent.fdstore import Store
 from cluster.codi.agent.files import routes as file_routes
 from cluster.codi.agent.files.disk import Disk
+from cluster.codi.agent.ports.listeners import Listeners
 from cluster.codi.agent.ports.tunnel import Tunnels, port_number
+from cluster.codi.agent.ports.watch import PortWatch
 from cluster.codi.agent.programs.activity import Activity
 from cluster.codi.agent.programs.children import Children
 from cluster.codi.agent.programs.guard import Guard
@@ -30,6 +32,7 @@ from cluster.codi.agent.terminals.journal_socket import JournalSocket
 from cluster.codi.agent.terminals.socket import TerminalSocket
 from cluster.codi.agent.terminals.terminals import DEFAULT_SIZE, Terminals
 from cluster.codi.agent.websocket import check_upgrade, upgrade
+from cluster.codi.ports import HIDDEN_PORTS
 from cluster.codi.terminals.frames import BadFrame, check_size, parse_request
 
 _CLOSE_GOING_AWAY = 1001
@@ -50,14 +53,17 @@ class Routes:
         self._children = Children()
         self._journal = JournalFeed()
         self.terminals = Terminals(config, self._children, self._journal, store)
-        self._activity = Activity()
+        closed_ports = HIDDEN_PORTS | {config.port}
+        listeners = Listeners(closed_ports)
+        self._ports = PortWatch(listeners, self._journal.ports)
+        self._activity = Activity(listeners)
         self._files = file_routes.FileRoutes(config)
         self._feed = feed_routes.FeedRoutes(config, self._files.workspace, self._files.run)
         self._sockets: dict[int, TerminalSocket] = {}
         self._journals: set[JournalSocket] = set()
         self._keys = itertools.count()
         self._left_open = LeftOpen(store)
-        self._tunnels = Tunnels(self._activity.note, config.port)
+        self._tunnels = Tunnels(self._activity.note, closed_ports)
         self._programs = ProgramRoutes(
             config, self._children, self._left_open, self._activity, store, self._files
         )
@@ -71,6 +77,8 @@ class Routes:
             ("POST", "exec"): self._programs.execute,
             ("GET", "processes"): self._get_processes,
             ("GET", "activity"): self._get_activity,
+            ("GET", "ports"): self._get_ports,
+            ("DELETE", "ports"): self._delete_port,
             ("GET", "disk"): self._get_disk,
             ("GET", "incarnation"): self._get_incarnation,
             ("POST", "seal"): self._post_seal,
@@ -137,6 +145,7 @@ class Routes:
                 child.signal_group(signal.SIGKILL)
         self._left_open.close()
         self._tunnels.close()
+        self._ports.close()
         self._feed.close()
         self._files.close()
 
@@ -177,6 +186,17 @@ class Routes:
 
     async def _get_processes(self, exchange: Exchange, _rest: bytes) -> None:
         exchange.answer(200, processes())
+
+    async def _get_ports(self, exchange: Exchange, _rest: bytes) -> None:
+        watch = dict(parse_qsl(exchange.query)).get("watch", "0")
+        if not (watch.isascii() and watch.isdigit() and len(watch) < 6):
+            raise invalid("watch: a number of seconds")
+        exchange.answer(200, {"ports": self._ports.ports(float(watch))})
+
+    async def _delete_port(self, exchange: Exchange, rest: bytes) -> None:
+        with self._activity.answering():
+            stopped = await self._ports.stop(port_number(rest.decode("utf-8", "replace")))
+        exchange.answer(200, {"stopped": stopped})
 
     async def _get_disk(self, exchange: Exchange, _rest: bytes) -> None:
         disk = Disk(self._config.workspace, limited=self._config.has_disk)

@@ -10,8 +10,9 @@ from dataclasses import replace
 import pytest
 
 from actors.core.errors.base import Unavailable
-from actors.core.ports.codi import TerminalPrinted
+from actors.core.ports.codi import PortsChanged, TerminalPrinted
 from actors.core.records.containers import ContainerStatus
+from actors.core.records.ports import Listening
 from actors.journal.backlog import JournalRules
 from actors.journal.recorder import JournalRecorder
 from tests.fakes import pool_fakes
@@ -46,6 +47,7 @@ class Node:
         services = pool_fakes.services(
             self.ledger, None, self.clock, journal=self.journal, codi=self.containers
         )
+        self.events = services.events
         self.runner = JournalRecorder(services, rules)
         self._run = asyncio.create_task(self.runner.run())
 
@@ -490,3 +492,46 @@ async def test_statistics_count_what_happened(node):
     assert counted["journal_bytes_total"] == 5
     assert counted["journal_terminals"] == 1
     assert counted["journal_commit_seconds"]["count"] == 1
+
+
+# ---- ports --------------------------------------------------------------------------------------
+
+
+def ports(*numbers: int) -> PortsChanged:
+    return PortsChanged(tuple(Listening(port=each, address="::") for each in numbers))
+
+
+def told(node: Node) -> list[list[int]]:
+    return [[each["port"] for each in data["ports"]] for data in node.events.of("ports")]
+
+
+async def test_what_listens_is_published_to_the_session_of_the_terminals(node):
+    connection = await node.open("c1", "s1")
+    connection.says(ports(80, 443))
+    await settle()
+    assert told(node) == [[80, 443]]
+    assert node.events.published[-1][0] == "s1"
+
+
+async def test_a_container_that_reports_all_the_time_is_published_seldom_and_its_last_word_counts(
+    node,
+):
+    connection = await node.open("c1", "s1")
+    for number in range(1, 100):
+        connection.says(ports(number))
+    await settle()
+    assert len(told(node)) <= 2
+    await node.pass_time(0.5)
+    await settle()
+    assert told(node)[-1] == [99]
+    assert len(told(node)) <= 3
+
+
+async def test_ports_of_a_container_without_a_session_wait_for_one(node):
+    connection = await node.connect("c1", "s1")
+    connection.says(ports(80))
+    await settle()
+    assert told(node) == []
+    connection.says(opened(1, "main"))
+    await settle()
+    assert told(node) == [[80]]

@@ -12,7 +12,6 @@ from typing import cast
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import Exchange
 from cluster.codi.agent.link import WRITE_BUFFER
-from cluster.codi.ports import HIDDEN_PORTS
 
 MAX_TUNNELS = 256
 _LOOPBACKS = ("127.0.0.1", "::1")
@@ -69,11 +68,11 @@ class _Side(asyncio.Protocol):
 
 
 class Tunnels:
-    """All tunnels of the container. ``used`` is called whenever bytes move."""
+    """All tunnels of the container. ``used`` is called whenever bytes move; some ports are not reached."""
 
-    def __init__(self, used: Callable[[], None], own_port: int = 0) -> None:
+    def __init__(self, used: Callable[[], None], closed_ports: frozenset[int]) -> None:
         self._used = used
-        self._closed_ports = HIDDEN_PORTS | {own_port}
+        self._closed_ports = closed_ports
         self._sides: set[_Side] = set()
         self._connecting = 0
 

@@ -16,15 +16,16 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from cluster.codi.agent.errors import AgentError
+from cluster.codi.agent.ports.listeners import Listeners
 
-_LISTEN = "0A"  # include/net/tcp_states.h
 _MAX_SEAL_SECONDS = 120.0
 
 
 class Activity:
     """Counts what people ask of CODI, and closes it for a time. Times are of ``time.monotonic``."""
 
-    def __init__(self) -> None:
+    def __init__(self, listeners: Listeners) -> None:
+        self._listeners = listeners
         self.busy = 0
         self._asked_at: float | None = None
         self._sealed_until = -math.inf
@@ -83,7 +84,7 @@ class Activity:
             "cpu_seconds": cpu_seconds(),
             "busy": self.busy,
             "unread": unread,
-            "listeners": listeners(),
+            "listeners": len(self._listeners.find()),
         }
 
     def seal(
@@ -121,18 +122,6 @@ def cpu_seconds() -> float:
         own, reaped = int(fields[11]) + int(fields[12]), int(fields[13]) + int(fields[14])
         total += reaped if name == mine else own + reaped
     return total / os.sysconf("SC_CLK_TCK")
-
-
-def listeners() -> int:
-    """Return how many TCP sockets accept connections; CODI's own lives outside of this network."""
-    count = 0
-    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
-        try:
-            with open(table) as lines:
-                count += sum(line.split()[3] == _LISTEN for line in lines)
-        except OSError:
-            continue
-    return count
 
 
 def _device(pid: int) -> str | None:

@@ -56,6 +56,12 @@ class JournalFeed:
         self._numbers = itertools.count(1)
         self._entries: dict[int, _Entry] = {}
         self._connection: JournalConnection | None = None
+        self._ports: list[dict[str, Any]] = []
+
+    def ports(self, ports: list[dict[str, Any]]) -> None:
+        """Report what listens now; the last report is repeated on the next connection."""
+        self._ports = ports
+        self._say({"type": "ports", "ports": ports})
 
     # ---- from the terminals ---------------------------------------------------------------------
 
@@ -119,6 +125,8 @@ class JournalFeed:
             entry.under_way, entry.known = None, False
             entry.exit_reported = entry.terminal.alive
             self._announce(entry)
+        if self._ports:
+            self.ports(self._ports)
 
     def disconnect(self, connection: JournalConnection) -> None:
         """Note the end of a connection. Idempotent."""
