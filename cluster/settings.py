@@ -334,6 +334,16 @@ class Settings(BaseModel):
     )
     max_body: int = Field(1 << 20, ge=1024, description="largest JSON body")
     max_file: int = Field(2 << 30, ge=1, description="largest file saved through the API")
+    ports_domain: str = Field(
+        "localhost",
+        pattern=r"^([a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*)?$",
+        max_length=180,
+        description="domain of which every subdomain leads here, for the pages of workspaces' ports;"
+        " best one of its own. Empty: they are served sandboxed, below /workspaces",
+    )
+    ports_answer_timeout: float = Field(
+        120.0, gt=0, le=3600, description="time in which a program must begin its answer on a port"
+    )
     cookie_secure: bool = Field(default=False, description="mark cookies Secure (set behind TLS)")
 
     # CODI

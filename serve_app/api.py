@@ -22,11 +22,13 @@ from serve_app.http.methods import Methods
 from serve_app.http.middleware import BodyLimit, Observed, SafeHeaders
 from serve_app.http.pace import Paced
 from serve_app.ingress import running
+from serve_app.ports.front import PortFront
 from serve_app.routes import (
     admin,
     auth,
     backups,
     environment,
+    ports,
     probes,
     programs,
     sessions,
@@ -53,7 +55,8 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
 ## The session's events
 
 Text frames are JSON: `activation`, `seq`, `at` (Unix seconds), `type`, `data`. The first one is the state as
-`status`; then `status`, `saved`, `terminals`, `idle` and `unarchived` as they happen, `ended` as the last.
+`status`; then `status`, `saved`, `terminals`, `ports`, `idle` and `unarchived` as they happen, and `ended` as
+the last.
 `seq` grows with every event of one `activation`; gaps in it are other sessions' events. Both are 0 in
 the first frame, and in another `status` that stands for events which could not be had.
 
@@ -128,6 +131,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
         lifespan=lifespan,
         middleware=[
             Middleware(Observed, metrics=metrics, new_id=deps.new_id),
+            Middleware(PortFront),
             Middleware(SafeHeaders),
             Middleware(Audited),
             Middleware(Addresses),
@@ -143,7 +147,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     )
     answers.install(app, static)
     sockets.install(app)
-    session_parts = (sessions, programs, reading, writing, versions, terminals)
+    session_parts = (sessions, programs, reading, writing, versions, terminals, ports)
     for part in (auth, environment, *session_parts, admin, backups, probes):
         app.include_router(part.router)
     pages.install(app, static)

@@ -21,6 +21,7 @@ from actors.core.records.accounts import AuditEntry, RefreshTokenRecord, Role, U
 from actors.core.records.archive import Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.idleness import Idleness
+from actors.core.records.ports import PortShare, PortShares
 from actors.core.records.sessions import Route, SessionActivity, SessionRecord
 from cluster.archive.restoring.versions import VersionReader
 from cluster.codi.client import HttpCodiClient
@@ -105,6 +106,10 @@ class RefreshTokens(Protocol):
 
     async def revoke_family(self, family_id: str, *, now: float) -> None:
         """End a login."""
+        ...
+
+    async def lives(self, family_id: str, *, now: float) -> bool:
+        """Return whether a login goes on."""
         ...
 
     async def ended_after(self, place: bytes | None) -> list[EndedLogin]:
@@ -205,6 +210,16 @@ class SessionReader(SessionRecords, ContainerRecords, Protocol):
 
     async def keep_awake(self, session_id: str, until: float | None) -> Idleness:
         """Set the owner's veto against sleep, or take it back. Raises NotFound."""
+        ...
+
+    async def shared_ports(self, session_id: str) -> tuple[SessionRecord, PortShares]:
+        """Return a session with its shared ports. Raises NotFound."""
+        ...
+
+    async def share_port(
+        self, session_id: str, port: int, change: Callable[[PortShare], PortShare]
+    ) -> PortShare:
+        """Change how a port is shared; ``change`` is pure. Raises NotFound, InvalidArgument."""
         ...
 
     async def usage(self, user_id: str, quotas: Quotas) -> dict[Resource, Usage]:

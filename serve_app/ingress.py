@@ -25,6 +25,12 @@ from serve_app.auth.throttle import LoginThrottle
 from serve_app.auth.tokens import KEY_BYTES, Signer
 from serve_app.dependencies import Dependencies
 from serve_app.http.origins import Origins
+from serve_app.ports.access import PortAccess
+from serve_app.ports.hosts import PortHosts
+from serve_app.ports.passes import Passes
+from serve_app.ports.proxy import HttpProxy
+from serve_app.ports.tools import PortTools
+from serve_app.ports.upstream import Pools
 from serve_app.sessions.activity import ActivityNotes
 from serve_app.sessions.attachments import Attachments
 from serve_app.sessions.event_hub import EventHub
@@ -60,6 +66,7 @@ class Ingress:
     audit: AuditWriter
     relay_tools: RelayTools
     saver: Saver
+    ports: PortTools
 
     async def enter(self, session_id: str, caller: Caller, visitor: Visitor) -> None:
         """Let a caller into a session. Raises NotFound for one that is not theirs.
@@ -100,6 +107,7 @@ async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[
     tasks.spawn("activity", ingress.activity.run())
     tasks.spawn("attachments", ingress.attachments.run())
     tasks.spawn("events", ingress.hub.run())
+    tasks.spawn("connections to ports", ingress.ports.pools.run())
     tasks.spawn("push metrics", _push_forever(ingress))
     try:
         yield ingress
@@ -146,13 +154,14 @@ def _assemble(
         clock=clock,
         new_id=deps.new_id,
     )
+    identity = Identity(signer, deps.users, deps.tickets, ended.is_over, clock, origins)
     return Ingress(
         deps=deps,
         metrics=metrics,
         passwords=passwords,
         signer=signer,
         origins=origins,
-        identity=Identity(signer, deps.users, deps.tickets, ended.is_over, clock, origins),
+        identity=identity,
         ended=ended,
         entries=AdminVisits(clock.monotonic),
         sign_in=SignIn(tools),
@@ -172,6 +181,27 @@ def _assemble(
             gateway, deps.codi, deps.journal, hub, clock, deps.new_id, metrics.recovery.observe
         ),
         saver=Saver(deps, gateway),
+        ports=_port_tools(deps, signer, identity, gateway),
+    )
+
+
+def _port_tools(
+    deps: Dependencies, signer: Signer, identity: Identity, gateway: SessionGateway
+) -> PortTools:
+    settings, clock = deps.settings, deps.clock
+    pools = Pools(clock)
+    return PortTools(
+        hosts=PortHosts(settings.ports_domain, settings.public_url, secure=settings.cookie_secure),
+        passes=Passes(signer),
+        access=PortAccess(
+            deps.ledger, gateway, identity, deps.tokens, clock, settings.access_token_ttl
+        ),
+        gateway=gateway,
+        tickets=deps.tickets,
+        pools=pools,
+        proxy=HttpProxy(pools, head_seconds=settings.ports_answer_timeout),
+        clock=clock,
+        new_id=deps.new_id,
     )
 
 

@@ -15,6 +15,7 @@ from actors.core.records.accounts import UserRecord
 from actors.core.records.archive import Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
 from actors.core.records.idleness import Idleness
+from actors.core.records.ports import PortShare, PortShares
 from actors.core.records.sessions import Claim, SessionActivity, SessionPhase, SessionRecord
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import changes, idempotency, usage
@@ -23,7 +24,7 @@ from cluster.store.layers.accounts import audit_pages as trail
 from cluster.store.layers.changes import StoreFeed
 from cluster.store.layers.codec import decode_optional
 from cluster.store.layers.keyspace import Keyspace
-from cluster.store.layers.sessions import activity, containers, idleness, leases, sessions
+from cluster.store.layers.sessions import activity, containers, idleness, leases, ports, sessions
 from cluster.store.layers.workspaces import manifests, retention, saves
 from cluster.store.layers.workspaces.saves import Begun
 from cluster.store.transactions.transaction import Transaction, transact
@@ -243,6 +244,16 @@ class StoreLedger:
         """Set the owner's veto against sleep until a Unix time, or take it back. Raises NotFound."""
         now = self._clock.now()
         return await transact(self._engine, idleness.keep_awake, self._keys, session_id, until, now)
+
+    async def shared_ports(self, session_id: str) -> tuple[SessionRecord, PortShares]:
+        """Return a session with its shared ports. Raises NotFound."""
+        return await transact(self._engine, ports.get, self._keys, session_id)
+
+    async def share_port(
+        self, session_id: str, port: int, change: Callable[[PortShare], PortShare]
+    ) -> PortShare:
+        """Change how a port is shared; ``change`` is pure. Raises NotFound, InvalidArgument."""
+        return await transact(self._engine, ports.share, self._keys, session_id, port, change)
 
     def container_feed(self, node_id: str) -> StoreFeed[ContainerRecord]:
         """Return the containers of a node that are not stopped, as a feed."""

@@ -111,6 +111,15 @@ class Identity:
             raise Unauthenticated("the ticket was used before")
         return caller
 
+    async def of_login(self, login: Login) -> Caller:
+        """Return whose login it is, if it goes on. Raises Unauthenticated."""
+        if self._over(login):
+            raise Unauthenticated("signed out")
+        user = await self._user(login)
+        if user is None or not user.admits(login.family, login.generation):
+            raise Unauthenticated("the account was changed or is not there; sign in again")
+        return Caller(user, login)
+
     def require_own_origin(self, scheme: str, headers: Mapping[str, str]) -> None:
         """Raise PermissionDenied unless the page that makes the request is ours."""
         origin = headers.get("origin")
@@ -126,13 +135,7 @@ class Identity:
         self._known.pop(user_id, None)
 
     async def _caller(self, claims: Claims) -> Caller:
-        login = claims.login
-        if self._over(login):
-            raise Unauthenticated("signed out")
-        user = await self._user(login)
-        if user is None or not user.admits(login.family, login.generation):
-            raise Unauthenticated("the account was changed or is not there; sign in again")
-        return Caller(user, login)
+        return await self.of_login(claims.login)
 
     async def _user(self, login: Login) -> UserRecord | None:
         """Return the account, at most ``KNOWN_SECONDS`` old, or older while the store is away."""

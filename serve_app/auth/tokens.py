@@ -67,6 +67,14 @@ class Signer:
             {"typ": _DEVICE, "sub": account, "jti": device_id, "exp": now + DEVICE_SECONDS}
         )
 
+    def statement(self, kind: str, *, now: float, ttl: float, **claims: Any) -> str:
+        """Return a signed statement of a kind of its own; ``claims`` need ``sub``."""
+        return self._encode(claims | {"typ": kind, "jti": self._new_id("t"), "exp": now + ttl})
+
+    def read_statement(self, kind: str, token: str, now: float) -> dict[str, Any]:
+        """Return the claims of a statement of that kind. Raises Unauthenticated."""
+        return self._checked(kind, token, now)
+
     def read_device(self, token: str, account: str, now: float) -> str:
         """Return the device's id; empty for one that proves nothing for this account."""
         try:

@@ -98,7 +98,7 @@ class Observed:
             "request",
             request_id=request_id,
             method=method,
-            path=problems.printable(scope["path"]),
+            path=problems.printable(scope["state"].get("path", scope["path"])),
             route=route,
             status=status or 499,
             seconds=round(seconds, 6),

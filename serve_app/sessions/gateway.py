@@ -158,6 +158,14 @@ class SessionGateway(SessionOwners):
             await self._clock.sleep(min(backoff.next(), left))
         raise DeadlineExceeded(f"route of session {session_id}", timeout_seconds)
 
+    async def ready_route(self, session_id: str) -> tuple[SessionRecord, Route | None]:
+        """Return a session and the way to its container, if that is ready; nothing is woken.
+
+        Raises NotFound.
+        """
+        record, container = await self._serving(session_id)
+        return record, _ready_route(record, container, 0)
+
     async def arrive(self, session_id: str) -> Route | None:
         """Bring a session up for a client that has come; return the route if its container is ready.
 

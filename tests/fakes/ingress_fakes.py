@@ -548,7 +548,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     app = create_app(deps, static=static)
     made = None
     try:
-        async with _serving(app) as url:
+        async with serving(app) as url:
             made = Rig(
                 url, deps, ledger, deps.users, actors, pool, runtime, journalist, health, app
             )
@@ -568,7 +568,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
 
 
 @contextlib.asynccontextmanager
-async def _serving(app: Any) -> AsyncIterator[str]:
+async def serving(app: Any) -> AsyncIterator[str]:
     """Serve an application with uvicorn, as Ray Serve does, on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)

@@ -11,6 +11,7 @@
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
     (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
     (tenant, "activity", session_id)                       when people last used it
+    (tenant, "port_shares", session_id)                    PortShares; with whom its ports are shared
     (tenant, "manifests", workspace_id)                    ManifestHead: the newest version
     (tenant, "versions", workspace_id, version)            {at, changes}; a version is one transaction
     (tenant, "entries", workspace_id, directory, name, version)   Entry; ``directory`` is a digest
@@ -140,6 +141,7 @@ class Keyspace:
         self.left_workspaces = Directory(tenant_id, "left_workspaces")
         self.idleness = Directory(tenant_id, "idleness")
         self.activity = Directory(tenant_id, "activity")
+        self.port_shares = Directory(tenant_id, "port_shares")
         self.manifests = Directory(tenant_id, "manifests")
         self.versions = Directory(tenant_id, "versions")
         self.entries = Directory(tenant_id, "entries")

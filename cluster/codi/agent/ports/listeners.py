@@ -96,7 +96,7 @@ def described(found: tuple[Listener, ...]) -> list[dict[str, int | str | None]]:
     shown = found[:_MAX_LISTED]
     holders = _holders({each.inode for each in shown})
     return [
-        {"port": each.port, "address": each.address} | _program(holders.get(each.inode))
+        {"port": each.port, "address": each.address, **_program(holders.get(each.inode))}
         for each in shown
     ]
 

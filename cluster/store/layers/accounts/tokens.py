@@ -118,6 +118,15 @@ class TokenStore:
 
         await transact(self._engine, work)
 
+    async def lives(self, family_id: str, *, now: float) -> bool:
+        """Return whether a login goes on: whether any of its tokens can still be used."""
+
+        async def work(tr: Transaction) -> bool:
+            family = await self._family(tr, family_id)
+            return any(not token.revoked and now < token.expires_at for token in family)
+
+        return await transact(self._engine, work)
+
     async def ended_after(self, place: bytes | None) -> list[EndedLogin]:
         """Return a page of logins that ended after ``place``, in order; an empty one at the end."""
         return await transact(self._engine, self._ends.after, place)

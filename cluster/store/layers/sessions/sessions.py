@@ -147,6 +147,7 @@ async def end(
     tr.clear(keys.leases.key(record.session_id))
     tr.clear(keys.idleness.key(record.session_id))
     tr.clear(keys.activity.key(record.session_id))
+    tr.clear(keys.port_shares.key(record.session_id))
     tr.clear(keys.unarchived.key(record.session_id))
     tr.clear(keys.unrestored.key(record.session_id))
     tr.clear(keys.dotfiles.key(record.session_id))
