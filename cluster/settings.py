@@ -20,6 +20,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 
 from actors.core.errors.requests import InvalidArgument
 from actors.core.quotas import Quotas
+from actors.core.records.egress import EgressPolicy
+from cluster.egress.mirrors import host_of, parse_variables
+from cluster.egress.policy import parse_hosts
 from cluster.emails import prepare
 from cluster.id_range import IdRange
 
@@ -50,6 +53,21 @@ def _networks(text: str) -> str:
     return text
 
 
+def _hosts(text: str) -> str:
+    parse_hosts(text)
+    return text
+
+
+def _web_address(text: str) -> str:
+    host_of(text)
+    return text
+
+
+def _variables(text: str) -> str:
+    parse_variables(text)
+    return text
+
+
 def _address(email: str) -> str:
     try:
         return prepare(email).shown
@@ -75,12 +93,6 @@ class StoreName(StrEnum):
 
     EMBEDDED = "embedded"
     FOUNDATIONDB = "foundationdb"
-
-
-class Egress(StrEnum):
-    """Networks that a workspace may reach."""
-
-    NONE = "none"
 
 
 class Settings(BaseModel):
@@ -178,7 +190,53 @@ class Settings(BaseModel):
         description="first:count of the user ids that root gives to containers, one each; the first owns"
         " workspaces on disk",
     )
-    egress: Egress = Field(Egress.NONE, description="what workspaces may reach")
+
+    # What containers may reach
+    egress: EgressPolicy = Field(
+        EgressPolicy.INTERNET,
+        description="what a session may reach unless its owner chooses: none, allow-list or internet",
+    )
+    egress_limit: EgressPolicy = Field(
+        EgressPolicy.INTERNET, description="the most that its owner may choose"
+    )
+    egress_allow: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="hosts of the policy allow-list, separated by commas: name, *.domain, name:port; where"
+        " egress_limit is allow-list nobody reaches others",
+    )
+    egress_hosts: Annotated[str, AfterValidator(_hosts)] = Field(
+        "",
+        description="hosts that every session with a network reaches though their addresses are private or"
+        " this machine's: mirrors, registries",
+    )
+    egress_refuse: Annotated[str, AfterValidator(_networks)] = Field(
+        "",
+        description="addresses or networks, separated by commas, that nobody reaches, beside private,"
+        " reserved and this machine's own",
+    )
+    egress_connections: int = Field(
+        256, ge=1, le=4096, description="connections of a session to outside at once"
+    )
+    egress_rate: int = Field(
+        0, ge=0, description="bytes a second that a session moves, both ways; 0: no limit"
+    )
+    egress_day: int = Field(
+        0, ge=0, description="bytes that a session moves in a day (UTC), both ways; 0: no limit"
+    )
+    mirror_pip: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        None, description="index for pip and uv in containers, http(s)://…/simple"
+    )
+    mirror_npm: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        None, description="registry for npm and yarn in containers"
+    )
+    mirror_apt: Annotated[str, AfterValidator(_web_address)] | None = Field(
+        None, description="mirror for apt in containers"
+    )
+    container_env: Annotated[str, AfterValidator(_variables)] = Field(
+        "",
+        description="environment of programs in containers, NAME=value separated by commas: other mirrors,"
+        " as GOPROXY",
+    )
     launch_timeout: float = Field(20.0, gt=0, le=600, description="limit for a container's start")
     launch_wait: float = Field(
         120.0, gt=0, le=3600, description="limit for the wait while other containers start"

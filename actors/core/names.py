@@ -45,6 +45,11 @@ def journal_actor(node_id: str) -> Ref[Component]:
     return Ref(f"journal-{node_id}")
 
 
+def egress_actor(node_id: str) -> Ref[Component]:
+    """Return the name of a node's EgressActor."""
+    return Ref(f"egress-{node_id}")
+
+
 def session_actor(actor_id: str) -> Ref[SessionCalls]:
     """Return the name of a SessionActor; it is the actor's, not the session's: actors are re-bound."""
     return Ref(f"session-{actor_id}")

@@ -23,6 +23,7 @@ from actors.core.errors.requests import InvalidArgument
 from actors.core.errors.sessions import LaunchFailed
 from actors.core.ports.clock import Clock
 from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
+from cluster.egress import doorway
 from cluster.id_range import DEFAULT_RANGE, IdRange
 from cluster.runtime import cgroups, pruning
 from cluster.runtime import processes as identity
@@ -35,6 +36,7 @@ from cluster.runtime.launching.launch import AgentProgram, Launch, Prepared
 from cluster.runtime.launching.slots import LaunchSlots
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.root import etc, view
+from cluster.runtime.root.way_out import WayOut
 from cluster.runtime.threads import in_thread, run_to_the_end
 
 logger = logging.getLogger(__name__)
@@ -54,7 +56,8 @@ class SandboxRuntime:
     of this machine). Times are seconds. ``keep_dead_seconds`` is how long what is left of a dead
     container stays for its owner to ask why it died, before ``list`` sweeps it up. ``user_ids`` are those
     of containers outside, each its own, if root runs the server; ``ptys`` are the pseudo-terminals that a
-    container may open; ``disks`` is what a workspace may hold, where root can see to it.
+    container may open; ``disks`` is what a workspace may hold, where root can see to it. ``way_out`` is
+    what programs are told of theirs, where a container has one.
     """
 
     name = "sandbox"
@@ -74,8 +77,11 @@ class SandboxRuntime:
         user_ids: IdRange = DEFAULT_RANGE,
         ptys: int = 64,
         disks: DiskLimits | None = None,
+        way_out: WayOut | None = None,
     ) -> None:
         data_dir = data_dir.resolve()
+        self._data_dir = data_dir
+        self._way_out = way_out or WayOut()
         self._runtime_dir = data_dir / "runtime"
         self._registry = Registry.of(data_dir)
         self._turns = LaunchSlots(self._runtime_dir / "turns", launches_at_once, clock)
@@ -129,8 +135,8 @@ class SandboxRuntime:
         """
         check_id("container_id", spec.container_id)
         check_id("workspace_id", spec.workspace_id)
-        if spec.egress != "none":
-            raise InvalidArgument("egress", "the sandbox offers none")
+        if spec.egress not in ("none", "gateway"):
+            raise InvalidArgument("egress", "none, or by the gateway")
         async with self._locks.setdefault(spec.container_id, asyncio.Lock()):
             running = await self._settle_former(spec)
             return running or await self._launch(spec)
@@ -201,6 +207,7 @@ class SandboxRuntime:
 
     async def _prepare(self, spec: ContainerSpec) -> Prepared:
         etc_dir, view_dir, workspace, groups = await in_thread(self._prepare_files, spec)
+        has_egress = spec.egress != "none"
         return Prepared(
             spec=spec,
             node_id=self._node_id,
@@ -218,6 +225,8 @@ class SandboxRuntime:
             open_workspace=partial(self._workspaces.open, spec.workspace_id),
             has_disk=lambda: self._workspaces.disk(spec.workspace_id) is not None,
             holders=self._workspaces.holders,
+            egress=doorway.directory(self._data_dir, spec.container_id) if has_egress else None,
+            variables=self._way_out.variables() if has_egress else {},
         )
 
     def _prepare_files(self, spec: ContainerSpec) -> tuple[Path, Path, Path, Cgroups]:
@@ -226,7 +235,11 @@ class SandboxRuntime:
             self._registry.prepare()
             if self._cgroups is None:
                 self._cgroups = Cgroups.detect(self._group_name)
-            etc_dir = etc.prepare(self._runtime_dir)
+            if spec.egress != "none":
+                doorway.make(self._data_dir, spec.container_id)
+            etc_dir = etc.prepare(
+                self._runtime_dir, more=self._way_out.files() if spec.egress != "none" else {}
+            )
             view_dir = view.prepare(self._runtime_dir, spec.cpu, spec.memory_bytes)
         pruning.touch((etc_dir, view_dir), self._clock.now())
         return etc_dir, view_dir, self._workspaces.ensure(spec.workspace_id), self._cgroups
@@ -360,6 +373,7 @@ class SandboxRuntime:
             pause = backoff.next()
             await asyncio.sleep(pause)
             left -= pause
+        await in_thread(doorway.remove, self._data_dir, handle.container_id)
         self._registry.remove(handle.container_id)
 
     def _is_released(self, handle: ContainerHandle) -> bool:

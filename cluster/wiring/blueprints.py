@@ -21,11 +21,13 @@ from actors.supervisor.actor import ActorBlueprint, SupervisorActor
 from cluster.archive.archiver import Archiver
 from cluster.backup.scheduler import BackupScheduler
 from cluster.clock import SystemClock
+from cluster.egress.gateway import Gateway
 from cluster.paths import store_socket
 from cluster.store.factory import make_engine
 from cluster.store.layers.changes import trim_forever
 from cluster.store.remote.store_actor import StoreActor
 from cluster.wiring.archive_actor import ArchiveActor
+from cluster.wiring.egress_actor import EgressActor
 from cluster.wiring.node import NodeWiring
 
 STORE_CONCURRENCY = 100
@@ -33,6 +35,7 @@ STORE_COPY_SECONDS = 3600.0
 ARCHIVE_CONCURRENCY = 1000
 JOURNAL_CONCURRENCY = 1000
 HEALTH_CONCURRENCY = 1000
+EGRESS_CONCURRENCY = 100
 SUPERVISOR_CONCURRENCY = 100
 
 
@@ -49,12 +52,14 @@ def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
     health = names.health_checker_actor(wiring.node_id)
     archive = names.archive_actor(wiring.node_id)
     journal = names.journal_actor(wiring.node_id)
+    egress = names.egress_actor(wiring.node_id)
     return [
         ActorBlueprint(store, partial(_make_store, wiring, store), "store", vital=True),
         ActorBlueprint(journal, partial(_make_journal, wiring, journal), "journal", vital=True),
         ActorBlueprint(pool, partial(_make_pool, wiring, pool), "pool", vital=True),
         ActorBlueprint(health, partial(_make_health, wiring, health, pool), "health", vital=True),
         ActorBlueprint(archive, partial(_make_archive, wiring, archive), "archive", vital=True),
+        ActorBlueprint(egress, partial(_make_egress, wiring, egress), "egress", vital=False),
     ]
 
 
@@ -81,6 +86,10 @@ def _make_health(wiring: NodeWiring, name: str, pool: Ref[PoolCalls]) -> ActorHa
 def _make_archive(wiring: NodeWiring, name: str) -> ActorHandle:
     makers = partial(_archiver, wiring), partial(_backup_scheduler, wiring)
     return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
+
+
+def _make_egress(wiring: NodeWiring, name: str) -> ActorHandle:
+    return _detached(EgressActor, name, EGRESS_CONCURRENCY, partial(_gateway, wiring))
 
 
 def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> ActorHandle:
@@ -116,3 +125,9 @@ async def _backup_scheduler(wiring: NodeWiring) -> BackupScheduler:
         await directory.call(store, StoreCalls.copy, STORE_COPY_SECONDS, str(place))
 
     return make_backup_scheduler(wiring.settings, wiring.engine(), wiring.node_id, copy)
+
+
+async def _gateway(wiring: NodeWiring) -> Gateway:
+    from cluster.wiring.egress_gateway import make_gateway  # noqa: PLC0415 - as above
+
+    return await make_gateway(wiring)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import platform
 
 from actors.core.ports.runtime import ContainerRuntime
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
+from cluster.egress.mirrors import Mirrors, parse_variables
 from cluster.id_range import IdRange
 from cluster.runtime.disks.images import DiskLimits
+from cluster.runtime.root.way_out import WayOut
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings
@@ -39,4 +42,19 @@ def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
         disks=DiskLimits(settings.container_disk, settings.container_inodes, settings.disk_reserve)
         if settings.container_disk
         else None,
+        way_out=way_out(settings),
     )
+
+
+def mirrors(settings: Settings) -> Mirrors:
+    """Return the mirrors that containers are told of."""
+    return Mirrors(settings.mirror_pip, settings.mirror_npm, settings.mirror_apt)
+
+
+def way_out(settings: Settings) -> WayOut:
+    """Return what programs in containers are told of their way out."""
+    try:
+        codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
+    except OSError:
+        codename = "stable"
+    return WayOut(mirrors(settings), parse_variables(settings.container_env), codename)

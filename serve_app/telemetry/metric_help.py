@@ -24,6 +24,21 @@ _INGRESS = {
     "api_requests_total": "Answered requests by class of status.",
     "sessions": "Live sessions by phase.",
 }
+_EGRESS = {
+    "egress_containers": "Containers that have a door of the egress gateway.",
+    "egress_containers_connected": "Containers whose programs reach the egress gateway.",
+    "egress_conversations": "Connections from inside of containers.",
+    "egress_open": "Connections of sessions to outside.",
+    "egress_sessions": "Sessions that have used the network lately.",
+    "egress_connections_total": "Connections to outside that were made.",
+    "egress_refused_total": "Connections to outside that were refused, by whatever rule.",
+    "egress_sent_bytes_total": "Bytes from sessions to outside.",
+    "egress_received_bytes_total": "Bytes from outside to sessions.",
+    "egress_turned_away_total": "Connections of containers that had more than their share.",
+    "egress_audit_entries_lost_total": "Lines of hosts that could not be written.",
+    "egress_store_failures_total": "Times when the egress gateway had to wait for the store.",
+    "egress_failures_total": "Failures of the egress gateway.",
+}
 _POOL = {
     "pool_claims_total": "Sessions that asked for a warm actor and container.",
     "pool_claim_failures_total": "Claims that failed.",
@@ -135,7 +150,9 @@ _DISK = {
     "disk_promised_bytes": "What the disks of all workspaces may grow to together.",
     "disk_allocated_bytes": "What they take by now.",
 }
-HELP = {**_DISK, **_ADR, **_INGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR}
+HELP = {
+    **_DISK, **_ADR, **_INGRESS, **_EGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR
+}  # fmt: skip
 
 
 def help_of(name: str) -> str:

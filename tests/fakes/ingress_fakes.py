@@ -542,6 +542,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     actors.objects[names.journal_actor(NODE)] = pool
     actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
     actors.objects[names.archive_actor(NODE)] = archive
+    actors.objects[names.egress_actor(NODE)] = pool
     deps = _dependencies(settings, engine, ledger, journal, actors, events)
     journalist.start(services)
     static = directory / "static"

@@ -30,6 +30,8 @@ class Config(NamedTuple):
     excludes: tuple[str, ...] = ()
     incarnation: str = ""
     has_disk: bool = False
+    gateway: str = ""
+    proxy_port: int = 0
 
 
 _USAGE = "codi --listen-fd N | --port N (or PORT) --config-fd N (or CODI_CONFIG) [options]"
@@ -61,6 +63,8 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Conf
             excludes=tuple(filter(None, options.get("--excludes", "").split("/"))),
             incarnation=str(document.get("incarnation", "")),
             has_disk=bool(document.get("has_disk", False)),
+            gateway=str(document.get("gateway", "")),
+            proxy_port=int(document.get("proxy_port", 0)),
         )
     except (KeyError, ValueError, OSError) as error:
         sys.exit(f"codi: {error!r}\nusage: {_USAGE}")

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from cluster.codi.agent import introduction
+from cluster.codi.agent import egress, introduction
 from cluster.codi.agent.changes import routes as feed_routes
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
@@ -53,10 +53,11 @@ class Routes:
         self._children = Children()
         self._journal = JournalFeed()
         self.terminals = Terminals(config, self._children, self._journal, store)
-        closed_ports = HIDDEN_PORTS | {config.port}
+        closed_ports = HIDDEN_PORTS | {config.port, config.proxy_port}
         listeners = Listeners(closed_ports)
         self._ports = PortWatch(listeners, self._journal.ports)
         self._activity = Activity(listeners)
+        self._lending = self._lend(store)
         self._files = file_routes.FileRoutes(config)
         self._feed = feed_routes.FeedRoutes(config, self._files.workspace, self._files.run)
         self._sockets: dict[int, TerminalSocket] = {}
@@ -135,6 +136,8 @@ class Routes:
         for socket in list(self._sockets.values()):
             socket.close(_CLOSE_GOING_AWAY, "the container is stopping")
         self._programs.close(_CLOSE_GOING_AWAY, "the container is stopping")
+        if self._lending is not None:
+            self._lending.cancel()
         try:
             async with asyncio.timeout(timeout_seconds):
                 await self.terminals.close()
@@ -148,6 +151,15 @@ class Routes:
         self._ports.close()
         self._feed.close()
         self._files.close()
+
+    def _lend(self, store: Store) -> asyncio.Task[None] | None:
+        """Give programs their way out, where there is one."""
+        if not self._config.gateway:
+            return None
+        listener = egress.open_port(self._config.proxy_port, store)
+        if listener is None:
+            return None
+        return asyncio.get_running_loop().create_task(egress.lend(listener, self._config.gateway))
 
     async def _put_epoch(self, exchange: Exchange, _rest: bytes) -> None:
         email = (await exchange.json()).get("email")

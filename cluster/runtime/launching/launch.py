@@ -11,12 +11,13 @@ import os
 import resource
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
 from actors.core.errors.base import Unavailable
 from actors.core.records.containers import ContainerHandle, ContainerSpec
+from cluster.egress.doorway import INSIDE, PROXY_PORT, SOCKET
 from cluster.id_range import IdRange
 from cluster.runtime import processes as identity
 from cluster.runtime.cgroups import Group
@@ -73,6 +74,7 @@ class Prepared:
 
     ``open_workspace`` mounts the workspace for root (``Workspaces.open``), and makes its disk if it is to
     have one; ``has_disk`` says whether it does then. ``holders`` are whose the node's workspaces are.
+    ``egress`` is where the container meets the egress gateway, if it may; ``variables`` tell its programs.
     """
 
     spec: ContainerSpec
@@ -91,6 +93,8 @@ class Prepared:
     open_workspace: Callable[[], int]
     has_disk: Callable[[], bool]
     holders: Callable[[], frozenset[int]]
+    egress: Path | None = None
+    variables: Mapping[str, str] = field(default_factory=dict)
 
 
 class Launch:
@@ -196,7 +200,7 @@ class Launch:
         rules = None if code is None else given.own(_in_memory("seccomp", code))
         descriptors = bwrap.Descriptors(info, status, rules)
         options = bwrap.isolation(descriptors, rootfs.HOST_NAME, as_root=self._as_root)
-        variables = {**prepared.agent.env, **prepared.spec.env}
+        variables = {**prepared.variables, **prepared.agent.env, **prepared.spec.env}
         options += rootfs.environment(variables, exists=os.path.exists)
         options += rootfs.mounts(self._layout(), exists=os.path.exists, read_link=rootfs.read_link)
         args = given.own(_in_memory("args", bwrap.encode(options)))
@@ -260,6 +264,8 @@ class Launch:
             "incarnation": self._prepared.incarnation,
             "has_disk": self._prepared.has_disk(),
         }
+        if self._prepared.egress is not None:
+            config |= {"gateway": f"{INSIDE}/{SOCKET}", "proxy_port": PROXY_PORT}
         return json.dumps(config).encode()
 
     def _layout(self) -> rootfs.Layout:
@@ -271,6 +277,7 @@ class Launch:
             workspace=None if self._as_root else str(self._prepared.workspace),
             etc=str(self._prepared.etc),
             read_only=self._prepared.agent.ro_binds,
+            egress=str(self._prepared.egress) if self._prepared.egress else None,
             tmp_bytes=tmp_bytes,
             shm_bytes=shm_bytes,
         )

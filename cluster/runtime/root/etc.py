@@ -13,8 +13,9 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from cluster.runtime.root import etc_rule
 from cluster.runtime.root.rootfs import ETC_FILES
@@ -24,29 +25,36 @@ _MOST_FILES = 20_000
 _LARGEST = 16 << 20
 _VERSION = "2"
 
-_made: dict[tuple[Path, Path, Path], tuple[tuple[tuple[int, int], ...], Path]] = {}
+_made: dict[tuple[Hashable, ...], tuple[tuple[tuple[int, int], ...], Path]] = {}
 """The last find of this process, with the state of its sources: a launch must not look at each file."""
 
 
 def prepare(
-    runtime_dir: Path, machine: Path = Path("/etc"), dpkg_status: Path = DPKG_STATUS
+    runtime_dir: Path,
+    machine: Path = Path("/etc"),
+    dpkg_status: Path = DPKG_STATUS,
+    more: Mapping[str, str] = MappingProxyType({}),
 ) -> Path:
-    """Return the directory to mount at ``/etc``, made when missing. Safe to call from anywhere at once."""
-    seen = runtime_dir, machine, dpkg_status
+    """Return the directory to mount at ``/etc``, made when missing. Safe to call from anywhere at once.
+
+    ``more`` are further files of our own, by their path below it; what begins with ``#!`` is a program.
+    """
+    files = {**ETC_FILES, **more}
+    seen = runtime_dir, machine, dpkg_status, frozenset(files.items())
     stamp = tuple(
         map(_stamp, (machine, dpkg_status, machine / "ssl/certs", machine / "ld.so.cache"))
     )
     known, target = _made.get(seen, ((), runtime_dir))
     if known == stamp and target.is_dir():
         return target
-    target = runtime_dir / f"etc-{_fingerprint(machine, dpkg_status)}"
+    target = runtime_dir / f"etc-{_fingerprint(machine, dpkg_status, files)}"
     _made[seen] = stamp, target
     if target.is_dir():
         return target
     runtime_dir.mkdir(parents=True, exist_ok=True)
     draft = Path(tempfile.mkdtemp(prefix=".etc-", dir=runtime_dir))
     try:
-        _fill(draft, machine, dpkg_status)
+        _fill(draft, machine, dpkg_status, files)
         with contextlib.suppress(OSError):  # somebody else was first; theirs is the same
             draft.rename(target)
     finally:
@@ -62,7 +70,7 @@ def _stamp(path: Path) -> tuple[int, int]:
     return status.st_mtime_ns, status.st_ino
 
 
-def _fill(draft: Path, machine: Path, dpkg_status: Path) -> None:
+def _fill(draft: Path, machine: Path, dpkg_status: Path, files: Mapping[str, str]) -> None:
     known = {}
     with contextlib.suppress(OSError):
         known = dict(etc_rule.conffiles(dpkg_status.read_text(errors="replace")))
@@ -75,12 +83,23 @@ def _fill(draft: Path, machine: Path, dpkg_status: Path) -> None:
         if shown:
             with contextlib.suppress(OSError):  # it has gone meanwhile
                 _copy(source, draft / path)
-    for name, text in ETC_FILES.items():
-        (draft / name).write_text(text, encoding="utf-8")
+    for name, text in files.items():
+        _write(draft, name, text)
     for directory, names, _ in os.walk(draft):
         for name in names:
             Path(directory, name).chmod(0o755)
     draft.chmod(0o755)
+
+
+def _write(draft: Path, name: str, text: str) -> None:
+    """Write a file of our own. Links were copied, too: nothing is written through one."""
+    target = draft / name
+    for place in (*reversed(target.relative_to(draft).parents), Path(name)):
+        if (draft / place).is_symlink():
+            (draft / place).unlink()
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_text(text, encoding="utf-8")
+    target.chmod(0o755 if text.startswith("#!") else 0o644)
 
 
 def _readable(machine: Path) -> Iterator[str]:
@@ -132,8 +151,8 @@ def _copy(source: Path, target: Path) -> None:
     target.chmod(0o755 if source.stat().st_mode & 0o001 else 0o644)
 
 
-def _fingerprint(machine: Path, dpkg_status: Path) -> str:
-    identity = f"{_VERSION}{sorted(ETC_FILES.items())!r}"
+def _fingerprint(machine: Path, dpkg_status: Path, files: Mapping[str, str]) -> str:
+    identity = f"{_VERSION}{sorted(files.items())!r}"
     digest = hashlib.blake2b(identity.encode(), digest_size=8)
     with contextlib.suppress(OSError):
         names = sorted(os.listdir(machine))

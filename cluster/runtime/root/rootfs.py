@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
+from cluster.egress.doorway import INSIDE
+
 WORKSPACE = "/workspace"
 USER_ID = 1000
 AGENT_ID = 999
@@ -75,6 +77,8 @@ class Layout:
     shm_bytes: int = 64 << 20
     kernel: Sequence[str] = ()
     """Options that cover what the kernel shows in ``/proc`` and ``/sys``; see ``view.py``."""
+    egress: str | None = None
+    """The directory in which the container meets the egress gateway."""
 
 
 def mounts(
@@ -98,6 +102,8 @@ def mounts(
     options += _tmpfs(TMP, layout.tmp_bytes)
     options += _directories("/run", "/var/lib")
     options += ["--symlink", "../tmp", _VAR_TMP, "--symlink", "../run", "/var/run"]
+    if layout.egress is not None:
+        options += [*_directories(*_parents(INSIDE)), "--ro-bind", layout.egress, INSIDE]
     for path in layout.read_only:
         if not path.startswith("/usr/"):
             options += _directories(*_parents(path))

@@ -38,6 +38,7 @@ from cluster.store.transactions.transaction import Transaction, transact
 R = TypeVar("R", bound=Record)
 
 SESSIONS = "sessions"
+NETWORKS = "networks"
 ENDED_LOGINS = "ended_logins"
 PAGE = 500
 CHANGES_AT_ONCE = 1000

@@ -12,6 +12,8 @@
     (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
     (tenant, "activity", session_id)                       when people last used it
     (tenant, "port_shares", session_id)                    PortShares; with whom its ports are shared
+    (tenant, "networks", session_id)                       NetworkRecord; the owner's choice
+    (tenant, "egress_use", session_id)                     EgressUse; today's, and the newest refusals
     (tenant, "manifests", workspace_id)                    ManifestHead: the newest version
     (tenant, "versions", workspace_id, version)            {at, changes}; a version is one transaction
     (tenant, "entries", workspace_id, directory, name, version)   Entry; ``directory`` is a digest
@@ -142,6 +144,8 @@ class Keyspace:
         self.idleness = Directory(tenant_id, "idleness")
         self.activity = Directory(tenant_id, "activity")
         self.port_shares = Directory(tenant_id, "port_shares")
+        self.networks = Directory(tenant_id, "networks")
+        self.egress_use = Directory(tenant_id, "egress_use")
         self.manifests = Directory(tenant_id, "manifests")
         self.versions = Directory(tenant_id, "versions")
         self.entries = Directory(tenant_id, "entries")

@@ -22,6 +22,7 @@ async def test_health_names_every_component_and_is_503_when_a_vital_one_is_down(
         "health_checker",
         "journal",
         "archive",
+        "egress",
         "gcs",
         "serve",
         "runtime",

@@ -1,0 +1,41 @@
+"""What a conversation with the proxy needs of the gateway, whatever language it is held in."""
+
+from __future__ import annotations
+
+import socket
+from typing import Protocol
+
+from cluster.egress.wire import Wire
+
+HEADER_SECONDS = 30.0
+
+
+class Refusal(Exception):
+    """A host is not to be reached: by which rule, and why in words. ``limit``: not now."""
+
+    def __init__(self, rule: str, reason: str, *, limit: bool = False) -> None:
+        super().__init__(rule, reason)
+        self.rule = rule
+        self.reason = reason
+        self.limit = limit
+
+
+class Unreached(Exception):
+    """A host may be reached, and cannot be; in words."""
+
+
+class Visit(Protocol):
+    """One connection from inside, for its owner's conversation."""
+
+    inside: Wire
+
+    async def dial(self, host: str, port: int) -> socket.socket:
+        """Connect to a host, for the visit's own use. Raises Refusal, Unreached."""
+        ...
+
+    async def tunnel(self, outside: socket.socket, early: bytes) -> None:
+        """Move bytes until both sides have ended; ``early`` came from inside before."""
+
+    def outside_wire(self, outside: socket.socket) -> Wire:
+        """Return the other side of a conversation that is not just moved. It raises Refusal, too."""
+        ...

@@ -1,0 +1,59 @@
+"""A socket read and written piece by piece, each piece in its session's turn and within a time."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import Callable
+
+from cluster.egress.turns import Turns
+
+PIECE = 64 << 10
+IDLE_SECONDS = 300.0
+_LINGER_SECONDS = 1.0
+_LINGER_BYTES = 256 << 10
+
+
+def _uncounted(_sent: int, _received: int) -> None:
+    """Count nothing: what goes on inside of a container is its own."""
+
+
+class Wire:
+    """One socket of a conversation. ``count`` is told of bytes sent and received; it may raise."""
+
+    def __init__(
+        self,
+        connected: socket.socket,
+        turns: Turns,
+        session_id: str,
+        count: Callable[[int, int], None] = _uncounted,
+    ) -> None:
+        self.socket = connected
+        self._count = count
+        self._turns = turns
+        self._session_id = session_id
+        self._loop = asyncio.get_running_loop()
+
+    async def read(self, seconds: float = IDLE_SECONDS) -> bytes:
+        """Return what has come; nothing at the end. Raises OSError, TimeoutError."""
+        async with asyncio.timeout(seconds):
+            data = await self._loop.sock_recv(self.socket, PIECE)
+        await self._turns.turn(self._session_id)
+        self._count(0, len(data))
+        return data
+
+    async def write(self, data: bytes, seconds: float = IDLE_SECONDS) -> None:
+        """Send all of it. Raises OSError, TimeoutError."""
+        async with asyncio.timeout(seconds):
+            await self._loop.sock_sendall(self.socket, data)
+        self._count(len(data), 0)
+
+    async def linger(self) -> None:
+        """Let the last answer arrive though the other side still sends (RFC 9112, 9.6)."""
+        left = _LINGER_BYTES
+        with contextlib.suppress(OSError, TimeoutError):
+            self.socket.shutdown(socket.SHUT_WR)
+            async with asyncio.timeout(_LINGER_SECONDS):
+                while left > 0 and (data := await self.read()):
+                    left -= len(data)

@@ -1,0 +1,86 @@
+"""Makes a node's egress gateway of the settings."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+from ipaddress import ip_network
+
+from actors.core import informer
+from actors.core.informer import Informer
+from actors.core.records.containers import ContainerRecord
+from cluster.egress.gateway import Gateway
+from cluster.egress.policy import Rules, parse_hosts
+from cluster.egress.rates import Limits
+from cluster.egress.resolver import Resolver
+from cluster.egress.sessions import Sessions
+from cluster.egress.turns import Turns
+from cluster.egress.visit import Network, is_own
+from cluster.runtime.registry import Processes
+from cluster.settings import Settings
+from cluster.store.layers.accounts.audit import AuditLog
+from cluster.store.layers.sessions.networks import NetworkStore
+from cluster.wiring.containers import mirrors
+from cluster.wiring.node import NodeWiring
+
+_OTHER_FILES = 1024
+_MOST = 8192
+
+
+def rules(settings: Settings) -> Rules:
+    """Return the operator's rules."""
+    networks = filter(None, map(str.strip, settings.egress_refuse.split(",")))
+    return Rules(
+        default=settings.egress,
+        limit=settings.egress_limit,
+        allow=parse_hosts(settings.egress_allow),
+        hosts=parse_hosts(settings.egress_hosts) + mirrors(settings).hosts,
+        refuse=tuple(map(ip_network, networks)),
+    )
+
+
+def limits(settings: Settings) -> Limits:
+    """Return the limits of each session."""
+    return Limits(settings.egress_connections, settings.egress_rate, settings.egress_day)
+
+
+async def make_gateway(wiring: NodeWiring) -> Gateway:
+    """Return the gateway of a node; belongs to the running event loop."""
+    services = await wiring()
+    settings = wiring.settings
+    engine = wiring.engine()
+    books = NetworkStore(engine, settings.tenant)
+    trail = AuditLog(engine, settings.tenant, keep_seconds=settings.audit_keep)
+    turns = Turns(asyncio.get_running_loop().time)
+    its_limits = limits(settings)
+    return Gateway(
+        settings.data_dir.resolve(),
+        containers=informer.of_containers(services),
+        networks=Informer(books.feed(), services.clock),
+        sessions=Sessions(
+            settings.tenant, books, trail, rules(settings), its_limits, turns, services.clock
+        ),
+        turns=turns,
+        network=Network(Resolver(), is_own),
+        limits=its_limits,
+        user_of=user_of,
+        clock=services.clock,
+        most=_descriptors(),
+    )
+
+
+def user_of(record: ContainerRecord) -> int | None:
+    """Return the user id, outside, of a container's programs; None while it is not known."""
+    if record.handle is None:
+        return None
+    user = Processes.of(record.handle).user_id
+    return os.geteuid() if user is None else user
+
+
+def _descriptors() -> int:
+    """Allow as many open files as there may be, and return for how many conversations that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return max(64, min(_MOST, (hard - _OTHER_FILES) // 3))
