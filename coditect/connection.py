@@ -6,7 +6,7 @@ import asyncio
 import random
 import secrets
 import weakref
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Self
 
@@ -143,8 +143,12 @@ class Connection:
             await tries.wait_after(refused, token)
 
     async def _stream(
-        self, url: str, parameters: Mapping[str, int] | None = None
+        self,
+        url: str,
+        parameters: Mapping[str, int | str] | None = None,
+        opened: Callable[[httpx.Headers], None] = lambda _headers: None,
     ) -> AsyncIterator[bytes]:
+        """Yield the bytes of an answer; its headers are given to ``opened`` before."""
         tries = _Tries(self, signed=True, repeatable=True)
         while True:
             token = self.access_token
@@ -156,6 +160,7 @@ class Connection:
             try:
                 with self._reached():
                     if answer.status_code < 400:
+                        opened(answer.headers)
                         async for piece in answer.aiter_bytes():
                             yield piece
                         return

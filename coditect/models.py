@@ -187,6 +187,32 @@ class ExecResult(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class NamedProcess(FromJson):
+    """A program by name: ``state`` is ``running``, ``exited`` or, when its container went first, ``lost``.
+
+    Offsets are bytes of output since it began, of which those from ``start_offset`` on are kept.
+    ``exit_code`` is negative when a signal ended it, and None while it runs or when nobody knows it.
+    """
+
+    name: str
+    command: str
+    state: str
+    exit_code: int | None = None
+    tty: bool = False
+    started_at: float = 0.0
+    start_offset: int = 0
+    end_offset: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OutputPiece:
+    """Bytes of output; the first of them is number ``offset``."""
+
+    offset: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class RunResult:
     """Output of a command in a terminal, its line ends as one newline, and its exit status.
 

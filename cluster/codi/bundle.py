@@ -36,6 +36,7 @@ _OWN_FILES = (
     "codi/journal_protocol.py",
     "codi/ports.py",
     "codi/programs/__init__.py",
+    "codi/programs/background.py",
     "codi/programs/frames.py",
     "codi/terminals/__init__.py",
     "codi/terminals/checkpoints.py",

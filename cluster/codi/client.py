@@ -18,6 +18,7 @@ from actors.core.records.ports import Listening
 from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
+from cluster.codi.programs.background_client import BackgroundCalls
 from cluster.codi.sockets import CLOSE_SECONDS, ContainerConnection
 
 _CONNECT_SECONDS = 3.0
@@ -38,7 +39,7 @@ class FileAnswer:
     content: AsyncIterator[bytes]
 
 
-class HttpCodiClient(CodiControl):
+class HttpCodiClient(BackgroundCalls, CodiControl):
     """Every call of CODI, over a pool of connections. Close it, or use it as a context manager.
 
     Every call takes the session's route. Errors are those of ``actors.core.errors``: Unavailable when

@@ -120,6 +120,7 @@ def _opened(terminal: int, said: Mapping[str, Any]) -> TerminalOpened:
         rows=int(said["rows"]),
         cwd=_text(said["cwd"]),
         kept=None if kept is None else int(kept),
+        program=_text(said.get("program")),
     )
 
 

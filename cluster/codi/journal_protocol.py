@@ -7,7 +7,8 @@ whatever dies, nobody has seen a byte that the journal does not have, and no num
 
 Text frames are JSON. CODI → journal::
 
-    {"type": "open", "id", "name", "cols", "rows", "cwd", "kept"}   kept: null before it is numbered
+    {"type": "open", "id", "name", "cols", "rows", "cwd", "kept", "program"?}
+                      kept: null before it is numbered; program: of a program by name, what is kept of it
     {"type": "moved", "id", "cwd"}                                  the shell's directory
     {"type": "sized", "id", "sizing"}                               by a person: ``codi.terminals.sizing``
     {"type": "exited", "id", "code"}                                behind its last byte

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
@@ -14,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from coditect.cli import copying, running
+from coditect.cli import copying, logs, running
 from coditect.cli import credentials as stored
 from coditect.cli.common import (
     DEFAULT_URL,
@@ -38,6 +37,7 @@ from coditect.sync import Client
 
 app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 running.register(app)
+logs.register(app)
 copying.register(app)
 
 
@@ -173,21 +173,6 @@ def shell(
             fail("a shell needs a terminal of Linux, macOS or WSL; use the browser, or `exec`")
         chosen = pick(client, session)
         raise typer.Exit(run_shell(client, chosen.session_id, terminal, sizing))
-
-
-@app.command()
-def logs(
-    terminal: Annotated[str, typer.Argument(help="Whose output.")] = "main",
-    session: SessionOption = None,
-    offset: Annotated[int, typer.Option(min=0, help="First byte wanted.")] = 0,
-    server: ServerOption = None,
-) -> None:
-    """Print what a terminal of your workspace has printed, as far as it is kept."""
-    with signed_in(server) as client:
-        chosen = pick(client, session)
-        for part in client.output(chosen.session_id, terminal, offset=offset):
-            sys.stdout.buffer.write(part)
-    sys.stdout.buffer.flush()
 
 
 @app.command("keep-awake")

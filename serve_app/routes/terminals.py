@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Annotated
 
@@ -11,15 +10,13 @@ from starlette.responses import StreamingResponse
 
 from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import NotFound
-from actors.core.ports.journal import Journal
 from actors.core.records.sessions import SessionPhase
 from actors.core.records.terminals import TerminalRecord
 from cluster.codi.terminals.frames import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.ingress import Ingress
 from serve_app.routes.common import SIGNED, IngressDep, SessionDep, may_fail
 from serve_app.schemas.terminals import TERMINAL_NAME, NewTerminal, Terminal, Terminals
-
-OUTPUT_PAGE = 256 << 10
+from serve_app.terminals.kept_output import kept_output
 
 TerminalName = Annotated[str, Path(json_schema_extra=TERMINAL_NAME)]
 
@@ -79,43 +76,10 @@ async def read_output(
     offset: Annotated[int, Query(ge=0, le=MAX_OFFSET, description="the first byte wanted")] = 0,
 ) -> Response:
     """Return what a terminal has printed, as far as it is kept; needs no container."""
-    journal = ingress.deps.journal
-    # Before the record, so that what is trimmed between the two is had already.
-    first = await journal.output(session, name, offset, OUTPUT_PAGE)
-    record = await journal.terminal(session, name)
+    record = await ingress.deps.journal.terminal(session, name)
     if record is None or record.deleted:
         raise NotFound("terminal", name)
-    start = first[0][0] if first else min(max(offset, record.start), record.end)
-    headers = {
-        "x-output-start": str(start),
-        "x-output-end": str(record.end),
-        "cache-control": "no-store",
-        "x-content-type-options": "nosniff",
-    }
-    return StreamingResponse(
-        _output(journal, record, start, first),
-        media_type="application/octet-stream",
-        headers=headers,
-    )
-
-
-async def _output(
-    journal: Journal, record: TerminalRecord, start: int, pieces: list[tuple[int, bytes]]
-) -> AsyncIterator[bytes]:
-    """Yield the bytes up to the record's end; what is trimmed meanwhile ends the answer early.
-
-    ``pieces`` are those that begin at ``start``, as far as they have been read.
-    """
-    while start < record.end:
-        pieces = pieces or await journal.output(record.session_id, record.name, start, OUTPUT_PAGE)
-        if not pieces or pieces[0][0] != start:
-            return
-        for begin, data in pieces:
-            part = data[: record.end - begin]
-            start = begin + len(part)
-            if part:
-                yield part
-        pieces = []
+    return await kept_output(ingress.deps.journal, record, offset)
 
 
 @router.post(

@@ -150,6 +150,40 @@ async def test_a_first_terminal_is_numbered_from_zero(journal):
     assert await journal.terminals("s1") == [record]
 
 
+async def test_a_program_by_name_is_no_terminal_and_stays_ended_when_it_is_announced_anew(
+    stores, journal
+):
+    job = replace(OPENED, name="processes/job", program='{"command": "true"}')
+    await journal.open_terminal("c1", OPENED, NOW)
+    await journal.open_terminal("c1", job, NOW)
+    assert [each.name for each in await journal.terminals("s1")] == ["main"]
+    (record,) = await journal.programs("s1")
+    assert (record.program, record.exit_code) == (job.program, None)
+    await journal.note("s1", job.name, "c1", now=NOW, exit_code=0)
+    await journal.open_terminal("c1", replace(job, kept=0), NOW + 1)
+    assert (await journal.terminal("s1", job.name)).exit_code == 0
+    await replace_container(stores, "c2")
+    await journal.open_terminal("c2", job, NOW + 2)
+    assert (await journal.terminal("s1", job.name)).exit_code is None
+    await journal.delete_terminal("s1", job.name, NOW + 3)
+    assert await journal.programs("s1") == []
+
+
+async def test_programs_of_containers_that_are_gone_make_room_and_terminals_stay(stores, journal):
+    await journal.open_terminal("c1", OPENED, NOW)
+    for number in range(MAX_TERMINALS):
+        job = replace(OPENED, name=f"processes/{number}", program="{}")
+        await journal.open_terminal("c1", job, NOW + number)
+    await replace_container(stores, "c2")
+    await journal.open_terminal(
+        "c2", replace(OPENED, name="processes/new", program="{}"), NOW + 999
+    )
+    names = {each.name for each in await journal.programs("s1")}
+    assert len(names) == MAX_TERMINALS
+    assert "processes/0" not in names
+    assert [each.name for each in await journal.terminals("s1")] == ["main"]
+
+
 async def test_a_container_that_is_no_sessions_is_refused(stores, journal):
     await stores.ledger.put_container(container_record("warm"))
     for container_id in ("none", "warm"):

@@ -49,7 +49,7 @@ class MemoryJournal:
             raise Fenced(session_id or container_id, 0, session.epoch if session is not None else 0)
         key = session.session_id, opened.name
         if self._get(*key) is None:
-            self._make_room(session.session_id)
+            self._make_room(session.session_id, container_id if opened.program else None)
         record = self._get(*key) or TerminalRecord(
             session_id=session.session_id,
             name=opened.name,
@@ -65,7 +65,8 @@ class MemoryJournal:
                 "cols": opened.cols,
                 "rows": opened.rows,
                 "cwd": _directory(opened.cwd) or (record.cwd if goes_on else None),
-                "exit_code": None,
+                "exit_code": record.exit_code if goes_on and opened.program is not None else None,
+                "program": opened.program,
                 "deleted": False,
             }
         )
@@ -76,9 +77,19 @@ class MemoryJournal:
         self._end()
         return self._records[key]
 
-    def _make_room(self, session_id: str) -> None:
-        known = [record for (session, _), record in self._records.items() if session == session_id]
-        ended = [record for record in known if record.deleted or record.exit_code is not None]
+    def _make_room(self, session_id: str, container_id: str | None) -> None:
+        known = [
+            record
+            for (session, _), record in self._records.items()
+            if session == session_id and (record.program is None) is (container_id is None)
+        ]
+        ended = [
+            each
+            for each in known
+            if each.deleted
+            or each.exit_code is not None
+            or (container_id is not None and each.container_id != container_id)
+        ]
         if len(known) >= MAX_TERMINALS and ended:
             oldest = min(ended, key=lambda record: (record.updated_at, record.name))
             del self._records[session_id, oldest.name], self._bytes[session_id, oldest.name]
@@ -142,6 +153,13 @@ class MemoryJournal:
 
     async def terminals(self, session_id: str) -> list[TerminalRecord]:
         await asyncio.sleep(0)
+        return [record for record in self._known(session_id) if record.program is None]
+
+    async def programs(self, session_id: str) -> list[TerminalRecord]:
+        await asyncio.sleep(0)
+        return [record for record in self._known(session_id) if record.program is not None]
+
+    def _known(self, session_id: str) -> list[TerminalRecord]:
         names = sorted(name for session, name in self._records if session == session_id)
         found = [self._get(session_id, name) for name in names]
         return [record for record in found if record is not None and not record.deleted]

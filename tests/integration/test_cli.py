@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 
+from coditect import Client
 from tests.support.people import PASSWORD, Person
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ROOT, ServerProcess
 
@@ -275,6 +276,26 @@ def test_a_program_has_this_terminal_for_its_own(open_shell, person: Person) -> 
     shell.type(b"\x03stty size; exit 7\n")
     shell.wait_for(b"20 60")
     assert shell.process.wait(60) == 7
+
+
+def test_logs_follow_a_terminal_and_a_program(
+    open_shell, signed_in: Run, person: Person, server: ServerProcess
+) -> None:
+    shell = open_shell("seen")
+    shell.type(b"echo the-$((40+2))\n")
+    shell.wait_for(b"the-42")
+    following = open_shell("-f", "seen", command="logs")
+    following.wait_for(b"the-42")
+    shell.type(b"echo more-$((40+3)); exit\n")
+    following.wait_for(b"more-43")
+    assert following.process.wait(60) == 0
+    script = "echo begun; sleep 1; echo ended"
+    with Client(server.url, access_token=person.client.access_token) as client:
+        client.start_process(person.session_id, "job", ["sh", "-c", script])
+    followed = signed_in("logs", "-f", "job")
+    assert (followed.returncode, followed.stdout) == (0, b"begun\nended\n"), followed.stderr
+    assert signed_in("logs", "job", "--offset", "6").stdout == b"ended\n"
+    assert signed_in("logs", "nothing").returncode == 1
 
 
 def test_a_program_on_pipes_gets_input_as_it_comes_and_its_end(signed_in: Run) -> None:

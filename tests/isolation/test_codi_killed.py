@@ -21,6 +21,8 @@ from actors.core.records.sessions import Route
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient
+from cluster.codi.programs.background import UNKNOWN_EXIT
+from cluster.codi.programs.client import start_program
 from cluster.runtime import processes as identity
 from cluster.runtime.registry import Processes
 from cluster.runtime.sandbox import SandboxRuntime
@@ -278,3 +280,32 @@ async def test_a_program_error_ends_the_container(box, runtime):
     os.kill(box.codi(), signal.SIGTERM)
     assert await asyncio.wait_for(runtime.wait_exit(box.handle), LIMIT_SECONDS) == "ended by itself"
     assert await runtime.probe(box.handle) is Health.DEAD
+
+
+async def test_programs_by_name_run_on_with_what_they_print(box):
+    script = "for i in $(seq 200); do echo line $i; sleep 0.02; done; echo over"
+    await box.client.start_background(box.route, "job", ["bash", "-c", script])
+    for _ in range(3):
+        await asyncio.sleep(0.3)
+        await box.kill()
+    found = await box.client.wait_for_background(box.route, "job", 30)
+    assert (found["running"], found["exit_code"]) == (False, UNKNOWN_EXIT)
+    await box.keeper.until("processes/job", b"over\n")
+    # One on its way between the pipe and the memory may be lost with CODI; none comes twice.
+    lines = bytes(box.keeper.terminals["processes/job"].data).decode().splitlines()
+    assert lines[-1] == "over"
+    assert len(lines) >= 198
+    assert len(set(lines)) == len(lines)
+
+
+async def test_a_program_on_a_socket_ends_with_it_when_codi_is_killed(box):
+    program = await start_program(box.route, ["sleep", "4712"])
+    await box.kill()
+
+    async def ended():
+        listed = await box.client.processes(box.route)
+        return not any(each["command"] == "sleep 4712" for each in listed)
+
+    await wait_until(ended, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.05)
+    with pytest.raises(Unavailable):
+        await program.wait()

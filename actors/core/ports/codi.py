@@ -44,7 +44,10 @@ class CodiClient(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TerminalOpened:
-    """A terminal has a shell. ``kept``: output that it knows to be kept, None before it is numbered."""
+    """A terminal has a shell. ``kept``: output that it knows to be kept, None before it is numbered.
+
+    ``program``: it is a program by name, and this is to be kept of it (``cluster.codi.programs.background``).
+    """
 
     terminal: int
     name: str
@@ -52,6 +55,7 @@ class TerminalOpened:
     rows: int
     cwd: str | None
     kept: int | None
+    program: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

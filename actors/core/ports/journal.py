@@ -49,6 +49,10 @@ class Journal(Protocol):
         """Return the session's terminals by name, without the deleted ones."""
         ...
 
+    async def programs(self, session_id: str) -> list[TerminalRecord]:
+        """Return the session's programs by name, without the deleted ones."""
+        ...
+
     async def terminal(self, session_id: str, name: str) -> TerminalRecord | None:
         """Return a terminal."""
         ...

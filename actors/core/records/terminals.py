@@ -17,7 +17,8 @@ class TerminalRecord(Record):
     runs the shell. ``container_id`` is the only container whose output is taken. ``tail`` is the offset
     of the last segment. ``inputs`` counts the accepted input bytes of each client, the latest last.
     ``exit_code`` is that of a shell that ended by itself; a ``deleted`` terminal keeps only its numbering.
-    What is kept counts as that of ``user_id``; empty: not counted yet.
+    What is kept counts as that of ``user_id``; empty: not counted yet. ``program``: it is no terminal but a
+    program by name, and this was said of it when it began.
     """
 
     session_id: str
@@ -33,6 +34,7 @@ class TerminalRecord(Record):
     cwd: str | None = None
     inputs: dict[str, int] = {}
     exit_code: int | None = None
+    program: str | None = None
     deleted: bool = False
     created_at: float
     updated_at: float

@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cluster.codi.agent import egress, introduction
+from cluster.codi.agent.background.programs import BackgroundPrograms
+from cluster.codi.agent.background.routes import BackgroundRoutes
 from cluster.codi.agent.changes import routes as feed_routes
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
@@ -39,7 +41,9 @@ _CLOSE_GOING_AWAY = 1001
 
 # What a person does. Everything else the server asks by itself: it keeps no container awake, and a
 # closed one still answers it.
-_PERSONAL = frozenset({"exec", "processes", "tree", "files", "archive", "move", "directories"})
+_PERSONAL = frozenset(
+    {"exec", "processes", "programs", "tree", "files", "archive", "move", "directories"}
+)
 
 Handler = Callable[[Exchange, bytes], Awaitable[None]]
 
@@ -68,6 +72,10 @@ class Routes:
         self._programs = ProgramRoutes(
             config, self._children, self._left_open, self._activity, store, self._files
         )
+        self._background = BackgroundPrograms(
+            config, self._children, self._journal, self._left_open, store
+        )
+        named = BackgroundRoutes(self._background)
         self._gitconfig = introduction.place(config.container_id)
         os.environ.setdefault("GIT_CONFIG_SYSTEM", self._gitconfig)
         self._table: dict[tuple[str, str], Handler] = {
@@ -77,6 +85,9 @@ class Routes:
             ("DELETE", "terminals"): self._delete_terminal,
             ("POST", "exec"): self._programs.execute,
             ("GET", "processes"): self._get_processes,
+            ("GET", "programs"): named.get,
+            ("POST", "programs"): named.post,
+            ("DELETE", "programs"): named.delete,
             ("GET", "activity"): self._get_activity,
             ("GET", "ports"): self._get_ports,
             ("DELETE", "ports"): self._delete_port,
@@ -140,7 +151,7 @@ class Routes:
             self._lending.cancel()
         try:
             async with asyncio.timeout(timeout_seconds):
-                await self.terminals.close()
+                await asyncio.gather(self.terminals.close(), self._background.close())
         except TimeoutError:
             pass
         finally:

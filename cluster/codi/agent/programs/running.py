@@ -59,6 +59,15 @@ class Running:
         self.outputs = outputs
         self.input = stdin
         self.tty = tty
+        self.adopted = False
+        """True if a former CODI has started it: with which code it ends nobody learns."""
+
+    @classmethod
+    def adopt(cls, child: Child, output: int, *, tty: bool) -> Running:
+        """Go on with a program of a former CODI."""
+        adopted = cls(child, {STDOUT: output}, output if tty else -1, tty=tty)
+        adopted.adopted = True
+        return adopted
 
     @classmethod
     def with_pipes(

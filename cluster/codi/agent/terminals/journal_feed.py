@@ -13,12 +13,42 @@ import itertools
 import json
 from typing import Any, Protocol
 
-from cluster.codi.agent.terminals.terminal import Terminal
 from cluster.codi.journal_protocol import MAX_BATCH, MAX_STATE, encode_batch
 from cluster.codi.terminals.frames import encoded
-from cluster.codi.terminals.sizing import is_rule
+from cluster.codi.terminals.protocol import TerminalProtocol
+from cluster.codi.terminals.sizing import Rule, is_rule
 
 _ECHO_SECONDS = 0.02
+
+
+class Source(Protocol):
+    """Something whose output is kept: a terminal, or a program by name."""
+
+    name: str
+    protocol: TerminalProtocol
+    exit_code: int | None
+    chosen_sizing: Rule | None
+
+    @property
+    def alive(self) -> bool:
+        """True while it prints."""
+        ...
+
+    def announcement(self) -> dict[str, Any]:
+        """Return its name, size and directory, and what else the journal keeps of it."""
+        ...
+
+    def look(self) -> None:
+        """Report if it has gone to another directory."""
+        ...
+
+    def kept(self) -> None:
+        """Note that the journal has kept something of it, or says what it has."""
+        ...
+
+    def recall_sizing(self, rule: Rule) -> None:
+        """Take the rule that the journal has for its size."""
+        ...
 
 
 class JournalConnection(Protocol):
@@ -40,7 +70,7 @@ class _Entry:
     whose a batch is.
     """
 
-    def __init__(self, number: int, terminal: Terminal) -> None:
+    def __init__(self, number: int, terminal: Source) -> None:
         self.number = number
         self.terminal = terminal
         self.under_way: dict[str, int] | None = None
@@ -65,7 +95,7 @@ class JournalFeed:
 
     # ---- from the terminals ---------------------------------------------------------------------
 
-    def open(self, terminal: Terminal) -> None:
+    def open(self, terminal: Source) -> None:
         """Announce a terminal's new shell."""
         entry = self._entry(terminal)
         if entry is None:
@@ -73,40 +103,40 @@ class JournalFeed:
             self._entries[entry.number] = entry
         self._announce(entry)
 
-    def changed(self, terminal: Terminal) -> None:
+    def changed(self, terminal: Source) -> None:
         """Hand over what is new, unless the last batch is still under way."""
         entry = self._entry(terminal)
         if entry is not None:
             self._flush(entry)
 
-    def typed(self, terminal: Terminal) -> None:
+    def typed(self, terminal: Source) -> None:
         """Hand input counts over with the output that they cause, or a moment later without any."""
         entry = self._entry(terminal)
         if entry is not None and entry.echo is None:
             loop = asyncio.get_running_loop()
             entry.echo = loop.call_later(_ECHO_SECONDS, self._flush, entry)
 
-    def moved(self, terminal: Terminal, cwd: str | None) -> None:
+    def moved(self, terminal: Source, cwd: str | None) -> None:
         """Report where the shell is now."""
         entry = self._entry(terminal)
         if entry is not None:
             self._say({"type": "moved", "id": entry.number, "cwd": cwd})
 
-    def sized(self, terminal: Terminal) -> None:
+    def sized(self, terminal: Source) -> None:
         """Report by which rule somebody wants the terminal sized, at once or as soon as it is known there."""
         entry = self._entry(terminal)
         if entry is not None and entry.known:
             sizing = terminal.chosen_sizing
             self._say({"type": "sized", "id": entry.number, "sizing": sizing})
 
-    def exited(self, terminal: Terminal) -> None:
+    def exited(self, terminal: Source) -> None:
         """Report the end of a shell, behind its last byte."""
         entry = self._entry(terminal)
         if entry is not None:
             entry.exit_reported = False
             self._flush(entry)
 
-    def forget(self, terminal: Terminal) -> None:
+    def forget(self, terminal: Source) -> None:
         """Drop a terminal that is gone."""
         entry = self._entry(terminal)
         if entry is not None:
@@ -155,24 +185,14 @@ class JournalFeed:
 
     # ---- inside ---------------------------------------------------------------------------------
 
-    def _entry(self, terminal: Terminal) -> _Entry | None:
+    def _entry(self, terminal: Source) -> _Entry | None:
         return next((e for e in self._entries.values() if e.terminal is terminal), None)
 
     def _announce(self, entry: _Entry) -> None:
-        terminal = entry.terminal
-        shown = terminal.describe()
-        protocol = terminal.protocol
-        self._say(
-            {
-                "type": "open",
-                "id": entry.number,
-                "name": terminal.name,
-                "cols": shown["cols"],
-                "rows": shown["rows"],
-                "cwd": shown["cwd"],
-                "kept": protocol.kept if protocol.numbered else None,
-            }
-        )
+        protocol = entry.terminal.protocol
+        kept = protocol.kept if protocol.numbered else None
+        announced = {"type": "open", "id": entry.number, "kept": kept}
+        self._say(announced | entry.terminal.announcement())
 
     def _kept(self, entry: _Entry) -> None:
         entry.terminal.kept()

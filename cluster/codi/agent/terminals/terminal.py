@@ -150,6 +150,11 @@ class Terminal:
             "exit_code": self.exit_code,
         }
 
+    def announcement(self) -> dict[str, Any]:
+        """Return what the journal is told of it."""
+        cols, rows = self.size
+        return {"name": self.name, "cols": cols, "rows": rows, "cwd": self._directory()}
+
     def run(self, shell: Shell, size: tuple[int, int]) -> None:
         """Begin with a shell that was just started."""
         assert self._shell is None

@@ -94,6 +94,10 @@ class StoreJournal:
         """Return the session's terminals by name."""
         return await transact(self._engine, terminals.of_session, self._keys, session_id)
 
+    async def programs(self, session_id: str) -> list[TerminalRecord]:
+        """Return the session's programs by name."""
+        return await transact(self._engine, terminals.programs_of, self._keys, session_id)
+
     async def terminal(self, session_id: str, name: str) -> TerminalRecord | None:
         """Return a terminal."""
         return await transact(self._engine, terminals.get, self._keys, session_id, name)

@@ -39,6 +39,7 @@ MAX_DELETED = 16
 """Deleted terminals of a session whose numbering is kept: nobody counts them, so they are few."""
 
 MAX_CWD = 4096
+MAX_PROGRAM = 32 << 10
 STATE_WITHIN = 16 << 10
 """Bytes kept of a terminal beyond its bound, so that it begins with a known state."""
 
@@ -64,6 +65,15 @@ async def get(tr: Transaction, keys: Keyspace, session_id: str, name: str) -> Te
 
 async def of_session(tr: Transaction, keys: Keyspace, session_id: str) -> list[TerminalRecord]:
     """Return the session's terminals by name, without the deleted ones."""
+    return [record for record in await _known(tr, keys, session_id) if record.program is None]
+
+
+async def programs_of(tr: Transaction, keys: Keyspace, session_id: str) -> list[TerminalRecord]:
+    """Return the session's programs by name, without the deleted ones."""
+    return [record for record in await _known(tr, keys, session_id) if record.program is not None]
+
+
+async def _known(tr: Transaction, keys: Keyspace, session_id: str) -> list[TerminalRecord]:
     pairs = await tr.get_range(keys.terminals.range(session_id), snapshot=True)
     found = [decode(TerminalRecord, value) for _, value in pairs]
     return [record for record in found if not record.deleted]
@@ -91,7 +101,8 @@ async def open_terminal(
         raise Fenced(session_id, 0, session.epoch if session is not None else 0)
     record = decode_optional(TerminalRecord, data)
     if record is None:
-        await _make_room(tr, keys, session_id)
+        programs_of_container = container_id if opened.program is not None else None
+        await _make_room(tr, keys, session_id, programs_of_container)
         record = TerminalRecord(
             session_id=session_id, name=opened.name, container_id="", created_at=now, updated_at=now
         )
@@ -106,7 +117,9 @@ async def open_terminal(
             "cols": opened.cols,
             "rows": opened.rows,
             "cwd": _directory(opened.cwd) or (record.cwd if goes_on else None),
-            "exit_code": None,
+            # A program that has ended and is announced anew, to a journal that was away, has ended still.
+            "exit_code": record.exit_code if goes_on and opened.program is not None else None,
+            "program": None if opened.program is None else opened.program[:MAX_PROGRAM],
             "deleted": False,
         }
     )
@@ -117,13 +130,25 @@ async def open_terminal(
     return changed
 
 
-async def _make_room(tr: Transaction, keys: Keyspace, session_id: str) -> None:
-    """Forget the terminal that ended longest ago when a session has had very many names."""
+async def _make_room(
+    tr: Transaction, keys: Keyspace, session_id: str, container_id: str | None
+) -> None:
+    """Forget the terminal that ended longest ago when a session has had very many names.
+
+    With the container that runs now, the same of programs by name: those of others have ended, too.
+    """
     pairs = await tr.get_range(keys.terminals.range(session_id))
-    if len(pairs) < MAX_TERMINALS:
-        return
     known = [decode(TerminalRecord, value) for _, value in pairs]
-    ended = [record for record in known if record.deleted or record.exit_code is not None]
+    alike = [each for each in known if (each.program is None) is (container_id is None)]
+    if len(alike) < MAX_TERMINALS:
+        return
+    ended = [
+        each
+        for each in alike
+        if each.deleted
+        or each.exit_code is not None
+        or (container_id is not None and each.container_id != container_id)
+    ]
     if ended:
         oldest = min(ended, key=lambda record: (record.updated_at, record.name))
         _count(tr, keys, oldest.user_id, oldest.start - oldest.end)

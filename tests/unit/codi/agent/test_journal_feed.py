@@ -58,8 +58,8 @@ class Terminal:
         self.feed = feed
         feed.open(self)
 
-    def describe(self) -> dict:
-        return {"cols": 80, "rows": 24, "cwd": "/workspace"}
+    def announcement(self) -> dict:
+        return {"name": self.name, "cols": 80, "rows": 24, "cwd": "/workspace"}
 
     def look(self) -> None:
         """The shell stays where it is."""
