@@ -8,7 +8,7 @@ export const NOTICES = "third-party-notices.txt";
 
 /** Tools that leave code of their own in what they build. */
 const TOOLS = ["rolldown", "vite"];
-const LICENCE = /^(licen[cs]e|copying)(\.(md|txt))?$/i;
+const LICENCE = /^(licen[cs]e(-mit)?|copying)(\.(md|txt))?$/i;
 
 interface Package {
   name: string;

@@ -22,6 +22,17 @@ effect(() => {
   else document.documentElement.dataset["theme"] = theme.value;
   write("theme", theme.value);
 });
+/** The kinds of files that were shown as they read, and not as text, when one was looked at last. */
+export const previewed = signal<ReadonlySet<string>>(new Set((read("previewed") ?? "").split(",")));
+effect(() => write("previewed", [...previewed.value].filter(Boolean).join(",")));
+
+export function preferPreview(kind: string, on: boolean): void {
+  const next = new Set(previewed.value);
+  if (on) next.add(kind);
+  else next.delete(kind);
+  previewed.value = next;
+}
+
 effect(() => write("font-size", String(fontSize.value)));
 effect(() => write("screen-reader", screenReader.value ? "on" : "off"));
 

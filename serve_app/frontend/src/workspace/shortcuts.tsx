@@ -1,7 +1,7 @@
 import { signal } from "@preact/signals";
 import { changeFontSize } from "../lib/preferences";
 import { Dialog } from "../ui/dialog";
-import { closeFile, saveFile, showNextFile } from "./editor/editors";
+import { closeFile, saveFile, showNextFile, togglePreview } from "./editor/editors";
 import { activeFile } from "./files/tabs";
 import { drawerOpen, layout, narrow, narrowPane, toggleTree } from "./layout";
 import { activateNext, activeTab, close, openNew, searchOpen } from "./terminals/terminals";
@@ -41,6 +41,12 @@ const SHORTCUTS: Shortcut[] = [
     what: "Save the file",
     matches: (event) => control("KeyS", false)(event) && !inTerminal(),
     run: () => activeFile.value && void saveFile(activeFile.value),
+  },
+  {
+    keys: "Ctrl+Shift+V",
+    what: "In the editor: preview, or the text",
+    matches: (event) => control("KeyV", true)(event) && inEditor(),
+    run: () => activeFile.value && togglePreview(activeFile.value),
   },
   {
     keys: "Ctrl+Shift+F",

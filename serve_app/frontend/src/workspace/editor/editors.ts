@@ -13,6 +13,8 @@ import { lookOutside } from "../session/outside";
 import { isText, isWithin, moved } from "../files/paths";
 import { readPlaces } from "../places";
 import { noteSave } from "../session/session";
+import { mediaOf, renderedAs } from "../preview/kinds";
+import { preferPreview } from "../../lib/preferences";
 import { encode, lacking, NAMES, type TextFile } from "./text-file";
 import { onMoved, onRemoved, touched } from "../files/tree-store";
 
@@ -147,9 +149,28 @@ export function toUnicode(tab: FileTab): void {
   draftSoon(tab);
 }
 
-async function loadTab(tab: FileTab): Promise<void> {
+/** Show a file as it reads, or its text; others of its kind that are opened are shown so, too. */
+export function togglePreview(tab: FileTab): void {
+  const kind = renderedAs(tab.path.value);
+  if (!kind || tab.state.value.is !== "open") return;
+  tab.wantsFocus = true;
+  tab.previewing.value = !tab.previewing.value;
+  preferPreview(kind, tab.previewing.value);
+}
+
+/** Show the text of a file that has an image's name. */
+export async function openAsText(tab: FileTab): Promise<void> {
+  await loadTab(tab, true);
+}
+
+async function loadTab(tab: FileTab, asText = tab.state.value.is === "open"): Promise<void> {
   const path = tab.path.value;
   const draft = takeDraft(path);
+  const kind = mediaOf(path);
+  if (kind && !draft && !asText) {
+    tab.state.value = { is: "media", kind };
+    return;
+  }
   try {
     const [content, { CodeView }] = await Promise.all([readOrNone(path, draft), import("./code-view")]);
     if (content !== null && content.kind !== "text") {
@@ -201,6 +222,7 @@ function makeCode(tab: FileTab, file: TextFile, View: typeof CodeView): CodeView
     name: tab.path.value.slice(tab.path.value.lastIndexOf("/") + 1),
     file,
     onChange: () => {
+      tab.revision.value += 1;
       compare(tab);
       draftSoon(tab);
     },

@@ -4,13 +4,17 @@ import { fontSize } from "../../lib/preferences";
 import { Icon } from "../../ui/icons";
 import { sayFailure } from "../../ui/toasts";
 import { EditorNotice } from "./notice";
-import { closeFile, reloadFile, saveFile, showFile } from "./editors";
+import { renderedAs } from "../preview/kinds";
+import { lazy } from "../../ui/lazy";
+import { closeFile, reloadFile, saveFile, showFile, togglePreview } from "./editors";
 import { activeFile, type FileTab, fileTabs } from "../files/tabs";
 import { download } from "../files/files";
 import { openHistory } from "../files/history";
 import { baseName, parent, shown } from "../files/paths";
 import { type StripTab, TabStrip } from "../tab-strip";
 import "./pane.css";
+
+const Preview = lazy(() => import("../preview/preview"));
 
 export function EditorPane() {
   const tab = activeFile.value;
@@ -70,6 +74,19 @@ function FileTools({ tab }: { tab: FileTab }) {
           </>
         )}
       </span>
+      {open && renderedAs(tab.path.value) && (
+        <button
+          type="button"
+          class="icon-button small"
+          aria-label="Preview"
+          title="Preview (Ctrl+Shift+V)"
+          aria-pressed={tab.previewing.value}
+          data-testid="preview-toggle"
+          onClick={() => togglePreview(tab)}
+        >
+          <Icon name="eye" />
+        </button>
+      )}
       <button
         type="button"
         class="icon-button small"
@@ -137,7 +154,13 @@ function FileBody({ tab }: { tab: FileTab }) {
         </p>
       );
     case "open":
-      return <CodeHost key={tab} tab={tab} />;
+      return tab.previewing.value && renderedAs(tab.path.value) ? (
+        <Preview key={tab} tab={tab} />
+      ) : (
+        <CodeHost key={tab} tab={tab} />
+      );
+    case "media":
+      return <Preview key={tab} tab={tab} />;
     case "failed":
       return (
         <div class="pane-hint" role="alert">
@@ -149,6 +172,7 @@ function FileBody({ tab }: { tab: FileTab }) {
       );
     case "binary":
     case "large":
+      if (state.is === "large" && renderedAs(tab.path.value) === "table") return <Preview key={tab} tab={tab} />;
       return (
         <div class="pane-hint">
           <p>

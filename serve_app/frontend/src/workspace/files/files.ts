@@ -71,6 +71,34 @@ export async function read(path: string, known: string | null = null): Promise<C
   return contentOf(response);
 }
 
+/** A file's bytes, if it has no more than so many. */
+export async function readBytes(
+  path: string,
+  limit: number,
+  signal: AbortSignal,
+): Promise<{ kind: "bytes"; blob: Blob; etag: string | null } | { kind: "large"; size: number }> {
+  const response = await call("GET", fileUrl(path), { headers: { accept: "*/*" }, signal, timeoutSeconds: TRANSFER_SECONDS });
+  const size = Number(response.headers.get("content-length") ?? 0);
+  if (size > limit) {
+    await response.body?.cancel();
+    return { kind: "large", size };
+  }
+  return { kind: "bytes", blob: await response.blob(), etag: response.headers.get("etag") };
+}
+
+/** The first bytes of a file as text, whatever encoding they are in. */
+export async function readBeginning(path: string, bytes: number, signal: AbortSignal): Promise<string> {
+  const headers = { accept: "*/*", range: `bytes=0-${bytes - 1}` };
+  const response = await call("GET", fileUrl(path), { headers, signal });
+  return response.text();
+}
+
+/** True if a file is not what an etag names. */
+export async function isChanged(path: string, known: string): Promise<boolean> {
+  const headers = { accept: "*/*", "if-none-match": known };
+  return (await call("HEAD", fileUrl(path), { headers, expected: [304] })).status !== 304;
+}
+
 /** Read a kept version of a file. */
 export async function readVersion(path: string, version: number): Promise<Content> {
   return contentOf(await call("GET", `${fileUrl(path)}?version=${version}`, { headers: { accept: "*/*" } }));

@@ -4,10 +4,13 @@ import { computed, type Signal, signal } from "@preact/signals";
 import type { CodeView } from "../editor/code-view";
 import type { Receipt } from "./files";
 import type { TextFile, TextFormat } from "../editor/text-file";
+import { type Media, renderedAs } from "../preview/kinds";
+import { previewed } from "../../lib/preferences";
 
 export type TabState =
   | { is: "loading" }
   | { is: "open"; code: CodeView }
+  | { is: "media"; kind: Media }
   | { is: "binary" | "large"; size: number }
   | { is: "failed"; reason: string };
 
@@ -27,6 +30,10 @@ export interface FileTab {
   readonly outside: Signal<Outside | null>;
   /** The time at which the changes were made that this page found kept in the browser; seconds since 1970. */
   readonly restored: Signal<number | null>;
+  /** True if the file is shown as it reads, and not its text. */
+  readonly previewing: Signal<boolean>;
+  /** Counts the changes of the editor's text. */
+  readonly revision: Signal<number>;
   /** The state of the file when it was read or saved last; null: it was not there. */
   etag: string | null;
   /** The editor's text at that time; null: no text at all. */
@@ -51,6 +58,8 @@ export function newTab(path: string): FileTab {
     format: signal<TextFormat | null>(null),
     outside: signal<Outside | null>(null),
     restored: signal<number | null>(null),
+    previewing: signal(previewed.peek().has(renderedAs(path) ?? "")),
+    revision: signal(0),
     etag: null,
     saved: null,
     wantsFocus: false,

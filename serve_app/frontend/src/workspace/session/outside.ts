@@ -15,6 +15,7 @@ const looking = new Set<FileTab>();
 
 /** See whether a file is still what the tab has read, and follow it. */
 export async function lookOutside(tab: FileTab): Promise<void> {
+  if (tab.state.value.is === "media") return lookAtMedia(tab);
   const code = codeOf(tab);
   if (!code || tab.saving.value || looking.has(tab)) return;
   looking.add(tab);
@@ -34,6 +35,21 @@ export async function lookOutside(tab: FileTab): Promise<void> {
     if (error instanceof ApiError && error.status === 404 && tab.etag !== null && !tab.saving.value) {
       meet(tab, { etag: null, file: null });
     }
+  } finally {
+    looking.delete(tab);
+  }
+}
+
+/** Have an image read again if it is another one. */
+async function lookAtMedia(tab: FileTab): Promise<void> {
+  const state = tab.state.value;
+  if (state.is !== "media" || tab.etag === null || looking.has(tab)) return;
+  looking.add(tab);
+  try {
+    const changed = await files.isChanged(tab.path.value, tab.etag);
+    if (changed && tab.state.value === state) tab.state.value = { ...state };
+  } catch {
+    // It is gone, or the server is: what was read is still shown.
   } finally {
     looking.delete(tab);
   }
