@@ -153,7 +153,7 @@ async def test_bytes_that_nobody_edited_are_saved_as_they_were(page, resident, r
     assert "é €" in saved.decode()
 
 
-async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resident, rig):
+async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resident, rig, tmp_path):
     client, session = resident.client, resident.session_id
     await client.write_file(session, "folder/inner.txt", b"inner")
     await client.write_file(session, "loose.txt", b"loose")
@@ -179,6 +179,8 @@ async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resid
     await page.keyboard.press("Enter")
     await see(page, "ok-then")
 
+    # The shell's history comes into the tree before the others: nothing shifts under the mouse after it.
+    await expect(in_tree(page, ".bash_history")).to_be_visible()
     await in_tree(page, "loose.txt").drag_to(in_tree(page, "folder"))
     await wait_until(
         lambda: client.tree(session, "folder"), lambda found: "loose.txt" in [e.name for e in found]
@@ -187,6 +189,25 @@ async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resid
     await expect(in_tree(page, "dropped.bin")).to_be_visible()
     assert await client.read_file(session, "folder/dropped.bin") == bytes([0, 255, 1])
     await page.get_by_test_id("terminal").first.evaluate(DROP)  # beside the tree: nothing happens
+
+    # What a mouse drags, the keyboard moves; folders on the way are made.
+    await in_tree(page, "dropped.bin").click(button="right")
+    await page.get_by_role("menuitem", name="Move…").click()
+    await page.keyboard.type("deep/er/moved.bin")
+    await page.keyboard.press("Enter")
+    await expect(in_tree(page, "dropped.bin")).to_be_hidden()
+    assert await client.read_file(session, "deep/er/moved.bin") == bytes([0, 255, 1])
+
+    # A folder of the desktop comes with all it holds.
+    (tmp_path / "desktop/below").mkdir(parents=True)
+    (tmp_path / "desktop/below/one.txt").write_text("one")
+    await in_tree(page, "folder").focus()
+    await page.get_by_role("button", name="Upload").click()
+    async with page.expect_file_chooser() as choosing:
+        await page.get_by_role("menuitem", name="A folder…").click()
+    await (await choosing.value).set_files(tmp_path / "desktop")
+    await expect(in_tree(page, "desktop")).to_be_visible()
+    assert await client.read_file(session, "folder/desktop/below/one.txt") == b"one"
 
     await page.reload()
     await terminal_ready(page)

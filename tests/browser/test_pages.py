@@ -78,7 +78,7 @@ async def test_axe_finds_nothing(browser, rig, size, scheme):
     await page.get_by_test_id("diff").locator(".cm-content").first.wait_for()
     assert await violations(page) == []
     await page.keyboard.press("Escape")
-    for entry, inside in (("Sessions…", "sessions"), ("Change password…", "change-password")):
+    for entry, inside in (("Sessions…", "sessions"), ("Settings…", "settings")):
         await page.get_by_test_id("user-menu").click()
         assert await violations(page) == []
         await page.get_by_role("menuitem", name=entry).click()
@@ -119,7 +119,8 @@ async def test_an_account_has_sessions_a_password_and_is_asked_before_programs_e
     await sign_in(page, rig.url, resident.email)
     menu = page.get_by_test_id("user-menu")
     await menu.click()
-    await page.get_by_role("menuitem", name="Change password…").click()
+    await page.get_by_role("menuitem", name="Settings…").click()
+    await page.get_by_role("tab", name="Password").click()
     for field, text in (
         ("current", "not it"),
         ("next", "another good one"),

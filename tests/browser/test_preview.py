@@ -21,7 +21,7 @@ SVG = (
 )
 MARKDOWN = """# Title
 
-[the table](t.csv) [script](javascript:ran=1) [outside](../../x)
+[the table](t.csv) <a href="javascript:ran=1">script</a> [outside](../../x)
 
 ![pixel](img/pixel.png) ![vector](x.svg) ![elsewhere](https://elsewhere.test/x.png)
 

@@ -7,7 +7,7 @@ interface DialogProps {
   title: string;
   onClose: () => void;
   children: ComponentChildren;
-  size?: "wide" | "full";
+  size?: "wide" | "full" | "settings-dialog";
 }
 
 /** A modal dialog on the platform's own element: focus is kept inside, and given back afterwards. */

@@ -19,7 +19,22 @@ interface FormDialogProps {
 /** A mistake that the person can put right, in words for them. */
 export class Problem extends Error {}
 
-export function FormDialog({ title, action, testId, children, onClose, send }: FormDialogProps) {
+export function FormDialog({ title, onClose, send, ...form }: FormDialogProps) {
+  const sendAndClose = async (values: Record<string, string>) => {
+    await send(values);
+    onClose();
+  };
+  return (
+    <Dialog title={title} onClose={onClose}>
+      <Form {...form} send={sendAndClose} onCancel={onClose} />
+    </Dialog>
+  );
+}
+
+type FormProps = Omit<FormDialogProps, "title" | "onClose"> & { onCancel?: () => void };
+
+/** The form itself, also outside of a dialog of its own. */
+export function Form({ action, testId, children, send, onCancel }: FormProps) {
   const form = useRef<HTMLFormElement>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const [sending, setSending] = useState(false);
@@ -28,37 +43,36 @@ export function FormDialog({ title, action, testId, children, onClose, send }: F
     setProblem(null);
     try {
       await send(Object.fromEntries(new FormData(form.current!)) as Record<string, string>);
-      onClose();
     } catch (error) {
       setProblem(error instanceof Problem ? error.message : explain(error));
-      setSending(false);
     }
+    setSending(false);
   };
   return (
-    <Dialog title={title} onClose={onClose}>
-      <form
-        ref={form}
-        class="form"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (!sending) void submit();
-        }}
-      >
-        {children}
-        {problem && (
-          <p class="notice bad" role="alert">
-            {problem}
-          </p>
-        )}
-        <footer>
-          <button type="button" class="button" onClick={onClose}>
+    <form
+      ref={form}
+      class="form"
+      onSubmit={(event) => {
+        event.preventDefault();
+        if (!sending) void submit();
+      }}
+    >
+      {children}
+      {problem && (
+        <p class="notice bad" role="alert">
+          {problem}
+        </p>
+      )}
+      <footer>
+        {onCancel && (
+          <button type="button" class="button" onClick={onCancel}>
             Cancel
           </button>
-          <button type="submit" class="button primary" disabled={sending} data-testid={testId}>
-            {action}
-          </button>
-        </footer>
-      </form>
-    </Dialog>
+        )}
+        <button type="submit" class="button primary" disabled={sending} data-testid={testId}>
+          {action}
+        </button>
+      </footer>
+    </form>
   );
 }

@@ -1,12 +1,14 @@
 import type { ComponentChildren } from "preact";
 import { Questions } from "../ui/dialog";
+import { lazy } from "../ui/lazy";
 import { Toasts } from "../ui/toasts";
 import { DiffDialog } from "./editor/diff";
 import { EditorPane } from "./editor/pane";
 import { fileTabs } from "./files/tabs";
 import { HistoryDialog } from "./files/history";
+import { MoveDialog } from "./files/move-dialog";
 import { arrange, drawerOpen, layout, narrow, narrowPane } from "./layout";
-import { PasswordDialog } from "./session/password";
+import { settingsSection } from "./settings/open";
 import { SizingDialog } from "./terminals/sizing";
 import { missing, openAnother, phase, resume, session } from "./session/session";
 import { SessionsDialog } from "./session/switcher";
@@ -19,6 +21,8 @@ import { TopBar } from "./top-bar";
 import { TreePanel } from "./files/tree";
 import "./app.css";
 
+const Settings = lazy(() => import("./settings/settings"));
+
 export function App() {
   return (
     <>
@@ -30,9 +34,10 @@ export function App() {
       <StatusBar />
       <ShortcutsDialog />
       <HistoryDialog />
+      <MoveDialog />
       <DiffDialog />
       <SessionsDialog />
-      <PasswordDialog />
+      {settingsSection.value && <Settings />}
       <SizingDialog />
       <SignedOutDialog />
       <Questions />

@@ -4,7 +4,7 @@ import { Dialog } from "../ui/dialog";
 import { closeFile, saveFile, showNextFile, togglePreview } from "./editor/editors";
 import { activeFile } from "./files/tabs";
 import { drawerOpen, layout, narrow, narrowPane, toggleTree } from "./layout";
-import { activateNext, activeTab, close, openNew, searchOpen } from "./terminals/terminals";
+import { activateNext, activeTab, close, openNew, searchOpen, split } from "./terminals/terminals";
 import "./shortcuts.css";
 
 export const shortcutsOpen = signal(false);
@@ -33,6 +33,18 @@ const SHORTCUTS: Shortcut[] = [
   },
   { keys: "Ctrl+`", what: "Go between editor and terminal", matches: control("Backquote", false), run: switchPane },
   { keys: "Ctrl+Shift+`", what: "New terminal", matches: control("Backquote", true), run: openNew },
+  {
+    keys: "Ctrl+Shift+5",
+    what: "New terminal beside this one",
+    matches: control("Digit5", true),
+    run: () => split("columns"),
+  },
+  {
+    keys: "Ctrl+Shift+'",
+    what: "New terminal below this one",
+    matches: control("Quote", true),
+    run: () => split("rows"),
+  },
   { keys: "Alt+Page Down", what: "Next tab", matches: alt("PageDown"), run: () => nextTab(1) },
   { keys: "Alt+Page Up", what: "Previous tab", matches: alt("PageUp"), run: () => nextTab(-1) },
   { keys: "Alt+Shift+W", what: "Close tab", matches: alt("KeyW", true), run: closeTab },

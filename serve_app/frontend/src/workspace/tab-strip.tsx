@@ -10,6 +10,8 @@ export interface StripTab {
   /** Shown before the label. */
   before?: ComponentChildren;
   dirty?: boolean;
+  /** True if it is shown together with the active one. */
+  joined?: boolean;
 }
 
 interface TabStripProps {
@@ -72,7 +74,7 @@ export function TabStrip(props: TabStripProps) {
           return (
             <div
               key={tab.id}
-              class={`tab ${chosen ? "active" : ""}`}
+              class={`tab ${chosen ? "active" : tab.joined ? "joined" : ""}`}
               title={tab.title}
               onMouseDown={(event) => {
                 if (event.button === 1) event.preventDefault();

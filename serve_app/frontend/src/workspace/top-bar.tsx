@@ -7,9 +7,9 @@ import { ThemeButton } from "../ui/theme-button";
 import { dropDrafts } from "./editor/drafts";
 import { anyDirty } from "./files/tabs";
 import { arrange, layout, narrow, narrowPane, toggleTree } from "./layout";
-import { openPassword } from "./session/password";
 import { endSession, hibernate, phase, session, signOut, user } from "./session/session";
 import { openSessions } from "./session/switcher";
+import { openSettings } from "./settings/open";
 import { shortcutsOpen } from "./shortcuts";
 import "./top-bar.css";
 
@@ -111,7 +111,7 @@ function userMenu(): MenuEntries {
         shortcutsOpen.value = true;
       },
     },
-    { label: "Change password…", run: openPassword },
+    { label: "Settings…", run: () => openSettings() },
     "separator",
     ...admin,
     { label: "Sessions…", run: openSessions },

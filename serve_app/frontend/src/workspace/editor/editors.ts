@@ -4,6 +4,7 @@ import { ApiError, explain } from "../../lib/api";
 import { ask } from "../../ui/dialog";
 import { say, sayFailure } from "../../ui/toasts";
 import type { CodeView } from "./code-view";
+import { compareTexts } from "./diff";
 import { draftSoon, findDrafts, forgetDraft, takeDraft } from "./drafting";
 import type { Draft } from "./drafts";
 import { activeFile, adopt, codeOf, compare, type FileTab, fileTabs, MAX_TABS, newTab } from "../files/tabs";
@@ -147,6 +148,20 @@ export function toUnicode(tab: FileTab): void {
   tab.saved = null; // the same text, in other bytes
   compare(tab);
   draftSoon(tab);
+}
+
+/** Show what was changed since the file was read or saved last. */
+export async function compareWithSaved(tab: FileTab): Promise<void> {
+  const code = codeOf(tab);
+  if (!code) return;
+  const path = tab.path.value;
+  try {
+    const now = await readOrNone(path, null);
+    const saved = now?.kind === "text" ? now.file.text : "";
+    compareTexts(path, { name: "The file", text: saved }, { name: "Yours, not saved", text: code.text });
+  } catch (error) {
+    sayFailure(`“${path}” cannot be read`, error);
+  }
 }
 
 /** Show a file as it reads, or its text; others of its kind that are opened are shown so, too. */

@@ -6,7 +6,7 @@ import { sayFailure } from "../../ui/toasts";
 import { EditorNotice } from "./notice";
 import { renderedAs } from "../preview/kinds";
 import { lazy } from "../../ui/lazy";
-import { closeFile, reloadFile, saveFile, showFile, togglePreview } from "./editors";
+import { closeFile, compareWithSaved, reloadFile, saveFile, showFile, togglePreview } from "./editors";
 import { activeFile, type FileTab, fileTabs } from "../files/tabs";
 import { download } from "../files/files";
 import { openHistory } from "../files/history";
@@ -96,6 +96,17 @@ function FileTools({ tab }: { tab: FileTab }) {
       >
         <Icon name="refresh" />
       </button>
+      {tab.dirty.value && (
+        <button
+          type="button"
+          class="icon-button small"
+          aria-label="Compare with the file"
+          title="What is not saved"
+          onClick={() => void compareWithSaved(tab)}
+        >
+          <Icon name="compare" />
+        </button>
+      )}
       <button
         type="button"
         class="icon-button small"

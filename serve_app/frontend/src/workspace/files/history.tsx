@@ -17,8 +17,11 @@ import { touched } from "./tree-store";
 import "./history.css";
 
 const PAGE = 100;
+const NO_TEXT = "This version is no text that can be shown. It can be downloaded.";
 
 const open = signal<string | null>(null);
+/** True if a version is compared with the one before it, and not with the file as it is now. */
+const againstBefore = signal(false);
 
 export function openHistory(path: string): void {
   open.value = path;
@@ -82,7 +85,15 @@ function History({ path, onClose }: { path: string; onClose: () => void }) {
           </button>
         )}
       </div>
-      {chosen && <Chosen key={chosen.version} path={path} version={chosen} onRestored={onClose} />}
+      {chosen && (
+        <Chosen
+          key={chosen.version}
+          path={path}
+          version={chosen}
+          before={versions.find((each) => each.version < chosen.version && each.type === "file") ?? null}
+          onRestored={onClose}
+        />
+      )}
     </div>
   );
 }
@@ -90,15 +101,25 @@ function History({ path, onClose }: { path: string; onClose: () => void }) {
 interface ChosenProps {
   path: string;
   version: files.Version;
+  /** The one before it, as far as the list goes; null: there is none. */
+  before: files.Version | null;
   onRestored: () => void;
 }
 
-function Chosen({ path, version, onRestored }: ChosenProps) {
+function Chosen({ path, version, before, onRestored }: ChosenProps) {
   const [sides, setSides] = useState<[Side, Side] | string | null>(null);
   const [busy, setBusy] = useState(false);
+  const since = againstBefore.value ? before : null;
   useEffect(() => {
-    bothSides(path, version.version).then(setSides, (error) => setSides(explain(error)));
-  }, []);
+    let gone = false;
+    setSides(null);
+    const read = since ? between(path, since.version, version.version) : bothSides(path, version.version);
+    const show = (next: [Side, Side] | string) => gone || setSides(next);
+    read.then(show, (error) => show(explain(error)));
+    return () => {
+      gone = true;
+    };
+  }, [since?.version]);
   const putBack = async () => {
     setBusy(true);
     try {
@@ -117,7 +138,20 @@ function Chosen({ path, version, onRestored }: ChosenProps) {
   return (
     <div class="history-chosen">
       <div class="history-tools">
-        <span class="dim">v{version.version} and the file as it is now</span>
+        <div class="segments" role="group" aria-label={`Compare v${version.version} with`}>
+          <button type="button" aria-pressed={since === null} onClick={() => (againstBefore.value = false)}>
+            Until now
+          </button>
+          <button
+            type="button"
+            aria-pressed={since !== null}
+            disabled={before === null}
+            title={before ? `What changed from v${before.version} to v${version.version}` : "It is the first one"}
+            onClick={() => (againstBefore.value = true)}
+          >
+            Since the one before
+          </button>
+        </div>
         <span class="status-gap" />
         <button
           type="button"
@@ -151,10 +185,20 @@ function Chosen({ path, version, onRestored }: ChosenProps) {
   );
 }
 
+/** Two versions, the older one first; or why they cannot be compared. */
+async function between(path: string, older: number, newer: number): Promise<[Side, Side] | string> {
+  const [before, after] = await Promise.all([files.readVersion(path, older), files.readVersion(path, newer)]);
+  if (before.kind !== "text" || after.kind !== "text") return NO_TEXT;
+  return [
+    { name: `v${older}`, text: before.file.text },
+    { name: `v${newer}`, text: after.file.text },
+  ];
+}
+
 /** A version and the present text, which may be unsaved; or why they cannot be compared. */
 async function bothSides(path: string, version: number): Promise<[Side, Side] | string> {
   const past = await files.readVersion(path, version);
-  if (past.kind !== "text") return "This version is no text that can be shown. It can be downloaded.";
+  if (past.kind !== "text") return NO_TEXT;
   const tab = fileTabs.value.find((each) => each.path.value === path);
   const code = tab && codeOf(tab);
   const before = { name: `v${version}`, text: past.file.text };

@@ -1,25 +1,21 @@
 import { useEffect, useRef, useState } from "preact/hooks";
 import { formatBytes } from "../../lib/format";
 import { Icon, type IconName } from "../../ui/icons";
-import { Menu, type MenuEntries } from "../../ui/menu";
+import { Menu, MenuButton } from "../../ui/menu";
 import { sayFailure } from "../../ui/toasts";
-import { openFile } from "../editor/editors";
 import { activeFile } from "./tabs";
-import { download, downloadArchive } from "./files";
-import { openHistory } from "./history";
-import { drawerOpen, narrowPane } from "../layout";
 import { NameInput } from "./name-input";
 import { parent, shown } from "./paths";
+import { act, actions, saveArchive } from "./tree-actions";
+import { onTreeKey } from "./tree-keys";
 import {
   canMove,
-  collapse,
   draft,
   entryOf,
   expand,
   load,
   moveInto,
   refresh,
-  removeEntry,
   type Row,
   rows,
   selected,
@@ -29,14 +25,13 @@ import {
   treeError,
   treeLoading,
 } from "./tree-store";
-import { uploadDropped, uploading, uploadPicked } from "./uploads";
+import { pickFiles, uploadDropped, uploading } from "./uploads";
 import "./tree.css";
 
 const DRAGGED_TYPE = "application/x-coditect-path";
 const HOLD_MILLISECONDS = 700;
 
 export function TreePanel() {
-  const picker = useRef<HTMLInputElement>(null);
   const progress = uploading.value;
   return (
     <section class="tree-panel" aria-label="Files">
@@ -44,24 +39,22 @@ export function TreePanel() {
         <h2>Files</h2>
         <TreeButton icon="newFile" label="New file" run={() => startDraft("file")} />
         <TreeButton icon="newFolder" label="New folder" run={() => startDraft("directory")} />
-        <TreeButton icon="upload" label="Upload files" run={() => picker.current?.click()} />
+        <MenuButton
+          label="Upload"
+          class="icon-button small"
+          entries={() => [
+            { label: "Files…", run: () => pickFiles(targetDirectory(), false) },
+            { label: "A folder…", run: () => pickFiles(targetDirectory(), true) },
+          ]}
+        >
+          <Icon name="upload" />
+        </MenuButton>
         <TreeButton
           icon="download"
           label="Download everything as .tar"
           run={() => saveArchive("")}
         />
         <TreeButton icon="refresh" label="Refresh" run={() => void refresh()} />
-        <input
-          ref={picker}
-          type="file"
-          multiple
-          hidden
-          onChange={(event) => {
-            const list = event.currentTarget.files;
-            if (list) void uploadPicked(list, targetDirectory());
-            event.currentTarget.value = "";
-          }}
-        />
       </header>
       <Tree />
       {progress && (
@@ -286,133 +279,6 @@ function drop(data: DataTransfer, directory: string): void {
   }
   void moveInto(dragged, directory);
   dragged = null;
-}
-
-/** Answer a click or Enter; the latter goes on in the editor. */
-function act(path: string, focus = false): void {
-  selected.value = path;
-  const row = rows.value.find((each) => each.kind === "entry" && each.path === path);
-  if (row?.kind !== "entry") return;
-  if (row.entry.type === "directory") {
-    if (focus) return; // the clicks before have done it
-    if (row.open) collapse(path);
-    else expand(path);
-    return;
-  }
-  drawerOpen.value = false;
-  narrowPane.value = "editor";
-  void openFile(path, focus);
-}
-
-function saveArchive(path: string): void {
-  downloadArchive(path).catch((error) => sayFailure("The download failed", error));
-}
-
-function actions(path: string): MenuEntries {
-  const entry = entryOf(path);
-  const directory = path === "" || entry?.type === "directory";
-  const here = directory ? path : parent(path);
-  const making: MenuEntries = [
-    { label: "New file", run: () => startDraft("file", here) },
-    { label: "New folder", run: () => startDraft("directory", here) },
-  ];
-  const archive: MenuEntries = [
-    {
-      label: "Download as .tar",
-      run: () => saveArchive(path),
-    },
-  ];
-  if (!entry) return [...making, "separator", ...archive];
-  const own: MenuEntries = [
-    "separator",
-    {
-      label: "Rename",
-      hint: "F2",
-      run: () => {
-        draft.value = { kind: "rename", path };
-      },
-    },
-    {
-      label: "Copy path",
-      run: () => void navigator.clipboard?.writeText(path).catch(() => undefined),
-    },
-    { label: "Delete…", hint: "Del", danger: true, run: () => void removeEntry(path) },
-  ];
-  if (directory) return [...making, "separator", ...archive, ...own];
-  return [
-    { label: "Open", run: () => act(path) },
-    {
-      label: "Download",
-      run: () => void download(path).catch((error) => sayFailure("The download failed", error)),
-    },
-    { label: "Versions…", run: () => openHistory(path) },
-    ...making,
-    ...own,
-  ];
-}
-
-/** Keys as the ARIA practices have them for trees; letters jump to the next name that begins so. */
-function onTreeKey(
-  event: KeyboardEvent,
-  select: (path: string) => void,
-  showMenu: (path: string, x: number, y: number) => void,
-): void {
-  if (!(event.target as HTMLElement).matches('[role="treeitem"]')) return;
-  if (event.ctrlKey || event.metaKey || event.altKey) return;
-  const entries = rows.value.flatMap((row) => (row.kind === "entry" ? [row] : []));
-  const index = entries.findIndex((row) => row.path === selected.value);
-  const row = entries[index];
-  if (!row) return;
-  const go = (at: number) => {
-    const to = entries[Math.min(Math.max(at, 0), entries.length - 1)];
-    if (to) select(to.path);
-  };
-  const directory = row.entry.type === "directory";
-  switch (event.key) {
-    case "ArrowDown":
-      go(index + 1);
-      break;
-    case "ArrowUp":
-      go(index - 1);
-      break;
-    case "Home":
-      go(0);
-      break;
-    case "End":
-      go(entries.length - 1);
-      break;
-    case "ArrowRight":
-      if (directory && !row.open) expand(row.path);
-      else if (directory && entries[index + 1]?.level === row.level + 1) go(index + 1);
-      break;
-    case "ArrowLeft":
-      if (row.open) collapse(row.path);
-      else if (parent(row.path) !== "") select(parent(row.path));
-      break;
-    case "Enter":
-    case " ":
-      act(row.path, event.key === "Enter" && !directory);
-      break;
-    case "F2":
-      draft.value = { kind: "rename", path: row.path };
-      break;
-    case "Delete":
-      void removeEntry(row.path);
-      break;
-    case "ContextMenu": {
-      const box = (event.target as HTMLElement).getBoundingClientRect();
-      showMenu(row.path, box.left + 24, box.bottom);
-      break;
-    }
-    default: {
-      if (event.key.length !== 1) return;
-      const letter = event.key.toLowerCase();
-      const after = [...entries.slice(index + 1), ...entries.slice(0, index + 1)];
-      const found = after.find((each) => each.entry.name.toLowerCase().startsWith(letter));
-      if (found) select(found.path);
-    }
-  }
-  event.preventDefault();
 }
 
 function titleOf(row: Row & { kind: "entry" }): string {

@@ -42,11 +42,20 @@ export async function uploadDropped(data: DataTransfer, directory: string): Prom
   await upload(items, directory);
 }
 
-export async function uploadPicked(list: FileList, directory: string): Promise<void> {
-  await upload(
-    [...list].map((file) => ({ file, path: join(directory, file.name) })),
-    directory,
-  );
+/** Let the person pick files, or a folder with all it holds, and upload them. */
+export function pickFiles(directory: string, folder: boolean): void {
+  const picker = document.createElement("input");
+  picker.type = "file";
+  picker.multiple = true;
+  picker.webkitdirectory = folder;
+  picker.addEventListener("change", () => {
+    const items = [...(picker.files ?? [])].map((file) => ({
+      file,
+      path: join(directory, file.webkitRelativePath || file.name),
+    }));
+    upload(items, directory).catch((error) => sayFailure("The upload failed", error));
+  });
+  picker.click();
 }
 
 async function upload(items: Item[], directory: string): Promise<void> {

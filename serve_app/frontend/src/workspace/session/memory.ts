@@ -6,6 +6,7 @@
 
 import { call } from "../../lib/api";
 import { isText } from "../files/paths";
+import { type Group, readGroups } from "../terminals/groups";
 import { sessionPath } from "./session";
 
 const QUIET_MILLISECONDS = 700;
@@ -27,6 +28,7 @@ export interface Memory {
   activeFile: string | null;
   activeTerminal: string | null;
   terminalTitles: Record<string, string>;
+  terminalGroups: Group[];
   layout: Layout;
 }
 
@@ -54,6 +56,7 @@ export function readMemory(state: Record<string, unknown> | undefined): Memory {
     terminalTitles: Object.fromEntries(
       titles.filter((pair): pair is [string, string] => typeof pair[1] === "string"),
     ),
+    terminalGroups: readGroups(state?.["terminal_groups"]),
     layout: {
       orientation: layout["orientation"] === "columns" ? "columns" : "rows",
       editorShare: between(layout["editor_share"], 0.1, 0.9, DEFAULT_LAYOUT.editorShare),

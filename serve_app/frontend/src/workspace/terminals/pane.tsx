@@ -1,16 +1,24 @@
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { Dialog } from "../../ui/dialog";
 import { Icon } from "../../ui/icons";
+import { MenuButton } from "../../ui/menu";
 import { KeyBar } from "./key-bar";
 import { narrow } from "../layout";
+import { Splitter } from "../../ui/splitter";
+import { border, type Group, MAX_SHOWN, resized } from "./groups";
 import {
   activate,
   activeName,
   activeTab,
   close,
+  groups,
   openNew,
+  regroup,
   rename,
   searchOpen,
+  showAlone,
+  shownGroup,
+  split,
   startTab,
   tabs,
   type TerminalTab,
@@ -21,6 +29,7 @@ import "./pane.css";
 
 export function TerminalPane() {
   const [renaming, setRenaming] = useState<string | null>(null);
+  const group = narrow.value ? null : shownGroup.value;
   return (
     <section class="pane terminal-pane" aria-label="Terminals">
       <TabStrip
@@ -32,6 +41,7 @@ export function TerminalPane() {
           label: titleOf(tab.name),
           title: tab.view.cwd.value ?? titleOf(tab.name),
           before: <span class={`dot ${dotOf(tab)}`} />,
+          joined: group?.names.includes(tab.name) ?? false,
         }))}
         onSelect={activate}
         onClose={(name) => void close(name)}
@@ -48,6 +58,7 @@ export function TerminalPane() {
           >
             <Icon name="plus" />
           </button>
+          {!narrow.value && <SplitButton />}
           <button
             type="button"
             class="icon-button small"
@@ -65,13 +76,16 @@ export function TerminalPane() {
       {searchOpen.value && activeTab.value && <SearchBar tab={activeTab.value} />}
       <div
         id="terminal-panel"
-        class="terminal-panel"
+        class={`terminal-panel ${group ? `group ${group.direction}` : ""}`}
         role="tabpanel"
         aria-label={`Terminal ${activeName.value ?? ""}`}
         data-testid="terminal"
       >
         {tabs.value.map((tab) => (
-          <TerminalHost key={tab.name} tab={tab} />
+          <TerminalHost key={tab.name} tab={tab} group={group} />
+        ))}
+        {group?.names.slice(1).map((name, index) => (
+          <Border key={name} group={group} index={index} />
         ))}
       </div>
       {narrow.value && activeTab.value && <KeyBar tab={activeTab.value} />}
@@ -88,9 +102,10 @@ function dotOf(tab: TerminalTab): string {
 }
 
 /** Holds a terminal's own element; it is kept, hidden, while another tab is shown. */
-function TerminalHost({ tab }: { tab: TerminalTab }) {
+function TerminalHost({ tab, group }: { tab: TerminalTab; group: Group | null }) {
   const host = useRef<HTMLDivElement>(null);
   const active = activeName.value === tab.name;
+  const at = group?.names.indexOf(tab.name) ?? -1;
   useLayoutEffect(() => {
     host.current?.append(tab.view.element);
     startTab(tab);
@@ -100,7 +115,76 @@ function TerminalHost({ tab }: { tab: TerminalTab }) {
     tab.view.fit();
     if (!document.querySelector("dialog[open]")) tab.view.focus();
   }, [active]);
-  return <div ref={host} class="terminal-host" hidden={!active} />;
+  // In its place by order alone: an element that is moved on the page loses its scrolling.
+  const place = at < 0 ? {} : { order: 2 * at, flex: `${group!.shares[at]} 1 0` };
+  return (
+    <div
+      ref={host}
+      class={`terminal-host ${at >= 0 && active ? "current" : ""}`}
+      hidden={!active && at < 0}
+      style={place}
+      onFocusIn={() => activate(tab.name)}
+    />
+  );
+}
+
+function Border({ group, index }: { group: Group; index: number }) {
+  const rows = group.direction === "rows";
+  return (
+    <div class="terminal-border" style={{ order: 2 * index + 1 }}>
+      <Splitter
+        label={`Space of ${titleOf(group.names[index]!)}`}
+        direction={group.direction}
+        value={border(group, index)}
+        low={0}
+        high={1}
+        step={0.03}
+        measure={(_, x, y) => {
+          const box = document.getElementById("terminal-panel")!.getBoundingClientRect();
+          return rows ? (y - box.top) / box.height : (x - box.left) / box.width;
+        }}
+        onChange={(place) =>
+          regroup(groups.value.map((each) => (each === group ? resized(group, index, place) : each)))
+        }
+      />
+    </div>
+  );
+}
+
+function SplitButton() {
+  return (
+    <MenuButton
+      label="Split"
+      class="icon-button small"
+      testId="split"
+      entries={() => {
+        const group = shownGroup.value;
+        const full = (group?.names.length ?? 1) >= MAX_SHOWN;
+        return [
+          {
+            label: "New terminal beside this one",
+            hint: "Ctrl+Shift+5",
+            disabled: full || group?.direction === "rows",
+            run: () => split("columns"),
+          },
+          {
+            label: "New terminal below this one",
+            hint: "Ctrl+Shift+'",
+            disabled: full || group?.direction === "columns",
+            run: () => split("rows"),
+          },
+          "separator",
+          {
+            label: "Show this one in a tab of its own",
+            disabled: group === null,
+            run: () => showAlone(activeName.value!),
+          },
+        ];
+      }}
+    >
+      <Icon name="columns" />
+    </MenuButton>
+  );
 }
 
 function SearchBar({ tab }: { tab: TerminalTab }) {

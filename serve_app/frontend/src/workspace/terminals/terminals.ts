@@ -5,6 +5,7 @@ import { call, callJson } from "../../lib/api";
 import { confirm } from "../../ui/dialog";
 import { say, sayFailure } from "../../ui/toasts";
 import { carried, endCarrying, mayCarry } from "../session/events-link";
+import { apart, type Group, groupOf, groupsPatch, MAX_SHOWN, together } from "./groups";
 import { type Memory, remember } from "../session/memory";
 import { sessionId, sessionPath } from "../session/session";
 import { TerminalLink } from "./link";
@@ -36,6 +37,10 @@ export const activeTab = computed(
   () => tabs.value.find((tab) => tab.name === activeName.value) ?? null,
 );
 
+export const groups = signal<Group[]>([]);
+/** The group of the active terminal, if it is one of several that are shown. */
+export const shownGroup = computed(() => groupOf(groups.value, activeName.value));
+
 const closedHere = new Set<string>();
 
 /** Show the session's terminals, or a first one. */
@@ -54,6 +59,9 @@ export async function openTerminals(memory: Memory): Promise<void> {
     if (!closedHere.has(name)) add(name);
   }
   tabs.value = [...tabs.value].sort((a, b) => byAge(a.name, b.name)); // an event may have been first
+  const open = new Set(tabs.value.map((tab) => tab.name));
+  const gone = memory.terminalGroups.flatMap((group) => group.names).filter((name) => !open.has(name));
+  groups.value = gone.reduce(apart, memory.terminalGroups);
   const last = memory.activeTerminal;
   if (activeTab.peek() !== null) return;
   const first = tabs.value.find((tab) => tab.name === last) ?? tabs.value[0];
@@ -80,15 +88,45 @@ export function activateNext(step: number): void {
   if (next) activate(next.name);
 }
 
+/** Open a terminal in a tab of its own. */
 export function openNew(): void {
+  const name = addNew();
+  if (name) activate(name);
+}
+
+/** Open a terminal beside the active one. */
+export function split(direction: Group["direction"]): void {
+  const beside = activeName.value;
+  if (beside === null) return;
+  if ((shownGroup.value?.names.length ?? 1) >= MAX_SHOWN) {
+    say(`At most ${MAX_SHOWN} terminals are shown together.`, "bad");
+    return;
+  }
+  const name = addNew();
+  if (!name) return;
+  regroup(together(groups.value, beside, name, direction));
+  activate(name);
+}
+
+/** Show a terminal in a tab of its own again. */
+export function showAlone(name: string): void {
+  regroup(apart(groups.value, name));
+}
+
+export function regroup(next: Group[]): void {
+  groups.value = next;
+  remember({ terminal_groups: groupsPatch(next) });
+}
+
+function addNew(): string | null {
   if (tabs.value.length >= MAX_TABS) {
     say(`A session has at most ${MAX_TABS} terminals.`, "bad");
-    return;
+    return null;
   }
   const name = freeName(tabs.value.map((tab) => tab.name));
   closedHere.delete(name);
   add(name);
-  activate(name);
+  return name;
 }
 
 /** Show terminals that another browser opened. */
@@ -188,8 +226,13 @@ function remove(tab: TerminalTab): void {
   tab.link.close();
   tab.view.dispose();
   if (titles.value[tab.name]) rename(tab.name, "");
+  const neighbours = groupOf(groups.value, tab.name)?.names ?? [];
+  if (neighbours.length > 0) regroup(apart(groups.value, tab.name));
   if (rest.length === 0) openNew();
-  else if (activeName.value === tab.name) activate(rest[Math.min(index, rest.length - 1)]!.name);
+  else if (activeName.value === tab.name) {
+    const beside = neighbours.find((name) => name !== tab.name);
+    activate(beside ?? rest[Math.min(index, rest.length - 1)]!.name);
+  }
 }
 
 function isForPeople(name: string): boolean {

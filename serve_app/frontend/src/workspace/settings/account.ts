@@ -1,0 +1,57 @@
+/** What an account keeps for its workspaces: variables, secrets, preferences. */
+
+import { call, callJson } from "../../lib/api";
+
+export interface Variable {
+  name: string;
+  value: string;
+}
+
+/** Its value is never told again. */
+export interface Secret {
+  name: string;
+  /** The host whose requests it is for; null: programs find it as a variable. */
+  host: string | null;
+  /** True if the server has lost its key: it has to be set anew. */
+  locked: boolean;
+}
+
+export interface Preferences {
+  dotfiles_repository: string | null;
+  shell: string | null;
+  time_zone: string | null;
+}
+
+const MAX_PAGES = 20;
+
+export const variables = () => pages<Variable>("variables");
+export const secrets = () => pages<Secret>("secrets");
+
+export async function setVariable(name: string, value: string): Promise<void> {
+  await call("PUT", `/api/v1/variables/${encodeURIComponent(name)}`, { json: { value } });
+}
+
+export async function setSecret(name: string, value: string, host: string | null): Promise<void> {
+  await call("PUT", `/api/v1/secrets/${encodeURIComponent(name)}`, { json: { value, host } });
+}
+
+export async function forget(kind: "variables" | "secrets", name: string): Promise<void> {
+  await call("DELETE", `/api/v1/${kind}/${encodeURIComponent(name)}`);
+}
+
+export const preferences = () => callJson<Preferences>("GET", "/api/v1/account/preferences");
+export const prefer = (change: Preferences) =>
+  callJson<Preferences>("PATCH", "/api/v1/account/preferences", { json: change });
+
+async function pages<T>(kind: "variables" | "secrets"): Promise<T[]> {
+  const all: T[] = [];
+  let after = "";
+  for (let page = 0; page < MAX_PAGES; page++) {
+    const query: string = after === "" ? "" : `?after=${encodeURIComponent(after)}`;
+    const found = await callJson<Record<string, T[]> & { next: string | null }>("GET", `/api/v1/${kind}${query}`);
+    all.push(...found[kind]!);
+    if (found.next === null) break;
+    after = found.next;
+  }
+  return all;
+}
