@@ -78,11 +78,13 @@ $(FRONTEND)/node_modules/.installed: $(FRONTEND)/package-lock.json $(VENV)/node
 	touch $@
 
 # The server itself needs no Debian package; the tests want a browser, the system's
-# bubblewrap, and nftables to drop packets.
+# bubblewrap, nftables to drop packets, and OpenSSH's client and rsync to speak with its SSH server.
 .PHONY: system
 system:
 	@missing=; command -v bwrap >/dev/null || missing="$$missing bubblewrap"; \
 	command -v nft >/dev/null || [ -x /usr/sbin/nft ] || missing="$$missing nftables"; \
+	command -v ssh >/dev/null || missing="$$missing openssh-client"; \
+	command -v rsync >/dev/null || missing="$$missing rsync"; \
 	command -v chromium >/dev/null || command -v google-chrome >/dev/null || missing="$$missing chromium"; \
 	if [ -n "$$missing" ] && command -v apt-get >/dev/null; then \
 	    $(NEEDS_ROOT) apt-get update -qq && \

@@ -404,6 +404,21 @@ class Settings(BaseModel):
     )
     cookie_secure: bool = Field(default=False, description="mark cookies Secure (set behind TLS)")
 
+    # SSH
+    ssh_port: int = Field(
+        0,
+        ge=0,
+        le=65535,
+        description="port for SSH clients; 0: the first free one from 2222 on, and the same ever after",
+    )
+    ssh_host: str | None = Field(None, description="address for SSH clients; `host` when absent")
+    ssh_connections: int = Field(
+        64, ge=1, le=10_000, description="SSH connections of one user at once"
+    )
+    ssh_connections_total: int = Field(
+        1000, ge=1, le=100_000, description="SSH connections at once over all users"
+    )
+
     # CODI
     terminal_scrollback: int = Field(
         1 << 20, ge=4096, description="journal bytes kept per terminal"

@@ -8,6 +8,7 @@ from coditect.calls.environment import EnvironmentCalls
 from coditect.calls.files import FileCalls
 from coditect.calls.programs import ProgramCalls
 from coditect.calls.sessions import SessionCalls
+from coditect.calls.ssh import SshCalls
 from coditect.calls.terminals import TerminalCalls
 
 
@@ -19,6 +20,7 @@ class AsyncClient(
     ProgramCalls,
     FileCalls,
     TerminalCalls,
+    SshCalls,
 ):
     """One signed-in user of one server.
 

@@ -390,3 +390,25 @@ class Preferences(FromJson):
     dotfiles_repository: str | None = None
     shell: str | None = None
     time_zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SshKey(FromJson):
+    """A public key of an account. Times are Unix seconds."""
+
+    key_id: str
+    name: str
+    public_key: str
+    fingerprint: str
+    created_at: float
+    last_used_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SshServer(FromJson):
+    """The server as SSH clients see it: no ``port`` while it starts; ``host_key`` as in ``known_hosts``."""
+
+    host: str
+    port: int | None
+    host_key: str
+    fingerprint: str

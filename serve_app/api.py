@@ -33,6 +33,7 @@ from serve_app.routes import (
     programs,
     sessions,
     sockets,
+    ssh,
     terminals,
 )
 from serve_app.routes.files import reading, versions, writing
@@ -47,7 +48,7 @@ Workspaces that last. Sign in with `POST /api/v1/auth/login`, which opens your s
   `Origin` of this server for everything that changes something.
 * Calls that open, end, save or change a session take an `Idempotency-Key`: the same key again gets the
   same answer and does nothing twice. A program is never run twice: `exec` is not repeated.
-* Sockets: `WS /api/v1/sessions/{session_id}/terminals/{name}/ws`, `…/exec/ws` and
+* Sockets: `WS /api/v1/sessions/{session_id}/terminals/{name}/ws`, `…/exec/ws`, `…/ssh` and
   `WS /api/v1/sessions/{session_id}/events`, opened with a bearer token (in the header, or offered as
   the subprotocol `bearer.<token>` beside `coditect`), or with `?ticket=` from
   `POST /api/v1/auth/ticket`.
@@ -94,6 +95,13 @@ output, 2 for standard error.
 * From the server: `started` (`pid`) or `refused` (a problem document), `window` (`bytes`: so much input
   was taken, and 256 KiB more than that may be sent), `input_closed`, and `ended` (`code`, or `signal`)
   behind the last byte.
+
+## SSH
+
+`GET /api/v1/ssh` says where SSH is spoken. An SSH client signs in there with a key of the account
+(`POST /api/v1/ssh-keys`); its user name is the session's id, or the account's address for the default
+session, or `NAME/ADDRESS`. The socket `…/ssh` carries the same protocol in binary frames, for
+`ProxyCommand`: who opens it is signed in, and no key is asked for.
 
 ## Close codes of the sockets
 
@@ -148,7 +156,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     answers.install(app, static)
     sockets.install(app)
     session_parts = (sessions, programs, reading, writing, versions, terminals, ports)
-    for part in (auth, environment, *session_parts, admin, backups, probes):
+    for part in (auth, environment, ssh, *session_parts, admin, backups, probes):
         app.include_router(part.router)
     pages.install(app, static)
     _describe(app, deps.settings.max_keep_awake)

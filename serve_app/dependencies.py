@@ -17,7 +17,13 @@ from actors.core.ports.events import EventPublisher
 from actors.core.ports.journal import Journal
 from actors.core.ports.ledger import ContainerRecords, SessionRecords
 from actors.core.quotas import Amount, Quotas, Resource, Room, Usage
-from actors.core.records.accounts import AuditEntry, RefreshTokenRecord, Role, UserRecord
+from actors.core.records.accounts import (
+    AuditEntry,
+    RefreshTokenRecord,
+    Role,
+    SshKeyRecord,
+    UserRecord,
+)
 from actors.core.records.archive import Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.idleness import Idleness
@@ -125,6 +131,30 @@ class RefreshTokens(Protocol):
 
         Raises Unavailable, Busy.
         """
+        ...
+
+
+class SshKeys(Protocol):
+    """Public keys of accounts: ``cluster.store.layers.accounts.ssh_keys.SshKeyStore``."""
+
+    async def add(self, record: SshKeyRecord, *, limit: int) -> None:
+        """Add a key to an account. Raises AlreadyExists, QuotaExceeded."""
+        ...
+
+    async def of_user(self, user_id: str) -> list[SshKeyRecord]:
+        """Return an account's keys, oldest first."""
+        ...
+
+    async def find(self, user_id: str, fingerprint: str) -> SshKeyRecord | None:
+        """Return a key if the account has it."""
+        ...
+
+    async def note_use(self, user_id: str, fingerprint: str, *, now: float) -> None:
+        """Note that somebody signed in with a key; one that is gone is left out."""
+        ...
+
+    async def remove(self, user_id: str, key_id: str, *, now: float) -> SshKeyRecord:
+        """Take a key from an account, and end what was signed in by it. Raises NotFound."""
         ...
 
 
@@ -289,6 +319,7 @@ class Dependencies:
     replica_id: str
     users: Users
     tokens: RefreshTokens
+    ssh_keys: SshKeys
     attempts: Attempts
     tickets: SpentTickets
     audit: AuditTrail

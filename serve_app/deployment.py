@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,23 +11,9 @@ from ray import serve
 from ray.serve.schema import LoggingConfig
 
 from actors.core.directory import ActorDirectory
-from actors.core.ports.events import EventPublisher
-from cluster.archive.restoring.versions import VersionReader
-from cluster.blobs import open_blobs
-from cluster.clock import SystemClock
-from cluster.codi.client import HttpCodiClient
-from cluster.identifiers import new_id
-from cluster.paths import chunk_store
-from cluster.store.layers.accounts.attempts import AttemptStore
-from cluster.store.layers.accounts.audit import AuditLog
-from cluster.store.layers.accounts.server_keys import KeyStore
-from cluster.store.layers.accounts.tickets import TicketStore
-from cluster.store.layers.accounts.tokens import TokenStore
-from cluster.store.layers.accounts.users import UserStore
-from cluster.store.ledger import StoreLedger
 from cluster.wiring.node import NodeWiring
 from serve_app.api import create_app
-from serve_app.dependencies import Dependencies
+from serve_app.assembly import dependencies
 from serve_app.listening import stay_at
 from serve_app.telemetry import logs
 
@@ -38,36 +23,6 @@ MAX_ONGOING_REQUESTS = 20_000
 GRACE_SECONDS = 10.0
 HEALTH_SECONDS = 5.0
 """How long a replica takes to say that it is well; Serve waits for twice as long."""
-
-
-def dependencies(
-    wiring: NodeWiring, directory: ActorDirectory, events: EventPublisher
-) -> Dependencies:
-    """Return what a replica works with, over Ray; belongs to the running event loop."""
-    settings, clock = wiring.settings, SystemClock()
-    engine = wiring.engine()
-    tenant = settings.tenant
-    return Dependencies(
-        settings=settings,
-        node_id=wiring.node_id,
-        replica_id=new_id("replica"),
-        users=UserStore(engine, tenant, keep_ended=2 * settings.access_token_ttl),
-        tokens=TokenStore(engine, tenant, keep_ended=2 * settings.access_token_ttl),
-        attempts=AttemptStore(engine, tenant),
-        tickets=TicketStore(engine, tenant),
-        audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),
-        keys=KeyStore(engine, tenant),
-        environments=wiring.environments(engine),
-        ledger=StoreLedger(engine, tenant, clock),
-        library=VersionReader(engine, tenant, open_blobs(chunk_store(settings))),
-        journal=wiring.journal(engine),
-        actors=directory,
-        events=events,
-        codi=HttpCodiClient(),
-        clock=clock,
-        new_id=new_id,
-        random_bytes=secrets.token_bytes,
-    )
 
 
 @serve.deployment(

@@ -50,6 +50,11 @@ def egress_actor(node_id: str) -> Ref[Component]:
     return Ref(f"egress-{node_id}")
 
 
+def ssh_actor(node_id: str) -> Ref[Component]:
+    """Return the name of a node's SshActor."""
+    return Ref(f"ssh-{node_id}")
+
+
 def session_actor(actor_id: str) -> Ref[SessionCalls]:
     """Return the name of a SessionActor; it is the actor's, not the session's: actors are re-bound."""
     return Ref(f"session-{actor_id}")

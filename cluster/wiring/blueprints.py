@@ -39,10 +39,10 @@ EGRESS_CONCURRENCY = 100
 SUPERVISOR_CONCURRENCY = 100
 
 
-def make_supervisor(wiring: NodeWiring) -> ActorHandle:
-    """Make the Supervisor and return its handle."""
-    arguments = (wiring, blueprints(wiring), SystemClock())
-    return _detached(SupervisorActor, names.SUPERVISOR, SUPERVISOR_CONCURRENCY, *arguments)
+def make_supervisor(wiring: NodeWiring, *others: ActorBlueprint) -> ActorHandle:
+    """Make the Supervisor and return its handle; ``others`` are components from outside of this package."""
+    arguments = (wiring, [*blueprints(wiring), *others], SystemClock())
+    return detached(SupervisorActor, names.SUPERVISOR, SUPERVISOR_CONCURRENCY, *arguments)
 
 
 def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
@@ -66,33 +66,33 @@ def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
 def _make_store(wiring: NodeWiring, name: str) -> ActorHandle:
     path = store_socket(wiring.settings, wiring.node_id)
     tend = partial(trim_forever, tenant_id=wiring.settings.tenant, clock=SystemClock())
-    return _detached(
+    return detached(
         StoreActor, name, STORE_CONCURRENCY, partial(make_engine, wiring.settings), path, tend
     )
 
 
 def _make_pool(wiring: NodeWiring, name: Ref[PoolCalls]) -> ActorHandle:
-    return _detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
+    return detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
 
 
 def _make_journal(wiring: NodeWiring, name: str) -> ActorHandle:
-    return _detached(JournalActor, name, JOURNAL_CONCURRENCY, wiring)
+    return detached(JournalActor, name, JOURNAL_CONCURRENCY, wiring)
 
 
 def _make_health(wiring: NodeWiring, name: str, pool: Ref[PoolCalls]) -> ActorHandle:
-    return _detached(HealthCheckerActor, name, HEALTH_CONCURRENCY, wiring, pool, random.random)
+    return detached(HealthCheckerActor, name, HEALTH_CONCURRENCY, wiring, pool, random.random)
 
 
 def _make_archive(wiring: NodeWiring, name: str) -> ActorHandle:
     makers = partial(_archiver, wiring), partial(_backup_scheduler, wiring)
-    return _detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
+    return detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
 
 
 def _make_egress(wiring: NodeWiring, name: str) -> ActorHandle:
-    return _detached(EgressActor, name, EGRESS_CONCURRENCY, partial(_gateway, wiring))
+    return detached(EgressActor, name, EGRESS_CONCURRENCY, partial(_gateway, wiring))
 
 
-def _detached(kind: type, name: str, concurrency: int, *arguments: Any) -> ActorHandle:
+def detached(kind: type, name: str, concurrency: int, *arguments: Any) -> ActorHandle:
     """Make a detached actor on the node of whoever makes it: what it works with lies there."""
     here = ray.get_runtime_context().get_node_id()
     options = ray.remote(kind).options(

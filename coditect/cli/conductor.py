@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import ray
@@ -36,6 +37,7 @@ from cluster.wiring.blueprints import make_supervisor
 from cluster.wiring.node import NodeWiring
 from serve_app.app import APPLICATION, build
 from serve_app.auth.first_admin import ensure_admin
+from serve_app.ssh.blueprint import blueprint
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +80,9 @@ async def _conduct(wiring: NodeWiring, admin_password: str | None) -> None:
     directory = ActorDirectory(lookup_seconds=20.0)
     # Serve's controller, proxy and replicas start while the actors do: both wait for processes.
     async with _step("actors"):
-        await directory.create(names.SUPERVISOR, lambda: make_supervisor(wiring))
+        await directory.create(
+            names.SUPERVISOR, partial(make_supervisor, wiring, blueprint(wiring))
+        )
         serving = asyncio.create_task(_serve(wiring))
         await _until(lambda: _ready(directory), "the actors", SUPERVISOR_SECONDS)
     async with _step("administrator") as answer:

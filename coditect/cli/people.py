@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from coditect.cli import copying, logs, running
+from coditect.cli import copying, logs, running, ssh
 from coditect.cli import credentials as stored
 from coditect.cli.common import (
     DEFAULT_URL,
@@ -39,6 +39,7 @@ app = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False)
 running.register(app)
 logs.register(app)
 copying.register(app)
+ssh.register(app)
 
 
 class Sizing(StrEnum):

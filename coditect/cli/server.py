@@ -96,6 +96,7 @@ def status(
             "pid": server.pid,
             "uptime_seconds": round(time.time() - server.started_at, 1),
             "dashboard_url": server.dashboard_url,
+            "ssh": _ssh(layout),
             "health": _health(server),
         }
     if as_json:
@@ -199,6 +200,14 @@ def _layout(data_dir: Path | None) -> Layout:
     return Layout(load_settings({} if data_dir is None else {"data_dir": data_dir}).data_dir)
 
 
+def _ssh(layout: Layout) -> str | None:
+    """Return where SSH is spoken, if that is known by now."""
+    from serve_app.ssh import places  # noqa: PLC0415 - of this command only
+
+    place = places.read(layout.data_dir)
+    return None if place is None else f"{place.host}:{place.port}"
+
+
 def _health(server: ServerFile) -> dict[str, Any] | None:
     if not server.url:
         return None
@@ -217,6 +226,8 @@ def _print_status(report: dict[str, Any]) -> None:
     typer.echo(
         f"{state}: {report['url'] or '…'} (pid {report['pid']}, up {report['uptime_seconds']} s)"
     )
+    if report["ssh"]:
+        typer.echo(f"SSH: {report['ssh']}")
     health = report["health"]
     if health is None:
         typer.echo("its health page does not answer")

@@ -43,7 +43,7 @@ ACTIONS = {
     ("POST", "/api/admin/backups"): "backup.start",
 }
 """Routes not named here are called by their method, as in ``request.put``."""
-NOTED_ELSEWHERE = ("/api/v1/auth/", "/api/admin/users")
+NOTED_ELSEWHERE = ("/api/v1/auth/", "/api/v1/ssh-keys", "/api/admin/users")
 ENDED_ELSEWHERE = ("DELETE", _SESSION)
 
 

@@ -1,4 +1,4 @@
-"""The WebSockets: terminals and events. Plain ASGI, since every frame counts."""
+"""The WebSockets: terminals, events, and SSH. Plain ASGI, since every frame counts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 from fastapi import FastAPI
@@ -25,7 +25,7 @@ from cluster.codi.terminals.frames import (
     encoded,
     parse_request,
 )
-from serve_app.auth.identity import SUBPROTOCOL
+from serve_app.auth.identity import SUBPROTOCOL, Caller
 from serve_app.auth.sign_in import Visitor
 from serve_app.http.browser_socket import BrowserSocket, Disconnected
 from serve_app.ingress import Ingress
@@ -33,6 +33,7 @@ from serve_app.programs.relay import relay_program
 from serve_app.routes.common import check_session_id
 from serve_app.routes.terminals import is_known, publish_terminals
 from serve_app.sessions.event_hub import status_of
+from serve_app.ssh.relay import relay_ssh
 from serve_app.terminals.relay import TerminalRelay
 from serve_app.terminals.relay_state import RelayState
 
@@ -41,6 +42,7 @@ logger = structlog.get_logger(__name__)
 TERMINAL_PATH = "/api/v1/sessions/{session_id}/terminals/{name}/ws"
 EVENTS_PATH = "/api/v1/sessions/{session_id}/events"
 PROGRAM_PATH = "/api/v1/sessions/{session_id}/exec/ws"
+SSH_PATH = "/api/v1/sessions/{session_id}/ssh"
 MAX_NAME = 64
 MAX_EVENTS_WAITING = 256
 
@@ -50,12 +52,28 @@ def install(app: FastAPI) -> None:
     app.router.routes.append(WebSocketRoute(TERMINAL_PATH, _Endpoint(app, _Terminal)))
     app.router.routes.append(WebSocketRoute(EVENTS_PATH, _Endpoint(app, _Events)))
     app.router.routes.append(WebSocketRoute(PROGRAM_PATH, _Endpoint(app, _Program)))
+    app.router.routes.append(WebSocketRoute(SSH_PATH, _Endpoint(app, _Ssh)))
+
+
+class _Kind(Protocol):
+    """A kind of socket: its route, and what it does."""
+
+    path: str
+    action: str
+
+    def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
+        """Check what is asked for. Raises CoditectError."""
+
+    async def run(
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, caller: Caller
+    ) -> None:
+        """Serve it."""
 
 
 class _Endpoint:
     """An ASGI application: Starlette would wrap a function in its own WebSocket object."""
 
-    def __init__(self, app: FastAPI, kind: type[_Terminal | _Events | _Program]) -> None:
+    def __init__(self, app: FastAPI, kind: type[_Kind]) -> None:
         self._app = app
         self._kind = kind
 
@@ -64,9 +82,7 @@ class _Endpoint:
         await _serve(self._app.state.ingress, self._kind(), BrowserSocket(scope, receive, send))
 
 
-async def _serve(
-    ingress: Ingress, kind: _Terminal | _Events | _Program, socket: BrowserSocket
-) -> None:
+async def _serve(ingress: Ingress, kind: _Kind, socket: BrowserSocket) -> None:
     session_id = socket.parameters["session_id"]
     socket.state["route"] = kind.path
     try:
@@ -87,7 +103,8 @@ async def _serve(
         await socket.accept(SUBPROTOCOL if SUBPROTOCOL in socket.subprotocols else None)
         # For as long as its login lasts.
         await _first_end(
-            kind.run(ingress, socket, session_id), ingress.ended.require_live(caller.login)
+            kind.run(ingress, socket, session_id, caller),
+            ingress.ended.require_live(caller.login),
         )
     except Disconnected:
         return
@@ -120,7 +137,9 @@ class _Terminal:
         client = asked.client or ingress.deps.new_id("w")
         self._request = replace(asked, client=client, create=True)
 
-    async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
+    async def run(
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, _caller: Caller
+    ) -> None:
         """Relay until either side has had enough."""
         lease = ingress.deps.new_id("l")
         # Asked before its shell can start: the others hear of a terminal that is new.
@@ -146,6 +165,22 @@ class _Terminal:
             ingress.attachments.detach(session_id, lease)
 
 
+class _Ssh:
+    """``WS …/ssh``: the bytes of an SSH client, to the node's gateway and back, as binary frames."""
+
+    path = SSH_PATH
+    action = "ssh.connect"
+
+    def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
+        """Take any request."""
+
+    async def run(
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, caller: Caller
+    ) -> None:
+        """Carry bytes until either side ends it."""
+        await relay_ssh(ingress.deps, socket, session_id, caller.login)
+
+
 class _Events:
     """``WS …/events``: the state at first, then every event as one JSON text frame."""
 
@@ -155,7 +190,9 @@ class _Events:
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Take any request."""
 
-    async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
+    async def run(
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, _caller: Caller
+    ) -> None:
         """Send events until the browser goes or the session ends."""
         lease = ingress.deps.new_id("l")
         await ingress.attachments.attach(session_id, lease)
@@ -238,7 +275,9 @@ class _Program:
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Take any request: what to start says the first frame."""
 
-    async def run(self, ingress: Ingress, socket: BrowserSocket, session_id: str) -> None:
+    async def run(
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, _caller: Caller
+    ) -> None:
         """Relay to the program's end, or until the caller goes."""
         await relay_program(ingress, socket, session_id)
 

@@ -89,6 +89,7 @@ def components(deps: Dependencies) -> list[Part]:
         Part("journal", vital=True, ask=actor(names.journal_actor(node))),
         Part("archive", vital=False, ask=actor(names.archive_actor(node))),
         Part("egress", vital=False, ask=actor(names.egress_actor(node))),
+        Part("ssh", vital=False, ask=actor(names.ssh_actor(node))),
         Part("gcs", vital=False, ask=gcs),
         Part("serve", vital=True, ask=serve),
         Part("runtime", vital=False, ask=runtime, notice=notice(machine(deps))),

@@ -53,6 +53,7 @@ from cluster.store.engines.lmdb.engine import LmdbEngine
 from cluster.store.layers.accounts.attempts import AttemptStore
 from cluster.store.layers.accounts.audit import AuditLog
 from cluster.store.layers.accounts.server_keys import KeyStore
+from cluster.store.layers.accounts.ssh_keys import SshKeyStore
 from cluster.store.layers.accounts.tickets import TicketStore
 from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
@@ -501,6 +502,7 @@ def _dependencies(
         replica_id="replica-1",
         users=UserStore(engine, settings.tenant),
         tokens=TokenStore(engine, settings.tenant),
+        ssh_keys=SshKeyStore(engine, settings.tenant),
         attempts=AttemptStore(engine, settings.tenant),
         tickets=TicketStore(engine, settings.tenant),
         audit=AuditLog(engine, settings.tenant),
@@ -540,6 +542,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     actors.objects[names.pool_actor(NODE)] = pool
     actors.objects[names.health_checker_actor(NODE)] = health
     actors.objects[names.journal_actor(NODE)] = pool
+    actors.objects[names.ssh_actor(NODE)] = pool
     actors.objects[names.SUPERVISOR] = LocalSupervisor(pool)
     actors.objects[names.archive_actor(NODE)] = archive
     actors.objects[names.egress_actor(NODE)] = pool

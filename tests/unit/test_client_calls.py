@@ -45,6 +45,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "start_process": ("s-1", "p", ["true"]),
     "signal_process": ("s-1", "p", "TERM"),
     **dict.fromkeys(("process", "wait_for_process", "end_process", "process_output"), ("s-1", "p")),
+    "add_ssh_key": ("ssh-ed25519 AAAA",),
+    "remove_ssh_key": ("k-1",),
     "history": ("s-1", "f"),
     "restore_file": ("s-1", "f", 1),
     "write_file": ("s-1", "f", b""),
@@ -70,7 +72,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 }
 """Arguments of each call; the calls that are not here take none."""
 
-NO_REQUEST = {"close", "terminal", "program", "events", "renew"}
+NO_REQUEST = {"close", "terminal", "program", "events", "renew", "ssh_stream"}
 INSIDE = {"connect", "unread"}
 """Methods of ``AsyncTerminal`` that are for the client itself."""
 

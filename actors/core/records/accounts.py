@@ -1,4 +1,4 @@
-"""Accounts, their refresh tokens, and the audit trail."""
+"""Accounts, their refresh tokens and SSH keys, and the audit trail."""
 
 from __future__ import annotations
 
@@ -70,6 +70,23 @@ class RefreshTokenRecord(Record):
     successor_secret: str | None = None
     revoked: bool = False
     generation: int = 0
+
+
+class SshKeyRecord(Record):
+    """A public key with which an account signs in by SSH.
+
+    ``public_key`` is ``algorithm base64``, ``fingerprint`` as OpenSSH prints it (``SHA256:…``). What is
+    signed in by it is the login ``key_id``, which ends when the key is removed.
+    """
+
+    key_id: str
+    tenant_id: str
+    user_id: str
+    name: str
+    public_key: str
+    fingerprint: str
+    created_at: float
+    last_used_at: float | None = None
 
 
 class AuditEntry(Record):

@@ -42,6 +42,7 @@
     (tenant, "preferences", user_id)                       PreferencesRecord
     (tenant, "environments", user_id)                      how often any of these changed (ADD)
     (tenant, "dotfiles", session_id)                       empty; there when a workspace has had its own
+    (tenant, "ssh_keys", user_id, fingerprint)             SshKeyRecord
     (tenant, "refresh_tokens", token_id)                   RefreshTokenRecord
     (tenant, "token_families", family_id, token_id)        empty
     (tenant, "token_expiries", expires_at_ms, token_id)    family_id; soonest first, for removal
@@ -174,6 +175,7 @@ class Keyspace:
         self.preferences = Directory(tenant_id, "preferences")
         self.environments = Directory(tenant_id, "environments")
         self.dotfiles = Directory(tenant_id, "dotfiles")
+        self.ssh_keys = Directory(tenant_id, "ssh_keys")
         self.refresh_tokens = Directory(tenant_id, "refresh_tokens")
         self.token_families = Directory(tenant_id, "token_families")
         self.token_expiries = Directory(tenant_id, "token_expiries")

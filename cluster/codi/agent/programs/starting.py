@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.programs.children import Child, Children
+from cluster.codi.agent.programs.own import resolved
 
 _MAX_ARGUMENT = (128 << 10) - 1
 """Bytes of one argument or variable: the kernel's MAX_ARG_STRLEN without the NUL (execve(2))."""
@@ -47,9 +48,10 @@ def start(
     directory = open_directory(os.path.join(workspace, wanted.cwd))
     variables = {**environment, **wanted.env}
     try:
-        program = _find(wanted.argv[0], variables.get("PATH", os.defpath), directory)
+        argv = resolved(wanted.argv)
+        program = _find(argv[0], variables.get("PATH", os.defpath), directory)
         try:
-            return children.spawn(program, wanted.argv, variables, directory, descriptors)
+            return children.spawn(program, argv, variables, directory, descriptors)
         except ValueError as error:
             raise invalid(f"argv, env: {error}") from None
         except OSError as error:

@@ -23,6 +23,7 @@ async def test_health_names_every_component_and_is_503_when_a_vital_one_is_down(
         "journal",
         "archive",
         "egress",
+        "ssh",
         "gcs",
         "serve",
         "runtime",

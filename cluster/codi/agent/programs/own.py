@@ -1,0 +1,20 @@
+"""Programs that CODI brings along, by names that no file can be found by: ``codi:`` and what it is."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+_MODULES = {"codi:sftp-server": "cluster.codi.agent.sftp.server"}
+_STAGE = str(Path(__file__).resolve().parents[4])
+
+
+def resolved(argv: Sequence[str]) -> list[str]:
+    """Return the command behind a name of ours; any other command as it is."""
+    module = _MODULES.get(argv[0])
+    if module is None:
+        return list(argv)
+    code = f"import sys; sys.path.insert(0, {_STAGE!r}); from {module} import main; main()"
+    # As CODI itself is started: no environment, no site, nothing written.
+    return [sys.executable, "-I", "-S", "-B", "-c", code]
