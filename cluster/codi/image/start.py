@@ -54,6 +54,19 @@ class _Later(ModuleType):
         return object.__getattribute__(self, name)
 
 
+class _SignatureLater:
+    """``inspect.signature``: says nothing of a class, for ``dataclass``; the rest loads the real one."""
+
+    def __init__(self, inspect: ModuleType) -> None:
+        self._inspect = inspect
+
+    def __call__(self, described: object, **how: object) -> object:
+        if isinstance(described, type) and not how:
+            return "()"
+        self._inspect.__dict__.pop("signature", None)  # so that the look at it loads the module
+        return self._inspect.signature(described, **how)
+
+
 def _is_coroutine_function(function: object) -> bool:
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     return bool(flags & _CO_COROUTINE)
@@ -95,7 +108,7 @@ class Image:
             return None
         module = _Later(spec.name)
         if spec.name == "inspect":  # of what is asked for at every start, until it is loaded
-            module.__dict__["signature"] = lambda _: "()"  # ``dataclass``, to describe a class
+            module.__dict__["signature"] = _SignatureLater(module)
             module.__dict__["iscoroutinefunction"] = _is_coroutine_function
         return module
 

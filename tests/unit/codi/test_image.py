@@ -62,6 +62,10 @@ class TestImage:
         found = run(staged, code + LOADED + "print(*kinds)")
         assert (found.stdout, found.stderr) == ("code\n", "")
 
+    def test_libraries_that_look_at_signatures_are_imported(self, staged):
+        found = run(staged, LOADED + "import pyfastcdc; print(pyfastcdc.FastCDC.__name__)")
+        assert (found.stdout, found.stderr) == ("FastCDC\n", "")
+
     def test_a_module_says_where_its_source_lies(self, staged):
         root = Path(staged.ro_binds[-1])
         found = run(staged, LOADED + "print(cluster.codi.agent.routes.__file__, inspect.__file__)")
