@@ -75,6 +75,57 @@ _NOTHING = Used(0)
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedHost(FromJson):
+    """A host that a session was refused: when at last (Unix time), by which rule, in words, how often."""
+
+    at: float
+    host: str
+    port: int
+    rule: str
+    reason: str
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkToday(FromJson):
+    """What a session did outside on a day of UTC: bytes both ways, connections, refusals."""
+
+    day: str
+    sent: int = 0
+    received: int = 0
+    connections: int = 0
+    refused: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkLimits(FromJson):
+    """Limits of a session outside; None: no limit."""
+
+    connections: int
+    bytes_per_second: int | None = None
+    bytes_per_day: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Network(FromJson):
+    """What a session may reach: ``none``, ``allow-list`` (the hosts in ``allow``) or ``internet``.
+
+    ``chosen``: by its owner, else by default. ``limit``: the most that may be chosen. ``server_hosts`` are
+    reached whatever the list is. ``refusals``: the newest first.
+    """
+
+    policy: str
+    allow: list[str] = field(default_factory=list)
+    chosen: bool = False
+    limit: str = "internet"
+    server_allow: list[str] = field(default_factory=list)
+    server_hosts: list[str] = field(default_factory=list)
+    limits: NetworkLimits | None = _part(NetworkLimits)
+    today: NetworkToday | None = _part(NetworkToday)
+    refusals: tuple[RefusedHost, ...] = _part(RefusedHost, ())
+
+
+@dataclass(frozen=True, slots=True)
 class Usage(FromJson):
     """Use of a user's quotas, over all sessions, and their limits.
 

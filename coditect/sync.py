@@ -275,6 +275,8 @@ class Client(Blocking[AsyncClient]):
     hibernate = _blocking(AsyncClient.hibernate)
     resume = _blocking(AsyncClient.resume)
     keep_awake = _blocking(AsyncClient.keep_awake)
+    network = _blocking(AsyncClient.network)
+    set_network = _blocking(AsyncClient.set_network)
     patch_workspace_state = _blocking(AsyncClient.patch_workspace_state)
     containers = _blocking(AsyncClient.containers)
     launch_container = _blocking(AsyncClient.launch_container)

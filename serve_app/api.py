@@ -28,6 +28,7 @@ from serve_app.routes import (
     auth,
     backups,
     environment,
+    network,
     ports,
     probes,
     programs,
@@ -155,7 +156,7 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     )
     answers.install(app, static)
     sockets.install(app)
-    session_parts = (sessions, programs, reading, writing, versions, terminals, ports)
+    session_parts = (sessions, network, programs, reading, writing, versions, terminals, ports)
     for part in (auth, environment, ssh, *session_parts, admin, backups, probes):
         app.include_router(part.router)
     pages.install(app, static)

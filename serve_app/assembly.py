@@ -19,6 +19,7 @@ from cluster.store.layers.accounts.ssh_keys import SshKeyStore
 from cluster.store.layers.accounts.tickets import TicketStore
 from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
+from cluster.store.layers.sessions.networks import NetworkStore
 from cluster.store.ledger import StoreLedger
 from cluster.wiring.node import NodeWiring
 from serve_app.dependencies import Dependencies
@@ -45,6 +46,7 @@ def dependencies(
         tickets=TicketStore(engine, tenant),
         audit=AuditLog(engine, tenant, keep_seconds=settings.audit_keep),
         keys=KeyStore(engine, tenant),
+        networks=NetworkStore(engine, tenant),
         environments=wiring.environments(engine),
         ledger=StoreLedger(engine, tenant, clock),
         library=VersionReader(engine, tenant, open_blobs(chunk_store(settings))),

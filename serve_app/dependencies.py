@@ -26,6 +26,7 @@ from actors.core.records.accounts import (
 )
 from actors.core.records.archive import Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord
+from actors.core.records.egress import EgressUse, NetworkRecord
 from actors.core.records.idleness import Idleness
 from actors.core.records.ports import PortShare, PortShares
 from actors.core.records.sessions import Route, SessionActivity, SessionRecord
@@ -190,6 +191,17 @@ class AuditTrail(Protocol):
         ...
 
 
+class Networks(Protocol):
+    """What sessions may reach: ``cluster.store.layers.sessions.networks.NetworkStore``."""
+
+    async def get(self, session_id: str) -> tuple[NetworkRecord | None, EgressUse | None]:
+        """Return what a session's owner chose, and what it did."""
+        ...
+
+    async def put(self, record: NetworkRecord) -> None:
+        """Keep a choice. Raises NotFound."""
+
+
 class Keys(Protocol):
     """Secrets of the server: ``cluster.store.layers.accounts.server_keys.KeyStore``."""
 
@@ -324,6 +336,7 @@ class Dependencies:
     tickets: SpentTickets
     audit: AuditTrail
     keys: Keys
+    networks: Networks
     environments: StoredEnvironments
     ledger: SessionReader
     library: VersionReader

@@ -79,7 +79,11 @@ def store_settings() -> dict[str, str]:
 @pytest.fixture(scope="session")
 def server() -> Iterator[ServerProcess]:
     with ServerProcess(
-        pool_size=3, passivate_after=5, dashboard=False, **store_settings()
+        pool_size=3,
+        passivate_after=5,
+        dashboard=False,
+        egress_hosts="localhost",
+        **store_settings(),
     ) as running:
         yield running
 

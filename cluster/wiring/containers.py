@@ -8,13 +8,14 @@ import platform
 from actors.core.ports.runtime import ContainerRuntime
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
-from cluster.egress.mirrors import Mirrors, parse_variables
+from cluster.egress.mirrors import parse_variables
 from cluster.id_range import IdRange
 from cluster.runtime.disks.images import DiskLimits
 from cluster.runtime.root.way_out import WayOut
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings
+from cluster.wiring.egress_rules import mirrors
 
 
 def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
@@ -44,11 +45,6 @@ def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
         else None,
         way_out=way_out(settings),
     )
-
-
-def mirrors(settings: Settings) -> Mirrors:
-    """Return the mirrors that containers are told of."""
-    return Mirrors(settings.mirror_pip, settings.mirror_npm, settings.mirror_apt)
 
 
 def way_out(settings: Settings) -> WayOut:

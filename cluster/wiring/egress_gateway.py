@@ -5,44 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
-from ipaddress import ip_network
 
 from actors.core import informer
 from actors.core.informer import Informer
 from actors.core.records.containers import ContainerRecord
 from cluster.egress.gateway import Gateway
-from cluster.egress.policy import Rules, parse_hosts
-from cluster.egress.rates import Limits
 from cluster.egress.resolver import Resolver
 from cluster.egress.sessions import Sessions
 from cluster.egress.turns import Turns
 from cluster.egress.visit import Network, is_own
 from cluster.runtime.registry import Processes
-from cluster.settings import Settings
 from cluster.store.layers.accounts.audit import AuditLog
 from cluster.store.layers.sessions.networks import NetworkStore
-from cluster.wiring.containers import mirrors
+from cluster.wiring.egress_rules import limits, rules
 from cluster.wiring.node import NodeWiring
 
 _OTHER_FILES = 1024
 _MOST = 8192
-
-
-def rules(settings: Settings) -> Rules:
-    """Return the operator's rules."""
-    networks = filter(None, map(str.strip, settings.egress_refuse.split(",")))
-    return Rules(
-        default=settings.egress,
-        limit=settings.egress_limit,
-        allow=parse_hosts(settings.egress_allow),
-        hosts=parse_hosts(settings.egress_hosts) + mirrors(settings).hosts,
-        refuse=tuple(map(ip_network, networks)),
-    )
-
-
-def limits(settings: Settings) -> Limits:
-    """Return the limits of each session."""
-    return Limits(settings.egress_connections, settings.egress_rate, settings.egress_day)
 
 
 async def make_gateway(wiring: NodeWiring) -> Gateway:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from websockets.asyncio.client import connect
@@ -12,7 +12,7 @@ from websockets.exceptions import InvalidStatus, WebSocketException
 from coditect import addresses
 from coditect.connection import Connection, given, new_key
 from coditect.errors import ConnectionFailed, from_refusal
-from coditect.models import Container, Idle, Session
+from coditect.models import Container, Idle, Network, Session
 
 
 class SessionCalls(Connection):
@@ -56,6 +56,23 @@ class SessionCalls(Connection):
             "POST", addresses.session(session_id, "keep-awake"), json={"seconds": seconds}
         )
         return Idle.from_json(answer.json())
+
+    async def network(self, session_id: str) -> Network:
+        """Return what a session may reach outside, what it did today, and what was refused lately."""
+        answer = await self._request("GET", addresses.session(session_id, "network"))
+        return Network.from_json(answer.json())
+
+    async def set_network(self, session_id: str, policy: str, allow: Sequence[str] = ()) -> Network:
+        """Choose ``none``, ``allow-list`` (of ``name``, ``*.domain``, ``name:port``) or ``internet``.
+
+        What is open and not allowed any more ends. Raises Forbidden beyond the server's limit.
+        """
+        answer = await self._request(
+            "PUT",
+            addresses.session(session_id, "network"),
+            json={"policy": policy, "allow": list(allow)},
+        )
+        return Network.from_json(answer.json())
 
     async def patch_workspace_state(self, session_id: str, patch: Mapping[str, Any]) -> Session:
         """Merge into the session's ``workspace_state`` (RFC 7396)."""

