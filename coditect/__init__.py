@@ -26,6 +26,7 @@ from coditect.errors import (
     TooManyRequests,
     Unauthorized,
 )
+from coditect.forward import AsyncPortForward
 from coditect.models import (
     Container,
     Disk,
@@ -41,6 +42,8 @@ from coditect.models import (
     NotArchived,
     NotRestored,
     OutputPiece,
+    Port,
+    PortLink,
     Preferences,
     Process,
     Receipt,
@@ -59,12 +62,13 @@ from coditect.models import (
     Variable,
 )
 from coditect.program import AsyncProgram, ProgramEnd, ProgramOutput
-from coditect.sync import Client, Program, Terminal
+from coditect.sync import Client, PortForward, Program, Terminal
 from coditect.terminal import AsyncTerminal
 
 __all__ = [
     "ApiError",
     "AsyncClient",
+    "AsyncPortForward",
     "AsyncProgram",
     "AsyncTerminal",
     "Client",
@@ -89,6 +93,9 @@ __all__ = [
     "NotFound",
     "NotRestored",
     "OutputPiece",
+    "Port",
+    "PortForward",
+    "PortLink",
     "PreconditionFailed",
     "Preferences",
     "Process",

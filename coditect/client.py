@@ -6,6 +6,7 @@ from coditect.calls.account import AccountCalls
 from coditect.calls.admin import AdminCalls
 from coditect.calls.environment import EnvironmentCalls
 from coditect.calls.files import FileCalls
+from coditect.calls.ports import PortCalls
 from coditect.calls.programs import ProgramCalls
 from coditect.calls.sessions import SessionCalls
 from coditect.calls.ssh import SshCalls
@@ -18,6 +19,7 @@ class AsyncClient(
     AdminCalls,
     SessionCalls,
     ProgramCalls,
+    PortCalls,
     FileCalls,
     TerminalCalls,
     SshCalls,

@@ -14,6 +14,7 @@ import httpx
 
 from coditect import addresses
 from coditect.errors import ApiError, ConnectionFailed, Unauthorized, from_problem
+from coditect.forward import AsyncPortForward
 from coditect.program import AsyncProgram
 from coditect.terminal import AsyncTerminal
 from coditect.upload import Upload
@@ -71,7 +72,9 @@ class Connection:
         self.timeout_seconds = timeout_seconds
         self.retry_seconds = retry_seconds
         self._renewing = asyncio.Lock()
-        self._attached: weakref.WeakSet[AsyncTerminal | AsyncProgram] = weakref.WeakSet()
+        self._attached: weakref.WeakSet[AsyncTerminal | AsyncProgram | AsyncPortForward] = (
+            weakref.WeakSet()
+        )
         with self._reached():
             self._http = httpx.AsyncClient(
                 base_url=self.url,

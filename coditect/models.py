@@ -48,6 +48,34 @@ class Login(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class Port(FromJson):
+    """A port of a session: what listens on it, if anything does, and with whom it is shared.
+
+    ``url`` is its own origin; ``open_url`` leads somebody who is signed in in a browser to it.
+    """
+
+    port: int
+    listening: bool
+    visibility: str
+    wake: bool
+    label: str
+    url: str
+    open_url: str
+    address: str | None = None
+    pid: int | None = None
+    program: str | None = None
+    command: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PortLink(FromJson):
+    """A link that lets in whoever has it, until ``expires_at`` (Unix seconds)."""
+
+    url: str
+    expires_at: float
+
+
+@dataclass(frozen=True, slots=True)
 class Idle(FromJson):
     """The reason for which a session is awake, or when it will sleep (``sleeps_at``, Unix seconds).
 

@@ -19,6 +19,8 @@ from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeVar, overload
 
 from coditect.client import AsyncClient
 from coditect.connection import DEFAULT_RETRY_SECONDS, DEFAULT_TIMEOUT_SECONDS
+from coditect.errors import ClientError
+from coditect.forward import AsyncPortForward
 from coditect.models import TerminalWindow
 from coditect.program import AsyncProgram, ProgramEnd, ProgramOutput
 from coditect.terminal import AsyncTerminal
@@ -57,6 +59,12 @@ def _blocking(
 
 @overload
 def _blocking(
+    call: Callable[Concatenate[Twin_co, P], Coroutine[Any, Any, AsyncPortForward]],
+) -> Callable[Concatenate[Blocking[Twin_co], P], PortForward]: ...
+
+
+@overload
+def _blocking(
     call: Callable[Concatenate[Twin_co, P], Coroutine[Any, Any, AsyncProgram]],
 ) -> Callable[Concatenate[Blocking[Twin_co], P], Program]: ...
 
@@ -81,6 +89,8 @@ def _blocking(call: Callable[..., Any]) -> Callable[..., Any]:
         if inspect.isasyncgenfunction(call):
             return self._each(call(self._twin, *args, **kwargs))
         answer = self._loop.call(call, self._twin, *args, **kwargs)
+        if isinstance(answer, AsyncPortForward):
+            return PortForward(self._loop, answer, self)
         if isinstance(answer, AsyncProgram):
             return Program(self._loop, answer, self)
         return Terminal(self._loop, answer, self) if isinstance(answer, AsyncTerminal) else answer
@@ -177,6 +187,29 @@ class Program(Blocking[AsyncProgram]):
     signal = _blocking(AsyncProgram.signal)
     wait = _blocking(AsyncProgram.wait)
     close = _blocking(AsyncProgram.close)
+
+
+class PortForward(Blocking[AsyncPortForward]):
+    """``AsyncPortForward`` without an event loop."""
+
+    def __init__(self, loop: LoopThread, twin: AsyncPortForward, owner: object) -> None:
+        super().__init__(loop, twin)
+        self._owner = owner  # whose garbage collection would close this
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    @property
+    def port(self) -> int:
+        """The port of this machine."""
+        return self._twin.port
+
+    @property
+    def error(self) -> ClientError | None:
+        """Why the last connection could not be made."""
+        return self._twin.error
+
+    close = _blocking(AsyncPortForward.close)
 
 
 class Client(Blocking[AsyncClient]):
@@ -291,6 +324,13 @@ class Client(Blocking[AsyncClient]):
     signal_process = _blocking(AsyncClient.signal_process)
     end_process = _blocking(AsyncClient.end_process)
     process_output = _blocking(AsyncClient.process_output)
+    ports = _blocking(AsyncClient.ports)
+    port = _blocking(AsyncClient.port)
+    share_port = _blocking(AsyncClient.share_port)
+    stop_port = _blocking(AsyncClient.stop_port)
+    port_link = _blocking(AsyncClient.port_link)
+    end_port_links = _blocking(AsyncClient.end_port_links)
+    forward_port = _blocking(AsyncClient.forward_port)
     tree = _blocking(AsyncClient.tree)
     read_file = _blocking(AsyncClient.read_file)
     history = _blocking(AsyncClient.history)

@@ -31,6 +31,7 @@ from serve_app.ports.passes import Passes
 from serve_app.ports.proxy import HttpProxy
 from serve_app.ports.tools import PortTools
 from serve_app.ports.upstream import Pools
+from serve_app.ports.watcher import PortWatcher
 from serve_app.sessions.activity import ActivityNotes
 from serve_app.sessions.attachments import Attachments
 from serve_app.sessions.event_hub import EventHub
@@ -67,6 +68,7 @@ class Ingress:
     relay_tools: RelayTools
     saver: Saver
     ports: PortTools
+    port_watcher: PortWatcher
 
     async def enter(self, session_id: str, caller: Caller, visitor: Visitor) -> None:
         """Let a caller into a session. Raises NotFound for one that is not theirs.
@@ -108,6 +110,7 @@ async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[
     tasks.spawn("attachments", ingress.attachments.run())
     tasks.spawn("events", ingress.hub.run())
     tasks.spawn("connections to ports", ingress.ports.pools.run())
+    tasks.spawn("watches of ports", ingress.port_watcher.run())
     tasks.spawn("push metrics", _push_forever(ingress))
     try:
         yield ingress
@@ -182,6 +185,7 @@ def _assemble(
         ),
         saver=Saver(deps, gateway),
         ports=_port_tools(deps, signer, identity, gateway),
+        port_watcher=PortWatcher(deps.ledger, gateway, deps.codi, hub, deps.events, clock),
     )
 
 

@@ -86,10 +86,13 @@ class BrowserSocket:
         data: bytes | None = message.get("bytes")
         return data if data is not None else str(message.get("text"))
 
-    async def send(self, frame: bytes | str) -> None:
-        """Send a frame; waits while the browser does not keep up. Raises Disconnected."""
+    async def send(self, frame: bytes | str, *, patience: float | None = SEND_SECONDS) -> None:
+        """Send a frame; waits while the browser does not keep up. Raises Disconnected.
+
+        ``patience``: for so many seconds; None: for as long as it is connected.
+        """
         kind = "text" if isinstance(frame, str) else "bytes"
-        await self._out({"type": "websocket.send", kind: frame})
+        await self._out({"type": "websocket.send", kind: frame}, patience)
 
     async def close(self, code: int, reason: str) -> None:
         """Close it; a browser that reads nothing is left to the transport."""
@@ -101,9 +104,9 @@ class BrowserSocket:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._out({"type": "websocket.close", "code": code, "reason": short})
 
-    async def _out(self, message: dict[str, Any]) -> None:
+    async def _out(self, message: dict[str, Any], patience: float | None = SEND_SECONDS) -> None:
         try:
-            async with asyncio.timeout(SEND_SECONDS):
+            async with asyncio.timeout(patience):
                 await self._send(message)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise Disconnected(str(error)) from error

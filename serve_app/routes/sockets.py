@@ -29,6 +29,7 @@ from serve_app.auth.identity import SUBPROTOCOL, Caller
 from serve_app.auth.sign_in import Visitor
 from serve_app.http.browser_socket import BrowserSocket, Disconnected
 from serve_app.ingress import Ingress
+from serve_app.ports.tcp import forward
 from serve_app.programs.relay import relay_program
 from serve_app.routes.common import check_session_id
 from serve_app.routes.terminals import is_known, publish_terminals
@@ -43,6 +44,7 @@ TERMINAL_PATH = "/api/v1/sessions/{session_id}/terminals/{name}/ws"
 EVENTS_PATH = "/api/v1/sessions/{session_id}/events"
 PROGRAM_PATH = "/api/v1/sessions/{session_id}/exec/ws"
 SSH_PATH = "/api/v1/sessions/{session_id}/ssh"
+PORT_PATH = "/api/v1/sessions/{session_id}/ports/{port}/tcp"
 MAX_NAME = 64
 MAX_EVENTS_WAITING = 256
 
@@ -53,6 +55,7 @@ def install(app: FastAPI) -> None:
     app.router.routes.append(WebSocketRoute(EVENTS_PATH, _Endpoint(app, _Events)))
     app.router.routes.append(WebSocketRoute(PROGRAM_PATH, _Endpoint(app, _Program)))
     app.router.routes.append(WebSocketRoute(SSH_PATH, _Endpoint(app, _Ssh)))
+    app.router.routes.append(WebSocketRoute(PORT_PATH, _Endpoint(app, _Port)))
 
 
 class _Kind(Protocol):
@@ -181,6 +184,26 @@ class _Ssh:
         await relay_ssh(ingress.deps, socket, session_id, caller.login)
 
 
+class _Port:
+    """``WS …/ports/{port}/tcp``: a TCP connection to a port inside; ``serve_app.ports.tcp``."""
+
+    path = PORT_PATH
+    action = "port.forward"
+
+    def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
+        """Check what is asked for. Raises InvalidArgument."""
+        text = socket.parameters["port"]
+        if not (text.isascii() and text.isdigit() and len(text) < 6 and 0 < int(text) < 1 << 16):
+            raise InvalidArgument("port", "a number from 1 to 65535")
+        self._port = int(text)
+
+    async def run(
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, caller: Caller
+    ) -> None:
+        """Carry bytes until both sides have ended."""
+        await forward(ingress.gateway, socket, session_id, self._port)
+
+
 class _Events:
     """``WS …/events``: the state at first, then every event as one JSON text frame."""
 
@@ -225,7 +248,8 @@ def _following(ingress: Ingress, session_id: str) -> Iterator[_Waiting]:
     listen = waiting.put
     ingress.hub.listen(session_id, listen)
     try:
-        yield waiting
+        with ingress.port_watcher.following(session_id):
+            yield waiting
     finally:
         ingress.hub.unlisten(session_id, listen)
 

@@ -129,8 +129,8 @@ def test_proc_and_the_kernels_own_answer_agree(monkeypatch):
 
 
 def test_what_a_container_says_is_checked():
-    many = [{"port": port, "address": "::"} for port in range(1, 100)]
-    assert len(Listening.all_of(many)) == 64
+    many = [{"port": port, "address": "::"} for port in range(1, 200)]
+    assert len(Listening.all_of(many)) == 128
     for wrong in ({"port": 0, "address": "::"}, {"port": 1}, {"port": 1, "address": "x" * 65}, 5):
         with pytest.raises(ValueError, match="Listening"):
             Listening.all_of([wrong])

@@ -48,6 +48,9 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     **dict.fromkeys(("process", "wait_for_process", "end_process", "process_output"), ("s-1", "p")),
     "add_ssh_key": ("ssh-ed25519 AAAA",),
     "remove_ssh_key": ("k-1",),
+    **dict.fromkeys(
+        ("port", "share_port", "stop_port", "port_link", "end_port_links"), ("s-1", 8000)
+    ),
     "history": ("s-1", "f"),
     "restore_file": ("s-1", "f", 1),
     "write_file": ("s-1", "f", b""),
@@ -68,14 +71,15 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
             "tree",
             "terminals",
             "stream_directory",
+            "ports",
         ),
         ("s-1",),
     ),
 }
 """Arguments of each call; the calls that are not here take none."""
 
-NO_REQUEST = {"close", "terminal", "program", "events", "renew", "ssh_stream"}
-INSIDE = {"connect", "unread"}
+NO_REQUEST = {"close", "terminal", "program", "forward_port", "events", "renew", "ssh_stream"}
+INSIDE = {"connect", "unread", "listen"}
 """Methods of ``AsyncTerminal`` that are for the client itself."""
 
 

@@ -10,8 +10,11 @@ from pydantic import Field
 
 from actors.core.records.base import Frozen, Record
 
+MAX_LISTED = 128
+"""The most ports that are listed of a container."""
+
 MAX_PORTS = 64
-"""The most that is listed of a container, and shared of a session."""
+"""The most ports that are shared of a session."""
 
 MAX_LABEL = 64
 Port = Annotated[int, Field(ge=1, le=65535)]
@@ -28,8 +31,8 @@ class Listening(Frozen):
 
     @classmethod
     def all_of(cls, said: Iterable[Any]) -> tuple[Listening, ...]:
-        """Read what a container says, up to ``MAX_PORTS``. Raises ValueError for what is none."""
-        return tuple(cls.model_validate(each) for each in list(said)[:MAX_PORTS])
+        """Read what a container says, up to ``MAX_LISTED``. Raises ValueError for what is none."""
+        return tuple(cls.model_validate(each) for each in list(said)[:MAX_LISTED])
 
 
 class Visibility(StrEnum):

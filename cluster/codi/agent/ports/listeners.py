@@ -22,7 +22,7 @@ _MESSAGE = struct.Struct(
     "=BB2x2s2x16s28xIIIII"
 )  # family, state, port, address; the last is the inode
 _BUFFER = 32 << 10
-_MAX_LISTED = 64
+_MAX_LISTED = 128
 _MAX_PROCESSES = 1024
 _MAX_COMMAND = 200
 _REACHABLE = frozenset({"127.0.0.1", "0.0.0.0", "::1", "::"})  # noqa: S104 - what others listen on
