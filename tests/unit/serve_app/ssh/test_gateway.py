@@ -159,12 +159,10 @@ async def test_a_thousand_channels_are_refused_beyond_a_bound(connect):
     server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     async with server, connect() as client:
-        opened, refused = [], []
-        for _ in range(1000):
-            try:
-                opened.append(await client.open_connection("localhost", port))
-            except asyncssh.ChannelOpenError as error:
-                refused.append(error.code)
+        asked = (client.open_connection("localhost", port) for _ in range(1000))
+        answers = await asyncio.gather(*asked, return_exceptions=True)
+        opened = [each for each in answers if isinstance(each, tuple)]
+        refused = [each.code for each in answers if isinstance(each, asyncssh.ChannelOpenError)]
         assert len(opened) == MAX_CHANNELS
         assert refused == [asyncssh.OPEN_RESOURCE_SHORTAGE] * (1000 - MAX_CHANNELS)
         with pytest.raises(asyncssh.ChannelOpenError):
