@@ -15,6 +15,9 @@ from tests.support.people import PASSWORD
 pytestmark = pytest.mark.browser
 
 AXE = Path(__file__).parents[2] / "serve_app/frontend/node_modules/axe-core/axe.min.js"
+PUBLIC_KEY = (
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6UOoqKLsabgH5C9okWi0dh2l9GKJl ada@laptop"
+)
 WIDE, PHONE = {"width": 1400, "height": 900}, {"width": 390, "height": 844}
 
 
@@ -46,6 +49,8 @@ async def test_axe_finds_nothing(browser, rig, size, scheme):
     await admin.write_file(session, "src/main.py", b"def main():\n    return 'x'  # says x\n")
     await admin.write_file(session, "src/main.py", b"def main():\n    return 'y'  # says y\n")
     await admin.write_file(session, "latin.txt", b"caf\xe9\n")
+    await admin.write_file(session, "notes.md", b"# shown\n\n[x](main.py) `code`\n\n> quoted\n")
+    await admin.write_file(session, "table.csv", b"name,n\nshown,1\n")
     context = await visit(browser, size, scheme)
     page = await context.new_page()
     await page.goto(f"{rig.url}/nothing")
@@ -73,12 +78,25 @@ async def test_axe_finds_nothing(browser, rig, size, scheme):
     await open_file(page, "latin.txt")
     await page.get_by_test_id("editor-notice").wait_for()
     assert await violations(page) == []
+    if size is WIDE:
+        for name in ("notes.md", "table.csv"):
+            await open_file(page, name)
+            await page.get_by_test_id("preview-toggle").click()
+            await page.get_by_test_id("preview").get_by_text("shown").wait_for()
+            assert await violations(page) == []
+        await page.keyboard.press("Control+Shift+Digit5")
+        await page.get_by_role("separator", name="Space of main").wait_for()
+        assert await violations(page) == []
     await page.get_by_role("tab", name="main.py").click()
     await page.get_by_test_id("history").click()
     await page.get_by_test_id("diff").locator(".cm-content").first.wait_for()
     assert await violations(page) == []
     await page.keyboard.press("Escape")
-    for entry, inside in (("Sessions…", "sessions"), ("Settings…", "settings")):
+    for entry, inside in (
+        ("Sessions…", "sessions"),
+        ("Settings…", "settings"),
+        ("Network…", "network"),
+    ):
         await page.get_by_test_id("user-menu").click()
         assert await violations(page) == []
         await page.get_by_role("menuitem", name=entry).click()
@@ -149,3 +167,52 @@ async def test_an_account_has_sessions_a_password_and_is_asked_before_programs_e
     await sign_in(page, rig.url, resident.email, "another good one")
     await page.goto(rig.url)
     await page.wait_for_url(re.compile(resident.session_id))
+
+
+async def test_an_account_keeps_secrets_and_keys_and_sees_what_the_network_allows(
+    page, resident, rig
+):
+    client = resident.client
+    await sign_in(page, rig.url, resident.email)
+    menu = page.get_by_test_id("user-menu")
+    await menu.click()
+    await page.get_by_role("menuitem", name="Settings…").click()
+    settings = page.get_by_test_id("settings")
+    await settings.get_by_label("Name").fill("API_TOKEN")
+    await settings.get_by_label("Value").fill("hush")
+    await settings.get_by_test_id("environment-save").click()
+    await expect(settings.get_by_role("listitem")).to_contain_text("API_TOKEN")
+    await settings.get_by_label("Secret: nobody").uncheck()
+    await settings.get_by_label("Name").fill("PATH")
+    await settings.get_by_label("Value").fill("/nowhere")
+    await settings.get_by_test_id("environment-save").click()
+    await expect(settings.get_by_role("alert")).to_be_visible()  # the workspace sets it itself
+    await settings.get_by_label("Name").fill("GREETING")
+    await settings.get_by_label("Value").fill("hello")
+    await settings.get_by_test_id("environment-save").click()
+    await expect(settings.get_by_role("listitem")).to_have_count(2)
+    await expect(settings).not_to_contain_text("hush")
+    assert [each.name async for each in client.secrets()] == ["API_TOKEN"]
+    await settings.get_by_role("button", name="Delete API_TOKEN").click()
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(settings.get_by_role("listitem")).to_have_count(1)
+    await expect(settings.get_by_role("listitem")).to_contain_text("hello")
+
+    await settings.get_by_role("tab", name="SSH keys").click()
+    await settings.get_by_label("Public key").fill("no key")
+    await settings.get_by_test_id("ssh-key-add").click()
+    await expect(settings.get_by_role("alert")).to_be_visible()
+    await settings.get_by_label("Public key").fill(PUBLIC_KEY)
+    await settings.get_by_test_id("ssh-key-add").click()
+    await expect(settings.get_by_role("listitem")).to_contain_text("ada@laptop")
+    await page.keyboard.press("Escape")
+
+    await menu.click()
+    await page.get_by_role("menuitem", name="Network…").click()
+    network = page.get_by_test_id("network")
+    await network.get_by_label("Listed hosts").check()
+    await network.get_by_label("Hosts, one a line").fill("example.com")
+    await network.get_by_test_id("network-save").click()
+    await expect(page.get_by_text("may reach is changed").first).to_be_attached()
+    found = await client.network(resident.session_id)
+    assert (found.policy, found.allow) == ("allow-list", ["example.com"])

@@ -8,6 +8,7 @@ import { fileTabs } from "./files/tabs";
 import { HistoryDialog } from "./files/history";
 import { MoveDialog } from "./files/move-dialog";
 import { arrange, drawerOpen, layout, narrow, narrowPane } from "./layout";
+import { networkOpen } from "./network/open";
 import { settingsSection } from "./settings/open";
 import { SizingDialog } from "./terminals/sizing";
 import { missing, openAnother, phase, resume, session } from "./session/session";
@@ -21,6 +22,7 @@ import { TopBar } from "./top-bar";
 import { TreePanel } from "./files/tree";
 import "./app.css";
 
+const NetworkDialog = lazy(() => import("./network/network"));
 const Settings = lazy(() => import("./settings/settings"));
 
 export function App() {
@@ -38,6 +40,7 @@ export function App() {
       <DiffDialog />
       <SessionsDialog />
       {settingsSection.value && <Settings />}
+      {networkOpen.value && <NetworkDialog />}
       <SizingDialog />
       <SignedOutDialog />
       <Questions />

@@ -9,6 +9,7 @@ import { anyDirty } from "./files/tabs";
 import { arrange, layout, narrow, narrowPane, toggleTree } from "./layout";
 import { endSession, hibernate, phase, session, signOut, user } from "./session/session";
 import { openSessions } from "./session/switcher";
+import { networkOpen } from "./network/open";
 import { openSettings } from "./settings/open";
 import { shortcutsOpen } from "./shortcuts";
 import "./top-bar.css";
@@ -115,6 +116,12 @@ function userMenu(): MenuEntries {
     "separator",
     ...admin,
     { label: "Sessions…", run: openSessions },
+    {
+      label: "Network…",
+      run: () => {
+        networkOpen.value = true;
+      },
+    },
     {
       label: "Put to sleep…",
       disabled: !["ready", "recovering"].includes(phase.value),

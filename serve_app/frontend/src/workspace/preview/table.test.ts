@@ -31,6 +31,7 @@ test("only what is within the bounds is kept, and all of it is counted", () => {
   expect(parse(text, { rows: 3 })).toMatchObject({ rows: { length: 3 }, total: 50, columns: 3 });
   expect(parse(text, { columns: 2 }).rows[0]).toEqual(["a", "b"]);
   expect(parse(text, { cells: 7 }).rows.length).toBe(2);
+  expect(parse("a,b\nc,d\ne\n", { cells: 3 })).toMatchObject({ rows: [["a", "b"]], total: 3 });
   expect(parse(`${"x".repeat(30)}\n`).rows[0]![0]).toBe(`${"x".repeat(20)}…`);
 });
 

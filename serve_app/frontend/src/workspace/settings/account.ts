@@ -1,4 +1,4 @@
-/** What an account keeps for its workspaces: variables, secrets, preferences. */
+/** What an account keeps for its workspaces: variables, secrets, preferences, public keys. */
 
 import { call, callJson } from "../../lib/api";
 
@@ -22,6 +22,22 @@ export interface Preferences {
   time_zone: string | null;
 }
 
+export interface SshKey {
+  key_id: string;
+  name: string;
+  fingerprint: string;
+  /** Seconds since 1970. */
+  created_at: number;
+  last_used_at: number | null;
+}
+
+export interface SshServer {
+  host: string;
+  /** Null: it is starting. */
+  port: number | null;
+  fingerprint: string;
+}
+
 const MAX_PAGES = 20;
 
 export const variables = () => pages<Variable>("variables");
@@ -42,6 +58,20 @@ export async function forget(kind: "variables" | "secrets", name: string): Promi
 export const preferences = () => callJson<Preferences>("GET", "/api/v1/account/preferences");
 export const prefer = (change: Preferences) =>
   callJson<Preferences>("PATCH", "/api/v1/account/preferences", { json: change });
+
+export const sshServer = () => callJson<SshServer>("GET", "/api/v1/ssh");
+
+export async function sshKeys(): Promise<SshKey[]> {
+  return (await callJson<{ keys: SshKey[] }>("GET", "/api/v1/ssh-keys")).keys;
+}
+
+export async function addSshKey(key: string, name: string): Promise<void> {
+  await call("POST", "/api/v1/ssh-keys", { json: { key, ...(name ? { name } : {}) } });
+}
+
+export async function removeSshKey(id: string): Promise<void> {
+  await call("DELETE", `/api/v1/ssh-keys/${encodeURIComponent(id)}`);
+}
 
 async function pages<T>(kind: "variables" | "secrets"): Promise<T[]> {
   const all: T[] = [];

@@ -5,11 +5,13 @@ import { Dialog } from "../../ui/dialog";
 import { EnvironmentSection } from "./environment";
 import { type SectionId, settingsSection } from "./open";
 import { PasswordSection } from "./password";
+import { SshSection } from "./ssh-keys";
 import { WorkspacesSection } from "./workspaces";
 import "./settings.css";
 
 const SECTIONS: [SectionId, string, () => preact.JSX.Element][] = [
   ["environment", "Variables and secrets", EnvironmentSection],
+  ["ssh", "SSH keys", SshSection],
   ["workspaces", "New shells", WorkspacesSection],
   ["password", "Password", PasswordSection],
 ];
