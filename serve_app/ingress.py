@@ -34,6 +34,7 @@ from serve_app.ports.upstream import Pools
 from serve_app.ports.watcher import PortWatcher
 from serve_app.sessions.activity import ActivityNotes
 from serve_app.sessions.attachments import Attachments
+from serve_app.sessions.environment import Personal
 from serve_app.sessions.event_hub import EventHub
 from serve_app.sessions.gateway import SessionGateway
 from serve_app.sessions.saving import Saver
@@ -136,6 +137,7 @@ def _assemble(
         node_id=deps.node_id,
         new_id=deps.new_id,
         used=activity.note,
+        personal=Personal(deps.environments, deps.codi),
     )
     hub = EventHub(gateway, deps.ledger, deps.actors, clock, tasks, deps.node_id)
     audit = AuditWriter(deps.audit)

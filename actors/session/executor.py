@@ -8,9 +8,9 @@ that is cancelled, has its container removed in the background.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
 from actors.core.errors.base import CoditectError
 from actors.core.errors.limits import ContainersExceeded
@@ -32,6 +32,7 @@ from actors.session.lease_keeper import LeaseKeeper
 from actors.session.record_writer import WRITE_SECONDS, Change, RecordWriter
 
 logger = logging.getLogger(__name__)
+T = TypeVar("T")
 
 CODI_SECONDS = 5.0
 STOP_SLACK_SECONDS = 10.0
@@ -92,13 +93,29 @@ class SessionExecutor:
         return messages.ContainerReady(command.work, handle, record.epoch)
 
     async def _raise_epoch(self, handle: ContainerHandle, session: SessionRecord) -> None:
-        """Take a container over and name its user to it; without the address it serves as well."""
-        email = None
-        with contextlib.suppress(CoditectError, OSError):
-            asked = self._services.ledger.email_of(session.user_id)
-            email = await within(WRITE_SECONDS, "read of the account", asked)
-        raised = self._services.codi.raise_epoch(_route(handle, session), email)
+        """Take a container over and name its user to it; without address and environment it serves as well.
+
+        What is missing of the environment, whoever starts a program gives it.
+        """
+        email, environment = await asyncio.gather(
+            self._read("account", self._services.ledger.email_of, session.user_id),
+            self._read("environment", self._services.environments.current, session.session_id),
+        )
+        raised = self._services.codi.raise_epoch(_route(handle, session), email, environment)
         await within(CODI_SECONDS, "answer of the container", raised)
+        if environment is not None and environment.dotfiles is not None:
+            note = self._services.environments.note_dotfiles
+            await self._read("note of dotfiles", note, session.session_id)
+
+    async def _read(
+        self, what: str, ask: Callable[[str], Coroutine[Any, Any, T]], identity: str
+    ) -> T | None:
+        """Return what the store says, or None."""
+        try:
+            return await within(WRITE_SECONDS, what, ask(identity))
+        except (CoditectError, OSError) as error:
+            logger.warning("session %s: %s: %s", self._writer.record.session_id, what, error)
+            return None
 
     async def _fence(self, handle: ContainerHandle) -> None:
         """Make a container that was left on another node refuse everybody, as soon as it can be reached."""

@@ -24,6 +24,10 @@ COMPONENT = "the container"
 _RETRY_SECONDS = 1.0
 
 
+class EnvironmentMissing(Unreached):
+    """The container does not have the version of its user's environment that the route names: give it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Asked:
     """The subject of a call, by which its errors are worded: the container itself, or a ``kind`` of thing."""
@@ -77,6 +81,8 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
             return Busy(detail, _RETRY_SECONDS)
         case "sealed":
             return Unreached(COMPONENT, detail)
+        case "environment_missing":
+            return EnvironmentMissing(COMPONENT, detail)
         case "invalid_path" | "not_a_directory" | "is_a_directory" | "not_empty":
             return InvalidArgument("path", detail)
         case "invalid_argument":
@@ -87,10 +93,12 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
 
 def headers(route: Route) -> dict[str, str]:
     """Return what every request to CODI carries."""
+    needed = {"x-codi-environment": str(route.environment)} if route.environment else {}
     return {
         "x-codi-secret": route.secret,
         "x-codi-session": route.session_id,
         "x-codi-epoch": str(route.epoch),
+        **needed,
     }
 
 

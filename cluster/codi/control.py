@@ -11,6 +11,7 @@ from typing import Any
 from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.ports.codi import JournalConnection
 from actors.core.records.containers import ContainerHandle
+from actors.core.records.environment import Environment
 from actors.core.records.idleness import Activity, Quiet
 from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
@@ -29,9 +30,18 @@ class CodiControl:
     def __init__(self, timeout_seconds: float = 5.0) -> None:
         self._timeout_seconds = timeout_seconds
 
-    async def raise_epoch(self, route: Route, email: str | None = None) -> None:
-        """Make CODI refuse every request of an older epoch, and name the address that programs use."""
-        await self._call(Asked(route), "PUT", "/epoch", None if email is None else {"email": email})
+    async def raise_epoch(
+        self, route: Route, email: str | None = None, environment: Environment | None = None
+    ) -> None:
+        """Make CODI refuse every request of an older epoch; name its user's address and environment to it."""
+        body: dict[str, Any] = {} if email is None else {"email": email}
+        if environment is not None:
+            body["environment"] = _document(environment)
+        await self._call(Asked(route), "PUT", "/epoch", body or None)
+
+    async def put_environment(self, route: Route, environment: Environment) -> None:
+        """Have programs that start from now on find this; an older version than CODI has changes nothing."""
+        await self._call(Asked(route), "PUT", "/environment", _document(environment))
 
     async def open_terminal(
         self,
@@ -95,3 +105,12 @@ class CodiControl:
             return status, json.loads(content)
         except ValueError as error:
             raise Unavailable(COMPONENT, "its answer is not JSON") from error
+
+
+def _document(environment: Environment) -> dict[str, Any]:
+    return {
+        "version": environment.version,
+        "variables": dict(environment.variables),
+        "shell": environment.shell,
+        "dotfiles": environment.dotfiles,
+    }

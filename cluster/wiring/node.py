@@ -48,6 +48,7 @@ class NodeWiring:
             events=self.events(directory),
             runtime=self.runtime(),
             codi=CodiControl(),
+            environments=self.environments(engine),
             clock=clock,
             new_id=new_id,
             new_secret=new_secret,

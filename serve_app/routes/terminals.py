@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Response
 from starlette.responses import StreamingResponse
 
 from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import NotFound
-from actors.core.records.sessions import SessionPhase
+from actors.core.records.sessions import Route, SessionPhase
 from actors.core.records.terminals import TerminalRecord
 from cluster.codi.terminals.frames import AUTOMATION_PREFIX, MAX_OFFSET
 from serve_app.ingress import Ingress
@@ -91,12 +91,14 @@ async def start_terminal(
     response: Response, session: SessionDep, ingress: IngressDep, body: NewTerminal
 ) -> Terminal:
     """Start a terminal; one of that name that is there already is returned as it is."""
-    found, created = await ingress.gateway.on_container(
-        session,
-        lambda route: ingress.deps.codi.open_terminal(
+    codi, gateway = ingress.deps.codi, ingress.gateway
+
+    async def start(route: Route) -> tuple[dict[str, Any], bool]:
+        return await codi.open_terminal(
             route, body.name, cols=body.cols, rows=body.rows, cwd=body.cwd
-        ),
-    )
+        )
+
+    found, created = await gateway.on_container(session, lambda route: gateway.start(route, start))
     response.status_code = 201 if created else 200
     if created:
         await publish_terminals(ingress, session, body.name)

@@ -26,6 +26,7 @@ from actors.core.records.containers import ContainerRecord
 from actors.core.records.sessions import Cause, Route, SessionPhase, SessionRecord
 from actors.session.workspace_state import check_patch, with_patch
 from serve_app.dependencies import SessionReader
+from serve_app.sessions.environment import Personal
 from serve_app.sessions.owners import CALL_SECONDS, MAX_KNOWN, AtRest, SessionOwners
 
 T = TypeVar("T")
@@ -53,14 +54,16 @@ class SessionGateway(SessionOwners):
         node_id: str,
         new_id: Callable[[str], str],
         used: Callable[[str], None],
+        personal: Personal,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
-        """Report the id of each session that somebody uses to ``used``."""
+        """Report the id of each session that somebody uses to ``used``; ``personal`` prepares containers."""
         super().__init__(
             ledger, actors, clock, node_id=node_id, used=used, call_seconds=call_seconds
         )
         self._node_id = node_id
         self._new_id = new_id
+        self.start = personal.start
         self._routes: LRUCache[str, Route] = LRUCache(MAX_KNOWN)
 
     def forget(self, session_id: str) -> None:
@@ -247,14 +250,17 @@ class SessionGateway(SessionOwners):
         return await work(route)
 
     async def once_on_container(self, session_id: str, work: Callable[[Route], Awaitable[T]]) -> T:
-        """Do something that may not run twice; again only if the first time nothing was done."""
+        """Do what may not run twice, and may start a program; again only if the first time nothing was done.
+
+        The program finds what its user has set (``Personal``).
+        """
         self._used(session_id)
         route = await self.awake_route(session_id)
         try:
-            return await work(route)
+            return await self.start(route, work)
         except (Unreached, Fenced) as error:
             route = await self.newer_route(session_id, route, error)
-        return await work(route)
+        return await self.start(route, work)
 
     async def awake_route(self, session_id: str) -> Route:
         """Return the route, resuming the session if it is hibernated or has failed."""

@@ -246,12 +246,15 @@ class TerminalRelay:
         again = self._route is not None and route == self._route and not replaced
         self._route = route
         self._gone.clear()
-        connection: TerminalConnection = await self._tools.dialer.connect_terminal(
-            route,
-            self._terminal,
-            self._state.query(),
-            timeout_seconds=SAME_CONTAINER_SECONDS if again else DIAL_SECONDS,
-        )
+        seconds = SAME_CONTAINER_SECONDS if again else DIAL_SECONDS
+
+        async def dial(route: Route) -> TerminalConnection:
+            connection: TerminalConnection = await self._tools.dialer.connect_terminal(
+                route, self._terminal, self._state.query(), timeout_seconds=seconds
+            )
+            return connection
+
+        connection = await self._tools.gateway.start(route, dial)
         try:
             async with asyncio.timeout(DIAL_SECONDS):
                 first = json.loads(await connection.recv())

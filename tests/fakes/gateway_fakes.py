@@ -10,9 +10,11 @@ from actors.core.errors.base import (
     Unavailable,
 )
 from actors.core.records.containers import ContainerRecord
-from actors.core.records.sessions import Cause, Opened, SessionRecord
+from actors.core.records.environment import Environment
+from actors.core.records.sessions import Cause, Opened, Route, SessionRecord
+from serve_app.sessions.environment import Personal
 from serve_app.sessions.gateway import SessionGateway
-from tests.fakes.pool_fakes import session_record
+from tests.fakes.pool_fakes import NoEnvironments, session_record
 
 
 class SteppingClock:
@@ -108,6 +110,13 @@ class ScriptedActors:
         return [kwargs for _, method, _, kwargs in self.calls if method == "open_session"]
 
 
+class NoTaker:
+    """A container that is given nothing."""
+
+    async def put_environment(self, route: Route, environment: Environment) -> None:
+        raise AssertionError("there is nothing to be given")
+
+
 def built(record: SessionRecord | None, **script: list[Any]):
     ledger = Ledger(*([record] if record else []))
     actors = ScriptedActors(ledger)
@@ -120,6 +129,7 @@ def built(record: SessionRecord | None, **script: list[Any]):
         node_id="node-1",
         new_id=lambda p: f"{p}-new",
         used=lambda _: None,
+        personal=Personal(NoEnvironments(), NoTaker()),
     )
     return gateway, actors, ledger, clock
 

@@ -28,6 +28,7 @@ from actors.core import names
 from actors.core.errors.base import ActorGone, Busy, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.sessions import LaunchFailed
 from actors.core.event_sender import EventSender
+from actors.core.ports.environment import Environments
 from actors.core.ports.events import EventPublisher
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.ports.services import Services
@@ -474,6 +475,7 @@ def _services(
     archive: LocalArchive,
     events: EventPublisher,
     runtime: ProcessRuntime,
+    environments: Environments,
 ) -> Services:
     return Services(
         settings=actor_settings(settings, NODE),
@@ -483,6 +485,7 @@ def _services(
         events=events,
         runtime=runtime,
         codi=CodiControl(),
+        environments=environments,
         clock=SystemClock(),
         new_id=new_id,
         new_secret=new_secret,
@@ -539,7 +542,10 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     health = LocalHealth(settings.attach_ttl)
     events = EventSender(actors, names.health_checker_actor(NODE), SystemClock(), "events-1")
     archive = LocalArchive(settings, engine, events)
-    services = _services(settings, ledger, journal, journalist, archive, events, runtime)
+    environments = NodeWiring(settings, NODE).environments(engine)
+    services = _services(
+        settings, ledger, journal, journalist, archive, events, runtime, environments
+    )
     pool = LocalPool(actors, services)
     actors.objects[names.pool_actor(NODE)] = pool
     actors.objects[names.health_checker_actor(NODE)] = health

@@ -14,6 +14,7 @@ from actors.core.lease import token
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
+from actors.core.records.environment import Environment
 from actors.core.records.sessions import Claim, SessionPhase, SessionRecord
 from actors.core.settings import ActorSettings, IdleRules, Signal
 from tests.fakes.events import EventLog
@@ -334,6 +335,7 @@ def services(
     *,
     journal: Any = None,
     codi: Any = None,
+    environments: Any = None,
     generation: int = 1,
     **changes: Any,
 ) -> Services:
@@ -347,10 +349,28 @@ def services(
         events=EventLog(),
         runtime=runtime,
         codi=codi,
+        environments=environments or NoEnvironments(),
         clock=clock,
         new_id=lambda prefix: f"{prefix}-{generation:02}-{next(numbers):04}",
         new_secret=lambda: "secret",
     )
+
+
+class NoEnvironments:
+    """Implements ``Environments``: nobody has set anything, but what ``has`` says."""
+
+    def __init__(self) -> None:
+        self.has: dict[str, Environment] = {}
+        self.noted: list[str] = []
+
+    async def version(self, session_id: str) -> int:
+        return (await self.current(session_id)).version
+
+    async def current(self, session_id: str) -> Environment:
+        return self.has.get(session_id, Environment())
+
+    async def note_dotfiles(self, session_id: str) -> None:
+        self.noted.append(session_id)
 
 
 class IdleArchive:

@@ -16,6 +16,7 @@ from actors.core.ports.journal import Journal
 from actors.core.ports.ledger import ClaimRequest, Ledger
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerStatus, Health
+from actors.core.records.environment import Environment
 from actors.core.records.idleness import Activity, Quiet
 from actors.core.records.sessions import Route, SessionRecord
 from actors.core.records.terminals import TerminalRecord
@@ -24,7 +25,7 @@ from actors.session.service import SessionService
 from actors.session.state import SessionRules
 from tests.fakes.events import EventLog
 from tests.fakes.ledgers import Stores
-from tests.fakes.pool_fakes import IdleArchive, ManualClock, container_record
+from tests.fakes.pool_fakes import IdleArchive, ManualClock, NoEnvironments, container_record
 from tests.fakes.pool_fakes import services as pool_services
 from tests.fakes.runtimes import MemoryRuntime
 
@@ -48,11 +49,16 @@ class MemoryCodi:
         self.terminals: dict[str, dict[str, str | None]] = {}
         """The directory in which each container's terminals were started, by name."""
         self.deaf: set[str] = set()
+        self.environments: dict[str, Environment] = {}
         self.activities: dict[str, Activity] = {}
         self.sealed: list[str] = []
 
-    async def raise_epoch(self, route: Route, email: str | None = None) -> None:
+    async def raise_epoch(
+        self, route: Route, email: str | None = None, environment: Environment | None = None
+    ) -> None:
         await self._answer(route.container_id)
+        if environment is not None:
+            self.environments[route.container_id] = environment
         self.emails[route.container_id] = email or self.emails.get(route.container_id)
         current = self.epochs.get(route.container_id, 0)
         if route.epoch < current:
@@ -123,6 +129,7 @@ class Workbench:
         self.clock = clock
         self.runtime = runtime or MemoryRuntime()
         self.codi = MemoryCodi(self.runtime)
+        self.environments = NoEnvironments()
         self.pool = ListeningPool()
         self.runs: list[asyncio.Task[None]] = []
         self._runners: list[LocalSession] = []
@@ -134,6 +141,7 @@ class Workbench:
             self.clock,
             journal=self.journal,
             codi=self.codi,
+            environments=self.environments,
             generation=0,
             **changes,
         )

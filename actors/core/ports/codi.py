@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from actors.core.records.containers import ContainerHandle
+from actors.core.records.environment import Environment
 from actors.core.records.idleness import Activity, Quiet
 from actors.core.records.ports import Listening
 from actors.core.records.sessions import Route
@@ -16,8 +17,10 @@ from actors.core.records.terminals import TerminalSizing
 class CodiClient(Protocol):
     """The control calls an actor makes to CODI. Errors: Unavailable, DeadlineExceeded, Fenced."""
 
-    async def raise_epoch(self, route: Route, email: str | None = None) -> None:
-        """Make CODI refuse every request of an older epoch."""
+    async def raise_epoch(
+        self, route: Route, email: str | None = None, environment: Environment | None = None
+    ) -> None:
+        """Make CODI refuse every request of an older epoch; name its user's address and environment to it."""
         ...
 
     async def open_terminal(

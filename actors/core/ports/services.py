@@ -12,6 +12,7 @@ from typing import Protocol
 
 from actors.core.ports.clock import Clock
 from actors.core.ports.codi import CodiClient
+from actors.core.ports.environment import Environments
 from actors.core.ports.events import EventPublisher
 from actors.core.ports.journal import Journal
 from actors.core.ports.ledger import Ledger
@@ -48,6 +49,7 @@ class Services:
     events: EventPublisher
     runtime: ContainerRuntime
     codi: CodiClient
+    environments: Environments
     clock: Clock
     new_id: Callable[[str], str]
     new_secret: Callable[[], str]

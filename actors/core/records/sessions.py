@@ -107,7 +107,8 @@ class Opened(Frozen):
 class Route(Frozen):
     """The way to a session's container: CODI's address, its secret, and the epoch to speak with.
 
-    ``node_id`` is the container's node; None where nobody asks for it.
+    ``node_id`` is the container's node; None where nobody asks for it. ``environment``: the version of its
+    user's environment that what is started must find.
     """
 
     session_id: str
@@ -116,6 +117,7 @@ class Route(Frozen):
     address: str
     secret: str
     node_id: str | None = None
+    environment: int = 0
 
     @classmethod
     def to(cls, handle: ContainerHandle, session_id: str, epoch: int) -> Route:

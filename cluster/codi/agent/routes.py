@@ -27,6 +27,7 @@ from cluster.codi.agent.programs.activity import Activity
 from cluster.codi.agent.programs.children import Children
 from cluster.codi.agent.programs.guard import Guard
 from cluster.codi.agent.programs.output import LeftOpen
+from cluster.codi.agent.programs.personal import PersonalEnvironment
 from cluster.codi.agent.programs.processes import processes
 from cluster.codi.agent.programs.routes import ProgramRoutes
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
@@ -78,8 +79,10 @@ class Routes:
         named = BackgroundRoutes(self._background)
         self._gitconfig = introduction.place(config.container_id)
         os.environ.setdefault("GIT_CONFIG_SYSTEM", self._gitconfig)
+        self._personal = PersonalEnvironment(os.environ)
         self._table: dict[tuple[str, str], Handler] = {
             ("PUT", "epoch"): self._put_epoch,
+            ("PUT", "environment"): self._put_environment,
             ("GET", "terminals"): self._get_terminals,
             ("POST", "terminals"): self._post_terminal,
             ("DELETE", "terminals"): self._delete_terminal,
@@ -114,6 +117,7 @@ class Routes:
 
     async def dispatch(self, exchange: Exchange) -> bool:
         """Answer a request; true when its connection now belongs to a socket. Raises AgentError."""
+        self._personal.require(exchange.headers)
         name, _, rest = exchange.target.removeprefix("/").partition("/")
         if name == "terminals" and rest.endswith("/ws") and exchange.method == "GET":
             self._activity.refuse_if_sealed()
@@ -173,14 +177,29 @@ class Routes:
         return asyncio.get_running_loop().create_task(egress.lend(listener, self._config.gateway))
 
     async def _put_epoch(self, exchange: Exchange, _rest: bytes) -> None:
-        email = (await exchange.json()).get("email")
+        body = await exchange.json()
+        email, environment = body.get("email"), body.get("environment")
         if email is not None:
             try:
                 introduction.write(self._gitconfig, str(email))
             except ValueError as error:
                 raise invalid(f"email: {error}") from None
+        if environment is not None:
+            self._take_environment(environment)
         self._activity.unseal()
         exchange.answer(200, {"epoch": self._guard.epoch, "session_id": self._guard.session_id})
+
+    async def _put_environment(self, exchange: Exchange, _rest: bytes) -> None:
+        self._take_environment(await exchange.json())
+        exchange.answer(200, {"version": self._personal.version})
+
+    def _take_environment(self, document: Any) -> None:
+        self._personal.take(document)
+        if (repository := document.get("dotfiles")) is not None:
+            from cluster.codi.agent.programs import dotfiles  # noqa: PLC0415 - once in a workspace's life
+
+            home = os.environ.get("HOME", self._config.workspace)
+            dotfiles.begin(self._children, home, repository)
 
     async def _get_terminals(self, exchange: Exchange, _rest: bytes) -> None:
         exchange.answer(200, [terminal.describe() for terminal in self.terminals.all])

@@ -12,6 +12,7 @@ from actors.core.errors.base import DeadlineExceeded, Unavailable
 from actors.core.errors.requests import InvalidArgument, PayloadTooLarge, PreconditionFailed
 from actors.core.errors.sessions import LaunchFailed, NotBound, SessionEnded
 from actors.core.records.containers import ContainerStatus
+from actors.core.records.environment import Environment
 from actors.core.records.sessions import SessionPhase
 from actors.session import executor as session_work
 from actors.session.state import Work
@@ -789,3 +790,12 @@ async def test_every_container_is_reported_whose_it_is_if_that_is_known(
     await runner.bind(await bench.claim(container_id=container_id), None)
     route = await runner.route("s1")
     assert bench.codi.emails[route.container_id] == reported
+
+
+async def test_every_container_is_given_what_its_user_has_set(bench):
+    bench.environments.has["s1"] = Environment(4, {"A": "x"}, dotfiles="https://h/d")
+    runner = await warm(bench)
+    await runner.bind(await bench.claim(), None)
+    route = await runner.route("s1")
+    assert bench.codi.environments[route.container_id].variables == {"A": "x"}
+    assert bench.environments.noted == ["s1"]

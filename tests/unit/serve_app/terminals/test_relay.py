@@ -116,6 +116,9 @@ class Rig:
         self.routes_asked.append(newer_than_epoch)
         return ROUTE
 
+    async def start(self, route: Route, work: Any) -> Any:
+        return await work(route)
+
     async def connect_terminal(
         self, route: Route, name: str, query: Mapping[str, str], *, timeout_seconds: float
     ) -> Connection:
