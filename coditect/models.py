@@ -360,6 +360,29 @@ class Receipt(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class NotMade(FromJson):
+    """An entry of an archive that was not made, and why."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked(FromJson):
+    """What became of an archive: ``made`` entries, durable as of ``version``; those that failed, by name.
+
+    Of very many that failed the first are listed, and ``more_failed`` counts the others.
+    """
+
+    path: str
+    version: int = 0
+    made: int = 0
+    bytes: int = 0
+    failed: tuple[NotMade, ...] = _part(NotMade, ())
+    more_failed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class FileVersion(FromJson):
     """A path's state from a version on: ``type`` is file, directory, link or deleted."""
 

@@ -166,7 +166,8 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
 
 
 def _streams_its_body(scope: Scope) -> bool:
-    return scope["method"] == "PUT" and "/files/" in scope["path"]
+    path = scope["path"]
+    return scope["method"] == "PUT" and ("/files/" in path or "/archive" in path)
 
 
 def _describe(app: FastAPI, max_keep_awake: float) -> None:

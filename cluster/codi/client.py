@@ -27,6 +27,7 @@ _STALL_SECONDS = 60.0
 _EXEC_MARGIN_SECONDS = 10.0
 _MAX_CONNECTIONS = 1000
 _REMOVAL_SECONDS = 300.0
+_UNPACK_SECONDS = 300.0
 _MAX_MESSAGE = 2 << 20
 
 
@@ -184,6 +185,22 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         """Open a directory for streaming, as a tar archive."""
         async with self._streamed(Asked(route, "directory", path), "archive", path) as answer:
             yield answer
+
+    async def put_archive(
+        self, route: Route, path: str, content: AsyncIterator[bytes], *, length: int | None = None
+    ) -> dict[str, Any]:
+        """Unpack a tar stream below a directory; return ``{made, last, bytes, failed, …}``."""
+        given = {"content-length": str(length)} if length is not None else {}
+        response = await self._send(
+            Asked(route, "archive", path),
+            "PUT",
+            _path("archive", path),
+            headers=given,
+            content=content,
+            read=_UNPACK_SECONDS,
+        )
+        answer: dict[str, Any] = response.json()
+        return answer
 
     @contextlib.asynccontextmanager
     async def _streamed(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import os
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import BinaryIO
 
-from coditect import addresses
+from coditect import addresses, trees
 from coditect.connection import Connection, given, new_key
-from coditect.models import FileVersion, Receipt, TreeEntry
+from coditect.models import FileVersion, Receipt, TreeEntry, Unpacked
 from coditect.upload import Upload
 
 
@@ -69,6 +72,63 @@ class FileCalls(Connection):
         ):
             yield piece
 
+    async def unpack(
+        self,
+        session_id: str,
+        path: str,
+        data: bytes | BinaryIO | Iterator[bytes] | AsyncIterator[bytes],
+        *,
+        timeout_seconds: float = 600.0,
+    ) -> Unpacked:
+        """Unpack a tar stream, plain or by gzip, below a directory; return when what was made is durable.
+
+        What cannot be made is named in the answer, and the rest is made.
+        """
+        answer = await self._request(
+            "PUT",
+            addresses.session(session_id, f"archive/{addresses.path(path)}"),
+            content=data if isinstance(data, bytes) else Upload(data),
+            timeout=timeout_seconds,
+        )
+        return Unpacked.from_json(answer.json())
+
+    async def upload_directory(
+        self,
+        session_id: str,
+        source: str | os.PathLike[str],
+        path: str = "",
+        *,
+        progress: trees.Progress = trees.silent,
+    ) -> Unpacked:
+        """Put what a directory of this machine holds into one of the workspace, made if need be.
+
+        As one stream: names, permissions, times and links arrive as they are. ``progress`` is told of entries
+        and bytes on their way, in another thread.
+        """
+        with trees.packed(Path(source), progress) as stream:
+            return await self.unpack(session_id, path, stream)
+
+    async def download_directory(
+        self,
+        session_id: str,
+        path: str,
+        target: str | os.PathLike[str],
+        *,
+        progress: trees.Progress = trees.silent,
+    ) -> list[tuple[str, str]]:
+        """Put what a directory of the workspace holds into one of this machine, made if need be.
+
+        Returns what was not made, with reasons: names and links that lead out of it are left out.
+        """
+        loop = asyncio.get_running_loop()
+        pieces = self.stream_directory(session_id, path)
+
+        def each() -> Iterator[bytes]:
+            while piece := asyncio.run_coroutine_threadsafe(_next(pieces), loop).result():
+                yield piece
+
+        return await asyncio.to_thread(trees.unpack, each(), Path(target), progress)
+
     async def write_file(
         self,
         session_id: str,
@@ -112,3 +172,7 @@ class FileCalls(Connection):
         url = addresses.session(session_id, "directories")
         answer = await self._request("POST", url, json={"path": path}, key=new_key())
         return answer.status_code == 201
+
+
+async def _next(pieces: AsyncIterator[bytes]) -> bytes:
+    return await anext(pieces, b"")

@@ -7,23 +7,22 @@ and thousands of small files are one request.
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
-import tarfile
-import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Annotated, BinaryIO, cast
+from typing import Annotated, BinaryIO
 
 import typer
 
-from coditect.cli.common import ServerOption, fail, pick, saved_line, signed_in
-from coditect.cli.running import run
+from coditect.cli.common import ServerOption, fail, pick, saved_line, signed_in, size_text
 from coditect.errors import InvalidRequest, NotFound
+from coditect.models import Unpacked
 from coditect.sync import Client
+from coditect.trees import Progress, silent
 
-UNPACK_SECONDS = 600.0
+PROGRESS_SECONDS = 0.2
 
 
 def register(app: typer.Typer) -> None:
@@ -117,54 +116,28 @@ def _upload_directory(client: Client, session_id: str, source: Path, path: str) 
     path = path.rstrip("/")
     if not path or _is_directory(client, session_id, path):
         path = f"{path}/{source.resolve().name}".lstrip("/")
-    with _packed(source) as stream:
-        _unpack(client, session_id, stream, str(source), path)
+    with progress_shown(f"to {path}") as progress:
+        done = client.upload_directory(session_id, source, path, progress=progress)
+    _report(done, str(source))
     typer.echo(f"copied {source} to {path}")
 
 
 def _unpack(client: Client, session_id: str, stream: BinaryIO, source: str, path: str) -> None:
     """Unpack a tar stream in a directory of the workspace, which is made if it is not there."""
-    if path:
-        client.make_directory(session_id, path)
-    unpack = ["tar", "-x", "-p", "-f", "-", "-C", path or "."]
-    done = run(client, session_id, unpack, stream, timeout=UNPACK_SECONDS)
-    if done.exit_code:
-        fail(f"not all of {source} was copied: {done.stderr.strip()}")
-
-
-@contextlib.contextmanager
-def _packed(source: Path) -> Iterator[BinaryIO]:
-    """Give a directory's contents as a tar stream, made while it is read."""
-    reading, writing = os.pipe()
-    failed: list[BaseException] = []
-
-    def pack() -> None:
-        try:
-            with (
-                os.fdopen(writing, "wb") as out,
-                tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive,
-            ):
-                for entry in sorted(source.iterdir()):
-                    archive.add(entry, arcname=entry.name, filter=_without_owner)
-        except BaseException as error:  # noqa: BLE001 - raised by who reads
-            failed.append(error)
-
-    thread = threading.Thread(target=pack, name="tar", daemon=True)
-    thread.start()
     try:
-        with os.fdopen(reading, "rb") as stream:
-            yield stream
-    finally:
-        thread.join()
-    unread = [error for error in failed if not isinstance(error, BrokenPipeError)]
-    if unread:
-        raise unread[0]
+        done = client.unpack(session_id, path, stream)
+    except InvalidRequest as error:
+        fail(f"not all of {source} was copied: {error}")
+    _report(done, source)
 
 
-def _without_owner(info: tarfile.TarInfo) -> tarfile.TarInfo:
-    info.uid = info.gid = 0
-    info.uname = info.gname = ""
-    return info
+def _report(done: Unpacked, source: str) -> None:
+    """Name what was not made, and end the command with that."""
+    for each in done.failed:
+        typer.echo(f"coditect: left out: {each.path}: {each.reason}", err=True)
+    missing = len(done.failed) + done.more_failed
+    if missing:
+        fail(f"not all of {source} was copied: {missing} of it cannot be there")
 
 
 def _download_directory(client: Client, session_id: str, path: str, target: str) -> None:
@@ -176,40 +149,32 @@ def _download_directory(client: Client, session_id: str, path: str, target: str)
     place = Path(target)
     if place.is_dir() and path.strip("/"):
         place = place / Path(path).name
-    left_out = 0
-    pieces = client.stream_directory(session_id, path)
-    stream = cast("BinaryIO", _Pieces(pieces))
-    with tarfile.open(fileobj=stream, mode="r|") as archive:
-        for entry in archive:
-            _, _, inner = entry.name.partition("/")
-            try:
-                kept = tarfile.data_filter(entry.replace(name=inner or ".", deep=False), str(place))
-            except tarfile.FilterError as refused:
-                left_out += 1
-                typer.echo(f"coditect: left out: {refused}", err=True)
-                continue
-            place.mkdir(parents=True, exist_ok=True)
-            archive.extract(kept, place, filter="fully_trusted")  # what the filter has let through
+    with progress_shown(f"to {place}") as progress:
+        left_out = client.download_directory(session_id, path, place, progress=progress)
+    for _, reason in left_out:
+        typer.echo(f"coditect: left out: {reason}", err=True)
     if left_out:
-        fail(f"{left_out} of {path or 'the workspace'} cannot be on this machine")
+        fail(f"{len(left_out)} of {path or 'the workspace'} cannot be on this machine")
     typer.echo(f"copied {path or 'the workspace'} to {place}")
 
 
-class _Pieces:
-    """Pieces as a stream that can be read in any sizes."""
+@contextlib.contextmanager
+def progress_shown(what: str) -> Iterator[Progress]:
+    """Give what shows how far a copy is, on a terminal; the last line is taken away at its end."""
+    if not sys.stderr.isatty():
+        yield silent
+        return
+    shown_at = 0.0
 
-    def __init__(self, pieces: Iterator[bytes]) -> None:
-        self._pieces = pieces
-        self._rest = b""
+    def progress(entries: int, size: int) -> None:
+        nonlocal shown_at
+        now = time.monotonic()
+        if now - shown_at >= PROGRESS_SECONDS:
+            shown_at = now
+            sys.stderr.write(f"\r\x1b[K{entries} entries, {size_text(size)} {what}")
+            sys.stderr.flush()
 
-    def read(self, size: int) -> bytes:
-        """Return that many bytes, fewer only at the end."""
-        parts, missing = [], size
-        while missing > 0:
-            part = self._rest or next(self._pieces, b"")
-            if not part:
-                break
-            parts.append(part[:missing])
-            self._rest = part[missing:]
-            missing -= len(parts[-1])
-        return b"".join(parts)
+    try:
+        yield progress
+    finally:
+        sys.stderr.write("\r\x1b[K")

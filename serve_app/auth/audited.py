@@ -31,6 +31,7 @@ ACTIONS = {
     ("POST", f"{_SESSION}/terminals"): "terminal.open",
     ("DELETE", f"{_SESSION}/terminals/{{name}}"): "terminal.end",
     ("PUT", f"{_SESSION}/files/{{path:any_path}}"): "file.save",
+    ("PUT", f"{_SESSION}/archive/{{path:any_path}}"): "file.unpack",
     ("DELETE", f"{_SESSION}/files/{{path:any_path}}"): "file.delete",
     ("POST", f"{_SESSION}/move"): "file.move",
     ("POST", f"{_SESSION}/directories"): "file.mkdir",

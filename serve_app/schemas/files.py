@@ -62,6 +62,27 @@ class Restore(Asked):
     target: WorkspacePath | None = None
 
 
+class NotMade(BaseModel):
+    """An entry of an archive that was not made, and why."""
+
+    path: str
+    reason: str
+
+
+class Unpacked(BaseModel):
+    """What became of an archive: ``made`` entries with ``bytes``, durable as of ``version``.
+
+    ``failed`` are the first 1,000 of those that were not made; ``more_failed`` counts the others.
+    """
+
+    path: str
+    version: int
+    made: int
+    bytes: int
+    failed: list[NotMade]
+    more_failed: int = 0
+
+
 class Move(Asked):
     """A file or directory to rename."""
 

@@ -41,6 +41,7 @@ from serve_app.sessions.gateway import SessionGateway
 
 ARCHIVE_SECONDS = 120.0
 DELETION_SECONDS = 2.0
+FLUSH_SECONDS = 600.0
 WAIT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 _NOT_CARRIED_OUT = (
@@ -62,10 +63,10 @@ class Conditions:
 class Hashed:
     """A body on its way: bounded, and hashed as it passes."""
 
-    def __init__(self, stream: AsyncIterator[bytes], limit: int) -> None:
+    def __init__(self, stream: AsyncIterator[bytes], limit: int, kind: str = "file") -> None:
         self._stream = stream
         self._limit = limit
-        self._refusal: CoditectError = PayloadTooLarge("file", limit)
+        self._refusal: CoditectError = PayloadTooLarge(kind, limit)
         self._hash = blake3()
         self.size = 0
 
@@ -89,6 +90,17 @@ class Hashed:
         async for _ in self.parts():
             pass
         return self._hash.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What became of an archive: entries made, their bytes, and what was not made, with reasons."""
+
+    version: int
+    made: int
+    bytes: int
+    failed: list[tuple[str, str]]
+    more_failed: int
 
 
 class Saver:
@@ -144,6 +156,46 @@ class Saver:
         """Have changes of paths taken in; return the version that has them, durable."""
         route = await self._gateway.awake_route(session_id)
         return (await self._archive(session_id, paths, None, route)).version
+
+    async def unpack(
+        self, session_id: str, path: str, body: Hashed, *, length: int | None
+    ) -> Unpacked:
+        """Unpack a tar stream below a directory; return what was made, durable, and what was not.
+
+        Raises QuotaExceeded when it is more than the user may have: what fits was unpacked, then.
+        """
+        route = await self._gateway.awake_route(session_id)
+        try:
+            found = await self._deps.codi.put_archive(route, path, body.parts(), length=length)
+        except (Unreached, Fenced) as error:
+            if body.size:
+                raise
+            route = await self._gateway.newer_route(session_id, route, error)
+            found = await self._deps.codi.put_archive(route, path, body.parts(), length=length)
+        # All that lies there by now: which paths those are may be very many.
+        await self._flush(session_id, route)
+        last, version = str(found.pop("last")) or path, 0
+        if last:
+            version = (await self._archive(session_id, [last], None, route)).version
+        self._deps.events.publish(session_id, "saved", {"path": path, "version": version})
+        return Unpacked(version=version, **found)
+
+    async def _flush(self, session_id: str, route: Route) -> None:
+        """Wait until all that is in the workspace is kept. One that has just begun is not followed yet."""
+        clock, name = self._deps.clock, self._gateway.archive_actor(route)
+        deadline = clock.monotonic() + FLUSH_SECONDS
+        while True:
+            left = deadline - clock.monotonic()
+            try:
+                await self._deps.actors.call(name, ArchiveCalls.flush, max(left, 0.1), session_id)
+            except DeadlineExceeded:
+                raise
+            except Unavailable:
+                if left <= _POLL_SECONDS:
+                    raise
+                await clock.sleep(_POLL_SECONDS)
+            else:
+                return
 
     async def keep_deletion(self, session_id: str, path: str, *, give_up: bool) -> None:
         """Have it taken in that a path is gone, with all below it.

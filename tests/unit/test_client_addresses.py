@@ -15,13 +15,14 @@ NAMES = ("session_id", "path", "name", "user_id", "email", "target", "source")
 IN_BODIES = {  # or in a query
     "login", "create_user", "users", "open_session", "launch_container", ("start_terminal", "name"),
     ("start_process", "name"), "add_ssh_key",
+    ("upload_directory", "source"), ("download_directory", "target"),
     ("restore_file", "path"), ("restore_file", "target"),
     ("move", "source"), ("move", "target"), ("make_directory", "path"), ("audit", "user_id"),
 }  # fmt: skip
 VALUES: dict[str, Any] = {
     "argv": ["true"], "version": 1, "data": b"", "seconds": 1.0, "patch": {}, "limits": {},
     "limit": 1, "password": "p", "role": "user", "current": "c", "new": "n", "disabled": True,
-    "signal": "TERM", "command": "true", "directory": "d", "file": b"",
+    "port": 8000, "signal": "TERM", "command": "true", "directory": "d", "file": b"",
 }  # fmt: skip
 DOTS = ("..", ".")
 

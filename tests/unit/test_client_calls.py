@@ -54,6 +54,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "history": ("s-1", "f"),
     "restore_file": ("s-1", "f", 1),
     "write_file": ("s-1", "f", b""),
+    "unpack": ("s-1", "d", b""),
     "move": ("s-1", "f", "g"),
     **dict.fromkeys(("variable", "delete_variable", "secret", "delete_secret"), ("A",)),
     **dict.fromkeys(("set_variable", "set_secret"), ("A", "value")),
@@ -79,6 +80,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
 """Arguments of each call; the calls that are not here take none."""
 
 NO_REQUEST = {"close", "terminal", "program", "forward_port", "events", "renew", "ssh_stream"}
+NO_REQUEST |= {"upload_directory", "download_directory"}  # of unpack, and of stream_directory
 INSIDE = {"connect", "unread", "listen"}
 """Methods of ``AsyncTerminal`` that are for the client itself."""
 

@@ -101,6 +101,7 @@ class Routes:
             ("GET", "files"): self._files.get,
             ("HEAD", "files"): self._files.get,
             ("GET", "archive"): self._files.archive,
+            ("PUT", "archive"): self._files.extract,
             ("PUT", "files"): self._files.put,
             ("DELETE", "files"): self._files.delete,
             ("POST", "move"): self._files.move,

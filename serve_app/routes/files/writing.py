@@ -14,11 +14,13 @@ from cluster.codi.conditions import CONDITIONS
 from serve_app.http.middleware import announced_length
 from serve_app.routes.common import SIGNED, IngressDep, KeyDep, SessionDep, may_fail
 from serve_app.routes.files.kept import expected_at, fields_of, found_or_missing, is_whole
-from serve_app.routes.files.paths import FilePath
-from serve_app.schemas.files import Move, NewDirectory
+from serve_app.routes.files.paths import ArchivePath, FilePath
+from serve_app.schemas.files import Move, NewDirectory, NotMade, Unpacked
 from serve_app.sessions.saving import Conditions, Hashed
 
 router = APIRouter(prefix="/api/v1/sessions/{session_id}", dependencies=SIGNED)
+
+MAX_ARCHIVE = 64 << 30
 
 IfMatch = Annotated[
     str | None,
@@ -70,6 +72,45 @@ async def write_file(
     )
     response.headers["etag"] = receipt.etag
     return receipt
+
+
+@router.put("/archive", tags=["files"], include_in_schema=False)
+@router.put(
+    "/archive/{path:any_path}",
+    tags=["files"],
+    responses=may_fail(400, 401, 403, 404, 408, 409, 413, 504, 507),
+    openapi_extra={
+        "requestBody": {
+            "required": True,
+            "content": {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
+)
+async def unpack_archive(
+    request: Request, path: ArchivePath, session: SessionDep, ingress: IngressDep
+) -> Unpacked:
+    """Unpack a tar stream, plain or by gzip, below a directory; answered when what was made is durable.
+
+    Each file is put in place whole. Names that are absolute or have ``..``, links out of the workspace,
+    devices and whatever else cannot be made are named in the answer, and the rest is made. It is no
+    transaction: of a stream that breaks off, what came before stays.
+    """
+    length = announced_length(request.scope)
+    found = await ingress.saver.unpack(
+        session,
+        path,
+        Hashed(request.stream(), MAX_ARCHIVE, "archive"),
+        length=length or None,
+    )
+    failed = [NotMade(path=name, reason=reason) for name, reason in found.failed]
+    return Unpacked(
+        path=path,
+        version=found.version,
+        made=found.made,
+        bytes=found.bytes,
+        failed=failed,
+        more_failed=found.more_failed,
+    )
 
 
 @router.delete(

@@ -16,11 +16,13 @@ from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid
 from cluster.codi.agent.exchange import STALL_SECONDS, Exchange
 from cluster.codi.agent.files import files, naming, paths, saving
+from cluster.codi.agent.slots import Slots
 
 T = TypeVar("T")
 
 MAX_LISTED = 10_000
 _MAX_ARCHIVES = 2
+_MAX_EXTRACTIONS = 1  # each holds one of the threads for as long as it comes
 _THREADS = 4
 _THREAD_START_SECONDS = 5.0
 _BLOCK = 256 << 10
@@ -35,6 +37,7 @@ class FileRoutes:
         self.workspace = paths.Workspace(config.workspace)
         self._commit = asyncio.Lock()
         self._archives = 0
+        self._extractions = Slots(_MAX_EXTRACTIONS, "archives are unpacked")
         # Started at once: when programs have used up the container's processes, it is too late.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="files")
         barrier = Barrier(_THREADS)
@@ -117,6 +120,35 @@ class FileRoutes:
                 await self.run(archive.close)
         finally:
             self._archives -= 1
+
+    async def extract(self, exchange: Exchange, rest: bytes) -> None:
+        """``PUT /archive/{path}``: a tar stream, as it is or by gzip, unpacked while it comes."""
+        from cluster.codi.agent.files.extracting import Extraction  # noqa: PLC0415 - as above
+        from cluster.codi.agent.files.feeding import Feeder  # noqa: PLC0415
+
+        with self._extractions.held():
+            feeder = Feeder(STALL_SECONDS)
+            extraction = await self.run(Extraction, self.workspace, paths.parse(rest), feeder.read)
+
+            def work() -> dict[str, Any]:
+                try:
+                    return extraction.run()
+                finally:
+                    feeder.abandon()
+                    extraction.close()
+
+            working = asyncio.ensure_future(self.run(work))
+            try:
+                async for part in exchange.body():
+                    if not await feeder.put(part):
+                        break
+                else:
+                    feeder.end()
+                answer = await working
+            finally:
+                feeder.end(broken=True)  # if it has not ended by now
+                await asyncio.wait({working}, timeout=STALL_SECONDS)
+        exchange.answer(200, answer)
 
     async def put(self, exchange: Exchange, rest: bytes) -> None:
         """``PUT /files/{path}``, with conditions (RFC 9110, 13)."""

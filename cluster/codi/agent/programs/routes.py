@@ -17,10 +17,11 @@ from cluster.codi.agent.programs import execute
 from cluster.codi.agent.programs.activity import Activity
 from cluster.codi.agent.programs.children import Child, Children
 from cluster.codi.agent.programs.output import LeftOpen, Output
-from cluster.codi.agent.programs.running import MAX_ONE_SHOT, MAX_STREAMS, Running, Slots
+from cluster.codi.agent.programs.running import MAX_ONE_SHOT, MAX_STREAMS, Running
 from cluster.codi.agent.programs.socket import ProgramSocket
 from cluster.codi.agent.programs.starting import Wanted
 from cluster.codi.agent.programs.terminal import environment
+from cluster.codi.agent.slots import Slots
 from cluster.codi.agent.websocket import check_upgrade, upgrade
 from cluster.codi.programs.frames import Start
 
@@ -46,8 +47,8 @@ class ProgramRoutes:
         self._store = store
         self._files = files
         self._disk = Disk(config.workspace, limited=config.has_disk)
-        self._one_shot = Slots(MAX_ONE_SHOT)
-        self._streams = Slots(MAX_STREAMS)
+        self._one_shot = Slots(MAX_ONE_SHOT, "programs run")
+        self._streams = Slots(MAX_STREAMS, "programs run")
         self._sockets: set[ProgramSocket] = set()
         self._end_those_of_former_sockets()
 

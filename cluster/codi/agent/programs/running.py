@@ -1,4 +1,4 @@
-"""A program that runs, with its ends of pipes or of a pseudo-terminal; and how many may run at once."""
+"""A program that runs, with its ends of pipes or of a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import contextlib
 import os
 import signal
 import termios
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 
-from cluster.codi.agent.errors import AgentError
 from cluster.codi.agent.programs import starting
 from cluster.codi.agent.programs.children import Child, Children
 from cluster.codi.agent.programs.starting import Wanted
@@ -19,33 +17,6 @@ from cluster.codi.programs.frames import STDERR, STDOUT
 MAX_ONE_SHOT = 16
 MAX_STREAMS = 48
 MAX_NAMED = 32
-
-
-class Slots:
-    """Counts running programs of one kind: each has its own places, so none takes another's."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self.taken = 0
-
-    def take(self) -> None:
-        """Take a place. Raises AgentError ``too_many``."""
-        if self.taken >= self._limit:
-            raise AgentError(409, "too_many", f"up to {self._limit} programs run at once")
-        self.taken += 1
-
-    def give_back(self) -> None:
-        """Give a place back, once for each that was taken."""
-        self.taken -= 1
-
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold a place."""
-        self.take()
-        try:
-            yield
-        finally:
-            self.give_back()
 
 
 class Running:
