@@ -79,8 +79,8 @@ class Registry:
     def read(self, container_id: str) -> Entry | None:
         """Return an entry, or None when there is none that can be read."""
         try:
-            return Entry.model_validate_json(self._path(container_id, "json").read_bytes())
-        except (FileNotFoundError, ValidationError):
+            return Entry.model_validate_json(self._content(container_id))
+        except ValidationError:
             return None
 
     def ids(self) -> list[str]:
@@ -92,8 +92,12 @@ class Registry:
         return sorted(n.removesuffix(".json") for n in names if n.endswith(".json") and n[0] != ".")
 
     def on_workspace(self, workspace_id: str) -> list[Entry]:
-        """Return the entries of a workspace's containers."""
-        found = [self.read(container_id) for container_id in self.ids()]
+        """Return the entries of a workspace's containers.
+
+        Each launch asks, so entries that do not name the workspace anywhere are not looked at further.
+        """
+        named = [i for i in self.ids() if workspace_id.encode() in self._content(i)]
+        found = map(self.read, named)
         return [entry for entry in found if entry and entry.handle.workspace_id == workspace_id]
 
     def user_ids(self) -> frozenset[int]:
@@ -101,10 +105,18 @@ class Registry:
         found = set()
         for container_id in self.ids():
             # Every launch asks, so it is not looked at whether all else of the entry is well.
-            with contextlib.suppress(FileNotFoundError, ValueError, KeyError, TypeError):
-                entry = json.loads(self._path(container_id, "json").read_bytes())
+            with contextlib.suppress(ValueError, KeyError, TypeError):
+                entry = json.loads(self._content(container_id))
                 found.add(entry["handle"]["data"]["user_id"])
         return frozenset(user for user in found if isinstance(user, int))
+
+    def _content(self, container_id: str) -> bytes:
+        """Return an entry as it is written; b"" when there is none."""
+        try:
+            with open(f"{self._directory}/{container_id}.json", "rb", buffering=0) as file:
+                return file.read()
+        except FileNotFoundError:
+            return b""
 
     def remove(self, container_id: str) -> None:
         """Remove everything about a container. Idempotent."""

@@ -67,29 +67,34 @@ def reserve(
         os.close(descriptor)  # and with it the lock
 
 
-def in_use(proc: Path = Path("/proc")) -> frozenset[int]:
-    """Return every user id that has keys, or that a process of this machine has, or its user namespace."""
+def in_use() -> frozenset[int]:
+    """Return every user id that has keys, or that a process of this machine has, or its user namespace.
+
+    Each launch asks, and a machine has many processes: so this is done in as few steps as it can be.
+    """
     found: set[int] = set()
     with contextlib.suppress(OSError):
-        found.update(parse_key_users((proc / "key-users").read_text(encoding="ascii")))
+        found.update(parse_key_users(_read("/proc/key-users")))
     seen: set[str] = set()
     ours = os.readlink("/proc/self/ns/user")
-    for name in os.listdir(proc):
+    for name in os.listdir("/proc"):
         if not name.isdigit():
             continue
+        process = f"/proc/{name}"
         with contextlib.suppress(OSError):  # it has ended meanwhile
-            namespace = os.readlink(proc / name / "ns" / "user")
+            namespace = os.readlink(f"{process}/ns/user")
             if namespace == ours:
-                found.add((proc / name).stat().st_uid)
-            elif namespace not in seen and _runs(proc / name):
-                found.update(parse_map((proc / name / "uid_map").read_text(encoding="ascii")))
+                found.add(os.stat(process).st_uid)
+            elif namespace not in seen and not parse_stat(_read(f"{process}/stat")).ended:
+                # One that waits to be reaped holds nothing any more.
+                found.update(parse_map(_read(f"{process}/uid_map")))
                 seen.add(namespace)
     return frozenset(found)
 
 
-def _runs(process: Path) -> bool:
-    """Return whether a process has not ended: one that waits to be reaped holds nothing any more."""
-    return not parse_stat((process / "stat").read_text(errors="replace")).ended
+def _read(path: str) -> str:
+    with open(path, "rb", buffering=0) as file:
+        return file.read().decode(errors="replace")
 
 
 def parse_key_users(text: str) -> Iterable[int]:
