@@ -21,6 +21,7 @@ from actors.core.records.containers import ContainerHandle, ContainerRecord, Con
 from actors.core.records.sessions import Cause, SessionPhase, SessionRecord
 from actors.core.statistics import Histogram
 from actors.core.tasks import Tasks
+from actors.core.timing import wait_for_event
 from actors.health.verdict import (
     HealthAction,
     HealthRules,
@@ -42,7 +43,8 @@ logger = logging.getLogger(__name__)
 
 MAX_WATCHES = 8192
 PROBES_AT_ONCE = 32
-REVIVAL_PAUSE = 0.05
+REVIVAL_PAUSE = 1.0
+"""Seconds between two looks at a session that is revived; its new container's record comes by itself."""
 
 CALL_SECONDS = 5.0
 DUTY = 0.05
@@ -100,6 +102,7 @@ class HealthChecker:
         self._gate = asyncio.Semaphore(PROBES_AT_ONCE)
         self._to_revive: tuple[deque[Revive], deque[Revive]] = (deque(), deque())
         self._reviving: set[str] = set()
+        self._awaited: dict[str, asyncio.Event] = {}  # by session: it has another container
         self._revivers = 0
         self._refresh_seconds = 0.0
         self._probe_seconds = Histogram()
@@ -138,6 +141,9 @@ class HealthChecker:
         for container_id, record in self._records.items():
             handle = watchable(record)
             assert handle is not None
+            awaited = self._awaited.get(record.session_id or "")
+            if awaited is not None and container_id not in self._reviving:
+                awaited.set()
             if container_id not in self._vitals:
                 fresh = Vitals(container_id, health=record.health)
                 self._vitals[container_id] = scheduled(
@@ -336,14 +342,18 @@ class HealthChecker:
     async def _until_replaced(self, action: Revive) -> None:
         """Wait for the new container, so that the next session finds an actor and a processor."""
         clock, limit = self._services.clock, self._services.settings.launch_limit
-        began = clock.monotonic()
-        while clock.monotonic() - began < limit:
-            session = await self._services.ledger.session(action.session_id)
-            if session is None or session.phase not in _COMING_UP:
-                return
-            if session.owner_actor_id is None or session.container_id not in {
-                None,
-                action.container_id,
-            }:
-                return
-            await clock.sleep(REVIVAL_PAUSE)
+        began, replaced = clock.monotonic(), asyncio.Event()
+        self._awaited[action.session_id] = replaced
+        try:
+            while clock.monotonic() - began < limit and not replaced.is_set():
+                session = await self._services.ledger.session(action.session_id)
+                if session is None or session.phase not in _COMING_UP:
+                    return
+                if session.owner_actor_id is None or session.container_id not in {
+                    None,
+                    action.container_id,
+                }:
+                    return
+                await wait_for_event(replaced, clock.sleep(REVIVAL_PAUSE))
+        finally:
+            del self._awaited[action.session_id]

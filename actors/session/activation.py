@@ -21,6 +21,7 @@ from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerRecord
 from actors.core.records.sessions import Route, SessionRecord
 from actors.core.tasks import Tasks
+from actors.core.timing import wait_for_event
 from actors.session import messages
 from actors.session.executor import SessionExecutor
 from actors.session.lease_keeper import LeaseKeeper
@@ -301,17 +302,7 @@ class Activation:
         if seconds is None:
             await changed.wait()
             return
-        loop = asyncio.get_running_loop()
-        sleepers = {
-            loop.create_task(self.services.clock.sleep(seconds)),
-            loop.create_task(changed.wait()),
-        }
-        try:
-            await asyncio.wait(sleepers, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for sleeper in sleepers:
-                sleeper.cancel()
-            await asyncio.gather(*sleepers, return_exceptions=True)
+        await wait_for_event(changed, self.services.clock.sleep(seconds))
 
     def _wake(self) -> None:
         changed, self._changed = self._changed, asyncio.Event()

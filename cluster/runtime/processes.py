@@ -97,6 +97,8 @@ def children(pid: int) -> list[int]:
         text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
         return [int(child) for child in text.split()]
     except (FileNotFoundError, ProcessLookupError):
+        if not os.path.exists(f"/proc/{pid}"):
+            return []
         # The file needs CONFIG_PROC_CHILDREN; without it, everybody is asked for their parent.
         found = [
             (stat.start_ticks, child) for child, stat in all_stats().items() if stat.parent == pid
