@@ -21,7 +21,7 @@ class Recorder:
     """Stands in for ``exec`` and ``eval`` of a module, and keeps what they compiled by its text."""
 
     def __init__(self) -> None:
-        self.generated: dict[str, CodeType] = {}
+        self.generated: dict[str, bytes] = {}
 
     def exec(self, text: str, *scopes: Any) -> None:
         """Run statements."""
@@ -32,8 +32,43 @@ class Recorder:
         return builtins.eval(self._compiled(text, "eval"), *scopes)  # noqa: S307
 
     def _compiled(self, text: str, kind: str) -> CodeType:
-        code = compile(text, "<string>", kind, dont_inherit=True)
-        return self.generated.setdefault(text, code)
+        code: CodeType = compile(text, "<string>", kind, dont_inherit=True)
+        self.generated[text] = marshal.dumps(code)
+        return code
+
+
+class Patterns:
+    """Stands in for ``_sre`` in the compiler of regular expressions, and keeps what that asks it for."""
+
+    def __init__(self, compiler: Any) -> None:
+        self.made: dict[tuple[str | bytes, int], bytes] = {}
+        self._compiler = compiler
+        self._compile, self._sre = compiler.compile, vars(compiler)["_sre"]
+        self._asked: tuple[Any, ...] = ()
+        self._install(self._record, self)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sre, name)
+
+    def compile(self, *asked: Any) -> Any:
+        """Make a pattern."""
+        self._asked = asked
+        return self._sre.compile(*asked)
+
+    def close(self) -> None:
+        """Record no more."""
+        self._install(self._compile, self._sre)
+
+    def _install(self, compile_pattern: Any, sre: Any) -> None:
+        vars(self._compiler).update(compile=compile_pattern, _sre=sre)
+
+    def _record(self, pattern: Any, flags: int = 0) -> Any:
+        made = self._compile(pattern, flags)
+        if isinstance(pattern, (str, bytes)):
+            text, combined, code, *rest = self._asked
+            plain = (text, int(combined), [*map(int, code)], *rest)
+            self.made[pattern, int(flags)] = marshal.dumps(plain)
+        return made
 
 
 def main(draft: str) -> None:
@@ -41,10 +76,15 @@ def main(draft: str) -> None:
     sys.path.insert(0, draft)
     start: Any = importlib.import_module("start")
     recorder = Recorder()
-    for name in start.WRITERS:
+    patterns = None
+    for name in start.WRITERS:  # the first of them is what regular expressions stand on
         module: Any = importlib.import_module(name)
         module.exec, module.eval = recorder.exec, recorder.eval
+        patterns = patterns or Patterns(importlib.import_module("re._compiler"))
     importlib.import_module("cluster.codi.agent.main")
+    importlib.import_module("cluster.codi.agent.routes")
+    assert patterns is not None
+    patterns.close()
     for name in _agent_modules(draft):
         importlib.import_module(name)
     index, modules = {}, []
@@ -60,7 +100,7 @@ def main(draft: str) -> None:
         index[name] = (place, is_package, offset, len(code))
         modules.append(code)
         offset += len(code)
-    head = marshal.dumps((sys.version, index, recorder.generated))
+    head = marshal.dumps((sys.version, index, recorder.generated, patterns.made))
     with open(os.path.join(draft, start.NAME), "wb") as file:
         file.write(len(head).to_bytes(start.HEAD, "little") + head + b"".join(modules))
 

@@ -1,8 +1,8 @@
 """CODI's first lines: its modules, and the standard library's, come out of one file, ``modules.bin``.
 
 It stands in for the stage's own files: looking for two hundred of them, and compiling what ``dataclass``
-and ``namedtuple`` write, are a third of what CODI's start costs. Without it, or with one that another
-interpreter has made, everything is imported as usual. ``pack.py`` makes it.
+and ``namedtuple`` write, and regular expressions, are a third of what CODI's start costs. Without it, or with
+one that another interpreter has made, everything is imported as usual. ``pack.py`` makes it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ WRITERS = ("collections", "dataclasses")
 """Modules that write source of their own and run it, with ``exec`` or ``eval``."""
 
 _LATER = frozenset(
-    ("inspect", "tokenize", "textwrap", "ipaddress", "unicodedata", "locale", "asyncio.sslproto")
+    (
+        *("inspect", "logging", "tokenize", "textwrap", "ipaddress", "unicodedata", "locale"),
+        "asyncio.sslproto",
+    )
 )
 """What others import and CODI hardly ever uses: loaded with the first use."""
 
@@ -67,6 +70,19 @@ class _SignatureLater:
         return self._inspect.signature(described, **how)
 
 
+class _Logger:
+    """A logger that loads ``logging`` when something is to be logged."""
+
+    def __init__(self, name: str | None = None) -> None:
+        self._name = name
+
+    def __getattr__(self, name: str) -> object:
+        import logging  # noqa: PLC0415 - not at the start
+
+        real = logging.root  # which loads it, and so gives it its own ``getLogger``
+        return getattr(logging.getLogger(self._name) if self._name else real, name)
+
+
 def _is_coroutine_function(function: object) -> bool:
     flags = getattr(getattr(function, "__code__", None), "co_flags", 0)
     return bool(flags & _CO_COROUTINE)
@@ -83,9 +99,8 @@ class Image:
         self._file = os.open(f"{stage}/{NAME}", os.O_RDONLY | os.O_CLOEXEC)
         size = int.from_bytes(os.pread(self._file, HEAD, 0), "little")
         self._begin = HEAD + size
-        version, self._index, self._generated = marshal.loads(  # noqa: S302 - the stage is the server's
-            os.pread(self._file, size, HEAD)
-        )
+        head = marshal.loads(os.pread(self._file, size, HEAD))  # noqa: S302 - the stage is the server's
+        version, self._index, self._generated, self._patterns = head
         if version != sys.version:
             raise ValueError("another interpreter has made it")
 
@@ -110,6 +125,8 @@ class Image:
         if spec.name == "inspect":  # of what is asked for at every start, until it is loaded
             module.__dict__["signature"] = _SignatureLater(module)
             module.__dict__["iscoroutinefunction"] = _is_coroutine_function
+        elif spec.name == "logging":
+            module.__dict__.update(getLogger=_Logger, DEBUG=10)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
@@ -127,10 +144,26 @@ class Image:
         _, _, offset, size = self._index[name]
         code = marshal.loads(os.pread(self._file, size, self._begin + offset))  # noqa: S302
         exec(code, module.__dict__)  # noqa: S102
+        if name == "re._compiler":
+            self._spare(module)
+
+    def _spare(self, compiler: ModuleType) -> None:
+        """Let patterns be made from what the compiler has made of them before."""
+        compile_anew, make = compiler.compile, compiler.__dict__["_sre"].compile
+
+        def compile_pattern(pattern: object, flags: int = 0) -> object:
+            if isinstance(pattern, str | bytes):
+                made = self._patterns.pop((pattern, flags), None)
+                if made is not None:
+                    return make(*marshal.loads(made))  # noqa: S302
+            return compile_anew(pattern, flags)
+
+        compiler.__dict__["compile"] = compile_pattern
 
     def _compiled(self, text: str) -> CodeType | str:
-        found: CodeType | str = self._generated.get(text, text)
-        return found
+        found = self._generated.get(text)
+        code: CodeType | str = text if found is None else marshal.loads(found)  # noqa: S302
+        return code
 
 
 def start(stage: str) -> None:

@@ -66,6 +66,29 @@ class TestImage:
         found = run(staged, LOADED + "import pyfastcdc; print(pyfastcdc.FastCDC.__name__)")
         assert (found.stdout, found.stderr) == ("FastCDC\n", "")
 
+    def test_regular_expressions_are_not_compiled_again(self, staged):
+        parsing = "import re; re._parser.parse = None; import cluster.codi.agent.main"
+        code = LOADED.replace("import cluster.codi.agent.main", parsing)
+        found = run(staged, code)
+        assert (found.returncode, found.stderr) == (0, "")
+
+    def test_a_pattern_means_what_it_meant(self, staged):
+        code = (
+            "from h11._headers import _content_length_re as length; import re; print("
+            "bool(length.fullmatch(b'17')), bool(length.fullmatch(b'x')), length.pattern, length.flags,"
+            "re.sub('(?i)A(?P<n>b)', r'\\g<n>', 'xabx'))"
+        )
+        found = run(staged, LOADED + code)
+        assert (found.stdout, found.stderr) == ("True False b'[0-9]+' 0 xbx\n", "")
+
+    def test_what_a_library_logs_is_said(self, staged):
+        code = (
+            "import asyncio; first = 'string' in sys.modules; asyncio.log.logger.warning('said %d', 1)\n"
+            "print(first, 'string' in sys.modules)"
+        )
+        found = run(staged, LOADED + code)
+        assert (found.stdout, found.stderr) == ("False True\n", "said 1\n")
+
     def test_a_module_says_where_its_source_lies(self, staged):
         root = Path(staged.ro_binds[-1])
         found = run(staged, LOADED + "print(cluster.codi.agent.routes.__file__, inspect.__file__)")
