@@ -202,6 +202,21 @@ async def test_sessions_that_somebody_is_attached_to_are_revived_first(ward):
             ward.ledger.sessions_by_id[user] = session_record(user, container_id=f"new-{user}")
 
 
+async def test_the_next_session_is_revived_as_soon_as_the_new_container_is_there(ward):
+    await ward.add_sessions_at_rest(REVIVALS_AT_ONCE + 1)
+    await ward.runner.refresh()
+    await settle()
+    for number in range(REVIVALS_AT_ONCE + 1):
+        ward.runtime.crash(f"c{number}")
+    await settle()
+    assert len(ward.owners.reopened) == REVIVALS_AT_ONCE
+    user, _, _ = ward.owners.reopened[0]
+    await ward.add("new", READY, session_id=user, user_id=user)
+    await ward.runner.refresh()
+    await settle()
+    assert len(ward.owners.reopened) == REVIVALS_AT_ONCE + 1  # and no time has passed
+
+
 async def test_a_session_that_ended_while_others_were_revived_is_not_made_anew(ward):
     await ward.add_sessions_at_rest(REVIVALS_AT_ONCE + 1)
     await ward.runner.refresh()

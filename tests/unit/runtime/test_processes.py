@@ -63,5 +63,14 @@ async def test_the_end_of_a_process_is_seen_and_a_zombie_counts_as_ended():
     await asyncio.wait_for(identity.wait_end(process), 1)
 
 
+def test_the_children_of_a_process_that_is_gone_are_not_searched_for(monkeypatch):
+    reader, writer = os.pipe()
+    pid = start_a_shell_that_reads(reader)
+    os.close(writer)
+    reap(pid)
+    monkeypatch.delattr(identity, "all_stats")
+    assert identity.children(pid) == []
+
+
 async def test_a_process_that_does_not_end_in_time_is_reported():
     assert not await identity.ends_within(identity.identify(os.getpid()), 0.01)
