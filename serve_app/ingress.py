@@ -46,6 +46,7 @@ logger = structlog.get_logger(__name__)
 SIGNING_KEY = "access-tokens"
 PUSH_SECONDS = 5.0
 PUSH_LIMIT_SECONDS = 3.0
+SEAL_AGAIN_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ async def running(deps: Dependencies, metrics: IngressMetrics) -> AsyncIterator[
     tasks.spawn("events", ingress.hub.run())
     tasks.spawn("connections to ports", ingress.ports.pools.run())
     tasks.spawn("watches of ports", ingress.port_watcher.run())
+    tasks.spawn("older keys", _seal_anew(deps))
     tasks.spawn("push metrics", _push_forever(ingress))
     try:
         yield ingress
@@ -221,6 +223,20 @@ def _refresh_tokens(deps: Dependencies) -> RefreshTokenRotation:
         new_id=deps.new_id,
         random_bytes=deps.random_bytes,
     )
+
+
+async def _seal_anew(deps: Dependencies) -> None:
+    """Seal what older keys have sealed with the newest, once; a server begins anew for other keys."""
+    while True:
+        try:
+            done, locked = await deps.environments.reseal()
+        except CoditectError as error:
+            logger.warning("secrets under older keys wait", reason=str(error))
+            await deps.clock.sleep(SEAL_AGAIN_SECONDS)
+            continue
+        if done or locked:
+            logger.warning("secrets were sealed anew", sealed=done, locked=locked)
+        return
 
 
 async def _push_forever(ingress: Ingress) -> None:

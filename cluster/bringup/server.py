@@ -164,6 +164,7 @@ class Server:
                 settings = self._settings = settings.model_copy(
                     update={"port": free_ports(settings.ray_address).gcs}
                 )
+            key_file.make(settings)
             found = doctor.run_checks(settings)
             self._try(lambda: _note(machine_file(layout.data_dir), dump(found)))
             # What begins with too little room may have been using it for long when it begins again.
@@ -183,7 +184,6 @@ class Server:
         leftovers.record(layout.data_dir)
         layout.write_server(own_server_file(time.time()))
         secret_settings.keep(settings)
-        key_file.make(settings)
         ports = free_ports(settings.ray_address, ingress=settings.port)
         packages = Path(cluster.__file__).parents[1]
         os.environ.update(

@@ -173,6 +173,24 @@ def data_directory(path: str, refusal: str | None) -> Check:
     return Check("data directory", Verdict.ERROR, f"{path}: {refusal}", advice)
 
 
+def secret_key(refusal: str | None, *, mode: int | None, has_store: bool) -> Check:
+    """Check the key of users' secrets: ``refusal`` is why it cannot be read, ``mode`` its file's."""
+    name = "key for secrets"
+    if refusal is None and (mode is None or not mode & 0o077):
+        return Check(name, Verdict.OK, "it is there; backups do not have it: keep a copy")
+    if refusal is None:
+        return Check(
+            name, Verdict.WARNING, f"others may read its file (mode {mode:o})", "chmod 600 the file"
+        )
+    if mode is None and not has_store:
+        return Check(name, Verdict.OK, "none yet; the first start makes one")
+    advice = (
+        "put the file back, or its key into CODITECT_SECRET_KEY: what it sealed stays locked without it; if"
+        " there never was one, the next start makes it"
+    )
+    return Check(name, Verdict.WARNING, refusal, advice)
+
+
 def disk(free_bytes: int, reserve: int = 0, promised: int = 0) -> Check:
     """Free space where the data directory is; ``promised`` is what workspaces may yet take of it."""
     found = f"{free_bytes / _GIB:.1f} GiB free"

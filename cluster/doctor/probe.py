@@ -11,6 +11,7 @@ import platform
 import resource
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import psutil
 
-from actors.core.errors.base import Unavailable
+from actors.core.errors.base import CoditectError, Unavailable
 from cluster import belonging
 from cluster.backup.fdb.commands import FDB_TOOLS
 from cluster.doctor import checks, fdb_probe
@@ -35,6 +36,7 @@ from cluster.runtime.launching import furnish
 from cluster.runtime.root import bwrap
 from cluster.runtime.root import seccomp as filters
 from cluster.runtime.root.tables import open_files
+from cluster.secrets import key_file
 from cluster.settings import RuntimeName, Settings, StoreName
 
 _UNLIMITED = 1 << 62
@@ -51,6 +53,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _safely("user", lambda: checks.user(is_root=os.geteuid() == 0)),
         _safely("port", lambda: checks.port(port_facts(settings.host, settings.port))),
         _safely("data directory", lambda: _data_directory(settings.data_dir)),
+        _safely("key for secrets", lambda: _secret_key(settings)),
         _safely("disk", lambda: _disk(settings)),
         _safely("memory", lambda: checks.memory(available_memory())),
         _safely("shared memory", lambda: _shared_memory(settings.object_store_memory)),
@@ -216,6 +219,19 @@ def _data_directory(path: Path) -> Check:
             return checks.data_directory(str(path), None)
     except OSError as error:
         return checks.data_directory(str(path), error.strerror or errno.errorcode[error.errno or 0])
+
+
+def _secret_key(settings: Settings) -> Check:
+    refusal: str | None = None
+    try:
+        key_file.load(settings)
+    except CoditectError as error:
+        refusal = str(error)
+    path = key_file.key_file(settings)
+    asks_a_file = settings.secret_key is None and path.exists()
+    mode = stat.S_IMODE(path.stat().st_mode) if asks_a_file else None
+    has_store = (settings.data_dir / "store" / "data.mdb").exists()
+    return checks.secret_key(refusal, mode=mode, has_store=has_store)
 
 
 def _disk(settings: Settings) -> Check:

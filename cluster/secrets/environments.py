@@ -144,20 +144,25 @@ class StoredEnvironments:
 
     # ---- keys -----------------------------------------------------------------------------------
 
-    async def reseal(self) -> int:
-        """Seal what older keys have sealed with the current one, so that they can go; return how many.
+    async def reseal(self) -> tuple[int, int]:
+        """Seal what older keys have sealed with the current one, so that they can go.
 
-        What does not open stays as it is.
+        Return how many were, and how many the server has no key for: those stay as they are. Raises
+        Unavailable, InvalidArgument.
         """
+        counts = await self.store.secret_keys()
+        if not counts:
+            return 0, 0
         keys = self._current_keys()
-        if set(await self.store.secret_keys()) <= {keys.current}:
-            return 0
+        locked = sum(count for key, count in counts.items() if key not in keys.ids)
+        if not counts.keys() & {*keys.ids[1:]}:
+            return 0, locked
         done, after = 0, None
         while page := await self.store.all_secrets(after):
             for user_id, record in page:
                 done += await self._reseal(user_id, record, keys)
             after = (page[-1][0], page[-1][1].name)
-        return done
+        return done, locked
 
     async def _reseal(self, user_id: str, record: SecretRecord, keys: SecretKeys) -> bool:
         if record.key_id == keys.current:

@@ -9,7 +9,7 @@ from io import TextIOWrapper
 
 import typer
 
-from coditect.cli import people, users
+from coditect.cli import environment, people, users
 from coditect.errors import ClientError
 
 SERVER_COMMANDS = ("up", "status", "down", "doctor", "backup")
@@ -17,6 +17,9 @@ _OURS = frozenset({"coditect", "cluster", "actors", "serve_app"})
 
 app = people.app
 app.add_typer(users.app, name="user")
+app.add_typer(environment.variables, name="env")
+app.add_typer(environment.secrets, name="secret")
+app.command()(environment.preferences)
 
 
 def main() -> None:

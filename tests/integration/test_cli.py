@@ -446,3 +446,22 @@ def test_an_account_is_disabled_and_enabled(run: Run, person: Person) -> None:
     assert run("user", "enable", email, **as_admin).returncode == 0
     again = run(*login, stdin=stdin)
     assert again.returncode == 0, again.stderr
+
+
+def test_variables_secrets_and_preferences_are_set_shown_and_taken_back(signed_in: Run) -> None:
+    assert signed_in("env", "set", "PLAIN", "a value").returncode == 0
+    assert signed_in("env", "set", "PIPED", stdin=b"two\nlines\n").returncode == 0
+    assert signed_in("env", "ls").stdout == b"PIPED=two\nlines\nPLAIN=a value\n"
+    assert signed_in("secret", "set", "TOKEN", stdin=b"hidden\n").returncode == 0
+    shown = signed_in("secret", "ls", "--json").stdout
+    assert [each["name"] for each in json.loads(shown)] == ["TOKEN"]
+    assert b"hidden" not in shown
+    found = signed_in("exec", "--", "sh", "-c", 'echo "$PLAIN,$TOKEN"')
+    assert found.stdout == b"a value,hidden\n"
+    refused = signed_in("env", "set", "PATH", "/bin")
+    assert refused.returncode == 1
+    assert b"set by the workspace" in refused.stderr
+    assert signed_in("env", "rm", "PLAIN").returncode == 0
+    assert signed_in("secret", "rm", "TOKEN").returncode == 0
+    assert b"Europe/Berlin" in signed_in("preferences", "--time-zone", "Europe/Berlin").stdout
+    assert b"time zone: default" in signed_in("preferences", "--time-zone", "default").stdout
