@@ -45,7 +45,8 @@ class Door:
         self._lock = threading.Lock()
         self._ending = self._gone = False
         self._inner: socket.socket | None = None
-        self._waiting: list[socket.socket] = []
+        self._callers: dict[socket.socket, socket.socket | None] = {}
+        """Those who are connected, in the order in which they came, with what each has handed over."""
         self._wake_ours, self._wake = socket.socketpair()
         self._wake.setblocking(False)  # noqa: FBT003 - its name says it
         self._wake_ours.setblocking(False)  # noqa: FBT003 - its name says it
@@ -93,14 +94,15 @@ class Door:
             while not self._ending:
                 self._step()
         finally:
-            for each in (self._door, self._wake_ours, self._wake, self._inner, *self._waiting):
+            lent = (*self._callers.values(), self._inner)
+            self._inner = None
+            for each in (self._door, self._wake_ours, self._wake, *self._callers, *lent):
                 if each is not None:
                     each.close()
-            self._inner = None
 
     def _step(self) -> None:
         poll, watched = select.poll(), {}
-        watching = [self._wake_ours, self._door, *self._waiting]
+        watching = [self._wake_ours, self._door, *self._callers]
         if self._inner is not None and self._room > 0:
             watching.append(self._inner)
         for each in watching:
@@ -115,8 +117,8 @@ class Door:
                 self._greet()
             elif ready is self._inner:
                 self._accept(ready, events)
-            elif ready in self._waiting:
-                self._take(ready)
+            elif ready in self._callers:
+                self._hear(ready)
 
     def _greet(self) -> None:
         """Let somebody of the container in who has a socket to hand over; the newest stay."""
@@ -129,24 +131,48 @@ class Door:
         if not self._is_user(_SO_PEERCRED.unpack(raw)[1]):
             caller.close()
             return
-        self._waiting.append(caller)
-        while len(self._waiting) > _CONTROLS:
-            self._waiting.pop(0).close()
+        while len(self._callers) >= _CONTROLS:
+            self._forget(next(iter(self._callers)))
+        self._callers[caller] = None
 
-    def _take(self, caller: socket.socket) -> None:
-        """Take a listening socket over. The caller stays connected, and so learns when this end is gone."""
-        listener = _received(caller)
+    def _hear(self, caller: socket.socket) -> None:
+        """Take a listening socket over, or see its owner off, who may only say one thing.
+
+        The caller stays connected, and so learns when this end is gone. When the one who came last leaves,
+        the socket of the one before is used again; without such a one, that one's own: CODI was killed.
+        """
+        listener = _received(caller) if self._callers[caller] is None else None
         if listener is None:
-            self._waiting.remove(caller)
-            caller.close()
+            self._forget(caller)
             return
-        with contextlib.suppress(OSError):
-            caller.send(b"\1")
-        former, self._inner = self._inner, listener
+        former = self._inner if self._inner not in self._callers.values() else None
+        self._callers[caller] = self._inner = listener
         if former is not None:
             former.close()
+        with contextlib.suppress(OSError):
+            caller.send(b"\1")
         if self._ending:  # ``close`` may have missed it
             self.close(gone=self._gone)
+
+    def _drop(self, inner: socket.socket) -> None:
+        self._inner = None
+        for caller, listener in list(self._callers.items()):
+            if listener is inner:
+                del self._callers[caller]
+                caller.close()
+        inner.close()
+
+    def _forget(self, caller: socket.socket) -> None:
+        listener = self._callers.pop(caller)
+        caller.close()
+        if listener is None:
+            return
+        if listener is self._inner:
+            others = [each for each in self._callers.values() if each is not None]
+            if not others:
+                return
+            self._inner = others[-1]
+        listener.close()
 
     def _accept(self, inner: socket.socket, events: int) -> None:
         try:
@@ -156,8 +182,7 @@ class Door:
         except OSError as error:
             lasting = error.errno in (errno.EINVAL, errno.EBADF, errno.EOPNOTSUPP, errno.ENOTSOCK)
             if lasting or events & (select.POLLERR | select.POLLHUP | select.POLLNVAL):
-                self._inner = None  # it listens no more
-                inner.close()
+                self._drop(inner)  # it listens no more
             elif error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 select.poll().poll(100)
             return
@@ -199,7 +224,7 @@ def _received(caller: socket.socket) -> socket.socket | None:
     """Return the listening socket that a message brings; what is anything else is closed."""
     flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
     try:
-        data, ancillary, _, _ = caller.recvmsg(16, socket.CMSG_SPACE(4), flags)
+        data, ancillary, _, _ = caller.recvmsg(16, socket.CMSG_LEN(4), flags)
     except OSError:
         return None
     descriptors = array.array("i")
