@@ -24,6 +24,7 @@ NAMES = [
     "workspaces",
     "survival",
     "backup",
+    "egress",
 ]
 
 

@@ -21,7 +21,7 @@ import h11
 from actors.core.errors.base import CoditectError
 from actors.core.informer import Informer
 from actors.core.ports.clock import Clock
-from actors.core.records.containers import ContainerRecord, ContainerStatus
+from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus
 from actors.core.records.egress import NetworkRecord
 from actors.core.tasks import Tasks
 from cluster.egress import doorway
@@ -43,15 +43,14 @@ _LEAST_SHARE = 16
 _LOOK_SECONDS = 1.0
 _WITH_DOOR = frozenset({ContainerStatus.STARTING, ContainerStatus.WARM, ContainerStatus.READY})
 
-UserOf = Callable[[ContainerRecord], int | None]
+UserOf = Callable[[ContainerHandle], int]
 
 
 class Gateway:
     """Serves the containers of one node. Belongs to one event loop; ``run`` until cancelled, then ``close``.
 
-    ``user_of`` says which user id, outside, a container's programs have; None: not known yet. ``most``
-    connections from inside are served at once; when half of them are taken, no container has more than its
-    share.
+    ``user_of`` says which user id, outside, a container's programs have. ``most`` connections from inside are
+    served at once; when half of them are taken, no container has more than its share.
     """
 
     def __init__(
@@ -166,7 +165,8 @@ class Gateway:
     def _is_user(self, container_id: str, user: int) -> bool:
         """Return whether a container's programs have this user id; called by its door's thread."""
         record = self._records.get(container_id)
-        return record is not None and self._user_of(record) == user
+        handle = record.handle if record is not None else None
+        return handle is not None and self._user_of(handle) == user
 
     # ---- who comes ------------------------------------------------------------------------------
 

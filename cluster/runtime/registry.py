@@ -43,6 +43,12 @@ class Processes(Frozen):
         return cls.model_validate(handle.data)
 
 
+def user_of(handle: ContainerHandle) -> int:
+    """Return the user id, outside, of a container's programs."""
+    user = Processes.of(handle).user_id
+    return os.geteuid() if user is None else user
+
+
 class Entry(Frozen):
     """The entry of one container: its handle, who launched it and when (Unix time)."""
 

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import resource
 
 from actors.core import informer
 from actors.core.informer import Informer
-from actors.core.records.containers import ContainerRecord
 from cluster.egress.gateway import Gateway
 from cluster.egress.resolver import Resolver
 from cluster.egress.sessions import Sessions
 from cluster.egress.turns import Turns
 from cluster.egress.visit import Network, is_own
-from cluster.runtime.registry import Processes
+from cluster.runtime.registry import user_of
 from cluster.store.layers.accounts.audit import AuditLog
 from cluster.store.layers.sessions.networks import NetworkStore
 from cluster.wiring.egress_rules import limits, rules
@@ -47,14 +45,6 @@ async def make_gateway(wiring: NodeWiring) -> Gateway:
         clock=services.clock,
         most=_descriptors(),
     )
-
-
-def user_of(record: ContainerRecord) -> int | None:
-    """Return the user id, outside, of a container's programs; None while it is not known."""
-    if record.handle is None:
-        return None
-    user = Processes.of(record.handle).user_id
-    return os.geteuid() if user is None else user
 
 
 def _descriptors() -> int:

@@ -82,6 +82,27 @@ async def test_curl_reaches_what_it_may_in_every_way(world):
     assert min(used.received, used.sent) > 100
 
 
+@pytest.mark.asyncio(loop_scope="module")
+async def test_what_knows_no_proxy_goes_by_the_program_between(world):
+    _, (one, _), port = world
+    request = r"printf 'GET /hello HTTP/1.0\r\n\r\n'"
+    said = await one.run(f"{request} | /etc/coditect/connect {HOST} {port}")
+    assert said.startswith("HTTP/1.1 200 OK\r\n")
+    assert said.endswith("hello from outside\n")
+    said = await one.run(f"head -c 3000000 /dev/zero | {_post(port)} | tail -c 3000000 | sha256sum")
+    assert said.split()[0] == hashlib.sha256(bytes(3_000_000)).hexdigest()
+    assert "is private" in await one.run("/etc/coditect/connect 10.0.0.1 22; echo code $?")
+    if shutil.which("git", path="/usr/bin"):
+        git = "GIT_CONFIG_SYSTEM=/etc/gitconfig git clone git://10.0.0.1/x.git"
+        assert "is private" in await one.run(git)
+
+
+def _post(port: int) -> str:
+    """Return a pipeline that posts its input by way of the program between, and prints the answer."""
+    head = r"printf 'POST / HTTP/1.0\r\nContent-Length: 3000000\r\n\r\n'"
+    return f"( {head}; cat ) | /etc/coditect/connect {HOST} {port}"
+
+
 REFUSED = {
     "http://127.0.0.1:1/": "loopback",
     "http://2130706433/": "loopback",

@@ -184,16 +184,26 @@ def test_an_ordinary_user_launches_the_same_walled_containers(
 
 
 @pytest.mark.timeout(300)
-def test_an_ordinary_users_programs_outlive_codi_too(copy_for_everybody, as_nobody, tmp_path):
+@pytest.mark.parametrize(
+    ("module", "only", "said"),
+    [
+        # The others are for what takes a second user id.
+        ("test_codi_killed.py", "", "10 passed, 10 skipped"),
+        ("test_egress.py", "curl_reaches or no_other_way or is_gone or killed_codi", "4 passed"),
+    ],
+)
+def test_an_ordinary_users_programs_fare_as_under_root(
+    copy_for_everybody, as_nobody, tmp_path, module, only, said
+):
     python, code, libraries = copy_for_everybody
-    place = code.parent / "tests" if os.geteuid() == 0 else tmp_path / "tests"
+    place = code.parent / f"tests-{module}" if os.geteuid() == 0 else tmp_path / "tests"
     place.mkdir()
     if as_nobody:
         os.chown(place, NOBODY, NOBODY)
     options = ["-q", "--noconftest", "-p", "no:cacheprovider", "--basetemp", place / "t"]
     options += ["-o", "asyncio_mode=auto", "-o", "asyncio_default_fixture_loop_scope=function"]
     done = subprocess.run(
-        [*as_nobody, python, "-m", "pytest", *options, "tests/isolation/test_codi_killed.py"],
+        [*as_nobody, python, "-m", "pytest", *options, f"tests/isolation/{module}", "-k", only],
         cwd=code,
         env={"PATH": os.environ["PATH"], "PYTHONPATH": f"{code}:{libraries}", "HOME": str(place)},
         capture_output=True,
@@ -202,5 +212,4 @@ def test_an_ordinary_users_programs_outlive_codi_too(copy_for_everybody, as_nobo
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    # The others are for what takes a second user id.
-    assert "10 passed, 10 skipped" in done.stdout
+    assert said in done.stdout

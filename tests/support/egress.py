@@ -25,7 +25,7 @@ from cluster.egress.resolver import Resolver, look_up
 from cluster.egress.sessions import Sessions
 from cluster.egress.turns import Turns
 from cluster.egress.visit import Network, is_own
-from cluster.wiring.egress_gateway import user_of
+from cluster.runtime.registry import user_of
 from tests.fakes.feed import MemoryFeed
 from tests.support.waiting import wait_until
 
