@@ -49,6 +49,12 @@ class TestImage:
         found = run(staged, LOADED + code)
         assert (found.stdout, found.stderr) == ("False False True\n", "")
 
+    def test_a_start_does_without_what_takes_long_to_import(self, staged):
+        found = run(
+            staged, LOADED + "print({'pathlib', 'string', 'dis', 'random'} & sys.modules.keys())"
+        )
+        assert (found.stdout, found.stderr) == ("set()\n", "")
+
     def test_what_modules_write_by_themselves_is_not_compiled_again(self, staged):
         code = (
             "import sys; sys.path.insert(0, sys.argv[1]); import start\n"

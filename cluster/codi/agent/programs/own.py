@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 _MODULES = {"codi:sftp-server": "cluster.codi.agent.sftp.server"}
-_STAGE = str(Path(__file__).resolve().parents[4])
+_STAGE = os.path.realpath(__file__).rsplit("/", 5)[0]  # without pathlib, which CODI does not import
 
 
 def resolved(argv: Sequence[str]) -> list[str]:
