@@ -34,7 +34,6 @@ _OWN_FILES = (
     "codi/__init__.py",
     "codi/conditions.py",
     "codi/journal_protocol.py",
-    "codi/ports.py",
     "codi/programs/__init__.py",
     "codi/programs/background.py",
     "codi/programs/frames.py",

@@ -35,7 +35,6 @@ from cluster.codi.agent.terminals.journal_socket import JournalSocket
 from cluster.codi.agent.terminals.socket import TerminalSocket
 from cluster.codi.agent.terminals.terminals import DEFAULT_SIZE, Terminals
 from cluster.codi.agent.websocket import check_upgrade, upgrade
-from cluster.codi.ports import HIDDEN_PORTS
 from cluster.codi.terminals.frames import BadFrame, check_size, parse_request
 
 _CLOSE_GOING_AWAY = 1001
@@ -58,7 +57,7 @@ class Routes:
         self._children = Children()
         self._journal = JournalFeed()
         self.terminals = Terminals(config, self._children, self._journal, store)
-        closed_ports = HIDDEN_PORTS | {config.port, config.proxy_port}
+        closed_ports = frozenset({config.port, config.proxy_port})
         listeners = Listeners(closed_ports)
         self._ports = PortWatch(listeners, self._journal.ports)
         self._activity = Activity(listeners)

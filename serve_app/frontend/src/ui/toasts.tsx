@@ -9,16 +9,23 @@ interface Toast {
   id: number;
   kind: keyof typeof SECONDS;
   text: string;
+  action: Action | null;
+}
+
+/** What can be done about it: a page to go to. */
+export interface Action {
+  label: string;
+  href: string;
 }
 
 const toasts = signal<Toast[]>([]);
 let last = 0;
 
 /** Say something that needs no answer. Errors stay longer, and are read out at once. */
-export function say(text: string, kind: Toast["kind"] = "info"): void {
+export function say(text: string, kind: Toast["kind"] = "info", action: Action | null = null): void {
   const id = ++last;
-  toasts.value = [...toasts.value, { id, kind, text }].slice(-MAX_TOASTS);
-  setTimeout(() => dismiss(id), SECONDS[kind] * 1000);
+  toasts.value = [...toasts.value, { id, kind, text, action }].slice(-MAX_TOASTS);
+  setTimeout(() => dismiss(id), (action ? SECONDS.bad : SECONDS[kind]) * 1000);
 }
 
 /** Say that something failed, and why. */
@@ -40,6 +47,11 @@ export function Toasts() {
           role={toast.kind === "bad" ? "alert" : "status"}
         >
           <span>{toast.text}</span>
+          {toast.action && (
+            <a class="toast-action" href={toast.action.href} target="_blank" rel="noopener">
+              {toast.action.label}
+            </a>
+          )}
           <button
             type="button"
             class="icon-button small"

@@ -10,6 +10,7 @@ import { MoveDialog } from "./files/move-dialog";
 import { arrange, drawerOpen, layout, narrow, narrowPane } from "./layout";
 import { networkOpen } from "./network/open";
 import { settingsSection } from "./settings/open";
+import { PortsDialog } from "./ports/panel";
 import { SizingDialog } from "./terminals/sizing";
 import { missing, openAnother, phase, resume, session } from "./session/session";
 import { SessionsDialog } from "./session/switcher";
@@ -39,6 +40,7 @@ export function App() {
       <MoveDialog />
       <DiffDialog />
       <SessionsDialog />
+      <PortsDialog />
       {settingsSection.value && <Settings />}
       {networkOpen.value && <NetworkDialog />}
       <SizingDialog />

@@ -4,6 +4,7 @@ import { maybeSignedIn, onSignedOut } from "../lib/api";
 import { sayFailure } from "../ui/toasts";
 import { App } from "./app";
 import { restoreFiles } from "./editor/editors";
+import { followPorts } from "./ports/ports";
 import { followEvents } from "./session/events-link";
 import { activeFile, codeOf } from "./files/tabs";
 import { layout } from "./layout";
@@ -39,6 +40,7 @@ async function begin(): Promise<void> {
     return;
   }
   followEvents(noteNames);
+  followPorts();
   followUsage();
   effect(() => {
     // Whoever pressed a button of a notice that is gone now goes on in the terminal.

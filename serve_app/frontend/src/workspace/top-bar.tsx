@@ -8,6 +8,8 @@ import { dropDrafts } from "./editor/drafts";
 import { anyDirty } from "./files/tabs";
 import { arrange, layout, narrow, narrowPane, toggleTree } from "./layout";
 import { endSession, hibernate, phase, session, signOut, user } from "./session/session";
+import { openPorts } from "./ports/panel";
+import { ports } from "./ports/ports";
 import { openSessions } from "./session/switcher";
 import { networkOpen } from "./network/open";
 import { openSettings } from "./settings/open";
@@ -57,6 +59,7 @@ export function TopBar() {
           <Icon name={columns ? "rows" : "columns"} />
         </button>
       )}
+      <PortsButton />
       <ThemeButton />
       <button
         type="button"
@@ -73,6 +76,23 @@ export function TopBar() {
         <Icon name="user" />
       </MenuButton>
     </header>
+  );
+}
+
+function PortsButton() {
+  const count = ports.value.filter((each) => each.listening).length;
+  return (
+    <button
+      type="button"
+      class="icon-button ports-button"
+      aria-label={count ? `Ports: ${count} in use` : "Ports"}
+      title="Ports"
+      data-testid="ports-button"
+      onClick={openPorts}
+    >
+      <Icon name="ports" />
+      {count > 0 && <span class="ports-count">{count}</span>}
+    </button>
   );
 }
 

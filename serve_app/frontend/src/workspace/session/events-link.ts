@@ -7,6 +7,7 @@
 import { signal } from "@preact/signals";
 import { ApiError, socketUrl } from "../../lib/api";
 import { backoffSeconds } from "../../lib/backoff";
+import { applyPorts } from "../ports/ports";
 import { applyEvent, loadSession, phase, sessionPath } from "./session";
 
 /** How long a terminal may take to bring them. */
@@ -104,8 +105,9 @@ function take(data: unknown): void {
 
 function apply(event: unknown): void {
   applyEvent(event);
-  const { type, data } = (event ?? {}) as { type?: unknown; data?: { names?: unknown } };
+  const { type, data } = (event ?? {}) as { type?: unknown; data?: { names?: unknown; ports?: unknown } };
   if (type === "terminals") noteNames(data?.names);
+  if (type === "ports") applyPorts(data?.ports);
 }
 
 function lost(): void {

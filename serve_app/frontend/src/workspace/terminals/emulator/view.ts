@@ -13,6 +13,8 @@ import { guardQueries } from "./queries";
 import { controlCharacter, markText, RESET_MODES } from "./text";
 import type { TerminalSink } from "../link";
 import { clipboardText, directoryOf, safeLink } from "./osc";
+import { localAddress } from "../../ports/news";
+import { openUrl } from "../../ports/ports";
 import { cleanPaste } from "./paste";
 import { widths } from "./widths";
 import { copyForProgram } from "./clipboard";
@@ -378,7 +380,9 @@ function hasGraphicsCard(): boolean {
 
 /** Open a link in a window that knows nothing of this one; where nothing hovers, say first where to. */
 function openLink(uri: string): void {
-  const href = safeLink(uri);
+  // What programs call this machine is theirs, not the reader's.
+  const local = localAddress(uri);
+  const href = local ? openUrl(local.port, local.rest) : safeLink(uri);
   if (href === null) return;
   const open = () => window.open(href, "_blank", "noopener,noreferrer");
   if (matchMedia("(hover: hover)").matches) {
