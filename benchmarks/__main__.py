@@ -23,6 +23,7 @@ NAMES = [
     "store",
     "workspaces",
     "survival",
+    "ports",
     "backup",
     "egress",
 ]
