@@ -360,6 +360,28 @@ class Receipt(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class Match(FromJson):
+    """Something that a search has found: a name with its ``type``, or a ``line`` of a file, its ``text``."""
+
+    path: str
+    type: str | None = None
+    line: int | None = None
+    text: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FileChange(FromJson):
+    """Something that has changed. ``type``: ``file``, ``directory``, ``link``, ``other`` or ``gone``.
+
+    ``lost``: changes below ``path`` may have been missed.
+    """
+
+    path: str
+    type: str | None = None
+    lost: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class NotMade(FromJson):
     """An entry of an archive that was not made, and why."""
 

@@ -337,6 +337,8 @@ class Client(Blocking[AsyncClient]):
     restore_file = _blocking(AsyncClient.restore_file)
     stream_file = _blocking(AsyncClient.stream_file)
     stream_directory = _blocking(AsyncClient.stream_directory)
+    search = _blocking(AsyncClient.search)
+    watch = _blocking(AsyncClient.watch)
     unpack = _blocking(AsyncClient.unpack)
     upload_directory = _blocking(AsyncClient.upload_directory)
     download_directory = _blocking(AsyncClient.download_directory)

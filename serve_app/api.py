@@ -37,7 +37,7 @@ from serve_app.routes import (
     ssh,
     terminals,
 )
-from serve_app.routes.files import reading, versions, writing
+from serve_app.routes.files import finding, reading, versions, writing
 from serve_app.telemetry.metrics import IngressMetrics
 
 VERSION = "0.1.0"
@@ -156,7 +156,17 @@ def create_app(deps: Dependencies, *, static: Path = pages.STATIC) -> FastAPI:
     )
     answers.install(app, static)
     sockets.install(app)
-    session_parts = (sessions, network, programs, reading, writing, versions, terminals, ports)
+    session_parts = (
+        sessions,
+        network,
+        programs,
+        reading,
+        writing,
+        finding,
+        versions,
+        terminals,
+        ports,
+    )
     for part in (auth, environment, ssh, *session_parts, admin, backups, probes):
         app.include_router(part.router)
     pages.install(app, static)

@@ -28,6 +28,7 @@ _EXEC_MARGIN_SECONDS = 10.0
 _MAX_CONNECTIONS = 1000
 _REMOVAL_SECONDS = 300.0
 _UNPACK_SECONDS = 300.0
+_MAX_LINE = 1 << 20
 _MAX_MESSAGE = 2 << 20
 
 
@@ -185,6 +186,18 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         """Open a directory for streaming, as a tar archive."""
         async with self._streamed(Asked(route, "directory", path), "archive", path) as answer:
             yield answer
+
+    async def search(self, route: Route, wanted: Mapping[str, Any]) -> dict[str, Any]:
+        """Look for names or contents; see ``POST /search``: ``{matches, stopped_by, next}``."""
+        asked = Asked(route, "directory", str(wanted.get("path", "")))
+        answer: dict[str, Any] = await self._json(asked, "POST", "/search", dict(wanted))
+        return answer
+
+    @contextlib.asynccontextmanager
+    async def watch(self, route: Route, path: str) -> AsyncIterator[AsyncIterator[dict[str, Any]]]:
+        """Follow changes below a path; see ``GET /watch``. The answers end with Unavailable."""
+        async with self._streamed(Asked(route, "directory", path), "watch", path) as answer:
+            yield _lines(answer.content)
 
     async def put_archive(
         self, route: Route, path: str, content: AsyncIterator[bytes], *, length: int | None = None
@@ -364,6 +377,17 @@ def _path(call: str, path: str) -> str:
         part.replace(".", "%2E") if part in {".", ".."} else part for part in escaped.split("/")
     ]
     return f"/{call}/{'/'.join(parts)}"
+
+
+async def _lines(content: AsyncIterator[bytes]) -> AsyncIterator[dict[str, Any]]:
+    """Yield the JSON objects of a stream, one a line."""
+    rest = b""
+    async for part in content:
+        *lines, rest = (rest + part).split(b"\n")
+        for line in lines:
+            yield json.loads(line)
+        if len(rest) > _MAX_LINE:
+            raise Unavailable(COMPONENT, "a line that does not end")
 
 
 async def _content(response: httpx.Response, asked: Asked) -> AsyncIterator[bytes]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from coditect import addresses, trees
 from coditect.connection import Connection, given, new_key
-from coditect.models import FileVersion, Receipt, TreeEntry, Unpacked
+from coditect.errors import from_problem
+from coditect.models import FileChange, FileVersion, Match, Receipt, TreeEntry, Unpacked
 from coditect.upload import Upload
 
 
@@ -71,6 +73,56 @@ class FileCalls(Connection):
             addresses.session(session_id, f"archive/{addresses.path(path)}")
         ):
             yield piece
+
+    async def search(
+        self,
+        session_id: str,
+        text: str,
+        *,
+        kind: Literal["name", "content"] = "name",
+        path: str = "",
+        case: bool = False,
+        regex: bool = False,
+        everything: bool = False,
+    ) -> AsyncIterator[Match]:
+        """Yield files of that name, or lines with that text, in the order of the paths, page by page.
+
+        ``everything``: also in ``.git``, ``node_modules`` and ``.cache``. Binary files are left out.
+        """
+        flags = {"case": case, "regex": regex, "everything": everything}
+        query = {"q": text, "kind": kind, "path": path, "limit": "1000"}
+        query |= {name: "true" for name, on in flags.items() if on}
+        after: str | None = ""
+        while after is not None:
+            url = addresses.session(session_id, "search")
+            page = (await self._request("GET", url, params=query | {"after": after})).json()
+            for each in page["matches"]:
+                yield Match.from_json(each)
+            after = page.get("next")
+
+    async def watch(self, session_id: str, path: str = "") -> AsyncIterator[FileChange]:
+        """Yield what changes below a path, within a second, until the connection ends.
+
+        The first one says that the watch has begun: it is ``lost``, as whatever was before it. Raises the
+        server's error when the session ends or sleeps, ConnectionFailed when the connection breaks.
+        """
+        url = addresses.session(session_id, f"watch/{addresses.path(path)}")
+        rest = b""
+        async for piece in self._stream(url):
+            *blocks, rest = (rest + piece).split(b"\n\n")
+            for block in blocks:
+                fields = dict(
+                    line.split(b": ", 1) for line in block.split(b"\n") if line[:1] != b":"
+                )
+                if b"data" not in fields:
+                    continue
+                name, data = fields[b"event"], json.loads(fields[b"data"])
+                if name == b"error":
+                    raise from_problem(int(data["status"]), data, None)
+                if name == b"ready":
+                    yield FileChange(path, lost=True)
+                else:
+                    yield FileChange(data["path"], data.get("type"), lost=name == b"lost")
 
     async def unpack(
         self,

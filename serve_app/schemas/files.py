@@ -62,6 +62,23 @@ class Restore(Asked):
     target: WorkspacePath | None = None
 
 
+class Match(BaseModel):
+    """Something that was found: a name with its ``type``, or a ``line`` of a file with its ``text``."""
+
+    path: str
+    type: Literal["file", "directory", "link"] | None = None
+    line: int | None = None
+    text: str | None = None
+
+
+class Found(BaseModel):
+    """A page of what was found. ``stopped_by``: null when all was looked through."""
+
+    matches: list[Match]
+    stopped_by: Literal["limit", "time", "bytes"] | None = None
+    next: str | None = None
+
+
 class NotMade(BaseModel):
     """An entry of an archive that was not made, and why."""
 

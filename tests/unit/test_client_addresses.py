@@ -15,7 +15,7 @@ NAMES = ("session_id", "path", "name", "user_id", "email", "target", "source")
 IN_BODIES = {  # or in a query
     "login", "create_user", "users", "open_session", "launch_container", ("start_terminal", "name"),
     ("start_process", "name"), "add_ssh_key",
-    ("upload_directory", "source"), ("download_directory", "target"),
+    ("upload_directory", "source"), ("download_directory", "target"), ("search", "path"),
     ("restore_file", "path"), ("restore_file", "target"),
     ("move", "source"), ("move", "target"), ("make_directory", "path"), ("audit", "user_id"),
 }  # fmt: skip

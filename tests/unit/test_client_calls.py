@@ -55,6 +55,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "restore_file": ("s-1", "f", 1),
     "write_file": ("s-1", "f", b""),
     "unpack": ("s-1", "d", b""),
+    "search": ("s-1", "x"),
+    "watch": ("s-1",),
     "move": ("s-1", "f", "g"),
     **dict.fromkeys(("variable", "delete_variable", "secret", "delete_secret"), ("A",)),
     **dict.fromkeys(("set_variable", "set_secret"), ("A", "value")),

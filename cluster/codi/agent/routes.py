@@ -14,6 +14,7 @@ from cluster.codi.agent import egress, introduction
 from cluster.codi.agent.background.programs import BackgroundPrograms
 from cluster.codi.agent.background.routes import BackgroundRoutes
 from cluster.codi.agent.changes import routes as feed_routes
+from cluster.codi.agent.changes.watching import WatchRoutes
 from cluster.codi.agent.config import Config
 from cluster.codi.agent.errors import AgentError, invalid, not_found
 from cluster.codi.agent.exchange import Exchange
@@ -30,6 +31,7 @@ from cluster.codi.agent.programs.output import LeftOpen
 from cluster.codi.agent.programs.personal import PersonalEnvironment
 from cluster.codi.agent.programs.processes import processes
 from cluster.codi.agent.programs.routes import ProgramRoutes
+from cluster.codi.agent.searching.routes import SearchRoutes
 from cluster.codi.agent.terminals.journal_feed import JournalFeed
 from cluster.codi.agent.terminals.journal_socket import JournalSocket
 from cluster.codi.agent.terminals.socket import TerminalSocket
@@ -42,7 +44,7 @@ _CLOSE_GOING_AWAY = 1001
 # What a person does. Everything else the server asks by itself: it keeps no container awake, and a
 # closed one still answers it.
 _PERSONAL = frozenset(
-    {"exec", "processes", "programs", "tree", "files", "archive", "move", "directories"}
+    {"exec", "processes", "programs", "search", "tree", "files", "archive", "move", "directories"}
 )
 
 Handler = Callable[[Exchange, bytes], Awaitable[None]]
@@ -76,6 +78,8 @@ class Routes:
             config, self._children, self._journal, self._left_open, store
         )
         named = BackgroundRoutes(self._background)
+        watching = WatchRoutes(self._feed.watcher, self._files.workspace, self._files.run)
+        searching = SearchRoutes(self._files, self._children, self._left_open)
         self._gitconfig = introduction.place(config.container_id)
         os.environ.setdefault("GIT_CONFIG_SYSTEM", self._gitconfig)
         self._personal = PersonalEnvironment(os.environ)
@@ -104,6 +108,8 @@ class Routes:
             ("PUT", "files"): self._files.put,
             ("DELETE", "files"): self._files.delete,
             ("POST", "move"): self._files.move,
+            ("GET", "watch"): watching.watch,
+            ("POST", "search"): searching.search,
             ("POST", "directories"): self._files.make_directory,
             ("GET", "changes"): self._feed.changes,
             ("POST", "look"): self._feed.look,

@@ -71,5 +71,6 @@ async def get_after(
 
 TreePath = Annotated[str, _directory_behind(b"/tree")]
 ArchivePath = Annotated[str, _directory_behind(b"/archive")]
+WatchPath = Annotated[str, _directory_behind(b"/watch")]
 FilePath = Annotated[str, _file_behind(b"/files")]
 HistoryPath = Annotated[str, _file_behind(b"/history")]

@@ -43,7 +43,7 @@ class FeedRoutes:
         self._config = config
         self._workspace = workspace
         self._run = run
-        self._watcher = Watcher(
+        self.watcher = Watcher(
             config.workspace, frozenset(name.encode() for name in config.excludes), run
         )
         self._follower: str | None = None
@@ -51,7 +51,7 @@ class FeedRoutes:
 
     def close(self) -> None:
         """End watching."""
-        self._watcher.close()
+        self.watcher.close()
 
     async def changes(self, exchange: Exchange, _rest: bytes) -> None:
         """``GET /changes?follower=&after=&wait=``: what changed, and how it is now."""
@@ -68,7 +68,7 @@ class FeedRoutes:
         elif follower != self._follower:
             # Two followers would acknowledge each other's changes.
             raise AgentError(409, "replaced", "another follower has taken over")
-        waiting = self._watcher.wait(
+        waiting = self.watcher.wait(
             is_new, int(after), min(float(seconds), MAX_WAIT_SECONDS), MAX_CHANGES
         )
         found = await exchange.while_connected(waiting)
@@ -82,7 +82,7 @@ class FeedRoutes:
                 "cursor": found.cursor,
                 "trees": [_text(mark.path) for mark in found.marks if mark.tree],
                 "items": items,
-                "scanning": self._watcher.scanning,
+                "scanning": self.watcher.scanning,
             },
         )
 
@@ -196,7 +196,7 @@ class FeedRoutes:
                 await self._run(file.discard)
 
     def _look(self, marks: list[Mark]) -> list[Any]:
-        excluded = self._watcher.is_excluded
+        excluded = self.watcher.is_excluded
         return [
             contents.look(self._workspace, mark.path, excluded)
             for mark in marks
@@ -217,7 +217,7 @@ class FeedRoutes:
             some = names[start : start + left]
             more = start + len(some) < len(names)
             kept = [name for name in some if not temporary.is_temporary(name)]
-            found = contents.listing(self._workspace, path, kept, self._watcher.is_excluded)
+            found = contents.listing(self._workspace, path, kept, self.watcher.is_excluded)
             last = _text(some[-1]) if more and isinstance(found, list) else None
             listed.append([_text(path), found, last])
             # A directory that is asked for page by page is read once.
@@ -268,14 +268,14 @@ class FeedRoutes:
         return done, b"".join(parts)
 
     def _read(self, path: bytes) -> tuple[dict[str, Any], bytes]:
-        found = contents.look(self._workspace, path, self._watcher.is_excluded)
+        found = contents.look(self._workspace, path, self.watcher.is_excluded)
         if len(found) == 1 or found[1] != "f":
             return {"item": found}, b""
         try:
             opened = contents.Opened(self._workspace, path)
         except FileNotFoundError:
             # There may be a directory in its place, or another file, of which nothing is said yet.
-            return {"item": contents.look(self._workspace, path, self._watcher.is_excluded)}, b""
+            return {"item": contents.look(self._workspace, path, self.watcher.is_excluded)}, b""
         except OSError as error:
             return {"item": found, "failed": error.strerror or "input/output error"}, b""
         try:

@@ -58,6 +58,8 @@ class Watcher:
         self._resume: asyncio.TimerHandle | None = None
         self._asked_at = 0.0
         self.scanning = False
+        self.listeners: set[Callable[[bytes, bool], None]] = set()
+        """Are told of each path that changes; true: of all below it, as some of it may not have been seen."""
 
     async def wait(self, follower_is_new: bool, after: int, seconds: float, limit: int) -> Changes:
         """Acknowledge ``after`` and return what changed since; waits for something, within the time.
@@ -65,9 +67,7 @@ class Watcher:
         To a follower that is new everything is a change.
         """
         self._asked_at = time.monotonic()
-        if not self._started:
-            self._started = True
-            await self._start()
+        await self.begin()
         if follower_is_new:
             self.mark_tree(ROOT)
         else:
@@ -83,6 +83,20 @@ class Watcher:
                 await asyncio.sleep(_SETTLE_SECONDS)  # what comes together is reported together
         self._asked_at = time.monotonic()
         return self._feed.changes(limit)
+
+    async def begin(self) -> None:
+        """Start the watching, unless that is done."""
+        if not self._started:
+            self._started = True
+            await self._start()
+
+    def asked(self) -> None:
+        """Note that somebody wants to know of changes."""
+        self._asked_at = time.monotonic()
+
+    def _tell(self, path: bytes, *, tree: bool) -> None:
+        for listener in list(self.listeners):
+            listener(path, tree)
 
     def mark_tree(self, path: bytes) -> None:
         """Have everything below a directory looked at."""
@@ -132,6 +146,7 @@ class Watcher:
     def _note(self, event: inotify.Event) -> None:
         if event.mask & inotify.OVERFLOW:
             self.mark_tree(ROOT)
+            self._tell(ROOT, tree=True)
             self._watch_soon(ROOT)
             return
         if event.mask & inotify.IGNORED:
@@ -149,6 +164,7 @@ class Watcher:
         elif event.mask & inotify.IS_DIRECTORY and appeared:
             self._watch_soon(path)
         self._feed.mark(path)
+        self._tell(path, tree=False)
         self._changed.set()
 
     def _watch_soon(self, path: bytes) -> None:
@@ -179,6 +195,7 @@ class Watcher:
                 self._stop_events(events)
                 self._scan_instead(error)
         self.mark_tree(path)
+        self._tell(path, tree=True)
 
     def _add_watches(self, events: inotify.Inotify, path: bytes) -> None:
         """Watch directories, each before it is looked into: what comes later has an event of its own.
@@ -231,6 +248,7 @@ class Watcher:
             for path in found.keys() | known.keys():
                 if found.get(path) != known.get(path):
                     self._feed.mark(path)
+                    self._tell(path, tree=False)
                     self._changed.set()
             known = found
             idle = now - self._asked_at > _IDLE_SECONDS
