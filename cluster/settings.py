@@ -443,6 +443,11 @@ class Settings(BaseModel):
         return "127.0.0.1" if ip_address(self.node_address).is_loopback else self.node_address
 
     @property
+    def has_egress(self) -> bool:
+        """Whether containers may have a way out at all."""
+        return self.runtime is RuntimeName.SANDBOX and self.egress_limit is not EgressPolicy.NONE
+
+    @property
     def kept_reserve(self) -> int:
         """Bytes of the disk to keep free: none where containers have no disks (see ``runtime.disks``)."""
         has_disks = (

@@ -59,7 +59,11 @@ def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
         ActorBlueprint(pool, partial(_make_pool, wiring, pool), "pool", vital=True),
         ActorBlueprint(health, partial(_make_health, wiring, health, pool), "health", vital=True),
         ActorBlueprint(archive, partial(_make_archive, wiring, archive), "archive", vital=True),
-        ActorBlueprint(egress, partial(_make_egress, wiring, egress), "egress", vital=False),
+        *(
+            [ActorBlueprint(egress, partial(_make_egress, wiring, egress), "egress", vital=False)]
+            if wiring.settings.has_egress
+            else []
+        ),
     ]
 
 

@@ -10,7 +10,6 @@ from actors.core.directory import ActorDirectory
 from actors.core.event_sender import EventSender
 from actors.core.ports.runtime import ContainerRuntime
 from actors.core.ports.services import Services
-from actors.core.records.egress import EgressPolicy
 from actors.core.settings import ActorSettings, IdleRules, Signal
 from cluster.archive.ray_archive import RayArchive
 from cluster.clock import SystemClock
@@ -113,7 +112,7 @@ def actor_settings(settings: Settings, node_id: str) -> ActorSettings:
         container_memory_bytes=settings.container_memory,
         container_pids=settings.container_pids,
         container_image=settings.workspace_image,
-        egress="none" if settings.egress_limit is EgressPolicy.NONE else "gateway",
+        egress="gateway" if settings.has_egress else "none",
         owner_lease=settings.owner_lease,
         quotas=settings.quotas,
     )

@@ -88,7 +88,11 @@ def components(deps: Dependencies) -> list[Part]:
         Part("health_checker", vital=False, ask=actor(names.health_checker_actor(node))),
         Part("journal", vital=True, ask=actor(names.journal_actor(node))),
         Part("archive", vital=False, ask=actor(names.archive_actor(node))),
-        Part("egress", vital=False, ask=actor(names.egress_actor(node))),
+        *(
+            [Part("egress", vital=False, ask=actor(names.egress_actor(node)))]
+            if deps.settings.has_egress
+            else []
+        ),
         Part("ssh", vital=False, ask=actor(names.ssh_actor(node))),
         Part("gcs", vital=False, ask=gcs),
         Part("serve", vital=True, ask=serve),

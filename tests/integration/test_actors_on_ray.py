@@ -260,6 +260,5 @@ async def test_metrics_come_from_every_component(server):
         "health",
         "journal",
         "archive",
-        "egress",
     }
     assert collected["actors"][POOL]["stats"]["claims_total"] == before + 1
