@@ -29,7 +29,7 @@ _SCHEMES = frozenset({"https", "http", "ssh", "git", "file"})
 
 RESERVED = frozenset(
     {
-        # Of the account and its shell; profile files set PATH, so that a value would be lost in some shells.
+        # Of the account and its shell. A value of PATH could only replace what the container has.
         *("HOME", "LOGNAME", "PATH", "SHELL", "USER", "TZ"),
         # Of the shell itself (bash(1)): it sets them, or is steered by them before any file is read.
         *("_", "BASHOPTS", "BASH_ENV", "ENV", "EUID", "IFS", "OLDPWD", "PPID", "PS4", "PWD", "SHELLOPTS"),

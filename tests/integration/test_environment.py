@@ -68,11 +68,16 @@ async def test_a_new_session_has_everything_at_first_use_and_the_log_of_its_dotf
 ) -> None:
     client = person.client
     await client.set_variable("PLAIN", "seen")
-    await client.change_preferences(dotfiles_repository="file:///workspace/none.git")
+    await client.change_preferences(
+        dotfiles_repository="file:///workspace/none.git", shell="/bin/dash", time_zone="Asia/Tokyo"
+    )
     session = await client.open_session("second")
     try:
-        shown = await client.exec(session.session_id, ["sh", "-c", "echo $PLAIN"])
-        assert shown.stdout == "seen\n"
+        shown = await client.exec(session.session_id, ["sh", "-c", "echo $PLAIN; date +%z"])
+        assert shown.stdout == "seen\n+0900\n"
+        async with await client.terminal(session.session_id, "main") as terminal:
+            await terminal.send("echo is $0\r")
+            await terminal.read_until(b"is dash\r\n")
 
         async def log() -> str:
             path = ".local/state/coditect/dotfiles.log"

@@ -46,7 +46,12 @@ ETC_FILES: Mapping[str, str] = {
         "fi\n"
     ),
     "resolv.conf": "",
-    "shells": "/bin/sh\n/bin/bash\n",
+    # Those that people may choose, where /usr has them; CODI looks.
+    "shells": "".join(
+        f"{place}/{shell}\n"
+        for shell in ("sh", "bash", "dash", "zsh", "fish", "ksh", "mksh")
+        for place in ("/bin", "/usr/bin")
+    ),
 }
 """Files of ``/etc`` that every container gets instead of the machine's."""
 

@@ -6,6 +6,7 @@ already keeps what it had. Nobody inside reads CODI's memory (``kernel.close_to_
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, MutableMapping
 from typing import Any
 
@@ -43,7 +44,7 @@ class PersonalEnvironment:
             else:
                 self._environment[name] = value
         self._own.clear()
-        if shell is not None and shell in _shells():
+        if shell is not None and _is_shell(shell):
             variables |= {"SHELL": shell}
         for name, value in variables.items():
             self._own[name] = self._environment.get(name)
@@ -68,11 +69,12 @@ def _checked(document: Any) -> tuple[int, dict[str, str], str | None]:
     return version, dict(variables), shell
 
 
-def _shells() -> frozenset[str]:
-    """Return the shells that the container allows people to have (shells(5))."""
+def _is_shell(path: str) -> bool:
+    """Return whether the container has a shell, and allows people to have it (shells(5))."""
     try:
         with open(_SHELLS, encoding="utf-8", errors="replace") as file:
             lines = file.read(64 << 10).splitlines()
     except OSError:
-        return frozenset()
-    return frozenset(line.strip() for line in lines if line.startswith("/"))
+        return False
+    allowed = path.startswith("/") and path in (line.strip() for line in lines)
+    return allowed and os.access(path, os.X_OK, effective_ids=True)
