@@ -20,6 +20,7 @@ from serve_app.ingress import Ingress
 from serve_app.ssh.forwarding import open_forward
 from serve_app.ssh.handover import Entry
 from serve_app.ssh.keys import fingerprint_of
+from serve_app.ssh.listening import RemoteListener
 from serve_app.ssh.programs import Program
 from serve_app.ssh.rules import LOCAL_NAMES, SessionById, SessionByName, parse_user
 from serve_app.ssh.seats import Seats
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from serve_app.ssh.connection import Connection
 
 logger = structlog.get_logger(__name__)
+
+MAX_LISTENERS = 16
+"""Ports that one connection may ask for inside, in all."""
 
 _ENDED = frozenset({SessionPhase.ENDING, SessionPhase.ENDED})
 _UNKNOWN = (
@@ -69,14 +73,16 @@ class Door(asyncssh.SSHServer):
         self._explained = False
         self._visit: Visit | None = None
         self._seated: str | None = None
+        self._listeners = 0
         self._address = "" if entry is None else entry.address
 
     # ---- coming and going -----------------------------------------------------------------------
 
     def connection_made(self, conn: Any) -> None:
-        """Take a place among the strangers, or send the client away."""
+        """Take the user's seat, or a place among the strangers, or send the client away."""
         self._connection = conn
         if self._entry is not None:
+            self._sit(self._entry.user_id)
             return
         self._address = str(conn.get_extra_info("peername")[0])
         self._place = self._seats.enter(self._address)
@@ -149,12 +155,9 @@ class Door(asyncssh.SSHServer):
         else:
             assert shown is not None
             login = shown.login
-        refusal = self._seats.sit(login.user_id)
-        if refusal is not None:
-            connection.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, refusal)
+        if self._seated is None and not self._sit(login.user_id):
             return
         self._leave_place()
-        self._seated = login.user_id
         self._visit = Visit(self._ingress, login, self._enter, connection, self.close)
         self._visit.begin()
 
@@ -200,6 +203,14 @@ class Door(asyncssh.SSHServer):
             await ingress.deps.ssh_keys.note_use(user_id, shown.key.fingerprint, now=now)
         return session.session_id
 
+    def _sit(self, user_id: str) -> bool:
+        refusal = self._seats.sit(user_id)
+        if refusal is None:
+            self._seated = user_id
+        elif self._connection is not None:
+            self._connection.disconnect(asyncssh.DISC_TOO_MANY_CONNECTIONS, refusal)
+        return refusal is None
+
     def _explain(self) -> None:
         """Say once what a user name means: a client that is refused prints nothing of use by itself."""
         if not self._explained and self._connection is not None:
@@ -239,6 +250,17 @@ class Door(asyncssh.SSHServer):
             raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "no such port")
         visit.take_channel()
         return visit.connection.new_tunnel(), open_forward(visit, dest_port)
+
+    async def server_requested(self, listen_host: str, listen_port: int) -> Any:
+        """Return a listener inside, or False. Raises OSError when there is none to be had."""
+        visit = self._visit
+        if visit is None or listen_host not in LOCAL_NAMES or not 0 <= listen_port < 1 << 16:
+            return False
+        if self._listeners >= MAX_LISTENERS:
+            return False
+        self._listeners += 1
+        with visit.preparing():
+            return await RemoteListener.open(visit, listen_host, listen_port)
 
     def _entered(self) -> Visit:
         if self._visit is None:

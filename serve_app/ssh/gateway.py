@@ -77,9 +77,9 @@ class SshGateway:
     def stats(self) -> dict[str, float]:
         """Return counters and gauges."""
         return {
-            "ssh_connections": self._seats.users.total(),
-            "ssh_strangers": self._seats.strangers.total(),
-            "ssh_connections_total": self._accepted,
+            "connections": self._seats.users.total(),
+            "strangers": self._seats.strangers.total(),
+            "accepted_total": self._accepted,
         }
 
     def connection(self, entry: Entry | None = None) -> Connection:

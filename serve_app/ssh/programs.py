@@ -131,6 +131,7 @@ class Program(asyncssh.SSHServerSession[bytes]):
     # ---- the program ----------------------------------------------------------------------------
 
     async def _run(self) -> None:
+        await self._visit.prepared()
         try:
             running = self._running = await self._visit.on_container(self._start)
         except CoditectError as error:

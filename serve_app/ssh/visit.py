@@ -7,7 +7,8 @@ opens: a container that goes takes its channels with it, and the next channel is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import asyncssh
@@ -54,6 +55,9 @@ class Visit:
         self._arrived: asyncio.Task[None] | None = None
         self._closing: set[Callable[[], None]] = set()
         self._channels = 0
+        self._preparing = 0
+        self._prepared = asyncio.Event()
+        self._prepared.set()
         self._began = False
 
     def begin(self) -> None:
@@ -114,6 +118,22 @@ class Visit:
     def give_channel_back(self) -> None:
         """Count a channel no more."""
         self._channels -= 1
+
+    @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Have programs wait meanwhile: what the client asked for before them is to be there first."""
+        self._preparing += 1
+        self._prepared.clear()
+        try:
+            yield
+        finally:
+            self._preparing -= 1
+            if not self._preparing:
+                self._prepared.set()
+
+    async def prepared(self) -> None:
+        """Return when all is there that was asked for."""
+        await self._prepared.wait()
 
     def used(self) -> None:
         """Note that somebody works in the session."""

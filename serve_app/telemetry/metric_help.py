@@ -39,6 +39,11 @@ _EGRESS = {
     "egress_store_failures_total": "Times when the egress gateway had to wait for the store.",
     "egress_failures_total": "Failures of the egress gateway.",
 }
+_SSH = {
+    "ssh_connections": "SSH connections of users.",
+    "ssh_strangers": "SSH connections of those who have not proved yet who they are.",
+    "ssh_accepted_total": "SSH connections that were taken.",
+}
 _POOL = {
     "pool_claims_total": "Sessions that asked for a warm actor and container.",
     "pool_claim_failures_total": "Claims that failed.",
@@ -151,7 +156,7 @@ _DISK = {
     "disk_allocated_bytes": "What they take by now.",
 }
 HELP = {
-    **_DISK, **_ADR, **_INGRESS, **_EGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR
+    **_DISK, **_ADR, **_INGRESS, **_EGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR, **_SSH
 }  # fmt: skip
 
 

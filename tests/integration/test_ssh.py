@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import http.server
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -138,12 +140,28 @@ def test_files_go_by_sftp_scp_rsync_and_git(ssh: Ssh) -> None:
     assert b"refs/heads/main" in pushed.stdout
 
 
-def test_a_port_inside_is_forwarded_and_nothing_else_is(ssh: Ssh) -> None:
+class Seen(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"mine")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+def test_ports_are_forwarded_both_ways_and_nothing_else_is(ssh: Ssh) -> None:
     assert ssh.ssh("w", "mkdir site && echo seen >site/index.html").returncode == 0
     local = free_port()
     inside = "cd site && exec python3 -m http.server 8123 --bind 127.0.0.1"
     with ssh.running("w", inside), ssh.running("-N", "-L", f"{local}:localhost:8123", "w"):
         assert until(lambda: b"seen" in ssh.run("curl", "-s", f"127.0.0.1:{local}/").stdout)
+    with http.server.HTTPServer(("127.0.0.1", 0), Seen) as mine:
+        threading.Thread(target=mine.serve_forever, daemon=True).start()
+        back = f"8124:127.0.0.1:{mine.server_port}"
+        done = ssh.ssh("-R", back, "w", "curl -sS 127.0.0.1:8124/")
+        assert (done.stdout, done.stderr) == (b"mine", b"")
+        mine.shutdown()
     for target in ("10.0.0.1:80", f"127.0.0.2:{ssh.server.port}"):
         refused = ssh.ssh("-W", target, "w")
         assert refused.returncode != 0

@@ -6,7 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-_MODULES = {"codi:sftp-server": "cluster.codi.agent.sftp.server"}
+_MODULES = {
+    "codi:listen": "cluster.codi.agent.programs.listen",
+    "codi:sftp-server": "cluster.codi.agent.sftp.server",
+}
 _STAGE = os.path.realpath(__file__).rsplit("/", 5)[0]  # without pathlib, which CODI does not import
 
 
@@ -17,4 +20,4 @@ def resolved(argv: Sequence[str]) -> list[str]:
         return list(argv)
     code = f"import sys; sys.path.insert(0, {_STAGE!r}); from {module} import main; main()"
     # As CODI itself is started: no environment, no site, nothing written.
-    return [sys.executable, "-I", "-S", "-B", "-c", code]
+    return [sys.executable, "-I", "-S", "-B", "-c", code, *argv[1:]]

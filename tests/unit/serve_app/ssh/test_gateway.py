@@ -343,3 +343,29 @@ async def test_files_go_both_ways_and_are_the_workspaces_own(connect, ada, sessi
             await files.rmdir("dir")
         await files.rmtree("dir")
         assert not await files.exists("dir")
+
+
+async def test_a_port_inside_leads_to_the_client(connect):
+    async def served(reader: Any, writer: Any) -> None:
+        writer.write(b"got %d" % len(await reader.read()))
+        writer.close()
+
+    server = await asyncio.start_server(served, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, connect() as client:
+        listener = await client.forward_remote_port("localhost", 0, "127.0.0.1", port)
+        inside = listener.get_port()
+        script = (
+            "import socket; s = socket.create_connection(('127.0.0.1', %d)); "
+            "s.sendall(bytes(500000)); s.shutdown(1); print(s.recv(99).decode())"
+        )
+        done = await client.run(f'python3 -c "{script % inside}"')
+        assert (done.stdout, done.stderr) == ("got 500000\n", "")
+        with pytest.raises(asyncssh.ChannelListenError):
+            await client.forward_remote_port("localhost", inside, "127.0.0.1", port)
+        with pytest.raises(asyncssh.ChannelListenError):
+            await client.forward_remote_port("192.0.2.1", 0, "127.0.0.1", port)
+        listener.close()
+        await listener.wait_closed()
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.1", inside)
