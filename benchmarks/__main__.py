@@ -11,6 +11,7 @@ NAMES = [
     "bringup",
     "login",
     "echo",
+    "ssh",
     "api",
     "recovery",
     "claims",
