@@ -198,6 +198,23 @@ async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resid
     await expect(in_tree(page, "dropped.bin")).to_be_hidden()
     assert await client.read_file(session, "deep/er/moved.bin") == bytes([0, 255, 1])
 
+    # Several are chosen with Ctrl and a click, and by keyboard, and are moved and deleted together.
+    await in_tree(page, "made.txt").click()
+    await in_tree(page, "loose.txt").click(modifiers=["Control"])
+    await in_tree(page, "loose.txt").click(button="right")
+    await page.get_by_role("menuitem", name="Move 2 entries…").click()
+    await page.keyboard.type("deep")
+    await page.keyboard.press("Enter")
+    await in_tree(page, "deep").click()
+    await expect(in_tree(page, "made.txt")).to_have_attribute("aria-level", "2")
+    assert await client.read_file(session, "deep/loose.txt") == b"loose"
+    await in_tree(page, "loose.txt").click()
+    await page.keyboard.press("Shift+ArrowDown")
+    await page.keyboard.press("Delete")
+    await page.get_by_role("button", name="Delete", exact=True).click()
+    await expect(in_tree(page, "loose.txt")).to_be_hidden()
+    await expect(in_tree(page, "made.txt")).to_be_hidden()
+
     # A folder of the desktop comes with all it holds.
     (tmp_path / "desktop/below").mkdir(parents=True)
     (tmp_path / "desktop/below/one.txt").write_text("one")
@@ -218,4 +235,4 @@ async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resid
     download = await downloading.value
     assert download.suggested_filename == "folder.tar"
     with tarfile.open(fileobj=io.BytesIO((await download.path()).read_bytes())) as found:
-        assert found.extractfile("folder/loose.txt").read() == b"loose"
+        assert found.extractfile("folder/inner.txt").read() == b"inner"

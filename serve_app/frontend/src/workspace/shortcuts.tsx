@@ -115,7 +115,8 @@ const TREE_KEYS: [string, string][] = [
   ["↑ ↓ ← →", "Move, open and close folders"],
   ["Enter", "Open"],
   ["F2", "Rename (files and terminals)"],
-  ["Delete", "Delete a file, close a tab"],
+  ["Shift+↑ ↓", "Choose several files; with the mouse: Shift or Ctrl and a click"],
+  ["Delete", "Delete files, close a tab"],
   ["Menu", "All actions"],
 ];
 

@@ -7,44 +7,49 @@ import { isConflict, makeDirectory } from "./files";
 import { baseName, isWithin, join, nameProblem, parent, shown } from "./paths";
 import { entryOf, rename, rows } from "./tree-store";
 
-const open = signal<string | null>(null);
+const open = signal<string[] | null>(null);
 
-export function askWhereTo(path: string): void {
-  open.value = path;
+export function askWhereTo(paths: string[]): void {
+  open.value = paths;
 }
 
 export function MoveDialog() {
-  const path = open.value;
-  if (path === null) return null;
-  return <Move key={path} path={path} onClose={() => (open.value = null)} />;
+  const paths = open.value;
+  if (paths === null) return null;
+  return <Move key={paths} paths={paths} onClose={() => (open.value = null)} />;
 }
 
-function Move({ path, onClose }: { path: string; onClose: () => void }) {
+function Move({ paths, onClose }: { paths: string[]; onClose: () => void }) {
+  const single = paths.length === 1 ? paths[0]! : null;
   const folders = useMemo(
     () => rows.value.flatMap((row) => (row.kind === "entry" && row.entry.type === "directory" ? [row.path] : [])),
-    [path],
+    [],
   );
   const send = async ({ target = "" }: Record<string, string>) => {
-    // A folder that is there is where it goes; everything else is its new path.
     const into = target.replace(/\/+$/, "");
     const top = into === "" || into === ".";
-    const folder = top || (into !== path && entryOf(into)?.type === "directory");
-    const next = folder ? join(top ? "" : into, baseName(path)) : into;
-    const wrong = nameProblem(next);
-    if (wrong) throw new Problem(wrong);
-    if (next !== path && isWithin(next, path)) throw new Problem("A folder cannot be moved into itself.");
-    if (entryOf(next) === null) await makeParent(next);
-    await rename(path, next);
+    // A folder that is there is where it goes; for one entry everything else is its new path.
+    const folder = top || single === null || (into !== single && entryOf(into)?.type === "directory");
+    const nexts = paths.map((path) => (folder ? join(top ? "" : into, baseName(path)) : into));
+    for (const [index, next] of nexts.entries()) {
+      const wrong = nameProblem(next);
+      if (wrong) throw new Problem(wrong);
+      if (next !== paths[index] && isWithin(next, paths[index]!)) {
+        throw new Problem("A folder cannot be moved into itself.");
+      }
+    }
+    if (nexts.some((next) => entryOf(next) === null)) await makeParent(nexts[0]!);
+    for (const [index, next] of nexts.entries()) await rename(paths[index]!, next);
   };
   return (
-    <FormDialog title={`Move ${shown(path)}`} action="Move" testId="move" onClose={onClose} send={send}>
+    <FormDialog title={single === null ? `Move ${paths.length} entries` : `Move ${shown(single)}`} action="Move" testId="move" onClose={onClose} send={send}>
       <label class="field">
-        <span>New path, or a folder</span>
+        <span>{single === null ? "Folder" : "New path, or a folder"}</span>
         <input
           class="input"
           name="target"
           list="move-folders"
-          defaultValue={path}
+          defaultValue={single ?? parent(paths[0]!)}
           autofocus
           spellcheck={false}
           autocomplete="off"

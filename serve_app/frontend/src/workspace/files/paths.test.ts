@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { baseName, encodePath, isText, isWithin, join, moved, nameProblem, parent, shown } from "./paths";
+import { baseName, encodePath, isText, isWithin, join, moved, nameProblem, parent, shown, topmost } from "./paths";
 
 test("the workspace itself has no name", () => {
   expect([join("", "a"), join("a", "b"), parent("a"), parent("a/b/c"), baseName("a/b")]).toEqual([
@@ -16,6 +16,10 @@ test("a sibling with the same beginning is not within", () => {
   expect(isWithin("src/a", "src")).toBe(true);
   expect(moved("src/a", "src", "lib")).toBe("lib/a");
   expect(moved("src2/a", "src", "lib")).toBe("src2/a");
+});
+
+test("what lies within another one of several is left to that one", () => {
+  expect(topmost(["a/b", "a", "ab", "a/b/c", "d/e"])).toEqual(["a", "ab", "d/e"]);
 });
 
 test("names that lead elsewhere are refused", () => {

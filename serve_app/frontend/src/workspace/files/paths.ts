@@ -18,6 +18,12 @@ export function isWithin(path: string, directory: string): boolean {
   return directory === "" || path === directory || path.startsWith(`${directory}/`);
 }
 
+/** The paths that lie within no other of them. */
+export function topmost(paths: Iterable<string>): string[] {
+  const all = [...paths];
+  return all.filter((path) => !all.some((other) => other !== path && isWithin(path, other)));
+}
+
 /** The place of `path` after `source` was moved to `target`. */
 export function moved(path: string, source: string, target: string): string {
   return isWithin(path, source) ? target + path.slice(source.length) : path;

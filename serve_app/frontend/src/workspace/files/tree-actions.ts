@@ -8,12 +8,13 @@ import { download, downloadArchive } from "./files";
 import { openHistory } from "./history";
 import { askWhereTo } from "./move-dialog";
 import { parent } from "./paths";
-import { collapse, draft, entryOf, expand, removeEntry, rows, selected, startDraft } from "./tree-store";
+import { choose, chosenWith } from "./selection";
+import { collapse, draft, entryOf, expand, removeEntries, rows, startDraft } from "./tree-store";
 import { pickFiles } from "./uploads";
 
 /** Answer a click or Enter; the latter goes on in the editor. */
 export function act(path: string, focus = false): void {
-  selected.value = path;
+  choose(path, "only");
   const row = rows.value.find((each) => each.kind === "entry" && each.path === path);
   if (row?.kind !== "entry") return;
   if (row.entry.type === "directory") {
@@ -48,6 +49,13 @@ export function actions(path: string): MenuEntries {
     },
   ];
   if (!entry) return [...making, "separator", ...archive];
+  const several = chosenWith(path);
+  if (several.length > 1) {
+    return [
+      { label: `Move ${several.length} entries…`, run: () => askWhereTo(several) },
+      { label: `Delete ${several.length} entries…`, hint: "Del", danger: true, run: () => void removeEntries(several) },
+    ];
+  }
   const own: MenuEntries = [
     "separator",
     {
@@ -57,12 +65,12 @@ export function actions(path: string): MenuEntries {
         draft.value = { kind: "rename", path };
       },
     },
-    { label: "Move…", run: () => askWhereTo(path) },
+    { label: "Move…", run: () => askWhereTo([path]) },
     {
       label: "Copy path",
       run: () => void navigator.clipboard?.writeText(path).catch(() => undefined),
     },
-    { label: "Delete…", hint: "Del", danger: true, run: () => void removeEntry(path) },
+    { label: "Delete…", hint: "Del", danger: true, run: () => void removeEntries([path]) },
   ];
   if (directory) return [...making, "separator", ...archive, ...own];
   return [

@@ -1,11 +1,12 @@
 import { parent } from "./paths";
 import { act } from "./tree-actions";
-import { collapse, draft, expand, removeEntry, rows, selected } from "./tree-store";
+import { chosenWith } from "./selection";
+import { collapse, draft, expand, removeEntries, rows, selected } from "./tree-store";
 
 /** Keys as the ARIA practices have them for trees; letters jump to the next name that begins so. */
 export function onTreeKey(
   event: KeyboardEvent,
-  select: (path: string) => void,
+  select: (path: string, range: boolean) => void,
   showMenu: (path: string, x: number, y: number) => void,
 ): void {
   if (!(event.target as HTMLElement).matches('[role="treeitem"]')) return;
@@ -16,7 +17,7 @@ export function onTreeKey(
   if (!row) return;
   const go = (at: number) => {
     const to = entries[Math.min(Math.max(at, 0), entries.length - 1)];
-    if (to) select(to.path);
+    if (to) select(to.path, event.shiftKey);
   };
   const directory = row.entry.type === "directory";
   switch (event.key) {
@@ -38,7 +39,7 @@ export function onTreeKey(
       break;
     case "ArrowLeft":
       if (row.open) collapse(row.path);
-      else if (parent(row.path) !== "") select(parent(row.path));
+      else if (parent(row.path) !== "") select(parent(row.path), false);
       break;
     case "Enter":
     case " ":
@@ -48,7 +49,7 @@ export function onTreeKey(
       draft.value = { kind: "rename", path: row.path };
       break;
     case "Delete":
-      void removeEntry(row.path);
+      void removeEntries(chosenWith(row.path));
       break;
     case "ContextMenu": {
       const box = (event.target as HTMLElement).getBoundingClientRect();
@@ -60,7 +61,7 @@ export function onTreeKey(
       const letter = event.key.toLowerCase();
       const after = [...entries.slice(index + 1), ...entries.slice(0, index + 1)];
       const found = after.find((each) => each.entry.name.toLowerCase().startsWith(letter));
-      if (found) select(found.path);
+      if (found) select(found.path, false);
     }
   }
   event.preventDefault();

@@ -29,6 +29,7 @@ export type Draft =
 
 const PAGE = 400;
 const MAX_REFRESHED = 24;
+const MAX_NAMED = 8;
 
 const directories = signal<Record<string, Directory>>({});
 const expanded = signal<ReadonlySet<string>>(new Set([""]));
@@ -148,9 +149,11 @@ export function canMove(source: string, directory: string): boolean {
   return source !== "" && parent(source) !== directory && !isWithin(directory, source);
 }
 
-/** Move something into a directory. */
-export async function moveInto(source: string, directory: string): Promise<void> {
-  if (canMove(source, directory)) await rename(source, join(directory, baseName(source)));
+/** Move what can be moved there into a directory. */
+export async function moveAllInto(sources: string[], directory: string): Promise<void> {
+  for (const source of sources) {
+    if (canMove(source, directory)) await rename(source, join(directory, baseName(source)));
+  }
 }
 
 export async function rename(source: string, target: string): Promise<void> {
@@ -173,22 +176,33 @@ export async function rename(source: string, target: string): Promise<void> {
 }
 
 /** Ask, then delete. */
-export async function removeEntry(path: string): Promise<void> {
-  const directory = entryOf(path)?.type === "directory";
-  const text = directory
-    ? "The folder and everything in it are deleted."
-    : "The file is deleted.";
-  if (!(await confirm(`Delete “${baseName(path)}”?`, text, "Delete"))) return;
+export async function removeEntries(paths: string[]): Promise<void> {
+  const [path] = paths;
+  if (path === undefined) return;
+  const folders = paths.some((each) => entryOf(each)?.type === "directory");
+  const question = paths.length === 1 ? `Delete “${baseName(path)}”?` : `Delete ${paths.length} entries?`;
+  const text =
+    paths.length > 1
+      ? `${paths.map(baseName).slice(0, MAX_NAMED).join(", ")}${paths.length > MAX_NAMED ? ", …" : ""}${folders ? ", with everything in folders" : ""}.`
+      : folders
+        ? "The folder and everything in it are deleted."
+        : "The file is deleted.";
+  if (!(await confirm(question, text, "Delete"))) return;
+  for (const each of paths) if (!(await removeOne(each, entryOf(each)?.type === "directory"))) return;
+}
+
+async function removeOne(path: string, directory: boolean): Promise<boolean> {
   try {
     await files.remove(path, directory);
   } catch (error) {
     sayFailure(`“${baseName(path)}” cannot be deleted`, error);
-    return;
+    return false;
   }
   collapse(path);
   selected.value = parent(path);
   onRemoved.emit(path);
   await load(parent(path));
+  return true;
 }
 
 function put(path: string, directory: Directory): void {

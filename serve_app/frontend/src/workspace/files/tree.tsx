@@ -6,6 +6,7 @@ import { sayFailure } from "../../ui/toasts";
 import { activeFile } from "./tabs";
 import { NameInput } from "./name-input";
 import { parent, shown } from "./paths";
+import { choose, chosenWith, isChosen } from "./selection";
 import { act, actions, saveArchive } from "./tree-actions";
 import { onTreeKey } from "./tree-keys";
 import {
@@ -14,7 +15,7 @@ import {
   entryOf,
   expand,
   load,
-  moveInto,
+  moveAllInto,
   refresh,
   type Row,
   rows,
@@ -98,12 +99,12 @@ function Tree() {
   const hover = (directory: string | null) => {
     if (directory !== dropInto) setDropInto(directory);
   };
-  const select = (path: string) => {
-    selected.value = path;
+  const select = (path: string, range: boolean) => {
+    choose(path, range ? "range" : "only");
     requestAnimationFrame(() => itemOf(list.current, path)?.focus());
   };
   const showMenu = (path: string, x: number, y: number) => {
-    selected.value = path;
+    if (!isChosen(path)) choose(path, "only");
     setMenu({ x, y, path });
   };
   return (
@@ -111,6 +112,7 @@ function Tree() {
       ref={list}
       class={`tree ${dropInto === "" ? "dropping" : ""}`}
       role="tree"
+      aria-multiselectable="true"
       aria-label="Workspace files"
       data-testid="tree"
       onKeyDown={(event) => onTreeKey(event, select, showMenu)}
@@ -217,18 +219,22 @@ function TreeRow({ row, tabbable, dropping, onMenu }: TreeRowProps) {
         style={indent}
         aria-level={row.level}
         aria-expanded={directory ? row.open : undefined}
-        aria-selected={selected.value === path}
+        aria-selected={isChosen(path)}
         aria-busy={row.busy}
         tabIndex={tabbable ? 0 : -1}
         data-path={path}
         title={titleOf(row)}
         draggable
         onDragStart={(event) => {
-          dragged = path;
+          dragged = chosenWith(path);
           event.dataTransfer?.setData(DRAGGED_TYPE, path);
           if (event.dataTransfer) event.dataTransfer.effectAllowed = "move";
         }}
-        onClick={() => act(path)}
+        onClick={(event) => {
+          if (event.shiftKey) choose(path, "range");
+          else if (event.ctrlKey || event.metaKey) choose(path, "toggle");
+          else act(path);
+        }}
         onDblClick={() => act(path, true)}
         onFocus={() => {
           selected.value = path;
@@ -264,11 +270,11 @@ function NewEntry({ directory, level }: { directory: string; level: number }) {
   return <NameInput now={now} initial="" style={{ paddingLeft: `${8 + (level - 1) * 14}px` }} />;
 }
 
-/** The path that is being dragged within the tree: its data can be read only once it is dropped. */
-let dragged: string | null = null;
+/** The paths that are being dragged within the tree: their data can be read only once it is dropped. */
+let dragged: string[] | null = null;
 
 function mayDrop(data: DataTransfer | null, directory: string): boolean {
-  if (data?.types.includes(DRAGGED_TYPE)) return dragged !== null && canMove(dragged, directory);
+  if (data?.types.includes(DRAGGED_TYPE)) return dragged?.some((path) => canMove(path, directory)) ?? false;
   return data?.types.includes("Files") ?? false;
 }
 
@@ -277,7 +283,7 @@ function drop(data: DataTransfer, directory: string): void {
     uploadDropped(data, directory).catch((error) => sayFailure("The upload failed", error));
     return;
   }
-  void moveInto(dragged, directory);
+  void moveAllInto(dragged, directory);
   dragged = null;
 }
 
