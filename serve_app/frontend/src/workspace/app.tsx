@@ -9,6 +9,7 @@ import { HistoryDialog } from "./files/history";
 import { MoveDialog } from "./files/move-dialog";
 import { arrange, drawerOpen, layout, narrow, narrowPane } from "./layout";
 import { networkOpen } from "./network/open";
+import { quickOpen, sidePanel } from "./search/open";
 import { settingsSection } from "./settings/open";
 import { PortsDialog } from "./ports/panel";
 import { SizingDialog } from "./terminals/sizing";
@@ -24,6 +25,8 @@ import { TreePanel } from "./files/tree";
 import "./app.css";
 
 const NetworkDialog = lazy(() => import("./network/network"));
+const QuickOpen = lazy(() => import("./search/quick-open"));
+const SearchPanel = lazy(() => import("./search/panel"));
 const Settings = lazy(() => import("./settings/settings"));
 
 export function App() {
@@ -43,12 +46,17 @@ export function App() {
       <PortsDialog />
       {settingsSection.value && <Settings />}
       {networkOpen.value && <NetworkDialog />}
+      {quickOpen.value && <QuickOpen />}
       <SizingDialog />
       <SignedOutDialog />
       <Questions />
       <Toasts />
     </>
   );
+}
+
+function SidePanel() {
+  return sidePanel.value === "search" ? <SearchPanel /> : <TreePanel />;
 }
 
 function WideWork() {
@@ -58,7 +66,7 @@ function WideWork() {
       {treeOpen && (
         <>
           <div class="tree-column" style={{ width: `${treeWidth}px` }}>
-            <TreePanel />
+            <SidePanel />
           </div>
           <Splitter
             label="Width of the file tree"
@@ -129,7 +137,7 @@ function NarrowWork() {
           }}
         >
           <div class="drawer">
-            <TreePanel />
+            <SidePanel />
           </div>
         </div>
       )}

@@ -3,8 +3,9 @@ import { changeFontSize } from "../lib/preferences";
 import { Dialog } from "../ui/dialog";
 import { closeFile, saveFile, showNextFile, togglePreview } from "./editor/editors";
 import { activeFile } from "./files/tabs";
-import { drawerOpen, layout, narrow, narrowPane, toggleTree } from "./layout";
+import { arrange, drawerOpen, layout, narrow, narrowPane, toggleTree } from "./layout";
 import { activateNext, activeTab, close, openNew, searchOpen, split } from "./terminals/terminals";
+import { askForSearch, openQuickly, sidePanel } from "./search/open";
 import "./shortcuts.css";
 
 export const shortcutsOpen = signal(false);
@@ -61,11 +62,24 @@ const SHORTCUTS: Shortcut[] = [
     run: () => activeFile.value && togglePreview(activeFile.value),
   },
   {
+    keys: "Ctrl+P",
+    what: "Open a file by letters of its path",
+    matches: (event) => control("KeyP", false)(event) && !inTerminal(),
+    run: openQuickly,
+  },
+  {
+    keys: "Ctrl+Shift+P",
+    what: "The same, from the terminal too",
+    matches: control("KeyP", true),
+    run: openQuickly,
+  },
+  {
     keys: "Ctrl+Shift+F",
-    what: "Search in the terminal",
+    what: "Search in all files; in the terminal: in what it shows",
     matches: control("KeyF", true),
     run: () => {
-      searchOpen.value = true;
+      if (inTerminal()) searchOpen.value = true;
+      else showSearch();
     },
   },
   {
@@ -173,7 +187,20 @@ function ShortcutList({ name, pairs }: { name: string; pairs: [string, string][]
   );
 }
 
+/** Show the search in place of the tree. */
+export function showSearch(): void {
+  askForSearch();
+  if (narrow.value) drawerOpen.value = true;
+  else arrange({ treeOpen: true });
+}
+
 function goToTree(): void {
+  if (sidePanel.value === "search") {
+    sidePanel.value = "files";
+    if (!layout.value.treeOpen) toggleTree();
+    return;
+  }
+
   const inTree = document.activeElement?.closest(".tree-panel") != null;
   const shown = narrow.value ? drawerOpen.value : layout.value.treeOpen;
   if (!shown || inTree) toggleTree();

@@ -198,6 +198,19 @@ export class CodeView {
     });
   }
 
+  /** Go to a line, from 1, and select `text` if it is there; the line is seen in the middle. */
+  goToLine(number: number, text: string): void {
+    const { doc } = this.view.state;
+    const line = doc.line(Math.min(Math.max(number, 1), doc.lines));
+    const at = line.text.toLowerCase().indexOf(text.toLowerCase());
+    const anchor = line.from + Math.max(at, 0);
+    const head = at < 0 ? anchor : Math.min(anchor + text.length, line.to);
+    this.view.dispatch({
+      selection: { anchor, head },
+      effects: EditorView.scrollIntoView(anchor, { y: "center" }),
+    });
+  }
+
   /** Call after the element came back to the page: browsers forget where it was scrolled to. */
   shown(): void {
     this.view.requestMeasure();

@@ -46,6 +46,17 @@ export async function openFile(path: string, focus = false): Promise<void> {
   if (focus) codeOf(tab)?.focus();
 }
 
+/** Show a line of a file, from 1, with a text in it selected. */
+export async function openAt(path: string, line: number, text: string): Promise<void> {
+  await openFile(path, true);
+  const tab = fileTabs.value.find((each) => each.path.value === path);
+  if (!tab) return;
+  tab.previewing.value = false;
+  const code = codeOf(tab);
+  if (code) code.goToLine(line, text);
+  else tab.wantsLine = { line, text };
+}
+
 export function showFile(tab: FileTab): void {
   activeFile.value = tab;
   if (tab.state.value.is === "loading") void loadTab(tab);
@@ -201,7 +212,9 @@ async function loadTab(tab: FileTab, asText = tab.state.value.is === "open"): Pr
     if (draft && draft.text !== now?.text) giveBack(tab, code, draft, now);
     else if (draft) forgetDraft(tab);
     const place = readPlaces()[path];
-    if (place) code.goTo(place);
+    if (tab.wantsLine) code.goToLine(tab.wantsLine.line, tab.wantsLine.text);
+    else if (place) code.goTo(place);
+    tab.wantsLine = null;
   } catch (error) {
     if (tab.state.value.is !== "open") tab.state.value = { is: "failed", reason: explain(error) };
     else sayFailure(`“${path}” cannot be read`, error);

@@ -40,6 +40,8 @@ export interface FileTab {
   saved: unknown;
   /** True if the editor is to get the focus when it is shown. */
   wantsFocus: boolean;
+  /** The line to be shown when the text is there. */
+  wantsLine: { line: number; text: string } | null;
 }
 
 export const MAX_TABS = 40;
@@ -63,6 +65,7 @@ export function newTab(path: string): FileTab {
     etag: null,
     saved: null,
     wantsFocus: false,
+    wantsLine: null,
   };
 }
 

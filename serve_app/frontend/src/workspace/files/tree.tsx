@@ -5,6 +5,7 @@ import { Menu, MenuButton } from "../../ui/menu";
 import { sayFailure } from "../../ui/toasts";
 import { activeFile } from "./tabs";
 import { NameInput } from "./name-input";
+import { showSearch } from "../shortcuts";
 import { parent, shown } from "./paths";
 import { choose, chosenWith, isChosen } from "./selection";
 import { act, actions, saveArchive } from "./tree-actions";
@@ -55,6 +56,7 @@ export function TreePanel() {
           label="Download everything as .tar"
           run={() => saveArchive("")}
         />
+        <TreeButton icon="search" label="Search in files" run={showSearch} />
         <TreeButton icon="refresh" label="Refresh" run={() => void refresh()} />
       </header>
       <Tree />
