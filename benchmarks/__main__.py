@@ -27,6 +27,7 @@ NAMES = [
     "ports",
     "backup",
     "egress",
+    "programs",
 ]
 
 
