@@ -55,6 +55,9 @@ ETC_FILES: Mapping[str, str] = {
 }
 """Files of ``/etc`` that every container gets instead of the machine's."""
 
+_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+_TRUSTING = ("NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+
 _TOOLS: Mapping[str, Sequence[str]] = {
     "EDITOR": ("/usr/bin/nano", "/usr/bin/vim", "/usr/bin/vi"),
     "PAGER": ("/usr/bin/less", "/usr/bin/more"),
@@ -139,8 +142,11 @@ def environment(extra: Mapping[str, str], *, exists: Callable[[str], bool]) -> l
         for path in paths[::-1]
         if exists(path)
     }
+    # Programs that bring authorities of their own trust those that the machine does, too.
+    trusted = dict.fromkeys(_TRUSTING, _AUTHORITIES) if exists(_AUTHORITIES) else {}
     variables = (
         usual
+        | trusted
         | {
             "HOME": WORKSPACE,
             "LANG": "C.UTF-8",

@@ -122,3 +122,9 @@ def test_the_version_is_found_by_running_the_binary(tmp_path):
 
 def test_options_are_handed_over_with_nul_between_them():
     assert bwrap.encode(["--a", "b c\n"]) == b"--a\0b c\n\0"
+
+
+def test_programs_trust_the_authorities_that_the_machine_does_if_it_has_any():
+    bundle = "/etc/ssl/certs/ca-certificates.crt"
+    assert bundle in rootfs.environment({}, exists=lambda path: path == bundle)
+    assert bundle not in rootfs.environment({}, exists=lambda _: False)
