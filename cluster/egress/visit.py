@@ -172,8 +172,10 @@ class Visit:
             if found is None:
                 allowed.append(address)
             else:
-                shown = address if name == address else f"{name} ({address})"
-                first = Refusal(found[0], f"{shown} {found[1]}")
+                words = f"{address} {found[1]}"
+                if name != address:
+                    words = f"{name} ({address}) {found[1]}; operators allow it by egress_hosts"
+                first = Refusal(found[0], words)
         if not allowed:
             raise first
         return allowed[::-1]
