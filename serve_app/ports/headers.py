@@ -52,7 +52,6 @@ def inward(
     translation: Translation,
     *,
     client: str,
-    host: str,
     cookies: frozenset[str],
     sandboxed: bool = False,
     socket: bool = False,
@@ -60,6 +59,7 @@ def inward(
     """Return what the program gets. ``cookies`` names those of ours, which it does not.
 
     The program is spoken to as ``localhost``, which it knows: development servers refuse any other name.
+    It is not told the outer one, or it would compare that with the ``Origin``.
     """
     given = list(fields)
     dropped = _HOP_BY_HOP | _SAID_BY_US | _named_by_connection(given)
@@ -81,15 +81,8 @@ def inward(
     if any(name.lower() == b"transfer-encoding" for name, _ in given):
         kept = [field for field in kept if field[0] != b"content-length"]
         kept.append((b"transfer-encoding", b"chunked"))
-    ours = {
-        "x-forwarded-for": client,
-        "x-real-ip": client,
-        "x-forwarded-host": host,
-        "x-forwarded-proto": translation.scheme,
-    }
-    return kept + [
-        (name.encode(), each.encode("latin-1", "replace")) for name, each in ours.items()
-    ]
+    address = client.encode("latin-1", "replace")
+    return [*kept, (b"x-forwarded-for", address), (b"x-real-ip", address)]
 
 
 def outward(

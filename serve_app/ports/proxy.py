@@ -96,12 +96,10 @@ class HttpProxy:
     def _request(self, way: Way, scope: Scope, upload: _Upload) -> httpcore.Request:
         client = scope.get("client") or ("", 0)
         given = scope["headers"]
-        host = next((value.decode("latin-1") for name, value in given if name == b"host"), "")
         sent = headers.inward(
             given,
             way.translation,
             client=str(client[0]),
-            host=host,
             cookies=way.cookies,
             sandboxed=way.prefix is not None,
         )

@@ -51,12 +51,10 @@ async def relay(way: Way, scope: Scope, receive: Receive, send: Send) -> None:
 async def _connected(way: Way, scope: Scope) -> ClientConnection:
     client = scope.get("client") or ("", 0)
     given: list[_Field] = scope["headers"]
-    host = next((value.decode("latin-1") for name, value in given if name == b"host"), "")
     fields = headers.inward(
         given,
         way.translation,
         client=str(client[0]),
-        host=host,
         cookies=way.cookies,
         sandboxed=way.prefix is not None,
         socket=True,

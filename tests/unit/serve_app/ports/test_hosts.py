@@ -123,7 +123,6 @@ def test_a_program_cannot_claim_to_have_been_sent_ours():
         [(b"X-Forwarded-For", b"1"), (b"Forwarded", b"for=1"), (b"Transfer-Encoding", b"chunked")],
         SAID,
         client="9.9.9.9",
-        host="5173--s.localhost:8080",
         cookies=frozenset(),
     )
     assert sent[0] == (b"host", b"localhost:5173")
