@@ -16,6 +16,7 @@ from xdist.scheduler import LoadScopeScheduling
 from cluster.store.transactions import transaction
 from coditect import AsyncClient
 from tests.fakes.engines import API_VARIABLE, CLUSTER_VARIABLE
+from tests.support import registries
 from tests.support.people import PASSWORD, Person
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 
@@ -82,7 +83,7 @@ def server() -> Iterator[ServerProcess]:
         pool_size=3,
         passivate_after=5,
         dashboard=False,
-        egress_hosts="localhost",
+        egress_hosts=",".join(["localhost", *registries.hosts()]),
         **store_settings(),
     ) as running:
         yield running

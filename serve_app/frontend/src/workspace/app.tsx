@@ -22,12 +22,14 @@ import { StatusBar } from "./status-bar";
 import { TerminalPane } from "./terminals/pane";
 import { TopBar } from "./top-bar";
 import { TreePanel } from "./files/tree";
+import { running } from "./web-programs/running";
 import "./app.css";
 
 const NetworkDialog = lazy(() => import("./network/network"));
 const QuickOpen = lazy(() => import("./search/quick-open"));
 const SearchPanel = lazy(() => import("./search/panel"));
 const Settings = lazy(() => import("./settings/settings"));
+const WebProgramDialog = lazy(() => import("./web-programs/dialog"));
 
 export function App() {
   return (
@@ -47,6 +49,7 @@ export function App() {
       {settingsSection.value && <Settings />}
       {networkOpen.value && <NetworkDialog />}
       {quickOpen.value && <QuickOpen />}
+      {running.value && <WebProgramDialog />}
       <SizingDialog />
       <SignedOutDialog />
       <Questions />

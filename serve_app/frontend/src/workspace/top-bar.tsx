@@ -14,6 +14,8 @@ import { openSessions } from "./session/switcher";
 import { networkOpen } from "./network/open";
 import { openSettings } from "./settings/open";
 import { shortcutsOpen } from "./shortcuts";
+import { catalog } from "./web-programs/catalog";
+import { open } from "./web-programs/running";
 import "./top-bar.css";
 
 export function TopBar() {
@@ -60,6 +62,9 @@ export function TopBar() {
         </button>
       )}
       <PortsButton />
+      <MenuButton label="Open in an editor of the browser" testId="web-programs" entries={webPrograms}>
+        <Icon name="apps" />
+      </MenuButton>
       <ThemeButton />
       <button
         type="button"
@@ -108,6 +113,14 @@ function Segment({ pane, label }: { pane: "terminal" | "editor"; label: string }
       {label}
     </button>
   );
+}
+
+function webPrograms(): MenuEntries {
+  return catalog.map((program) => ({
+    label: program.title,
+    hint: program.says,
+    run: () => void open(program),
+  }));
 }
 
 function userMenu(): MenuEntries {
