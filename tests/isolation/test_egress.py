@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
-import json
 import os
 import shutil
 import subprocess
-import tarfile
-import zipfile
-from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -27,6 +22,7 @@ from cluster.runtime.registry import Processes
 from cluster.runtime.root.way_out import WayOut
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
+from tests.support import registries
 from tests.support.egress import Inside, Node, web
 from tests.support.waiting import wait_until
 
@@ -266,14 +262,14 @@ async def test_a_killed_codi_gives_the_way_out_back(world):
 async def test_pip_installs_and_npm_installs_from_the_operators_mirrors(world, site):
     _, (one, _), port = world
     directory, _ = site
-    _make_wheel(directory / "simple" / "tinything")
+    registries.make_wheel(directory / "simple" / "tinything")
     if shutil.which("pip", path="/usr/bin"):
         said = await one.run("pip install --user tinything && python3 -c 'import tinything'")
         assert "Successfully installed" in said, said
     elif shutil.which("python3", path="/usr/bin"):
         pytest.skip("no pip in containers here")
     if shutil.which("npm", path="/usr/bin"):
-        _make_package(directory / "npm", f"http://{HOST}:{port}/npm")
+        registries.make_package(directory / "npm", f"http://{HOST}:{port}/npm")
         install = "npm install --no-audit --no-fund --silent tinything"
         script = f"mkdir -p p && cd p && {install} && node -p \"require('tinything')\""
         assert (await one.run(script, 110)).strip().endswith("42")
@@ -294,45 +290,3 @@ async def test_git_clones(world, site):
     subprocess.run(["bash", "-ec", script], cwd=directory, check=True, env=environment)
     url = f"http://{HOST}:{port}/repository.git"
     assert await one.run(f"git clone -q {url} cloned && cat cloned/file") == "content\n"
-
-
-def _make_wheel(directory: Path) -> None:
-    directory.mkdir(parents=True)
-    name = "tinything-1.0-py3-none-any.whl"
-    with zipfile.ZipFile(directory / name, "w") as wheel:
-        wheel.writestr("tinything.py", "answer = 42\n")
-        info = "tinything-1.0.dist-info"
-        wheel.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tinything\nVersion: 1.0\n")
-        wheel.writestr(
-            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-        )
-        wheel.writestr(f"{info}/RECORD", "")
-    (directory / "index.html").write_text(f'<a href="{name}">{name}</a>')
-
-
-def _make_package(directory: Path, url: str) -> None:
-    directory.mkdir(parents=True)
-    files = {
-        "package/package.json": json.dumps(
-            {"name": "tinything", "version": "1.0.0", "main": "index.js"}
-        ),
-        "package/index.js": "module.exports = 42\n",
-    }
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for name, text in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(text)
-            tar.addfile(member, io.BytesIO(text.encode()))
-    (directory / "tinything-1.0.0.tgz").write_bytes(archive.getvalue())
-    dist = {
-        "tarball": f"{url}/tinything-1.0.0.tgz",
-        "shasum": hashlib.sha1(archive.getvalue()).hexdigest(),
-    }
-    version = {"name": "tinything", "version": "1.0.0", "dist": dist}
-    packument = {
-        "name": "tinything",
-        "dist-tags": {"latest": "1.0.0"},
-        "versions": {"1.0.0": version},
-    }
-    (directory / "tinything").write_text(json.dumps(packument))
