@@ -93,6 +93,8 @@ def frontend(limits: Limits) -> list[str]:
         *_few_connections(limits),
         *_who_is_there(limits),
         *_few_requests(limits),
+        # A frame of a few kilobytes inflates to megabytes before a replica can look at its size.
+        "http-request del-header sec-websocket-extensions",
     ]
 
 

@@ -97,7 +97,8 @@ def config(
         url = client.url
     known_hosts = stored.default_path().with_name("known_hosts")
     with errors():
-        _replace(known_hosts, ssh_config.known_host(url, host_key))
+        known = known_hosts.read_text() if known_hosts.exists() else ""
+        _replace(known_hosts, ssh_config.with_known_host(known, url, host_key))
     text = ssh_config.block(url, _own_command(), str(known_hosts))
     if not write:
         typer.echo(text, nl=False)

@@ -39,9 +39,11 @@ Host {PREFIX}*
 """
 
 
-def known_host(url: str, host_key: str) -> str:
-    """Return the line of ``known_hosts``."""
-    return f"{alias_of(url)} {host_key}\n"
+def with_known_host(known: str, url: str, host_key: str) -> str:
+    """Return ``known_hosts`` with this server's key in the place of whatever it had of it."""
+    alias = alias_of(url)
+    others = [line for line in known.splitlines() if line.split(" ", 1)[0] != alias]
+    return "".join(f"{line}\n" for line in [*others, f"{alias} {host_key}"])
 
 
 def with_include(config: str) -> str:

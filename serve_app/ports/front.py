@@ -19,11 +19,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from actors.core.errors.access import Unauthenticated
 from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.sessions import Fenced
+from actors.core.records.ports import Visibility
 from actors.core.records.sessions import SessionPhase
 from serve_app.ports import answers
 from serve_app.ports.access import Entry
 from serve_app.ports.answers import Notice
-from serve_app.ports.headers import is_navigation
+from serve_app.ports.headers import is_foreign, is_navigation
 from serve_app.ports.hosts import NotOurs, PortHost, Translation
 from serve_app.ports.passes import COOKIE_SECONDS, TICKET_SECONDS, Pass
 from serve_app.ports.proxy import Way
@@ -119,6 +120,10 @@ class PortFront:
             base = tools.passes.base_of(token) if token else ""
             await self._lead_in(tools, visit, base, scope, receive, send)
             return
+        is_public = entry.shares.of(found.port).visibility is Visibility.PUBLIC
+        method = scope.get("method", "GET")
+        if not is_public and is_foreign(method, given, Translation(found, scheme)):
+            raise Notice(HTTPStatus.FORBIDDEN, "Not from there", "Another workspace's page asks.")
         await self._serve(tools, visit, scope, receive, send, entry)
 
     async def _entering(self, tools: PortTools, found: PortHost, scope: Scope, now: float) -> Pass:
@@ -239,7 +244,7 @@ class PortFront:
             await self._while_admitted(tools, visit, work)
         except (Unavailable, Fenced, DeadlineExceeded) as error:
             tools.access.forget(visit.found.session_id)
-            await tools.pools.drop(route)
+            tools.pools.drop(route)
             raise _starting() from error
 
     async def _while_admitted(self, tools: PortTools, visit: _Visit, work: Awaitable[None]) -> None:
@@ -256,7 +261,6 @@ class PortFront:
                 if not admitted and this is not None:
                     this.cancel(_NO_MORE)
                     return
-                tools.gateway.note_use(visit.found.session_id)
                 await tools.clock.sleep(CHECK_SECONDS)
 
         loop = asyncio.get_running_loop()

@@ -41,8 +41,18 @@ _SAID_BY_US = frozenset(
 _OF_THE_SOCKET = b"sec-websocket-"
 # What reaches beyond an origin: other ports of its host, other sessions, the platform, the way here.
 _BEYOND = frozenset(
-    {b"alt-svc", b"clear-site-data", b"strict-transport-security", b"public-key-pins"}
+    {
+        b"alt-svc",
+        b"clear-site-data",
+        b"nel",
+        b"public-key-pins",
+        b"report-to",
+        b"reporting-endpoints",
+        b"strict-transport-security",
+    }
 )
+# Below the platform's own origin also what a browser keeps for that, or sends it.
+_OF_THE_PLATFORM = frozenset({b"accept-ch", b"authorization", b"www-authenticate"})
 SANDBOX = b"sandbox allow-scripts allow-forms allow-popups allow-modals allow-downloads"
 """What a page may do that is served under the platform's own origin: nothing as that."""
 
@@ -63,6 +73,8 @@ def inward(
     """
     given = list(fields)
     dropped = _HOP_BY_HOP | _SAID_BY_US | _named_by_connection(given)
+    if sandboxed:
+        dropped |= _OF_THE_PLATFORM
     kept: list[Field] = [(b"host", f"localhost:{translation.host.port}".encode())]
     for raw, value in given:
         name = raw.lower()
@@ -95,6 +107,8 @@ def outward(
     """Return what the browser gets. With a ``prefix`` the page is served sandboxed below it."""
     given = list(fields)
     dropped = _HOP_BY_HOP | _BEYOND | _named_by_connection(given)
+    if prefix is not None:
+        dropped |= _OF_THE_PLATFORM
     kept: list[Field] = []
     for raw, value in given:
         name = raw.lower()
@@ -135,6 +149,21 @@ def is_navigation(method: str, headers: Mapping[str, str]) -> bool:
     if mode is not None:
         return mode == "navigate"
     return "text/html" in headers.get("accept", "")
+
+
+def is_foreign(method: str, headers: Mapping[str, str], translation: Translation) -> bool:
+    """Return whether a page asks that is none of this session's, other than by a link that leads here.
+
+    Ports of all sessions are of one *site*, so cookies that are ``SameSite`` come along with such a request.
+    """
+    origin = headers.get("origin")
+    if origin is None:
+        if headers.get("sec-fetch-site", "none") in {"none", "same-origin"}:
+            return False
+        if is_navigation(method, headers):
+            return False
+        origin = "/".join(headers.get("referer", "").split("/", 3)[:3])
+    return translation.inward(origin) == origin
 
 
 def _named_by_connection(fields: Iterable[Field]) -> frozenset[bytes]:

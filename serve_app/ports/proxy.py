@@ -24,6 +24,7 @@ _REPEATABLE = frozenset({"GET", "HEAD", "OPTIONS"})
 _POOL_SECONDS = 10.0
 _WRITE_SECONDS = 60.0
 _LARGEST_ANNOUNCED = 1 << 62
+_WITHOUT_BODY = frozenset({HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,13 +76,14 @@ class HttpProxy:
 
     async def _respond(self, way: Way, scope: Scope, upload: _Upload) -> httpcore.Response:
         """Return the beginning of the answer; what may be repeated is, once, if a connection was over."""
-        pool = self._pools.of(way.route)
+        pool = self._pools.of(way.route, way.port)
         for last in (False, True):
             request = self._request(way, scope, upload)
             try:
                 async with asyncio.timeout(None) as limit:
                     upload.when_sent(limit, self._head_seconds)
-                    response = await connecting(way.port, pool.handle_async_request(request))
+                    asking = connecting(way.port, pool.handle_async_request(request))
+                    response = await upload.while_there(asking)
             except (httpcore.ReadError, httpcore.RemoteProtocolError):
                 # A kept connection that the program closed at this moment: nobody has read the request.
                 if last or upload.announced or scope["method"] not in _REPEATABLE:
@@ -123,6 +125,10 @@ class HttpProxy:
         fields = headers.outward(
             response.headers, way.translation, cookies=way.cookies, prefix=way.prefix
         )
+        if (
+            response.status in _WITHOUT_BODY
+        ):  # it may say how long one would be; ours would wait for it
+            fields = [field for field in fields if field[0] != b"content-length"]
         start = {"type": "http.response.start", "status": response.status, "headers": fields}
         await send(start)
         leaving = asyncio.ensure_future(upload.until_gone())
@@ -177,6 +183,25 @@ class _Upload:
             if message.get("body"):
                 yield message["body"]
         self._begin()
+
+    async def while_there(self, work: Awaitable[httpcore.Response]) -> httpcore.Response:
+        """Do something for the sender. Raises ClientDisconnect when they go before it is done.
+
+        While a body is on its way, ``parts`` sees to that.
+        """
+        if self.announced:
+            return await work
+        working = asyncio.ensure_future(work)
+        leaving = asyncio.ensure_future(self.until_gone())
+        try:
+            await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            if not working.done():
+                raise ClientDisconnect
+            return working.result()
+        finally:
+            for task in (working, leaving):
+                task.cancel()
+            await asyncio.gather(working, leaving, return_exceptions=True)
 
     async def until_gone(self) -> None:
         """Return when the sender has gone."""

@@ -18,7 +18,7 @@ from serve_app.ports.proxy import Way, no_http, unreachable
 
 _HANDSHAKE_SECONDS = 20.0
 _CLOSE_SECONDS = 2.0
-_MAX_MESSAGE = 16 << 20
+_MAX_MESSAGE = 4 << 20
 _NORMAL, _GOING_AWAY, _NO_STATUS, _ABNORMAL = 1000, 1001, 1005, 1006
 _LARGEST_REFUSAL = 64 << 10
 _Field = tuple[bytes, bytes]
@@ -78,7 +78,7 @@ async def _connected(way: Way, scope: Scope) -> ClientConnection:
             close_timeout=_CLOSE_SECONDS,
             ping_interval=None,  # the browser's side is asked whether it is there, and this one is near
             max_size=_MAX_MESSAGE,
-            max_queue=4,
+            max_queue=1,
             process_exception=lambda error: error,
         )
     except BaseException:

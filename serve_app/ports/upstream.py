@@ -1,4 +1,4 @@
-"""Connections to programs inside: httpcore's pools over tunnels, one pool for each container."""
+"""Connections to programs inside: httpcore's pools over tunnels, one for each port of a container."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from actors.core.ports.clock import Clock
 from actors.core.records.sessions import Route
 from cluster.codi.tunnel import open_tunnel
 
-MAX_CONNECTIONS = 64
-"""Connections of one replica to one container; what is more waits, and then is refused."""
+MAX_CONNECTIONS = 32
+"""Connections of one replica to one port of a container; what is more waits, and then is refused."""
 
 UNUSED_SECONDS = 60.0
 _KEEPALIVE_SECONDS = 20.0
@@ -92,20 +92,24 @@ class Pools:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._pools: dict[str, tuple[httpcore.AsyncConnectionPool, float]] = {}
+        self._pools: dict[tuple[str, int], tuple[httpcore.AsyncConnectionPool, float]] = {}
+        self._left: list[tuple[httpcore.AsyncConnectionPool, float]] = []
 
-    def of(self, route: Route) -> httpcore.AsyncConnectionPool:
-        """Return the pool of a container."""
-        known = self._pools.get(route.container_id)
+    def of(self, route: Route, port: int) -> httpcore.AsyncConnectionPool:
+        """Return the pool of a port, of which no other one of the container takes connections."""
+        key = route.container_id, port
+        known = self._pools.get(key)
         pool = known[0] if known is not None else _new_pool(route)
-        self._pools[route.container_id] = pool, self._clock.monotonic()
+        self._pools[key] = pool, self._clock.monotonic()
         return pool
 
-    async def drop(self, route: Route) -> None:
-        """Close the pool of a container that has gone, or that another epoch rules."""
-        known = self._pools.pop(route.container_id, None)
-        if known is not None:
-            await known[0].aclose()
+    def drop(self, route: Route) -> None:
+        """Begin no more by the pools of a container that has gone, or that another epoch rules.
+
+        What is under way ends by itself: a newer epoch does not end a tunnel.
+        """
+        for key in [key for key in self._pools if key[0] == route.container_id]:
+            self._left.append(self._pools.pop(key))
 
     async def run(self) -> None:
         """Close pools that nobody uses, until cancelled; then all."""
@@ -117,9 +121,14 @@ class Pools:
                     if used_at < since and all(each.is_idle() for each in pool.connections):
                         del self._pools[key]
                         await pool.aclose()
+                for each in list(self._left):
+                    if all(connection.is_idle() for connection in each[0].connections):
+                        self._left.remove(each)
+                        await each[0].aclose()
         finally:
-            pools, self._pools = self._pools, {}
-            for pool, _ in pools.values():
+            pools, self._pools = [*self._pools.values(), *self._left], {}
+            self._left = []
+            for pool, _ in pools:
                 await pool.aclose()
 
 

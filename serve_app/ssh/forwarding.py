@@ -16,6 +16,7 @@ from serve_app.ssh.visit import Visit
 
 _CHUNK = 64 << 10
 _HIGH_WATER = 128 << 10
+_LINGER_SECONDS = 30.0
 
 
 async def open_forward(visit: Visit, port: int) -> Forward:
@@ -107,4 +108,10 @@ class Forward(asyncssh.SSHTCPSession[bytes]):
             self._channel.close()
 
     def _close(self) -> None:
-        self._writer.transport.abort() if self._channel is None else self._writer.close()
+        transport = self._writer.transport
+        if self._channel is None:
+            transport.abort()
+            return
+        self._writer.close()
+        # What the program does not take would hold the tunnel for ever.
+        asyncio.get_running_loop().call_later(_LINGER_SECONDS, transport.abort)

@@ -32,9 +32,16 @@ def test_openssh_reads_what_is_written(tmp_path):
     assert "proxycommand" not in read_by_ssh(tmp_path, text, "elsewhere.example")
 
 
-def test_the_servers_key_is_kept_under_the_servers_name():
-    line = ssh_config.known_host("http://127.0.0.1:8080/", "ssh-ed25519 AAAA")
-    assert line == "coditect-127.0.0.1-8080 ssh-ed25519 AAAA\n"
+def test_each_servers_key_is_kept_under_its_name():
+    one, other = "http://127.0.0.1:8080/", "https://work.example/"
+    known = ssh_config.with_known_host("", one, "ssh-ed25519 AAAA")
+    assert known == "coditect-127.0.0.1-8080 ssh-ed25519 AAAA\n"
+    known = ssh_config.with_known_host(known, other, "ssh-ed25519 BBBB")
+    known = ssh_config.with_known_host(known, one, "ssh-ed25519 CCCC")
+    assert sorted(known.splitlines()) == [
+        "coditect-127.0.0.1-8080 ssh-ed25519 CCCC",
+        "coditect-work.example ssh-ed25519 BBBB",
+    ]
 
 
 def test_the_own_configuration_is_included_once_and_first():

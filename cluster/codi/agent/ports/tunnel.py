@@ -58,13 +58,15 @@ class _Side(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Close the other one: at once after a failure, else when it has taken what is left."""
-        if exc is not None:
-            self.other.transport.abort()
-        elif not self.other.transport.is_closing():
-            self.other.transport.close()
-            loop = asyncio.get_running_loop()
-            loop.call_later(_LINGER_SECONDS, self.other.transport.abort)
         self._sides.discard(self)
+        other = getattr(self, "other", None)  # there is none when the caller went meanwhile
+        if other is None:
+            return
+        if exc is not None:
+            other.transport.abort()
+        elif not other.transport.is_closing():
+            other.transport.close()
+            asyncio.get_running_loop().call_later(_LINGER_SECONDS, other.transport.abort)
 
 
 class Tunnels:

@@ -144,3 +144,29 @@ def test_a_program_cannot_claim_to_have_been_sent_ours():
 )
 def test_a_way_in_leads_to_its_own_origin(asked, safe):
     assert safe_target(asked) == safe
+
+
+@pytest.mark.parametrize(
+    ("method", "sent", "foreign"),
+    [
+        ("GET", {}, False),  # no browser
+        ("GET", {"sec-fetch-site": "same-site", "sec-fetch-mode": "navigate"}, False),
+        ("GET", {"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}, True),
+        ("GET", {"origin": "http://5000--other.localhost:8080"}, True),  # a socket, a fetch
+        ("POST", {"origin": "http://5000--other.localhost:8080"}, True),
+        ("POST", {"origin": "null", "sec-fetch-mode": "navigate"}, True),
+        ("POST", {"origin": "http://5173--s.localhost:8080"}, False),
+        ("GET", {"origin": "http://3000--s.localhost:8080"}, False),
+        (
+            "GET",
+            {
+                "sec-fetch-site": "same-site",
+                "sec-fetch-mode": "no-cors",
+                "referer": "http://3000--s.localhost:8080/page",
+            },
+            False,
+        ),
+    ],
+)
+def test_a_page_of_another_session_is_told_from_ones_own(method, sent, foreign):
+    assert headers.is_foreign(method, sent, SAID) is foreign

@@ -15,6 +15,7 @@ from serve_app.ssh.door import Door
 from serve_app.ssh.seats import Seats
 from serve_app.ssh.visit import MAX_CHANNELS
 from tests.fakes.ingress_fakes import EMAIL
+from tests.support.waiting import wait_until
 from tests.unit.serve_app.ssh.conftest import KEY, raised
 
 STRANGER = asyncssh.generate_private_key("ssh-ed25519")
@@ -367,5 +368,13 @@ async def test_a_port_inside_leads_to_the_client(connect):
             await client.forward_remote_port("192.0.2.1", 0, "127.0.0.1", port)
         listener.close()
         await listener.wait_closed()
-    with pytest.raises(ConnectionRefusedError):
-        await asyncio.open_connection("127.0.0.1", inside)
+    await wait_until(lambda: is_refused(inside))  # the listener ends a moment behind its channel
+
+
+async def is_refused(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection("127.0.0.1", port)
+    except ConnectionRefusedError:
+        return True
+    writer.close()
+    return False
