@@ -81,15 +81,19 @@ class Gateway:
         self._doors: dict[str, Door] = {}
         self._records: dict[str, ContainerRecord] = {}
         self._taken: Counter[str] = Counter()
+        self._visits: dict[str, set[asyncio.Task[None]]] = {}
         self._tasks = Tasks(limit=most)
+        self._chosen = asyncio.Event()
         self._failures = self._turned_away = 0
 
     async def run(self) -> None:
         """Work until cancelled."""
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._follow_containers(), name="doors")
-            group.create_task(self._follow_networks(), name="choices")
             group.create_task(self._sessions.keep(), name="books")
+            group.create_task(self._follow_networks(), name="choices")
+            # Nobody gets what the default allows before it is known what they chose.
+            await self._chosen.wait()
+            group.create_task(self._follow_containers(), name="doors")
 
     async def close(self) -> None:
         """End every conversation, and write what was counted. New ones wait for the next gateway."""
@@ -125,6 +129,7 @@ class Gateway:
         while True:
             try:
                 self._sessions.see_choices(await self._networks.refresh())
+                self._chosen.set()
                 await self._networks.wait(_LOOK_SECONDS)
             except CoditectError as error:
                 await self._bear(error)
@@ -139,6 +144,8 @@ class Gateway:
         self._records = records
         for container_id in self._doors.keys() - records.keys():
             self._doors.pop(container_id).close(gone=True)
+            for task in self._visits.pop(container_id, ()):
+                task.cancel()
             await asyncio.to_thread(doorway.remove, self._data_dir, container_id)
         for container_id, record in records.items():
             missing = container_id not in self._doors and record.status in _WITH_DOOR
@@ -183,10 +190,15 @@ class Gateway:
             self._release(container_id)
             return
         self._taken[container_id] += 1
-        task.add_done_callback(lambda _task: self._left(container_id, inside))
+        self._visits.setdefault(container_id, set()).add(task)
+        task.add_done_callback(lambda task: self._left(container_id, inside, task))
 
-    def _left(self, container_id: str, inside: socket.socket) -> None:
+    def _left(self, container_id: str, inside: socket.socket, task: asyncio.Task[None]) -> None:
         inside.close()
+        visits = self._visits.get(container_id, set())
+        visits.discard(task)
+        if not visits:
+            self._visits.pop(container_id, None)
         self._taken[container_id] -= 1
         if self._taken[container_id] <= 0:
             del self._taken[container_id]

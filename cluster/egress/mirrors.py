@@ -29,6 +29,8 @@ def host_of(address: str) -> HostPattern:
     """Return host and port of an address of HTTP. Raises ValueError for what is none."""
     parts = urlsplit(address)
     written = address.isprintable() and not re.search(r"[\s\"'\\]", address)
+    if parts.username is not None:
+        raise ValueError("an address without a password: every container can read it")
     if parts.scheme not in ("http", "https") or not parts.hostname or not written:
         raise ValueError("an address that begins with http:// or https://")
     port = parts.port or {"http": 80, "https": 443}[parts.scheme]

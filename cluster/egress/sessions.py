@@ -147,6 +147,7 @@ class Sessions:
         """Count bytes. Raises Refusal, and ends all that is under way, when there were enough."""
         self._sent += sent
         self._received += received
+        session.counter.begin(self._day())
         session.counter.move(sent, received)
         self._turns.spend(session.session_id, sent + received)
         try:

@@ -30,14 +30,33 @@ class Network:
 
 
 def is_own(address: str) -> bool:
-    """Return whether an address is this machine's: the kernel would reach it from itself. Sends nothing."""
+    """Return whether an address is this machine's: a socket can be bound to it. Sends nothing.
+
+    Where any address may be bound (``ip_nonlocal_bind``), the kernel is asked how it would reach it.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.bind((address, 0))
+        except OSError:
+            return False
     with socket.socket(family, socket.SOCK_DGRAM) as asked:
         try:
             asked.connect((address, 9))
         except OSError:
+            return True
+        return not _binds_anything(family) or bool(asked.getsockname()[0] == address)
+
+
+def _binds_anything(family: socket.AddressFamily) -> bool:
+    """Return whether sockets can be bound to addresses of other machines here."""
+    elsewhere = "2001:db8::1" if family is socket.AF_INET6 else "192.0.2.1"  # documentation's
+    with socket.socket(family, socket.SOCK_DGRAM) as asked:
+        try:
+            asked.bind((elsewhere, 0))
+        except OSError:
             return False
-        return bool(asked.getsockname()[0] == address)
+        return True
 
 
 class Way:
@@ -111,7 +130,8 @@ class Visit:
         try:
             name = policy.normal(host)
         except ValueError:
-            raise self._refused(host, port, Refusal("bad_host", "that is no host name")) from None
+            shown = ascii(host[: policy.MAX_HOST])[1:-1][: policy.MAX_HOST]
+            raise self._refused(shown, port, Refusal("bad_host", "that is no host name")) from None
         try:
             verdict = self._sessions.decide(self._session, name, port)
             addresses = await self._resolve(name, port)
@@ -119,6 +139,12 @@ class Visit:
         except Refusal as error:
             raise self._refused(name, port, error) from None
         outside = await self._connect(name, allowed[:_ADDRESSES], port)
+        try:
+            # Its owner may have chosen otherwise meanwhile, and others of the session have connected.
+            self._sessions.decide(self._session, name, port)
+        except Refusal as error:
+            outside.close()
+            raise self._refused(name, port, error) from None
         task = asyncio.current_task()
         assert task is not None, "a conversation is a task"
         self._way = Way(name, port, outside, task)

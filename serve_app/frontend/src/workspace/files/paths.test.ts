@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { baseName, encodePath, isText, isWithin, join, moved, nameProblem, parent, shown, topmost } from "./paths";
+import { baseName, encodePath, isText, isWithin, join, moved, nameProblem, outer, parent, shown, topmost } from "./paths";
 
 test("the workspace itself has no name", () => {
   expect([join("", "a"), join("a", "b"), parent("a"), parent("a/b/c"), baseName("a/b")]).toEqual([
@@ -38,4 +38,9 @@ test("names that are not UTF-8 come back as the same bytes", () => {
 test("what is no text is shown as such", () => {
   expect(shown("a\nb/\udce9/😀\u007f")).toBe("a↵b/\ufffd/😀\ufffd");
   expect([isText("naïve 😀"), isText("caf\udce9")]).toEqual([true, false]);
+});
+
+test("the directories above a path begin with the workspace", () => {
+  expect(outer("a/b/c")).toEqual(["", "a", "a/b"]);
+  expect(outer("a")).toEqual([""]);
 });

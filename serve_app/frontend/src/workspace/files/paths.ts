@@ -9,6 +9,12 @@ export function parent(path: string): string {
   return slash < 0 ? "" : path.slice(0, slash);
 }
 
+/** The directories above a path, the outermost, "", first. */
+export function outer(path: string): string[] {
+  const names = path.split("/").slice(0, -1);
+  return ["", ...names.map((_, index) => names.slice(0, index + 1).join("/"))];
+}
+
 export function baseName(path: string): string {
   return path.slice(path.lastIndexOf("/") + 1);
 }

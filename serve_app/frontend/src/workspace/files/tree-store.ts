@@ -7,7 +7,7 @@ import { confirm } from "../../ui/dialog";
 import { say, sayFailure } from "../../ui/toasts";
 import * as files from "./files";
 import { expandedPatch, remember } from "../session/memory";
-import { baseName, isWithin, join, moved, parent } from "./paths";
+import { baseName, isWithin, join, moved, outer, parent } from "./paths";
 
 interface Directory {
   entries: files.Entry[];
@@ -171,8 +171,9 @@ export async function rename(source: string, target: string): Promise<void> {
   );
   if (isWithin(selected.value, source)) selected.value = moved(selected.value, source, target);
   onMoved.emit(source, target);
-  await load(parent(source));
-  if (parent(target) !== parent(source)) await load(parent(target));
+  // Folders on the way may have been made.
+  const above = outer(target).filter((path) => expanded.value.has(path));
+  for (const path of new Set([parent(source), ...above, parent(target)])) await load(path);
 }
 
 /** Ask, then delete. */
