@@ -46,6 +46,9 @@ PROBES_AT_ONCE = 32
 REVIVAL_PAUSE = 1.0
 """Seconds between two looks at a session that is revived; its new container's record comes by itself."""
 
+REVIVAL_SECONDS = 15.0
+"""For how long one that is being revived holds the next one up."""
+
 CALL_SECONDS = 5.0
 DUTY = 0.05
 
@@ -297,6 +300,7 @@ class HealthChecker:
         """Have the session opened by a few tasks of their own: there may be many, and probes go on."""
         container_id = action.container_id
         if container_id in self._reviving:
+            self._start_reviver()
             return
         # A container's life ends now, however long its session has to wait for another one.
         await self._services.ledger.note_loss(container_id, self._services.clock.now())
@@ -304,7 +308,10 @@ class HealthChecker:
             return
         self._reviving.add(container_id)
         self._to_revive[not self._attended(action.session_id)].append(action)
-        if self._revivers < self._max_revivals:
+        self._start_reviver()
+
+    def _start_reviver(self) -> None:
+        if any(self._to_revive) and self._revivers < self._max_revivals:
             self._revivers += self._tasks.offer("revive", self._revive_all()) is not None
 
     async def _revive_all(self) -> None:
@@ -331,7 +338,7 @@ class HealthChecker:
                     owner, action.session_id, container_id, action.reason
                 )
             await self._until_replaced(action)
-        except CoditectError as error:
+        except (CoditectError, OSError) as error:
             logger.info("container %s is not replaced yet: %s", container_id, error)
         finally:
             self._reviving.discard(container_id)
@@ -341,7 +348,8 @@ class HealthChecker:
 
     async def _until_replaced(self, action: Revive) -> None:
         """Wait for the new container, so that the next session finds an actor and a processor."""
-        clock, limit = self._services.clock, self._services.settings.launch_limit
+        clock = self._services.clock
+        limit = min(REVIVAL_SECONDS, self._services.settings.launch_limit)
         began, replaced = clock.monotonic(), asyncio.Event()
         self._awaited[action.session_id] = replaced
         try:
@@ -356,4 +364,5 @@ class HealthChecker:
                     return
                 await wait_for_event(replaced, clock.sleep(REVIVAL_PAUSE))
         finally:
-            del self._awaited[action.session_id]
+            if self._awaited.get(action.session_id) is replaced:
+                del self._awaited[action.session_id]

@@ -275,7 +275,12 @@ async def _publish(
     async def send(event: SessionEvent) -> None:
         await socket.send(encoded(form(event.model_dump(mode="json"))))
 
-    await send(status_of(await ingress.gateway.view(session_id)))
+    try:
+        await send(status_of(await ingress.gateway.view(session_id)))
+    except CoditectError:
+        if form is _bare:
+            raise
+        # A terminal needs no store for the moment; without a first event its page looks elsewhere.
     while True:
         await waiting.changed.wait()
         waiting.changed.clear()

@@ -141,6 +141,8 @@ class SessionGateway(SessionOwners):
                 return self._remember_route(known)
             owned = record.owner_actor_id is not None
             waited = self._clock.monotonic() - began
+            if container is not None and container.lost_at is not None:
+                waited = self._clock.now() - container.lost_at
             if not owned and newer_than_epoch and _may_be_revived(record, container, waited):
                 await self._clock.sleep(min(backoff.next(), left))
                 continue
@@ -274,8 +276,13 @@ class SessionGateway(SessionOwners):
         """Return the name of the ArchiveActor that keeps what is in a container's workspace."""
         return names.archive_actor(route.node_id or self._node_id)
 
-    async def newer_route(self, session_id: str, old: Route, error: CoditectError) -> Route:
-        """Return the route that replaced one that does not work. Raises ``error`` if none came."""
+    async def newer_route(
+        self, session_id: str, old: Route, error: CoditectError, *, wakes: bool = True
+    ) -> Route:
+        """Return the route that replaced one that does not work. Raises ``error`` if none came.
+
+        A session that sleeps by now is resumed, or PreconditionFailed raised unless it ``wakes``.
+        """
         self._routes.pop(session_id, None)
         try:
             return await self.route(
@@ -285,6 +292,8 @@ class SessionGateway(SessionOwners):
                 timeout_seconds=REPLACEMENT_SECONDS,
             )
         except PreconditionFailed:
+            if not wakes:
+                raise
             return await self.awake_route(session_id)
         except DeadlineExceeded:
             raise error from None

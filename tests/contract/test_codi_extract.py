@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from actors.core.errors.base import CoditectError
 from actors.core.errors.limits import TooManyRequests
 from actors.core.errors.requests import InvalidArgument
+from cluster.codi.agent.errors import AgentError
 from cluster.codi.agent.files import temporary
 from cluster.codi.agent.files.extracting import MAX_BYTES, Extraction, Refused, inner_path
 from cluster.codi.agent.files.paths import Workspace
@@ -193,7 +194,7 @@ def test_what_is_there_is_replaced_whole_and_a_directory_is_not(unpack):
     ],
 )
 def test_what_is_no_archive_or_breaks_off_is_an_error_and_leaves_nothing_half(unpack, content):
-    with pytest.raises(Exception, match="no tar stream") as refused:
+    with pytest.raises(AgentError, match="no tar stream") as refused:
         unpack(content)
     assert refused.value.code == "invalid_argument"
     assert list((unpack.root / "in").iterdir()) == []
@@ -203,14 +204,14 @@ def test_headers_that_say_much_of_themselves_take_no_memory(unpack):
     for kind in (tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.XGLTYPE):
         info = tarfile.TarInfo("bomb")
         info.type, info.size = kind, 1 << 33
-        with pytest.raises(Exception, match="too large"):
+        with pytest.raises(AgentError, match="too large"):
             unpack(info.tobuf(tarfile.GNU_FORMAT) + bytes(1 << 20))
 
 
 def test_an_entry_that_says_to_be_larger_than_anything_is_refused_before_it_is_read(unpack):
     info = tarfile.TarInfo("bomb")
     info.size = MAX_BYTES + 1
-    with pytest.raises(Exception, match="unpacked"):
+    with pytest.raises(AgentError, match="unpacked"):
         unpack(info.tobuf(tarfile.GNU_FORMAT) + bytes(1024))
 
 
@@ -260,3 +261,26 @@ def test_no_name_leads_out(name):
     assert not {b"..", b".", b""} & set(parts)
     assert b"\0" not in inner
     assert [part for part in name.split(b"/") if part not in {b"", b"."}] == parts
+
+
+@pytest.mark.parametrize("at", [1024, 1100, 1536])
+def test_an_archive_that_is_cut_off_is_refused_and_not_taken_for_whole(unpack, at):
+    content = packed(*(entry(name, b"x" * 100) for name in "abc"))
+    with pytest.raises(AgentError, match="breaks off"):
+        unpack(content[:at])
+
+
+def test_a_header_that_is_damaged_is_not_the_end(unpack):
+    content = bytearray(packed(*(entry(name, b"x" * 100) for name in "abc")))
+    content[1024 + 3] ^= 1
+    with pytest.raises(AgentError, match="breaks off"):
+        unpack(bytes(content))
+
+
+def test_lists_of_holes_are_refused(unpack):
+    fields = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "f"}
+    content = packed(entry("f", b"100000\n" + b"0\n" * 100_000, pax_headers=fields))
+    with pytest.raises(AgentError, match="sparse"):
+        unpack(content)
+    with pytest.raises(AgentError, match="sparse"):
+        unpack(packed(entry("f", kind=tarfile.GNUTYPE_SPARSE)))

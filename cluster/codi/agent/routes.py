@@ -140,7 +140,8 @@ class Routes:
             if name in self._names:
                 raise AgentError(405, "method_not_allowed", f"/{name} does not take it")
             raise not_found(f"call /{name}")
-        if name in _PERSONAL:
+        looks_on = name == "programs" and exchange.method == "GET"
+        if name in _PERSONAL and not looks_on:
             with self._activity.answering():
                 await handler(exchange, unquote_to_bytes(rest))
         else:

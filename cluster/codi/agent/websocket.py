@@ -81,6 +81,7 @@ class WebSocket:
         except rfc6455.Broken as error:
             self._closed = True
             self.close(rfc6455.PROTOCOL_ERROR, str(error))
+            self._transport.close()
 
     def _take(self, piece: rfc6455.Piece) -> Iterator[bytes | str]:
         self._taken += len(piece.data)

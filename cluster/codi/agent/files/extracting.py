@@ -17,7 +17,7 @@ import tarfile
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, BinaryIO, cast
+from typing import Any, BinaryIO, Self, cast
 
 from cluster.codi.agent import kernel
 from cluster.codi.agent.errors import AgentError, invalid
@@ -31,6 +31,8 @@ MAX_BYTES = 64 << 30
 MAX_DEPTH = 128
 MAX_FAILED = 1000
 _MAX_HEADER = 1 << 20
+_MAX_GLOBAL = 64 << 10
+_PADDING_PARTS = 16
 _MAX_NAME = 4000  # what is longer is not archived (``changes.watcher``)
 _MAX_OPEN = 64
 _PART = 256 << 10
@@ -58,13 +60,35 @@ class Refused(Exception):
 class _Info(tarfile.TarInfo):
     """An entry whose headers are bounded: the library holds them in memory whatever their size says."""
 
+    @classmethod
+    def fromtarfile(cls, archive: tarfile.TarFile) -> Self:
+        """Read an entry; the library takes one that is damaged or cut off for the archive's end."""
+        try:
+            return super().fromtarfile(archive)
+        except tarfile.EOFHeaderError:  # type: ignore[attr-defined]
+            raise
+        except tarfile.HeaderError as error:
+            raise tarfile.ReadError(str(error)) from None
+
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        if self.type == tarfile.GNUTYPE_SPARSE:
+            self._refuse_sparse()
+        if self.type == tarfile.XGLTYPE:
+            if self.size > _MAX_GLOBAL:
+                raise tarfile.ReadError("a header is too large")
+            archive.pax_headers = {}  # else each adds to those before
         if self.type in _HEADERS and not 0 <= self.size <= _MAX_HEADER:
             raise tarfile.ReadError("a header is too large")
         if self.size < 0:
             raise tarfile.ReadError("a size is negative")
         member: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return member
+
+    def _refuse_sparse(self, *_: Any) -> None:
+        """Refuse a list of holes, which the library reads whole, however long it is."""
+        raise tarfile.ReadError("sparse entries are not taken")
+
+    _proc_gnusparse_00 = _proc_gnusparse_01 = _proc_gnusparse_10 = _refuse_sparse
 
 
 class Extraction:
@@ -130,6 +154,9 @@ class Extraction:
                     if archive.offset > MAX_BYTES:  # also by what an entry says of itself
                         raise invalid(f"archive: up to {MAX_BYTES} bytes, unpacked")
                     self._entry(archive, entry)
+            for _ in range(_PADDING_PARTS):  # whoever still sends what fills the last record up
+                if not self._read(_PART):
+                    break
         except _BAD as error:
             behind = f" behind {count} entries" if count else ""
             raise invalid(

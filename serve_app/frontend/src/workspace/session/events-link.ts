@@ -18,6 +18,7 @@ export const eventsConnected = signal(false);
 let socket: WebSocket | null = null;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let attempt = 0;
+let opening = 0;
 let carrier: object | null = null;
 let noteNames: (names: unknown) => void = () => undefined;
 
@@ -62,9 +63,11 @@ function openSoon(milliseconds: number): void {
 async function open(): Promise<void> {
   clearTimeout(timer);
   if (eventsConnected.value) return;
+  const number = ++opening;
   try {
     const url = await socketUrl(`${sessionPath}/events`, {});
-    if (eventsConnected.value) return;
+    if (eventsConnected.value || number !== opening) return;
+    closeOwn();
     const next = new WebSocket(url);
     socket = next;
     next.onopen = connected;
