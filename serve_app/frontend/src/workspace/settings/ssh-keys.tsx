@@ -1,3 +1,4 @@
+import { useState } from "preact/hooks";
 import { formatAgo } from "../../lib/format";
 import { confirm } from "../../ui/dialog";
 import { Form } from "../../ui/form-dialog";
@@ -9,11 +10,13 @@ import { RowButton, SettingList, useList } from "./list";
 export function SshSection() {
   const list = useList(sshKeys);
   const server = useList(sshServer).found;
+  const [added, setAdded] = useState(0); // makes the form anew
   const now = Date.now() / 1000;
   const send = async ({ key = "", name = "" }: Record<string, string>) => {
     await addSshKey(key.trim(), name.trim());
     say("SSH clients that have the private key can sign in from now on.");
     await list.again();
+    setAdded((before) => before + 1);
   };
   const remove = async (key: SshKey) => {
     const text = "Nobody signs in with it any more, and connections that were made with it end.";
@@ -62,7 +65,7 @@ export function SshSection() {
           </li>
         )}
       />
-      <Form key={list.found?.length} action="Add" testId="ssh-key-add" send={send}>
+      <Form key={added} action="Add" testId="ssh-key-add" send={send}>
         <h3>Add one</h3>
         <label class="field">
           <span>Public key (the line of a .pub file)</span>
