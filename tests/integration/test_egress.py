@@ -83,8 +83,10 @@ async def test_a_session_goes_out_is_refused_and_both_are_kept(person, admin, po
 
     login = ("login", "--email", person.email, "--password-stdin")
     await asyncio.to_thread(command, *login, stdin=f"{PASSWORD}\n")
-    shown = await asyncio.to_thread(command, "network", "--allow", "pypi.org:443")
-    assert shown.startswith("allow-list (chosen; at most internet)\n  allowed: pypi.org:443\n")
+    shown = await asyncio.to_thread(command, "network", "--allow", "packages.example:443")
+    assert shown.startswith(
+        "allow-list (chosen; at most internet)\n  allowed: packages.example:443\n"
+    )
     assert "is link-local, where clouds keep their metadata [link_local]" in shown
 
 

@@ -31,15 +31,15 @@ def record(policy: EgressPolicy, *allow: str) -> NetworkRecord:
 @pytest.mark.parametrize(
     ("pattern", "host", "port", "expected"),
     [
-        ("pypi.org", "pypi.org", 443, True),
-        ("pypi.org", "evil-pypi.org", 443, False),
-        ("pypi.org", "www.pypi.org", 443, False),
-        ("PyPI.org.", "pypi.org", 80, True),
-        ("pypi.org:443", "pypi.org", 80, False),
-        ("*.pypi.org", "files.pypi.org", 443, True),
-        ("*.pypi.org", "a.b.pypi.org", 443, True),
-        ("*.pypi.org", "pypi.org", 443, False),
-        ("*.pypi.org", "evilpypi.org", 443, False),
+        ("packages.example", "packages.example", 443, True),
+        ("packages.example", "evil-packages.example", 443, False),
+        ("packages.example", "www.packages.example", 443, False),
+        ("Packages.Example.", "packages.example", 80, True),
+        ("packages.example:443", "packages.example", 80, False),
+        ("*.packages.example", "files.packages.example", 443, True),
+        ("*.packages.example", "a.b.packages.example", 443, True),
+        ("*.packages.example", "packages.example", 443, False),
+        ("*.packages.example", "evilpackages.example", 443, False),
         ("*", "anything", 1, True),
         ("*:443", "anything", 80, False),
         ("[2606::1]:443", "2606::1", 443, True),
@@ -74,7 +74,7 @@ def test_reading_a_host_never_fails_otherwise(text):
 
 
 def test_a_pattern_reads_what_it_writes():
-    for text in ("pypi.org", "*.pypi.org:443", "*", "[2606::1]:443", "[2606::1]"):
+    for text in ("packages.example", "*.packages.example:443", "*", "[2606::1]:443", "[2606::1]"):
         assert str(HostPattern.parse(text)) == text
 
 

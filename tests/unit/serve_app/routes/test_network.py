@@ -14,9 +14,11 @@ async def test_an_owner_sees_the_default_and_chooses_another(rig, ada, session_i
     assert (found.policy, found.chosen, found.limit) == ("internet", False, "internet")
     assert found.limits.connections == 256
     assert found.limits.bytes_per_day is None
-    found = await ada.set_network(session_id, "allow-list", ["PyPI.org", "*.github.com:443"])
+    found = await ada.set_network(
+        session_id, "allow-list", ["Packages.Example", "*.github.com:443"]
+    )
     assert (found.policy, found.chosen) == ("allow-list", True)
-    assert found.allow == ["pypi.org", "*.github.com:443"]
+    assert found.allow == ["packages.example", "*.github.com:443"]
     assert await ada.network(session_id) == found
     async with await rig.sign_in("bob@example.com") as bob:
         with pytest.raises(NotFound):
