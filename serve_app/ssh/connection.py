@@ -69,6 +69,14 @@ class Connection(asyncssh.SSHServerConnection):
             return
         super().send_userauth_failure(partial_success)
 
+    def disconnect(self, code: int, reason: str, lang: str = "en-US") -> None:
+        """End the connection and say why.
+
+        The library closes the channels first: a client whose last one is closed leaves, and may not hear it.
+        """
+        self._send_disconnect(code, reason, lang)
+        self._force_close(None)
+
     def new_channel(self) -> asyncssh.SSHServerChannel[bytes]:
         """Return a channel for a program, of bytes."""
         return _Channel(
