@@ -106,6 +106,7 @@ class TerminalRelay:
         self._room = asyncio.Event()
         self._wake = asyncio.Event()
         self._typed_asleep = False
+        self._asked_for = 0
         self._wished = False
         self._ended = asyncio.Event()
         self._gone = asyncio.Event()
@@ -356,13 +357,17 @@ class TerminalRelay:
             self._wished = self._typed_asleep = True  # opening a terminal is one, too
             await self._show_transcript(status)
         else:
-            self._typed_asleep = False
+            # Who typed while the session came up, before it failed, waits for an answer; asked for once.
+            failed = status is Status.FAILED
+            self._typed_asleep = failed and self._state.pending_to > self._asked_for
             await self._carry_out(self._state.become(status))
-            # An event may have overtaken the answer that led here: look again now and then.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(REST_SECONDS):
-                    await self._wake.wait()
+            if not self._typed_asleep:
+                # An event may have overtaken the answer that led here: look again now and then.
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(REST_SECONDS):
+                        await self._wake.wait()
         if self._typed_asleep:
+            self._asked_for = self._state.pending_to
             await self._tools.gateway.resume(self._session_id, self._tools.new_id("k"))
 
     async def _cut_when_gone(self) -> Finish | None:

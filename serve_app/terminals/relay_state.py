@@ -132,6 +132,12 @@ class RelayState:
         return len(self._unacknowledged) >= MAX_UNACKNOWLEDGED
 
     @property
+    def pending_to(self) -> int:
+        """Return where the input ends that is not acknowledged; 0 when all of it is."""
+        pending = len(self._unacknowledged)
+        return self._acknowledged + pending if pending else 0
+
+    @property
     def shown(self) -> bool:
         """True once the browser has had its ``attached`` frame."""
         return self._shown

@@ -12,6 +12,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from actors.core.errors.base import Unavailable
+from actors.core.errors.sessions import LaunchFailed
 from actors.core.records.sessions import Route
 from actors.core.records.terminals import TerminalRecord
 from cluster.codi.terminals.frames import CLOSE_SLOW, Request
@@ -99,6 +100,8 @@ class Rig:
         self.time = 0.0
         self.routes_asked: list[int] = []
         self.used: list[str] = []
+        self.resumed: list[str] = []
+        self.failed = self.stays_failed = False
         tools = RelayTools(
             gateway=self, dialer=self, journal=self.journal, hub=self, clock=self,
             new_id=lambda prefix: prefix, recovered=lambda _: None,
@@ -114,7 +117,14 @@ class Rig:
 
     async def route(self, session_id: str, *, newer_than_epoch: int, **_: Any) -> Route:
         self.routes_asked.append(newer_than_epoch)
+        if self.failed:
+            raise LaunchFailed("c1", "no turn in time")
         return ROUTE
+
+    async def resume(self, session_id: str, key: str) -> None:
+        self.resumed.append(session_id)
+        if not self.stays_failed:
+            self.failed = False
 
     async def start(self, route: Route, work: Any) -> Any:
         return await work(route)
@@ -122,6 +132,8 @@ class Rig:
     async def connect_terminal(
         self, route: Route, name: str, query: Mapping[str, str], *, timeout_seconds: float
     ) -> Connection:
+        if self.failed:
+            raise Unavailable("container", "gone")
         self.queries.append(query)
         self.connections.append(Connection())
         return self.connections[-1]
@@ -206,6 +218,39 @@ async def test_what_is_typed_during_a_replay_that_breaks_off_arrives_once_and_be
     assert rig.connections[0].sent == []
     assert rig.connections[1].sent == [b"ls\r"]
     assert rig.used == ["s1"]
+    rig.frames.put_nowait(None)
+    await running
+
+
+async def loses_its_container(rig: Rig, typed: bytes) -> asyncio.Task[None]:
+    """Attach, let the container die, and type while nobody knows yet that its session has failed."""
+    running = await run(rig)
+    await eventually(lambda: rig.output == KEPT)
+    rig.failed = True
+    rig.frames.put_nowait(typed)
+    await eventually(lambda: rig.connections[0].sent == [typed])
+    rig.connections[0].frames.put_nowait(None)
+    return running
+
+
+async def test_what_was_typed_before_a_session_failed_brings_it_back(rig):
+    running = await loses_its_container(rig, b"ls\r")
+    await eventually(lambda: len(rig.connections) == 2 and bool(rig.connections[1].sent))
+    assert rig.resumed == ["s1"]
+    assert rig.connections[1].sent == [b"ls\r"]
+    rig.frames.put_nowait(None)
+    await running
+
+
+async def test_a_session_that_fails_again_is_brought_back_once_for_what_was_typed(rig):
+    rig.stays_failed = True
+    running = await loses_its_container(rig, b"ls\r")
+    await eventually(lambda: len(rig.routes_asked) == 3)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    assert rig.resumed == ["s1"]
+    rig.frames.put_nowait(b"again\r")
+    await eventually(lambda: len(rig.resumed) == 2)
     rig.frames.put_nowait(None)
     await running
 
