@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, Protocol
 
 from actors.core import informer
-from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.base import ActorGone, CoditectError
 from actors.core.errors.sessions import NotBound
 from actors.core.ports.services import Services
 from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus, Health
@@ -105,6 +105,7 @@ class HealthChecker:
         self._gate = asyncio.Semaphore(PROBES_AT_ONCE)
         self._to_revive: tuple[deque[Revive], deque[Revive]] = (deque(), deque())
         self._reviving: set[str] = set()
+        self._reporting: set[str] = set()
         self._awaited: dict[str, asyncio.Event] = {}  # by session: it has another container
         self._revivers = 0
         self._refresh_seconds = 0.0
@@ -274,27 +275,48 @@ class HealthChecker:
                 if record is not None:
                     self._records[container_id] = record.model_copy(update={"health": health})
             case ReportLoss():
-                await self._report(action)
+                self._begin_report(action)
             case Revive():
                 await self._revive(action)
 
-    async def _report(self, action: ReportLoss) -> None:
+    def _begin_report(self, action: ReportLoss) -> None:
+        """Report a loss in a task of its own.
+
+        Until a dead owner is replaced half a minute may pass, and containers that come meanwhile have to
+        be watched.
+        """
         container_id = action.container_id
+        if container_id in self._reporting:
+            return
+        if self._tasks.offer(f"report {container_id}", self._report(action)) is None:
+            return
+        self._reporting.add(container_id)
         vitals = self._vitals.get(container_id)
         if vitals is not None:
             self._vitals[container_id] = reported(vitals, self._services.clock.monotonic())
         self._reported += 1
+
+    async def _report(self, action: ReportLoss) -> None:
         try:
             await self._owners.container_lost(
-                action.actor_id, action.session_id, container_id, action.reason
+                action.actor_id, action.session_id, action.container_id, action.reason
             )
         except (ActorGone, NotBound):
-            session = await self._services.ledger.session(action.session_id)
-            if session is None or session.owner_actor_id != action.actor_id:
-                return
-            await self._owners.reopen(session, action.actor_id, Cause.LOSS)
-        except (Unavailable, DeadlineExceeded) as error:
+            await self._replace_owner(action)
+        except CoditectError as error:
             logger.info("owner %s gets the report again: %s", action.actor_id, error)
+        finally:
+            self._reporting.discard(action.container_id)
+
+    async def _replace_owner(self, action: ReportLoss) -> None:
+        """Have the pool open the session of an owner that is gone."""
+        try:
+            session = await self._services.ledger.session(action.session_id)
+            if session is not None and session.owner_actor_id == action.actor_id:
+                await self._owners.reopen(session, action.actor_id, Cause.LOSS)
+        except (CoditectError, OSError) as error:
+            self._failures += 1
+            logger.warning("owner %s is not replaced yet: %s", action.actor_id, error)
 
     async def _revive(self, action: Revive) -> None:
         """Have the session opened by a few tasks of their own: there may be many, and probes go on."""

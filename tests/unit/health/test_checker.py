@@ -138,6 +138,37 @@ async def test_the_session_of_an_owner_that_is_gone_is_opened_through_the_pool(w
     assert ward.owners.reopened == [("u1", "main", "a1")]
 
 
+async def test_while_a_dead_owner_is_replaced_the_next_containers_are_watched(ward):
+    """A session that is hit twice within half a minute: the second time nobody must be looking away."""
+    replaced = asyncio.Event()
+
+    async def slowly(session, dead_actor_id, cause):
+        ward.owners.reopened.append(session.session_id)
+        await replaced.wait()
+
+    ward.owners.reopen = slowly
+    ward.owners.error = ActorGone("a1")
+    await ward.add_session("a1")
+    await ward.runner.refresh()
+    await settle()
+    ward.runtime.crash("c1")
+    await settle()
+    assert ward.owners.reopened == ["s1"]
+    await ward.add("warm")
+    async with asyncio.timeout(5):
+        for _ in range(4):
+            await ward.round()
+    ward.runtime.crash("warm")
+    await settle()
+    assert ward.ledger.records["warm"].status is ContainerStatus.LOST
+    assert ward.owners.reopened == ["s1"], "asked for once until there is an answer"
+    replaced.set()
+    await settle()
+    for _ in range(4):
+        await ward.round()
+    assert ward.owners.reopened == ["s1"] * 3
+
+
 async def test_a_passive_session_is_opened_to_replace_its_container(ward):
     await ward.add_session(None)
     await ward.runner.refresh()
