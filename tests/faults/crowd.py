@@ -18,6 +18,8 @@ from tests.support.waiting import wait_until
 
 PEOPLE = int(os.environ.get("CODITECT_FAULTS_PEOPLE", "4"))
 AUDIT_PAGE = 1000
+AT_ONCE = 8
+"""How many sit down, or are audited, at the same time: what is tried are faults, not a burst."""
 
 
 class Crowd:
@@ -30,6 +32,7 @@ class Crowd:
         self.admin = AsyncClient(self.url, timeout_seconds=30)
         self.others = 0
         self._seed = seed
+        self._gate = asyncio.Semaphore(AT_ONCE)
         self._tasks: list[asyncio.Task[None]] = []
         self._at_work = asyncio.Event()
         self._marks: dict[str, int] = {}
@@ -60,14 +63,15 @@ class Crowd:
 
     async def _join(self, number: int, place: Callable[[str], Awaitable[object]] | None) -> Worker:
         email = f"worker{self._seed}-{number}@example.com"
-        user = await self.admin.create_user(email, PASSWORD)
-        if place is not None:
-            await place(user.user_id)
-        client = AsyncClient(self.url, timeout_seconds=30)
-        login = await patiently(lambda: client.login(email, PASSWORD))
-        worker = Worker(email, client, login, random.Random(f"{self._seed}/{number}"))
-        await worker.begin()
-        return worker
+        async with self._gate:
+            user = await self.admin.create_user(email, PASSWORD)
+            if place is not None:
+                await place(user.user_id)
+            client = AsyncClient(self.url, timeout_seconds=30)
+            login = await patiently(lambda: client.login(email, PASSWORD))
+            worker = Worker(email, client, login, random.Random(f"{self._seed}/{number}"))
+            await worker.begin()
+            return worker
 
     # ---- work -----------------------------------------------------------------------------------
 
@@ -91,7 +95,8 @@ class Crowd:
     async def _work(self, worker: Worker, step) -> None:
         while self._at_work.is_set():
             await step()
-            await asyncio.sleep(worker.random.uniform(0.05, 0.3))
+            # All of them together do as much as four who hardly pause.
+            await asyncio.sleep(worker.random.uniform(0.05, 0.3) * max(1, len(self.workers) / 4))
 
     async def progress(self, times: int = 1) -> None:
         """Return when everybody has typed and saved so often again; raises what stopped anybody."""
@@ -137,7 +142,12 @@ class Crowd:
 
     async def check(self) -> None:
         """Compare everything that was promised with what there is; since the last check only."""
-        await asyncio.gather(*(self._check(worker) for worker in self.workers))
+
+        async def gated(worker: Worker) -> None:
+            async with self._gate:
+                await self._check(worker)
+
+        await asyncio.gather(*map(gated, self.workers))
         await self._check_trail()
 
     async def _check(self, worker: Worker) -> None:
