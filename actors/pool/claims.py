@@ -26,7 +26,7 @@ from cachetools import TTLCache
 from actors.core.backoff import Backoff
 from actors.core.errors.base import Busy, CoditectError, DeadlineExceeded, Unavailable
 from actors.core.errors.requests import PreconditionFailed
-from actors.core.errors.sessions import Fenced, NotBound, SlotGone
+from actors.core.errors.sessions import ActorTaken, Fenced, NotBound, SlotGone
 from actors.core.errors.store import CommitUnknown
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.ports.services import Services
@@ -240,7 +240,7 @@ class Claims:
         container: Slot | None,
         dead: Takeover | None,
     ) -> Claim | None:
-        """Commit the claim and settle both reservations; None if the container was gone."""
+        """Commit the claim and settle both reservations; None if the container or the actor was gone."""
         services, pools = self._services, self._pools
         if container is not None:
             self.touched.add(container.slot_id)
@@ -261,9 +261,8 @@ class Claims:
                     session_id=request.session_id,
                 )
             )
-        except SlotGone as gone:
-            self.slots_gone += 1
-            pools.containers.drop(gone.container_id)
+        except (SlotGone, ActorTaken) as gone:
+            self._drop(gone)
             pools.put_back(container)
             pools.put_back(actor)
             return None
@@ -287,6 +286,14 @@ class Claims:
         else:
             pools.put_back(actor)
         return claim
+
+    def _drop(self, gone: SlotGone | ActorTaken) -> None:
+        """Count what was picked as warm no more; an actor says so once it is free again."""
+        self.slots_gone += 1
+        if isinstance(gone, SlotGone):
+            self._pools.containers.drop(gone.container_id)
+        else:
+            self._pools.actors.drop(gone.actor_id)
 
     async def _bind(
         self, claim: Claim, key: str, rest_after: float | None

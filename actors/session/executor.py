@@ -88,6 +88,12 @@ class SessionExecutor:
             raise
         except (CoditectError, OSError) as error:
             return messages.AdoptFailed(command.work, str(error), dead=await self._is_dead(handle))
+        # What was noted of it is over: its age counts on, and its next loss is another one.
+        found = self._services.ledger.withdraw_loss
+        self._background.offer(
+            f"found {handle.container_id}",
+            self._read("note of a loss", found, handle.container_id),
+        )
         # The former owner may have ended between the container's start and its terminals'.
         await self._start_terminals(handle, record)
         return messages.ContainerReady(command.work, handle, record.epoch)

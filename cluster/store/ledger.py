@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from actors.core.errors.limits import ContainersExceeded
 from actors.core.errors.requests import NotFound
-from actors.core.errors.sessions import Fenced
+from actors.core.errors.sessions import ActorTaken, Fenced
 from actors.core.names import DEFAULT_SESSION
 from actors.core.ports.clock import Clock
 from actors.core.ports.ledger import ClaimRequest
@@ -338,6 +338,16 @@ class StoreLedger:
 
         await transact(self._engine, work)
 
+    async def withdraw_loss(self, container_id: str) -> None:
+        """Forget the note of a container's loss; most often there is none, and nothing is written."""
+
+        async def work(tr: Transaction) -> None:
+            record = await containers.get(tr, self._keys, container_id)
+            if record is not None and record.lost_at is not None:
+                containers.put(tr, self._keys, record.model_copy(update={"lost_at": None}))
+
+        await transact(self._engine, work)
+
     async def remove_container(self, container_id: str) -> None:
         """Forget a container that is gone."""
         await transact(self._engine, containers.remove, self._keys, container_id)
@@ -375,11 +385,19 @@ async def _claim(
     ]
     if container_id is not None:
         wanted.append(keys.containers.key(container_id))
+    if blank.owner_actor_id is not None:
+        wanted.append(keys.bindings.key(blank.owner_actor_id))
     await tr.get_many(wanted, snapshot=True)
     actor_id, node_id, now = blank.owner_actor_id, blank.owner_node_id, blank.updated_at
     existing = await sessions.of_user(tr, keys, blank.user_id, blank.name)
     if meant is not None and (existing is None or existing.session_id != meant):
         raise NotFound("session", meant)
+    if actor_id is not None:
+        # An earlier claim whose answer was lost may have been committed after all. An actor with two
+        # sessions would serve one of them, and the other one would be nobody's for good.
+        bound = await sessions.bound_to(tr, keys, actor_id)
+        if bound is not None and (existing is None or bound.session_id != existing.session_id):
+            raise ActorTaken(actor_id, bound.session_id)
     if existing is None:
         if quotas is not None:
             container_id = await _admit(tr, keys, blank, container_id, quotas)

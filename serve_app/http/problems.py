@@ -51,6 +51,7 @@ STATUS: dict[type[CoditectError], HTTPStatus] = {
     sessions.Fenced: HTTPStatus.SERVICE_UNAVAILABLE,
     sessions.NotBound: HTTPStatus.SERVICE_UNAVAILABLE,
     sessions.SlotGone: HTTPStatus.SERVICE_UNAVAILABLE,
+    sessions.ActorTaken: HTTPStatus.SERVICE_UNAVAILABLE,
     base.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
     store.CommitConflict: HTTPStatus.SERVICE_UNAVAILABLE,
     store.CommitUnknown: HTTPStatus.SERVICE_UNAVAILABLE,

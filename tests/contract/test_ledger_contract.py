@@ -10,7 +10,7 @@ import pytest
 
 from actors.core.errors.limits import ContainersExceeded, TooManyRequests
 from actors.core.errors.requests import NotFound
-from actors.core.errors.sessions import Fenced, SlotGone
+from actors.core.errors.sessions import ActorTaken, Fenced, SlotGone
 from actors.core.names import DEFAULT_SESSION
 from actors.core.ports.ledger import ClaimRequest, Ledger
 from actors.core.quotas import Quotas
@@ -40,6 +40,8 @@ async def claim(ledger: Ledger, **changes) -> Claim:
         "container_id": None,
         "now": NOW,
     }
+    if "new_session_id" in changes:  # an actor owns one session
+        fields["actor_id"] = f"a-{changes['new_session_id']}"
     return await ledger.claim(ClaimRequest(**(fields | changes)))
 
 
@@ -148,6 +150,20 @@ async def test_who_nobody_owns_is_changed_without_an_owner_once_a_key(ledger):
         await ledger.change_at_rest("s-none", more, key="k3")
 
 
+async def test_an_actor_that_owns_a_session_gets_no_other(ledger):
+    """A claim whose answer was lost may be committed when its actor counts as free again."""
+    first = (await claim(ledger)).session
+    rested = (await claim(ledger, name="b", new_session_id="s2", new_workspace_id="w2")).session
+    await ledger.passivate(rested)
+    for name, session_id in (("b", "s2"), ("c", "s3")):
+        with pytest.raises(ActorTaken):
+            await claim(ledger, name=name, new_session_id=session_id, actor_id="a1")
+    assert await ledger.bound_session("a1") == first
+    assert await ledger.session("s3") is None
+    await ledger.passivate(first)
+    assert (await claim(ledger, name="b", actor_id="a1")).won
+
+
 async def test_a_claim_that_means_one_session_makes_no_other(ledger):
     with pytest.raises(NotFound):
         await claim(ledger, session_id="s1")
@@ -166,6 +182,16 @@ async def test_the_first_note_of_a_loss_stands(ledger):
         await ledger.note_loss("c1", now)
     await ledger.note_loss("c-none", 1.0)
     assert (await ledger.container("c1")).lost_at == 5.0
+
+
+async def test_a_loss_that_was_none_is_forgotten_and_the_next_one_noted(ledger):
+    await ledger.put_container(container_record("c1"))
+    await ledger.note_loss("c1", 5.0)
+    for container_id in ("c1", "c1", "c-none"):
+        await ledger.withdraw_loss(container_id)
+    assert (await ledger.container("c1")).lost_at is None
+    await ledger.note_loss("c1", 9.0)
+    assert (await ledger.container("c1")).lost_at == 9.0
 
 
 async def test_nothing_serves_a_session_that_is_not_there(ledger):
@@ -188,7 +214,7 @@ async def test_use_is_noted_beside_the_record_and_ends_with_the_session(ledger):
 
 async def test_the_same_claim_again_finds_what_the_first_made(ledger):
     first = await claim(ledger)
-    again = await claim(ledger, new_session_id="s2")
+    again = await claim(ledger, new_session_id="s2", actor_id="a1")
     assert (again.created, again.won) == (False, True)
     assert again.session.session_id == first.session.session_id
     assert again.session.epoch > first.session.epoch

@@ -12,7 +12,7 @@ from typing import Any
 
 from actors.core.errors.limits import ContainersExceeded, TooManyRequests
 from actors.core.errors.requests import NotFound
-from actors.core.errors.sessions import Fenced, SlotGone
+from actors.core.errors.sessions import ActorTaken, Fenced, SlotGone
 from actors.core.lease import token
 from actors.core.names import DEFAULT_SESSION
 from actors.core.ports.clock import Clock
@@ -138,6 +138,10 @@ class MemoryLedger:
         meant = request.session_id
         if meant is not None and (existing is None or existing.session_id != meant):
             raise NotFound("session", meant)
+        for owned in self.stored.values():
+            mine = existing is not None and owned.session_id == existing.session_id
+            if request.actor_id in {owned.owner_actor_id} - {None} and not mine:
+                raise ActorTaken(str(request.actor_id), owned.session_id)
         if existing is not None and not self._is_free(
             existing, request.dead_actor_id, request.actor_id, request.lapsed
         ):
@@ -312,6 +316,13 @@ class MemoryLedger:
         if record is not None and record.lost_at is None:
             self.records[container_id] = record.model_copy(update={"lost_at": now})
         self._end("note_loss")
+
+    async def withdraw_loss(self, container_id: str) -> None:
+        await self._begin()
+        record = self.records.get(container_id)
+        if record is not None:
+            self.records[container_id] = record.model_copy(update={"lost_at": None})
+        self._end("withdraw_loss")
 
     async def remove_container(self, container_id: str) -> None:
         await self._begin()

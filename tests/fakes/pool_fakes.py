@@ -9,7 +9,7 @@ from itertools import count
 from typing import Any
 
 from actors.core.errors.base import ActorGone, CoditectError, DeadlineExceeded, Unavailable
-from actors.core.errors.sessions import Fenced, SlotGone
+from actors.core.errors.sessions import ActorTaken, Fenced, SlotGone
 from actors.core.lease import token
 from actors.core.ports.ledger import ClaimRequest
 from actors.core.ports.services import Services
@@ -202,6 +202,9 @@ class PoolLedger:
         if self.errors and not self.commit_first:
             raise self.errors.pop(0)
         session = await self.session_of_user(request.user_id, request.name)
+        bound = await self.bound_session(request.actor_id) if request.actor_id else None
+        if bound is not None and bound is not session:
+            raise ActorTaken(str(request.actor_id), bound.session_id)
         created = session is None
         if session is None:
             workspace_id = request.new_workspace_id

@@ -25,6 +25,7 @@
     ├── Fenced                 an owner with an older epoch was refused
     ├── NotBound               the actor does not hold that session
     ├── SlotGone               retryable; a warm slot was taken by another claim
+    ├── ActorTaken             retryable; a warm actor owns a session by now
     ├── SessionEnded
     ├── ManifestMoved          retryable; a workspace's newest version is another than was compared with
     ├── ChunkMissing           retryable; a chunk that was known is stored no more: store it again

@@ -56,6 +56,18 @@ class SlotGone(CoditectError):
 
 
 @dataclass(eq=False)
+class ActorTaken(CoditectError):
+    """The warm actor that was picked owns a session by now; pick another."""
+
+    code = "actor_taken"
+    retryable = True
+    text = "actor {actor_id} owns session {session_id}"
+
+    actor_id: str
+    session_id: str
+
+
+@dataclass(eq=False)
 class SessionEnded(CoditectError):
     """The session was ended; open a new one."""
 

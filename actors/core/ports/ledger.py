@@ -75,7 +75,8 @@ class Ownership(Protocol):
         One transaction: an existing session that an actor other than the request's ``dead_actor_id``
         owns is returned as it is (``won=False``), and so is any if the request names no actor; one at
         rest gets the owner and a raised epoch; a missing one is created, taking over the container and
-        its workspace. Raises SlotGone when the container is no longer warm, TooManyRequests when the user
+        its workspace. Raises SlotGone when the container is no longer warm, ActorTaken when the actor owns
+        another session, TooManyRequests when the user
         would have more sessions than allowed, one place of which is kept for the default session, and
         ContainersExceeded likewise: the default session is then made without a container, HIBERNATED if
         it gets no owner. Raises NotFound when the one session that is meant is not there.
@@ -166,6 +167,10 @@ class ContainerChanges(Protocol):
 
     async def note_loss(self, container_id: str, now: float) -> None:
         """Note when a container's life ended (Unix time); the first note stands."""
+        ...
+
+    async def withdraw_loss(self, container_id: str) -> None:
+        """Forget the note of a container's loss: it answers after all."""
         ...
 
     async def remove_container(self, container_id: str) -> None:

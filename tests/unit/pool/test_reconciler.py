@@ -135,6 +135,20 @@ async def test_the_bound_actor_gets_the_handle_of_the_claimed_container(house):
     assert bound == (opened.actor_id, opened.session_id, session.container_id)
 
 
+async def test_an_actor_whose_lost_claim_was_committed_late_gets_no_second_session(house):
+    h = house()
+    await h.fill()
+    late = min(h.runner.pools.actors, key=lambda s: (s.since, s.slot_id)).slot_id
+    h.ledger.sessions_by_id["s-late"] = session_record(
+        "s-late", user_id="u-late", owner_actor_id=late
+    )
+    opened = await h.open()
+    assert opened.warm_container, "the one that was set aside at first was put back"
+    assert opened.actor_id != late
+    assert h.ledger.sessions_by_id["s-late"].owner_actor_id == late
+    assert late not in h.runner.pools.actors
+
+
 async def test_concurrent_claims_never_share_a_slot(house):
     h = house(warm_actors=8, warm_containers=8)
     await h.fill()

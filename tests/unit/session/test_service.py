@@ -685,6 +685,22 @@ async def test_the_life_of_a_container_ends_when_it_was_lost_and_not_when_it_is_
     await committed(bench, short_lives=1)
 
 
+async def test_a_container_that_is_found_well_is_not_counted_as_lost_any_more(bench):
+    first = await bench.ready()
+    before = await first.route("s1")
+    await bench.kill(first)
+    await bench.ledger.note_loss(before.container_id, bench.clock.now())
+    second = await warm(bench, "a2")
+    claimed = await bench.claim("a2", dead_actor_id="a1")
+    await second.bind(claimed, await bench.ledger.container(before.container_id), "k")
+    assert (await second.route("s1")).container_id == before.container_id
+
+    async def counts_as_well() -> bool:
+        return (await bench.ledger.container(before.container_id)).lost_at is None
+
+    await eventually(counts_as_well)
+
+
 async def test_a_session_that_was_only_revived_is_let_go_of_as_soon_as_it_is_ready(bench):
     first = await bench.ready()
     before = await first.route("s1")
