@@ -203,7 +203,7 @@ class TestWhenTheSocketGoes:
 
     async def test_a_program_may_be_left_running(self, codi, start):
         log = codi.workspace / "kept"
-        script = "while sleep 0.02; do echo tick; echo x >> kept; done"
+        script = "while sleep 0.02; do echo x >> kept; echo tick; done"
         program = await start("sh", "-c", script, on_close="leave")
         await program.read()
         await program.close()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -141,7 +141,11 @@ class FakeSessionActors:
 
 
 class ManualClock:
-    """Time that goes on by ``advance`` alone. ``sleep`` returns when ``advance`` has passed it."""
+    """Time that goes on by ``advance`` alone. ``sleep`` returns when ``advance`` has passed it.
+
+    A sleep counts from its call, not from the first turn of the task that it may have been given to:
+    an ``advance`` between the two would be missed for good.
+    """
 
     def __init__(self, start: float = 1000.0) -> None:
         self.time = start
@@ -153,9 +157,12 @@ class ManualClock:
     def monotonic(self) -> float:
         return self.time
 
-    async def sleep(self, seconds: float) -> None:
+    def sleep(self, seconds: float) -> Coroutine[Any, Any, None]:
         woken = asyncio.Event()
         self._sleepers.append((self.time + seconds, woken))
+        return self._sleep(woken)
+
+    async def _sleep(self, woken: asyncio.Event) -> None:
         await woken.wait()
 
     def advance(self, seconds: float) -> None:
