@@ -138,11 +138,12 @@ async def test_a_tab_is_there_once_however_late_the_list_comes(page, person, ser
         await followed.wait()  # without the list only events inform the page of another terminal
     async with await person.client.terminal(person.session_id, "extra"):
         tabs = page.get_by_role("tab")
-        await tabs.filter(has_text="extra").wait_for()
-        listed.set()
         await wait_until(tabs.all_inner_texts, lambda names: sorted(names) == ["extra", "main"])
         await type_line(page, "echo on''ce")
         await wait_until(lambda: terminal_text(page), lambda text: "once" in text)
+        listed.set()
+        await type_line(page, "echo tw''ice")
+        await wait_until(lambda: terminal_text(page), lambda text: "twice" in text)
         assert sorted(await tabs.all_inner_texts()) == ["extra", "main"]
 
 

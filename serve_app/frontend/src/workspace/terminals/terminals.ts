@@ -42,10 +42,13 @@ export const groups = signal<Group[]>([]);
 export const shownGroup = computed(() => groupOf(groups.value, activeName.value));
 
 const closedHere = new Set<string>();
+/** The terminal that was active when the session was last shown. */
+let last: string | null = null;
 
 /** Show the session's terminals, or a first one. */
 export async function openTerminals(memory: Memory): Promise<void> {
   titles.value = memory.terminalTitles;
+  last = memory.activeTerminal;
   let known: TerminalInfo[] = [];
   try {
     const answer = await callJson<{ terminals: TerminalInfo[] }>("GET", `${sessionPath}/terminals`);
@@ -62,11 +65,16 @@ export async function openTerminals(memory: Memory): Promise<void> {
   const open = new Set(tabs.value.map((tab) => tab.name));
   const gone = memory.terminalGroups.flatMap((group) => group.names).filter((name) => !open.has(name));
   groups.value = gone.reduce(apart, memory.terminalGroups);
-  const last = memory.activeTerminal;
+  showOne();
+  if (activeTab.peek() === null) openNew();
+}
+
+/** Show the terminal that was shown last, or the oldest, if none is shown. */
+function showOne(): void {
   if (activeTab.peek() !== null) return;
-  const first = tabs.value.find((tab) => tab.name === last) ?? tabs.value[0];
-  if (first) activate(first.name);
-  else openNew();
+  const names = tabs.peek().map((tab) => tab.name).sort(byAge);
+  const name = names.find((each) => each === last) ?? names[0];
+  if (name !== undefined) activate(name);
 }
 
 export function titleOf(name: string): string {
@@ -138,6 +146,7 @@ export function noteNames(names: unknown): void {
       add(name);
     }
   }
+  showOne();
 }
 
 export function rename(name: string, title: string): void {
