@@ -4,6 +4,7 @@ ClientError
 ├── ConnectionFailed       the server cannot be reached, or the connection broke
 ├── TerminalClosed         the terminal ended or the server refused it
 ├── ShellRestarted         the shell was started anew, and what ran in it is gone
+├── SearchStopped          a search was ended before all was looked through
 └── ApiError               the server answered with a problem document (RFC 9457)
     ├── InvalidRequest     400, 422
     ├── Unauthorized       401
@@ -66,6 +67,17 @@ class ShellRestarted(ClientError):
 
     def __str__(self) -> str:
         return "the terminal's shell was started anew while the command ran"
+
+
+class SearchStopped(ClientError):
+    """A search was ended by ``reason``, ``time`` or ``bytes``, before all was looked through."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"the search was ended ({self.reason}) before all was looked through"
 
 
 class ApiError(ClientError):

@@ -11,7 +11,7 @@ from typing import BinaryIO, Literal
 
 from coditect import addresses, trees
 from coditect.connection import Connection, given, new_key
-from coditect.errors import from_problem
+from coditect.errors import SearchStopped, from_problem
 from coditect.models import FileChange, FileVersion, Match, Receipt, TreeEntry, Unpacked
 from coditect.upload import Upload
 
@@ -87,7 +87,9 @@ class FileCalls(Connection):
     ) -> AsyncIterator[Match]:
         """Yield files of that name, or lines with that text, in the order of the paths, page by page.
 
-        ``everything``: also in ``.git``, ``node_modules`` and ``.cache``. Binary files are left out.
+        ``everything``: also in ``.git``, ``node_modules``, ``.venv``, ``__pycache__``, ``.cache``, ``.npm``.
+        Binary files are left out. Raises SearchStopped behind what was found by a search that was
+        ended before all was looked through, and cannot go on.
         """
         flags = {"case": case, "regex": regex, "everything": everything}
         query = {"q": text, "kind": kind, "path": path, "limit": "1000"}
@@ -99,6 +101,8 @@ class FileCalls(Connection):
             for each in page["matches"]:
                 yield Match.from_json(each)
             after = page.get("next")
+            if after is None and (reason := page.get("stopped_by")):
+                raise SearchStopped(reason)
 
     async def watch(self, session_id: str, path: str = "") -> AsyncIterator[FileChange]:
         """Yield what changes below a path, within a second, until the connection ends.

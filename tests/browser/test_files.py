@@ -190,6 +190,31 @@ async def test_the_tree_makes_moves_and_downloads_and_is_there_again(page, resid
     assert await client.read_file(session, "folder/dropped.bin") == bytes([0, 255, 1])
     await page.get_by_test_id("terminal").first.evaluate(DROP)  # beside the tree: nothing happens
 
+    # A folder goes up as one stream; what is there already is replaced only when that is meant.
+    long = "n" * 120
+    (tmp_path / "site" / "deep").mkdir(parents=True)
+    (tmp_path / "site" / "deep" / long).write_bytes(b"x" * 5000)
+    (tmp_path / "site" / "index.html").write_text("first")
+
+    async def upload_site() -> None:
+        await page.get_by_role("button", name="Upload", exact=True).click()
+        async with page.expect_file_chooser() as chosen:
+            await page.get_by_role("menuitem", name="A folder…").click()
+        await (await chosen.value).set_files(tmp_path / "site")
+
+    await upload_site()
+    await expect(page.get_by_text("2 of 2 uploaded.")).to_be_visible()
+    place = "folder/" if "site" in [e.name for e in await client.tree(session, "folder")] else ""
+    assert await client.read_file(session, f"{place}site/deep/{long}") == b"x" * 5000
+    (tmp_path / "site" / "index.html").write_text("second")
+    await upload_site()
+    await page.get_by_role("button", name="Replace").click()
+
+    async def index() -> bytes:
+        return await client.read_file(session, f"{place}site/index.html")
+
+    await wait_until(index, lambda found: found == b"second")
+
     # What a mouse drags, the keyboard moves; folders on the way are made.
     await in_tree(page, "dropped.bin").click(button="right")
     await page.get_by_role("menuitem", name="Move…").click()

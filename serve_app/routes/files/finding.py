@@ -98,7 +98,9 @@ async def search(
     limit: Annotated[int, Query(ge=1, le=MAX_MATCHES)] = 100,
     case: Annotated[bool, Query(description="case counts")] = False,
     regex: Annotated[bool, Query(description="q is a regular expression")] = False,
-    everything: Annotated[bool, Query(description="also in .git, node_modules and .cache")] = False,
+    everything: Annotated[
+        bool, Query(description="also in .git, node_modules and the like")
+    ] = False,
     after: Annotated[str, Query(max_length=MAX_PATH, description="`next` of a page")] = "",
 ) -> Found:
     """Find files by name, or lines of text files, in the order of the paths; binary files are left out.

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-_LEFT_OUT = frozenset({b".git", b"node_modules", b".cache"})
+_LEFT_OUT = frozenset({b".git", b"node_modules", b".venv", b"__pycache__", b".cache", b".npm"})
 _MAX_FILE = 32 << 20
 _MAX_READ = 1 << 30
 _MAX_LINE = 400

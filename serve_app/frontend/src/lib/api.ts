@@ -3,6 +3,7 @@
  * call is made again. What the server refuses comes as an `ApiError` with its problem document's code.
  */
 
+import { send } from "./sending";
 import { Topic } from "./topic";
 
 const DEFAULT_TIMEOUT_SECONDS = 30;
@@ -22,7 +23,9 @@ export class ApiError extends Error {
 
 export interface CallOptions {
   json?: unknown;
-  body?: BodyInit;
+  body?: Exclude<BodyInit, ReadableStream>;
+  /** Called with the bytes of the body that are out, and all of them. */
+  onProgress?: (sent: number, all: number) => void;
   headers?: Record<string, string>;
   signal?: AbortSignal;
   timeoutSeconds?: number;
@@ -187,6 +190,9 @@ async function once(method: string, path: string, options: CallOptions): Promise
   const limit = AbortSignal.timeout((options.timeoutSeconds ?? DEFAULT_TIMEOUT_SECONDS) * 1000);
   const signal = options.signal ? anyOf(options.signal, limit) : limit;
   try {
+    if (options.onProgress && body !== undefined) {
+      return await send(method, path, { headers, body, signal, onProgress: options.onProgress });
+    }
     return await fetch(path, {
       method,
       headers,

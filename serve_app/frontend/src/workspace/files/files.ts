@@ -141,6 +141,28 @@ export async function move(source: string, target: string): Promise<void> {
   await call("POST", `${sessionPath}/move`, { json: { source, target } });
 }
 
+/** What became of an archive; `failed` are the first of those that were not made. */
+export interface Unpacked {
+  version: number;
+  made: number;
+  failed: { path: string; reason: string }[];
+  more_failed: number;
+}
+
+/** Unpack a tar stream below a directory; `onProgress` is told of its bytes on their way. */
+export async function unpack(
+  directory: string,
+  body: Blob,
+  onProgress: (sent: number, all: number) => void,
+): Promise<Unpacked> {
+  return callJson<Unpacked>("PUT", `${sessionPath}/archive/${encodePath(directory)}`, {
+    headers: { "content-type": "application/x-tar" },
+    body,
+    onProgress,
+    timeoutSeconds: TRANSFER_SECONDS,
+  });
+}
+
 export async function makeDirectory(path: string): Promise<void> {
   await call("POST", `${sessionPath}/directories`, { json: { path } });
 }

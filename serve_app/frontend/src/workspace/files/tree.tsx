@@ -63,7 +63,9 @@ export function TreePanel() {
       {progress && (
         <div class="tree-progress" role="status">
           <progress max={progress.all} value={progress.done} />
-          {progress.done} of {progress.all}
+          {progress.what === "files"
+            ? `${progress.done} of ${progress.all}`
+            : `${formatBytes(progress.done)} of ${formatBytes(progress.all)}`}
         </div>
       )}
     </section>

@@ -1,4 +1,4 @@
-/** Files dropped on the tree or picked from this machine, sent a few at a time. */
+/** What is dropped on the tree or picked from this machine: files a few at a time, folders as one stream. */
 
 import { signal } from "@preact/signals";
 import { ask } from "../../ui/dialog";
@@ -6,18 +6,14 @@ import { say, sayFailure } from "../../ui/toasts";
 import * as files from "./files";
 import { join } from "./paths";
 import { noteSave } from "../session/session";
+import { type Item, tarOf } from "./tar";
 import { load } from "./tree-store";
 
 const AT_ONCE = 3;
-const MAX_FILES = 2000;
+const MAX_FILES = 20_000;
 
-interface Item {
-  path: string;
-  /** Null: an empty folder. */
-  file: File | null;
-}
-
-export const uploading = signal<{ done: number; all: number } | null>(null);
+/** How much is there already, of how much, of `what`. */
+export const uploading = signal<{ done: number; all: number; what: "files" | "bytes" } | null>(null);
 
 /** Keep files that are dropped beside the tree from being opened in place of this page. */
 export function guardDrops(): void {
@@ -64,33 +60,59 @@ async function upload(items: Item[], directory: string): Promise<void> {
     say(`At most ${MAX_FILES} files at once. Upload an archive and unpack it instead.`, "bad");
     return;
   }
-  const existing: Item[] = [];
-  const sent = await each(items, "new", existing);
-  let replaced = 0;
-  if (existing.length > 0 && (await mayReplace(existing))) replaced = await each(existing, null, []);
+  const isFolder = items.some((item) => item.file === null || item.path.includes("/", directory.length + 1));
+  const sent = isFolder ? await asOneStream(items, directory) : await oneByOne(items);
   await load(directory);
-  if (sent + replaced > 0) say(`${sent + replaced} of ${items.length} uploaded.`);
+  if (sent > 0) say(`${sent} of ${items.length} uploaded.`);
 }
 
-/** Send the items, a few at once; returns how many arrived. Those that were there go to `existing`. */
+/** Send an archive with all of it; returns how many of it arrived. */
+async function asOneStream(items: Item[], directory: string): Promise<number> {
+  const inner = items.map(({ path, file }) => ({ path: directory ? path.slice(directory.length + 1) : path, file }));
+  const top = (item: Item) => item.path.split("/", 1)[0]!;
+  const present = new Set((await files.list(directory)).entries.map((entry) => entry.name));
+  const existing = [...new Set(inner.map(top))].filter((name) => present.has(name));
+  const replaced = existing.length === 0 || (await mayReplace(existing));
+  const wanted = replaced ? inner : inner.filter((item) => !present.has(top(item)));
+  if (wanted.length === 0) return 0;
+  try {
+    uploading.value = { done: 0, all: 1, what: "bytes" };
+    const found = await files.unpack(directory, tarOf(wanted), (done, all) => {
+      uploading.value = { done, all, what: "bytes" };
+    });
+    noteSave(null, found.version);
+    const [first] = found.failed;
+    const others = found.failed.length + found.more_failed - 1;
+    if (first) say(`“${first.path}” was not uploaded: ${first.reason}${others > 0 ? ` (and ${others} more)` : ""}`, "bad");
+    return found.made;
+  } finally {
+    uploading.value = null;
+  }
+}
+
+async function oneByOne(items: Item[]): Promise<number> {
+  const existing: Item[] = [];
+  const sent = await each(items, "new", existing);
+  if (existing.length === 0 || !(await mayReplace(existing.map((item) => item.path)))) return sent;
+  return sent + (await each(existing, null, []));
+}
+
+/** Send files, a few at once; returns how many arrived. Those that were there go to `existing`. */
 async function each(items: Item[], match: "new" | null, existing: Item[]): Promise<number> {
   const waiting = [...items];
   let arrived = 0;
-  uploading.value = { done: 0, all: items.length };
+  uploading.value = { done: 0, all: items.length, what: "files" };
   const worker = async () => {
     for (let item = waiting.shift(); item; item = waiting.shift()) {
       try {
-        if (item.file === null) await files.makeDirectory(item.path);
-        else {
-          const receipt = await files.save(item.path, item.file, match);
-          noteSave(receipt.path, receipt.version);
-        }
+        const receipt = await files.save(item.path, item.file!, match);
+        noteSave(receipt.path, receipt.version);
         arrived += 1;
       } catch (error) {
         if (match === "new" && files.isConflict(error)) existing.push(item);
         else sayFailure(`“${item.path}” was not uploaded`, error);
       }
-      uploading.value = { done: items.length - waiting.length, all: items.length };
+      uploading.value = { done: items.length - waiting.length, all: items.length, what: "files" };
     }
   };
   await Promise.all(Array.from({ length: AT_ONCE }, worker));
@@ -98,10 +120,10 @@ async function each(items: Item[], match: "new" | null, existing: Item[]): Promi
   return arrived;
 }
 
-async function mayReplace(existing: Item[]): Promise<boolean> {
-  const names = existing.slice(0, 5).map((item) => item.path);
+async function mayReplace(existing: string[]): Promise<boolean> {
+  const names = existing.slice(0, 5);
   const more = existing.length > 5 ? ` and ${existing.length - 5} more` : "";
-  const answer = await ask("Replace files?", `${names.join(", ")}${more} are there already.`, [
+  const answer = await ask("Replace files?", `${names.join(", ")}${more}: there already. What is in folders stays, but for files of the same path.`, [
     { value: "yes", label: "Replace", kind: "danger" },
   ]);
   return answer === "yes";

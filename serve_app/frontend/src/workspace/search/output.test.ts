@@ -1,14 +1,15 @@
 import { expect, test } from "vitest";
-import { foundLines, listedPaths } from "./output";
+import { lineOf, summary } from "./output";
 
-test("paths end with NUL, and one that was cut off is left out", () => {
-  expect(listedPaths("a/b\0new\nline\0cut")).toEqual(["a/b", "new\nline"]);
-  expect(listedPaths("")).toEqual([]);
+test("a line has a number and its text without the end of a line", () => {
+  expect(lineOf({ path: "a\udc80", line: 12, text: "x: 3:y\r" })).toEqual({ path: "a\udc80", line: 12, text: "x: 3:y" });
+  expect(lineOf({ path: "a", line: null })).toEqual({ path: "a", line: 1, text: "" });
 });
 
-test("lines have a path, a number and a text, whatever is in them", () => {
-  expect(foundLines("a:1.py\0" + "12:x: 3:y\r\nb\0" + "1:\npiece of a name\n")).toEqual([
-    { path: "a:1.py", line: 12, text: "x: 3:y" },
-    { path: "b", line: 1, text: "" },
-  ]);
+test("a search that was ended before all was looked through says so", () => {
+  expect(summary(null, "2 lines")).toBe("2 lines");
+  expect(summary(null, null)).toBe("Not found");
+  expect(summary("limit", "1,000 lines")).toBe("The first 1,000 lines: there are more");
+  expect(summary("time", null)).toBe("Nothing so far: it took too long, and not all was looked through");
+  expect(summary("bytes", "2 lines")).toContain("2 lines so far: there is too much to read");
 });

@@ -1,4 +1,13 @@
-/** What the programs that look for files print. Pure. */
+/** What a search answers, and how people are told of it. Pure. */
+
+export interface Page {
+  matches: { path: string; type?: string | null; line?: number | null; text?: string | null }[];
+  stopped_by: Stopped | null;
+  next: string | null;
+}
+
+/** What ended a search before all was looked through. */
+export type Stopped = "limit" | "time" | "bytes";
 
 export interface Line {
   path: string;
@@ -9,19 +18,17 @@ export interface Line {
 
 export interface Found<T> {
   matches: T[];
-  /** True if there are more than were looked for. */
-  truncated: boolean;
+  stoppedBy: Stopped | null;
 }
 
-/** Paths, each ended by NUL; what follows the last one was cut off. */
-export function listedPaths(output: string): string[] {
-  return output.split("\0").slice(0, -1).filter(Boolean);
+export function lineOf({ path, line, text }: Page["matches"][number]): Line {
+  return { path, line: line ?? 1, text: (text ?? "").replace(/\r$/, "") };
 }
 
-/** Lines of `path NUL number ":" text`; others are pieces of names with line breaks in them. */
-export function foundLines(output: string): Line[] {
-  return output.split("\n").flatMap((each) => {
-    const found = /^([^\0]+)\0(\d+):(.*)$/s.exec(each);
-    return found ? [{ path: found[1]!, line: Number(found[2]), text: found[3]!.replace(/\r$/, "") }] : [];
-  });
+/** Say what was found; `what` has no number before it. */
+export function summary(stoppedBy: Stopped | null, what: string | null): string {
+  if (stoppedBy === null) return what ?? "Not found";
+  if (stoppedBy === "limit") return `The first ${what ?? "of them"}: there are more`;
+  const why = stoppedBy === "time" ? "it took too long" : "there is too much to read";
+  return `${what ?? "Nothing"} so far: ${why}, and not all was looked through`;
 }

@@ -8,7 +8,7 @@ import { baseName, parent, shown } from "../files/paths";
 import { drawerOpen, narrowPane } from "../layout";
 import { findLines } from "./find";
 import { searchAsked, sidePanel } from "./open";
-import type { Found, Line } from "./output";
+import { type Found, type Line, summary } from "./output";
 import "./panel.css";
 
 const QUIET_MILLISECONDS = 350;
@@ -116,9 +116,8 @@ function note({ query, found, busy }: State, files: number): string {
   if (query.trim().length < LEAST_CHARACTERS) return `At least ${LEAST_CHARACTERS} characters`;
   if (busy || found === null) return "Looking…";
   const count = found.matches.length;
-  if (count === 0) return "Not found";
   const lines = `${count.toLocaleString()} ${count === 1 ? "line" : "lines"} in ${files} ${files === 1 ? "file" : "files"}`;
-  return found.truncated ? `The first ${lines}: there are more` : lines;
+  return summary(found.stoppedBy, count === 0 ? null : lines);
 }
 
 function byFile(lines: readonly Line[]): [string, Line[]][] {

@@ -10,6 +10,7 @@ import { narrowPane } from "../layout";
 import { listFiles } from "./find";
 import { ranked } from "./fuzzy";
 import { quickOpen } from "./open";
+import type { Found } from "./output";
 import "./quick-open.css";
 
 const MAX_SHOWN = 50;
@@ -17,16 +18,29 @@ const MAX_SHOWN = 50;
 /** The paths of the last time, to be looked through while they are listed anew. */
 let known: string[] = [];
 
+interface Listed {
+  paths: string[];
+  note: string | null;
+  busy: boolean;
+}
+
+async function look(signal: AbortSignal, show: (listed: Listed) => void): Promise<void> {
+  let all: Found<string> = { matches: [], stoppedBy: null };
+  for await (all of listFiles(signal)) {
+    // Those of the last time stand until there are as many again.
+    if (all.matches.length >= known.length) show({ paths: (known = all.matches), note: null, busy: true });
+  }
+  known = all.matches;
+  const note = all.stoppedBy && `Only ${known.length.toLocaleString()} files were looked through: there are more`;
+  show({ paths: known, note, busy: false });
+}
+
 export default function QuickOpen() {
   const element = useRef<HTMLDialogElement>(null);
   const list = useRef<HTMLDivElement>(null);
   const id = useId();
   const [query, setQuery] = useState("");
-  const [listed, setListed] = useState<{ paths: string[]; note: string | null; busy: boolean }>({
-    paths: known,
-    note: null,
-    busy: true,
-  });
+  const [listed, setListed] = useState<Listed>({ paths: known, note: null, busy: true });
   const [chosen, setChosen] = useState(0);
   useLayoutEffect(() => {
     const before = quickOpen.peek();
@@ -39,12 +53,7 @@ export default function QuickOpen() {
   }, []);
   useEffect(() => {
     const gone = new AbortController();
-    listFiles(gone.signal).then(
-      ({ matches, truncated }) => {
-        known = matches;
-        const note = truncated ? `Only ${matches.length.toLocaleString()} files were looked through: there are more` : null;
-        setListed({ paths: matches, note, busy: false });
-      },
+    look(gone.signal, setListed).catch(
       (error) => gone.signal.aborted || setListed({ paths: known, note: explain(error), busy: false }),
     );
     return () => gone.abort();

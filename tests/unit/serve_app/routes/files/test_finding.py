@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from coditect import FileChange, InvalidRequest, NotFound
+from coditect import FileChange, InvalidRequest, NotFound, SearchStopped
 
 
 async def fill(client, session_id):
@@ -55,6 +55,9 @@ async def test_an_expression_that_never_ends_is_cut_and_others_are_answered(rig,
     assert time.monotonic() - began < 5
     page = (await searching).json()
     assert (page["matches"], page["stopped_by"]) == ([], "time")
+    with pytest.raises(SearchStopped, match="time"):
+        async for _ in ada.search(session_id, "(a+)+$", kind="content", regex=True):
+            pass
 
 
 async def test_what_is_wrong_with_a_search_is_named(ada, session_id):

@@ -1,5 +1,0 @@
-import{l as e}from"./icons-CTgJ-f--.js";import{D as t}from"./workspace-DYSHjwpK.js";function n(e){return e.split(`\0`).slice(0,-1).filter(Boolean)}function r(e){return e.split(`
-`).flatMap(e=>{let t=/^([^\0]+)\0(\d+):(.*)$/s.exec(e);return t?[{path:t[1],line:Number(t[2]),text:t[3].replace(/\r$/,``)}]:[]})}var i=20,a=7e5,o=1e3,s=50,c=800,l=[`.git`,`node_modules`,`.venv`,`__pycache__`,`.cache`,`.npm`],u=`find . -xdev \\( ${l.map(e=>`-name ${e}`).join(` -o `)} \\) -prune -o \
-\\( -type f -o -type l \\) -printf '%P\\0' 2>/dev/null | head -c ${a}`,d=`grep -rnIF -D skip $2 --null -m ${s} \
-${l.map(e=>`--exclude-dir=${e}`).join(` `)} -e "$1" 2>/dev/null \
-| cut -b 1-${c} | head -n ${o} | head -c ${a}`;async function f(e){let{stdout:t,stdout_bytes:r,timed_out:i}=await m([`sh`,`-c`,u],e);return{matches:n(t),truncated:i||r>=a}}async function p(e,t){let{stdout:n,stdout_bytes:i,timed_out:s}=await m([`sh`,`-c`,d,`sh`,e,e===e.toLowerCase()?`-i`:`-s`],t),c=r(n);return{matches:c,truncated:s||i>=a||c.length>=o}}function m(n,r){let a={argv:n,timeout_seconds:i};return e(`POST`,`${t}/exec`,{json:a,signal:r,timeoutSeconds:30})}export{f as n,p as t};
