@@ -1,0 +1,1 @@
+"""What developers run beside the server, in the place of services that it uses."""

@@ -1,0 +1,1 @@
+"""Who calls and what they may: tokens, the metadata server, IAM."""

@@ -1,0 +1,1 @@
+"""What serves requests: instances of a revision, and the front door of each service."""

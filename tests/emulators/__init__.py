@@ -1,0 +1,1 @@
+"""Emulators of services in the cloud, for tests."""
