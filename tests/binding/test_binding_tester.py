@@ -112,7 +112,7 @@ async def test_machines_start_others_and_wait_for_them(engine):
         ("COMMIT",),
     )
     machine = StackMachine(lambda: StoreOperations(engine), b"first")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await machine.run()
     assert [item.value for item in machine.stack] == [
         b"RESULT_NOT_PRESENT",

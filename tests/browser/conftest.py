@@ -28,7 +28,7 @@ CHROMIUM_FLAGS = [
 ]
 
 # Five seconds, Playwright's own limit, are about as long as the page looks away from a file.
-expect.set_options(timeout=30_000)
+expect.set_options(timeout=60_000)
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 @pytest.fixture
 async def page(context: BrowserContext) -> Page:
     opened = await context.new_page()
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(60_000)
     return opened
 
 
@@ -76,5 +76,5 @@ async def rig(tmp_path, stage) -> AsyncIterator[Rig]:
 async def resident(rig: Rig) -> AsyncIterator[Person]:
     """Somebody with an account on ``rig``, signed in."""
     await rig.add_user()
-    async with AsyncClient(rig.url, timeout_seconds=20) as client:
+    async with AsyncClient(rig.url, timeout_seconds=60) as client:
         yield Person(EMAIL, client, await client.login(EMAIL, PASSWORD))

@@ -34,7 +34,7 @@ async def visit(browser: Browser, size: dict, scheme: str) -> BrowserContext:
     context = await browser.new_context(
         viewport=size, color_scheme=scheme, reduced_motion="reduce", has_touch=size is PHONE
     )
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     await context.add_init_script(path=AXE)
     return context
 

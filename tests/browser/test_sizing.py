@@ -38,7 +38,7 @@ async def test_the_rule_for_the_size_is_seen_and_chosen_and_outlives_the_pages(
     await terminal_ready(page)
     desk = await size_of_when(resident, lambda size: size != (80, 24))
     context = await browser.new_context(**PHONE, color_scheme="dark")
-    context.set_default_timeout(30_000)
+    context.set_default_timeout(60_000)
     phone = await context.new_page()
     await sign_in(phone, rig.url, resident.email)
     await phone.get_by_test_id("foreign-size").wait_for()

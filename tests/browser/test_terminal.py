@@ -43,7 +43,7 @@ async def size_of(person, name: str) -> tuple[int, int]:
 async def another_page(browser: Browser, server, person, **options) -> Page:
     options = {"viewport": {"width": 1280, "height": 800}} | options
     opened = await (await browser.new_context(**options)).new_page()
-    opened.set_default_timeout(30_000)
+    opened.set_default_timeout(60_000)
     await sign_in(opened, server.url, person.email)
     return opened
 
@@ -134,7 +134,7 @@ async def test_a_tab_is_there_once_however_late_the_list_comes(page, person, ser
     page.on("websocket", follow)
     await page.route(re.compile(r"/terminals$"), late)
     await page.reload()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await followed.wait()  # without the list only events inform the page of another terminal
     async with await person.client.terminal(person.session_id, "extra"):
         tabs = page.get_by_role("tab")

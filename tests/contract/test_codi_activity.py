@@ -154,7 +154,7 @@ async def test_a_closed_container_takes_nothing_until_it_is_opened(house):
         await house.seal(decided.at)
         with pytest.raises(ConnectionClosed) as closed:
             while True:
-                await asyncio.wait_for(socket.recv(), 10)
+                await asyncio.wait_for(socket.recv(), 60)
         assert closed.value.rcvd.code == 1001
     with pytest.raises(Unavailable, match="about to stop"):
         await house.run("true")

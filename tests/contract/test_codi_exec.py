@@ -46,7 +46,7 @@ async def grows(path: Path, beyond: int) -> None:
     async def probe():
         return path.exists() and path.stat().st_size > beyond
 
-    await wait_until(probe, timeout_seconds=20, pause_seconds=0.02)
+    await wait_until(probe, pause_seconds=0.02)
 
 
 class TestLeftBehind:
@@ -75,7 +75,7 @@ class TestLeftBehind:
         async def probe():
             return len(list(descriptors.iterdir())) <= before
 
-        await wait_until(probe, timeout_seconds=20, pause_seconds=0.05)
+        await wait_until(probe, pause_seconds=0.05)
 
     async def test_a_daemon_survives_the_limit_of_what_started_it(self, codi, client):
         script = "setsid sh -c 'while echo tick; do echo x >> log; sleep 0.02; done' & sleep 60"
@@ -204,7 +204,7 @@ class TestBytesThatAreNoText:
 
     async def test_stdin_that_stands_for_nothing_is_refused(self, codi):
         body = json.dumps({"argv": ["cat"], "stdin": "\ud800"})
-        async with httpx.AsyncClient(headers=codi.headers, trust_env=False, timeout=20) as http:
+        async with httpx.AsyncClient(headers=codi.headers, trust_env=False, timeout=60) as http:
             answer = await http.post(f"http://{codi.address}/exec", content=body)
         assert (answer.status_code, answer.json()["code"]) == (400, "invalid_argument")
 

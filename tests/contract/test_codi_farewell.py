@@ -42,7 +42,7 @@ async def test_leaving_the_screen_input_and_a_close_in_one_packet_are_all_taken(
         async def said():
             return (codi.workspace / "said").exists()
 
-        await wait_until(said, timeout_seconds=20)
+        await wait_until(said)
         while await reader.read(1 << 16):
             continue
         writer.close()

@@ -21,7 +21,7 @@ from tests.isolation.inside import spec
 from tests.support.codi_process import health_of, run_codi
 from tests.support.journal_keeper import keeping
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60.0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")

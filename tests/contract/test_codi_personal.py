@@ -122,7 +122,7 @@ async def installed(codi, client, url: str, end: str) -> str:
     async def ended():
         return log.exists() and end in log.read_text()
 
-    await wait_until(ended, timeout_seconds=20, pause_seconds=0.02)
+    await wait_until(ended, pause_seconds=0.02)
     return log.read_text()
 
 

@@ -49,7 +49,7 @@ class TestInAContainer:
 
     async def test_listeners_are_reported_within_a_second_with_their_programs(self, house):
         handle, route, client = house
-        journal = await connect_journal(handle, timeout_seconds=10)
+        journal = await connect_journal(handle, timeout_seconds=60)
         assert await client.ports(route, 60) == ()
         program = [PYTHON, "-I", "-S", "-c", SERVE, "127.0.0.1@4000", "::@4001", "127.0.0.2@4002"]
         running = asyncio.create_task(client.exec(route, program, timeout_seconds=25))
@@ -70,15 +70,15 @@ class TestInAContainer:
         # Who follows later hears what listens already.
         running = asyncio.create_task(client.exec(route, program, timeout_seconds=25))
         await wait_until(lambda: client.ports(route), bool)
-        journal = await connect_journal(handle, timeout_seconds=10)
-        async with asyncio.timeout(5):
+        journal = await connect_journal(handle, timeout_seconds=60)
+        async with asyncio.timeout(60):
             assert len(await heard(journal)) == 2
         running.cancel()
         await journal.close()
 
 
 async def heard(journal) -> tuple[Listening, ...]:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while True:
             message = await journal.receive()
             if isinstance(message, PortsChanged):

@@ -19,7 +19,7 @@ from cluster.codi.tunnel import open_tunnel
 from tests.support.codi_process import run_codi
 from tests.support.waiting import wait_until
 
-LIMIT_SECONDS = 30
+LIMIT_SECONDS = 60.0
 LARGE = 64 << 20
 
 

@@ -318,20 +318,20 @@ async def test_a_watch_ends_with_the_first_commit_that_changes_its_key(engine, c
             }[change]
         )
     )
-    await asyncio.wait_for(watch, 10)
+    await asyncio.wait_for(watch, 60)
 
 
 @pytest.mark.parametrize("seen", [b"0", None])
 async def test_a_watch_of_what_is_not_so_any_more_ends_at_once(engine, seen):
     await put(engine, a=b"1")
-    await asyncio.wait_for(engine.watch(b"a", seen, 60.0), 10)
+    await asyncio.wait_for(engine.watch(b"a", seen, 60.0), 60)
 
 
 async def test_a_key_that_is_not_there_is_watched_until_it_is(engine):
     watches = [asyncio.create_task(engine.watch(b"a", None, 60.0)) for _ in range(3)]
     assert not await is_over(watches[0])
     await put(engine, a=b"1")
-    await asyncio.wait_for(asyncio.gather(*watches), 10)
+    await asyncio.wait_for(asyncio.gather(*watches), 60)
 
 
 async def test_a_watch_ends_by_itself_and_leaves_nothing_behind(engine):

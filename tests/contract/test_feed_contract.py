@@ -109,7 +109,7 @@ async def test_a_write_wakes_whoever_waits(ledger):
         await informer.refresh()
         waiting = asyncio.create_task(informer.wait(LONG))
         await ledger.put_container(container_record(f"c{n}"))
-        await asyncio.wait_for(waiting, 20)
+        await asyncio.wait_for(waiting, 60)
     assert set(await informer.refresh()) == {"c0", "c1"}
 
 

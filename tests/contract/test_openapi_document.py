@@ -80,7 +80,7 @@ class Caller:
     def _once(self, case: schemathesis.Case) -> None:
         if "session_id" in (case.path_parameters or {}):
             case.path_parameters["session_id"] = self._session_id
-        answer = case.call(base_url=self._url, headers=self._headers, timeout=30)
+        answer = case.call(base_url=self._url, headers=self._headers, timeout=60)
         self.answered += 1
         try:
             case.validate_response(answer, checks=CHECKS)

@@ -101,13 +101,13 @@ async def test_waiting_for_the_end_of_a_running_container_returns_when_it_is_sto
     await asyncio.sleep(0)
     assert not waiting.done()
     await runtime.stop(handle, 1)
-    assert isinstance(await asyncio.wait_for(waiting, 5), str)
+    assert isinstance(await asyncio.wait_for(waiting, 60), str)
 
 
 async def test_waiting_for_the_end_of_an_ended_container_returns_at_once(runtime):
     handle = await runtime.launch(spec())
     await runtime.stop(handle, 0)
-    assert isinstance(await asyncio.wait_for(runtime.wait_exit(handle), 5), str)
+    assert isinstance(await asyncio.wait_for(runtime.wait_exit(handle), 60), str)
 
 
 async def test_waiting_for_the_end_can_be_cancelled_and_the_container_runs_on(runtime):
@@ -138,7 +138,7 @@ async def test_another_process_of_the_node_sees_watches_and_stops_the_container(
     assert await other.probe(travelled) is Health.HEALTHY
     waiting = asyncio.create_task(runtime.wait_exit(handle))
     await other.stop(travelled, 1)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
     assert await runtime.list() == []
 
 

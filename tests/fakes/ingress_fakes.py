@@ -427,7 +427,7 @@ class Rig:
         if await self.users.by_email(email) is None:
             role = Role.ADMIN if email == ADMIN_EMAIL else Role.USER
             await self.add_user(email, role=role)
-        client = AsyncClient(self.url, timeout_seconds=20)
+        client = AsyncClient(self.url, timeout_seconds=60)
         await client.login(email, PASSWORD)
         return client
 
@@ -441,7 +441,7 @@ class Rig:
         """Return a plain HTTP client, with a client's bearer token."""
         headers = {"authorization": f"Bearer {client.access_token}"} if client else {}
         headers |= options.pop("headers", {})
-        made = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=20, **options)
+        made = httpx.AsyncClient(base_url=self.url, headers=headers, timeout=60, **options)
         self._http.append(made)
         return made
 
@@ -588,7 +588,7 @@ async def serving(app: Any) -> AsyncIterator[str]:
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
     task = asyncio.create_task(server.serve(sockets=[listener]))
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while not server.started:
                 if task.done():
                     task.result()

@@ -29,7 +29,7 @@ class Crowd:
         self.server = server
         self.url = url or server.url
         self.workers: list[Worker] = []
-        self.admin = AsyncClient(self.url, timeout_seconds=30)
+        self.admin = AsyncClient(self.url, timeout_seconds=60)
         self.others = 0
         self._seed = seed
         self._gate = asyncio.Semaphore(AT_ONCE)
@@ -67,7 +67,7 @@ class Crowd:
             user = await self.admin.create_user(email, PASSWORD)
             if place is not None:
                 await place(user.user_id)
-            client = AsyncClient(self.url, timeout_seconds=30)
+            client = AsyncClient(self.url, timeout_seconds=60)
             login = await patiently(lambda: client.login(email, PASSWORD))
             worker = Worker(email, client, login, random.Random(f"{self._seed}/{number}"))
             await worker.begin()
@@ -129,7 +129,7 @@ class Crowd:
         self.others += 1
         email = f"other{self._seed}-{self.others}@example.com"
         await patiently(lambda: _create(self.admin, email))
-        async with AsyncClient(self.url, timeout_seconds=30) as client:
+        async with AsyncClient(self.url, timeout_seconds=60) as client:
             login = await patiently(lambda: client.login(email, PASSWORD))
             result = await patiently(lambda: client.exec(login.session_id, ["echo", "new"]))
             assert result.stdout == "new\n"
@@ -174,7 +174,7 @@ class Crowd:
         end = worker.first + len(shown)
         terminal = await patiently(
             lambda: worker.client.terminal(
-                worker.session_id, "main", offset=begin, timeout_seconds=30
+                worker.session_id, "main", offset=begin, timeout_seconds=60
             )
         )
         async with terminal:

@@ -61,7 +61,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice(crowd, happening):
     chance = random.Random(str(happening))
     async with crowd.at_work():
         await crowd.progress()
-        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"})
         await asyncio.gather(*(inject(crowd.server, fault, chance) for fault in happening))
         await crowd.progress(2)
     await crowd.check()
@@ -71,7 +71,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice(crowd, happening):
 
 async def test_many_changes_at_once_to_a_session_at_rest_are_all_kept_and_wake_nobody(crowd):
     client, session_id = crowd.workers[0].client, crowd.workers[0].session_id
-    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"})
     before = await client.session(session_id)
     changes = {f"key{number}": number for number in range(CALLS)}
     await asyncio.gather(
@@ -84,7 +84,7 @@ async def test_many_changes_at_once_to_a_session_at_rest_are_all_kept_and_wake_n
 
 async def test_of_many_calls_to_a_session_at_rest_one_gets_it_an_owner(crowd):
     worker = crowd.workers[0]
-    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"})
     before = await worker.client.session(worker.session_id)
     clients = [AsyncClient(crowd.url, timeout_seconds=60) for _ in range(CALLS)]
     try:
@@ -95,4 +95,4 @@ async def test_of_many_calls_to_a_session_at_rest_one_gets_it_an_owner(crowd):
     after = await worker.client.session(worker.session_id)
     assert after.epoch == before.epoch + 1
     assert (after.status, after.container_id) == ("ready", before.container_id)
-    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"})

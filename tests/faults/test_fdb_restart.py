@@ -47,7 +47,7 @@ async def restart(process: FdbProcess, engine: FdbEngine) -> None:
         await transact(engine, count, b"read")
         return True
 
-    await wait_until(answers, timeout_seconds=60)
+    await wait_until(answers)
 
 
 async def unknown_commits(engine: FdbEngine) -> int:

@@ -69,7 +69,7 @@ async def survive(crowd: Crowd, *happening: Fault, seed: int) -> None:
     await crowd.check()
     assert (crowd.take_restarts() > 0) is shells_lost
     await crowd.somebody_new()
-    await wait_until(lambda: asyncio.to_thread(crowd.server.is_healthy), timeout_seconds=60)
+    await wait_until(lambda: asyncio.to_thread(crowd.server.is_healthy))
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ class Server:
 
     async def filled(self):
         """Wait until both pools are full, through restarts of whatever answers."""
-        await wait_until(self._filled, timeout_seconds=60.0)
+        await wait_until(self._filled)
 
     async def _filled(self):
         try:
@@ -229,14 +229,14 @@ async def test_a_view_of_the_containers_lives_through_the_end_of_the_store(serve
     await view.refresh()
     waiting = asyncio.create_task(view.wait(120.0))
     await server.kill_process(names.store_actor(NODE))
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 60)
     stored = {record.container_id: record for record in await ledger.containers()}
     known = await view.refresh()
     assert stored.keys() & known.keys()
     waiting = asyncio.create_task(view.wait(120.0))
     [some, *_] = known.values()
     await ledger.put_container(some)
-    await asyncio.wait_for(waiting, 30)
+    await asyncio.wait_for(waiting, 60)
     assert view.stats("x") == {"x_known": ANY, "x_gaps_total": 0, "x_repairs_total": 0}
 
 
@@ -244,7 +244,7 @@ async def test_every_component_killed_comes_back(server):
     opened = await server.open("every")
     for name in (names.store_actor(NODE), names.health_checker_actor(NODE), names.SUPERVISOR):
         await server.kill_process(name)
-    snapshot = await wait_until(server.recovered, timeout_seconds=60.0)
+    snapshot = await wait_until(server.recovered)
     assert snapshot["stuck"] == []
     again = await server.open("every")
     assert (again.session_id, again.actor_id) == (opened.session_id, opened.actor_id)

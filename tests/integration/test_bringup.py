@@ -111,7 +111,7 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
         await keeps_to_itself(one)
 
         # Beside the start of another server a component may answer late for a moment.
-        known = await wait_until(status, lambda s: s["health"]["status"] == "ok", 60, 0.5)
+        known = await wait_until(status, lambda s: s["health"]["status"] == "ok", pause_seconds=0.5)
         assert known["ready"]
         assert run(two, "down", "--data-dir", str(two.data_dir)).returncode == 0
         assert leftovers.find(two.data_dir) == []
@@ -149,7 +149,7 @@ async def the_dashboard_shows_what_agents_measure(server: ServerProcess) -> None
     token = layout.token_file.read_text().strip()
     headers = {"Authorization": f"Bearer {token}"}
     url = layout.read_server().dashboard_url
-    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=20) as dashboard:
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as dashboard:
 
         async def measured() -> bool:
             with contextlib.suppress(httpx.TransportError):
@@ -174,10 +174,10 @@ async def test_another_haproxy_stands_in_for_one_that_died(tmp_path):
 
     with ServerProcess(tmp_path, pool_size=0, dashboard=False) as server:
         processes.kill(server, "HAProxy")
-        await wait_until(served, timeout_seconds=20)
+        await wait_until(served)
         assert await configurations() == {standing_in}
         # Serve's next one takes over, and who stood in ends with its last connection.
-        await wait_until(configurations, lambda found: found and standing_in not in found, 60)
+        await wait_until(configurations, lambda found: found and standing_in not in found)
         assert await served()
 
 
@@ -263,11 +263,11 @@ async def the_workers_parent_is_started_again(server: ServerProcess) -> None:
     await wait_until(another)
     assert processes.of(server, "SessionActor") == actors
     processes.send(actors, signal.SIGKILL)
-    await wait_until(forked, lambda parents: parents == {workers_parent(server)}, 60)
+    await wait_until(forked, lambda parents: parents == {workers_parent(server)})
 
 
 async def another_gcs(server: ServerProcess, killed: list[int]) -> None:
-    await wait_until(lambda: living(server, "GCS"), lambda pids: pids not in ([], killed), 20)
+    await wait_until(lambda: living(server, "GCS"), lambda pids: pids not in ([], killed))
 
 
 async def gcs_is_started_again(server: ServerProcess) -> None:

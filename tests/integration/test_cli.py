@@ -202,7 +202,7 @@ class TypedShell:
     def type(self, keys: bytes) -> None:
         os.write(self._master, keys)
 
-    def wait_for(self, text: bytes, seconds: float = 30.0) -> None:
+    def wait_for(self, text: bytes, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while text not in self.shown:
             left = deadline - time.monotonic()

@@ -53,7 +53,7 @@ async def test_a_full_disk_is_its_users_alone_and_names_the_quota(tmp_path):
                 except DiskQuotaExceeded:
                     return False  # the archive still reads the file, which holds its blocks
 
-            await wait_until(saved, timeout_seconds=30)
+            await wait_until(saved)
 
             many = "mkdir d; for i in $(seq 9000); do : > d/$i || break; done"
             assert "No space left" in (await client.exec(first, ["sh", "-c", many])).stderr

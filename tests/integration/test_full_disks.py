@@ -131,7 +131,7 @@ async def store_is_full(client: AsyncClient, session_id: str, disk: Path) -> Non
         # What cannot be kept is not shown; it comes when there is room, once.
         await terminal.send("echo ty''ped; seq 5000 | tail -1\r")
         filler.unlink()
-        shown = await terminal.read_until(b"5000\r\n", 30)
+        shown = await terminal.read_until(b"5000\r\n", 60)
         assert shown.count(b"typed\r\n") == 1
     await until_kept(client, session_id, "written-while-full", 30_000)
     receipt = await client.write_file(session_id, refused_path, b"now")

@@ -39,11 +39,11 @@ async def test_an_idle_session_sleeps_under_an_open_terminal_and_wakes_by_typing
                 details, lambda s: s.status != "ready" or (s.idle and not s.idle.awake), 60
             )
             assert quiet.idle is None or quiet.idle.sleeps_at is not None
-            await wait_until(details, lambda s: s.status == "hibernated", 60)
+            await wait_until(details, lambda s: s.status == "hibernated")
 
             await terminal.send("cat kept; echo; echo af''ter\r")
             await terminal.read_until(b"as it was\r\nafter\r\n", 60)
-        await wait_until(details, lambda s: s.status == "ready", 60)
+        await wait_until(details, lambda s: s.status == "ready")
 
 
 async def test_a_veto_outlasts_the_idle_time_and_a_passive_session_sleeps_after_it(drowsy):
@@ -53,10 +53,10 @@ async def test_a_veto_outlasts_the_idle_time_and_a_passive_session_sleeps_after_
         async def details():
             return await client.session(session_id)
 
-        await wait_until(details, lambda s: s.status == "ready", 60)
+        await wait_until(details, lambda s: s.status == "ready")
         idle = await client.keep_awake(session_id, 600)
         # Everything but the veto asks for sleep: that is published, and it is past the idle time.
-        reported = await wait_until(details, lambda s: s.idle and s.idle.sleeps_at, 60)
+        reported = await wait_until(details, lambda s: s.idle and s.idle.sleeps_at)
         assert reported.idle.sleeps_at == idle.keep_awake_until
         assert reported.status == "ready"
         container = reported.container_id
@@ -96,7 +96,7 @@ async def test_a_killed_health_checker_costs_no_event_and_detaches_nobody(drowsy
 
         following = asyncio.create_task(follow())
         try:
-            await wait_until(details, lambda s: s.status == "ready" and s.idle, 60)
+            await wait_until(details, lambda s: s.status == "ready" and s.idle)
             await wait_until(reported)
             await client.write_file(session_id, "before", b"1")
             await wait_until(heard, lambda paths: paths == ["before"])

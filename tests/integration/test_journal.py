@@ -65,7 +65,7 @@ async def test_no_byte_is_lost_or_repeated_over_many_deaths(person, server):
                 await kill_container(person, server)
             line.cut()
             await terminal.send(f"echo en''d{round_number}\r")
-            seen += await terminal.read_until(b"end%d\r\n" % round_number, 30)
+            seen += await terminal.read_until(b"end%d\r\n" % round_number, 60)
         assert "gap" not in {event["type"] for event in terminal.events}
     assert (await transcript(person)).startswith(seen)
     for round_number in range(0, 4, 2):  # whose container lived
@@ -90,7 +90,7 @@ async def test_a_hibernated_session_shows_its_transcript_before_its_container(pe
     assert (await transcript(person)).startswith(seen)
     async with await person.client.terminal(person.session_id, "main") as terminal:
         await terminal.send("echo aga''in\r")  # typed while the container starts
-        shown = await terminal.read_until(b"again\r\n", 30)
+        shown = await terminal.read_until(b"again\r\n", 60)
     assert shown.startswith(seen)
     assert (await person.client.session(person.session_id)).status == "ready"
 

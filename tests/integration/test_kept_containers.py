@@ -60,7 +60,7 @@ async def test_kept_containers_outlive_starts_that_come_to_nothing_with_their_sh
     async def under_way() -> bool:
         return (server.data_dir / "run" / "server.json").exists()
 
-    await wait_until(under_way, bool, 60)
+    await wait_until(under_way, bool)
     assert run(server, "down", "--keep-containers", *arguments) == 0
     starting.wait(60)
     assert kept.items() <= server.containers().items(), "and so does one that is called off"

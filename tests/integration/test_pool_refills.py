@@ -25,9 +25,7 @@ async def test_a_claim_takes_a_warm_container_and_the_pool_makes_another(new_per
     person = await new_person()
     details = await person.client.session(person.session_id)
     assert details.container_id in running, "it was started for the claim"
-    await wait_until(
-        pool, lambda s: s["pool_hits_total"] > before["pool_hits_total"], timeout_seconds=30
-    )
+    await wait_until(pool, lambda s: s["pool_hits_total"] > before["pool_hits_total"])
     after = await wait_until(pool, full, timeout_seconds=90)
     assert after["warm_containers_ready"] == before["warm_containers_ready"]
     assert set(server.containers()) - running, "a new one has taken its place"

@@ -227,7 +227,7 @@ async def test_a_passive_session_costs_no_actor_and_is_activated_with_its_contai
         record = await node.ledger.session(opened.session_id)
         return record.owner_actor_id is None
 
-    await wait_until(passive, timeout_seconds=15.0)
+    await wait_until(passive)
     ping = await node.directory.call(names.session_actor(opened.actor_id), Component.ping, 5.0)
     assert ping["session_id"] is None
     began = time.perf_counter()

@@ -31,7 +31,7 @@ from tests.support.journal_keeper import JournalKeeper
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.sandbox
-LIMIT_SECONDS = 40.0
+LIMIT_SECONDS = 60.0
 
 
 class Box:

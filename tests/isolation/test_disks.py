@@ -478,7 +478,7 @@ async def test_who_writes_on_into_the_reserve_is_ended_and_keeps_what_was_writte
     guard.look()
     await run(loud, "dd if=/dev/urandom of=set-aside bs=1M count=30 conv=notrunc,fsync")
     guard.look()
-    assert await asyncio.wait_for(runtime.wait_exit(loud), 20) == "killed by signal 9"
+    assert await asyncio.wait_for(runtime.wait_exit(loud), 60) == "killed by signal 9"
     assert await runtime.probe(quiet) is Health.HEALTHY
     guard.left[0] = 10 << 30
     guard.look()

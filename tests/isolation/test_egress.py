@@ -223,7 +223,7 @@ async def test_a_change_of_policy_ends_what_is_under_way(world):
 
     await wait_until(received, lambda count: count > 1 << 20)
     node.choose("s-c-two", EgressPolicy.NONE)
-    assert "18" in await asyncio.wait_for(running, 20)  # a partial file
+    assert "18" in await asyncio.wait_for(running, 60)  # a partial file
     node.choices.clear()
     node.changed.set()
 

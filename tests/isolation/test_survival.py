@@ -159,7 +159,7 @@ async def test_the_kill_of_a_process_that_matters_ends_everything_and_is_seen_at
     waiting = asyncio.create_task(runtime.wait_exit(container))
     await asyncio.sleep(0)
     os.kill(getattr(processes, victim).pid, signal.SIGKILL)
-    reason = await asyncio.wait_for(waiting, 10)
+    reason = await asyncio.wait_for(waiting, 60)
     assert reason == "killed by signal 9"
     assert await runtime.probe(container) is Health.DEAD
 
@@ -178,7 +178,7 @@ async def test_the_kill_of_the_monitor_alone_leaves_a_whole_container(runtime, c
     assert await runtime.list() == [container]
     waiting = asyncio.create_task(runtime.wait_exit(container))
     await runtime.stop(container, 1)
-    await asyncio.wait_for(waiting, 10)
+    await asyncio.wait_for(waiting, 60)
     assert leftovers(tmp_path / "data") == []
 
 
@@ -194,7 +194,7 @@ async def test_a_pid_that_somebody_else_has_now_is_not_trusted(runtime, containe
             update={"container_id": "c-gone", "data": forged.model_dump(mode="json")}
         )
         assert await runtime.probe(handle) is Health.DEAD
-        assert await asyncio.wait_for(runtime.wait_exit(handle), 10)
+        assert await asyncio.wait_for(runtime.wait_exit(handle), 60)
         await runtime.stop(handle, 1)
         assert bystander.returncode is None
         assert identity.identify(bystander.pid) is not None

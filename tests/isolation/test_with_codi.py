@@ -36,7 +36,7 @@ async def test_codi_answers_and_ends_when_it_is_asked_to(runtime):
     assert await runtime.probe(handle.model_copy(update={"secret": "wrong"})) is Health.UNHEALTHY
     waiting = asyncio.create_task(runtime.wait_exit(handle))
     os.kill(Processes.of(handle).agent.pid, signal.SIGTERM)
-    assert await asyncio.wait_for(waiting, 20) == "ended by itself"
+    assert await asyncio.wait_for(waiting, 60) == "ended by itself"
     await runtime.stop(handle, 0)
 
 

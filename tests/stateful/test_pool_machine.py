@@ -71,7 +71,7 @@ class PoolMachine(stateful.RuleBasedStateMachine):
 
     def do(self, work):
         async def bounded():
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(60):
                 return await work
 
         return self.loop.run_until_complete(bounded())

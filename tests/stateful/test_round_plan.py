@@ -87,7 +87,7 @@ class Syncing(RuleBasedStateMachine):
 
     def run(self, work):
         async def bounded():
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 return await work
 
         return self.loop.run_until_complete(bounded())

@@ -48,7 +48,7 @@ class ViewMachine(stateful.RuleBasedStateMachine):
         self.nodes: dict[str, str] = {}
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
-        return self.loop.run_until_complete(asyncio.wait_for(work, 30))
+        return self.loop.run_until_complete(asyncio.wait_for(work, 60))
 
     @stateful.rule(ids=st.lists(IDS, min_size=1, max_size=6), status=STATUSES, node=NODES)
     def write(self, ids: list[str], status: ContainerStatus, node: str) -> None:

@@ -95,13 +95,13 @@ class Kept:
 
     async def until_complete(self, incarnation: str) -> None:
         """Wait until the workspace is restored into the directory of that incarnation."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while (await self.head()).incarnation != incarnation:  # noqa: ASYNC110 - likewise
                 await asyncio.sleep(0.02)
 
     async def until(self, condition: Callable[[dict[str, Entry]], bool]) -> dict[str, Entry]:
         """Wait until the manifest is as wished; the test's time limit ends it."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not condition(state := await self.state()):  # noqa: ASYNC110 - it is in a store
                 await asyncio.sleep(0.02)
         return state
@@ -109,7 +109,7 @@ class Kept:
 
 async def until_reported(kept: Kept, condition: Callable[[Unarchived | None], bool]):
     """Wait until the session reports as unarchived what is expected."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not condition(reported := await kept.ask(usage.unarchived, SESSION)):  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     return reported

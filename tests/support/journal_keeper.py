@@ -22,7 +22,7 @@ from actors.core.records.terminals import TerminalSizing
 from cluster.codi.journal_client import connect_journal
 from tests.support.waiting import wait_until
 
-LIMIT_SECONDS = 20.0
+LIMIT_SECONDS = 60.0
 
 
 @dataclass

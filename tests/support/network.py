@@ -111,4 +111,4 @@ async def _dropping(device: str, prefix: Sequence[str], spared: int | None) -> A
 
 
 def _run(*command: str) -> None:
-    subprocess.run(command, check=True, capture_output=True, timeout=20)
+    subprocess.run(command, check=True, capture_output=True, timeout=60)

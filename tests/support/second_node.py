@@ -109,7 +109,7 @@ class SecondNode:
         assert process.stdin is not None
         process.stdin.close()
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 await process.wait()
         except TimeoutError:
             process.kill()
@@ -194,7 +194,7 @@ async def _relay(connect) -> AsyncIterator[Any]:
         assert task is not None
         under_way.add(task)
         try:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(60):
                 far_reader, far_writer = await connect()
             await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
         except (OSError, TimeoutError):

@@ -12,7 +12,7 @@ T = TypeVar("T")
 async def wait_until(
     probe: Callable[[], Awaitable[T]],
     accept: Callable[[T], bool] = bool,
-    timeout_seconds: float = 30.0,
+    timeout_seconds: float = 60.0,
     pause_seconds: float = 0.05,
 ) -> T:
     """Call ``probe`` until ``accept`` likes its answer; raise with the last answer when time is up."""

@@ -165,10 +165,10 @@ async def test_a_terminal_comes_back_or_ends_by_the_code_with_which_it_is_closed
     async with sockets(close, stay) as url, AsyncClient(url) as client:
         terminal = await client.terminal("s-1", "main")
         if end == "retry":
-            assert await terminal.read(10) == b"here again"
+            assert await terminal.read(60) == b"here again"
             return
         with pytest.raises(TerminalClosed) as closed:
-            await terminal.read(10)
+            await terminal.read(60)
         assert closed.value.close_code == code
 
 
@@ -180,4 +180,4 @@ async def test_a_frame_that_cannot_be_read_ends_a_terminal_with_the_reason():
     async with sockets(babble) as url, AsyncClient(url) as client:
         terminal = await client.terminal("s-1", "main")
         with pytest.raises(json.JSONDecodeError):
-            await terminal.read(10)
+            await terminal.read(60)

@@ -177,7 +177,7 @@ def file_of(size: int) -> Entry:
 
 async def run_until(files: LargeFiles, condition) -> None:
     running = asyncio.create_task(files.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not condition():  # noqa: ASYNC110 - it has no event of its own
             await asyncio.sleep(0)
     running.cancel()
@@ -233,7 +233,7 @@ async def test_who_waits_does_not_wait_for_what_is_added_again():
     await asyncio.sleep(0)
     assert not waiting.done()
     go_on.set()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         await waiting
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)

@@ -50,7 +50,7 @@ async def test_a_head_that_is_read_anew_does_not_replace_a_newer_one(tmp_path, s
         committing = asyncio.create_task(commit(known))
         await asyncio.wait((committing,), timeout=0.5)  # it may have to wait for the reading
         go_on.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             await asyncio.gather(opening, committing)
         assert known.head.version == (await kept.head()).version == 2
 

@@ -507,7 +507,7 @@ async def test_a_directory_counts_as_complete_once_it_is_on_the_disk(tmp_path, s
 
         monkeypatch.setattr(kept.tools.client, "restore", held)
         async with kept.following():
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 await syncing.wait()
             assert (kept.files / "f").read_bytes() == b"1"
             # Changes are kept meanwhile.

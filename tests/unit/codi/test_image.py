@@ -28,7 +28,7 @@ def run(staged: Bundle, code: str, stage: Path | None = None) -> subprocess.Comp
     flags = staged.python_argv[: staged.python_argv.index("-X") + 2]
     root = stage or Path(staged.ro_binds[-1])
     command = [*flags, "-c", code, str(root)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 class TestImage:

@@ -135,9 +135,9 @@ def test_the_program_ends_with_its_input_and_at_once_for_what_is_no_sftp():
     command = resolved(["codi:sftp-server"])
     assert command[0] == sys.executable
     hello = wire.packet(wire.INIT, number(3))
-    done = subprocess.run(command, input=hello, capture_output=True, timeout=20, check=False)
+    done = subprocess.run(command, input=hello, capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stdout[4]) == (0, wire.VERSION)
     for bad in (b"GET / HTTP/1.1\r\n\r\n", number(MAX_PACKET + 1), number(0)):
-        done = subprocess.run(command, input=bad, capture_output=True, timeout=20, check=False)
+        done = subprocess.run(command, input=bad, capture_output=True, timeout=60, check=False)
         assert done.returncode == 1
         assert b"sftp" in done.stderr

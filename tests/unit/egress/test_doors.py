@@ -127,7 +127,7 @@ def test_connections_come_through_without_options_that_could_hold_anybody_up(
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1 << 16)
         assert knock(listener.fileno()).recv(10) == b"\1"
         with socket.create_connection(listener.getsockname()):
-            assert arrived.acquire(timeout=5)
+            assert arrived.acquire(timeout=60)
     inside = visitors[0]
     assert not inside.getblocking()
     assert inside.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)[:4] == bytes(4)
@@ -138,11 +138,11 @@ def test_no_more_are_taken_than_there_is_room_for(door, knock, arrived, elsewher
     with socket.create_server(("127.0.0.1", 0)) as listener:
         assert knock(listener.fileno()).recv(10) == b"\1"
         programs = [socket.create_connection(listener.getsockname()) for _ in range(4)]
-        assert arrived.acquire(timeout=5)
-        assert arrived.acquire(timeout=5)
+        assert arrived.acquire(timeout=60)
+        assert arrived.acquire(timeout=60)
         assert not arrived.acquire(timeout=0.1)
         door.release()
-        assert arrived.acquire(timeout=5)
+        assert arrived.acquire(timeout=60)
         assert not arrived.acquire(timeout=0.1)
         for each in programs:
             each.close()
@@ -156,10 +156,10 @@ def test_the_newest_socket_serves_and_the_one_before_when_its_owner_leaves(
         rival = knock(second.fileno())
         assert rival.recv(10) == b"\1"
         with socket.create_connection(second.getsockname()):
-            assert arrived.acquire(timeout=5)
+            assert arrived.acquire(timeout=60)
         rival.close()
         with socket.create_connection(first.getsockname()):
-            assert arrived.acquire(timeout=5)
+            assert arrived.acquire(timeout=60)
 
 
 def test_a_socket_whose_owner_was_killed_serves_on(door, knock, arrived, elsewhere):
@@ -168,11 +168,11 @@ def test_a_socket_whose_owner_was_killed_serves_on(door, knock, arrived, elsewhe
         assert owner.recv(10) == b"\1"
         owner.close()
         with socket.create_connection(listener.getsockname()):
-            assert arrived.acquire(timeout=5)
+            assert arrived.acquire(timeout=60)
         again = knock(listener.fileno())
         assert again.recv(10) == b"\1"
         with socket.create_connection(listener.getsockname()):
-            assert arrived.acquire(timeout=5)
+            assert arrived.acquire(timeout=60)
 
 
 def test_a_crowd_of_callers_leaves_descriptors_as_they_were(door, knock, elsewhere):

@@ -548,7 +548,7 @@ async def test_what_could_not_be_read_of_left_workspaces_is_read_again(house):
 async def test_a_lost_warm_container_is_replaced_without_waiting_for_the_next_sweep(house):
     h = house(warm_actors=0, warm_containers=1)
     task = asyncio.create_task(h.runner.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while h.count() != (0, 1):
             await settle(1)
         [lost] = h.runtime.running
@@ -564,7 +564,7 @@ async def test_a_lost_warm_container_is_replaced_without_waiting_for_the_next_sw
 async def test_the_loops_fill_the_pool_by_themselves_and_end_with_their_owner(house):
     h = house()
     task = asyncio.create_task(h.runner.run())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while h.count() != (2, 2):
             await settle(1)
     task.cancel()

@@ -57,10 +57,10 @@ async def test_the_end_of_a_process_is_seen_and_a_zombie_counts_as_ended():
     await asyncio.sleep(0)
     assert not waiting.done()
     os.close(writer)
-    await asyncio.wait_for(waiting, 5)
+    await asyncio.wait_for(waiting, 60)
     assert identity.identify(pid) is None  # not reaped yet, and still: ended
     reap(pid)
-    await asyncio.wait_for(identity.wait_end(process), 1)
+    await asyncio.wait_for(identity.wait_end(process), 60)
 
 
 def test_the_children_of_a_process_that_is_gone_are_not_searched_for(monkeypatch):

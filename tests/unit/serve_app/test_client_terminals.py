@@ -116,7 +116,7 @@ async def test_closing_the_client_ends_its_own_terminals(rig, ada, session_id):
     async def names() -> set[str]:
         return {each.name for each in await ada.terminals(session_id)}
 
-    await wait_until(names, lambda found: not found, 10)
+    await wait_until(names, lambda found: not found)
 
 
 def test_output_without_end_is_cut_and_its_end_is_found():

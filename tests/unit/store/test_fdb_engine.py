@@ -369,7 +369,7 @@ async def test_answers_come_from_another_thread(cluster):
     finally:
         await engine.close()
         work.put(None)
-        network.join(timeout=10)
+        network.join(timeout=60)
 
 
 async def test_a_cancelled_call_leaves_nothing_in_flight(cluster):

@@ -170,7 +170,7 @@ async def test_a_transaction_lives_through_a_new_store_actor(tmp_path: Path):
         actor = StoreActor(lambda: LmdbEngine(tmp_path / "store", map_size=1 << 24), path, tend)
         assert await transact(remote, add) == round_
         assert (await actor.ping())["ready"]
-        await asyncio.wait_for(tending.wait(), 20)
+        await asyncio.wait_for(tending.wait(), 60)
         await actor.close()
     remote.close()
 

@@ -63,7 +63,7 @@ async def names(terminals: Terminals) -> set[str]:
 async def test_a_programs_terminal_that_was_left_alone_is_ended_and_a_persons_is_not(terminals):
     terminals.create("main")
     terminals.create("auto-1")
-    await wait_until(partial(names, terminals), lambda found: "auto-1" not in found, 10)
+    await wait_until(partial(names, terminals), lambda found: "auto-1" not in found)
     assert await names(terminals) == {"main"}
 
 
@@ -73,11 +73,11 @@ async def test_one_that_is_watched_stays_until_it_is_left(terminals):
     terminal.attach(watcher(1), Request())
     terminals.create("auto-2")
     # The second one was left alone at two looks: the first was looked at as often.
-    await wait_until(partial(names, terminals), lambda found: "auto-2" not in found, 10)
+    await wait_until(partial(names, terminals), lambda found: "auto-2" not in found)
     assert await names(terminals) == {"auto-1"}
     assert terminal.alive
     terminal.detach(1)
-    await wait_until(partial(names, terminals), lambda found: not found, 10)
+    await wait_until(partial(names, terminals), lambda found: not found)
 
 
 async def test_a_terminal_that_was_closed_by_its_program_is_not_looked_after(terminals):

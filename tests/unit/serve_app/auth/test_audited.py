@@ -75,7 +75,7 @@ async def test_what_people_do_is_reported_with_the_fields_of_the_requirement(
     async def names() -> set[str]:
         return {line["action"] for line in await admin.audit(1000, user_id=user_id)}
 
-    await wait_until(names, lambda seen: wanted <= seen, 20)
+    await wait_until(names, lambda seen: wanted <= seen)
     refused = await admin.audit(user_id=user_id, action="access")
     assert len(refused) == 2
     assert {line["result"] for line in refused} == {"refused"}

@@ -106,7 +106,7 @@ async def test_an_authorization_of_another_scheme_is_the_proxys_and_not_ours(rig
 
 async def socket(url: str, **options) -> str:
     async with connect(url, **options) as open_socket:
-        return str(await asyncio.wait_for(open_socket.recv(), 10))
+        return str(await asyncio.wait_for(open_socket.recv(), 60))
 
 
 async def test_a_socket_opens_by_ticket_once_and_never_by_cookie(rig, ada, session_id):

@@ -78,7 +78,7 @@ async def test_a_turn_lasts_as_long_as_its_thread_though_its_caller_has_gone(pas
         await first
     second = asyncio.create_task(passwords._run("two", lambda: 2))
     # In line, and not on the way to a thread that is busy.
-    await wait_until(lambda: asyncio.sleep(0, passwords._turns.waiting), lambda n: n == 1, 10)
+    await wait_until(lambda: asyncio.sleep(0, passwords._turns.waiting), lambda n: n == 1)
     assert passwords.under_way == 2
     end.set()
     assert await second == 2

@@ -39,9 +39,9 @@ async def test_an_upload_under_way_ends_with_the_login(rig, ada, admin, session_
     async def watched():
         return user_id in ended._watches
 
-    await wait_until(watched, bool, 10)
+    await wait_until(watched, bool)
     await rig.http(admin).delete(f"/api/admin/users/{user_id}")
-    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+    head = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 60)
     assert head.startswith(b"HTTP/1.1 401 ")
     writer.close()
     assert ended._watches.get(user_id) is None

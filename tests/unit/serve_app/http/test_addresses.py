@@ -74,7 +74,7 @@ def test_a_name_holds_no_slash(address):
 
 def raw(rig, ada, method, target):
     """Send a target that no URL library would; return the status."""
-    link = http.client.HTTPConnection(rig.url.removeprefix("http://"), timeout=20)
+    link = http.client.HTTPConnection(rig.url.removeprefix("http://"), timeout=60)
     try:
         link.putrequest(method, target)
         link.putheader("authorization", f"Bearer {ada.access_token}")

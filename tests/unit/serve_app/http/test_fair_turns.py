@@ -69,4 +69,4 @@ async def test_whoever_goes_away_costs_nobody_a_turn():
     await asyncio.gather(*tasks, return_exceptions=True)
     assert served == ["c"]
     made.give_back()
-    await asyncio.wait_for(made.take("d"), 1)
+    await asyncio.wait_for(made.take("d"), 60)

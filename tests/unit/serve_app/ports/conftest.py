@@ -44,7 +44,7 @@ class House:
         """Return a browser that resolves every name below localhost to the server."""
         mounts = {"all://": _Local()}
         made = httpx.AsyncClient(
-            mounts=mounts, timeout=20, trust_env=False, headers={"accept": "text/html"} | headers
+            mounts=mounts, timeout=60, trust_env=False, headers={"accept": "text/html"} | headers
         )
         self._open.push_async_callback(made.aclose)
         return made

@@ -107,7 +107,7 @@ async def test_events_come_as_they_are_sent_and_the_program_hears_when_their_rea
 
 
 async def _first(lines, count):
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         for _ in range(count):
             yield await anext(lines)
 

@@ -111,7 +111,7 @@ async def test_a_change_by_an_administrator_ends_tokens_and_sockets(
         assert patch.status_code == 200
         with pytest.raises(ConnectionClosed):
             while True:
-                await asyncio.wait_for(mine.recv(), 10)
+                await asyncio.wait_for(mine.recv(), 60)
         assert mine.close_code == 4401
     for refused in (ada.me(), ada.refresh()):
         with pytest.raises(Unauthorized):

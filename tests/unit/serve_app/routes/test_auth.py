@@ -72,7 +72,7 @@ async def test_a_logout_closes_the_sockets_of_that_login_and_no_others(rig, ada,
         await ada.logout()
         with pytest.raises(ConnectionClosed):
             while True:
-                await asyncio.wait_for(mine.recv(), 10)
+                await asyncio.wait_for(mine.recv(), 60)
         assert mine.close_code == 4401
         assert theirs.close_code is None
         await theirs.ping()
@@ -81,7 +81,7 @@ async def test_a_logout_closes_the_sockets_of_that_login_and_no_others(rig, ada,
 
 async def socket(url: str, **options) -> str:
     async with connect(url, **options) as open_socket:
-        return str(await asyncio.wait_for(open_socket.recv(), 10))
+        return str(await asyncio.wait_for(open_socket.recv(), 60))
 
 
 NEW = "a password that is new"

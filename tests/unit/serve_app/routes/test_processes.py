@@ -78,7 +78,7 @@ async def test_a_program_whose_container_dies_is_lost_with_what_it_printed_kept(
     async def printed():
         return (await ada.process(session_id, "web")).end_offset == 3
 
-    await wait_until(printed, timeout_seconds=20, pause_seconds=0.05)
+    await wait_until(printed, pause_seconds=0.05)
     following = asyncio.create_task(read(ada, session_id, "web", follow=True))
     await rig.kill_container(session_id)
     assert (await ada.exec(session_id, ["echo", "again"])).stdout == "again\n"

@@ -158,7 +158,7 @@ async def test_a_second_container_is_refused_by_name_of_the_first_and_comes_when
     # A terminal that is opened meanwhile has the session report why it does not start.
     runner = rig.actor_of(session_id, await rig.owner(session_id))
     await runner.wake(session_id)
-    failed = await wait_until(lambda: ada.session(session_id), lambda s: s.status == "failed", 10)
+    failed = await wait_until(lambda: ada.session(session_id), lambda s: s.status == "failed")
     assert failed.failure.startswith("quota_exceeded: 1 of 1 containers")
     refused_for(
         await http.post(f"/api/v1/sessions/{session_id}/exec", json={"argv": ["true"]}), "second"
@@ -178,7 +178,7 @@ async def test_too_much_output_loses_its_oldest_and_the_shell_goes_on(small):
     async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("head -c 150000 /dev/zero | tr '\\0' x; echo; echo do''ne\r")
         await terminal.read_until(b"done")
-        kept = await wait_until(output, lambda found: len(found) <= 64 * KIB, 15)
+        kept = await wait_until(output, lambda found: len(found) <= 64 * KIB)
         assert b"done" in kept
         await terminal.send("echo al''ive\r")
         await terminal.read_until(b"alive")

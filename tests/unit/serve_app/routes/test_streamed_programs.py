@@ -63,7 +63,7 @@ async def test_events_come_while_the_program_runs_and_end_it_with_their_reader(
         listed = (await http.get(f"{url}/processes")).json()["processes"]
         return not any(each["command"] == "sleep 86403" for each in listed)
 
-    await wait_until(ended, timeout_seconds=10, pause_seconds=0.05)
+    await wait_until(ended, pause_seconds=0.05)
 
 
 async def test_events_name_the_limit_and_what_cannot_be_run(rig, ada, session_id):

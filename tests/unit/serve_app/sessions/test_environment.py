@@ -96,16 +96,16 @@ async def test_new_shells_and_programs_see_what_is_set_and_old_ones_do_not(rig, 
     show = ["sh", "-c", "echo $PLAIN,$SECRET"]
     async with await ada.terminal(session_id, "old") as old:
         await old.send(SHOW)
-        await old.read_until(b"=,=\r\n", 10)
+        await old.read_until(b"=,=\r\n", 60)
         await ada.set_variable("PLAIN", "one")
         await ada.set_secret("SECRET", "two")
         await ada.set_secret("FOR_A_HOST", "three", host="example.com")
         assert (await ada.exec(session_id, show)).stdout == "one,two\n"
         async with await ada.terminal(session_id, "new") as new:
             await new.send(SHOW)
-            await new.read_until(b"=one,two=\r\n", 10)
+            await new.read_until(b"=one,two=\r\n", 60)
         await old.send(SHOW)
-        await old.read_until(b"=,=\r\n", 10)
+        await old.read_until(b"=,=\r\n", 60)
     found = (await ada.exec(session_id, ["env"])).stdout
     assert "three" not in found
     assert (await ada.exec(session_id, show, env={"PLAIN": "its own"})).stdout == "its own,two\n"
@@ -119,17 +119,17 @@ async def test_new_shells_and_programs_see_what_is_set_and_old_ones_do_not(rig, 
 async def test_the_shells_of_a_new_container_see_what_is_set(rig, ada, session_id):
     async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo rea''dy\r")
-        await terminal.read_until(b"ready\r\n", 10)
+        await terminal.read_until(b"ready\r\n", 60)
         await ada.set_secret("SECRET", "kept")
         await rig.kill_container(session_id)
         await terminal.send(SHOW)
-        await terminal.read_until(b"=,kept=\r\n", 10)
+        await terminal.read_until(b"=,kept=\r\n", 60)
     await ada.hibernate(session_id)
 
     async def hibernated():
         return (await ada.session(session_id)).status == "hibernated"
 
-    await wait_until(hibernated, timeout_seconds=10, pause_seconds=0.05)
+    await wait_until(hibernated, pause_seconds=0.05)
     assert (await ada.exec(session_id, ["sh", "-c", "echo $SECRET"])).stdout == "kept\n"
 
 
@@ -148,8 +148,8 @@ async def test_preferences_are_the_shells_too(rig, ada, session_id):
     await ada.change_preferences(shell="/usr/bin/env")
     async with await ada.terminal(session_id, "main") as terminal:
         await terminal.send("echo is $0\r")
-        await terminal.read_until(b"is bash\r\n", 10)
+        await terminal.read_until(b"is bash\r\n", 60)
     await ada.change_preferences(shell="/bin/sh")
     async with await ada.terminal(session_id, "other") as terminal:
         await terminal.send("echo is $0\r")
-        await terminal.read_until(b"is sh\r\n", 10)
+        await terminal.read_until(b"is sh\r\n", 60)

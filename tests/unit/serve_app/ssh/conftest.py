@@ -22,7 +22,7 @@ KEY = asyncssh.generate_private_key("ssh-ed25519", comment="ada@laptop")
 
 async def raised(client: asyncssh.SSHClientConnection) -> None:
     """Wait for the end of a connection, and raise what has ended it."""
-    error = await asyncio.wait_for(client.get_extra_info("ended"), 10)
+    error = await asyncio.wait_for(client.get_extra_info("ended"), 60)
     if error is not None:
         raise error
 

@@ -178,7 +178,7 @@ async def run(rig: Rig) -> asyncio.Task[None]:
 
 
 async def eventually(condition) -> None:
-    await wait_until(lambda: asyncio.sleep(0, condition()), timeout_seconds=5, pause_seconds=0)
+    await wait_until(lambda: asyncio.sleep(0, condition()), pause_seconds=0)
 
 
 async def test_a_known_route_is_taken_once_and_a_newer_one_asked_for_when_it_leads_nowhere(rig):
@@ -280,7 +280,7 @@ async def test_output_that_was_cut_off_meanwhile_is_reported_and_not_passed_over
 
 async def test_a_journal_that_stays_away_ends_the_socket_in_bounded_time(rig):
     rig.journal.fails.extend([AWAY] * 100_000)
-    await asyncio.wait_for(rig.relay.run(), 20)
+    await asyncio.wait_for(rig.relay.run(), 60)
     assert rig.closed is not None
     assert rig.closed[0] == terminal_relay.CLOSE_TRY_AGAIN
     assert rig.time >= terminal_relay.RECOVERY_SECONDS

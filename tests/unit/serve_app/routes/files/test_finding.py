@@ -48,7 +48,7 @@ async def test_an_expression_that_never_ends_is_cut_and_others_are_answered(rig,
     await ada.write_file(session_id, "trap", b"a" * 5000 + b"!\n")
     url = f"/api/v1/sessions/{session_id}/search"
     query = {"q": "(a+)+$", "kind": "content", "regex": "true"}
-    searching = asyncio.create_task(rig.http(ada).get(url, params=query, timeout=30))
+    searching = asyncio.create_task(rig.http(ada).get(url, params=query, timeout=60))
     await asyncio.sleep(0.5)
     began = time.monotonic()
     assert (await ada.exec(session_id, ["echo", "on"])).stdout == "on\n"
@@ -73,11 +73,11 @@ async def test_what_is_wrong_with_a_search_is_named(ada, session_id):
 async def test_changes_come_as_they_happen_and_a_replaced_container_is_said(rig, ada, session_id):
     await fill(ada, session_id)
     changes = ada.watch(session_id, "src")
-    assert await asyncio.wait_for(anext(changes), 20) == FileChange("src", lost=True)
+    assert await asyncio.wait_for(anext(changes), 60) == FileChange("src", lost=True)
 
     async def until(*wanted):
         seen = []
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not set(wanted) <= set(seen):
                 seen.append(await anext(changes))
         return seen
