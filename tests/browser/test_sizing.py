@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from tests.browser.test_workspace import sign_in, terminal_ready
+from tests.support.pages import sign_in, terminal_ready
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.browser

@@ -36,7 +36,7 @@ from tests.support.codi_process import SECRET, Codi, health_of, run_codi
 from tests.support.journal_keeper import JournalKeeper, KeptTerminal, keeping
 from tests.support.waiting import wait_until
 
-LIMITS = Limits(max_terminals=3, max_file=1 << 20, exec_output=10_000, exec_timeout=20.0)
+LIMITS = Limits(max_terminals=3, max_file=1 << 20, exec_output=10_000, exec_timeout=120.0)
 LIMIT_SECONDS = 60.0
 
 
@@ -581,10 +581,10 @@ class TestPrograms:
         script = f"sleep {mark} & sleep {mark}; echo never"
         started = time.monotonic()
         answer = await client.exec(codi.route(), ["sh", "-c", script], timeout_seconds=0.3)
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < LIMITS.exec_timeout
         assert (answer["timed_out"], answer["exit_code"], answer["stdout"]) == (True, -9, "")
-        commands = [process["command"] for process in await client.processes(codi.route())]
-        assert not [command for command in commands if mark in command]
+        # The kernel ends them by a signal, of which nobody hears when it has arrived.
+        await running(client, codi.route(), mark, count=0)
 
     async def test_when_the_caller_goes_the_whole_group_is_killed(self, codi, client):
         mark = f"86401.{os.getpid()}"
@@ -593,12 +593,7 @@ class TestPrograms:
         await running(client, codi.route(), f"sleep {mark}", count=3)
         call.cancel()
         await asyncio.wait({call})
-
-        async def nothing_runs():
-            return not any(mark in one["command"] for one in await client.processes(codi.route()))
-
-        # Well before the program's own limit.
-        await wait_until(nothing_runs, pause_seconds=0.02)
+        await running(client, codi.route(), mark, count=0)
         assert (await client.exec(codi.route(), ["echo", "on"]))["stdout"] == "on\n"
 
     async def test_output_is_bounded_and_the_program_goes_on(self, codi, client):
@@ -608,10 +603,8 @@ class TestPrograms:
         assert (answer["truncated"], answer["exit_code"]) == (True, 3)
 
     async def test_a_program_left_behind_is_not_waited_for(self, codi, client):
-        started = time.monotonic()
-        answer = await client.exec(codi.route(), ["sh", "-c", "sleep 30 & echo done"])
-        assert answer["stdout"] == "done\n"
-        assert time.monotonic() - started < 5
+        answer = await client.exec(codi.route(), ["sh", "-c", "sleep 86400 & echo done"])
+        assert (answer["stdout"], answer["timed_out"]) == ("done\n", False)
 
     async def test_output_that_is_no_utf8_is_answered(self, codi, client):
         answer = await client.exec(codi.route(), ["printf", r"a\377b"])
@@ -678,11 +671,13 @@ class TestPrograms:
 
     async def test_no_more_than_so_many_programs_run_at_once(self, codi, client):
         started = [
-            asyncio.create_task(client.exec(codi.route(), ["sleep", "60"], timeout_seconds=3))
-            for _ in range(17)
+            asyncio.create_task(client.exec(codi.route(), ["sleep", "86400"])) for _ in range(17)
         ]
-        outcomes = await asyncio.gather(*started, return_exceptions=True)
-        assert sum(isinstance(outcome, TooManyRequests) for outcome in outcomes) == 1
+        (refused,), others = await asyncio.wait(started, return_when=asyncio.FIRST_COMPLETED)
+        assert isinstance(refused.exception(), TooManyRequests)
+        for other in others:
+            other.cancel()
+        await asyncio.wait(others)
 
 
 @pytest.mark.usefixtures("keeper")
@@ -909,7 +904,7 @@ class TestFlood:
             stops.transport.pause_reading()
             await reads.send(command)
             total, slowest, codes = 0, 0.0, set()
-            deadline = time.monotonic() + 2
+            deadline = time.monotonic() + 1
             while time.monotonic() < deadline or total < 10 << 20:
                 message = await asyncio.wait_for(reads.recv(), LIMIT_SECONDS)
                 total += len(message)
@@ -919,7 +914,7 @@ class TestFlood:
                     await other.send(b"echo $((%d))-ok\n" % len(codes))
                     await read_until(other, b"%d-ok" % len(codes))
                     slowest = max(slowest, time.monotonic() - started)
-            assert slowest < 2
+            assert slowest < 10
             assert resident(codi) < 80 << 20
             await reads.send(b"\x03")
             stops.transport.resume_reading()
@@ -986,7 +981,7 @@ class TestTheEnd:
             program = asyncio.create_task(client.exec(route, ["sleep", mark]))
             await running(client, route, f"sleep {mark}", 2)
             codi.process.terminate()
-            assert await asyncio.to_thread(codi.process.wait, 5) == 0
+            assert await asyncio.to_thread(codi.process.wait, LIMIT_SECONDS) == 0
             assert await close_code(socket) in {1001, 1006, 4410}
         with pytest.raises(Unavailable):
             await program
@@ -1000,7 +995,7 @@ class TestTheEnd:
             await socket.send(b"exit\n")
             await close_code(socket)
         codi.process.terminate()
-        await asyncio.to_thread(codi.process.wait, 5)
+        await asyncio.to_thread(codi.process.wait, LIMIT_SECONDS)
         assert codi.log.read_text() == ""
 
 
@@ -1126,8 +1121,9 @@ class TestJournal:
             await read_frame(socket, "attached")
             await keeper.stop()
             # It prints nothing at its end: its own words would wait for the journal, too.
-            await socket.send(b"yes & sleep 0.3; kill -9 $$\n")
+            await socket.send(b"yes & until [ -e go ]; do sleep 0.02; done; kill -9 $$\n")
             await sleeps(await pid_of(client, codi.route(), "yes"))
+            (codi.workspace / "go").touch()
 
             async def exited():
                 return (await client.terminals(codi.route()))[0]["exited"]
@@ -1249,8 +1245,8 @@ async def pid_of(client, route, command):
 
 
 async def sleeps(pid):
-    """Wait until a process has used no processor time between two looks, or has ended."""
-    looks = [None]
+    """Wait until a process has used no processor time between three looks, or has ended."""
+    looks = [None, None]
 
     async def still():
         try:
@@ -1258,7 +1254,7 @@ async def sleeps(pid):
         except FileNotFoundError:
             return True
         looks.append((fields[11], fields[12]))
-        return fields[0] == "S" and looks[-1] == looks[-2]
+        return fields[0] == "S" and looks[-1] == looks[-2] == looks[-3]
 
     await wait_until(still, timeout_seconds=LIMIT_SECONDS, pause_seconds=0.1)
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import os
 import shutil
-import time
 from pathlib import Path
 
 import httpx
@@ -22,7 +21,7 @@ from cluster.codi.control import CodiControl
 from tests.support.codi_process import run_codi
 from tests.support.waiting import wait_until
 
-LIMITS = Limits(exec_output=10_000, exec_timeout=20.0)
+LIMITS = Limits(exec_output=10_000, exec_timeout=120.0)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +53,9 @@ class TestLeftBehind:
         log = codi.workspace / "log"
         script = "(while echo tick && echo tock >&2; do date >> log; sleep 0.02; done) & echo on"
         answer = await client.exec(codi.route(), ["sh", "-c", script])
-        assert (answer["exit_code"], answer["stdout"].splitlines()[0]) == (0, "on")
+        assert answer["exit_code"] == 0
+        assert "on" in answer["stdout"].splitlines()  # and perhaps what the other printed first
+        await grows(log, 0)
         await grows(log, log.stat().st_size + 1000)  # some thirty lines after the answer
 
     async def test_what_prints_without_end_is_read_without_end_and_others_are_answered(
@@ -82,6 +83,7 @@ class TestLeftBehind:
         answer = await client.exec(codi.route(), ["sh", "-c", script], timeout_seconds=0.5)
         assert answer["timed_out"]
         log = codi.workspace / "log"
+        await grows(log, 0)
         await grows(log, log.stat().st_size + 30)
 
 
@@ -173,9 +175,12 @@ class TestWhoseItIs:
     async def test_git_knows_the_accounts_address_also_in_shells_that_run_already(
         self, codi, client
     ):
-        script = "sleep 1; git config user.email; git config user.name"
+        wait = "echo > up; until [ -e known ]; do sleep 0.02; done"
+        script = f"{wait}; git config user.email; git config user.name"
         running = asyncio.create_task(client.exec(codi.route(), ["sh", "-c", script]))
+        await grows(codi.workspace / "up", 0)
         await CodiControl().raise_epoch(codi.route(), "ada@example.com")
+        (codi.workspace / "known").touch()
         answer = await running
         path = Path(introduction.place("c-1"))
         shutil.rmtree(path.parent)
@@ -192,7 +197,6 @@ class TestBytesThatAreNoText:
         strange = os.fsdecode(b"\xff\xfe caf\xe9")
         codi.workspace.joinpath(strange).mkdir()
         script = 'printf %s "$1$WORD" | od -An -tx1; pwd | od -An -tx1; cat | od -An -tx1'
-        started = time.monotonic()
         answer = await client.exec(
             codi.route(), ["sh", "-c", script, "sh", strange], cwd=strange, env={"WORD": strange},
             stdin=strange,
@@ -200,7 +204,7 @@ class TestBytesThatAreNoText:
         given = os.fsencode(strange).hex()
         printed = "".join(answer["stdout"].split())
         assert printed.count(given) == 4
-        assert time.monotonic() - started < 10
+        assert not answer["timed_out"]
 
     async def test_stdin_that_stands_for_nothing_is_refused(self, codi):
         body = json.dumps({"argv": ["cat"], "stdin": "\ud800"})

@@ -129,7 +129,7 @@ async def installed(codi, client, url: str, end: str) -> str:
 async def test_dotfiles_are_installed_once_by_their_script_and_leave_a_log(codi, client, tmp_path):
     script = 'echo "A is $A"; echo once >> ~/.installed; exit 7'
     url = repository(tmp_path / "dots", {"install.sh": script, "setup.sh": "touch ~/.wrong"})
-    log = await installed(codi, client, url, "ended with")
+    log = await installed(codi, client, url, "ended with 7\n")
     assert "running install.sh\nA is of the user\ninstall.sh ended with 7\n" in log
     await client.put_environment(codi.route(), Environment(2, {}, dotfiles=url))
     assert await shown(codi, client, "cat ~/.installed") == "once"

@@ -22,6 +22,7 @@ from cluster.codi.tunnel import open_tunnel
 from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
 from tests.support.codi_process import run_codi
+from tests.support.server_process import free_port
 from tests.support.waiting import wait_until
 
 PYTHON = os.path.realpath(sys.executable)
@@ -52,8 +53,8 @@ class TestInAContainer:
         journal = await connect_journal(handle, timeout_seconds=60)
         assert await client.ports(route, 60) == ()
         program = [PYTHON, "-I", "-S", "-c", SERVE, "127.0.0.1@4000", "::@4001", "127.0.0.2@4002"]
-        running = asyncio.create_task(client.exec(route, program, timeout_seconds=25))
-        news = await heard(journal)
+        running = asyncio.create_task(client.exec(route, program, timeout_seconds=120))
+        news = await heard(journal, 2)
         assert [(each.port, each.address) for each in news] == [(4000, "127.0.0.1"), (4001, "::")]
         assert {each.program for each in news} == {os.path.basename(PYTHON)}
         assert all((each.command or "").startswith(f"{PYTHON} -I") for each in news)
@@ -61,27 +62,27 @@ class TestInAContainer:
         (await open_tunnel(route, 4000)).close()
 
         assert await client.stop_port(route, 4001)
-        assert await heard(journal) == ()
+        assert await heard(journal, 0) == ()
         assert (await running)["exit_code"] == -signal.SIGTERM
         with pytest.raises(NotFound, match="4001"):
             await client.stop_port(route, 4001)
         await journal.close()
 
         # Who follows later hears what listens already.
-        running = asyncio.create_task(client.exec(route, program, timeout_seconds=25))
-        await wait_until(lambda: client.ports(route), bool)
+        running = asyncio.create_task(client.exec(route, program, timeout_seconds=120))
+        await wait_until(lambda: client.ports(route), lambda found: len(found) == 2)
         journal = await connect_journal(handle, timeout_seconds=60)
-        async with asyncio.timeout(60):
-            assert len(await heard(journal)) == 2
+        assert len(await heard(journal, 2)) == 2
         running.cancel()
         await journal.close()
 
 
-async def heard(journal) -> tuple[Listening, ...]:
+async def heard(journal, count: int) -> tuple[Listening, ...]:
+    """Return what is heard when so many listen; a program opens and closes one after another."""
     async with asyncio.timeout(60):
         while True:
             message = await journal.receive()
-            if isinstance(message, PortsChanged):
+            if isinstance(message, PortsChanged) and len(message.ports) == count:
                 return message.ports
 
 
@@ -91,7 +92,7 @@ async def test_a_program_that_does_not_end_by_itself_is_killed(tmp_path):
         async with HttpCodiClient() as client:
             port = free_port()
             argv = [PYTHON, "-I", "-S", "-c", stubborn, f"127.0.0.1@{port}"]
-            running = asyncio.create_task(client.exec(codi.route(), argv, timeout_seconds=25))
+            running = asyncio.create_task(client.exec(codi.route(), argv, timeout_seconds=120))
             await wait_until(lambda: listed(client, codi, port))
             assert await client.stop_port(codi.route(), port)
             assert (await running)["exit_code"] == -signal.SIGKILL
@@ -102,11 +103,6 @@ async def test_a_program_that_does_not_end_by_itself_is_killed(tmp_path):
 
 async def listed(client, codi, port) -> bool:
     return port in {each.port for each in await client.ports(codi.route())}
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return int(probe.getsockname()[1])
 
 
 def test_proc_and_the_kernels_own_answer_agree(monkeypatch):

@@ -105,4 +105,4 @@ async def test_a_killed_gateway_is_back_within_moments_for_everybody(new_person,
     hello = f"{CURL} http://localhost:{port}/hello"
     answers = await asyncio.gather(said(one, hello), said(two, hello))
     assert answers == ["hello from outside\n"] * 2
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 30

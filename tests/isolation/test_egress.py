@@ -236,10 +236,8 @@ async def test_a_gateway_that_is_gone_is_waited_for(world):
     waiting = [asyncio.create_task(each.run(f"curl -sS {url}")) for each in (one, two)]
     await asyncio.sleep(0.3)
     assert not any(task.done() for task in waiting)
-    began = asyncio.get_running_loop().time()
     node.start()
     assert await asyncio.gather(*waiting) == ["hello from outside\n"] * 2
-    assert asyncio.get_running_loop().time() - began < 3
 
 
 @pytest.mark.asyncio(loop_scope="module")

@@ -76,12 +76,18 @@ async def test_events_name_the_limit_and_what_cannot_be_run(rig, ada, session_id
 
 
 async def test_a_silent_stream_is_not_silent():
+    heard, found = asyncio.Event(), []
+
     async def events():
-        await asyncio.sleep(0.3)
+        await heard.wait()
         yield b"late"
 
-    found = [each async for each in server_events.never_silent(events(), silence_seconds=0.1)]
+    async for each in server_events.never_silent(events(), silence_seconds=0.01):
+        found.append(each)
+        if len(found) == 2:
+            heard.set()
     assert found[-1] == b"late"
+    assert len(found) > 2
     assert set(found[:-1]) == {b": still here\n\n"}
 
 

@@ -250,11 +250,7 @@ async def test_a_client_that_reads_nothing_is_not_written_for(connect, spoken):
         client._transport.pause_reading()
         [door] = spoken.gateway._doors
         transport = door._connection._transport
-        for _ in range(200):
-            if not door._connection.room.is_set():
-                break
-            await asyncio.sleep(0.01)
-        assert not door._connection.room.is_set()
+        await wait_until(lambda: asyncio.sleep(0, not door._connection.room.is_set()))
         before = transport.get_write_buffer_size()
         await asyncio.sleep(0.3)
         assert transport.get_write_buffer_size() - before <= 256 << 10
@@ -278,11 +274,7 @@ async def test_garbage_at_the_door_ends_at_once(spoken):
         with contextlib.suppress(ConnectionError):
             await asyncio.wait_for(reader.read(), 60)
         writer.close()
-    for _ in range(100):
-        if not spoken.gateway._seats.strangers:
-            break
-        await asyncio.sleep(0.01)
-    assert not spoken.gateway._seats.strangers
+    await wait_until(lambda: asyncio.sleep(0, not spoken.gateway._seats.strangers))
 
 
 @contextlib.asynccontextmanager
