@@ -28,6 +28,8 @@ from serve_app.schemas.auth import MAX_PASSWORD, MIN_PASSWORD
 T = TypeVar("T")
 
 SECONDS_PER_CHECK = 0.05
+PASSES = 2
+MEMORY_KIB = 19 * 1024
 _OPAQUE = get_profile("OpaqueString")
 
 
@@ -36,7 +38,7 @@ class Passwords:
 
     def __init__(self, *, parallel: int, queue: int) -> None:
         self._hasher = PasswordHasher(
-            time_cost=2, memory_cost=19 * 1024, parallelism=1, type=Type.ID
+            time_cost=PASSES, memory_cost=MEMORY_KIB, parallelism=1, type=Type.ID
         )
         self._threads = ThreadPoolExecutor(parallel, thread_name_prefix="argon2")
         self._parallel = parallel

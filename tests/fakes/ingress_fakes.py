@@ -20,9 +20,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from actors.core import names
 from actors.core.errors.base import ActorGone, Busy, CoditectError, DeadlineExceeded, Unavailable
@@ -42,7 +44,7 @@ from cluster.archive.factory import make_archiver
 from cluster.archive.restoring.versions import VersionReader
 from cluster.blobs import open_blobs
 from cluster.clock import SystemClock
-from cluster.codi.bundle import Bundle, bundle
+from cluster.codi.bundle import Bundle
 from cluster.codi.client import HttpCodiClient
 from cluster.codi.control import CodiControl
 from cluster.identifiers import new_id, new_secret
@@ -64,10 +66,11 @@ from cluster.store.ledger import StoreLedger
 from cluster.wiring.node import NodeWiring, actor_settings
 from coditect import AsyncClient
 from serve_app.api import create_app
-from serve_app.auth.passwords import Passwords
+from serve_app.auth import passwords
 from serve_app.dependencies import Dependencies
+from serve_app.http.methods import Methods
 from tests.fakes.session_fakes import LocalSession
-from tests.support.codi_process import health_of, without_capabilities
+from tests.support.codi_process import health_of, staged, without_capabilities
 
 NODE = "node-1"
 PASSWORD = "a password of some length"
@@ -406,11 +409,11 @@ class Rig:
     async def add_user(
         self, email: str = EMAIL, *, role: Role = Role.USER, password: str = PASSWORD
     ) -> UserRecord:
-        passwords = Passwords(parallel=1, queue=8)
+        hasher = passwords.Passwords(parallel=1, queue=8)
         try:
-            hashed = await passwords.hash(password)
+            hashed = await hasher.hash(password)
         finally:
-            passwords.close()
+            hasher.close()
         return await self.users.create(
             UserRecord(
                 user_id=new_id("u"),
@@ -535,7 +538,7 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     engine = LmdbEngine(directory / "store", map_size=64 << 20)
     await engine.open()
     ledger = StoreLedger(engine, settings.tenant, SystemClock())
-    runtime = ProcessRuntime(directory / "workspaces", bundle(stage))
+    runtime = ProcessRuntime(directory / "workspaces", staged(stage))
     journal = StoreJournal(engine, settings.tenant, settings.terminal_scrollback, settings.quotas)
     journalist = LocalJournalist()
     actors = LocalActors()
@@ -556,11 +559,11 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
     actors.objects[names.egress_actor(NODE)] = pool
     deps = _dependencies(settings, engine, ledger, journal, actors, events)
     journalist.start(services)
-    static = directory / "static"
-    app = create_app(deps, static=static)
+    app = create_app(deps, static=directory / "static")
+    _share_routes(app)
     made = None
     try:
-        async with serving(app) as url:
+        async with cheap_passwords(), serving(app) as url:
             made = Rig(
                 url, deps, ledger, deps.users, actors, pool, runtime, journalist, health, app
             )
@@ -577,6 +580,29 @@ async def rig(directory: Path, stage: Path, **changes: Any) -> AsyncIterator[Rig
         await journalist.pause()
         await runtime.close()
         await engine.close()
+
+
+_routes: dict[int, Any] = {}
+
+
+def _share_routes(app: FastAPI) -> None:
+    """Let FastAPI build each router's routes once for all applications, not anew at first requests.
+
+    That is the greater part of what a short test on a server costs.
+    """
+    [methods] = [each for each in app.user_middleware if each.cls is Methods]
+    for routes in (app.router.routes, methods.kwargs["routes"]):
+        for at, route in enumerate(routes):
+            router = getattr(route, "original_router", None)
+            if router is not None:
+                routes[at] = _routes.setdefault(id(router), route)
+
+
+@contextlib.asynccontextmanager
+async def cheap_passwords() -> AsyncIterator[None]:
+    """Let a password cost little: what it costs people is measured elsewhere."""
+    with mock.patch.multiple(passwords, PASSES=1, MEMORY_KIB=8):
+        yield
 
 
 @contextlib.asynccontextmanager

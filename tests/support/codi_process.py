@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import socket
@@ -22,6 +23,10 @@ from cluster.codi.control import CodiControl
 
 SECRET = "s3cret-of-this-container"
 SESSION = "s-1"
+
+
+staged = functools.cache(bundle)
+"""Stages CODI as ``bundle`` does, whose files no test changes, and looks at them once."""
 
 
 @dataclass
@@ -79,7 +84,7 @@ def run_codi(
     """Start it below ``directory``; end it and everything that it started."""
     workspace = directory / "workspace"
     workspace.mkdir(exist_ok=True)
-    program = bundle(stage, limits)
+    program = staged(stage, limits)
     config = {"container_id": "c-1", "secret": SECRET, "epoch": 1, "workspace": str(workspace)}
     config["incarnation"] = incarnation
     log = directory / "codi.log"

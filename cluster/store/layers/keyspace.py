@@ -86,7 +86,7 @@ class Directory:
 
     def __init__(self, *path: Any) -> None:
         self._path = path
-        self._prefix = bytes(tuples.pack(path))
+        self._prefix = b"".join(map(_packed, path))
 
     def key(self, *rest: Any) -> bytes:
         """Return the key of a leaf."""

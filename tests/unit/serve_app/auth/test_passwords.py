@@ -20,10 +20,18 @@ DECOMPOSED = unicodedata.normalize("NFD", COMPOSED)
 
 
 @pytest.fixture
-def passwords() -> Iterator[Passwords]:
+def passwords(monkeypatch) -> Iterator[Passwords]:
+    monkeypatch.setattr("serve_app.auth.passwords.MEMORY_KIB", 8)
     made = Passwords(parallel=1, queue=8)
     yield made
     made.close()
+
+
+async def test_a_hash_costs_what_is_recommended():
+    made = Passwords(parallel=1, queue=8)
+    hashed = await made.hash("secret")
+    made.close()
+    assert hashed.split("$")[1:4] == ["argon2id", "v=19", "m=19456,t=2,p=1"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +59,7 @@ async def test_spellings_of_one_password_fit_and_others_do_not(passwords, kept, 
 
 @pytest.mark.parametrize("kept", [DECOMPOSED, "tab\tand\x07bell", "lone \ud800", COMPOSED])
 async def test_a_hash_of_an_earlier_release_fits_what_it_was_made_of(passwords, kept):
-    hashed = PasswordHasher().hash(kept.encode("utf-8", "surrogatepass"))
+    hashed = PasswordHasher(time_cost=1, memory_cost=64).hash(kept.encode("utf-8", "surrogatepass"))
     assert await passwords.verify(hashed, kept)
 
 

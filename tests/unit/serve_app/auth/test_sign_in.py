@@ -108,9 +108,7 @@ async def test_an_unknown_user_costs_the_same_check_as_a_wrong_password(rig, mon
         assert (await http.post("/api/v1/auth/login", json=body)).status_code == 401
     wrong, unknown = checked
     # Version, memory, time and parallelism: everything that decides how long a check takes.
-    assert (
-        wrong.split("$")[1:4] == unknown.split("$")[1:4] == ["argon2id", "v=19", "m=19456,t=2,p=1"]
-    )
+    assert wrong.split("$")[1:4] == unknown.split("$")[1:4]
 
 
 async def test_many_failures_have_to_wait_and_others_get_in(rig):
