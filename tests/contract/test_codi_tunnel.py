@@ -32,11 +32,21 @@ def codi(tmp_path_factory):
 
 @contextlib.asynccontextmanager
 async def listening(serve, host="127.0.0.1"):
-    """Run a program's server; yield its port."""
-    server = await asyncio.start_server(serve, host, 0)
-    async with server:
-        yield server.sockets[0].getsockname()[1]
-        server.close()
+    """Run a program's server; yield its port, at which nobody else listens by another address."""
+    with contextlib.ExitStack() as held:
+        port = 0 if host == "127.0.0.1" else held.enter_context(nobodys_port())
+        server = await asyncio.start_server(serve, host, port)
+        async with server:
+            yield server.sockets[0].getsockname()[1]
+            server.close()
+
+
+@contextlib.contextmanager
+def nobodys_port():
+    """Yield a port of 127.0.0.1 that is taken, and at which nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield taken.getsockname()[1]
 
 
 @contextlib.asynccontextmanager
@@ -150,9 +160,7 @@ async def test_a_caller_who_goes_is_gone_for_the_program(codi):
 
 
 async def test_a_port_on_which_nothing_listens_is_not_found(codi):
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with pytest.raises(NotFound, match=f"port.*{port}"):
+    with nobodys_port() as port, pytest.raises(NotFound, match=f"port.*{port}"):
         await open_tunnel(codi.route(), port)
 
 
@@ -202,10 +210,8 @@ async def test_there_are_so_many_tunnels_and_codi_answers_beside_them(codi):
 
 async def test_a_container_that_is_gone_is_reported_as_such(codi):
     route = codi.route()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        nobody = "{}:{}".format(*probe.getsockname())
-    with pytest.raises(Unreached):
-        await open_tunnel(route.model_copy(update={"address": nobody}), 80)
+    with nobodys_port() as port, pytest.raises(Unreached):
+        await open_tunnel(route.model_copy(update={"address": f"127.0.0.1:{port}"}), 80)
 
 
 async def test_a_container_that_does_not_answer_is_waited_for_within_the_time(codi):
