@@ -21,6 +21,13 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from actors.core.errors.requests import InvalidArgument
 from actors.core.quotas import Quotas
 from actors.core.records.egress import EgressPolicy
+from cluster.cloud_run_options import (
+    LONGEST_TIMEOUT,
+    Ingress,
+    Shape,
+    parse_places,
+    parse_secrets,
+)
 from cluster.egress.mirrors import host_of, parse_variables
 from cluster.egress.policy import parse_hosts
 from cluster.emails import prepare
@@ -50,6 +57,16 @@ def _names_each_backup(url: str) -> str:
 def _networks(text: str) -> str:
     for each in filter(None, map(str.strip, text.split(","))):
         ipaddress.ip_network(each)
+    return text
+
+
+def _places(text: str) -> str:
+    parse_places(text)
+    return text
+
+
+def _references(text: str) -> str:
+    parse_secrets(text)
     return text
 
 
@@ -165,6 +182,52 @@ class Settings(BaseModel):
     runtime: RuntimeName = Field(RuntimeName.SANDBOX, description="sandbox or cloud_run")
     workspace_image: str = Field("coditect/workspace:latest", description="image of a workspace")
 
+    # Cloud Run, with the runtime cloud_run
+    cloud_run_places: Annotated[str, AfterValidator(_places)] = Field(
+        "",
+        description="projects and regions in which containers run, PROJECT/REGION separated by commas",
+    )
+    cloud_run_shape: Shape = Field(
+        Shape.SERVICES, description="what a container is there: services (one each) or instances"
+    )
+    cloud_run_service_account: str | None = Field(
+        None,
+        pattern=r"^[^@\s]+@[^@\s]+$",
+        description="whom programs in containers are to Google: a service account without any role",
+    )
+    cloud_run_network: str | None = Field(
+        None,
+        pattern=r"^[a-z]([a-z0-9-]*[a-z0-9])?(/[a-z]([a-z0-9-]*[a-z0-9])?)?$",
+        description="VPC network, or NETWORK/SUBNETWORK, that all their traffic goes into, and whose"
+        " firewall lets nothing tagged coditect-workspace out",
+    )
+    cloud_run_ingress: Ingress = Field(
+        Ingress.ALL, description="from where invokers may reach containers: all or internal"
+    )
+    cloud_run_secrets: Annotated[str, AfterValidator(_references)] = Field(
+        "",
+        description="secrets of Secret Manager in containers, VARIABLE=SECRET:VERSION separated by commas;"
+        " everybody in a container can read them",
+    )
+    cloud_run_timeout: int = Field(
+        LONGEST_TIMEOUT,
+        ge=10,
+        le=LONGEST_TIMEOUT,
+        description="longest request of a container; what lasts longer is renewed before",
+    )
+    cloud_run_services: int = Field(
+        1000, ge=1, le=100_000, description="containers that a project takes in one region"
+    )
+    cloud_run_writes: int = Field(
+        180, ge=2, le=100_000, description="launches and stops that it takes in a minute"
+    )
+    cloud_run_endpoint: str | None = Field(
+        None,
+        pattern=r"^(http://)?[^/\s:]+:[0-9]+$",
+        description="HOST:PORT of another API than Google's; http://HOST:PORT for one in the clear, as"
+        " `coditect dev cloud-run` is",
+    )
+
     # Containers
     container_cpu: float = Field(2.0, gt=0, le=256, description="processors of a container")
     container_memory: int = Field(4 << 30, ge=64 << 20, description="memory of a container")
@@ -237,12 +300,17 @@ class Settings(BaseModel):
         description="environment of programs in containers, NAME=value separated by commas: other mirrors,"
         " as GOPROXY",
     )
-    launch_timeout: float = Field(20.0, gt=0, le=600, description="limit for a container's start")
+    launch_timeout: float = Field(
+        20.0, gt=0, le=600, description="limit for a container's start; 90 with cloud_run"
+    )
     launch_wait: float = Field(
         120.0, gt=0, le=3600, description="limit for the wait while other containers start"
     )
     launches_at_once: int | None = Field(
-        None, ge=1, le=1000, description="containers that start at once; two a core when absent"
+        None,
+        ge=1,
+        le=1000,
+        description="containers that start at once; two a core when absent, 32 with cloud_run",
     )
     stop_grace: float = Field(3.0, ge=0, le=600, description="time a container gets to end itself")
 
@@ -443,6 +511,11 @@ class Settings(BaseModel):
         return "127.0.0.1" if ip_address(self.node_address).is_loopback else self.node_address
 
     @property
+    def renew_seconds(self) -> float:
+        """Time after which what lasts longer than a request on Cloud Run is renewed: well before its end."""
+        return max(0.8 * self.cloud_run_timeout, self.cloud_run_timeout - 120.0)
+
+    @property
     def has_egress(self) -> bool:
         """Whether containers may have a way out at all."""
         return self.runtime is RuntimeName.SANDBOX and self.egress_limit is not EgressPolicy.NONE
@@ -470,13 +543,15 @@ class Settings(BaseModel):
 
 
 _REFUSED: Mapping[tuple[str, StrEnum], str] = {
-    ("runtime", RuntimeName.CLOUD_RUN): "cloud_run is not in this version",
     ("runtime", RuntimeName.STUB): (
         "stub containers serve nothing: they measure the control plane, and no session comes up in"
         " one; use sandbox"
     ),
 }
 """Values that benchmarks and tests may give to ``Settings`` and no server may have."""
+
+_NEEDED_ON_CLOUD_RUN = ("cloud_run_places", "cloud_run_service_account", "cloud_run_network")
+_CLOUD_RUN_LAUNCH_SECONDS = 90.0
 
 
 def load(
@@ -502,6 +577,8 @@ def load(
             near = difflib.get_close_matches(name, Settings.model_fields, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             raise InvalidArgument(name, f"no such setting ({place}){hint}")
+    if values.get("runtime") == RuntimeName.CLOUD_RUN:
+        values.setdefault("launch_timeout", _CLOUD_RUN_LAUNCH_SECONDS)
     try:
         settings = Settings(**values)
     except ValidationError as error:
@@ -511,10 +588,19 @@ def load(
         raise InvalidArgument(
             name, f"{first['msg']}{shown} ({places.get(name, 'default')})"
         ) from None
+    _check_together(settings, places)
+    return settings
+
+
+def _check_together(settings: Settings, places: Mapping[str, str]) -> None:
+    """Raise InvalidArgument for what no server may have, or what its runtime lacks."""
     for (name, value), reason in _REFUSED.items():
         if getattr(settings, name) is value:
             raise InvalidArgument(name, f"{reason} ({places.get(name, 'default')})")
-    return settings
+    if settings.runtime is RuntimeName.CLOUD_RUN:
+        for name in _NEEDED_ON_CLOUD_RUN:
+            if not getattr(settings, name):
+                raise InvalidArgument(name, "the runtime cloud_run needs it")
 
 
 def forget_secrets(environment: MutableMapping[str, str]) -> None:

@@ -200,7 +200,7 @@ class SessionExecutor:
         return messages.ContainerReady(command.work, handle, session.epoch)
 
     async def _forget_older_workspace(self, session: SessionRecord) -> None:
-        """Remove what this node has of the workspace from before the session was on another one."""
+        """Remove what this node has of the workspace, if the session was elsewhere meanwhile."""
         if not self._is_elsewhere(session):
             return
         removal = self._services.runtime.delete_workspace(session.workspace_id)
@@ -219,8 +219,11 @@ class SessionExecutor:
             logger.warning("session %s goes on amid its restore: %s", session.session_id, error)
 
     def _is_elsewhere(self, session: SessionRecord) -> bool:
-        """Return whether the session's last container was on another node."""
-        return session.workspace_node_id not in {None, self._services.settings.node_id}
+        """Return whether what the session's last container left is not where the next one begins."""
+        if session.workspace_node_id is None:
+            return False
+        here = session.workspace_node_id == self._services.settings.node_id
+        return not (here and self._services.runtime.keeps_workspaces)
 
     def _container_record(self, session: SessionRecord) -> ContainerRecord:
         settings = self._services.settings
@@ -245,6 +248,7 @@ class SessionExecutor:
             tenant_id=container.tenant_id,
             workspace_id=container.workspace_id,
             secret=self._services.new_secret(),
+            user_id=container.user_id,
             epoch=epoch,
             image=settings.container_image,
             cpu=settings.container_cpu,
@@ -304,7 +308,8 @@ class SessionExecutor:
     async def stop(self, command: messages.Stop) -> messages.Event:
         """Stop the session's container and forget its record; what is in its workspace is kept first.
 
-        When that cannot be, the directory still has it, and the next container's follower looks.
+        When that cannot be, the directory still has it, and the next container's follower looks; a
+        container with which its directory goes is not stopped then.
         """
         if not command.forced:
             try:
@@ -312,6 +317,8 @@ class SessionExecutor:
                 await within(FLUSH_SECONDS, "last look at the workspace", flush)
             except (CoditectError, OSError) as error:
                 logger.warning("session %s: %s", self._writer.record.session_id, error)
+                if not await self._may_go_unsaved(command.handle):
+                    return messages.WorkFailed(command.work, str(error))
             try:
                 await self._remove_container(
                     command.container_id, command.handle, self._services.settings.stop_grace
@@ -319,6 +326,12 @@ class SessionExecutor:
             except (CoditectError, OSError) as error:
                 return messages.WorkFailed(command.work, str(error))
         return messages.Stopped(command.work)
+
+    async def _may_go_unsaved(self, handle: ContainerHandle | None) -> bool:
+        """Return whether stopping a container whose workspace is not kept yet loses nothing more."""
+        if self._services.runtime.keeps_workspaces or handle is None:
+            return True
+        return await self._is_dead(handle)
 
     async def end(self, command: messages.EndSession) -> messages.Event:
         """End the session: first the intent, then container and workspace, then the record.

@@ -79,6 +79,8 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
             return TooManyRequests(detail, _RETRY_SECONDS)
         case "exhausted":
             return Busy(detail, _RETRY_SECONDS)
+        case "restarted":
+            return Unreached(COMPONENT, detail)
         case "sealed":
             return Unreached(COMPONENT, detail)
         case "environment_missing":
@@ -92,7 +94,7 @@ def error_from(  # noqa: C901, PLR0911, PLR0912 - a table
 
 
 def headers(route: Route) -> dict[str, str]:
-    """Return what every request to CODI carries."""
+    """Return what every request to CODI carries, beside what ``identity_tokens.access`` says."""
     needed = {"x-codi-environment": str(route.environment)} if route.environment else {}
     return {
         "x-codi-secret": route.secret,

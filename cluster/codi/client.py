@@ -6,7 +6,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote, urlencode
 
 import httpx
@@ -19,7 +19,13 @@ from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
 from cluster.codi.programs.background_client import BackgroundCalls
-from cluster.codi.sockets import CLOSE_SECONDS, ContainerConnection
+from cluster.codi.sockets import CLOSE_SECONDS, ContainerConnection, secured
+from cluster.container_address import parse
+from cluster.http_exchange import tls
+from cluster.identity_tokens import access
+
+if TYPE_CHECKING:
+    import ssl
 
 _CONNECT_SECONDS = 3.0
 _CALL_SECONDS = 20.0
@@ -52,11 +58,9 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
     def __init__(self, http: httpx.AsyncClient | None = None) -> None:
         super().__init__(_CALL_SECONDS)
         self._owned = http is None
-        self._http = http or httpx.AsyncClient(
-            limits=httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=200),
-            trust_env=False,
-            verify=False,  # noqa: S501 - containers are reached by plain HTTP; authorities take 40 ms to read
-        )
+        # Containers here are reached by plain HTTP; authorities take 40 ms to read.
+        self._http = http or _pool(verify=False)
+        self._secure: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -68,6 +72,8 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         """Close the connections that are its own."""
         if self._owned:
             await self._http.aclose()
+        if self._secure is not None:
+            await self._secure.aclose()
 
     async def exec(
         self,
@@ -225,9 +231,9 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         method: str = "GET",
     ) -> AsyncIterator[FileAnswer]:
         given = {name: value.encode("latin-1") for name, value in (sent or {}).items()}
-        request = self._request(asked.route, method, _path(call, path), headers=given)
+        request = await self._request(asked.route, method, _path(call, path), headers=given)
         with translated(asked):
-            response = await self._http.send(request, stream=True)
+            response = await self._client(asked.route).send(request, stream=True)
         try:
             if response.status_code not in {200, 206, 304}:
                 with translated(asked):
@@ -277,12 +283,15 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         caller closes it. CODI itself notices a client that is gone, so there are no pings here.
         """
         asked = Asked(route, "terminal", name)
-        target = f"ws://{route.address}/terminals/{quote(name, safe='')}/ws?{urlencode(query)}"
+        to = parse(route.address)
+        target = f"{to.websocket}/terminals/{quote(name, safe='')}/ws?{urlencode(query)}"
+        fields = headers(route) | dict(await access(to))
         try:
             connection = await connect(
                 target,
                 create_connection=ContainerConnection,
-                additional_headers=headers(route),
+                additional_headers=fields,
+                **secured(to),
                 compression=None,
                 proxy=None,
                 open_timeout=timeout_seconds,
@@ -322,13 +331,21 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         **content: Any,
     ) -> httpx.Response:
         with translated(asked):
-            request = self._request(asked.route, method, target, read=read, **content)
-            response = await self._http.send(request)
+            request = await self._request(asked.route, method, target, read=read, **content)
+            response = await self._client(asked.route).send(request)
         if not response.is_success:
             raise error_from(response.status_code, response.content, asked)
         return response
 
-    def _request(
+    def _client(self, route: Route) -> httpx.AsyncClient:
+        """Return the connections that a container is reached by: over TLS only those that check it."""
+        if not parse(route.address).secure:
+            return self._http
+        if self._secure is None:
+            self._secure = _pool(tls())
+        return self._secure
+
+    async def _request(
         self,
         route: Route,
         method: str,
@@ -337,7 +354,8 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         read: float = _STALL_SECONDS,
         **content: Any,
     ) -> httpx.Request:
-        sent = headers(route) | content.pop("headers", {})
+        to = parse(route.address)
+        sent = headers(route) | dict(await access(to)) | content.pop("headers", {})
         body = content.pop("json", None)
         if body is not None:
             # Escaped, unlike httpx's own: a path may hold what is no UTF-8.
@@ -346,8 +364,15 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         timeout = httpx.Timeout(
             _STALL_SECONDS, connect=_CONNECT_SECONDS, read=read, pool=_CONNECT_SECONDS
         )
-        url = httpx.URL(f"http://{route.address}").copy_with(raw_path=target.encode("ascii"))
-        return self._http.build_request(method, url, headers=sent, timeout=timeout, **content)
+        url = httpx.URL(to.http).copy_with(raw_path=target.encode("ascii"))
+        return self._client(route).build_request(
+            method, url, headers=sent, timeout=timeout, **content
+        )
+
+
+def _pool(verify: ssl.SSLContext | bool) -> httpx.AsyncClient:
+    limits = httpx.Limits(max_connections=_MAX_CONNECTIONS, max_keepalive_connections=200)
+    return httpx.AsyncClient(limits=limits, trust_env=False, verify=verify)
 
 
 def _fields(

@@ -101,9 +101,9 @@ class FeedClient(HttpCodiClient):
 
     async def _stream(self, route: Route, target: str, body: Any) -> AsyncIterator[bytes]:
         asked = Asked(route, "workspace")
-        request = self._request(route, "POST", target, json=body, read=_CHUNKING_SECONDS)
+        request = await self._request(route, "POST", target, json=body, read=_CHUNKING_SECONDS)
         with translated(asked):
-            response = await self._http.send(request, stream=True)
+            response = await self._client(route).send(request, stream=True)
         try:
             with translated(asked):
                 if not response.is_success:

@@ -24,9 +24,11 @@ from actors.core.records.ports import Listening
 from actors.core.records.terminals import TerminalSizing
 from cluster.codi.answers import COMPONENT
 from cluster.codi.journal_protocol import MAX_FRAME, BadBatch, decode_batch
-from cluster.codi.sockets import CodiSocket
+from cluster.codi.sockets import CodiSocket, secured
 from cluster.codi.terminals.frames import encoded
 from cluster.codi.terminals.sizing import is_rule
+from cluster.container_address import parse
+from cluster.identity_tokens import access
 
 _PING_SECONDS = 30.0
 _CLOSE_SECONDS = 1.0
@@ -78,11 +80,14 @@ async def connect_journal(
     handle: ContainerHandle, *, timeout_seconds: float
 ) -> CodiJournalConnection:
     """Connect to a container. Raises Unavailable, DeadlineExceeded."""
+    to = parse(handle.address)
+    fields = {"x-codi-secret": handle.secret, **await access(to)}
     try:
         socket = await connect(
-            f"ws://{handle.address}/journal",
+            f"{to.websocket}/journal",
             create_connection=CodiSocket,
-            additional_headers={"x-codi-secret": handle.secret},
+            additional_headers=fields,
+            **secured(to),
             compression=None,
             proxy=None,
             open_timeout=timeout_seconds,

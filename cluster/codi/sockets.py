@@ -8,7 +8,15 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.protocol import State
 
+from cluster.container_address import Address
+from cluster.http_exchange import tls
+
 CLOSE_SECONDS = 1.0
+
+
+def secured(to: Address) -> dict[str, Any]:
+    """Return what ``connect`` needs for TLS, where the address says so."""
+    return {"ssl": tls()} if to.secure else {}
 
 
 class CodiSocket(ClientConnection):

@@ -61,6 +61,7 @@ class SandboxRuntime:
     """
 
     name = "sandbox"
+    keeps_workspaces = True
 
     def __init__(
         self,

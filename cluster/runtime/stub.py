@@ -22,6 +22,7 @@ class StubRuntime:
     """
 
     name = "stub"
+    keeps_workspaces = True
 
     def __init__(self, data_dir: Path, node_id: str, *, poll_seconds: float = 0.5) -> None:
         self._directory = data_dir / "runtime" / "stubs"

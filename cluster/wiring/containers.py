@@ -22,17 +22,15 @@ def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
     """Return what starts a node's containers."""
     if settings.runtime is RuntimeName.STUB:
         return StubRuntime(settings.data_dir, node_id)
-    limits = Limits(
-        max_terminals=settings.max_terminals,
-        max_file=settings.max_file,
-        exec_output=settings.exec_output,
-        exec_timeout=settings.exec_timeout,
-        excludes=tuple(filter(None, map(str.strip, settings.workspace_excludes.split(",")))),
-    )
+    if settings.runtime is RuntimeName.CLOUD_RUN:
+        # Its libraries take half a second to import, and tens of megabytes.
+        from cluster.wiring.cloud_run import make_cloud_run  # noqa: PLC0415
+
+        return make_cloud_run(settings, node_id, codi_limits(settings).arguments())
     return SandboxRuntime(
         settings.data_dir,
         node_id,
-        agent=bundle(settings.data_dir / "runtime" / "codi", limits),
+        agent=bundle(settings.data_dir / "runtime" / "codi", codi_limits(settings)),
         clock=SystemClock(),
         host=settings.ray_address,
         launch_timeout=settings.launch_timeout,
@@ -44,6 +42,17 @@ def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
         if settings.container_disk
         else None,
         way_out=way_out(settings),
+    )
+
+
+def codi_limits(settings: Settings) -> Limits:
+    """Return the limits that CODI keeps to."""
+    return Limits(
+        max_terminals=settings.max_terminals,
+        max_file=settings.max_file,
+        exec_output=settings.exec_output,
+        exec_timeout=settings.exec_timeout,
+        excludes=tuple(filter(None, map(str.strip, settings.workspace_excludes.split(",")))),
     )
 
 

@@ -82,6 +82,7 @@ class ProcessRuntime:
     """Implements ``ContainerRuntime`` with plain processes; ``refuse`` makes launches fail."""
 
     name = "process"
+    keeps_workspaces = True
 
     def __init__(self, directory: Path, program: Bundle) -> None:
         self._directory = directory

@@ -15,6 +15,7 @@ class MemoryRuntime:
     """Containers are entries of a dict. ``crash`` ends one as an accident would."""
 
     name = "memory"
+    keeps_workspaces = True
 
     def __init__(self, node_id: str = "node-1") -> None:
         self.node_id = node_id

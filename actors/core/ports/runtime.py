@@ -14,6 +14,9 @@ class ContainerRuntime(Protocol):
 
     name: str
 
+    keeps_workspaces: bool
+    """Whether a workspace's directory outlives its container; else the archive alone has what was in it."""
+
     def turn(self, limit_seconds: float) -> AbstractAsyncContextManager[None]:
         """Hold a turn to launch: so many at once as the node can start in time.
 

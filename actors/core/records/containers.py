@@ -31,12 +31,16 @@ class Health(StrEnum):
 
 
 class ContainerSpec(Frozen):
-    """An order to launch a container. ``workspace_id`` names the lasting directory, its /workspace."""
+    """An order to launch a container. ``workspace_id`` names the lasting directory, its /workspace.
+
+    ``user_id`` is None for a warm one, which is nobody's yet.
+    """
 
     container_id: str
     tenant_id: str
     workspace_id: str
     secret: str
+    user_id: str | None = None
     epoch: int = 0
     image: str = "coditect/workspace:latest"
     cpu: float = 2.0
@@ -49,8 +53,8 @@ class ContainerSpec(Frozen):
 class ContainerHandle(Frozen):
     """Finds a running container again, from any process of its node, after any restart.
 
-    ``address`` is ``host:port`` of CODI. ``data`` is the runtime's own (for the sandbox: pid,
-    the process's start time in clock ticks, cgroup paths); nobody else reads it.
+    ``address`` is CODI's, as ``cluster.container_address`` reads it. ``data`` is the runtime's own (for the
+    sandbox: pid, the process's start time in clock ticks, cgroup paths); nobody else reads it.
     """
 
     container_id: str

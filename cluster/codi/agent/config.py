@@ -32,6 +32,8 @@ class Config(NamedTuple):
     has_disk: bool = False
     gateway: str = ""
     proxy_port: int = 0
+    boot: str = ""
+    secret_digest: str = ""
 
 
 _USAGE = "codi --listen-fd N | --port N (or PORT) --config-fd N (or CODI_CONFIG) [options]"
@@ -43,13 +45,17 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Conf
     Where a platform can hand over no descriptors, ``CODI_CONFIG`` holds the JSON document and
     ``PORT`` the port; the caller removes both from the environment of what it starts. A CODI that
     is started again finds the document in its store: from its descriptor it can be read but once.
+
+    A document that others may read holds ``secret_digest``, SHA-256 in hexadecimal, in place of the secret.
+    ``volatile`` says that the workspace begins empty with each start: each is an incarnation of its own.
     """
     options = dict(zip(arguments[::2], arguments[1::2], strict=False))
     try:
         store = Store(_pair(options.get("--store-fds", "")))
         document = _document(options, environment, store)
+        boot = os.urandom(8).hex()
         config = Config(
-            secret=str(document["secret"]),
+            secret=str(document.get("secret", "")),
             container_id=str(document.get("container_id", "")),
             epoch=int(document.get("epoch", 0)),
             workspace=os.path.realpath(str(document.get("workspace", "/workspace"))),
@@ -61,14 +67,16 @@ def read(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[Conf
             listen_fd=int(options.get("--listen-fd", -1)),
             port=int(options.get("--port", environment.get("PORT", 0))),
             excludes=tuple(filter(None, options.get("--excludes", "").split("/"))),
-            incarnation=str(document.get("incarnation", "")),
+            incarnation=boot if document.get("volatile") else str(document.get("incarnation", "")),
             has_disk=bool(document.get("has_disk", False)),
             gateway=str(document.get("gateway", "")),
             proxy_port=int(document.get("proxy_port", 0)),
+            boot=boot,
+            secret_digest=str(document.get("secret_digest", "")),
         )
     except (KeyError, ValueError, OSError) as error:
         sys.exit(f"codi: {error!r}\nusage: {_USAGE}")
-    if not config.secret or (config.listen_fd < 0 and config.port == 0):
+    if not (config.secret or config.secret_digest) or (config.listen_fd < 0 and config.port == 0):
         sys.exit(f"codi: a secret and a socket or a port are needed\nusage: {_USAGE}")
     return config, store
 

@@ -27,7 +27,8 @@ _END_SECONDS = 1.5
 def main() -> None:
     """Run until SIGTERM or SIGINT, from outside of the container where there is an outside."""
     config, store = configuration.read(sys.argv[1:], os.environ)
-    os.environ.pop("CODI_CONFIG", None)
+    for name in ("CODI_CONFIG", "PORT"):
+        os.environ.pop(name, None)
     kernel.rename("codi")
     gc.freeze()  # what was imported stays
     gc.enable()  # see ``image/start.py``

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 MAX_CONNECTIONS = 512
 _LOAD_AFTER_SECONDS = 0.05
 _LINGER_SECONDS = 2.0
+_ALIVE_SECONDS = 10.0
 
 
 class Server:
@@ -46,7 +47,9 @@ class Server:
         self._config = config
         self._disk = Disk(config.workspace, limited=config.has_disk)
         self._store = store
-        self._guard = Guard(config.secret, config.epoch)
+        self._guard = Guard(
+            config.secret, config.epoch, digest=config.secret_digest, boot=config.boot
+        )
         if "bound" in store.left:
             epoch, _, session_id = store.left["bound"].content.decode().partition(" ")
             self._guard.epoch, self._guard.session_id = int(epoch), session_id or None
@@ -152,14 +155,28 @@ class Server:
             return False
         if exchange.target == "/journal" and exchange.method == "GET":
             self._guard.check_secret(exchange.headers)
+            self._guard.check_boot(exchange.headers)
             return self.routes().open_journal(exchange)
+        if exchange.target == "/link" and exchange.method == "GET":
+            self._guard.check_secret(exchange.headers)
+            await exchange.while_connected(self._hold(exchange))
         self._guard.admit(exchange.headers)
         return await self.routes().dispatch(exchange)
+
+    async def _hold(self, exchange: Exchange) -> None:
+        """Say who this is, again and again until the caller goes: a platform counts it as work."""
+        exchange.begin(200, [("content-type", "application/x-ndjson")], None)
+        line = f'{{"boot":"{self._config.boot}"}}\n'.encode()
+        while True:
+            exchange.send(line)
+            await exchange.link.drain(_ALIVE_SECONDS)
+            await asyncio.sleep(_ALIVE_SECONDS)
 
     def _health(self) -> dict[str, object]:
         """Report health; needs neither a new process nor a new thread."""
         return {
             "status": "ok",
+            "boot": self._config.boot,
             "epoch": self._guard.epoch,
             "session_id": self._guard.session_id,
             "uptime_seconds": round(time.monotonic() - self._started_at, 3),

@@ -36,8 +36,10 @@ from cluster.codi.programs.frames import (
     Window,
     parse_told,
 )
-from cluster.codi.sockets import CLOSE_SECONDS, CodiSocket, ContainerConnection
+from cluster.codi.sockets import CLOSE_SECONDS, CodiSocket, ContainerConnection, secured
 from cluster.codi.terminals.frames import BadFrame, control
+from cluster.container_address import parse
+from cluster.identity_tokens import access
 
 _MAX_PIECE = 64 << 10
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 10), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3))
@@ -173,12 +175,14 @@ async def connect_program(
     """Start a program; return the connection as it is, and the program's number. See ``start_program``."""
     asked = Asked(route, "program", _named(start.argv))
     deadline = asyncio.get_running_loop().time() + timeout_seconds
+    to = parse(route.address)
     try:
         async with asyncio.timeout_at(deadline):
             connection = await connect(
-                f"ws://{route.address}/exec/ws",
+                f"{to.websocket}/exec/ws",
                 create_connection=ContainerConnection,
-                additional_headers=headers(route),
+                additional_headers=headers(route) | dict(await access(to)),
+                **secured(to),
                 compression=None,
                 proxy=None,
                 open_timeout=None,

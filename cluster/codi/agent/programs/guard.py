@@ -14,8 +14,10 @@ _MAX_SESSION_ID = 128
 class Guard:
     """Remembers the session that bound this CODI and the highest epoch seen."""
 
-    def __init__(self, secret: str, epoch: int = 0) -> None:
+    def __init__(self, secret: str, epoch: int = 0, *, digest: str = "", boot: str = "") -> None:
         self._secret = secret.encode()
+        self._digest = digest.encode()
+        self._boot = boot
         self.epoch = epoch
         self.session_id: str | None = None
         self.on_change: Callable[[], None] = lambda: None
@@ -23,8 +25,18 @@ class Guard:
     def check_secret(self, headers: Mapping[str, str]) -> None:
         """Raise ``unauthorized`` unless the caller knows the secret."""
         given = headers.get("x-codi-secret", "").encode("latin-1")
-        if not compare_digest(given, self._secret):
+        known = self._secret
+        if self._digest:
+            from hashlib import sha256  # noqa: PLC0415 - only where nothing else is known
+
+            given, known = sha256(given).hexdigest().encode(), self._digest
+        if not compare_digest(given, known):
             raise AgentError(401, "unauthorized", "x-codi-secret is missing or wrong")
+
+    def check_boot(self, headers: Mapping[str, str]) -> None:
+        """Raise ``restarted`` for a caller who means a former start of this container."""
+        if headers.get("x-codi-boot", self._boot) != self._boot:
+            raise AgentError(503, "restarted", "this container was started anew")
 
     def admit(self, headers: Mapping[str, str]) -> None:
         """Check a request and take over its epoch.
@@ -33,6 +45,7 @@ class Guard:
         the ``epoch`` that rules) or ``invalid_argument``; then nothing has changed.
         """
         self.check_secret(headers)
+        self.check_boot(headers)
         session_id = headers.get("x-codi-session", "")
         if not 0 < len(session_id) <= _MAX_SESSION_ID:
             raise invalid(f"x-codi-session: 1 to {_MAX_SESSION_ID} characters")

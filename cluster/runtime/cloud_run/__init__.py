@@ -1,0 +1,1 @@
+"""Containers on Google Cloud Run. Imported only where the settings choose it: its library is large."""
