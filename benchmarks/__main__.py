@@ -19,6 +19,7 @@ NAMES = [
     "density",
     "day",
     "burst",
+    "crowd",
     "workers",
     "launch",
     "store",

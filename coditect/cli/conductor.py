@@ -51,10 +51,11 @@ FIRST_SLOT_SECONDS = 60.0
 serve_client.CLIENT_POLLING_INTERVAL_S = 0.1
 
 
-def main() -> None:
+def main(make_wiring: Callable[[Settings, str], NodeWiring] = NodeWiring) -> None:
     """Read ``{"settings", "node_id", "address", "admin_password"}`` from standard input and conduct.
 
-    ``settings`` hold no secret: they are passed to actors, whose arguments Ray keeps.
+    ``settings`` hold no secret: they are passed to actors, whose arguments Ray keeps. ``make_wiring`` is for
+    benchmarks, whose containers are none.
     """
     _keep_stdout_clean()
     order = json.load(sys.stdin)
@@ -67,7 +68,7 @@ def main() -> None:
         logging_level="error",
     )
     try:
-        asyncio.run(_conduct(NodeWiring(settings, order["node_id"]), password))
+        asyncio.run(_conduct(make_wiring(settings, order["node_id"]), password))
     except (CoditectError, TimeoutError) as error:
         _say(step="up", state="failed", reason=str(error) or type(error).__name__)
         sys.exit(1)
