@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from coditect import AsyncClient, Conflict, NotFound
-from tests.faults.people import PATIENCE_SECONDS, Worker, patiently
+from tests.faults.people import PATIENCE_SECONDS, PEOPLE, Worker, patiently
 from tests.support.people import PASSWORD
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 from tests.support.waiting import wait_until
 
-PEOPLE = int(os.environ.get("CODITECT_FAULTS_PEOPLE", "4"))
 AUDIT_PAGE = 1000
 AT_ONCE = 8
 """How many sit down, or are audited, at the same time: what is tried are faults, not a burst."""

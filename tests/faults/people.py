@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -30,7 +31,8 @@ T = TypeVar("T")
 AWAY = (ConnectionFailed, ServerBusy, ServerError, TooManyRequests)
 """Errors that a program answers by asking again: the server is away, or has too much to do."""
 
-PATIENCE_SECONDS = 90.0
+PEOPLE = int(os.environ.get("CODITECT_FAULTS_PEOPLE", "4"))
+PATIENCE_SECONDS = 90.0 + PEOPLE
 LINES = 12
 SCRIPT = f"""\
 echo "$1" >> typed

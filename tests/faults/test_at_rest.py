@@ -14,14 +14,14 @@ import pytest_asyncio
 from coditect import AsyncClient
 from tests.faults.crowd import Crowd
 from tests.faults.faults import Fault, How, inject
-from tests.faults.people import Worker, patiently
+from tests.faults.people import PATIENCE_SECONDS, PEOPLE, Worker, patiently
 from tests.support.people import PASSWORD
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import wait_until
 
 pytestmark = [
     pytest.mark.ray,
-    pytest.mark.timeout(400),
+    pytest.mark.timeout(400 + 5 * PEOPLE),
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
@@ -64,7 +64,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice(crowd, happening):
     chance = random.Random(str(happening))
     async with crowd.at_work():
         await crowd.progress()
-        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, PATIENCE_SECONDS)
         await asyncio.gather(*(inject(crowd.server, fault, chance) for fault in happening))
         await crowd.progress(2)
     await crowd.check()
@@ -74,7 +74,7 @@ async def test_nothing_is_lost_and_nothing_comes_twice(crowd, happening):
 
 async def test_many_changes_at_once_to_a_session_at_rest_are_all_kept_and_wake_nobody(crowd):
     client, session_id = crowd.workers[0].client, crowd.workers[0].session_id
-    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, PATIENCE_SECONDS)
     before = await client.session(session_id)
     changes = {f"key{number}": number for number in range(CALLS)}
     await asyncio.gather(
@@ -99,20 +99,20 @@ async def others(crowd: Crowd, worker: Worker) -> AsyncIterator[list[AsyncClient
 async def test_of_many_calls_to_a_session_at_rest_one_gets_it_an_owner(crowd):
     worker = crowd.workers[0]
     async with others(crowd, worker) as clients:
-        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, PATIENCE_SECONDS)
         before = await worker.client.session(worker.session_id)
         await asyncio.gather(*(client.resume(worker.session_id) for client in clients))
     after = await worker.client.session(worker.session_id)
     assert after.epoch == before.epoch + 1
     assert (after.status, after.container_id) == ("ready", before.container_id)
-    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, PATIENCE_SECONDS)
 
 
 async def test_a_replica_that_dies_while_both_activate_a_session_costs_nobody_anything(crowd):
     worker, chance = crowd.workers[0], random.Random(1)
     async with others(crowd, worker) as clients, crowd.at_work():
         await crowd.progress()
-        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+        await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, PATIENCE_SECONDS)
         before = await worker.client.session(worker.session_id)
         calls = [partial(client.resume, worker.session_id) for client in clients]
         await asyncio.gather(
@@ -122,7 +122,7 @@ async def test_a_replica_that_dies_while_both_activate_a_session_costs_nobody_an
         await crowd.progress()
     await crowd.check()
     assert crowd.take_restarts() == 0
-    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, 60)
+    await wait_until(lambda: lives(crowd), lambda seen: seen == {"attached"}, PATIENCE_SECONDS)
     after = await worker.client.session(worker.session_id)
     assert after.epoch > before.epoch
     assert (after.status, after.container_id) == ("ready", before.container_id)
