@@ -11,7 +11,7 @@ import pytest
 
 from actors.core.errors.base import DeadlineExceeded
 from cluster.clock import SystemClock
-from cluster.runtime.launching.slots import LaunchSlots
+from cluster.runtime.launching.slots import HEAD_PAUSE, LINE_PAUSE, LaunchSlots
 from tests.fakes.pool_fakes import ManualClock, settle
 
 HOLDER = """
@@ -65,6 +65,41 @@ async def test_whoever_waits_too_long_is_reported_and_takes_none(tmp_path):
             await waiting
     async with AsyncExitStack() as stack:
         await stack.enter_async_context(turns.turn(0))
+
+
+class Counting:
+    """A clock whose sleeps are over at once, and counted."""
+
+    def __init__(self) -> None:
+        self.time, self.sleeps = 0.0, 0
+
+    def now(self) -> float:
+        return self.time
+
+    monotonic = now
+
+    async def sleep(self, seconds: float) -> None:
+        self.time += seconds
+        self.sleeps += 1
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(("at_the_head", "pause"), [(True, HEAD_PAUSE), (False, LINE_PAUSE / 2)])
+async def test_who_waits_for_long_asks_no_more_often_than_at_first(tmp_path, at_the_head, pause):
+    """A hundred that wait must leave the processors to those who start."""
+    patient, counting = ManualClock(), Counting()
+    async with LaunchSlots(tmp_path, 1, patient).turn(1):
+        if not at_the_head:
+            first = asyncio.create_task(LaunchSlots(tmp_path, 1, patient).turn(1000).__aenter__())
+            await settle()
+        with pytest.raises(DeadlineExceeded):
+            await LaunchSlots(tmp_path, 1, counting, lambda: 0.0).turn(60).__aenter__()
+        if not at_the_head:
+            first.cancel()
+            await asyncio.gather(first, return_exceptions=True)
+    assert counting.sleeps <= 60 / pause + 1
+    async with LaunchSlots(tmp_path, 1, patient).turn(0):
+        pass  # whoever gave up holds nothing
 
 
 async def test_a_process_that_dies_gives_its_turn_back(tmp_path):
