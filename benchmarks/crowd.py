@@ -22,6 +22,8 @@ from tests.support.server_process import ServerProcess
 CROWD = 1000
 LANES = 4
 WARM_ACTORS = 2
+SETTLE_SECONDS = 25.0
+IDLE_SECONDS = 20.0
 
 
 def main() -> None:
@@ -45,6 +47,38 @@ async def _measure(server: ServerProcess, report: Report) -> None:
     await asyncio.sleep(30)  # all are at rest
     what = f"{CROWD} sign-ins at once to {CROWD} running sessions, stub containers"
     await _come(server, report, emails, what, 30)
+    await _attached(server, report, emails)
+
+
+async def _attached(server: ServerProcess, report: Report, emails: list[str]) -> None:
+    """Measure what a thousand sessions cost at rest whose events somebody follows."""
+    await asyncio.sleep(SETTLE_SECONDS)
+    memory, used = private_memory(server), await _in_use(server)
+    gate = asyncio.Semaphore(2 * LANES)
+    async with AsyncExitStack() as stack:
+
+        async def follow(email: str) -> None:
+            async with gate:
+                client = AsyncClient(server.url, timeout_seconds=120)
+                await stack.enter_async_context(client)
+                events = client.events((await client.login(email, PASSWORD)).session_id)
+                stack.push_async_callback(events.aclose)
+                await anext(events)
+
+        await asyncio.gather(*map(follow, emails))
+        await asyncio.sleep(SETTLE_SECONDS)
+        what = f"one of {CROWD} attached sessions at rest, an events socket each, stub containers"
+        report.add(f"{what}, memory", (private_memory(server) - memory) / CROWD / 1e6, "MB", 1.5)
+        more = 1000 * (await _in_use(server) - used) / CROWD
+        report.add(f"{what}, processor time a second", more, "ms", 0.9)
+
+
+async def _in_use(server: ServerProcess) -> float:
+    """Return how many processors the server uses, over a while."""
+    before, began = processor_seconds(server), time.monotonic()
+    await asyncio.sleep(IDLE_SECONDS)
+    after, elapsed = processor_seconds(server), time.monotonic() - began
+    return sum(after[pid] - before.get(pid, 0.0) for pid in after) / elapsed
 
 
 async def _come(
