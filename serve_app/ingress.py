@@ -14,6 +14,7 @@ from actors.core import names
 from actors.core.calls import SupervisorCalls
 from actors.core.errors.base import CoditectError
 from actors.core.tasks import Tasks
+from cluster.settings import RuntimeName
 from serve_app.auth.admin_visits import AdminVisits
 from serve_app.auth.audit import AuditWriter
 from serve_app.auth.identity import Caller, Identity
@@ -185,7 +186,16 @@ def _assemble(
         ),
         audit=audit,
         relay_tools=RelayTools(
-            gateway, deps.codi, deps.journal, hub, clock, deps.new_id, metrics.recovery.observe
+            gateway,
+            deps.codi,
+            deps.journal,
+            hub,
+            clock,
+            deps.new_id,
+            metrics.recovery.observe,
+            renew_after=settings.renew_seconds
+            if settings.runtime is RuntimeName.CLOUD_RUN
+            else None,
         ),
         saver=Saver(deps, gateway),
         ports=_port_tools(deps, signer, identity, gateway),

@@ -88,6 +88,24 @@ def kernel(system: str, release: str) -> Check:
     return Check("kernel", Verdict.OK, found)
 
 
+def cloud_run(place: str, used: int | str, limit: int, *, may_pass: bool = False) -> Check:
+    """Check that a place lists its services, and how many more it takes; ``used`` says why it does not.
+
+    What ``may_pass`` by itself is no reason not to start.
+    """
+    name = f"cloud run {place}"
+    if isinstance(used, str):
+        advice = (
+            "credentials (GOOGLE_APPLICATION_CREDENTIALS, or the machine's own account), the roles"
+            " run.admin and iam.serviceAccountUser in the project, and its API run.googleapis.com"
+        )
+        return Check(name, Verdict.WARNING if may_pass else Verdict.ERROR, used, advice)
+    found = f"{used} of {limit} services"
+    if used >= limit:
+        return Check(name, Verdict.WARNING, found, "have the quota raised, or name another place")
+    return Check(name, Verdict.OK, found)
+
+
 def bubblewrap(version: str | None, path: str | None, *, safe: bool) -> Check:
     """Check for a bubblewrap that can be used; ``safe`` is whether it has the fix of GHSA-pxhw-h44j-8pfx."""
     if version is None:

@@ -23,7 +23,7 @@ import psutil
 from actors.core.errors.base import CoditectError, Unavailable
 from cluster import belonging
 from cluster.backup.fdb.commands import FDB_TOOLS
-from cluster.doctor import checks, fdb_probe
+from cluster.doctor import checks, cloud_run_probe, fdb_probe
 from cluster.doctor.checks import Check, Verdict
 from cluster.doctor.walls import WallFacts, walls
 from cluster.id_range import IdRange
@@ -66,6 +66,8 @@ def run_checks(settings: Settings) -> list[Check]:
             found.append(_safely("backup tools", lambda: checks.backup_tools(absent)))
     if settings.runtime is RuntimeName.SANDBOX:
         found += _container_checks(settings)
+    elif settings.runtime is RuntimeName.CLOUD_RUN:
+        found += cloud_run_probe.look(settings)
     return found
 
 

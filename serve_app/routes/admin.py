@@ -17,6 +17,7 @@ from actors.core.records.accounts import UserRecord
 from actors.core.records.containers import ContainerStatus
 from cluster.runtime.disks import reserve
 from cluster.store.layers.accounts.audit import Wanted
+from cluster.wiring.cloud_run_room import room_left
 from serve_app.ingress import Ingress
 from serve_app.routes.common import (
     SIGNED,
@@ -76,6 +77,7 @@ async def metrics(request: Request, ingress: IngressDep) -> Response:
         collected["supervisor"],
         active_containers=sum(record.status is ContainerStatus.READY for record in containers),
         disk=disk,
+        cloud_run=await asyncio.to_thread(room_left, settings),
     )
     return Response(text, media_type=CONTENT_TYPE)
 

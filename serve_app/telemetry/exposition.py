@@ -69,8 +69,12 @@ def expose(
     *,
     active_containers: int,
     disk: Mapping[str, int] | None = None,
+    cloud_run: Mapping[str, int] | None = None,
 ) -> str:
-    """Write everything: ``replicas`` by id, ``actors`` as ``collect_metrics`` returns them."""
+    """Write everything: ``replicas`` by id, ``actors`` as ``collect_metrics`` returns them.
+
+    ``cloud_run`` has the room that each place has left.
+    """
     exposition = Exposition()
     _adr(exposition, replicas, actors, active_containers)
     for replica, data in sorted(replicas.items()):
@@ -86,6 +90,8 @@ def expose(
         exposition.number(f"{PREFIX}sessions", count, phase=str(phase))
     for name, value in (disk or {}).items():
         exposition.number(f"{PREFIX}disk_{name}", value)
+    for place, left in (cloud_run or {}).items():
+        exposition.number(f"{PREFIX}cloud_run_room", left, place=place)
     return generate_latest(exposition).decode()
 
 

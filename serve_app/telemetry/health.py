@@ -16,6 +16,7 @@ from cluster.doctor import checks
 from cluster.doctor.checks import Check
 from cluster.doctor.walls import lacking
 from cluster.paths import machine_file
+from cluster.wiring.cloud_run_room import room_left
 from serve_app.dependencies import Dependencies
 from serve_app.schemas.admin import ComponentHealth, ServerHealth
 
@@ -66,6 +67,8 @@ def components(deps: Dependencies) -> list[Part]:
     async def runtime() -> str | None:
         pool = names.pool_actor(deps.node_id)
         found = await deps.actors.call(pool, PoolCalls.stats, ASK_SECONDS)
+        if (room := await asyncio.to_thread(room_left, deps.settings)) and not any(room.values()):
+            return "Cloud Run takes no more containers in any place"
         target, ready = found["warm_containers_target"], found["warm_containers_ready"]
         return f"{ready} of {target} warm containers" if target and not ready else None
 
@@ -96,9 +99,16 @@ def components(deps: Dependencies) -> list[Part]:
         Part("ssh", vital=False, ask=actor(names.ssh_actor(node))),
         Part("gcs", vital=False, ask=gcs),
         Part("serve", vital=True, ask=serve),
-        Part("runtime", vital=False, ask=runtime, notice=notice(machine(deps))),
+        Part("runtime", vital=False, ask=runtime, notice=room(deps) or notice(machine(deps))),
         Part("disk", vital=False, ask=disk),
     ]
+
+
+def room(deps: Dependencies) -> str | None:
+    """Say how many containers Cloud Run still takes; None where there is nothing to count."""
+    left = room_left(deps.settings)
+    places = ", ".join(f"{place} {number}" for place, number in left.items())
+    return f"room for {sum(left.values())} containers on Cloud Run ({places})" if left else None
 
 
 def machine(deps: Dependencies) -> list[Check]:

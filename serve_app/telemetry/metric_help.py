@@ -155,8 +155,12 @@ _DISK = {
     "disk_promised_bytes": "What the disks of all workspaces may grow to together.",
     "disk_allocated_bytes": "What they take by now.",
 }
+_CLOUD_RUN = {
+    "cloud_run_room": "How many containers a project takes in a region, beside those it has.",
+}
 HELP = {
-    **_DISK, **_ADR, **_INGRESS, **_EGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE, **_SUPERVISOR, **_SSH
+    **_CLOUD_RUN, **_DISK, **_ADR, **_INGRESS, **_EGRESS, **_POOL, **_HEALTH, **_JOURNAL, **_ARCHIVE,
+    **_SUPERVISOR, **_SSH,
 }  # fmt: skip
 
 

@@ -64,6 +64,7 @@ INPUT_SECONDS = 60.0
 REST_SECONDS = 10.0
 TRANSCRIPT_SECONDS = 0.05
 REPLAY_PAGE = 256 << 10
+RENEWAL_PAUSE = 5.0
 _FIRST_PAUSE = 0.02
 _LONGEST_PAUSE = 1.0
 _TRY_ANOTHER = (Unavailable, DeadlineExceeded, Fenced, PermissionDenied, NotBound, Busy)
@@ -72,7 +73,10 @@ _UP = frozenset({SessionPhase.STARTING, SessionPhase.READY, SessionPhase.RECOVER
 
 @dataclass(frozen=True, slots=True)
 class RelayTools:
-    """Tools of every relay of a replica. ``recovered`` gets how long an outage lasted."""
+    """Tools of every relay of a replica. ``recovered`` gets how long an outage lasted.
+
+    ``renew_after``: seconds after which a connection to CODI is made anew, where its way ends each in time.
+    """
 
     gateway: SessionGateway
     dialer: TerminalDialer
@@ -81,6 +85,7 @@ class RelayTools:
     clock: Clock
     new_id: Callable[[str], str]
     recovered: Callable[[float], None]
+    renew_after: float | None = None
 
 
 class TerminalRelay:
@@ -111,6 +116,7 @@ class TerminalRelay:
         self._ended = asyncio.Event()
         self._gone = asyncio.Event()
         self._lost_at: float | None = None
+        self._renew_at: float | None = None
 
     async def run(self, route: Route | None = None) -> None:
         """Relay until either side ends it; closes the browser's socket with the reason.
@@ -182,14 +188,16 @@ class TerminalRelay:
             if finish is not None:
                 return finish
             outcome = await self._pump()
+            while outcome is None:
+                outcome = await self._renew() or await self._pump()
             if isinstance(outcome, Finish):
                 return outcome
             replaced = outcome
             self._lost_at = self._tools.clock.monotonic()
             await self._carry_out(self._state.become(Status.RECOVERING))
 
-    async def _pump(self) -> Finish | bool:
-        """Carry frames to the browser until the connection ends.
+    async def _pump(self) -> Finish | bool | None:
+        """Carry frames to the browser until the connection ends; return None when it is to be renewed.
 
         Return how the relay ends, or else whether the container is known to be replaced.
         """
@@ -197,7 +205,9 @@ class TerminalRelay:
         assert connection is not None
         try:
             while True:
-                frame = await connection.recv()
+                frame = await self._next_frame(connection)
+                if frame is None:
+                    return None
                 if isinstance(frame, bytes):
                     await self._show(frame)
                     continue
@@ -211,6 +221,40 @@ class TerminalRelay:
         self._connection = None
         end = self._state.codi_closed(code, reason)
         return end if isinstance(end, Finish) else end.replaced or self._gone.is_set()
+
+    async def _next_frame(self, connection: TerminalConnection) -> bytes | str | None:
+        """Return CODI's next frame; None when the connection has been open for long enough."""
+        if self._renew_at is None:
+            return await connection.recv()
+        left = self._renew_at - self._tools.clock.monotonic()
+        if left <= 0:
+            return None
+        try:
+            async with asyncio.timeout(left):
+                return await connection.recv()
+        except TimeoutError:
+            return None
+
+    async def _renew(self) -> Finish | None:
+        """Attach anew, and only then close the former connection: nothing was read of it meanwhile.
+
+        What cannot be renewed goes on as it is, for as long as it lasts.
+        """
+        former = self._connection
+        assert former is not None
+        try:
+            finish = await self._attach(replaced=False)
+        except CoditectError as error:
+            logger.info(
+                "connection not renewed yet", session_id=self._session_id, reason=str(error)
+            )
+            if self._connection is former:
+                self._renew_at = self._tools.clock.monotonic() + RENEWAL_PAUSE
+                return None
+            finish = await self._connect(replaced=False)
+        with suppress(OSError, ConnectionClosed):
+            await former.close()
+        return finish
 
     async def _connect(self, replaced: bool) -> Finish | None:
         """Attach to the terminal, wherever it is now. Returns how the relay ends if it cannot."""
@@ -276,6 +320,8 @@ class TerminalRelay:
                 raise
         self._room.set()
         self._wished = True
+        if (renew_after := self._tools.renew_after) is not None:
+            self._renew_at = self._tools.clock.monotonic() + renew_after
         if self._lost_at is not None:
             self._tools.recovered(self._tools.clock.monotonic() - self._lost_at)
             self._lost_at = None

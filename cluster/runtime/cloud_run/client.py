@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import google.auth
 import grpc
 from google.api_core import exceptions
 from google.api_core.client_options import ClientOptions
@@ -27,6 +28,8 @@ from cluster.runtime.cloud_run.service_spec import Document
 CALL_SECONDS = 15.0
 PAGE_SIZE = 500
 MAX_PAGES = 50
+_SCOPES = ("https://www.googleapis.com/auth/cloud-platform",)
+_CLEAR = "http://"
 
 
 class CloudRunApi:
@@ -43,7 +46,7 @@ class CloudRunApi:
 
     async def create(self, place: Place, name: str, document: Document) -> str:
         """Begin to make a resource; return the operation's name. Raises CallFailed."""
-        client = self._client()
+        client = await self._client()
         async with _calling():
             if self._shape is Shape.SERVICES:
                 operation = await client.create_service(
@@ -63,15 +66,16 @@ class CloudRunApi:
 
     async def failure(self, operation: str) -> str | None:
         """Return the reason for which an operation has failed; None while it has not. Raises CallFailed."""
+        client = await self._client()
         async with _calling():
-            found = await self._client().get_operation(
+            found = await client.get_operation(
                 GetOperationRequest(name=operation), timeout=CALL_SECONDS
             )
         return found.error.message or "it failed" if found.HasField("error") else None
 
     async def get(self, resource: str) -> Seen | None:
         """Return how a resource is; None when there is none. Raises CallFailed."""
-        client = self._client()
+        client = await self._client()
         try:
             async with _calling():
                 if self._shape is Shape.SERVICES:
@@ -90,7 +94,7 @@ class CloudRunApi:
 
     async def delete(self, resource: str) -> None:
         """Begin to remove a resource; of one that is gone there is nothing to do. Raises CallFailed."""
-        client = self._client()
+        client = await self._client()
         try:
             async with _calling():
                 if self._shape is Shape.SERVICES:
@@ -103,7 +107,7 @@ class CloudRunApi:
 
     async def list(self, place: Place) -> Sequence[Seen]:
         """Return every resource of a place, whoever made it. Raises CallFailed."""
-        client = self._client()
+        client = await self._client()
         found: list[Seen] = []
         async with _calling():
             if self._shape is Shape.SERVICES:
@@ -124,30 +128,38 @@ class CloudRunApi:
             await self._opened[1].transport.close()
             self._opened = None
 
-    def _client(self) -> Any:
+    async def _client(self) -> Any:
+        """Return the library's client of this event loop. Raises Unavailable."""
         loop = asyncio.get_running_loop()
         if self._opened is None or self._opened[0] is not loop:
-            self._opened = loop, self._open()
+            # They are looked for by questions that block; others may be here meanwhile.
+            credentials = await asyncio.to_thread(self._credentials)
+            if self._opened is None or self._opened[0] is not loop:
+                self._opened = loop, self._open(credentials)
         return self._opened[1]
 
-    def _open(self) -> Any:
+    def _credentials(self) -> Any:
+        if self._endpoint is not None and self._endpoint.startswith(_CLEAR):
+            return AnonymousCredentials()
+        try:
+            return google.auth.default(scopes=_SCOPES)[0]
+        except auth_exceptions.GoogleAuthError as error:
+            raise Unavailable("Cloud Run", str(error)) from error
+
+    def _open(self, credentials: Any) -> Any:
         kind: Any = (
             run_v2.ServicesAsyncClient
             if self._shape is Shape.SERVICES
             else run_v2.InstancesAsyncClient
         )
-        try:
-            if self._endpoint is None:
-                return kind()
-            if self._endpoint.startswith("http://"):
-                channel = grpc.aio.insecure_channel(self._endpoint.removeprefix("http://"))
-                transport = kind.get_transport_class("grpc_asyncio")
-                return kind(
-                    transport=transport(channel=channel, credentials=AnonymousCredentials())
-                )
-            return kind(client_options=ClientOptions(api_endpoint=self._endpoint))
-        except auth_exceptions.GoogleAuthError as error:
-            raise Unavailable("Cloud Run", str(error)) from error
+        if self._endpoint is None:
+            return kind(credentials=credentials)
+        if self._endpoint.startswith(_CLEAR):
+            channel = grpc.aio.insecure_channel(self._endpoint.removeprefix(_CLEAR))
+            transport = kind.get_transport_class("grpc_asyncio")
+            return kind(transport=transport(channel=channel, credentials=credentials))
+        options = ClientOptions(api_endpoint=self._endpoint)
+        return kind(credentials=credentials, client_options=options)
 
 
 class _calling:  # noqa: N801 - reads as the context that it is

@@ -17,6 +17,11 @@ from actors.core.records.base import Frozen
 from actors.core.records.containers import ContainerHandle, ContainerSpec
 
 
+def directory(data_dir: Path) -> Path:
+    """Return where a node keeps what it knows of its containers."""
+    return data_dir.resolve() / "runtime" / "cloud-run"
+
+
 class Note(Frozen):
     """A container that was asked for. ``handle`` is there once it was ready, at ``ready_at``."""
 
@@ -69,8 +74,8 @@ class Notes:
 class RoomFile:
     """How much room each place has, as the process that counts them last saw it, for all others."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, directory: Path) -> None:
+        self._path = directory / "room.json"
 
     def write(self, used: dict[str, int]) -> None:
         """Publish what is used of each place. Raises OSError."""

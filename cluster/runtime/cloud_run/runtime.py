@@ -21,6 +21,7 @@ from actors.core.ports.clock import Clock
 from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
 from cluster.cloud_run_options import Shape
 from cluster.container_address import parse
+from cluster.runtime.cloud_run import notes
 from cluster.runtime.cloud_run.api import Api
 from cluster.runtime.cloud_run.errors import CallFailed
 from cluster.runtime.cloud_run.launch import (
@@ -75,14 +76,14 @@ class CloudRunRuntime:
         limits: Limits,
         clock: Clock,
     ) -> None:
-        directory = data_dir.resolve() / "runtime" / "cloud-run"
+        directory = notes.directory(data_dir)
         self._api = api
         self._rules = rules
         self._placement = placement
         self._limits = limits
         self._clock = clock
         self._notes = Notes(directory / "containers")
-        room = RoomFile(directory / "room.json")
+        room = RoomFile(directory)
         self._turns = LaunchSlots(directory / "turns", limits.launches_at_once, clock)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._launcher = Launcher(api, shape, rules, placement, self._notes, room, clock)

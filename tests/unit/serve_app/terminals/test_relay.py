@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
@@ -285,3 +286,41 @@ async def test_a_journal_that_stays_away_ends_the_socket_in_bounded_time(rig):
     assert rig.closed[0] == terminal_relay.CLOSE_TRY_AGAIN
     assert rig.time >= terminal_relay.RECOVERY_SECONDS
     assert len(rig.connections) < 300
+
+
+async def test_a_connection_is_made_anew_before_its_end_and_the_former_closed_after(rig):
+    running = await renewing(rig)
+    rig.time = 3600.0
+    first = rig.connections[0]
+    first.frames.put_nowait(b"a")
+    await eventually(lambda: first.closed)
+    assert rig.queries[1]["offset"] == str(len(KEPT) + 1)
+    second = rig.connections[1]
+    second.frames.put_nowait(b"amore")  # it begins where the journal ends
+    await eventually(lambda: rig.output == KEPT + b"amore")
+    assert not second.closed
+    assert "recovering" not in str(rig.shown)
+    rig.frames.put_nowait(None)
+    await running
+
+
+async def test_a_connection_that_cannot_be_made_anew_goes_on_as_it_is(rig):
+    running = await renewing(rig)
+    rig.time, rig.failed = 3600.0, True
+    (only,) = rig.connections
+    only.frames.put_nowait(b"a")
+    only.frames.put_nowait(b"more")
+    await eventually(lambda: rig.output == KEPT + b"amore")
+    assert not only.closed
+    assert "recovering" not in str(rig.shown)
+    rig.frames.put_nowait(None)
+    await running
+
+
+async def renewing(rig: Rig) -> asyncio.Task[None]:
+    """Start a relay whose connections are to be made anew after an hour; return when it is attached."""
+    rig.relay._tools = dataclasses.replace(rig.relay._tools, renew_after=3600.0)
+    running = await run(rig)
+    await eventually(lambda: rig.output == KEPT)
+    await eventually(lambda: rig.relay._renew_at is not None)
+    return running
