@@ -32,7 +32,7 @@ from cluster.runtime.disks.images import Ailment, DiskLimits, is_free
 from cluster.runtime.disks.workspaces import Workspaces, check_id
 from cluster.runtime.ending import end, reason
 from cluster.runtime.health import is_healthy
-from cluster.runtime.launching.launch import AgentProgram, Launch, Prepared
+from cluster.runtime.launching.launch import AgentProgram, Answers, Launch, Prepared
 from cluster.runtime.launching.slots import LaunchSlots
 from cluster.runtime.registry import Entry, Processes, Registry
 from cluster.runtime.root import etc, view
@@ -57,7 +57,8 @@ class SandboxRuntime:
     container stays for its owner to ask why it died, before ``list`` sweeps it up. ``user_ids`` are those
     of containers outside, each its own, if root runs the server; ``ptys`` are the pseudo-terminals that a
     container may open; ``disks`` is what a workspace may hold, where root can see to it. ``way_out`` is
-    what programs are told of theirs, where a container has one.
+    what programs are told of theirs, where a container has one. ``answers`` asks an address, with the
+    secret, whether the agent is well.
     """
 
     name = "sandbox"
@@ -79,10 +80,12 @@ class SandboxRuntime:
         ptys: int = 64,
         disks: DiskLimits | None = None,
         way_out: WayOut | None = None,
+        answers: Answers = is_healthy,
     ) -> None:
         data_dir = data_dir.resolve()
         self._data_dir = data_dir
         self._way_out = way_out or WayOut()
+        self._answers = answers
         self._runtime_dir = data_dir / "runtime"
         self._registry = Registry.of(data_dir)
         self._turns = LaunchSlots(self._runtime_dir / "turns", launches_at_once, clock)
@@ -226,6 +229,7 @@ class SandboxRuntime:
             open_workspace=partial(self._workspaces.open, spec.workspace_id),
             has_disk=lambda: self._workspaces.disk(spec.workspace_id) is not None,
             holders=self._workspaces.holders,
+            answers=self._answers,
             egress=doorway.directory(self._data_dir, spec.container_id) if has_egress else None,
             variables=self._way_out.variables() if has_egress else {},
         )
@@ -252,7 +256,7 @@ class SandboxRuntime:
         self._registry.bound_log(handle.container_id)
         try:
             async with asyncio.timeout(self._probe_timeout):
-                healthy = await is_healthy(handle.address, handle.secret)
+                healthy = await self._answers(handle.address, handle.secret)
         except (OSError, TimeoutError):
             healthy = False
         if healthy:

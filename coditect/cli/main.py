@@ -12,7 +12,7 @@ import typer
 from coditect.cli import environment, people, users
 from coditect.errors import ClientError
 
-SERVER_COMMANDS = ("up", "status", "down", "doctor", "backup")
+SERVER_COMMANDS = ("up", "status", "down", "doctor", "backup", "dev")
 _OURS = frozenset({"coditect", "cluster", "actors", "serve_app"})
 
 app = people.app
@@ -55,7 +55,7 @@ def add_server_commands(to: typer.Typer) -> None:
         _add_refusals(to, SERVER_COMMANDS, reason)
         return
     try:
-        from coditect.cli import backups, server  # noqa: PLC0415 - the client is installed without it
+        from coditect.cli import backups, dev, server  # noqa: PLC0415 - the client is installed without it
     except ModuleNotFoundError as missing:
         if (missing.name or "").partition(".")[0] in _OURS:
             raise
@@ -64,6 +64,7 @@ def add_server_commands(to: typer.Typer) -> None:
         return
     server.register(to)
     to.add_typer(backups.app, name="backup")
+    to.add_typer(dev.app, name="dev")
 
 
 def _add_refusals(to: typer.Typer, names: Sequence[str], reason: str) -> None:

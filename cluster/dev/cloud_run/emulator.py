@@ -15,10 +15,11 @@ from actors.core.tasks import Tasks
 from cluster.clock import SystemClock
 from cluster.dev.cloud_run import certificate
 from cluster.dev.cloud_run.admin.api import methods
+from cluster.dev.cloud_run.admin.instances import Instances
 from cluster.dev.cloud_run.admin.operation_calls import OperationCalls
 from cluster.dev.cloud_run.admin.operations import Operations
 from cluster.dev.cloud_run.admin.resource import Catalog, Resource
-from cluster.dev.cloud_run.admin.services import Services, close
+from cluster.dev.cloud_run.admin.services import Services
 from cluster.dev.cloud_run.admin.wire import Wire
 from cluster.dev.cloud_run.admin.world import World
 from cluster.dev.cloud_run.faults import Faults
@@ -42,7 +43,8 @@ class Options:
 
     ``projects``: project → its regions. ``email`` is the account that the metadata server speaks for, made
     of the first project when empty. ``port`` is the Admin API's, ``metadata_port`` the metadata server's;
-    0 picks a free one. ``tls`` makes the API speak TLS, by a certificate of its own (``Emulator.authority``).
+    0 picks a free one. ``tls`` makes the API speak TLS, by a certificate of its own (``Emulator.authority``);
+    in the clear gRPC sends no tokens, and whoever calls is taken for ``email``.
     """
 
     projects: Mapping[str, Iterable[str]] = field(
@@ -130,8 +132,10 @@ class Emulator:
         ]
         self._server = grpc.aio.server(options=sizes)
         services = Services(self._world, self._catalog, self._tasks)
-        table = methods(services, OperationCalls(self._world))
-        for handler in Wire(self._world, self._tasks).handlers(table):
+        instances = Instances(self._world, self._catalog, self._tasks)
+        table = methods(services, instances, OperationCalls(self._world))
+        wire = Wire(self._world, self._tasks, nobody="" if options.tls else self.email)
+        for handler in wire.handlers(table):
             self._server.add_generic_rpc_handlers((handler,))
         address = f"{options.host}:{options.port}"
         try:
@@ -156,7 +160,7 @@ class Emulator:
             await self._server.stop(_GRACE_SECONDS)
         await self._metadata.close()
         await self._tasks.close()
-        await asyncio.gather(*map(close, self._catalog))
+        await asyncio.gather(*(resource.close() for resource in self._catalog))
 
     def resource(self, name: str) -> Resource:
         """Return a service or an instance by its full name: what serves it, for tests. Raises ApiError."""

@@ -10,7 +10,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
@@ -33,6 +33,9 @@ from cluster.runtime.root.tables import NAMESPACE_LIMITS, Tables, tables
 from cluster.runtime.threads import in_thread
 
 logger = logging.getLogger(__name__)
+
+Answers = Callable[[str, str], Awaitable[bool]]
+"""Asks an address, with a container's secret, whether the agent is well."""
 
 _BACKLOG = 512
 _STORE_TYPE = socket.SOCK_SEQPACKET
@@ -95,6 +98,7 @@ class Prepared:
     holders: Callable[[], frozenset[int]]
     egress: Path | None = None
     variables: Mapping[str, str] = field(default_factory=dict)
+    answers: Answers = is_healthy
 
 
 class Launch:
@@ -121,7 +125,7 @@ class Launch:
             init = await self._start(listener, handle)
         self.processes = self.processes.model_copy(update={"init": init})
         self._record(handle, ready=False)
-        await _until_healthy(handle, init)
+        await _until_healthy(self._prepared.answers(handle.address, handle.secret), init)
         agent = identity.identify(next(iter(identity.children(init.pid)), 0))
         self.processes = self.processes.model_copy(update={"agent": agent})
         for process in (init, agent):  # CODI is started again with the limits of the first
@@ -372,9 +376,9 @@ async def _first_process(info: int) -> ProcessIdentity:
             raise Unavailable("bubblewrap", "it ended before it started the container")
 
 
-async def _until_healthy(handle: ContainerHandle, init: ProcessIdentity) -> None:
+async def _until_healthy(answer: Awaitable[bool], init: ProcessIdentity) -> None:
     """Return when CODI answers. No polling: our connection waits in the socket until CODI takes it."""
-    asking = asyncio.ensure_future(is_healthy(handle.address, handle.secret))
+    asking = asyncio.ensure_future(answer)
     ending = asyncio.ensure_future(identity.wait_end(init))
     try:
         await asyncio.wait((asking, ending), return_when=asyncio.FIRST_COMPLETED)

@@ -138,7 +138,18 @@ def services(over: grpc.aio.Channel) -> run_v2.ServicesAsyncClient:
     return run_v2.ServicesAsyncClient(transport=transport)
 
 
-async def finished(client: run_v2.ServicesAsyncClient, operation: AsyncOperation):
+def instances(over: grpc.aio.Channel) -> run_v2.InstancesAsyncClient:
+    """Return the library's client over a channel."""
+    transport = run_v2.InstancesAsyncClient.get_transport_class("grpc_asyncio")(channel=over)
+    return run_v2.InstancesAsyncClient(transport=transport)
+
+
+def instance(**changes) -> run_v2.Instance:
+    """Return an instance as one would create."""
+    return run_v2.Instance(**({"containers": [container()]} | changes))
+
+
+async def finished(client, operation: AsyncOperation):
     """Return the result of an operation: without the library's pauses of a second between looks."""
     await client.wait_operation({"name": operation.operation.name})
     return await operation.result()

@@ -11,6 +11,7 @@ from google.iam.v1 import iam_policy_pb2, policy_pb2
 from google.longrunning import operations_pb2
 from google.protobuf import empty_pb2
 
+from cluster.dev.cloud_run.admin.instances import Instances
 from cluster.dev.cloud_run.admin.operation_calls import OperationCalls
 from cluster.dev.cloud_run.admin.services import Services
 from cluster.dev.cloud_run.admin.wire import Method
@@ -18,10 +19,13 @@ from cluster.dev.cloud_run.admin.wire import Method
 _OPERATION = operations_pb2.Operation
 
 
-def methods(services: Services, operations: OperationCalls) -> Mapping[str, Sequence[Method]]:
+def methods(
+    services: Services, instances: Instances, operations: OperationCalls
+) -> Mapping[str, Sequence[Method]]:
     """Return every method, by the full name of its gRPC service."""
     return {
         "google.cloud.run.v2.Services": _services(services),
+        "google.cloud.run.v2.Instances": _instances(instances),
         "google.longrunning.Operations": _operations(operations),
     }
 
@@ -72,6 +76,30 @@ def _services(calls: Services) -> list[Method]:
             policy,
             calls.test_permissions,
         ),
+    ]
+
+
+def _instances(calls: Instances) -> list[Method]:
+    def created(request: Any) -> str:
+        return f"{request.parent}/instances/{request.instance_id}"
+
+    name = attrgetter("name")
+    kind = run_v2.Instance.pb()
+    return [
+        Method(
+            "CreateInstance", run_v2.CreateInstanceRequest.pb(), _OPERATION, created, calls.create
+        ),
+        Method("GetInstance", run_v2.GetInstanceRequest.pb(), kind, name, calls.get),
+        Method(
+            "ListInstances",
+            run_v2.ListInstancesRequest.pb(),
+            run_v2.ListInstancesResponse.pb(),
+            attrgetter("parent"),
+            calls.list,
+        ),
+        Method("StartInstance", run_v2.StartInstanceRequest.pb(), _OPERATION, name, calls.start),
+        Method("StopInstance", run_v2.StopInstanceRequest.pb(), _OPERATION, name, calls.stop),
+        Method("DeleteInstance", run_v2.DeleteInstanceRequest.pb(), _OPERATION, name, calls.delete),
     ]
 
 

@@ -38,7 +38,14 @@ _NOT_EMULATED = {
     "Instance": (
         *("binary_authorization", "encryption_key", "iap_enabled", "node_selector", "volumes"),
     ),
-    "Container": ("source_code", "base_image_uri", "volume_mounts", "depends_on", "working_dir"),
+    "Container": (
+        "command",
+        "source_code",
+        "base_image_uri",
+        "volume_mounts",
+        "depends_on",
+        "working_dir",
+    ),
 }
 
 

@@ -101,3 +101,10 @@ class Operations:
             operations=[found[index].message for index in chosen.indexes],
             next_page_token=chosen.next_token,
         )
+
+
+def validated(message: Any) -> Any:
+    """Return the operation of a request that was only to be checked."""
+    operation = operations_pb2.Operation(done=True)
+    operation.response.Pack(message)
+    return operation

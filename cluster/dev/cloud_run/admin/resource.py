@@ -104,6 +104,13 @@ class Resource:
         for task in self.work:
             task.cancel()
 
+    async def close(self) -> None:
+        """Stop serving: the front door first, then every container."""
+        if self.front is not None:
+            await self.front.close()
+        if self.workload is not None:
+            await self.workload.close()
+
     def _renew(self, now: float) -> None:
         self.message.update_time.FromNanoseconds(int(now * 1e9))
         self.message.etag = f'"{secrets.token_hex(8)}"'

@@ -9,14 +9,13 @@ from typing import Any
 import grpc
 from google.cloud import run_v2
 from google.iam.v1 import iam_policy_pb2
-from google.longrunning import operations_pb2
 
 from actors.core.tasks import Tasks
 from cluster.dev.cloud_run.admin import defaults, resource
 from cluster.dev.cloud_run.admin.checks import check_service
 from cluster.dev.cloud_run.admin.container_checks import MISSING
 from cluster.dev.cloud_run.admin.masks import merge
-from cluster.dev.cloud_run.admin.operations import Operation
+from cluster.dev.cloud_run.admin.operations import Operation, validated
 from cluster.dev.cloud_run.admin.pages import page
 from cluster.dev.cloud_run.admin.resource import Catalog, Resource
 from cluster.dev.cloud_run.admin.world import Call, World
@@ -26,7 +25,7 @@ from cluster.dev.cloud_run.identity.access import ROLES
 from cluster.dev.cloud_run.names import Location, check_id, parse_name, parse_parent
 from cluster.dev.cloud_run.programs.interface import StartFailed
 from cluster.dev.cloud_run.serving.guard import Door
-from cluster.dev.cloud_run.serving.plan import Plan, of_service
+from cluster.dev.cloud_run.serving.plan import of_service
 
 _COLLECTION = "services"
 _NO_TRAFFIC = 4
@@ -60,7 +59,7 @@ class Services:
         if not self._catalog.has(name):
             self._world.quotas.check_room(location, _COLLECTION, len(present))
         if dry:
-            return _validated(service)
+            return validated(service)
         record = self._catalog.add(service, location)
         record.create(call.caller, self._world.clock.now())
         return self._reconcile(record, call.fault, new_revision=True)
@@ -112,7 +111,7 @@ class Services:
             text = f"Revision named '{revision}' with different configuration already exists."
             raise ApiError(grpc.StatusCode.ALREADY_EXISTS, text)
         if dry:
-            return _validated(service)
+            return validated(service)
         for field in (
             *(
                 "latest_ready_revision",
@@ -135,7 +134,7 @@ class Services:
         record = self._catalog.get(request.name)
         record.check_etag(request.etag)
         if request.validate_only:
-            return _validated(record.message)
+            return validated(record.message)
         record.delete(self._world.clock.now())
         record.cancel_work()
         operation = self._world.operations.begin(location, record.message)
@@ -244,7 +243,7 @@ class Services:
         plan = of_service(wanted, wanted.latest_created_revision.rpartition("/")[2], secrets)
         former = record.workload
         if new_revision or former is None:
-            await self._start(record, plan)
+            await world.serve(record, plan)
             if former is not None:
                 await former.close()
             record.message.latest_ready_revision = wanted.latest_created_revision
@@ -253,19 +252,6 @@ class Services:
         else:
             former.replan(plan)
         self._open_door(record)
-
-    async def _start(self, record: Resource, plan: Plan) -> None:
-        workload = self._world.workload(plan)
-        try:
-            await workload.deploy()
-        except BaseException:
-            await workload.close()
-            raise
-        record.workload = workload
-        if record.front is None:
-            record.front = self._world.front()
-            await record.front.start(self._world.host)
-        record.front.workload = workload
 
     def _open_door(self, record: Resource) -> None:
         front, message = record.front, record.message
@@ -282,30 +268,13 @@ class Services:
         )
 
     async def _delete(self, record: Resource, operation: Operation, fault: Fault) -> None:
-        try:
-            with contextlib.suppress(StartFailed):
-                await self._world.work(fault, self._world.timings.delete)
-            async with record.lock:
-                await close(record)
-        finally:
-            self._catalog.remove(record)
-            self._world.access.forget(record.name)
-            operation.succeed(record.message)
-
-
-async def close(record: Resource) -> None:
-    """Stop serving: the front door first, then every instance."""
-    if record.front is not None:
-        await record.front.close()
-    if record.workload is not None:
-        await record.workload.close()
-
-
-def _validated(message: Any) -> Any:
-    """Return the operation of a request that was only to be checked."""
-    operation = operations_pb2.Operation(done=True)
-    operation.response.Pack(message)
-    return operation
+        with contextlib.suppress(StartFailed):
+            await self._world.work(fault, self._world.timings.delete)
+        async with record.lock:
+            await record.close()
+        self._catalog.remove(record)
+        self._world.access.forget(record.name)
+        operation.succeed(record.message)
 
 
 def _copy_field(name: str, source: Any, target: Any) -> None:

@@ -36,10 +36,14 @@ class Method:
 
 
 class Wire:
-    """Answers calls: whose they are, what goes wrong with them, and what became of them."""
+    """Answers calls: whose they are, what goes wrong with them, and what became of them.
 
-    def __init__(self, world: World, tasks: Tasks) -> None:
+    ``nobody`` is the account of callers without a token, who are refused if it is empty.
+    """
+
+    def __init__(self, world: World, tasks: Tasks, nobody: str = "") -> None:
         self._world = world
+        self._nobody = nobody
         self._tasks = tasks
 
     def handlers(self, services: Mapping[str, Sequence[Method]]) -> list[Any]:
@@ -93,6 +97,8 @@ class Wire:
     def _caller(self, context: Any) -> str:
         metadata = dict(context.invocation_metadata() or ())
         given = metadata.get("authorization", "")
+        if not given and self._nobody:
+            return self._nobody
         if not given.lower().startswith(_SCHEME):
             raise unauthenticated("CREDENTIALS_MISSING")
         try:

@@ -8,6 +8,7 @@ from typing import Any
 
 from actors.core.ports.clock import Clock
 from cluster.dev.cloud_run.admin.operations import Operations
+from cluster.dev.cloud_run.admin.resource import Resource
 from cluster.dev.cloud_run.errors import denied
 from cluster.dev.cloud_run.faults import Fault, Faults
 from cluster.dev.cloud_run.identity.access import ACT_AS, Access
@@ -74,13 +75,20 @@ class World:
         if fault.fails is not None:
             raise StartFailed(fault.fails)
 
-    def front(self) -> Front:
-        """Return a new front door."""
-        return Front(self.issuer, self.access, self.clock, self.timings.longest_request)
-
-    def workload(self, plan: Plan) -> Workload:
-        """Return a new workload."""
-        return Workload(plan, self.programs, self.clock, self.timings)
+    async def serve(self, record: Resource, plan: Plan) -> None:
+        """Have a resource's front door lead to a new workload. Raises StartFailed; then all is as before."""
+        workload = Workload(plan, self.programs, self.clock, self.timings)
+        try:
+            await workload.deploy()
+        except BaseException:
+            await workload.close()
+            raise
+        record.workload = workload
+        if record.front is None:
+            longest = self.timings.longest_request
+            record.front = Front(self.issuer, self.access, self.clock, longest)
+            await record.front.start(self.host)
+        record.front.workload = workload
 
     def secret_values(self, location: Location, container: Any) -> dict[str, str]:
         """Return the variables of a container that refer to secrets. Raises StartFailed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -21,6 +21,7 @@ class Order:
     memory_bytes: int
     port: int
     env: Mapping[str, str] = field(default_factory=dict)
+    args: Sequence[str] = ()
 
 
 class Program(Protocol):

@@ -89,13 +89,16 @@ class Front:
 
     async def _handle(self, client: Client, request: h11.Request) -> None:
         door, workload = self.door, self.workload
-        if door is None or workload is None:
+        if door is None:
             await _refuse(client, 404)
             return
         try:
             headers = admit(list(request.headers), door, self._issuer, self._access)
         except Refused as error:
             await _refuse(client, error.status, error.challenge)
+            return
+        if workload is None:  # an instance that is stopped
+            await _refuse(client, 503)
             return
         timeout = min(workload.plan.timeout_seconds, self.longest_seconds)
         passing = asyncio.create_task(self._pass(client, request, headers, workload))

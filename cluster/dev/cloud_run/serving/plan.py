@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -45,6 +45,7 @@ class Plan:
     timeout_seconds: float
     throttles: bool
     checks_health: bool = True
+    args: Sequence[str] = ()
 
 
 def of_service(service: Any, revision: str, secrets: Mapping[str, str]) -> Plan:
@@ -95,4 +96,5 @@ def _of_container(
         "port": port,
         "env": {**values, **secrets, **system, "PORT": str(port)},
         "startup_probe": container.startup_probe,
+        "args": tuple(container.args),
     }

@@ -138,6 +138,7 @@ class Workload:
                     if instance is not None:
                         instance.requests += 1
                         instance.used += 1
+                        self.changed.notify_all()
                         return instance
                     if self._failures > seen and self._failure is not None:
                         raise self._failure
@@ -176,6 +177,7 @@ class Workload:
             memory_bytes=plan.memory_bytes,
             port=plan.port,
             env=plan.env,
+            args=plan.args,
         )
         try:
             program = await self._programs.start(order)
