@@ -497,11 +497,17 @@ class Variable(FromJson):
 class Secret(FromJson):
     """A secret, without its value. ``host``: the host it is for; programs do not find it then.
 
-    ``locked``: the server does not have its key (any more), and nobody gets it until it is set anew.
+    ``use``: ``bearer``, ``basic`` or ``header``, as it is added to requests to that host, by HTTPS if
+    ``https``, else by plain HTTP; None: it is not. ``locked``: the server does not have its key (any more),
+    and nobody gets it until it is set anew.
     """
 
     name: str
     host: str | None = None
+    use: str | None = None
+    username: str | None = None
+    header: str | None = None
+    https: bool = False
     locked: bool = False
     created_at: float = 0.0
     updated_at: float = 0.0

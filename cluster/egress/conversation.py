@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from typing import Protocol
 
+from cluster.egress.binding import Bound
 from cluster.egress.wire import Wire
 
 HEADER_SECONDS = 30.0
@@ -28,6 +30,28 @@ class Visit(Protocol):
     """One connection from inside, for its owner's conversation."""
 
     inside: Wire
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The host, as ``policy.normal`` writes it, and the port that were dialled last."""
+        ...
+
+    @property
+    def upstream(self) -> ssl.SSLContext:
+        """How hosts are checked."""
+        ...
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """Return how to be a host to the container's programs. Raises OSError."""
+        ...
+
+    async def bound(self) -> Bound | None:
+        """Return which secrets requests to what was dialled last get."""
+        ...
+
+    def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
+        """Return the headers of these secrets. Raises Refusal."""
+        ...
 
     async def dial(self, host: str, port: int) -> socket.socket:
         """Connect to a host, for the visit's own use. Raises Refusal, Unreached."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
-from cluster.egress import socks
+from cluster.egress import intercept, socks
 from cluster.egress.conversation import HEADER_SECONDS, Refusal, Unreached, Visit
 
 R = TypeVar("R")
@@ -25,7 +25,7 @@ async def serve(visit: Visit, data: bytes) -> None:
         await visit.inside.write(socks.reply(error.reply or socks.FAILED))
         return
     try:
-        outside = await visit.dial(request.host, request.port)
+        way = await intercept.begin(visit, await visit.dial(request.host, request.port))
     except Refusal:
         await visit.inside.write(socks.reply(socks.NOT_ALLOWED))
         return
@@ -33,7 +33,7 @@ async def serve(visit: Visit, data: bytes) -> None:
         await visit.inside.write(socks.reply(socks.UNREACHABLE))
         return
     await visit.inside.write(socks.reply(socks.SUCCEEDED))
-    await visit.tunnel(outside, data[request.used :])
+    await way(data[request.used :])
 
 
 async def _until(visit: Visit, data: bytes, parse: Callable[[bytes], R | None]) -> tuple[R, bytes]:

@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from cluster.egress import http_server, policy, socks, socks_server
 from cluster.egress.addresses import refusal
+from cluster.egress.authority import Authority
+from cluster.egress.binding import Bound
+from cluster.egress.bound import BoundSecrets
 from cluster.egress.conversation import Refusal, Unreached
 from cluster.egress.resolver import Resolver, Unresolved
 from cluster.egress.sessions import Session, Sessions
@@ -23,10 +27,16 @@ _ADDRESSES = 4
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What the gateway needs of its machine. ``is_own`` says whether an address is this machine's."""
+    """What the gateway needs of its machine. ``is_own`` says whether an address is this machine's.
+
+    ``secrets`` are added to requests; ``authority`` and ``upstream`` are for those by HTTPS.
+    """
 
     resolver: Resolver
     is_own: Callable[[str], bool]
+    secrets: BoundSecrets
+    authority: Authority
+    upstream: Callable[[], ssl.SSLContext]
 
 
 def is_own(address: str) -> bool:
@@ -165,6 +175,34 @@ class Visit:
             await self._way.move(tunnel, early)
         finally:
             tunnel.close()
+
+    @property
+    def place(self) -> tuple[str, int]:
+        """The host, and the port, that were dialled last."""
+        assert self._way is not None, "it was dialled"
+        return self._way.host, self._way.port
+
+    @property
+    def upstream(self) -> ssl.SSLContext:
+        """How hosts are checked."""
+        return self._network.upstream()
+
+    def context(self, host: str) -> ssl.SSLContext:
+        """Return how to be a host to the container's programs. Raises OSError."""
+        return self._network.authority.context(host)
+
+    async def bound(self) -> Bound | None:
+        """Return which secrets requests to what was dialled last get."""
+        user_id = self._session.user_id
+        return None if user_id is None else await self._network.secrets.at(user_id, *self.place)
+
+    def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
+        """Return the headers of these secrets. Raises Refusal."""
+        assert self._session.user_id is not None, "nobody has secrets"
+        try:
+            return self._network.secrets.headers(self._session.user_id, bound)
+        except Refusal as error:
+            raise self._refused(*self.place, error) from None
 
     def outside_wire(self, outside: socket.socket) -> Wire:
         """Return the other side as a wire."""

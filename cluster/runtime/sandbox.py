@@ -242,9 +242,11 @@ class SandboxRuntime:
                 self._cgroups = Cgroups.detect(self._group_name)
             if spec.egress != "none":
                 doorway.make(self._data_dir, spec.container_id)
-            etc_dir = etc.prepare(
-                self._runtime_dir, more=self._way_out.files() if spec.egress != "none" else {}
-            )
+            if spec.egress != "none":
+                files, authority = self._way_out.files(), self._way_out.authority
+                etc_dir = etc.prepare(self._runtime_dir, more=files, authority=authority)
+            else:
+                etc_dir = etc.prepare(self._runtime_dir)
             view_dir = view.prepare(self._runtime_dir, spec.cpu, spec.memory_bytes)
         pruning.touch((etc_dir, view_dir), self._clock.now())
         return etc_dir, view_dir, self._workspaces.ensure(spec.workspace_id), self._cgroups

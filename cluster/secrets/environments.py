@@ -12,6 +12,7 @@ from actors.core.errors.base import CoditectError
 from actors.core.ports.clock import Clock
 from actors.core.quotas import Quotas
 from actors.core.records.environment import (
+    Binding,
     Environment,
     PreferencesRecord,
     SecretRecord,
@@ -67,18 +68,24 @@ class StoredEnvironments:
         return await self.store.put_variable(user_id, record, self._quotas)
 
     async def put_secret(
-        self, user_id: str, name: str, value: str, host: str | None
+        self,
+        user_id: str,
+        name: str,
+        value: str,
+        host: str | None,
+        binding: Binding | None = None,
     ) -> tuple[SecretRecord, bool]:
         """Set a secret; return it, and whether it is new.
 
-        Raises InvalidArgument, AlreadyExists (a variable has the name), QuotaExceeded, Unavailable without
-        a key.
+        Raises InvalidArgument, AlreadyExists (a variable has the name, or another secret is added to the same
+        header), QuotaExceeded, Unavailable without a key.
         """
         now, keys = self._clock.now(), self._current_keys()
-        place = Place(self._tenant_id, user_id, check_name(name), host)
+        place = Place(self._tenant_id, user_id, check_name(name), host, binding)
         record = SecretRecord(
             name=name,
             host=host,
+            binding=binding,
             key_id=keys.current,
             sealed=keys.seal(value, place, secrets.token_bytes),
             size=size_of(name, value),
@@ -96,8 +103,9 @@ class StoredEnvironments:
 
     def open(self, user_id: str, record: SecretRecord) -> str:
         """Return a secret's value. Raises SecretLocked, and Unavailable without a key."""
-        place = Place(self._tenant_id, user_id, record.name, record.host)
-        return self._keys_for(record.key_id).open(record.key_id, record.sealed, place)
+        return self._keys_for(record.key_id).open(
+            record.key_id, record.sealed, self._place(user_id, record)
+        )
 
     async def change_preferences(self, user_id: str, **changes: str | None) -> PreferencesRecord:
         """Change what is given of a user's preferences, and return all."""
@@ -133,6 +141,14 @@ class StoredEnvironments:
         repository = preferences.dotfiles_repository if stored.dotfiles else None
         return Environment(stored.version, variables, preferences.shell, repository)
 
+    async def user_version(self, user_id: str) -> int:
+        """Return a number that every change of a user's raises; 0: nothing was ever set."""
+        return await self.store.version(user_id)
+
+    async def bound_secrets(self, user_id: str) -> tuple[int, list[SecretRecord]]:
+        """Return the version, and the secrets that are added to requests, sealed."""
+        return await self.store.bound_secrets(user_id)
+
     async def note_dotfiles(self, session_id: str) -> None:
         """Note that a session's workspace has had its dotfiles."""
         await self.store.note_dotfiles(session_id)
@@ -167,7 +183,7 @@ class StoredEnvironments:
     async def _reseal(self, user_id: str, record: SecretRecord, keys: SecretKeys) -> bool:
         if record.key_id == keys.current:
             return False
-        place = Place(self._tenant_id, user_id, record.name, record.host)
+        place = self._place(user_id, record)
         try:
             value = keys.open(record.key_id, record.sealed, place)
         except SecretLocked:
@@ -175,6 +191,9 @@ class StoredEnvironments:
         sealed = keys.seal(value, place, secrets.token_bytes)
         new = record.model_copy(update={"key_id": keys.current, "sealed": sealed})
         return await self.store.reseal(user_id, record, new)
+
+    def _place(self, user_id: str, record: SecretRecord) -> Place:
+        return Place(self._tenant_id, user_id, record.name, record.host, record.binding)
 
     def _keys_for(self, key_id: str) -> SecretKeys:
         """Return the keys; they are read anew for one that is not known yet."""

@@ -6,12 +6,11 @@ needs the file. So it is never replaced: without it what was sealed stays sealed
 
 from __future__ import annotations
 
-import os
 import secrets
-from contextlib import suppress
 from pathlib import Path
 
 from actors.core.errors.base import Unavailable
+from cluster.own_files import write_once
 from cluster.secret_settings import complete
 from cluster.secrets.keys import KEY_BYTES, SecretKeys, encode_key
 from cluster.settings import Settings
@@ -49,17 +48,8 @@ def make(settings: Settings) -> bool:
     path = key_file(settings)
     if settings.secret_key is not None or path.exists():
         return False
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        draft.unlink(missing_ok=True)
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(_HEADER + encode_key(secrets.token_bytes(KEY_BYTES)) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with suppress(FileExistsError):
-            os.link(draft, path)  # whole or not at all, and never over another one
-        draft.unlink()
+        write_once(path, _HEADER + encode_key(secrets.token_bytes(KEY_BYTES)) + "\n")
     except OSError as error:
         raise Unavailable(COMPONENT, f"{path}: {error.strerror or error}") from None
     return True

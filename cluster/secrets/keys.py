@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import InvalidArgument
+from actors.core.records.environment import Binding
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -39,11 +40,16 @@ class Place:
     user_id: str
     name: str
     host: str | None
+    binding: Binding | None = None
 
     @property
     def data(self) -> bytes:
         """The associated data, the same for no two places."""
-        return json.dumps(["secret", self.tenant_id, self.user_id, self.name, self.host]).encode()
+        place = ["secret", self.tenant_id, self.user_id, self.name, self.host]
+        if self.binding is not None:
+            place += [self.binding.use, self.binding.username, self.binding.header]
+            place.append("https" if self.binding.https else "http")
+        return json.dumps(place).encode()
 
 
 @dataclass(frozen=True, slots=True)

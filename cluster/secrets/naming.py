@@ -17,6 +17,7 @@ MAX_VALUE = 32 << 10
 """Bytes of a value: below the kernel's 128 KiB for one variable, and of a record of the store."""
 
 HOST = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*"
+MAX_HOST = 253
 SHELL = r"/[A-Za-z0-9._/-]{1,127}"
 MAX_REPOSITORY = 1024
 
@@ -70,12 +71,16 @@ def check_value(value: str) -> str:
     return value
 
 
-def check_host(host: str) -> str:
-    """Return the name of a host, in lower case. Raises ValueError."""
-    lower = host.lower()
-    if len(lower) > 253 or not _HOST.fullmatch(lower):
-        raise ValueError("a host's name, as in api.example.com")
-    return lower
+def check_host(text: str) -> str:
+    """Return the name of a host in lower case, with its port where one is given. Raises ValueError."""
+    host, colon, port = text.lower().partition(":")
+    if len(host) > MAX_HOST or not _HOST.fullmatch(host):
+        raise ValueError("a host's name, as in api.example.com, or with a port behind a colon")
+    if not colon:
+        return host
+    if not (port.isascii() and port.isdigit() and len(port) <= 5 and 0 < int(port) < 65536):
+        raise ValueError("a port is 1 to 65535")
+    return f"{host}:{int(port)}"
 
 
 def check_repository(url: str) -> str:

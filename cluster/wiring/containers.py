@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 
 from actors.core.ports.runtime import ContainerRuntime
 from cluster.clock import SystemClock
 from cluster.codi.bundle import Limits, bundle
+from cluster.egress import authority
 from cluster.egress.mirrors import parse_variables
 from cluster.id_range import IdRange
 from cluster.runtime.disks.images import DiskLimits
@@ -16,6 +18,8 @@ from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
 from cluster.settings import RuntimeName, Settings
 from cluster.wiring.egress_rules import mirrors
+
+logger = logging.getLogger(__name__)
 
 
 def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
@@ -62,4 +66,14 @@ def way_out(settings: Settings) -> WayOut:
         codename = platform.freedesktop_os_release().get("VERSION_CODENAME", "stable")
     except OSError:
         codename = "stable"
-    return WayOut(mirrors(settings), parse_variables(settings.container_env), codename)
+    certificate = _authority(settings) if settings.has_egress else ""
+    return WayOut(mirrors(settings), parse_variables(settings.container_env), codename, certificate)
+
+
+def _authority(settings: Settings) -> str:
+    """Return the certificate of the node's authority; none when there cannot be one."""
+    try:
+        return authority.certificate(settings.data_dir, SystemClock().now())
+    except OSError as error:
+        logger.warning("no secret is added to requests by HTTPS: %s", error)
+        return ""

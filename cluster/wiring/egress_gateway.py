@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
+from functools import cache
 
 from actors.core import informer
 from actors.core.informer import Informer
+from cluster.egress.authority import Authority
+from cluster.egress.bound import BoundSecrets
 from cluster.egress.gateway import Gateway
 from cluster.egress.resolver import Resolver
 from cluster.egress.sessions import Sessions
+from cluster.egress.tls import upstream_context
 from cluster.egress.turns import Turns
 from cluster.egress.visit import Network, is_own
 from cluster.runtime.registry import user_of
@@ -39,7 +43,13 @@ async def make_gateway(wiring: NodeWiring) -> Gateway:
             settings.tenant, books, trail, rules(settings), its_limits, turns, services.clock
         ),
         turns=turns,
-        network=Network(Resolver(), is_own),
+        network=Network(
+            Resolver(),
+            is_own,
+            BoundSecrets(wiring.environments(engine), services.clock),
+            Authority(settings.data_dir.resolve(), services.clock.now),
+            cache(upstream_context),
+        ),
         limits=its_limits,
         user_of=user_of,
         clock=services.clock,

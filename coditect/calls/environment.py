@@ -47,12 +47,26 @@ class EnvironmentCalls(Connection):
         """Return what may be shown of a secret. Raises NotFound."""
         return Secret.from_json((await self._request("GET", _path("secrets", name))).json())
 
-    async def set_secret(self, name: str, value: str, *, host: str | None = None) -> Secret:
+    async def set_secret(
+        self,
+        name: str,
+        value: str,
+        *,
+        host: str | None = None,
+        use: str | None = None,
+        username: str | None = None,
+        header: str | None = None,
+        https: bool | None = None,
+    ) -> Secret:
         """Set a secret, whose value nobody is shown again; errors are those of ``set_variable``.
 
-        With a ``host`` programs do not find it: it is for requests to that host.
+        With a ``host`` (and port) programs do not find it: the way out of the workspace adds it to requests
+        to that host, as ``use`` says: ``bearer`` (the default), ``basic`` with a ``username``, or ``header``
+        with the name of a ``header``. With ``https`` to requests by HTTPS, for which the way out opens the
+        connections to this host; else to those by plain HTTP. Conflict also for a header that another secret
+        is added to there.
         """
-        body = given(value=value, host=host)
+        body = given(value=value, host=host, use=use, username=username, header=header, https=https)
         answer = await self._request("PUT", _path("secrets", name), json=body)
         return Secret.from_json(answer.json())
 

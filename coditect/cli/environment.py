@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from coditect.cli.common import JsonOption, ServerOption, fail, print_json, signed_in
+from coditect.models import Secret
 
 WIDTH = 160
 _LARGEST = 1 << 20
@@ -66,11 +67,12 @@ def secrets_ls(server: ServerOption = None, as_json: JsonOption = False) -> None
     if as_json:
         print_json(found)
         return
-    table = Table("secret", "host", "set", "", box=None)
+    table = Table("secret", "added to", "as", "set", "", box=None)
     for each in found:
         at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(each.updated_at))
         locked = "the server has lost its key: set it anew" if each.locked else ""
-        table.add_row(each.name, each.host or "", at, locked)
+        place = f"{'https' if each.https else 'http'}://{each.host}" if each.use else each.host
+        table.add_row(each.name, place or "", _added_as(each), at, locked)
     Console(width=WIDTH).print(table)
 
 
@@ -78,15 +80,42 @@ def secrets_ls(server: ServerOption = None, as_json: JsonOption = False) -> None
 def secrets_set(
     name: Name,
     host: Annotated[
-        str | None, typer.Option(help="It is for requests to this host, and no program's variable.")
+        str | None,
+        typer.Option(
+            help="No program finds it: the way out adds it to requests to this host (or host:port),"
+            " as `Authorization: Bearer` unless --basic or --header is given."
+        ),
+    ] = None,
+    basic: Annotated[
+        str | None, typer.Option(metavar="USER", help="Add it as this user's password.")
+    ] = None,
+    header: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Add it as this header, as it is.")
+    ] = None,
+    https: Annotated[
+        bool | None,
+        typer.Option(
+            "--https/--http",
+            help="Add it to requests by HTTPS, whose connections to this host the way out opens; or by"
+            " plain HTTP, which everybody on the way can read.",
+        ),
     ] = None,
     server: ServerOption = None,
 ) -> None:
     """Set a secret: asked for, or read from standard input without the newline at its end."""
+    if host is None and (basic, header, https) != (None, None, None):
+        fail("--basic, --header, --https and --http need a --host")
+    if host is not None and https is None:
+        fail("say --https or --http: to which requests to this host it is to be added")
+    if basic is not None and header is not None:
+        fail("--basic or --header, not both")
+    use = "basic" if basic is not None else "header" if header is not None else None
     # Not an argument: everybody on a machine sees those, and shells write them down.
     value = str(typer.prompt("Value", hide_input=True)) if sys.stdin.isatty() else _from_stdin()
     with signed_in(server) as client:
-        client.set_secret(name, value, host=host)
+        client.set_secret(
+            name, value, host=host, use=use, username=basic, header=header, https=https
+        )
 
 
 @secrets.command("rm")
@@ -94,6 +123,13 @@ def secrets_rm(name: Name, server: ServerOption = None) -> None:
     """Forget a secret."""
     with signed_in(server) as client:
         client.delete_secret(name)
+
+
+def _added_as(secret: Secret) -> str:
+    """Return the header that a secret is added as, as a person reads it."""
+    if secret.use == "basic":
+        return f"Basic {secret.username}:…"
+    return {"bearer": "Bearer …", "header": f"{secret.header}: …"}.get(secret.use or "", "")
 
 
 def preferences(

@@ -94,11 +94,13 @@ async def set_secret(
 ) -> Secret:
     """Set a secret; nobody is shown its value again. Names and limits are those of variables.
 
-    Shells and programs that start from now on find it in their environment, unless it is for a `host`.
+    Shells and programs that start from now on find it in their environment, unless it is for a `host`: then
+    none finds it, and the way out of the workspace adds it to requests to that host. 409 also for a header
+    that another secret is added to there.
     """
     environments = ingress.deps.environments
     record, created = await environments.put_secret(
-        caller.user_id, name, body.value.get_secret_value(), body.host
+        caller.user_id, name, body.value.get_secret_value(), body.host, body.binding
     )
     response.status_code = 201 if created else 200
     return Secret.of(record, locked=False)

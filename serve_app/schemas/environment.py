@@ -6,9 +6,16 @@ import zoneinfo
 from functools import cache
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, Field, SecretStr
+from pydantic import AfterValidator, BaseModel, Field, SecretStr, model_validator
 
-from actors.core.records.environment import PreferencesRecord, SecretRecord, VariableRecord
+from actors.core.records.environment import (
+    Binding,
+    PreferencesRecord,
+    SecretRecord,
+    SecretUse,
+    VariableRecord,
+)
+from cluster.egress.binding import MAX_HEADER, MAX_USERNAME, check
 from cluster.secrets import naming
 from serve_app.schemas.base import Asked, shared
 
@@ -40,7 +47,7 @@ def _time_zone(name: str) -> str:
 Host = Annotated[
     str,
     AfterValidator(naming.check_host),
-    Field(max_length=253, examples=["api.example.com"]),
+    Field(max_length=naming.MAX_HOST + 6, examples=["api.example.com", "git.example.com:8443"]),
 ]
 
 
@@ -78,13 +85,17 @@ class NewVariable(Asked):
 class Secret(BaseModel):
     """A secret; its value is not shown again.
 
-    ``host``: the host whose requests it is for; the way out of the workspace adds it there, and programs do
-    not find it. ``locked``: the server does not have its key (any more), so nobody gets it until it is set
-    anew.
+    ``host``: the host whose requests it is for, and programs do not find it. The way out of the workspace
+    adds it there as ``use`` says (null: nowhere), by HTTPS or by plain HTTP. ``locked``: the server does not
+    have its key (any more), so nobody gets it until it is set anew.
     """
 
     name: str
     host: str | None
+    use: SecretUse | None = None
+    username: str | None = None
+    header: str | None = None
+    https: bool = False
     locked: bool
     created_at: float
     updated_at: float
@@ -92,7 +103,9 @@ class Secret(BaseModel):
     @classmethod
     def of(cls, record: SecretRecord, *, locked: bool) -> Secret:
         """Return what is shown of it."""
-        return cls(locked=locked, **shared(record, cls))
+        bound = record.binding
+        how = {} if bound is None else bound.model_dump() | {"username": bound.username or None}
+        return cls(locked=locked, **shared(record, cls), **how)
 
 
 class Secrets(BaseModel):
@@ -103,7 +116,14 @@ class Secrets(BaseModel):
 
 
 class NewSecret(Asked):
-    """The value of a secret, and for which host it is; without one programs find it as a variable."""
+    """The value of a secret; programs find it as a variable, or, with a ``host``, do not find it.
+
+    The way out of the workspace adds it to each request to that host (and port): as ``Authorization: Bearer``
+    (``use`` ``bearer``), with a ``username`` as ``Authorization: Basic`` (``basic``), or as it is in a
+    ``header`` of your choice (``header``). ``https`` true: to requests by HTTPS (port 443 unless ``host`` has
+    one), for which the way out opens the connections to this host and to no other; false: to requests by
+    plain HTTP (port 80), which everybody on the way can read.
+    """
 
     value: Annotated[
         SecretStr,
@@ -114,6 +134,30 @@ class NewSecret(Asked):
         ),
     ]
     host: Host | None = None
+    use: SecretUse = SecretUse.BEARER
+    username: Annotated[str, Field(max_length=MAX_USERNAME)] | None = None
+    header: Annotated[str, Field(max_length=MAX_HEADER, examples=["X-Api-Key"])] | None = None
+    https: bool = False
+
+    @model_validator(mode="after")
+    def _fits(self) -> NewSecret:
+        """Check what belongs together."""
+        how = {"use", "username", "header", "https"} & self.model_fields_set
+        if self.host is None and how:
+            raise ValueError(f"{', '.join(sorted(how))}: only for a secret with a host")
+        if (self.header is not None) != (self.use is SecretUse.HEADER):
+            raise ValueError("a header is named for the use header, and for no other")
+        if (bound := self.binding) is not None:
+            check(bound, self.value.get_secret_value())
+        return self
+
+    @property
+    def binding(self) -> Binding | None:
+        """How it is added to requests."""
+        if self.host is None:
+            return None
+        header = {} if self.header is None else {"header": self.header}
+        return Binding(use=self.use, username=self.username or "", https=self.https, **header)
 
 
 class Preferences(BaseModel):

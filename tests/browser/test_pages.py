@@ -193,6 +193,14 @@ async def test_an_account_keeps_secrets_and_keys_and_sees_what_the_network_allow
     await expect(settings.get_by_role("listitem")).to_have_count(2)
     await expect(settings).not_to_contain_text("hush")
     assert [each.name async for each in client.secrets()] == ["API_TOKEN"]
+    await settings.get_by_role("button", name="Change API_TOKEN").click()
+    await settings.get_by_label("Value").fill("hush")
+    await settings.get_by_label("Only for this host").fill("git.example")
+    await settings.get_by_label("Added as").select_option("basic")
+    await settings.get_by_role("textbox", name="User name").fill("ada")
+    await settings.get_by_test_id("environment-save").click()
+    await expect(settings.get_by_role("listitem").first).to_contain_text("HTTPS, password of ada")
+    assert (await client.secret("API_TOKEN")).https
     await settings.get_by_role("button", name="Delete API_TOKEN").click()
     await page.get_by_role("button", name="Delete", exact=True).click()
     await expect(settings.get_by_role("listitem")).to_have_count(1)

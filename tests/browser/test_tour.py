@@ -3,73 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import datetime as dt
-import http.server
-import ipaddress
 import json
 import os
 import shutil
 import signal
-import ssl
 import subprocess
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 from playwright.async_api import expect
 
 from tests.support import registries
 from tests.support.egress import web
 from tests.support.pages import see, sign_in, type_line
+from tests.support.secure_web import secure_web
 
 pytestmark = [pytest.mark.ray, pytest.mark.browser, pytest.mark.timeout(300)]
 
 APPLICATION = Path(__file__).parents[1] / "support" / "reloading_page.py"
 TOOLS = ("git", "pip", "npm", "ssh", "rsync")
-
-
-@contextmanager
-def secure_web(directory: Path, certificate: Path) -> Iterator[int]:
-    """Serve a directory by HTTPS as ``localhost``, with a certificate that nobody knows."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
-    now = dt.datetime.now(dt.UTC)
-    names = [x509.DNSName("localhost"), x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-    made = (
-        x509.CertificateBuilder(issuer_name=name, subject_name=name, public_key=key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    certificate.write_bytes(made.public_bytes(pem))
-    both = certificate.with_suffix(".both")
-    clear = serialization.NoEncryption()
-    both.write_bytes(
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, clear) + made.public_bytes(pem)
-    )
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(both)
-    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(directory))
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 def make_repository(directory: Path) -> None:

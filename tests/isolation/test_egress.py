@@ -7,15 +7,18 @@ import hashlib
 import os
 import shutil
 import subprocess
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from actors.core.records.egress import EgressPolicy
+from actors.core.records.environment import Binding, SecretUse
 from cluster.clock import SystemClock
 from cluster.codi.bundle import bundle
 from cluster.codi.client import HttpCodiClient
-from cluster.egress import doorway
+from cluster.egress import authority, doorway
 from cluster.egress.mirrors import Mirrors
 from cluster.egress.policy import Rules, parse_hosts
 from cluster.runtime.registry import Processes
@@ -24,11 +27,13 @@ from cluster.runtime.sandbox import SandboxRuntime
 from tests.isolation.inside import spec
 from tests.support import registries
 from tests.support.egress import Inside, Node, web
+from tests.support.secure_web import GIT_BACKEND, make_certificate, secure_git
 from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.sandbox
 
 HOST = "site.test"
+SECRET = "a-secret-that-stays-outside"
 
 
 @pytest.fixture(scope="module")
@@ -39,17 +44,44 @@ def site(tmp_path_factory):
         yield directory, port
 
 
+@dataclass(frozen=True)
+class Git:
+    port: int
+    root: Path
+    certificate: Path
+
+
+@pytest.fixture(scope="module")
+def git(tmp_path_factory):
+    """Serve an empty repository, ``work.git``, to whoever has the password."""
+    directory = tmp_path_factory.mktemp("git")
+    certificate = directory / "authority.pem"
+    both = make_certificate(certificate, HOST)
+    repository = directory / "work.git"
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(repository)], check=True)
+    with secure_git(directory, SECRET, both) as port:
+        yield Git(port, directory, certificate)
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def world(tmp_path_factory, site):
+async def world(tmp_path_factory, site, git):
     """Return a node, two containers with a session each, and the port of what is outside."""
     _, port = site
     data = tmp_path_factory.mktemp("data")
-    rules = Rules(hosts=parse_hosts(f"{HOST}:{port}"), allow=parse_hosts("allowed.test"))
-    node = Node(data, rules=rules, names={HOST: ["127.0.0.1"], "rebound.test": ["127.0.0.1"]})
+    hosts = parse_hosts(f"{HOST}:{port},{HOST}:{git.port},other.test:{git.port}")
+    rules = Rules(hosts=hosts, allow=parse_hosts("allowed.test"))
+    names = {name: ["127.0.0.1"] for name in (HOST, "rebound.test", "other.test")}
+    node = Node(data, rules=rules, names=names)
+    node.upstream.load_verify_locations(git.certificate)
     node.start()
     mirrors = Mirrors(pip=f"http://{HOST}:{port}/simple/", npm=f"http://{HOST}:{port}/npm/")
+    trusted = authority.certificate(data, SystemClock().now())
     runtime = SandboxRuntime(
-        data, "n", agent=bundle(data / "runtime"), clock=SystemClock(), way_out=WayOut(mirrors)
+        data,
+        "n",
+        agent=bundle(data / "runtime"),
+        clock=SystemClock(),
+        way_out=WayOut(mirrors, authority=trusted),
     )
     async with HttpCodiClient() as client:
         inside = []
@@ -288,3 +320,38 @@ async def test_git_clones(world, site):
     subprocess.run(["bash", "-ec", script], cwd=directory, check=True, env=environment)
     url = f"http://{HOST}:{port}/repository.git"
     assert await one.run(f"git clone -q {url} cloned && cat cloned/file") == "content\n"
+
+
+@pytest.mark.skipif(not GIT_BACKEND.exists(), reason="git serves no HTTP on this machine")
+@pytest.mark.asyncio(loop_scope="module")
+async def test_git_works_with_a_private_repository_whose_password_stays_outside(world, git):
+    node, (one, two), _ = world
+    url = f"https://{HOST}:{git.port}/work.git"
+    clone = f"cd /workspace && GIT_TERMINAL_PROMPT=0 git clone -q {url} work; echo code $?"
+    assert "code 128" in await one.run(clone)  # nothing is bound: nothing is opened, or trusted
+    binding = Binding(use=SecretUse.BASIC, username="git", https=True)
+    node.secrets.bind("u-s-c-one", "GIT", SECRET, f"{HOST}:{git.port}", binding)
+
+    async def asks() -> str:  # the gateway looks once a second
+        return await one.run(f"GIT_TERMINAL_PROMPT=0 git ls-remote {url}; echo code $?")
+
+    await wait_until(asks, lambda said: said == "code 0\n")
+    script = f"""
+    set -e; cd /workspace; export GIT_CONFIG_SYSTEM=/etc/gitconfig;
+    git clone -q {url} work 2>/dev/null; cd work  # it is empty, and git says so
+    git config user.name a; git config user.email a@example.com; git checkout -q -b main
+    head -c 3000000 /dev/urandom > large; git add large; git commit -q -m first
+    git push -q origin main; git ls-remote -q origin main | wc -l; git fetch -q
+    cd ..; git clone -q {url} again; cmp work/large again/large && echo same
+    """
+    assert await one.run(script) == "1\nsame\n"
+    places = "env; cat /proc/*/environ /proc/*/cmdline; cat work/.git/config; cat /etc/gitconfig"
+    assert SECRET not in await one.run(f"cd /workspace; ({places}) 2>/dev/null | tr '\\0' '\\n'")
+    look = f"grep -r '[{SECRET[0]}]{SECRET[1:]}' /workspace /etc /run /tmp 2>/dev/null"
+    assert await one.run(look) == ""
+    # Another user's container has none of it, nor has another name of the same server.
+    assert "code 128" in await two.run(clone)
+    other = f"curl -sS https://{HOST}:{git.port}/ -H 'Host: other.test'"
+    assert "alone (rule other_host)" in await one.run(other)
+    assert "certificate" in await one.run(f"curl -sS https://other.test:{git.port}/")
+    assert "401" in await one.run(f"curl -ksi https://other.test:{git.port}/work.git")

@@ -5,27 +5,34 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import http.server
+import ssl
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from actors.core.errors.base import CoditectError
 from actors.core.informer import Informer
 from actors.core.records.accounts import AuditEntry
 from actors.core.records.containers import ContainerHandle, ContainerRecord, ContainerStatus
 from actors.core.records.egress import EgressPolicy, EgressUse, NetworkRecord
+from actors.core.records.environment import Binding, SecretRecord
 from actors.core.records.sessions import Route
 from cluster.clock import SystemClock
 from cluster.codi.client import HttpCodiClient
+from cluster.egress.authority import Authority
+from cluster.egress.bound import BoundSecrets
 from cluster.egress.gateway import Gateway
 from cluster.egress.policy import Rules, parse_hosts
 from cluster.egress.rates import Limits
 from cluster.egress.resolver import Resolver, look_up
 from cluster.egress.sessions import Sessions
+from cluster.egress.tls import upstream_context
 from cluster.egress.turns import Turns
 from cluster.egress.visit import Network, is_own
 from cluster.runtime.registry import user_of
+from cluster.secrets.keys import SecretLocked
 from tests.fakes.feed import MemoryFeed
 from tests.support.waiting import wait_until
 
@@ -41,6 +48,49 @@ class MemoryBooks:
 
     async def note_use(self, used: Sequence[EgressUse]) -> None:
         self.used |= {use.session_id: use for use in used}
+
+
+class MemorySecrets:
+    """Users' secrets, in memory and in clear."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self.records: dict[str, list[SecretRecord]] = {}
+        self.failing: CoditectError | None = None
+
+    def bind(self, user_id: str, name: str, value: str, host: str, binding: Binding) -> None:
+        """Bind a secret to a host, in the place of one of that name."""
+        record = SecretRecord(
+            name=name,
+            host=host,
+            binding=binding,
+            key_id="none",
+            sealed=value,
+            size=0,
+            created_at=0.0,
+            updated_at=0.0,
+        )
+        self.forget(user_id, name)
+        self.records[user_id] += [record]
+
+    def forget(self, user_id: str, name: str) -> None:
+        """Take a secret back."""
+        kept = [each for each in self.records.get(user_id, []) if each.name != name]
+        self.records[user_id] = kept
+        self.version += 1
+
+    async def user_version(self, user_id: str) -> int:
+        if self.failing is not None:
+            raise self.failing
+        return self.version
+
+    async def bound_secrets(self, user_id: str) -> tuple[int, list[SecretRecord]]:
+        return self.version, list(self.records.get(user_id, []))
+
+    def open(self, user_id: str, record: SecretRecord) -> str:
+        if record.sealed == "locked":
+            raise SecretLocked("it is")
+        return record.sealed
 
 
 class MemoryTrail:
@@ -69,6 +119,8 @@ class Node:
     choices: dict[str, NetworkRecord] = field(default_factory=dict)
     books: MemoryBooks = field(default_factory=MemoryBooks)
     trail: MemoryTrail = field(default_factory=MemoryTrail)
+    secrets: MemorySecrets = field(default_factory=MemorySecrets)
+    upstream: ssl.SSLContext = field(default_factory=upstream_context)
 
     def __post_init__(self) -> None:
         self.changed = asyncio.Event()
@@ -90,7 +142,13 @@ class Node:
             networks=self._feed(self.choices),
             sessions=self.sessions,
             turns=turns,
-            network=Network(Resolver(self._look_up), is_own),
+            network=Network(
+                Resolver(self._look_up),
+                is_own,
+                BoundSecrets(self.secrets, clock),
+                Authority(self.data_dir.resolve(), clock.now),
+                lambda: self.upstream,
+            ),
             limits=self.limits,
             user_of=user_of,
             clock=clock,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 
-from actors.core.records.base import Record
+from actors.core.records.base import Frozen, Record
 
 
 class VariableRecord(Record):
@@ -22,15 +23,38 @@ class VariableRecord(Record):
         return size_of(self.name, self.value)
 
 
+class SecretUse(StrEnum):
+    """How a secret stands in a request's header (RFC 6750, RFC 7617, or as it is)."""
+
+    BEARER = "bearer"
+    BASIC = "basic"
+    HEADER = "header"
+
+
+class Binding(Frozen):
+    """How the egress gateway adds a secret to requests to its host.
+
+    ``username`` belongs to ``BASIC``, ``header`` names that of ``HEADER``. ``https``: the host is asked by
+    HTTPS, and the gateway opens those connections; else by plain HTTP.
+    """
+
+    use: SecretUse = SecretUse.BEARER
+    username: str = ""
+    header: str = "Authorization"
+    https: bool = False
+
+
 class SecretRecord(Record):
     """``(tenant, "secrets", user_id, name)``: a value that is sealed with the server's key ``key_id``.
 
-    ``sealed`` is hexadecimal, ``size`` what the value and its name count for. ``host``: it is for the
-    egress gateway alone, which adds it to requests to that host, and no program finds it.
+    ``sealed`` is hexadecimal, ``size`` what the value and its name count for. ``host``, with a port where it
+    is not the usual one: no program finds it, and the egress gateway adds it to requests to that host, as
+    ``binding`` says; without one, nowhere.
     """
 
     name: str
     host: str | None = None
+    binding: Binding | None = None
     key_id: str
     sealed: str
     size: int

@@ -18,12 +18,13 @@ from pathlib import Path
 from types import MappingProxyType
 
 from cluster.runtime.root import etc_rule
-from cluster.runtime.root.rootfs import ETC_FILES
+from cluster.runtime.root.rootfs import AUTHORITIES, ETC_FILES
 
 DPKG_STATUS = Path("/var/lib/dpkg/status")
 _MOST_FILES = 20_000
 _LARGEST = 16 << 20
 _VERSION = "2"
+_AUTHORITIES = AUTHORITIES.removeprefix("/etc/")
 
 _made: dict[tuple[Hashable, ...], tuple[tuple[tuple[int, int], ...], Path]] = {}
 """The last find of this process, with the state of its sources: a launch must not look at each file."""
@@ -34,20 +35,22 @@ def prepare(
     machine: Path = Path("/etc"),
     dpkg_status: Path = DPKG_STATUS,
     more: Mapping[str, str] = MappingProxyType({}),
+    authority: str = "",
 ) -> Path:
     """Return the directory to mount at ``/etc``, made when missing. Safe to call from anywhere at once.
 
     ``more`` are further files of our own, by their path below it; what begins with ``#!`` is a program.
+    ``authority`` is a certificate that programs trust beside those that the machine trusts.
     """
     files = {**ETC_FILES, **more}
-    seen = runtime_dir, machine, dpkg_status, frozenset(files.items())
+    seen = runtime_dir, machine, dpkg_status, authority, frozenset(files.items())
     stamp = tuple(
         map(_stamp, (machine, dpkg_status, machine / "ssl/certs", machine / "ld.so.cache"))
     )
     known, target = _made.get(seen, ((), runtime_dir))
     if known == stamp and target.is_dir():
         return target
-    target = runtime_dir / f"etc-{_fingerprint(machine, dpkg_status, files)}"
+    target = runtime_dir / f"etc-{_fingerprint(machine, dpkg_status, files, authority)}"
     _made[seen] = stamp, target
     if target.is_dir():
         return target
@@ -55,6 +58,8 @@ def prepare(
     draft = Path(tempfile.mkdtemp(prefix=".etc-", dir=runtime_dir))
     try:
         _fill(draft, machine, dpkg_status, files)
+        if authority:
+            _trust(draft, machine, authority)
         with contextlib.suppress(OSError):  # somebody else was first; theirs is the same
             draft.rename(target)
     finally:
@@ -89,6 +94,15 @@ def _fill(draft: Path, machine: Path, dpkg_status: Path, files: Mapping[str, str
         for name in names:
             Path(directory, name).chmod(0o755)
     draft.chmod(0o755)
+
+
+def _trust(draft: Path, machine: Path, authority: str) -> None:
+    """Add a certificate to those that programs trust."""
+    with contextlib.suppress(OSError):
+        known = (machine / _AUTHORITIES).read_text(encoding="utf-8", errors="replace")
+        authority = f"{known.rstrip()}\n{authority}"
+    _write(draft, _AUTHORITIES, authority)
+    (draft / _AUTHORITIES).parent.chmod(0o755)
 
 
 def _write(draft: Path, name: str, text: str) -> None:
@@ -151,8 +165,8 @@ def _copy(source: Path, target: Path) -> None:
     target.chmod(0o755 if source.stat().st_mode & 0o001 else 0o644)
 
 
-def _fingerprint(machine: Path, dpkg_status: Path, files: Mapping[str, str]) -> str:
-    identity = f"{_VERSION}{sorted(files.items())!r}"
+def _fingerprint(machine: Path, dpkg_status: Path, files: Mapping[str, str], authority: str) -> str:
+    identity = f"{_VERSION}{sorted(files.items())!r}{authority}"
     digest = hashlib.blake2b(identity.encode(), digest_size=8)
     with contextlib.suppress(OSError):
         names = sorted(os.listdir(machine))

@@ -55,7 +55,7 @@ ETC_FILES: Mapping[str, str] = {
 }
 """Files of ``/etc`` that every container gets instead of the machine's."""
 
-_AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
+AUTHORITIES = "/etc/ssl/certs/ca-certificates.crt"
 _TRUSTING = ("NODE_EXTRA_CA_CERTS", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 _TOOLS: Mapping[str, Sequence[str]] = {
@@ -143,7 +143,7 @@ def environment(extra: Mapping[str, str], *, exists: Callable[[str], bool]) -> l
         if exists(path)
     }
     # Programs that bring authorities of their own trust those that the machine does, too.
-    trusted = dict.fromkeys(_TRUSTING, _AUTHORITIES) if exists(_AUTHORITIES) else {}
+    trusted = dict.fromkeys(_TRUSTING, AUTHORITIES) if exists(AUTHORITIES) else {}
     variables = (
         usual
         | trusted

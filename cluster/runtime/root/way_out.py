@@ -64,11 +64,15 @@ _MAVEN = (
 
 @dataclass(frozen=True, slots=True)
 class WayOut:
-    """The way out of containers. ``extra`` are further variables; ``codename`` is the release's, for apt."""
+    """The way out of containers. ``extra`` are further variables; ``codename`` is the release's, for apt.
+
+    ``authority`` is the certificate of who vouches for the hosts whose connections the gateway opens.
+    """
 
     mirrors: Mirrors = field(default_factory=Mirrors)
     extra: Mapping[str, str] = field(default_factory=dict)
     codename: str = "stable"
+    authority: str = ""
 
     def variables(self) -> dict[str, str]:
         """Return the environment of every program."""

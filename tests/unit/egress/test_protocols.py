@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cluster.egress import http_server, socks, socks_server, wire
+from cluster.egress.binding import Bound
 from cluster.egress.conversation import Refusal, Unreached
 from cluster.egress.http_server import BadTarget, absolute_target, connect_target
 from cluster.egress.tunnel import Tunnel
@@ -90,6 +91,13 @@ class World:
         outside.setblocking(False)
         self._reached.set()
         return outside
+
+    @property
+    def place(self) -> tuple[str, int]:
+        return self.dialled[-1]
+
+    async def bound(self) -> Bound | None:
+        return None
 
     async def reached(self) -> socket.socket:
         async with asyncio.timeout(60):

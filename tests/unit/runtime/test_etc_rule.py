@@ -93,6 +93,18 @@ def test_without_a_package_database_only_what_is_known_is_there(machine, tmp_pat
     assert not any(name in found for name in ("manpath.config", "tool/as-shipped.conf", "pip.conf"))
 
 
+def test_programs_trust_the_nodes_authority_beside_the_machines(machine, tmp_path):
+    bundle = machine[0] / "ssl/certs/ca-certificates.crt"
+    bundle.parent.mkdir(parents=True, exist_ok=True)
+    bundle.write_text("the machine's\n")
+    without = etc.prepare(tmp_path / "runtime", *machine)
+    made = etc.prepare(tmp_path / "runtime", *machine, authority="the node's\n")
+    assert made != without
+    assert (made / "ssl/certs/ca-certificates.crt").read_text() == "the machine's\nthe node's\n"
+    assert (without / "ssl/certs/ca-certificates.crt").read_text() == "the machine's\n"
+    assert bundle.read_text() == "the machine's\n"
+
+
 def test_another_set_of_packages_makes_another_directory(machine, tmp_path):
     root, status = machine
     first = etc.prepare(tmp_path / "runtime", root, status)

@@ -105,16 +105,28 @@ class EnvironmentStore:
     ) -> tuple[SecretRecord, bool]:
         """Set a secret; return it, and whether it is new.
 
-        Raises AlreadyExists for a name that a variable has, QuotaExceeded.
+        Raises AlreadyExists for a name that a variable has, and for a header that another secret is added
+        to at the same host; QuotaExceeded.
         """
 
         async def work(tr: Transaction) -> tuple[SecretRecord, bool]:
             if await tr.get(self._keys.variables.key(user_id, record.name)) is not None:
                 raise AlreadyExists("variable", record.name)
+            await self._check_header(tr, user_id, record)
             key = self._keys.secrets.key(user_id, record.name)
             known = decode_optional(SecretRecord, await tr.get(key))
             self._count_keys(tr, known, record)
             return await self._put(tr, user_id, key, known, record, quotas), known is None
+
+        return await transact(self._engine, work)
+
+    async def bound_secrets(self, user_id: str) -> tuple[int, list[SecretRecord]]:
+        """Return the version of a user's environment, and the secrets that are added to requests."""
+
+        async def work(tr: Transaction) -> tuple[int, list[SecretRecord]]:
+            version = _number(await tr.get(self._keys.environments.key(user_id), snapshot=True))
+            every = await self._all(tr, self._keys.secrets, SecretRecord, user_id)
+            return version, [each for each in every if each.binding is not None]
 
         return await transact(self._engine, work)
 
@@ -252,13 +264,33 @@ class EnvironmentStore:
 
     # ---- parts of transactions ------------------------------------------------------------------
 
+    async def _check_header(self, tr: Transaction, user_id: str, record: SecretRecord) -> None:
+        """Raise AlreadyExists when a request would have to carry two secrets in one header."""
+        if record.binding is None:
+            return
+        for other in await self._all(tr, self._keys.secrets, SecretRecord, user_id, snapshot=False):
+            if (
+                other.binding is not None
+                and other.name != record.name
+                and other.host == record.host
+                and other.binding.https == record.binding.https
+                and other.binding.header.lower() == record.binding.header.lower()
+            ):
+                raise AlreadyExists("secret of this header", other.name)
+
     async def _all(
-        self, tr: Transaction, directory: Directory, kind: type[R], user_id: str
+        self,
+        tr: Transaction,
+        directory: Directory,
+        kind: type[R],
+        user_id: str,
+        *,
+        snapshot: bool = True,
     ) -> list[R]:
         found: list[R] = []
         begin, end = directory.range(user_id)
         while True:
-            pairs = await tr.get_range(KeyRange(begin, end), limit=_PAGE, snapshot=True)
+            pairs = await tr.get_range(KeyRange(begin, end), limit=_PAGE, snapshot=snapshot)
             found += [decode(kind, data) for _, data in pairs]
             if len(pairs) < _PAGE:
                 return found

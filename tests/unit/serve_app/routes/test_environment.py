@@ -54,6 +54,42 @@ async def test_a_secret_is_never_shown_again_nor_kept_or_noted_in_clear(rig, ada
     assert not any(VALUE.encode() in path.read_bytes() for path in kept)
 
 
+async def test_a_secret_for_a_host_says_how_it_is_added_and_is_no_variable(rig, ada):
+    async def put(name: str, **how):
+        return await ada.set_secret(name, VALUE, host="Git.example:8443", **how)
+
+    made = await put("GIT", use="basic", username="ada", https=True)
+    assert (made.host, made.use, made.username) == ("git.example:8443", "basic", "ada")
+    made = await put("KEY", use="header", header="X-Key", https=True)
+    assert (made.use, made.username, made.header, made.https) == ("header", None, "X-Key", True)
+    plain = await put("PLAIN")
+    assert (plain.use, plain.header, plain.https) == ("bearer", "Authorization", False)
+    with pytest.raises(Conflict, match="GIT"):  # two in one header
+        await put("TOKEN", https=True)
+    assert (await put("GIT", https=True)).username is None  # the same one, otherwise
+
+
+async def test_what_no_request_can_carry_is_refused(rig, ada):
+    for how in (
+        {"use": "basic"},
+        {"use": "basic", "username": "a:b"},
+        {"username": "a"},
+        {"use": "header"},
+        {"header": "X-Key"},
+        {"use": "header", "header": "Host"},
+        {"use": "header", "header": "Proxy-Authorization"},
+        {"use": "header", "header": "X Key"},
+        {"use": "header", "header": "X-Key", "value": "two\r\nX: lines"},
+        {"use": "other"},
+        {"value": "x" * 9000},
+        {"host": None, "https": True},
+    ):
+        body = {"value": VALUE, "host": "git.example"} | how
+        answer = await rig.http(ada).put("/api/v1/secrets/A", json=body)
+        assert answer.status_code == 422, how
+        assert body["value"] not in answer.text
+
+
 async def test_everybody_has_their_own(rig, ada):
     await ada.set_variable("A", "hers")
     await ada.set_secret("B", VALUE)

@@ -7,11 +7,27 @@ export interface Variable {
   value: string;
 }
 
+export type SecretUse = "bearer" | "basic" | "header";
+
+export interface Binding {
+  host: string;
+  use: SecretUse;
+  https: boolean;
+  username?: string;
+  header?: string;
+}
+
 /** Its value is never told again. */
 export interface Secret {
   name: string;
   /** The host whose requests it is for; null: programs find it as a variable. */
   host: string | null;
+  /** How it is added to requests to that host; null: it is not. */
+  use: SecretUse | null;
+  username: string | null;
+  header: string | null;
+  /** To requests by HTTPS; otherwise to those by plain HTTP. */
+  https: boolean;
   /** True if the server has lost its key: it has to be set anew. */
   locked: boolean;
 }
@@ -47,8 +63,8 @@ export async function setVariable(name: string, value: string): Promise<void> {
   await call("PUT", `/api/v1/variables/${encodeURIComponent(name)}`, { json: { value } });
 }
 
-export async function setSecret(name: string, value: string, host: string | null): Promise<void> {
-  await call("PUT", `/api/v1/secrets/${encodeURIComponent(name)}`, { json: { value, host } });
+export async function setSecret(name: string, value: string, binding: Binding | null): Promise<void> {
+  await call("PUT", `/api/v1/secrets/${encodeURIComponent(name)}`, { json: { value, ...binding } });
 }
 
 export async function forget(kind: "variables" | "secrets", name: string): Promise<void> {

@@ -2,7 +2,7 @@ import { useRef, useState } from "preact/hooks";
 import { confirm } from "../../ui/dialog";
 import { Form } from "../../ui/form-dialog";
 import { say, sayFailure } from "../../ui/toasts";
-import { forget, type Secret, secrets, setSecret, setVariable, type Variable, variables } from "./account";
+import { type Binding, forget, type Secret, type SecretUse, secrets, setSecret, setVariable, type Variable, variables } from "./account";
 import { RowButton, SettingList, useList } from "./list";
 
 type Entry = ({ kind: "variables" } & Variable) | ({ kind: "secrets" } & Secret);
@@ -11,18 +11,28 @@ export function EnvironmentSection() {
   const list = useList(entries);
   const [editing, setEditing] = useState<Entry | null>(null);
   const [secret, setSecretKind] = useState(true);
+  const [host, setHost] = useState("");
+  const [use, setUse] = useState<SecretUse>("bearer");
   const [round, setRound] = useState(0); // makes the form anew
   const form = useRef<HTMLDivElement>(null);
   const edit = (entry: Entry | null) => {
     setEditing(entry);
     setRound((before) => before + 1);
     if (entry) setSecretKind(entry.kind === "secrets");
+    const bound = entry?.kind === "secrets" ? entry : null;
+    setHost(bound?.host ?? "");
+    setUse(bound?.use ?? "bearer");
     requestAnimationFrame(() => form.current?.querySelector<HTMLElement>(entry ? "textarea" : "input")?.focus());
   };
-  const send = async ({ name = "", value = "", host = "" }: Record<string, string>) => {
-    if (secret) await setSecret(name, value, host.trim() || null);
+  const send = async ({ name = "", value = "", ...rest }: Record<string, string>) => {
+    const bound = secret ? binding(host, use, rest) : null;
+    if (secret) await setSecret(name, value, bound);
     else await setVariable(name, value);
-    say(`Shells and programs that start from now on find ${name}.`);
+    say(
+      bound
+        ? `Requests to ${bound.host} get ${name}, and no program finds it.`
+        : `Shells and programs that start from now on find ${name}.`,
+    );
     edit(null);
     await list.again();
   };
@@ -36,6 +46,7 @@ export function EnvironmentSection() {
     if (editing?.name === entry.name) edit(null);
     await list.again();
   };
+  const isBound = secret && host.trim() !== "";
   return (
     <>
       <p class="dialog-text">
@@ -97,15 +108,23 @@ export function EnvironmentSection() {
                 <span>Only for this host</span>
                 <input
                   class="input mono"
-                  name="host"
                   placeholder="any (or api.example.com)"
-                  defaultValue={editing?.kind === "secrets" ? (editing.host ?? "") : ""}
+                  value={host}
+                  onInput={(event) => setHost(event.currentTarget.value)}
                   spellcheck={false}
                   autocomplete="off"
                 />
               </label>
             )}
+            {isBound && <BindingFields of={editing?.kind === "secrets" ? editing : null} use={use} onUse={setUse} />}
           </div>
+          {isBound && (
+            <p class="dialog-text">
+              No program finds it: the way out of your workspaces adds it to each request to this host. For HTTPS it opens the
+              connections to this host, and to no other, with a certificate that your workspaces trust. A host that repeats
+              what it was sent shows it to whoever asks.
+            </p>
+          )}
           <label class="setting-check">
             <input
               type="checkbox"
@@ -121,12 +140,66 @@ export function EnvironmentSection() {
   );
 }
 
+function BindingFields(props: { of: Secret | null; use: SecretUse; onUse: (use: SecretUse) => void }) {
+  const plain = { class: "input mono", required: true, spellcheck: false, autocomplete: "off" };
+  return (
+    <>
+      <label class="field">
+        <span>Requests by</span>
+        <select class="input" name="scheme" defaultValue={props.of?.use && !props.of.https ? "http" : "https"}>
+          <option value="https">HTTPS</option>
+          <option value="http">plain HTTP, which everybody on the way can read</option>
+        </select>
+      </label>
+      <label class="field">
+        <span>Added as</span>
+        <select
+          class="input"
+          value={props.use}
+          onChange={(event) => props.onUse(event.currentTarget.value as SecretUse)}
+        >
+          <option value="bearer">Authorization: Bearer</option>
+          <option value="basic">user name and password (git over HTTPS)</option>
+          <option value="header">a header of its own</option>
+        </select>
+      </label>
+      {props.use === "basic" && (
+        <label class="field">
+          <span>User name</span>
+          <input {...plain} name="username" maxLength={128} defaultValue={props.of?.username ?? ""} />
+        </label>
+      )}
+      {props.use === "header" && (
+        <label class="field">
+          <span>Header</span>
+          <input {...plain} name="header" maxLength={64} placeholder="X-Api-Key" defaultValue={props.of?.header ?? ""} />
+        </label>
+      )}
+    </>
+  );
+}
+
+function binding(host: string, use: SecretUse, fields: Record<string, string>): Binding | null {
+  if (host.trim() === "") return null;
+  const bound: Binding = { host: host.trim(), use, https: fields.scheme !== "http" };
+  if (use === "basic") bound.username = fields.username ?? "";
+  if (use === "header") bound.header = fields.header ?? "";
+  return bound;
+}
+
+function addedAs(secret: Secret): string {
+  const way = secret.https ? "HTTPS" : "plain HTTP";
+  if (secret.use === "basic") return `${way}, password of ${secret.username}`;
+  return secret.use === "header" ? `${way}, ${secret.header}` : `${way}, Bearer`;
+}
+
 function SecretNote({ secret }: { secret: Secret }) {
   return (
     <>
       <span aria-hidden="true">••••••••</span>
       <span class="badge">secret</span>
       {secret.host && <span class="badge">only for {secret.host}</span>}
+      {secret.use && <span class="badge">{addedAs(secret)}</span>}
       {secret.locked && <span class="badge warn">its key is lost: set it anew</span>}
     </>
   );
