@@ -56,12 +56,10 @@ class CloudRunApi:
                     timeout=CALL_SECONDS,
                 )
             else:
-                operation = await client.create_instance(
-                    parent=place.parent,
-                    instance=run_v2.Instance(document),
-                    instance_id=name,
-                    timeout=CALL_SECONDS,
+                request = run_v2.CreateInstanceRequest(  # the call itself takes no id
+                    parent=place.parent, instance=run_v2.Instance(document), instance_id=name
                 )
+                operation = await client.create_instance(request, timeout=CALL_SECONDS)
         return str(operation.operation.name)
 
     async def failure(self, operation: str) -> str | None:
