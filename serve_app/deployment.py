@@ -14,6 +14,7 @@ from actors.core.directory import ActorDirectory
 from cluster.wiring.node import NodeWiring
 from serve_app.api import create_app
 from serve_app.assembly import dependencies
+from serve_app.http import keep_alive
 from serve_app.listening import stay_at
 from serve_app.telemetry import logs
 
@@ -43,6 +44,7 @@ class IngressDeployment:
     def __init__(self, wiring: NodeWiring) -> None:
         logs.configure(wiring.settings.log_level)
         stay_at(wiring.settings.ray_address)
+        keep_alive.install()  # before Serve begins to listen
         self._wiring = wiring
         self._stack = AsyncExitStack()
         self._was_asked = False

@@ -217,7 +217,12 @@ def _port_tools(
         gateway=gateway,
         tickets=deps.tickets,
         pools=pools,
-        proxy=HttpProxy(pools, head_seconds=settings.ports_answer_timeout),
+        proxy=HttpProxy(
+            pools,
+            head_seconds=settings.ports_answer_timeout,
+            rate=settings.transfer_min_rate,
+            patience=settings.transfer_patience,
+        ),
         clock=clock,
         new_id=deps.new_id,
     )

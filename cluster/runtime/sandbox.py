@@ -315,7 +315,10 @@ class SandboxRuntime:
                     yield init.pid
 
         places = (self._runtime_dir, self._runtime_dir / "codi")
-        kept = [Path(path) for path in self._agent.ro_binds]
+        try:
+            kept = [Path(path) for path in self._agent.ro_binds]
+        except OSError:
+            return  # the package was replaced under this server, which starts no agents any more
         pruning.prune(places, running, self._clock.now(), kept)
 
     async def delete_workspace(self, workspace_id: str) -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 import platform
+from functools import cached_property
+from pathlib import Path
 
 from actors.core.ports.runtime import ContainerRuntime
 from cluster.clock import SystemClock
-from cluster.codi.bundle import Limits, bundle
+from cluster.codi.bundle import Bundle, Limits, bundle
 from cluster.egress import authority
 from cluster.egress.mirrors import parse_variables
 from cluster.id_range import IdRange
@@ -20,6 +22,39 @@ from cluster.settings import RuntimeName, Settings
 from cluster.wiring.egress_rules import mirrors
 
 logger = logging.getLogger(__name__)
+
+
+class LateBundle:
+    """CODI, packed when a container is to be started: whoever only stops them needs none of its files."""
+
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        """Pack it below a directory, later."""
+        self._directory = directory
+        self._limits = limits
+
+    @cached_property
+    def _packed(self) -> Bundle:
+        return bundle(self._directory, self._limits)
+
+    @property
+    def python_argv(self) -> list[str]:
+        """The command line. Raises OSError."""
+        return self._packed.python_argv
+
+    @property
+    def ro_binds(self) -> list[str]:
+        """Paths to show read-only. Raises OSError."""
+        return self._packed.ro_binds
+
+    @property
+    def env(self) -> dict[str, str]:
+        """What is added to the environment."""
+        return self._packed.env
+
+    @property
+    def lasts(self) -> bool:
+        """True: killed, it is to be started again."""
+        return self._packed.lasts
 
 
 def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
@@ -34,7 +69,7 @@ def make_runtime(settings: Settings, node_id: str) -> ContainerRuntime:
     return SandboxRuntime(
         settings.data_dir,
         node_id,
-        agent=bundle(settings.data_dir / "runtime" / "codi", codi_limits(settings)),
+        agent=LateBundle(settings.data_dir / "runtime" / "codi", codi_limits(settings)),
         clock=SystemClock(),
         host=settings.ray_address,
         launch_timeout=settings.launch_timeout,

@@ -19,7 +19,7 @@ def block(url: str, command: Sequence[str], known_hosts: str) -> str:
     """Return the configuration for all sessions of a server.
 
     ``command`` is how `coditect` is run here. Nothing is shared between connections: an editor's would
-    hold the one of a shell.
+    hold the one of a shell. The name of the host is quoted: older clients pass any to the shell.
     """
     program = shlex.join([*command, "ssh-proxy", "--server", url]).replace("%", "%%")
     known_hosts = known_hosts.replace("%", "%%")
@@ -27,7 +27,7 @@ def block(url: str, command: Sequence[str], known_hosts: str) -> str:
 # Written by `coditect ssh-config --write`, and overwritten by it.
 Host {PREFIX}*
     User coditect
-    ProxyCommand {program} %n
+    ProxyCommand {program} '%n'
     HostKeyAlias {alias_of(url)}
     UserKnownHostsFile "{known_hosts}"
     StrictHostKeyChecking yes

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass
+from functools import partial
 from http import HTTPStatus
 
 import httpcore
@@ -15,6 +16,7 @@ from actors.core.errors.base import Busy, CoditectError
 from actors.core.errors.limits import TooManyRequests
 from actors.core.errors.requests import NotFound
 from actors.core.records.sessions import Route
+from serve_app.http.pace import Paced
 from serve_app.ports import headers
 from serve_app.ports.answers import Notice
 from serve_app.ports.hosts import Translation
@@ -44,18 +46,27 @@ class Way:
 
 
 class HttpProxy:
-    """Forwards requests. ``head_seconds``: how long a program may take to begin its answer."""
+    """Forwards requests. ``head_seconds``: how long a program may take to begin its answer.
 
-    def __init__(self, pools: Pools, *, head_seconds: float) -> None:
+    ``rate``, ``patience``: how slowly bodies may come and go, since each holds a connection (``Paced``).
+    """
+
+    def __init__(self, pools: Pools, *, head_seconds: float, rate: int, patience: float) -> None:
         self._pools = pools
         self._head_seconds = head_seconds
+        self._rate = rate
+        self._patience = patience
 
     async def forward(self, way: Way, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request with the program's answer.
+        """Answer a request with the program's answer, or 408 when its body comes too slowly.
 
         Raises Notice when there is none, ClientDisconnect when either side has broken off amid it, and
         Unavailable and Fenced when the container is not there (any more).
         """
+        carry = partial(self._carry, way)
+        await Paced(carry, rate=self._rate, patience=self._patience)(scope, receive, send)
+
+    async def _carry(self, way: Way, scope: Scope, receive: Receive, send: Send) -> None:
         upload = _Upload(scope, receive)
         try:
             response = await self._respond(way, scope, upload)

@@ -21,6 +21,9 @@ from serve_app.schemas.programs import NamedProcess, NewProcess
 
 State = Literal["running", "exited", "lost"]
 _Found = dict[str, Any]
+_MAY_RUN_ON = frozenset({SessionPhase.STARTING, SessionPhase.READY, SessionPhase.RECOVERING})
+"""Phases of a session whose container may be the one before: it is waited for, to be told."""
+
 _LOOK_SECONDS = 5.0
 _FOLLOW_SECONDS = 25.0
 _PAGE = 256 << 10
@@ -120,7 +123,7 @@ class Background:
     async def delete(self, session_id: str, name: str) -> None:
         """Kill a program and forget it and its output. Raises NotFound."""
         known = await self._known(session_id, name)
-        if known.session.phase is SessionPhase.READY:
+        if known.session.phase in _MAY_RUN_ON:
 
             async def forget(route: Route) -> None:
                 try:

@@ -28,6 +28,7 @@ from cluster.codi.terminals.frames import (
 from serve_app.auth.identity import SUBPROTOCOL, Caller
 from serve_app.auth.sign_in import Visitor
 from serve_app.http.browser_socket import BrowserSocket, Disconnected
+from serve_app.http.keep_alive import HOLDS_BACK
 from serve_app.ingress import Ingress
 from serve_app.ports.tcp import forward
 from serve_app.programs.relay import relay_program
@@ -45,6 +46,9 @@ EVENTS_PATH = "/api/v1/sessions/{session_id}/events"
 PROGRAM_PATH = "/api/v1/sessions/{session_id}/exec/ws"
 SSH_PATH = "/api/v1/sessions/{session_id}/ssh"
 PORT_PATH = "/api/v1/sessions/{session_id}/ports/{port}/tcp"
+_TUNNELS = frozenset({PROGRAM_PATH, SSH_PATH, PORT_PATH})
+"""Sockets of programs, which hold back what they do not want yet."""
+
 MAX_NAME = 64
 MAX_EVENTS_WAITING = 256
 
@@ -88,6 +92,7 @@ class _Endpoint:
 async def _serve(ingress: Ingress, kind: _Kind, socket: BrowserSocket) -> None:
     session_id = socket.parameters["session_id"]
     socket.state["route"] = kind.path
+    socket.state[HOLDS_BACK] = kind.path in _TUNNELS
     try:
         kind.prepare(ingress, socket)
         check_session_id(session_id)

@@ -34,6 +34,9 @@ logger = structlog.get_logger(__name__)
 MAX_LISTENERS = 16
 """Ports that one connection may ask for inside, in all."""
 
+REFUSAL_SECONDS = 0.05
+"""A refusal comes after this long, or a multiple of it, however little had to be looked up for it."""
+
 _ENDED = frozenset({SessionPhase.ENDING, SessionPhase.ENDED})
 _UNKNOWN = (
     "coditect: no session of that name takes this key. The user name is a session's id, or the address"
@@ -131,6 +134,7 @@ class Door(asyncssh.SSHServer):
         Whether the client has the key as well is checked behind this, so nothing is done yet.
         """
         self._shown = None
+        began = self._ingress.deps.clock.monotonic()
         try:
             shown = await self._find(parse_user(username), fingerprint_of(key.public_data))
         except CoditectError as error:
@@ -138,6 +142,9 @@ class Door(asyncssh.SSHServer):
                 logger.warning("an SSH key could not be looked up", reason=str(error))
             shown = None
         if shown is None:
+            # Whether there is such an account, or session, how long it took shall not say.
+            spent = self._ingress.deps.clock.monotonic() - began
+            await self._ingress.deps.clock.sleep(-spent % REFUSAL_SECONDS)
             self._explain()
             return False
         self._shown = shown

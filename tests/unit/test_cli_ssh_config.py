@@ -23,7 +23,7 @@ def test_openssh_reads_what_is_written(tmp_path):
     )
     found = read_by_ssh(tmp_path, text, "coditect.Work")
     assert found["proxycommand"] == (
-        "'/opt/a b/100%%/coditect' ssh-proxy --server https://work.example:8443 %n"
+        "'/opt/a b/100%%/coditect' ssh-proxy --server https://work.example:8443 '%n'"
     )
     assert found["hostkeyalias"] == "coditect-work.example-8443"
     assert found["userknownhostsfile"] == "/home/ada/known hosts"

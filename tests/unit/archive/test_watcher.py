@@ -93,6 +93,65 @@ async def test_without_file_events_changes_are_found_by_scanning(
     assert watcher.scanning
 
 
+async def test_scans_miss_nothing_of_their_beginning_nor_of_one_tick_of_the_clock(
+    tmp_path, monkeypatch
+):
+    scanned = asyncio.Semaphore(0)
+
+    async def run(work, *arguments):
+        """Change a file behind each scan, so quickly that its times and size stay as they were."""
+        result = await asyncio.to_thread(work, *arguments)
+        if work.__name__ == "_scan" and scanned._value < 2:
+            (tmp_path / "f").write_bytes(b"2")
+            for path in result:  # as if the clock had not moved
+                status = os.lstat(tmp_path / os.fsdecode(path))
+                result[path] = (status.st_ino, status.st_ctime_ns, *result[path][2:])
+            scanned.release()
+        return result
+
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "limit")
+
+    monkeypatch.setattr(inotify, "Inotify", refuse)
+    monkeypatch.setattr(watching, "_SCAN_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "_CLOCK_NANOSECONDS", 10**15)
+    (tmp_path / "f").write_bytes(b"1")
+    watcher, heard = Watcher(str(tmp_path), frozenset(), run), asyncio.Queue()
+    watcher.listeners.add(lambda path, tree: heard.put_nowait((path, tree)))
+    try:
+        await watcher.begin()
+        # What was there before the first scan has ended: all of it may have changed.
+        assert await asyncio.wait_for(heard.get(), 20) == (ROOT, True)
+        monkeypatch.setattr(watching, "_CLOCK_NANOSECONDS", 0)
+        assert await asyncio.wait_for(heard.get(), 20) in {(b"f", False), (ROOT, False)}
+    finally:
+        watcher.close()
+
+
+async def test_a_scan_that_nobody_waits_for_rests_until_somebody_does(
+    watcher, tmp_path, monkeypatch
+):
+    def refuse(*_):
+        raise OSError(errno.EMFILE, "limit")
+
+    rests = asyncio.Event()
+
+    class Wanted(asyncio.Event):
+        async def wait(self):
+            rests.set()
+            return await super().wait()
+
+    monkeypatch.setattr(inotify, "Inotify", refuse)
+    monkeypatch.setattr(watching, "_SCAN_SECONDS", 0.0)
+    monkeypatch.setattr(watching, "_IDLE_SECONDS", 3600.0)
+    watcher._wanted, watcher._asked_at = Wanted(), -1e9
+    await watcher.begin()
+    await asyncio.wait_for(rests.wait(), 20)
+    cursor = (await watcher.wait(False, 0, 0, 10)).cursor
+    (tmp_path / "later").touch()
+    await reported(watcher, cursor, b"later")
+
+
 def test_too_many_marks_become_one_of_everything():
     feed = Feed(limit=3)
     for name in (b"a", b"b", b"c"):

@@ -31,6 +31,7 @@ _SETTLE_SECONDS = 0.02
 _SCAN_SECONDS = 1.0
 _SCAN_DUTY = 0.05
 _IDLE_SECONDS = 120.0
+_CLOCK_NANOSECONDS = 20_000_000
 _MAX_UNWATCHED = 1000
 _MAX_PATH = 4000
 """The content of a directory of a longer path is not archived, and so not watched."""
@@ -57,6 +58,7 @@ class Watcher:
         self._tasks: set[asyncio.Task[None]] = set()
         self._resume: asyncio.TimerHandle | None = None
         self._asked_at = 0.0
+        self._wanted = asyncio.Event()
         self.scanning = False
         self.listeners: set[Callable[[bytes, bool], None]] = set()
         """Are told of each path that changes; true: of all below it, as some of it may not have been seen."""
@@ -66,7 +68,7 @@ class Watcher:
 
         To a follower that is new everything is a change.
         """
-        self._asked_at = time.monotonic()
+        self.asked()
         await self.begin()
         if follower_is_new:
             self.mark_tree(ROOT)
@@ -81,7 +83,7 @@ class Watcher:
                 pass
             else:
                 await asyncio.sleep(_SETTLE_SECONDS)  # what comes together is reported together
-        self._asked_at = time.monotonic()
+        self.asked()
         return self._feed.changes(limit)
 
     async def begin(self) -> None:
@@ -93,6 +95,7 @@ class Watcher:
     def asked(self) -> None:
         """Note that somebody wants to know of changes."""
         self._asked_at = time.monotonic()
+        self._wanted.set()
 
     def _tell(self, path: bytes, *, tree: bool) -> None:
         for listener in list(self.listeners):
@@ -240,7 +243,9 @@ class Watcher:
     async def _scan_forever(self) -> None:
         """Compare the tree with how it was, as often as costs a twentieth of the time at most."""
         known: dict[bytes, tuple[int, ...]] = await self._run(self._scan)
+        # What has changed before, since somebody follows, is in it already.
         self.mark_tree(ROOT)
+        self._tell(ROOT, tree=True)
         while True:
             began = time.monotonic()
             found: dict[bytes, tuple[int, ...]] = await self._run(self._scan)
@@ -251,14 +256,16 @@ class Watcher:
                     self._tell(path, tree=False)
                     self._changed.set()
             known = found
-            idle = now - self._asked_at > _IDLE_SECONDS
-            await asyncio.sleep(
-                _IDLE_SECONDS if idle else max(_SCAN_SECONDS, (now - began) / _SCAN_DUTY)
-            )
+            await asyncio.sleep(max(_SCAN_SECONDS, (now - began) / _SCAN_DUTY))
+            if time.monotonic() - self._asked_at > _IDLE_SECONDS:
+                self._wanted.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(_IDLE_SECONDS):
+                        await self._wanted.wait()
 
     def _scan(self) -> dict[bytes, tuple[int, ...]]:
         found: dict[bytes, tuple[int, ...]] = {}
-        left = [ROOT]
+        left, young = [ROOT], time.time_ns() - _CLOCK_NANOSECONDS
         while left:
             directory = left.pop()
             try:
@@ -271,7 +278,10 @@ class Watcher:
                             found[path] = ()
                             continue
                         status = entry.stat(follow_symlinks=False)
-                        found[path] = (status.st_ino, status.st_ctime_ns, status.st_size)
+                        changed = status.st_ctime_ns
+                        # Written again within the same tick of the kernel's clock, it would look the
+                        # same: the next scan reports it once more.
+                        found[path] = status.st_ino, changed, status.st_size, changed > young
                         if stat.S_ISDIR(status.st_mode):
                             left.append(path)
             except OSError:

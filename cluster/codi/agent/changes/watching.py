@@ -50,6 +50,7 @@ class WatchRoutes:
                 waiting[where] = waiting.get(where, False) or tree
             moved.set()
 
+        self._watcher.asked()
         await self._watcher.begin()
         self._watcher.listeners.add(changed)
         try:

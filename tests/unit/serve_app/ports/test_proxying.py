@@ -14,6 +14,7 @@ import pytest_asyncio
 from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from serve_app.ports import upstream
 from tests.support.port_program import BLOCK
 from tests.support.waiting import wait_until
 
@@ -248,6 +249,24 @@ async def test_a_program_that_never_answers_or_never_ends_its_headers_is_given_u
         page = await public.browser().get(url)
         assert page.status_code == 504
     assert time.monotonic() - began < 60
+
+
+async def test_a_body_that_comes_too_slowly_frees_its_connection(public, monkeypatch):
+    monkeypatch.setattr(public.rig.app.state.ingress.ports.proxy, "_patience", 0.2)
+
+    async def begun() -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(public.served_at))
+        head = f"POST /seen HTTP/1.1\r\nHost: {public.host()}\r\nContent-Length: 99\r\n\r\nx"
+        writer.write(head.encode())
+        try:
+            return await asyncio.wait_for(reader.readline(), 20)
+        finally:
+            writer.close()
+
+    many = upstream.MAX_CONNECTIONS + 8
+    answers = await asyncio.gather(*(begun() for _ in range(many)))
+    assert {line.split()[1] for line in answers} == {b"408"}
+    assert (await public.browser().get(public.url("/seen"))).status_code == 200
 
 
 async def test_an_answer_that_breaks_off_is_broken_off(public):

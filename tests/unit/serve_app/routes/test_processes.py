@@ -7,6 +7,7 @@ import signal
 
 import pytest
 
+from actors.core.records.sessions import SessionPhase
 from coditect import ApiError, Conflict, InvalidRequest, NotFound
 from tests.support.waiting import wait_until
 
@@ -110,3 +111,20 @@ async def test_what_is_wrong_is_named(rig, ada, session_id, body, status):
     assert answer.status_code == status, answer.text
     with pytest.raises(ApiError):
         await ada.process(session_id, "a")
+
+
+async def test_one_that_is_ended_while_its_session_comes_up_does_not_run_on(
+    rig, ada, session_id, monkeypatch
+):
+    await ada.start_process(session_id, "stays", ["sleep", "1000.0625"])
+    gateway = rig.app.state.ingress.gateway
+    view = gateway.view
+
+    async def coming_up(session_id):
+        return (await view(session_id)).model_copy(update={"phase": SessionPhase.RECOVERING})
+
+    monkeypatch.setattr(gateway, "view", coming_up)
+    await ada.end_process(session_id, "stays")
+    monkeypatch.undo()
+    commands = [each.command for each in await ada.processes(session_id)]
+    assert not [command for command in commands if command == "sleep 1000.0625"]

@@ -64,6 +64,22 @@ async def test_a_thousand_variables_are_not_kept(connect):
         assert 0 < int(done.stdout) <= connections.MAX_VARIABLES
 
 
+async def test_a_refusal_takes_as_long_whatever_was_looked_up(spoken, known, monkeypatch):
+    waited: list[float] = []
+    clock = spoken.rig.deps.clock
+
+    async def sleep(seconds: float) -> None:
+        waited.append(seconds)
+
+    moments = iter([10.0, 10.01, 20.0, 20.034, 30.0, 30.07])
+    monkeypatch.setattr(clock, "sleep", sleep)
+    monkeypatch.setattr(clock, "monotonic", lambda: next(moments))
+    door = Door(spoken.rig.app.state.ingress, Seats(1, 1), None, lambda _door: None)
+    for user in (EMAIL, "nobody@example.com", "work/nobody@example.com"):
+        assert not await door.validate_public_key(user, STRANGER)
+    assert waited == pytest.approx([0.04, 0.016, 0.03])
+
+
 async def test_a_session_is_named_by_its_id_or_by_its_account(spoken, ada, known, session_id):
     other = await ada.open_session("work")
     for user, meant in (
@@ -368,5 +384,7 @@ async def is_refused(port: int) -> bool:
         _, writer = await asyncio.open_connection("127.0.0.1", port)
     except ConnectionRefusedError:
         return True
+    except ConnectionResetError:
+        return False
     writer.close()
     return False
