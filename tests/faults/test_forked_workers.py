@@ -12,10 +12,10 @@ from tests.support.server_process import ROOT
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 
-ACTORS = 200
+ACTORS = 80
 
 
-def test_two_hundred_actors_draw_different_ids_and_none_outlives_the_raylet(tmp_path):
+def test_eighty_actors_draw_different_ids_and_none_outlives_the_raylet(tmp_path):
     command = [sys.executable, "-m", "tests.support.forked_actors", str(tmp_path), str(ACTORS)]
     done = subprocess.run(
         command, cwd=ROOT, capture_output=True, text=True, timeout=380, check=False

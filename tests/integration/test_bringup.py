@@ -118,6 +118,7 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
         assert two.containers() == {}
         assert one.is_healthy()
 
+        await another_haproxy_stands_in_for_one_that_died(one)
         workers_are_forked(one)
         await the_workers_parent_is_started_again(one)
         await gcs_is_started_again(one)
@@ -136,12 +137,19 @@ async def test_a_server_lives_goes_without_a_trace_and_comes_back_on_another_mac
         await all_but_programs_is_there(moved, session_id)
 
 
-async def test_a_gcs_that_dies_while_the_dashboard_starts_is_started_again(tmp_path):
-    with ServerProcess(tmp_path, pool_size=1) as server:
+async def test_a_gcs_that_dies_while_the_dashboard_starts_is_started_again_and_a_signal_ends_all(
+    tmp_path,
+):
+    server = ServerProcess(tmp_path, pool_size=1)
+    try:
+        server.start()
         await another_gcs(server, processes.kill(server, "GCS"))
         async with AsyncClient(server.url, timeout_seconds=60) as client:
             await client.login(ADMIN_EMAIL, ADMIN_PASSWORD)
         await the_dashboard_shows_what_agents_measure(server)
+        a_signal_to_its_whole_group_ends_it(server)
+    finally:
+        server.kill_all_but_containers()
 
 
 async def the_dashboard_shows_what_agents_measure(server: ServerProcess) -> None:
@@ -162,38 +170,41 @@ async def the_dashboard_shows_what_agents_measure(server: ServerProcess) -> None
         assert "SupervisorActor" in {actor["class_name"] for actor in actors}
 
 
-async def test_another_haproxy_stands_in_for_one_that_died(tmp_path):
-    standing_in = str(Layout(tmp_path).ray_dir / stand_in.CONFIGURATION)
+async def another_haproxy_stands_in_for_one_that_died(server: ServerProcess) -> None:
+    standing_in = str(Layout(server.data_dir).ray_dir / stand_in.CONFIGURATION)
 
     async def served() -> bool:
         return server.is_healthy()
 
     async def configurations() -> set[str]:
-        pids = processes.of(server, "HAProxy")
-        return {word for pid in pids for word in psutil.Process(pid).cmdline() if ".cfg" in word}
+        found: set[str] = set()
+        for pid in processes.of(server, "HAProxy"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found |= {word for word in psutil.Process(pid).cmdline() if ".cfg" in word}
+        return found
 
-    with ServerProcess(tmp_path, pool_size=0, dashboard=False) as server:
-        processes.kill(server, "HAProxy")
-        await wait_until(served)
-        assert await configurations() == {standing_in}
-        # Serve's next one takes over, and who stood in ends with its last connection.
-        await wait_until(configurations, lambda found: found and standing_in not in found)
-        assert await served()
+    processes.kill(server, "HAProxy")
+    await wait_until(configurations, lambda found: standing_in in found)
+    await wait_until(served)
+    # Serve's next one takes over, and who stood in ends with its last connection.
+    await wait_until(configurations, lambda found: found and standing_in not in found)
+    assert await served()
 
 
-@pytest.mark.parametrize("moment", ["its GCS runs", "it is ready"])
-async def test_a_signal_to_its_whole_group_ends_it_soon(tmp_path, moment):
+async def test_a_signal_to_its_whole_group_ends_it_while_it_starts(tmp_path):
     server = ServerProcess(tmp_path, pool_size=1)
     server.launch()
-    if moment == "it is ready":
-        server.wait_healthy(120)
-    await wait_until(lambda: living(server, "GCS"))
-    family = server.family()
-    os.killpg(server.process.pid, signal.SIGTERM)
     try:
-        assert server.process.wait(20) == 0
+        await wait_until(lambda: living(server, "GCS"))
+        a_signal_to_its_whole_group_ends_it(server)
     finally:
         server.kill_all_but_containers()
+
+
+def a_signal_to_its_whole_group_ends_it(server: ServerProcess) -> None:
+    family = server.family()
+    os.killpg(server.process.pid, signal.SIGTERM)
+    assert server.process.wait(60) == 0
     assert [each for each in family if each.is_running() and each.status() != "zombie"] == []
 
 
