@@ -146,6 +146,10 @@ class ProcessRuntime:
         process = self._processes.get(handle.container_id)
         return Health.HEALTHY if process and process.returncode is None else Health.DEAD
 
+    async def ended(self, container_id: str) -> None:
+        """Wait until its process is no more: a socket of one that is about to end still accepts."""
+        await self._processes[container_id].wait()
+
     async def wait_exit(self, handle: ContainerHandle) -> str:
         process = self._processes.get(handle.container_id)
         if process is not None:
@@ -450,10 +454,12 @@ class Rig:
         return made
 
     async def kill_container(self, session_id: str) -> str:
-        """Kill the session's container and return its id."""
+        """Kill the session's container and return its id when it has ended."""
         record = await self.actor_of(session_id, await self.owner(session_id)).view(session_id)
-        self.runtime.kill(str(record.container_id))
-        return str(record.container_id)
+        container_id = str(record.container_id)
+        self.runtime.kill(container_id)
+        await self.runtime.ended(container_id)
+        return container_id
 
     async def owner(self, session_id: str) -> str:
         record = await self.ledger.session(session_id)

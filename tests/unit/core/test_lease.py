@@ -18,7 +18,7 @@ import pytest
 from actors.core.lease import MAX_WATCHED, Lease, LeaseRules, LeaseWatch
 
 RULES = LeaseRules(seconds=10.0, drift=0.05)
-SEEDS = 3000
+SEEDS = 1000
 END = 240.0
 
 

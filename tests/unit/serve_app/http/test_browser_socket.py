@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 
 import pytest
 from websockets.asyncio.client import connect
@@ -29,7 +30,10 @@ async def test_who_reads_nothing_is_cut_and_hears_what_is_missing_when_they_come
         f"ws{rig.url.removeprefix('http')}/api/v1/sessions/{session_id}/terminals/slow/ws?client=me"
     )
     uri = parse_uri(url)
-    reader, writer = await asyncio.open_connection(uri.host, uri.port, limit=1 << 12)
+    link = socket.socket()
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+    link.connect((uri.host, uri.port))
+    reader, writer = await asyncio.open_connection(sock=link, limit=1 << 12)
     protocol = ClientProtocol(uri, max_size=None)
     request = protocol.connect()
     request.headers["authorization"] = bearer["authorization"]

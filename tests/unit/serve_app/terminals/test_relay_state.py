@@ -243,7 +243,7 @@ class Relayed(RuleBasedStateMachine):
 
 
 TestRelayed = Relayed.TestCase
-TestRelayed.settings = settings(max_examples=300, stateful_step_count=40)
+TestRelayed.settings = settings(max_examples=100, stateful_step_count=40)
 
 
 def test_the_first_frame_is_attached_and_nothing_is_sent_before_it():
