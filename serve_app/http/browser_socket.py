@@ -86,13 +86,13 @@ class BrowserSocket:
         data: bytes | None = message.get("bytes")
         return data if data is not None else str(message.get("text"))
 
-    async def send(self, frame: bytes | str, *, patience: float | None = SEND_SECONDS) -> None:
+    async def send(self, frame: bytes | str, *, endlessly: bool = False) -> None:
         """Send a frame; waits while the browser does not keep up. Raises Disconnected.
 
-        ``patience``: for so many seconds; None: for as long as it is connected.
+        ``endlessly``: for as long as it is connected, not only for ``SEND_SECONDS``.
         """
         kind = "text" if isinstance(frame, str) else "bytes"
-        await self._out({"type": "websocket.send", kind: frame}, patience)
+        await self._out({"type": "websocket.send", kind: frame}, endlessly=endlessly)
 
     async def close(self, code: int, reason: str) -> None:
         """Close it; a browser that reads nothing is left to the transport."""
@@ -104,9 +104,9 @@ class BrowserSocket:
             async with asyncio.timeout(CLOSE_SECONDS):
                 await self._out({"type": "websocket.close", "code": code, "reason": short})
 
-    async def _out(self, message: dict[str, Any], patience: float | None = SEND_SECONDS) -> None:
+    async def _out(self, message: dict[str, Any], *, endlessly: bool = False) -> None:
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(None if endlessly else SEND_SECONDS):
                 await self._send(message)
         except (OSError, TimeoutError, RuntimeError) as error:
             raise Disconnected(str(error)) from error

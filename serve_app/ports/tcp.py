@@ -52,7 +52,7 @@ async def _inward(socket: BrowserSocket, writer: asyncio.StreamWriter) -> None:
 async def _outward(reader: asyncio.StreamReader, socket: BrowserSocket) -> None:
     while data := await reader.read(_PIECE):
         # Who does not read holds up the program, for as long as they like; nothing waits but this piece.
-        await socket.send(data, patience=None)
+        await socket.send(data, endlessly=True)
     await socket.send(control("end"))
 
 

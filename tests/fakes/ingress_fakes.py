@@ -616,6 +616,8 @@ async def cheap_passwords() -> AsyncIterator[None]:
 async def serving(app: Any) -> AsyncIterator[str]:
     """Serve an application with uvicorn, as Ray Serve does, on a free port."""
     listener = socket.create_server(("127.0.0.1", 0))
+    # Its connections have as much. By themselves they grow to megabytes for whoever reads nothing.
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 128 << 10)
     config = uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=1)
     server = uvicorn.Server(config)
     server.install_signal_handlers = lambda: None  # type: ignore[attr-defined]
