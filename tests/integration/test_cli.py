@@ -271,8 +271,8 @@ def test_a_program_has_this_terminal_for_its_own(open_shell, person: Person) -> 
     shell.type(b"stty size\n")
     shell.wait_for(b"31 91")
     shell.resize(60, 20)
-    shell.type(b"sleep 60; stty size\n")
-    shell.wait_for(b"sleep 60; stty size\r\n")
+    shell.type(b"sh -c 'echo rea\"\"dy; exec sleep 600'\n")
+    shell.wait_for(b"ready\r\n")  # by now it is what Ctrl+C reaches
     shell.type(b"\x03stty size; exit 7\n")
     shell.wait_for(b"20 60")
     assert shell.process.wait(60) == 7

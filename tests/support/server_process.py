@@ -69,7 +69,7 @@ class ServerProcess:
         """Return the argument list of a coditect command for this server."""
         return [sys.executable, "-m", "coditect.cli.main", *arguments]
 
-    def start(self, timeout_seconds: float = 120.0) -> Self:
+    def start(self, timeout_seconds: float = 240.0) -> Self:
         """Start it and return when its health is good."""
         began = time.monotonic()
         self.launch()
