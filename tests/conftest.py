@@ -6,6 +6,7 @@ import itertools
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,6 +39,20 @@ structlog.configure(
 ALONE = ("browser", "faults", "integration", "isolation")
 """Folders whose tests start servers and look at the whole machine: none of them runs beside another."""
 
+BESIDE = {
+    "browser": ("files", "pages", "preview", "search", "sizing", "splits"),
+    "faults": ("fdb_restart", "linearizability", "store_faults"),
+    "isolation": (
+        "codi_killed",
+        "full_disk_of_codi",
+        "inside",
+        "ordinary_user",
+        "survival",
+        "walls",
+    ),
+}
+"""Files of these folders that need neither: they have a server in their own process, or containers alone."""
+
 _numbers = itertools.count()
 
 
@@ -46,7 +61,9 @@ class ByFolder(LoadScopeScheduling):
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return "alone" if path.split("/")[1] in ALONE else path
+        _, folder, *_, file = Path(path).parts
+        beside = Path(file).stem.removeprefix("test_") in BESIDE.get(folder, ())
+        return "alone" if folder in ALONE and not beside else path
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFolder:

@@ -236,21 +236,9 @@ def one(number):
 
 
 async def test_one_container_does_not_take_the_machines_terminals(make_runtime):
+    # Not seen the other way round: without the limit whoever else is on this machine had none meanwhile.
     runtime = make_runtime(ptys=10)
     assert await attack(runtime, TERMINALS, 4000, 5) == (5, "no end")
-
-
-async def test_without_a_limit_it_takes_all_that_there_are(runtime, monkeypatch):
-    most = Path("/proc/sys/kernel/pty/max")
-    before = most.read_text()
-    most.write_text(str(1024 + 100))  # the first 1024 are the machine's own
-    try:
-        with monkeypatch.context() as patch:
-            patch.setattr(furnish, "limit_terminals", lambda ptys: None)
-            count, end = await attack(runtime, TERMINALS, 4000, 5)
-    finally:
-        most.write_text(before)
-    assert (count < 5, end) == (True, "ENOSPC")
 
 
 async def test_requests_of_asynchronous_io_are_not_to_be_had(container):
