@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import socket
 import sys
 from typing import Any
 
@@ -22,9 +24,26 @@ class StubServer(ServerProcess):
 
     def __init__(self, *, pool_size: int, **settings: Any) -> None:
         super().__init__(pool_size=pool_size, **settings)
+        self._discard: socket.socket | None = None
         self.environment["PYTHONPATH"] = str(ROOT)
         self.environment["CODITECT_PORT"] = str(self.port)
         self.environment["CODITECT_DATA_DIR"] = str(self.data_dir)
+
+    def launch(self) -> None:
+        """Start it, beside one that takes connections to its containers and says nothing.
+
+        They have the discard port. Were it closed, everybody who follows a workspace would try again and
+        again, and that would be measured; who may not open it has a few percent more to count.
+        """
+        with contextlib.suppress(OSError):
+            self._discard = socket.create_server(("127.0.0.1", 9), backlog=4096)
+        super().launch()
+
+    def stop(self, timeout_seconds: float = 60.0) -> int:
+        """End both."""
+        if self._discard is not None:
+            self._discard.close()
+        return super().stop(timeout_seconds)
 
     def command(self, *arguments: str) -> list[str]:
         """Return how to start it; everything else of it stands in the environment."""

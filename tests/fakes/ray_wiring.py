@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NoReturn
 
 from actors.core.ports.services import Services
 from actors.core.records.idleness import Activity
 from cluster.wiring.node import NodeWiring
+
+
+class SilentJournal:
+    """A connection over which nothing is printed."""
+
+    async def receive(self) -> NoReturn:
+        return await asyncio.Future()
+
+    async def close(self) -> None:
+        return None
 
 
 class SilentCodi:
@@ -15,6 +26,9 @@ class SilentCodi:
 
     async def raise_epoch(self, *arguments: Any, **named: Any) -> None:
         return None
+
+    async def connect_journal(self, *arguments: Any) -> SilentJournal:
+        return SilentJournal()
 
     async def activity(self, *arguments: Any, **named: Any) -> Activity:
         return Activity()
