@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import parse_qsl
 
 from starlette.types import Message, Receive, Scope, Send
@@ -23,6 +23,19 @@ _CODES = {400: 4400, 401: 4401, 403: 4403, 404: 4404, 409: 4409, 422: 4400, 429:
 
 class Disconnected(Exception):
     """The browser has gone, or reads nothing any more."""
+
+
+class FrameSocket(Protocol):
+    """What carries frames to a browser and back; ``BrowserSocket`` has the meanings."""
+
+    async def receive(self) -> bytes | str | None:
+        """Return the next frame, None when the browser has gone."""
+
+    async def send(self, frame: bytes | str) -> None:
+        """Send a frame."""
+
+    async def close(self, code: int, reason: str) -> None:
+        """End it."""
 
 
 class BrowserSocket:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any, Protocol
@@ -16,18 +16,19 @@ from starlette.types import Receive, Scope, Send
 
 from actors.core.errors.base import CoditectError
 from actors.core.errors.requests import InvalidArgument
-from actors.core.records.sessions import SessionEvent
+from actors.core.records.sessions import Route, SessionEvent
 from cluster.codi.terminals.frames import (
     CLOSE_ENDED,
     CLOSE_SLOW,
     BadFrame,
+    Request,
     check_name,
     encoded,
     parse_request,
 )
 from serve_app.auth.identity import SUBPROTOCOL, Caller
 from serve_app.auth.sign_in import Visitor
-from serve_app.http.browser_socket import BrowserSocket, Disconnected
+from serve_app.http.browser_socket import BrowserSocket, Disconnected, FrameSocket
 from serve_app.http.keep_alive import HOLDS_BACK
 from serve_app.ingress import Ingress
 from serve_app.ports.tcp import forward
@@ -38,10 +39,12 @@ from serve_app.sessions.event_hub import status_of
 from serve_app.ssh.relay import relay_ssh
 from serve_app.terminals.relay import TerminalRelay
 from serve_app.terminals.relay_state import RelayState
+from serve_app.terminals.session_socket import Channel, SessionSocket
 
 logger = structlog.get_logger(__name__)
 
 TERMINAL_PATH = "/api/v1/sessions/{session_id}/terminals/{name}/ws"
+SESSION_PATH = "/api/v1/sessions/{session_id}/ws"
 EVENTS_PATH = "/api/v1/sessions/{session_id}/events"
 PROGRAM_PATH = "/api/v1/sessions/{session_id}/exec/ws"
 SSH_PATH = "/api/v1/sessions/{session_id}/ssh"
@@ -56,6 +59,7 @@ MAX_EVENTS_WAITING = 256
 def install(app: FastAPI) -> None:
     """Add the sockets to the application."""
     app.router.routes.append(WebSocketRoute(TERMINAL_PATH, _Endpoint(app, _Terminal)))
+    app.router.routes.append(WebSocketRoute(SESSION_PATH, _Endpoint(app, _Session)))
     app.router.routes.append(WebSocketRoute(EVENTS_PATH, _Endpoint(app, _Events)))
     app.router.routes.append(WebSocketRoute(PROGRAM_PATH, _Endpoint(app, _Program)))
     app.router.routes.append(WebSocketRoute(SSH_PATH, _Endpoint(app, _Ssh)))
@@ -123,10 +127,7 @@ async def _serve(ingress: Ingress, kind: _Kind, socket: BrowserSocket) -> None:
 
 
 class _Terminal:
-    """``WS …/terminals/{name}/ws?client=&offset=&input_offset=&cols=&rows=&events=``.
-
-    ``events=1``: the session's events come as control frames, so that a page needs one socket only.
-    """
+    """``WS …/terminals/{name}/ws?client=&offset=&input_offset=&cols=&rows=``."""
 
     path = TERMINAL_PATH
     action = "terminal.attach"
@@ -134,41 +135,79 @@ class _Terminal:
     def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
         """Check what is asked for. Raises InvalidArgument."""
         self._name = socket.parameters["name"]
-        if len(self._name) > MAX_NAME:
-            raise InvalidArgument("name", f"up to {MAX_NAME} characters")
         try:
             check_name(self._name)
-            asked = parse_request(socket.query)
+            self._request = parse_request(socket.query)
         except BadFrame as error:
             field, _, reason = str(error).partition(": ")
             raise InvalidArgument(field, reason) from None
-        client = asked.client or ingress.deps.new_id("w")
-        self._request = replace(asked, client=client, create=True)
+        _check_length(self._name)
 
     async def run(
         self, ingress: Ingress, socket: BrowserSocket, session_id: str, _caller: Caller
     ) -> None:
         """Relay until either side has had enough."""
         lease = ingress.deps.new_id("l")
-        # Asked before its shell can start: the others hear of a terminal that is new.
-        looking = asyncio.create_task(is_known(ingress, session_id, self._name), name="terminal")
+        coming = ingress.attachments.attach(session_id, lease)
         try:
-            route = await ingress.attachments.attach(session_id, lease)
-            known = await looking
+            await _relay_terminal(ingress, socket, session_id, self._name, self._request, coming)
         finally:
-            looking.cancel()
-        relay = TerminalRelay(
-            ingress.relay_tools, socket, RelayState(self._request), session_id, self._name
-        )
+            ingress.attachments.detach(session_id, lease)
+
+
+def _check_length(name: str) -> None:
+    if len(name) > MAX_NAME:
+        raise InvalidArgument("name", f"up to {MAX_NAME} characters")
+
+
+async def _relay_terminal(
+    ingress: Ingress,
+    socket: FrameSocket,
+    session_id: str,
+    name: str,
+    asked: Request,
+    coming: Coroutine[Any, Any, Route | None],
+) -> None:
+    """Relay a terminal, and say to others that it is new; ``coming`` brings the session up."""
+    request = replace(asked, client=asked.client or ingress.deps.new_id("w"), create=True)
+    # Asked before its shell can start: the others hear of a terminal that is new.
+    looking = asyncio.create_task(is_known(ingress, session_id, name), name="terminal")
+    try:
+        route = await coming
+        known = await looking
+    finally:
+        looking.cancel()
+    relay = TerminalRelay(ingress.relay_tools, socket, RelayState(request), session_id, name)
+    if not known:
+        await publish_terminals(ingress, session_id, name)
+    await relay.run(route)
+
+
+class _Session:
+    """``WS …/ws``: the session's events, and its terminals; ``serve_app.terminals.session_socket``."""
+
+    path = SESSION_PATH
+    action = "session.attach"
+
+    def prepare(self, ingress: Ingress, socket: BrowserSocket) -> None:
+        """Take any request."""
+
+    async def run(
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, _caller: Caller
+    ) -> None:
+        """Serve it until the browser goes or the session ends."""
+
+        async def relay(channel: Channel, name: str, asked: Request) -> None:
+            _check_length(name)
+            coming = ingress.gateway.arrive(session_id)
+            await _relay_terminal(ingress, channel, session_id, name, asked, coming)
+
+        lease = ingress.deps.new_id("l")
+        await ingress.attachments.attach(session_id, lease)
         try:
-            if not known:
-                await publish_terminals(ingress, session_id, self._name)
-            if socket.query.get("events") == "1":
-                with _following(ingress, session_id) as events:
-                    publishing = _publish(ingress, socket, session_id, events, _as_frame)
-                    await _first_end(relay.run(route), publishing)
-            else:
-                await relay.run(route)
+            with _following(ingress, session_id) as events:
+                publishing = _publish(ingress, socket, session_id, events, prefix="\n")
+                await _first_end(SessionSocket(socket, relay).run(), publishing)
         finally:
             ingress.attachments.detach(session_id, lease)
 
@@ -226,7 +265,7 @@ class _Events:
         await ingress.attachments.attach(session_id, lease)
         try:
             with _following(ingress, session_id) as events:
-                publishing = _publish(ingress, socket, session_id, events, _bare)
+                publishing = _publish(ingress, socket, session_id, events)
                 await _first_end(publishing, _until_gone(socket))
         finally:
             ingress.attachments.detach(session_id, lease)
@@ -259,33 +298,15 @@ def _following(ingress: Ingress, session_id: str) -> Iterator[_Waiting]:
         ingress.hub.unlisten(session_id, listen)
 
 
-def _bare(event: dict[str, Any]) -> dict[str, Any]:
-    return event
-
-
-def _as_frame(event: dict[str, Any]) -> dict[str, Any]:
-    """Return an event as a control frame of a terminal's socket."""
-    return {"type": "event", "event": event}
-
-
 async def _publish(
-    ingress: Ingress,
-    socket: BrowserSocket,
-    session_id: str,
-    waiting: _Waiting,
-    form: Callable[[dict[str, Any]], dict[str, Any]],
+    ingress: Ingress, socket: BrowserSocket, session_id: str, waiting: _Waiting, prefix: str = ""
 ) -> None:
     """Send the session's state, then its events; close the socket when it ends, or too many wait."""
 
     async def send(event: SessionEvent) -> None:
-        await socket.send(encoded(form(event.model_dump(mode="json"))))
+        await socket.send(prefix + encoded(event.model_dump(mode="json")))
 
-    try:
-        await send(status_of(await ingress.gateway.view(session_id)))
-    except CoditectError:
-        if form is _bare:
-            raise
-        # A terminal needs no store for the moment; without a first event its page looks elsewhere.
+    await send(status_of(await ingress.gateway.view(session_id)))
     while True:
         await waiting.changed.wait()
         waiting.changed.clear()

@@ -36,8 +36,8 @@ from serve_app.dependencies import TerminalConnection, TerminalDialer
 from serve_app.http.browser_socket import (
     CLOSE_TRY_AGAIN,
     MAX_FRAME,
-    BrowserSocket,
     Disconnected,
+    FrameSocket,
     close_code,
 )
 from serve_app.sessions.event_hub import EventHub
@@ -94,7 +94,7 @@ class TerminalRelay:
     def __init__(
         self,
         tools: RelayTools,
-        socket: BrowserSocket,
+        socket: FrameSocket,
         state: RelayState,
         session_id: str,
         terminal: str,

@@ -133,7 +133,7 @@ async def test_a_tab_is_there_once_however_late_the_list_comes(page, person, ser
     followed = asyncio.Event()
 
     def follow(socket) -> None:
-        if "/events" in socket.url:
+        if "/ws" in socket.url:
             socket.on("framereceived", lambda _: followed.set())
 
     page.on("websocket", follow)

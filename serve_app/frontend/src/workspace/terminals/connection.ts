@@ -62,7 +62,6 @@ export type Effect =
   | { do: "size"; cols: number; rows: number; ours: boolean }
   | { do: "sizing"; sizing: Sizing }
   | { do: "directory"; path: string }
-  | { do: "event"; event: unknown }
   | { do: "retry"; seconds: number }
   | { do: "authenticate" }
   | { do: "changed" };
@@ -126,8 +125,8 @@ export class TerminalConnection {
     if (remembered.unacknowledged.length > 0) this.keep(remembered.unacknowledged);
   }
 
-  /** The parameters of the next connection. `events`: the session's events are to come along. */
-  query(events = false): Record<string, string> {
+  /** The parameters of the next connection. */
+  query(): Record<string, string> {
     const query: Record<string, string> = {
       client: this.remembered.client,
       input_offset: String(this.inputOffset),
@@ -137,7 +136,6 @@ export class TerminalConnection {
       query["cols"] = String(this.size.cols);
       query["rows"] = String(this.size.rows);
     }
-    if (events) query["events"] = "1";
     if (this.label) query["label"] = this.label;
     if (this.offset !== null) query["offset"] = String(this.offset);
     return query;
@@ -202,8 +200,6 @@ export class TerminalConnection {
         return [];
       case "cwd":
         return typeof frame["path"] === "string" ? [{ do: "directory", path: frame["path"] }] : [];
-      case "event":
-        return [{ do: "event", event: frame["event"] }];
       case "exit":
         return this.over(typeof frame["code"] === "number" ? frame["code"] : null);
       default:

@@ -1,7 +1,7 @@
 /** Carries out what a `TerminalConnection` decides: sockets, timers, and the tab's storage. */
 
 import { signal } from "@preact/signals";
-import { ApiError, explain, randomId, renew, socketUrl } from "../../lib/api";
+import { ApiError, explain, randomId, renew } from "../../lib/api";
 import {
   type Effect,
   type LinkPhase,
@@ -14,6 +14,7 @@ import {
   TerminalConnection,
 } from "./connection";
 import { browserName } from "../../lib/browser";
+import { abandon, Channel, LOST, SocketClosed } from "../session/socket";
 
 /** Takes output. `backlog` is the bytes of it that are not drawn yet. */
 export interface TerminalSink {
@@ -28,13 +29,6 @@ export interface TerminalSink {
   backlog(): number;
 }
 
-/** Who takes the session's events from a terminal's socket. */
-export interface EventsCarrier {
-  mayCarry(by: object): boolean;
-  carried(by: object, event: unknown): void;
-  endCarrying(by: object): void;
-}
-
 const MAX_BACKLOG = 8 << 20;
 const LOW_BACKLOG = 1 << 20;
 const BACKLOG_PAUSE_SECONDS = 0.2;
@@ -43,7 +37,6 @@ const SILENCE_LIMIT_SECONDS = 12;
 const USE_AGAIN_MILLISECONDS = 2000;
 const USE_FIRST_MILLISECONDS = 100;
 const CLOSED_BY_US = 4408;
-const LOST = 1006;
 
 export class TerminalLink {
   readonly phase = signal<LinkPhase>({ at: "connecting" });
@@ -57,7 +50,7 @@ export class TerminalLink {
   /** The time of the next try, on the page's clock. */
   retryAt = 0;
   private readonly connection: TerminalConnection;
-  private socket: WebSocket | null = null;
+  private channel: Channel | null = null;
   private timer: ReturnType<typeof setTimeout> | undefined;
   private watchdog: ReturnType<typeof setTimeout> | undefined;
   private typedAt: number | null = null;
@@ -66,10 +59,9 @@ export class TerminalLink {
   private usedAt = -Infinity;
 
   constructor(
-    private readonly path: string,
+    private readonly name: string,
     private readonly storageKey: string,
     private readonly sink: TerminalSink,
-    private readonly events: EventsCarrier,
     size: Size | null,
   ) {
     this.connection = new TerminalConnection(takeRemembered(storageKey), size, browserName());
@@ -150,45 +142,50 @@ export class TerminalLink {
       return;
     }
     this.carryOut(this.connection.connecting());
-    let url: string;
+    const wanted = () => attempt === this.attempt && !this.ended;
     try {
-      url = await socketUrl(this.path, this.connection.query(this.events.mayCarry(this)));
+      const channel = await Channel.open(this.name, this.connection.query(), this.reader, wanted);
+      if (!channel) return;
+      this.channel = channel;
+      this.restartWatchdog(ATTACH_LIMIT_SECONDS, () => this.lost(LOST, ""));
     } catch (error) {
-      if (attempt === this.attempt && !this.ended) this.refused(error);
-      return;
+      if (wanted()) this.refused(error);
     }
-    if (attempt === this.attempt && !this.ended) this.connect(url);
   }
 
   private refused(error: unknown): void {
-    if (error instanceof ApiError && error.status >= 400 && error.status < 500 && error.status !== 429) {
+    if (error instanceof SocketClosed) {
+      this.lost(error.code, error.message);
+    } else if (
+      error instanceof ApiError &&
+      error.status >= 400 &&
+      error.status < 500 &&
+      error.status !== 429
+    ) {
       this.carryOut(this.connection.failed(explain(error)));
     } else {
       this.lost(LOST, "");
     }
   }
 
-  private connect(url: string): void {
-    const socket = new WebSocket(url);
-    socket.binaryType = "arraybuffer";
-    this.socket = socket;
-    this.restartWatchdog(ATTACH_LIMIT_SECONDS);
-    socket.onmessage = (event: MessageEvent<string | ArrayBuffer>) => {
+  private readonly reader = {
+    message: (data: string | Uint8Array): void => {
       this.watch();
-      if (typeof event.data === "string") {
-        this.carryOut(this.connection.text(event.data));
+      if (typeof data === "string") {
+        this.carryOut(this.connection.text(data));
         this.watch();
         return;
       }
       this.measure();
-      this.carryOut(this.connection.binary(new Uint8Array(event.data)));
+      this.carryOut(this.connection.binary(data));
       // More than can be drawn: let it go, and catch up from the journal when the rest is drawn.
       if (this.sink.backlog() > MAX_BACKLOG) this.lost(CLOSED_BY_US, "");
-    };
-    socket.onclose = (event) => {
-      if (this.socket === socket) this.lost(event.code, event.reason);
-    };
-  }
+    },
+    closed: (code: number, reason: string): void => {
+      this.channel = null;
+      this.lost(code, reason);
+    },
+  };
 
   private lost(code: number, reason: string): void {
     this.drop();
@@ -198,12 +195,8 @@ export class TerminalLink {
   private drop(): void {
     clearTimeout(this.watchdog);
     this.typedAt = null;
-    this.events.endCarrying(this);
-    const socket = this.socket;
-    this.socket = null;
-    if (!socket) return;
-    socket.onmessage = socket.onclose = null;
-    socket.close();
+    this.channel?.close();
+    this.channel = null;
   }
 
   private carryOut(effects: Effect[]): void {
@@ -211,10 +204,10 @@ export class TerminalLink {
     for (const effect of effects) {
       switch (effect.do) {
         case "send":
-          this.socket?.send(effect.data as Uint8Array<ArrayBuffer>);
+          this.channel?.send(effect.data);
           break;
         case "control":
-          this.socket?.send(JSON.stringify(effect.frame));
+          this.channel?.send(JSON.stringify(effect.frame));
           break;
         case "show":
           this.sink.show(effect.data, effect.live);
@@ -230,9 +223,6 @@ export class TerminalLink {
           break;
         case "sizing":
           this.sizing.value = effect.sizing;
-          break;
-        case "event":
-          this.events.carried(this, effect.event);
           break;
         case "directory":
           this.sink.directory(effect.path);
@@ -267,13 +257,13 @@ export class TerminalLink {
       this.connection.phase.at === "attached" &&
       this.connection.status === "ready" &&
       this.connection.unacknowledged > 0;
-    if (waits) this.restartWatchdog(SILENCE_LIMIT_SECONDS);
+    if (waits) this.restartWatchdog(SILENCE_LIMIT_SECONDS, abandon);
     else if (this.connection.phase.at === "attached") clearTimeout(this.watchdog);
   }
 
-  private restartWatchdog(seconds: number): void {
+  private restartWatchdog(seconds: number, act: () => void): void {
     clearTimeout(this.watchdog);
-    this.watchdog = setTimeout(() => this.lost(LOST, ""), seconds * 1000);
+    this.watchdog = setTimeout(act, seconds * 1000);
   }
 
   private measure(): void {

@@ -4,7 +4,6 @@ import { computed, signal } from "@preact/signals";
 import { call, callJson } from "../../lib/api";
 import { confirm } from "../../ui/dialog";
 import { say, sayFailure } from "../../ui/toasts";
-import { carried, endCarrying, mayCarry } from "../session/events-link";
 import { apart, type Group, groupOf, groupsPatch, MAX_SHOWN, together } from "./groups";
 import { type Memory, remember } from "../session/memory";
 import { sessionId, sessionPath } from "../session/session";
@@ -184,10 +183,9 @@ function add(name: string): void {
   if (tabs.peek().some((tab) => tab.name === name)) return;
   const view = new TerminalView(titleOf(name), () => (outputCount.value += 1));
   const link = new TerminalLink(
-    `${sessionPath}/terminals/${encodeURIComponent(name)}/ws`,
+    name,
     `coditect.terminal.${sessionId}.${name}`,
     view,
-    { mayCarry, carried, endCarrying },
     null,
   );
   tabs.value = [...tabs.value, { name, view, link }];
