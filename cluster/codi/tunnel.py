@@ -12,6 +12,7 @@ import h11
 from actors.core.errors.base import DeadlineExceeded, Unavailable, Unreached
 from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
+from cluster.container_address import parse
 
 _LARGEST_HEAD = 16 << 10
 _LARGEST_ERROR = 64 << 10
@@ -29,6 +30,8 @@ async def open_tunnel(route: Route, port: int, *, timeout_seconds: float = 10.0)
     Raises NotFound where nothing listens, Busy where the program takes no connection, TooManyRequests
     (256 a container), Unreached and Unavailable when the container is gone, DeadlineExceeded, Fenced.
     """
+    if parse(route.address).audience is not None:
+        raise Unavailable(COMPONENT, "Google's front lets no tunnel through to its ports")
     with contextlib.ExitStack() as undone:
         try:
             async with asyncio.timeout(timeout_seconds):

@@ -1,17 +1,30 @@
-"""The contract of a ContainerRuntime: the sandbox, the stub and the tests' own fake."""
+"""The contract of a ContainerRuntime: the sandbox, Cloud Run, the stub and the tests' own fake.
+
+Cloud Run is the emulator; and Google's own, with ``CODITECT_TEST_CLOUD_RUN_PLACE`` (PROJECT/REGION),
+``…_SERVICE_ACCOUNT``, ``…_NETWORK`` and ``…_IMAGE``, which has CODI, and credentials that google-auth finds.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import os
+from functools import partial
 
 import pytest
 import pytest_asyncio
 
 from actors.core.errors.requests import InvalidArgument
 from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
+from cluster import identity_tokens
 from cluster.clock import SystemClock
+from cluster.dev.cloud_run.emulator import Emulator, Options
+from cluster.dev.cloud_run.programs.sandboxes import Sandboxes
+from cluster.identity_tokens import Token
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
+from cluster.settings import Settings
+from cluster.wiring.cloud_run import make_cloud_run
+from tests.emulators.cloud_run import PROJECT, REGION
 from tests.fakes.agent import FakeAgent
 from tests.fakes.runtimes import MemoryRuntime
 
@@ -24,6 +37,51 @@ def _stub(data_dir):
     return StubRuntime(data_dir, "node-1", poll_seconds=0.01)
 
 
+def _cloud_run(data_dir, **options):
+    settings = Settings(runtime="cloud_run", data_dir=data_dir, **options)
+    return make_cloud_run(settings, "node-1", ())
+
+
+@pytest_asyncio.fixture
+async def emulated(tmp_path, monkeypatch):
+    """Emulate Cloud Run; return what makes a runtime of it."""
+    programs = Sandboxes(tmp_path / "cloud", SystemClock())
+    async with Emulator(programs, Options(tls=False)) as emulator:
+
+        async def fetch(
+            audience,
+        ):  # google-auth reads its metadata server's address when it is imported
+            return Token(emulator.issuer.identity_token(emulator.email, audience), 1e12)
+
+        monkeypatch.setattr(identity_tokens, "fetch_by_google", fetch)
+        yield partial(
+            _cloud_run,
+            cloud_run_places=f"{PROJECT}/{REGION}",
+            cloud_run_service_account=f"nobody@{PROJECT}.iam.gserviceaccount.com",
+            cloud_run_network="closed",
+            cloud_run_endpoint=f"http://{emulator.endpoint}",
+            launch_timeout=100,
+            probe_timeout=20,
+        )
+
+
+@pytest.fixture
+def real():
+    """Return what makes a runtime of Google's Cloud Run."""
+    given = {name: os.environ.get(f"CODITECT_TEST_CLOUD_RUN_{name}") for name in REAL}
+    if not all(given.values()):
+        pytest.skip("CODITECT_TEST_CLOUD_RUN_PLACE and its like name no place of Cloud Run")
+    return partial(
+        _cloud_run,
+        cloud_run_places=given["PLACE"],
+        cloud_run_service_account=given["SERVICE_ACCOUNT"],
+        cloud_run_network=given["NETWORK"],
+        launch_timeout=120,
+    )
+
+
+REAL = ("PLACE", "SERVICE_ACCOUNT", "NETWORK", "IMAGE")
+IMAGE = os.environ.get("CODITECT_TEST_CLOUD_RUN_IMAGE", "coditect/workspace:latest")
 _made: dict[object, MemoryRuntime] = {}
 
 
@@ -37,9 +95,19 @@ MAKERS = [
 ]
 
 
-@pytest.fixture(params=[*MAKERS, pytest.param(_memory, id="memory")])
+@pytest.fixture(
+    params=[
+        *MAKERS,
+        pytest.param(_memory, id="memory"),
+        pytest.param("emulated", marks=pytest.mark.sandbox, id="cloud-run"),
+        pytest.param("real", marks=pytest.mark.timeout(600), id="google"),
+    ]
+)
 def make(request, tmp_path):
     """Make the runtime under test; a second call stands for another process of the node."""
+    if isinstance(request.param, str):
+        maker = request.getfixturevalue(request.param)
+        return lambda: maker(tmp_path)
     return lambda: request.param(tmp_path)
 
 
@@ -59,7 +127,9 @@ def spec(name="one", **changes) -> ContainerSpec:
         "tenant_id": "t",
         "workspace_id": f"w-{name}",
         "secret": "secret",
-        "memory_bytes": 256 << 20,
+        "user_id": "u-1",
+        "image": IMAGE,
+        "memory_bytes": 512 << 20,
         "pids": 64,
     }
     return ContainerSpec(**(fields | changes))
