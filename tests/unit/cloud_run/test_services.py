@@ -283,6 +283,13 @@ async def test_an_update_by_a_mask_changes_nothing_else(client, pages):
         await client.update_service(service=changed, update_mask=mask)
 
 
+async def test_an_update_that_changes_nothing_makes_no_generation(client, pages):
+    made = await created(client)
+    assert await finished(client, await client.update_service(service=made)) == made
+    assert (await client.get_service(name=NAME)).generation == 1
+    assert len(pages.started) == 1
+
+
 async def test_an_etag_of_another_version_is_a_conflict(client):
     made = await created(client)
     stale = service(etag='"stale"')

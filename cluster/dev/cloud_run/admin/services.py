@@ -105,6 +105,7 @@ class Services:
 
     def _update(self, record: Resource, service: Any, dry: bool, call: Call) -> Any:
         before = record.message
+        same = _wanted(service) == _wanted(before) and not before.reconciling
         changes_revision = service.template != before.template
         revision = service.template.revision
         if changes_revision and revision and revision in record.revisions:
@@ -112,6 +113,10 @@ class Services:
             raise ApiError(grpc.StatusCode.ALREADY_EXISTS, text)
         if dry:
             return validated(service)
+        if same:
+            operation = self._world.operations.begin(record.location, before)
+            operation.succeed(before)
+            return operation.message
         for field in (
             *(
                 "latest_ready_revision",
@@ -275,6 +280,15 @@ class Services:
         self._catalog.remove(record)
         self._world.access.forget(record.name)
         operation.succeed(record.message)
+
+
+def _wanted(service: Any) -> Any:
+    """Return of a service what its owner wants, without what the system says of it."""
+    wanted = run_v2.Service.pb()()
+    wanted.CopyFrom(service)
+    defaults.clear_output_only(wanted)
+    wanted.ClearField("etag")
+    return wanted
 
 
 def _copy_field(name: str, source: Any, target: Any) -> None:
