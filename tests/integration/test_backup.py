@@ -12,7 +12,7 @@ from coditect import AsyncClient
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 
 CONTENT = random.Random(1).randbytes(200_000)  # more than the store itself takes
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 def run(server: ServerProcess, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -23,7 +23,7 @@ from tests.support.breakable import times_attached
 from tests.support.server_process import ADMIN_EMAIL, ADMIN_PASSWORD, ServerProcess
 from tests.support.waiting import wait_until
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 
 
 def run(server: ServerProcess, *arguments: str, timeout: float = 120, **settings: str):
