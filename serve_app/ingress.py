@@ -48,6 +48,7 @@ SIGNING_KEY = "access-tokens"
 PUSH_SECONDS = 5.0
 PUSH_LIMIT_SECONDS = 3.0
 SEAL_AGAIN_SECONDS = 60.0
+SEAL_LATER_SECONDS = 3600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +242,11 @@ def _refresh_tokens(deps: Dependencies) -> RefreshTokenRotation:
 
 
 async def _seal_anew(deps: Dependencies) -> None:
-    """Seal what older keys have sealed with the newest, once; a server begins anew for other keys."""
+    """Seal what older keys have sealed with the newest: at the start, and what is found later.
+
+    A process that began with the older keys may go on sealing with them until it ends.
+    """
+    told = 0
     while True:
         try:
             done, locked = await deps.environments.reseal()
@@ -249,9 +254,10 @@ async def _seal_anew(deps: Dependencies) -> None:
             logger.warning("secrets under older keys wait", reason=str(error))
             await deps.clock.sleep(SEAL_AGAIN_SECONDS)
             continue
-        if done or locked:
+        if done or locked != told:
             logger.warning("secrets were sealed anew", sealed=done, locked=locked)
-        return
+        told = locked
+        await deps.clock.sleep(SEAL_LATER_SECONDS)
 
 
 async def _push_forever(ingress: Ingress) -> None:

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import socket
 from collections.abc import AsyncIterator
+from typing import Self
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cluster.egress import http_server, socks, socks_server, wire
+from cluster.egress import exchange, http_server, socks, socks_server, wire
 from cluster.egress.binding import Bound
 from cluster.egress.conversation import Refusal, Unreached
 from cluster.egress.http_server import BadTarget, absolute_target, connect_target
@@ -253,6 +254,75 @@ async def test_headers_that_do_not_come_are_not_waited_for(world, monkeypatch):
     task = await serve(world, b"GET http://h/ HTTP/1.1\r\nX")
     assert (await world.read()).startswith(b"HTTP/1.1 408 ")
     await task
+
+
+async def test_pieces_of_a_byte_go_on_together_and_leave_others_their_turns(world):
+    head = b"POST http://h/ HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n"
+    task = await serve(world, head)
+    server, turns, done = await world.reached(), 0, asyncio.Event()
+
+    async def other() -> None:
+        nonlocal turns
+        while not done.is_set():
+            await world.turns.turn("other")
+            turns += 1
+
+    others = asyncio.create_task(other())
+    reading = asyncio.create_task(world.read(server, until=b"\r\n0\r\n\r\n"))
+    await world.send(b"1\r\nx\r\n" * 10_000 + b"0\r\n\r\n")
+    before = turns
+    assert (await reading).count(b"x\r\n") == 10_000
+    assert turns - before > 10  # there are some hundred slices in it
+    done.set()
+    await others
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_an_upload_lasts_as_long_as_something_moves(world, monkeypatch):
+    put_off: list[float] = []
+
+    class Limit:
+        def __init__(self, seconds: float) -> None:
+            self.seconds = seconds
+
+        async def __aenter__(self) -> Self:
+            return self
+
+        async def __aexit__(self, *_: object) -> None:
+            return None
+
+        def expired(self) -> bool:
+            return False
+
+        def reschedule(self, when: float) -> None:
+            put_off.append(when)
+
+    monkeypatch.setattr(exchange, "asyncio", _Asyncio(Limit))
+    head = b"POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n"
+    task = await serve(world, head)
+    server = await world.reached()
+    await world.read(server, until=b"\r\n\r\n")
+    counts = []
+    for piece in (b"abc", b"def"):
+        await world.send(piece)
+        await world.read(server, until=piece)
+        counts.append(len(put_off))
+    assert counts[0] < counts[1]
+    server.send(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi")
+    assert (await world.read(until=b"hi")).startswith(b"HTTP/1.1 200 OK")
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+
+
+class _Asyncio:
+    """The module, with limits of another kind."""
+
+    def __init__(self, limit: type) -> None:
+        self.timeout = limit
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(asyncio, name)
 
 
 async def test_socks_refuses_with_its_code(world):
