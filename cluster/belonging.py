@@ -138,6 +138,24 @@ async def _look(settings: Settings, claim: bool) -> str | None:
     return None
 
 
+async def misplaced_contents(engine: Engine, settings: Settings) -> str | None:
+    """Return why the chunk store that a node's settings name is not the store's; None: it is."""
+    place = chunk_store(settings)
+    chunk_store_id = await _id_of(open_blobs(place))
+
+    async def work(tr: Transaction) -> Belonging | None:
+        key = Keyspace(settings.tenant).belonging.key()
+        return decode_optional(Belonging, await tr.get(key))
+
+    known = await transact(engine, work)
+    if known is not None and known.chunk_store_id == chunk_store_id:
+        return None
+    return (
+        f"{place} is not on this machine what it is on the head's: chunk_store has to be gs://…, s3://… or a"
+        " directory that all nodes have"
+    )
+
+
 def _own(data_dir: Path, place: str, *, make: bool) -> Own:
     file = data_dir / _ID_FILE
     if not file.exists() and make:

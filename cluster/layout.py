@@ -85,12 +85,20 @@ class Layout:
             path.write_text(f"n-{secrets.token_hex(5)}\n")
         return path.read_text().strip()
 
-    def new_token(self) -> None:
-        """Write a new authentication token for the Ray cluster, readable by this user alone."""
-        self.token_file.unlink(missing_ok=True)
-        descriptor = os.open(self.token_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w") as file:
-            file.write(secrets.token_hex(32))
+    def new_token(self, *, lasts: bool = False) -> None:
+        """Write a new authentication token for the Ray cluster, readable by this user alone.
+
+        One that ``lasts`` is the same at each start: nodes that have joined come back with it.
+        """
+        kept = self.data_dir / "cluster" / "ray-token"
+        if lasts and not kept.exists():
+            kept.parent.mkdir(mode=0o700, exist_ok=True)
+            _write_secret(kept, secrets.token_hex(32))
+        self.write_token(kept.read_text() if lasts else secrets.token_hex(32))
+
+    def write_token(self, token: str) -> None:
+        """Write the token that Ray's processes of this machine use."""
+        _write_secret(self.token_file, token)
 
     def read_server(self) -> ServerFile | None:
         """Return what the running server says of itself; None when none runs."""
@@ -106,6 +114,13 @@ class Layout:
         draft.write_text(json.dumps(asdict(server)))
         draft.chmod(0o600)
         draft.replace(self.server_file)
+
+
+def _write_secret(path: Path, text: str) -> None:
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
 
 
 class DataDirLock:

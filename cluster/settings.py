@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import ipaddress
 import os
+import re
 import tomllib
 from collections.abc import Mapping, MutableMapping
 from enum import StrEnum
@@ -41,6 +42,8 @@ SECRETS = frozenset(
 )
 """Settings that nobody is shown; the last may hold the keys of a bucket."""
 
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+
 OTHER_VARIABLES = frozenset({"CODITECT_CONFIG", "CODITECT_URL"})
 
 
@@ -68,6 +71,43 @@ def _places(text: str) -> str:
 def _references(text: str) -> str:
     parse_secrets(text)
     return text
+
+
+def _private(address: str) -> str:
+    """Refuse what is not an address of a private network: containers reach all others, and Ray listens."""
+    known = ipaddress.IPv4Address(address)
+    if known.is_global or known.is_unspecified or known.is_multicast:
+        raise ValueError("an address of this machine in a private network, not a public one")
+    return address
+
+
+def _place(text: str) -> str:
+    parse_place(text)
+    return text
+
+
+def parse_place(text: str) -> tuple[str, int]:
+    """Return address and port of ``address:port``. Raises ValueError."""
+    address, _, port = text.rpartition(":")
+    if not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise ValueError("address:port")
+    return str(ipaddress.IPv4Address(address)), int(port)
+
+
+def _labels(text: str) -> str:
+    parse_labels(text)
+    return text
+
+
+def parse_labels(text: str) -> dict[str, str]:
+    """Return labels by name. Raises ValueError."""
+    labels = {}
+    for each in filter(None, map(str.strip, text.split(","))):
+        name, equals, value = each.partition("=")
+        if not equals or not _LABEL.fullmatch(name) or not _LABEL.fullmatch(value):
+            raise ValueError(f"name=value of letters, digits, dots, - and _, not {each!r}")
+        labels[name] = value
+    return labels
 
 
 def _hosts(text: str) -> str:
@@ -120,11 +160,19 @@ class Settings(BaseModel):
     # Where it listens and keeps things
     host: str = Field("127.0.0.1", description="address the ingress listens on")
     port: int = Field(8080, ge=0, le=65535, description="port of the ingress; 0 picks a free one")
-    node_address: str = Field(
+    node_address: Annotated[str, AfterValidator(_private)] = Field(
         "127.0.0.1",
-        pattern=r"^[0-9.]+$",
-        description="address of this machine for Ray and, unless it is the loopback's, of its"
-        " containers",
+        description="address of this machine in the private network of a server's nodes, for Ray and"
+        " containers; with the loopback's no node can join",
+    )
+    cluster_port: int = Field(
+        7420, ge=1, le=65535, description="port of the head at node_address where nodes join"
+    )
+    head: Annotated[str, AfterValidator(_place)] | None = Field(
+        None, description="address:port of the head that this node joins; `coditect join` sets it"
+    )
+    node_labels: Annotated[str, AfterValidator(_labels)] = Field(
+        "", description="what operators call this node by, name=value separated by commas"
     )
     data_dir: Path = Field(Path("coditect-data"), description="everything that lasts, and the logs")
     public_url: str | None = Field(None, description="address people use, when behind a proxy")
@@ -514,6 +562,11 @@ class Settings(BaseModel):
     def renew_seconds(self) -> float:
         """Time after which what lasts longer than a request on Cloud Run is renewed: well before its end."""
         return max(0.8 * self.cloud_run_timeout, self.cloud_run_timeout - 120.0)
+
+    @property
+    def is_joinable(self) -> bool:
+        """Whether this is a head that other machines reach."""
+        return self.head is None and self.ray_address != "127.0.0.1"
 
     @property
     def has_egress(self) -> bool:

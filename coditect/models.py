@@ -316,6 +316,23 @@ class Process(FromJson):
 
 
 @dataclass(frozen=True, slots=True)
+class Node(FromJson):
+    """A machine of the server; ``status`` is ready, starting, draining, drained or lost."""
+
+    node_id: str
+    address: str
+    is_head: bool
+    status: str
+    version: str
+    warm_containers: int
+    containers: int
+    cpus: int
+    memory_free: float
+    labels: dict[str, str] = field(default_factory=dict)
+    joined_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Container(FromJson):
     """A container; times are Unix seconds."""
 

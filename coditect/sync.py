@@ -297,6 +297,8 @@ class Client(Blocking[AsyncClient]):
     metrics = _blocking(AsyncClient.metrics)
     all_sessions = _blocking(AsyncClient.all_sessions)
     all_containers = _blocking(AsyncClient.all_containers)
+    nodes = _blocking(AsyncClient.nodes)
+    drain_node = _blocking(AsyncClient.drain_node)
     overview = _blocking(AsyncClient.overview)
     backups = _blocking(AsyncClient.backups)
     start_backup = _blocking(AsyncClient.start_backup)

@@ -38,6 +38,7 @@ from serve_app.sessions.attachments import Attachments
 from serve_app.sessions.environment import Personal
 from serve_app.sessions.event_hub import EventHub
 from serve_app.sessions.gateway import SessionGateway
+from serve_app.sessions.node_map import NodeMap
 from serve_app.sessions.saving import Saver
 from serve_app.telemetry.metrics import IngressMetrics
 from serve_app.terminals.relay import RelayTools
@@ -92,6 +93,7 @@ class Ingress:
                 "sessions_followed": self.hub.sessions,
                 "password_checks_under_way": self.passwords.under_way,
                 "audit_entries_lost": self.audit.lost,
+                **self.gateway.statistics(),
             }
         )
 
@@ -134,6 +136,9 @@ def _assemble(
 ) -> Ingress:
     settings, clock = deps.settings, deps.clock
     activity = ActivityNotes(deps.ledger, clock)
+    nodes = NodeMap(deps.actors, clock)
+    if settings.is_joinable:
+        tasks.spawn("nodes", nodes.run())
     gateway = SessionGateway(
         deps.ledger,
         deps.actors,
@@ -142,6 +147,7 @@ def _assemble(
         new_id=deps.new_id,
         used=activity.note,
         personal=Personal(deps.environments, deps.codi),
+        nodes=nodes,
     )
     hub = EventHub(gateway, deps.ledger, deps.actors, clock, tasks, deps.node_id)
     audit = AuditWriter(deps.audit)

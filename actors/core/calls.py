@@ -14,6 +14,7 @@ from actors.core.records.attendance import AttendanceAnswer, AttendanceReport
 from actors.core.records.containers import ContainerRecord
 from actors.core.records.events import EventPage, Place, Published
 from actors.core.records.idleness import Quiet
+from actors.core.records.nodes import NodeView
 from actors.core.records.sessions import Cause, Opened, Route, SessionRecord
 
 Takes = TypeVar("Takes")
@@ -195,6 +196,13 @@ class SupervisorCalls(Protocol):
     async def snapshot(self) -> dict[str, Any]:
         """Return the state of the whole for operators."""
         ...
+
+    async def nodes(self) -> list[NodeView]:
+        """Return the nodes and what they have room for."""
+        ...
+
+    async def drain(self, node_id: str) -> None:
+        """Have a node emptied; it leaves when it is."""
 
     async def push_metrics(self, source: str, families: Any) -> None:
         """Keep the metrics of a process that is no actor."""

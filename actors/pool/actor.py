@@ -11,6 +11,7 @@ import logging
 import os
 from typing import Any
 
+import psutil
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -112,6 +113,13 @@ class PoolActor(Shell[PoolReconciler]):
         self._pool_name = pool_name
         self._directory = ActorDirectory()
         super().__init__()
+
+    async def ping(self) -> dict[str, Any]:
+        """Report that this process lives, and what its node has room for."""
+        room = self._runner.room() if self._runner is not None else {}
+        memory = psutil.virtual_memory()
+        own = {"cpus": os.cpu_count() or 1, "memory_free": memory.available / memory.total}
+        return self._life.ping() | room | own
 
     async def open_session(
         self,

@@ -33,7 +33,7 @@ from actors.pool.plan import (
     strays,
 )
 from actors.pool.slots import SlotState
-from actors.pool.sweep_plan import LOST_STATUSES, Facts, plan_removals, plan_sweep
+from actors.pool.sweep_plan import LIVE_STATUSES, LOST_STATUSES, Facts, plan_removals, plan_sweep
 from actors.pool.warm import SessionActors, WarmPools
 
 logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ class PoolReconciler:
         self._sweep_seconds = 0.0
         self._sweep_failures = 0
         self._adopted = 0
+        self._running = 0
 
     async def open_session(self, request: OpenRequest, dead_actor_id: str | None = None) -> Opened:
         """Return who holds the user's session of that name; see ``Claims.open_session``."""
@@ -149,6 +150,11 @@ class PoolReconciler:
         await self._look_after_actors(listed, owners)
         await self._remove_left_workspaces(facts)
         self._sweep_seconds = clock.monotonic() - began
+
+    def room(self) -> dict[str, int]:
+        """Return how many containers are warm, and how many there are in all."""
+        warm = self.pools.containers.count(SlotState.READY)
+        return {"warm": warm, "containers": max(warm, self._running)}
 
     def stats(self) -> dict[str, object]:
         """Return counters, gauges and distributions of this pool; see ``actors.core.statistics``."""
@@ -342,6 +348,7 @@ class PoolReconciler:
         while True:
             try:
                 records = await self._records.refresh()
+                self._running = sum(each.status in LIVE_STATUSES for each in records.values())
                 ready = [s.slot_id for s in self.pools.containers if s.state is SlotState.READY]
                 if any(i in records and records[i].status in LOST_STATUSES for i in ready):
                     self._lost.set()

@@ -41,6 +41,7 @@ from actors.pool.plan import (
 from actors.pool.slots import SlotState, SlotTable
 
 STARTING_STATUSES = frozenset({ContainerStatus.PENDING, ContainerStatus.STARTING})
+LIVE_STATUSES = frozenset({ContainerStatus.STARTING, ContainerStatus.WARM, ContainerStatus.READY})
 LOST_STATUSES = frozenset({ContainerStatus.LOST, ContainerStatus.FAILED})
 
 

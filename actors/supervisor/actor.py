@@ -10,13 +10,19 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Concatenate
 
+import ray
+
 from actors.core import names
 from actors.core.calls import P, R, Ref, SupervisorCalls, Takes
 from actors.core.directory import ActorDirectory
 from actors.core.errors.base import CoditectError
 from actors.core.ports.clock import Clock
+from actors.core.ports.nodes import NodeBook
 from actors.core.ports.services import ServicesFactory
 from actors.core.process import Life
+from actors.core.records.nodes import NodeRecord, NodeView
+from actors.supervisor.nodes import NodeKeeper
+from actors.supervisor.plan import Component
 from actors.supervisor.reconciler import Member, SupervisorReconciler
 
 STATS_FOR_SECONDS = 1.0
@@ -36,6 +42,15 @@ class ActorBlueprint:
     make: Callable[[], Any]
     kind: str
     vital: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Cluster:
+    """What the Supervisor needs for nodes that join. ``blueprints`` are those of a node's actors."""
+
+    head: NodeView
+    book: Callable[[], NodeBook]
+    blueprints: Callable[[NodeRecord], Sequence[ActorBlueprint]]
 
 
 class RayActorGateway:
@@ -69,11 +84,41 @@ class RayActorGateway:
         """End an actor's process."""
         await self._directory.kill(name, restart=restart)
 
+    async def alive(self) -> frozenset[str]:
+        """Return Ray's ids of the nodes that live."""
+        nodes = await self._directory.run(ray.nodes)
+        return frozenset(node["NodeID"] for node in nodes if node["Alive"])
+
+    def learn(self, blueprints: Sequence[ActorBlueprint]) -> None:
+        """Make components by these blueprints from now on; what was known of older ones is forgotten."""
+        for blueprint in blueprints:
+            self._blueprints[blueprint.name] = blueprint
+            self._directory.forget(blueprint.name)
+
+
+class RayNodesOf:
+    """Implements ``actors.supervisor.nodes.RayNodes``."""
+
+    def __init__(self, gateway: RayActorGateway, cluster: Cluster) -> None:
+        self._gateway = gateway
+        self._cluster = cluster
+
+    async def alive(self) -> frozenset[str]:
+        """Return Ray's ids of the nodes that live."""
+        return await self._gateway.alive()
+
+    def components(self, record: NodeRecord) -> list[Component]:
+        """Learn how to make the actors of a node; return what they are."""
+        parts = self._cluster.blueprints(record)
+        self._gateway.learn(parts)
+        return [Component(part.name, part.kind, part.vital, record.node_id) for part in parts]
+
 
 class SupervisorActor:
     """Brings the components up in order and keeps the whole in the shape that the store says.
 
-    ``components``: blueprints in the order in which they are made, the store first.
+    ``components``: blueprints in the order in which they are made, the store first. With a ``cluster``
+    nodes may join.
     """
 
     def __init__(
@@ -81,9 +126,11 @@ class SupervisorActor:
         services_factory: ServicesFactory,
         components: Sequence[ActorBlueprint],
         clock: Clock,
+        cluster: Cluster | None = None,
     ) -> None:
         self._services_factory = services_factory
         self._clock = clock
+        self._cluster = cluster
         self._gateway = RayActorGateway(ActorDirectory(), components)
         members = [Member(part.name, part.kind, part.vital) for part in components]
         self._runner = SupervisorReconciler(self._gateway, members)
@@ -101,6 +148,15 @@ class SupervisorActor:
             self._stats_at = self._clock.monotonic()
             await self._runner.refresh_stats()
         return self._runner.snapshot(self._clock.now())
+
+    async def nodes(self) -> list[NodeView]:
+        """Return the nodes and what they have room for, the head first."""
+        return self._runner.nodes()
+
+    async def drain(self, node_id: str) -> None:
+        """Have a node emptied; it leaves when it is empty. Idempotent. Raises NotFound."""
+        await self._life.ready()
+        await self._runner.drain(node_id)
 
     async def push_metrics(self, source: str, families: Any) -> None:
         """Keep the metrics of a process that is no actor (an ingress replica), by its name."""
@@ -127,6 +183,10 @@ class SupervisorActor:
         while not await self._runner.components_up(self._clock.monotonic()):
             await self._clock.sleep(COMPONENTS_PAUSE)
         self._runner.attach_services(await self._services_factory())
+        if self._cluster is not None:
+            nodes = RayNodesOf(self._gateway, self._cluster)
+            keeper = NodeKeeper(self._cluster.book(), nodes, self._clock, self._cluster.head)
+            self._runner.attach_nodes(keeper)
         self._life.is_ready()
         try:
             await self._runner.run()

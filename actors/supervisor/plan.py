@@ -58,12 +58,14 @@ class Component:
     """One actor that must live, as it is seen now.
 
     ``listed``: its name exists. ``silent_since``: when pings began to fail, None while they do not.
-    ``attempts`` and ``not_before`` are of making it again. Times are monotonic.
+    ``attempts`` and ``not_before`` are of making it again. Times are monotonic. ``node_id``: of a node
+    that joined; empty for the head's.
     """
 
     name: str
     kind: str
     vital: bool
+    node_id: str = ""
     listed: bool = False
     silent_since: float | None = None
     attempts: int = 0
@@ -178,15 +180,18 @@ def component_actions(world: World, rules: SupervisorRules) -> list[SupervisorAc
     """Return what the components need, in their order.
 
     All are made at once, since each waits by itself for what it needs and most of a start is imports.
-    Only after a vital one could not be made do the later ones wait for it.
+    Only after a vital one could not be made do the later ones of its node wait for it.
     """
     actions: list[SupervisorAction] = []
+    waiting: set[str] = set()
     for component in world.components:
+        if component.node_id in waiting:
+            continue
         if not component.listed:
             if world.monotonic >= component.not_before:
                 actions.append(Make(component.name))
             if component.vital and component.attempts > 0:
-                break
+                waiting.add(component.node_id)
         elif (
             component.silent_since is not None
             and world.monotonic - component.silent_since >= rules.hang_after

@@ -8,16 +8,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
-from actors.core import calls, informer
+from actors.core import calls, informer, placement
 from actors.core.calls import ActorCaller, PoolCalls, Ref
 from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.requests import NotFound
 from actors.core.informer import Informer
 from actors.core.lease import LeaseRules, LeaseWatch
-from actors.core.names import session_actor
+from actors.core.names import pool_actor, session_actor
 from actors.core.ports.services import Services
+from actors.core.records.nodes import NodeState, NodeView
 from actors.core.records.sessions import SessionRecord
 from actors.core.tasks import Tasks
 from actors.core.totals import Totals
+from actors.supervisor.drain import Drainer, left_on
+from actors.supervisor.nodes import NodeKeeper
 from actors.supervisor.plan import (
     Component,
     Judgement,
@@ -99,12 +103,21 @@ class SupervisorReconciler:
         self._stats: dict[str, dict[str, Any]] = {}
         self._pushed: dict[str, dict[str, Any]] = {}
         self._session_totals = Totals()
+        self._nodes: NodeKeeper | None = None
+        self._drainer: Drainer | None = None
+        self._emptying: dict[str, asyncio.Task[Any]] = {}
 
     def attach_services(self, services: Services) -> None:
         """Let the supervisor read the store from now on."""
         self._services = services
         self._sessions = informer.of_sessions(services)
         self._leases = LeaseWatch(LeaseRules(services.settings.owner_lease))
+
+    def attach_nodes(self, nodes: NodeKeeper) -> None:
+        """Look after nodes that join, too. Needs ``attach_services`` before."""
+        services = self._needed()
+        self._nodes = nodes
+        self._drainer = Drainer(self._gateway, services.ledger, services.clock, services.new_id)
 
     async def components_up(self, monotonic: float) -> bool:
         """Look at the components alone, make what is missing; true if all of them answer."""
@@ -141,6 +154,7 @@ class SupervisorReconciler:
             await self._act(action, began)
         assert self._sessions is not None
         sessions = list((await self._sessions.refresh()).values())
+        await self._keep_up_with_nodes(sessions)
         before = self._judgement
         world = World(
             now=clock.now(),
@@ -188,6 +202,16 @@ class SupervisorReconciler:
             "supervision_failures_total": self._failures + self._tasks.failures,
             "look_duration": self._look_seconds,
         }
+
+    def nodes(self) -> list[NodeView]:
+        """Return the nodes and what they have room for, the head first."""
+        return self._nodes.views(self._answers) if self._nodes is not None else []
+
+    async def drain(self, node_id: str) -> None:
+        """Have a node emptied; it leaves when it is empty. Idempotent. Raises NotFound."""
+        if self._nodes is None:
+            raise NotFound("node", node_id)
+        await self._nodes.set_state(node_id, NodeState.DRAINING)
 
     def push_metrics(self, source: str, families: Any, now: float) -> None:
         """Keep the latest metrics of a process that no actor asks; the oldest of too many go."""
@@ -294,7 +318,9 @@ class SupervisorReconciler:
     async def _reopen(self, action: Reopen) -> None:
         pools = [c.name for c in self._components.values() if c.kind == "pool"]
         own = [name for name in pools if action.node_id and name.endswith(action.node_id)]
-        for pool in own or pools[:1]:
+        chosen = placement.choose(self.nodes())
+        elsewhere = pools[:1] if chosen is None else [str(pool_actor(chosen))]
+        for pool in own or elsewhere:
             try:
                 await self._gateway.call(
                     Ref[PoolCalls](pool),
@@ -310,6 +336,35 @@ class SupervisorReconciler:
             except CoditectError as error:
                 self._failures += 1
                 logger.warning("session %s waits for an owner: %s", action.session_id, error)
+
+    async def _keep_up_with_nodes(self, sessions: Sequence[SessionRecord]) -> None:
+        if self._nodes is None:
+            return
+        for node_id, components in (await self._nodes.refresh()).items():
+            for name in [c.name for c in self._components.values() if c.node_id == node_id]:
+                for known in (self._components, self._answers, self._stats):
+                    known.pop(name, None)
+            self._components |= {component.name: component for component in components}
+        await self._nodes.note_ready(self._is_ready)
+        await self._nodes.forget_lost()
+        for node_id in self._nodes.draining():
+            left = left_on(node_id, sessions)
+            if not left:
+                await self._nodes.set_state(node_id, NodeState.DRAINED)
+            elif (task := self._emptying.get(node_id)) is None or task.done():
+                assert self._drainer is not None
+                work = self._drainer.move_all(node_id, left, self.nodes)
+                if (begun := self._tasks.offer(f"drain {node_id}", work)) is not None:
+                    self._emptying[node_id] = begun
+
+    def _is_ready(self, node_id: str) -> bool:
+        return all(
+            component.listed
+            and component.silent_since is None
+            and self._answers.get(component.name, {}).get("ready") is True
+            for component in self._components.values()
+            if component.node_id == node_id
+        )
 
     # ---- looking ----------------------------------------------------------------------------
 
@@ -396,7 +451,8 @@ class SupervisorReconciler:
             self._pushed.pop(source, None)
 
     def _update(self, name: str, **changes: Any) -> None:
-        self._components[name] = replace(self._components[name], **changes)
+        if name in self._components:  # a node may have gone meanwhile
+            self._components[name] = replace(self._components[name], **changes)
 
     def _kind(self, name: str) -> str:
         component = self._components.get(name)

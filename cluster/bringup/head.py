@@ -120,32 +120,40 @@ class RayHead:
         """Start GCS and raylet; some seconds. Raises Unavailable."""
         shutil.rmtree(self._layout.gcs_dir, ignore_errors=True)
         self._layout.gcs_dir.mkdir(mode=0o700)
+        self._start(
+            is_head=True,
+            gcs_server_port=self._ports.gcs,
+            include_dashboard=False,
+            dashboard_host=self._settings.ray_address,
+            dashboard_port=self._ports.dashboard,
+            no_monitor=True,
+        )
+
+    def _start(self, *, is_head: bool, **options: Any) -> None:
         from ray._private.parameter import RayParams  # noqa: PLC0415 - after the environment is set
 
-        from cluster.bringup.head_node import HeadNode  # noqa: PLC0415 - as well
+        from cluster.bringup.head_node import RayNode  # noqa: PLC0415 - as well
 
         ports, settings, parent = self._ports, self._settings, self._parent
         parameters = RayParams(
             node_ip_address=settings.ray_address,
-            gcs_server_port=ports.gcs,
             temp_dir=str(self._layout.ray_dir / "ray"),
             object_store_memory=settings.object_store_memory,
-            include_dashboard=False,
-            dashboard_host=settings.ray_address,
-            dashboard_port=ports.dashboard,
             dashboard_agent_listen_port=ports.dashboard_agent,
             metrics_agent_port=ports.metrics_agent,
             runtime_env_agent_port=ports.runtime_env_agent,
             metrics_export_port=ports.metrics_export,
             include_log_monitor=False,
-            no_monitor=True,
             # Actors ask for no processors here; the count only bounds Ray's own tasks.
             num_cpus=max(8, os.cpu_count() or 1),
             num_gpus=0,
             worker_path=None if parent is None else parent.prepare(),
+            **options,
         )
         try:
-            self._node = HeadNode(parameters, logs=self._layout.ray_log_dir, parent=parent)
+            self._node = RayNode(
+                parameters, is_head=is_head, logs=self._layout.ray_log_dir, parent=parent
+            )
         except Exception as error:
             reason = str(error).strip().splitlines()
             raise Unavailable("ray", reason[0] if reason else type(error).__name__) from error
@@ -196,3 +204,36 @@ class RayHead:
         if self._node is not None:
             self._node.kill_all_processes(check_alive=False, allow_graceful=False, wait=True)
             self._node = None
+
+
+class RayMember(RayHead):
+    """The daemons of a node that has joined a head, whose GCS is at ``gcs_address``."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        layout: Layout,
+        ports: Ports,
+        workers: Sequence[str],
+        *,
+        gcs_address: str,
+    ) -> None:
+        super().__init__(settings, layout, ports, workers)
+        self._gcs_address = gcs_address
+
+    @property
+    def address(self) -> str:
+        """The head's GCS."""
+        return self._gcs_address
+
+    @property
+    def ray_node_id(self) -> str:
+        """Ray's id of this node, once it has been started."""
+        return str(self._node.node_id)
+
+    def start(self) -> None:
+        """Start the raylet; some seconds. Raises Unavailable."""
+        self._start(is_head=False, gcs_address=self._gcs_address)
+
+    def start_dashboard(self) -> None:
+        """Do nothing: the head has it."""

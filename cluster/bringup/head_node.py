@@ -1,4 +1,4 @@
-"""Ray's ``Node`` as the head of one server. Imported once the environment is set: Ray reads it then."""
+"""Ray's ``Node`` as one of a server's. Imported once the environment is set: Ray reads it then."""
 
 from __future__ import annotations
 
@@ -26,14 +26,16 @@ AGENTS_NICENESS = 10
 ENDING = {signal.SIGTERM, signal.SIGHUP}
 
 
-class HeadNode(Node):  # type: ignore[misc]
-    """A head whose dashboard, ten processes and as many seconds, is started by itself later."""
+class RayNode(Node):  # type: ignore[misc]
+    """A node. A head's dashboard, ten processes and as many seconds, is started by itself later."""
 
-    def __init__(self, parameters: RayParams, *, logs: Path, parent: WorkerParent | None) -> None:
-        """Start GCS and raylet; ``logs`` is where logs last, ``parent`` that of the workers."""
+    def __init__(
+        self, parameters: RayParams, *, is_head: bool, logs: Path, parent: WorkerParent | None
+    ) -> None:
+        """Start the raylet, on a head the GCS too; ``logs``: where logs last, ``parent``: of the workers."""
         self._lasting_logs = logs
         self._parent = parent
-        super().__init__(parameters, head=True, shutdown_at_exit=False, spawn_reaper=True)
+        super().__init__(parameters, head=is_head, shutdown_at_exit=False, spawn_reaper=True)
         self._have_agents_give_way()
 
     def _init_temp(self, *arguments: Any) -> None:

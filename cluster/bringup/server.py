@@ -28,6 +28,7 @@ import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
@@ -38,7 +39,7 @@ import cluster
 from actors.core.errors.base import CoditectError, DeadlineExceeded, Unavailable
 from cluster import belonging, secret_settings
 from cluster.bringup import leftovers, logs
-from cluster.bringup.environment import connections, environment
+from cluster.bringup.environment import Ports, connections, environment
 from cluster.bringup.haproxy import Limits, write_wrapper
 from cluster.bringup.head import RayHead, free_ports
 from cluster.bringup.progress import Progress
@@ -46,6 +47,7 @@ from cluster.bringup.stand_in import StandIn
 from cluster.doctor import probe as doctor
 from cluster.doctor.checks import dump
 from cluster.layout import DataDirLock, Layout, own_server_file
+from cluster.membership import credentials
 from cluster.paths import machine_file
 from cluster.runtime.disks.reserve import DiskGuard
 from cluster.runtime.registry import Registry
@@ -131,7 +133,7 @@ class Server:
         """Serve until a signal, on one node after the other. Raises when nodes are lost in a row."""
         lost: list[float] = []
         # Ray's client side in this process reads the token once: it is the same for every node.
-        self._layout.new_token()
+        self._layout.new_token(lasts=self._settings.is_joinable)
         while not self._end.is_set():
             try:
                 self._say_ready(self._up())
@@ -154,6 +156,35 @@ class Server:
                     self._end.wait(FULL_DISK_SECONDS)
 
     def _up(self) -> Ready:
+        layout = self._layout
+        open_files = self._prepare()
+        settings = self._settings
+        if settings.is_joinable:
+            credentials.make(layout.data_dir, datetime.now(UTC))
+        ports = self._set_environment(open_files)
+        self._head = RayHead(settings, layout, ports, [self._conductor], [self._api])
+        with self._conducting() as conductor:
+            with self._progress.step("ray head"):
+                self._head.prepare()
+                refusal = belonging.look(settings, claim=True)
+                self._head.start()
+                if (reason := refusal()) is not None:
+                    raise Unavailable("the store", reason)
+            leftovers.record(layout.data_dir)
+            answers = self._conduct(conductor, self._head.address)
+        url = settings.public_url or f"http://{_reachable(settings.host)}:{settings.port}"
+        known = own_server_file(time.time())
+        layout.write_server(replace(known, url=url, dashboard_url=self._head.dashboard_url))
+        return Ready(
+            url=url,
+            dashboard_url=self._head.dashboard_url,
+            admin_email=answers.get("email", ""),
+            admin_password=answers.get("password"),
+            seconds=self._progress.seconds,
+        )
+
+    def _prepare(self) -> int:
+        """Make the machine ready; return how many files a process may have open. Raises Unavailable."""
         layout, settings = self._layout, self._settings
         with self._progress.step("machine"):
             # Leftovers first: a killed server's HAProxy may still hold the port.
@@ -180,6 +211,11 @@ class Server:
             write_wrapper(layout.haproxy, self._haproxy, limits, layout.pids_dir)
             people = (_reachable(settings.host), settings.port)
             self._stand_in = StandIn(self._haproxy, layout.ray_dir, layout.pids_dir, people)
+        return open_files
+
+    def _set_environment(self, open_files: int) -> Ports:
+        """Set what all processes of the server inherit; return the ports that were found for it."""
+        layout, settings = self._layout, self._settings
         leftovers.adopt_orphans()
         leftovers.record(layout.data_dir)
         layout.write_server(own_server_file(time.time()))
@@ -189,26 +225,7 @@ class Server:
         os.environ.update(
             environment(settings, layout, ports, packages=packages, open_files=open_files)
         )
-        self._head = RayHead(settings, layout, ports, [self._conductor], [self._api])
-        with self._conducting() as conductor:
-            with self._progress.step("ray head"):
-                self._head.prepare()
-                refusal = belonging.look(settings, claim=True)
-                self._head.start()
-                if (reason := refusal()) is not None:
-                    raise Unavailable("the store", reason)
-            leftovers.record(layout.data_dir)
-            answers = self._conduct(conductor, self._head.address)
-        url = settings.public_url or f"http://{_reachable(settings.host)}:{settings.port}"
-        known = own_server_file(time.time())
-        layout.write_server(replace(known, url=url, dashboard_url=self._head.dashboard_url))
-        return Ready(
-            url=url,
-            dashboard_url=self._head.dashboard_url,
-            admin_email=answers.get("email", ""),
-            admin_password=answers.get("password"),
-            seconds=self._progress.seconds,
-        )
+        return ports
 
     @contextmanager
     def _conducting(self) -> Iterator[subprocess.Popen[bytes]]:
@@ -278,6 +295,11 @@ class Server:
         if ready.dashboard_url:
             note(f"Ray dashboard, in some seconds: {ready.dashboard_url}")
             note(f"its token is in {self._layout.token_file}")
+        if self._settings.is_joinable:
+            place = f"{self._settings.ray_address}:{self._settings.cluster_port}"
+            token = credentials.node_file(self._layout.data_dir)
+            note(f"another machine joins by: coditect join {place} --token-file FILE, a copy of")
+            note(f"{token}, which lets whoever has it do everything")
         note("Ctrl-C ends it")
 
     def _say_administrator(self, answers: dict[str, Any]) -> None:

@@ -27,13 +27,18 @@ def key_file(settings: Settings) -> Path:
 
 def load(settings: Settings) -> SecretKeys:
     """Return the keys. Raises Unavailable, InvalidArgument."""
+    return SecretKeys.parse(text(settings))
+
+
+def text(settings: Settings) -> str:
+    """Return the keys as they are written, for ``SecretKeys.parse``. Raises Unavailable."""
     given = complete(settings).secret_key
     if given is not None:
-        return SecretKeys.parse(given.get_secret_value())
+        return given.get_secret_value()
     path = key_file(settings)
     try:
         with path.open("r", encoding="ascii", errors="replace") as file:
-            return SecretKeys.parse(file.read(_LARGEST))
+            return file.read(_LARGEST)
     except OSError as error:
         # Users are told: not where the server has its files.
         reason = f"{path.name}: {error.strerror or error}; see coditect doctor"

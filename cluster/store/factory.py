@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from cluster.secret_settings import complete
-from cluster.settings import Settings, StoreName
+from cluster.settings import Settings, StoreName, parse_place
 from cluster.store.engines.interface import OpenableEngine
 
 
 def make_engine(settings: Settings) -> OpenableEngine:
     """Return the engine, not yet open. Of a node's lasting processes only the StoreActor's calls this."""
-    return _fdb(complete(settings)) if settings.store is StoreName.FOUNDATIONDB else _lmdb(settings)
+    if settings.store is StoreName.FOUNDATIONDB:
+        return _fdb(complete(settings))
+    return _lmdb(settings) if settings.head is None else head_engine(settings)
+
+
+def head_engine(settings: Settings) -> OpenableEngine:
+    """Return the store of the head that a node has joined, whichever engine that is."""
+    from cluster.membership import credentials, version  # noqa: PLC0415
+    from cluster.store.remote.head_engine import HeadEngine  # noqa: PLC0415
+
+    assert settings.head is not None
+    return HeadEngine(
+        parse_place(settings.head),
+        partial(credentials.node_context, settings.data_dir),
+        name=credentials.HEAD_NAME,
+        greeting={"version": version.own()},
+    )
 
 
 def _lmdb(settings: Settings) -> OpenableEngine:

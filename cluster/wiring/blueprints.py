@@ -14,21 +14,26 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from actors.core import names
 from actors.core.calls import PoolCalls, Ref, StoreCalls
 from actors.core.directory import ActorDirectory
+from actors.core.records.nodes import NodeRecord, NodeState, NodeView
 from actors.health.actor import HealthCheckerActor
 from actors.journal.actor import JournalActor
 from actors.pool.actor import POOL_CONCURRENCY, PoolActor
-from actors.supervisor.actor import ActorBlueprint, SupervisorActor
+from actors.supervisor.actor import ActorBlueprint, Cluster, SupervisorActor
 from cluster.archive.archiver import Archiver
 from cluster.backup.scheduler import BackupScheduler
 from cluster.clock import SystemClock
 from cluster.egress.gateway import Gateway
+from cluster.membership import version
 from cluster.paths import store_socket
+from cluster.settings import Settings, parse_labels
 from cluster.store.factory import make_engine
 from cluster.store.layers.changes import trim_forever
+from cluster.store.layers.nodes import NodeStore
 from cluster.store.remote.store_actor import StoreActor
 from cluster.wiring.archive_actor import ArchiveActor
 from cluster.wiring.egress_actor import EgressActor
 from cluster.wiring.node import NodeWiring
+from cluster.wiring.welcome import network
 
 STORE_CONCURRENCY = 100
 STORE_COPY_SECONDS = 3600.0
@@ -41,8 +46,30 @@ SUPERVISOR_CONCURRENCY = 100
 
 def make_supervisor(wiring: NodeWiring, *others: ActorBlueprint) -> ActorHandle:
     """Make the Supervisor and return its handle; ``others`` are components from outside of this package."""
-    arguments = (wiring, [*blueprints(wiring), *others], SystemClock())
-    return detached(SupervisorActor, names.SUPERVISOR, SUPERVISOR_CONCURRENCY, *arguments)
+    settings = wiring.settings
+    head = NodeView(
+        node_id=wiring.node_id,
+        address=settings.ray_address,
+        is_head=True,
+        state=NodeState.JOINED,
+        alive=False,
+        labels=parse_labels(settings.node_labels),
+        version=version.own(),
+    )
+    cluster = (
+        Cluster(head, partial(_nodes, wiring), _joined_blueprints) if settings.is_joinable else None
+    )
+    arguments = (wiring, [*blueprints(wiring), *others], SystemClock(), cluster)
+    return detached(wiring, SupervisorActor, names.SUPERVISOR, SUPERVISOR_CONCURRENCY, *arguments)
+
+
+def _nodes(wiring: NodeWiring) -> NodeStore:
+    return NodeStore(wiring.engine(), wiring.settings.tenant)
+
+
+def _joined_blueprints(record: NodeRecord) -> list[ActorBlueprint]:
+    settings = Settings.model_validate(record.settings)
+    return blueprints(NodeWiring(settings, record.node_id, record.ray_node_id))
 
 
 def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
@@ -68,37 +95,48 @@ def blueprints(wiring: NodeWiring) -> list[ActorBlueprint]:
 
 
 def _make_store(wiring: NodeWiring, name: str) -> ActorHandle:
-    path = store_socket(wiring.settings, wiring.node_id)
-    tend = partial(trim_forever, tenant_id=wiring.settings.tenant, clock=SystemClock())
+    settings = wiring.settings
+    tend = partial(trim_forever, tenant_id=settings.tenant, clock=SystemClock())
     return detached(
-        StoreActor, name, STORE_CONCURRENCY, partial(make_engine, wiring.settings), path, tend
+        wiring,
+        StoreActor,
+        name,
+        STORE_CONCURRENCY,
+        partial(make_engine, settings),
+        store_socket(settings, wiring.node_id),
+        tend,
+        network(settings) if settings.is_joinable else None,
     )
 
 
 def _make_pool(wiring: NodeWiring, name: Ref[PoolCalls]) -> ActorHandle:
-    return detached(PoolActor, name, POOL_CONCURRENCY, wiring, name)
+    return detached(wiring, PoolActor, name, POOL_CONCURRENCY, wiring, name)
 
 
 def _make_journal(wiring: NodeWiring, name: str) -> ActorHandle:
-    return detached(JournalActor, name, JOURNAL_CONCURRENCY, wiring)
+    return detached(wiring, JournalActor, name, JOURNAL_CONCURRENCY, wiring)
 
 
 def _make_health(wiring: NodeWiring, name: str, pool: Ref[PoolCalls]) -> ActorHandle:
-    return detached(HealthCheckerActor, name, HEALTH_CONCURRENCY, wiring, pool, random.random)
+    return detached(
+        wiring, HealthCheckerActor, name, HEALTH_CONCURRENCY, wiring, pool, random.random
+    )
 
 
 def _make_archive(wiring: NodeWiring, name: str) -> ActorHandle:
     makers = partial(_archiver, wiring), partial(_backup_scheduler, wiring)
-    return detached(ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
+    return detached(wiring, ArchiveActor, name, ARCHIVE_CONCURRENCY, *makers)
 
 
 def _make_egress(wiring: NodeWiring, name: str) -> ActorHandle:
-    return detached(EgressActor, name, EGRESS_CONCURRENCY, partial(_gateway, wiring))
+    return detached(wiring, EgressActor, name, EGRESS_CONCURRENCY, partial(_gateway, wiring))
 
 
-def detached(kind: type, name: str, concurrency: int, *arguments: Any) -> ActorHandle:
-    """Make a detached actor on the node of whoever makes it: what it works with lies there."""
-    here = ray.get_runtime_context().get_node_id()
+def detached(
+    wiring: NodeWiring, kind: type, name: str, concurrency: int, *arguments: Any
+) -> ActorHandle:
+    """Make a detached actor on the node of its wiring: what it works with lies there."""
+    here = wiring.ray_node_id or ray.get_runtime_context().get_node_id()
     options = ray.remote(kind).options(
         name=str(name),
         namespace=names.NAMESPACE,

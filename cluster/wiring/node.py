@@ -29,10 +29,15 @@ from cluster.wiring.containers import make_runtime
 
 @dataclass(frozen=True, slots=True)
 class NodeWiring:
-    """One node of a server: calling it makes an actor's services (a ``ServicesFactory``)."""
+    """One node of a server: calling it makes an actor's services (a ``ServicesFactory``).
+
+    ``ray_node_id``: Ray's id of a node that joined, on which its actors are made; those of the head are made
+    where their maker is.
+    """
 
     settings: Settings
     node_id: str
+    ray_node_id: str | None = None
 
     async def __call__(self) -> Services:
         """Make the services of one process; belongs to the running event loop."""

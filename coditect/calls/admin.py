@@ -8,7 +8,7 @@ from typing import Any
 from coditect import addresses
 from coditect.connection import Connection, given, new_key
 from coditect.errors import ServerBusy
-from coditect.models import Backups, Container, Session, User
+from coditect.models import Backups, Container, Node, Session, User
 
 
 class AdminCalls(Connection):
@@ -100,6 +100,17 @@ class AdminCalls(Connection):
         """List all containers that have not been stopped (administrators only)."""
         body = (await self._request("GET", "/api/admin/containers")).json()
         return [Container.from_json(item) for item in body["containers"]]
+
+    async def nodes(self) -> list[Node]:
+        """List the machines of the server, the head first (administrators only)."""
+        body = (await self._request("GET", "/api/admin/nodes")).json()
+        return [Node.from_json(item) for item in body["nodes"]]
+
+    async def drain_node(self, node_id: str) -> list[Node]:
+        """Have a node's sessions moved to others; it then leaves (administrators only). Returns at once."""
+        path = f"/api/admin/nodes/{addresses.segment(node_id, 'node_id')}/drain"
+        body = (await self._request("POST", path, key=new_key())).json()
+        return [Node.from_json(item) for item in body["nodes"]]
 
     async def overview(self) -> dict[str, Any]:
         """Return what operators see of the whole server (administrators only)."""

@@ -12,7 +12,7 @@ import typer
 from coditect.cli import environment, people, users
 from coditect.errors import ClientError
 
-SERVER_COMMANDS = ("up", "status", "down", "doctor", "backup", "dev")
+SERVER_COMMANDS = ("up", "join", "status", "down", "doctor", "backup", "dev")
 _OURS = frozenset({"coditect", "cluster", "actors", "serve_app"})
 
 app = people.app

@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from coditect.cli import copying, logs, network, ports, running, ssh
+from coditect.cli import copying, logs, network, nodes, ports, running, ssh
 from coditect.cli import credentials as stored
 from coditect.cli.common import (
     DEFAULT_URL,
@@ -41,6 +41,7 @@ logs.register(app)
 copying.register(app)
 ssh.register(app)
 network.register(app)
+nodes.register(app)
 ports.register(app)
 
 

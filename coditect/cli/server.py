@@ -1,4 +1,4 @@
-"""Commands for operators: up, status, down, doctor."""
+"""Commands for operators: up, join, status, down, doctor."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import httpx
 import typer
@@ -24,6 +26,9 @@ from cluster.runtime.processes import is_alive, send_signal
 from cluster.settings import RuntimeName, Settings, StoreName, forget_secrets, load
 from coditect.cli.common import JsonOption, fail, print_json
 
+if TYPE_CHECKING:
+    from cluster.bringup.server import Server
+
 CONDUCTOR = "coditect.cli.conductor"
 API = "serve_app.api"
 DETACH_SECONDS = 300.0
@@ -35,7 +40,7 @@ DataDir = Annotated[
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (up, status, down, doctor):
+    for command in (up, join, status, down, doctor):
         app.command()(command)
 
 
@@ -62,13 +67,47 @@ def up(
         _up_detached(settings)
         return
     # Imported here: the other commands need no Ray.
-    from cluster.bringup.progress import Progress  # noqa: PLC0415
     from cluster.bringup.server import Server  # noqa: PLC0415
+
+    _run(settings, Server)
+
+
+def join(
+    head: Annotated[
+        str, typer.Argument(help="The head's address:port, as `coditect up` prints it.")
+    ],
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help="Copy of cluster/node-token.pem of the head; kept after the first time."),
+    ] = None,
+    labels: Annotated[str | None, typer.Option(help="What it is called by: name=value,…")] = None,
+    node_address: Annotated[
+        str | None, typer.Option(help="This machine's address in the nodes' network.")
+    ] = None,
+    data_dir: DataDir = None,
+    pool_size: Annotated[int | None, typer.Option(help="Warm slots to keep ready here.")] = None,
+) -> None:
+    """Join a server as another node of it, and stay in the foreground until Ctrl-C or SIGTERM."""
+    options = {
+        "head": head,
+        "node_labels": labels,
+        "node_address": node_address,
+        "data_dir": data_dir,
+        "pool_size": pool_size,
+    }
+    settings = load_settings(options)
+    from cluster.bringup.joined import JoinedServer  # noqa: PLC0415
+
+    _run(settings, partial(JoinedServer, token=token_file))
+
+
+def _run(settings: Settings, make: Callable[..., Server]) -> None:
+    from cluster.bringup.progress import Progress  # noqa: PLC0415
 
     forget_secrets(os.environ)
     progress = Progress(Console(soft_wrap=True))
     try:
-        Server(settings, conductor=CONDUCTOR, api=API, progress=progress).run()
+        make(settings, conductor=CONDUCTOR, api=API, progress=progress).run()
     except (CoditectError, TimeoutError) as error:
         fail(str(error))
     except Exception as error:  # noqa: BLE001 - an operator gets a line, whoever mends it the log

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.responses import PlainTextResponse
 
 from actors.core import names
@@ -30,7 +30,7 @@ from serve_app.routes.common import (
     may_fail,
     only_local,
 )
-from serve_app.schemas.admin import Audit, AuditLine, ServerHealth
+from serve_app.schemas.admin import Audit, AuditLine, Node, Nodes, ServerHealth
 from serve_app.schemas.sessions import Container, Containers, Sessions
 from serve_app.schemas.users import NewUser, User, UserChange, Users
 from serve_app.telemetry import health as health_checks
@@ -206,6 +206,36 @@ async def list_containers(_: AdminDep, ingress: IngressDep) -> Containers:
     """List all containers that have not been stopped."""
     records = await ingress.deps.ledger.containers()
     return Containers(containers=[Container.of(record) for record in records])
+
+
+@router.get("/nodes", dependencies=SIGNED, responses=may_fail(401, 403))
+async def list_nodes(_: AdminDep, ingress: IngressDep) -> Nodes:
+    """List the machines of the server, and what each has room for."""
+    found = await ingress.deps.actors.call(names.SUPERVISOR, SupervisorCalls.nodes, COLLECT_SECONDS)
+    return Nodes(nodes=[Node.of(node) for node in found])
+
+
+@router.post(
+    "/nodes/{node_id}/drain",
+    status_code=202,
+    dependencies=SIGNED,
+    responses=may_fail(401, 403, 404, 422),
+)
+async def drain_node(
+    node_id: Annotated[str, Path(max_length=64)],
+    admin: AdminDep,
+    ingress: IngressDep,
+    visitor: VisitorDep,
+) -> Nodes:
+    """Have a node's sessions moved to others, one by one with their sockets open; the node then leaves.
+
+    Returns at once; `GET /api/admin/nodes` shows how far it is. The head cannot be drained.
+    """
+    await ingress.deps.actors.call(
+        names.SUPERVISOR, SupervisorCalls.drain, COLLECT_SECONDS, node_id
+    )
+    await ingress.sign_in.note(admin.user_id, "node.drain", f"node/{node_id}", visitor)
+    return await list_nodes(admin, ingress)
 
 
 @router.get("/audit", dependencies=SIGNED, responses=may_fail(400, 401, 403, 422))

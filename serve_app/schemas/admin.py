@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from pydantic import BaseModel
+
+from actors.core.records.nodes import NodeView
 
 
 class ComponentHealth(BaseModel):
@@ -78,3 +80,52 @@ class Audit(BaseModel):
 
     entries: list[AuditLine]
     next: str | None
+
+
+class Node(BaseModel):
+    """A machine of the server. ``lost``: it does not answer; ``joined_at`` is Unix time, null for the head.
+
+    ``warm_containers`` wait there for somebody; ``containers`` are all that run.
+    """
+
+    node_id: str
+    address: str
+    is_head: bool
+    status: Literal["ready", "starting", "draining", "drained", "lost"]
+    labels: dict[str, str] = {}
+    version: str
+    joined_at: float | None = None
+    warm_containers: int
+    containers: int
+    cpus: int
+    memory_free: float
+
+    @classmethod
+    def of(cls, node: NodeView) -> Self:
+        """Return a node as it is shown."""
+        status: Literal["ready", "starting", "draining", "drained", "lost"] = "ready"
+        if node.state.value != "joined":
+            status = "drained" if node.state.value == "drained" else "draining"
+        elif node.gone:
+            status = "lost"
+        elif not node.alive:
+            status = "starting"
+        return cls(
+            node_id=node.node_id,
+            address=node.address,
+            is_head=node.is_head,
+            status=status,
+            labels=node.labels,
+            version=node.version,
+            joined_at=node.joined_at,
+            warm_containers=node.warm,
+            containers=node.containers,
+            cpus=node.cpus,
+            memory_free=round(node.memory_free, 3),
+        )
+
+
+class Nodes(BaseModel):
+    """The machines of the server, the head first; none when it is one that no other can join."""
+
+    nodes: list[Node]

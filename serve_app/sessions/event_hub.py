@@ -20,7 +20,7 @@ from actors.core.backoff import Backoff
 from actors.core.calls import ActorCaller, HealthCalls
 from actors.core.errors.base import CoditectError
 from actors.core.ports.clock import Clock
-from actors.core.records.events import EventPage, Place
+from actors.core.records.events import MOVED, EventPage, Place
 from actors.core.records.sessions import SessionEvent, SessionRecord
 from actors.core.tasks import Tasks
 from serve_app.dependencies import SessionReader
@@ -215,6 +215,9 @@ class EventHub:
     def _publish(self, session_id: str, event: SessionEvent) -> None:
         followed = self._followed.get(session_id)
         if followed is None:
+            return
+        if event.type == MOVED:
+            followed.due, followed.pause = self._clock.monotonic(), SETTLE_SECONDS
             return
         if event.type == "status":
             followed.status, followed.status_at = event.data, event.at

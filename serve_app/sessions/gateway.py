@@ -27,6 +27,7 @@ from actors.core.records.sessions import Cause, Route, SessionPhase, SessionReco
 from actors.session.workspace_state import check_patch, with_patch
 from serve_app.dependencies import SessionReader
 from serve_app.sessions.environment import Personal
+from serve_app.sessions.node_map import NodeMap
 from serve_app.sessions.owners import CALL_SECONDS, MAX_KNOWN, AtRest, SessionOwners
 
 T = TypeVar("T")
@@ -55,16 +56,32 @@ class SessionGateway(SessionOwners):
         new_id: Callable[[str], str],
         used: Callable[[str], None],
         personal: Personal,
+        nodes: NodeMap | None = None,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
         """Report the id of each session that somebody uses to ``used``; ``personal`` prepares containers."""
         super().__init__(
-            ledger, actors, clock, node_id=node_id, used=used, call_seconds=call_seconds
+            ledger,
+            actors,
+            clock,
+            node_id=node_id,
+            used=used,
+            nodes=nodes,
+            call_seconds=call_seconds,
         )
         self._node_id = node_id
         self._new_id = new_id
         self.start = personal.start
         self._routes: LRUCache[str, Route] = LRUCache(MAX_KNOWN)
+        self._route_hits = self._route_misses = self._route_stale = 0
+
+    def statistics(self) -> dict[str, int]:
+        """Return how calls found containers: by a route that was known, and how often that was an old one."""
+        return {
+            "route_hits_total": self._route_hits,
+            "route_misses_total": self._route_misses,
+            "route_stale_total": self._route_stale,
+        }
 
     def forget(self, session_id: str) -> None:
         """Look the session up again at its next use."""
@@ -241,10 +258,16 @@ class SessionGateway(SessionOwners):
         its caller gets the error, and looks.
         """
         self._used(session_id)
-        route = self._routes.get(session_id) or await self.awake_route(session_id)
+        known = self._routes.get(session_id)
+        if known is None:
+            self._route_misses += 1
+        else:
+            self._route_hits += 1
+        route = known or await self.awake_route(session_id)
         try:
             return await work(route)
         except (Unavailable, Fenced) as error:
+            self._route_stale += known is not None
             if not repeatable and type(error) is Unavailable:
                 self._routes.pop(session_id, None)
                 raise

@@ -1,4 +1,4 @@
-"""Has pools open sessions: the one of the node where a session's container is, or else the one here."""
+"""Has pools open sessions: of the node where a session's container is, else of the one with the most room."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import structlog
 
 from actors.core import names
 from actors.core.calls import ActorCaller, PoolCalls, Ref
-from actors.core.errors.base import DeadlineExceeded, Unavailable
+from actors.core.errors.base import Busy, DeadlineExceeded, Unavailable
 from actors.core.ports.clock import Clock
 from actors.core.records.sessions import Cause, Opened
+from serve_app.sessions.node_map import NodeMap
 
 logger = structlog.get_logger(__name__)
 
@@ -19,6 +20,7 @@ OPEN_SECONDS = 45.0
 POOL_RESTART_SECONDS = 10.0
 HOME_SECONDS = 10.0
 HOME_PING_SECONDS = 3.0
+MAX_PLACES = 3
 _PAUSE = 0.5
 
 
@@ -36,9 +38,12 @@ class _Request(TypedDict):
 class SessionOpener:
     """Asks pools. Every call is bounded in time."""
 
-    def __init__(self, actors: ActorCaller, clock: Clock, node_id: str) -> None:
+    def __init__(
+        self, actors: ActorCaller, clock: Clock, node_id: str, nodes: NodeMap | None = None
+    ) -> None:
         self._actors = actors
         self._clock = clock
+        self._nodes = nodes or NodeMap(actors, clock)
         self._pool = names.pool_actor(node_id)
 
     async def open(
@@ -52,9 +57,9 @@ class SessionOpener:
         dead_actor_id: str | None = None,
         cause: Cause = Cause.CALL,
     ) -> Opened:
-        """Have the session opened where its container is, or here if that node does not answer.
+        """Have the session opened where its container is, or elsewhere if that node does not answer.
 
-        Here it goes on with another container and with what is kept of its workspace. A node that is
+        Elsewhere it goes on with another container and with what is kept of its workspace. A node that is
         only busy is waited for: raises DeadlineExceeded when it takes ``OPEN_SECONDS``.
         """
         request = _Request(
@@ -65,12 +70,31 @@ class SessionOpener:
             dead_actor_id=dead_actor_id,
             cause=cause,
         )
-        at_home = names.pool_actor(home) if home is not None else self._pool
-        if at_home != self._pool:
+        if home is None or self._nodes.is_gone(home):
+            return await self._ask_elsewhere(request, home)
+        at_home = names.pool_actor(home)
+        if at_home == self._pool:
+            return await self._ask_pool(at_home, request)
+        try:
+            return await self._ask_home(at_home, request)
+        except Unavailable as error:
+            logger.warning("a session's node does not answer", node_id=home, reason=str(error))
+        return await self._ask_elsewhere(request, home)
+
+    async def _ask_elsewhere(self, request: _Request, home: str | None) -> Opened:
+        """Ask the nodes with the most room, and at last the pool here."""
+        refused = set() if home is None else {home}
+        for _ in range(MAX_PLACES):
+            node_id = self._nodes.place(refused=refused)
+            pool = self._pool if node_id is None else names.pool_actor(node_id)
+            if node_id is None or pool == self._pool:
+                break
             try:
-                return await self._ask_home(at_home, request)
-            except Unavailable as error:
-                logger.warning("a session's node does not answer", node_id=home, reason=str(error))
+                async with asyncio.timeout(HOME_SECONDS):
+                    return await self._ask_pool(pool, request)
+            except (Busy, Unavailable, DeadlineExceeded, TimeoutError) as error:
+                logger.warning("a node does not take a session", node_id=node_id, reason=str(error))
+                refused.add(node_id)
         return await self._ask_pool(self._pool, request)
 
     async def _ask_home(self, pool: Ref[PoolCalls], request: _Request) -> Opened:

@@ -23,6 +23,7 @@ from actors.core.errors.sessions import Fenced, NotBound
 from actors.core.ports.clock import Clock
 from actors.core.records.sessions import SessionRecord
 from serve_app.dependencies import SessionReader
+from serve_app.sessions.node_map import NodeMap
 from serve_app.sessions.opening import SessionOpener
 
 CALL_SECONDS = 10.0
@@ -62,13 +63,14 @@ class SessionOwners:
         *,
         node_id: str,
         used: Callable[[str], None],
+        nodes: NodeMap | None = None,
         call_seconds: float = CALL_SECONDS,
     ) -> None:
-        """Report the id of each session that somebody uses to ``used``."""
+        """Report the id of each session that somebody uses to ``used``; ``nodes`` can have some opened."""
         self._ledger = ledger
         self._actors = actors
         self._clock = clock
-        self._opener = SessionOpener(actors, clock, node_id)
+        self._opener = SessionOpener(actors, clock, node_id, nodes)
         self._used = used
         self._call_seconds = call_seconds
         self._owners: LRUCache[str, Owner] = LRUCache(MAX_KNOWN)

@@ -22,4 +22,4 @@ def _make(wiring: NodeWiring, name: str) -> Any:
     from cluster.wiring.blueprints import detached  # noqa: PLC0415 - once, where it is made
     from serve_app.ssh.actor import SshActor  # noqa: PLC0415
 
-    return detached(SshActor, name, CONCURRENCY, wiring)
+    return detached(wiring, SshActor, name, CONCURRENCY, wiring)

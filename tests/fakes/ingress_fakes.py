@@ -28,6 +28,7 @@ from fastapi import FastAPI
 
 from actors.core import names
 from actors.core.errors.base import ActorGone, Busy, CoditectError, DeadlineExceeded, Unavailable
+from actors.core.errors.requests import NotFound
 from actors.core.errors.sessions import LaunchFailed
 from actors.core.event_sender import EventSender
 from actors.core.ports.environment import Environments
@@ -37,6 +38,7 @@ from actors.core.ports.services import Services
 from actors.core.records.accounts import Role, UserRecord
 from actors.core.records.containers import ContainerHandle, ContainerSpec, Health
 from actors.core.records.events import EventPage, Place, Published
+from actors.core.records.nodes import NodeState, NodeView
 from actors.core.records.sessions import Cause, Opened
 from actors.health.service import HealthService
 from actors.journal.recorder import JournalRecorder
@@ -376,9 +378,28 @@ class LocalSupervisor:
     def __init__(self, pool: LocalPool) -> None:
         self._pool = pool
         self.pushed: dict[str, Any] = {}
+        self.views = {
+            node_id: NodeView(
+                node_id=node_id,
+                address="10.0.0.1",
+                is_head=False,
+                state=NodeState.JOINED,
+                alive=True,
+            )
+            for node_id in ("n-2", "n-3")
+        }
 
     async def ping(self) -> dict[str, Any]:
         return {"pid": 1, "uptime_seconds": 1.0, "ready": True}
+
+    async def nodes(self) -> list[NodeView]:
+        return list(self.views.values())
+
+    async def drain(self, node_id: str) -> None:
+        if node_id not in self.views:
+            raise NotFound("node", node_id)
+        draining = {"state": NodeState.DRAINING}
+        self.views[node_id] = self.views[node_id].model_copy(update=draining)
 
     async def snapshot(self) -> dict[str, Any]:
         return {"age_seconds": 0.5, "sessions": {"ready": 1}, "stuck": [], "actors": []}

@@ -6,6 +6,9 @@ from typing import Any, NamedTuple
 
 from actors.core.records.sessions import SessionEvent
 
+MOVED = "moved"
+"""The event by which followers of a node learn to look where a session is now; nobody else hears of it."""
+
 
 class Published(NamedTuple):
     """One thing that happened to a session at Unix time ``at``; ``data`` is JSON."""

@@ -8,6 +8,7 @@
     (tenant, "changes", feed, versionstamp, id)            empty; a record that was written; see changes.py
     (tenant, "newest_changes", feed)                       versionstamp of the newest of them
     (tenant, "user_containers", user_id, container_id)     {assigned_at}
+    (tenant, "nodes", node_id)                             NodeRecord; nodes that joined the head
     (tenant, "left_workspaces", node_id, workspace_id)     {ended_at}; a directory to be removed
     (tenant, "idleness", session_id)                       Idleness; the owner's veto is kept here
     (tenant, "activity", session_id)                       when people last used it
@@ -141,6 +142,7 @@ class Keyspace:
         self.changes = Directory(tenant_id, "changes")
         self.newest_changes = Directory(tenant_id, "newest_changes")
         self.user_containers = Directory(tenant_id, "user_containers")
+        self.nodes = Directory(tenant_id, "nodes")
         self.left_workspaces = Directory(tenant_id, "left_workspaces")
         self.idleness = Directory(tenant_id, "idleness")
         self.activity = Directory(tenant_id, "activity")

@@ -11,9 +11,7 @@ from typing import Any, cast
 from actors.core.errors.base import Busy, Unavailable
 from actors.core.errors.store import CommitUnknown
 from cluster.store.engines.interface import Commit, KeyRange, Pairs, Values
-from cluster.store.remote.wire import Framed, short_path
-
-MAX_WAITING = 20_000
+from cluster.store.remote.wire import MAX_WAITING, Framed, short_path
 
 
 class RemoteEngine:
@@ -26,7 +24,7 @@ class RemoteEngine:
     def __init__(self, path: Path, *, timeout_seconds: float = 10.0) -> None:
         self._path = path
         self._timeout_seconds = timeout_seconds
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._linking = asyncio.Lock()
 
     async def get_many(self, keys: Sequence[bytes], read_version: int | None) -> Values:
@@ -66,22 +64,26 @@ class RemoteEngine:
             reason = f"no answer within {limit:g} s"
             raise Unavailable("store", reason) from None
 
-    async def _linked(self) -> _Link:
+    async def _linked(self) -> Link:
         if self._link is not None and self._link.transport is not None:
             return self._link
         async with self._linking:
             if self._link is None or self._link.transport is None:
-                loop = asyncio.get_running_loop()
-                try:
-                    with short_path(self._path) as name:
-                        _, self._link = await loop.create_unix_connection(_Link, name)
-                except OSError as error:
-                    reason = f"nobody listens at {self._path}: {error.strerror}"
-                    raise Unavailable("store", reason) from error
+                self._link = await self._connect()
             return self._link
 
+    async def _connect(self) -> Link:
+        """Return a new connection. Raises Unavailable."""
+        try:
+            with short_path(self._path) as name:
+                _, link = await asyncio.get_running_loop().create_unix_connection(Link, name)
+        except OSError as error:
+            reason = f"nobody listens at {self._path}: {error.strerror}"
+            raise Unavailable("store", reason) from error
+        return link
 
-class _Link(Framed):
+
+class Link(Framed):
     """A connection with the questions that wait for their answers."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""Serves an engine to the other processes of the node over a Unix socket; see ``wire.py``."""
+"""Serves an engine to a node's other processes over a Unix socket, and to other nodes; see ``wire.py``."""
 
 from __future__ import annotations
 
@@ -6,44 +6,80 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from actors.core.errors.base import CoditectError, Unavailable
-from actors.core.errors.requests import InvalidArgument
+from actors.core.errors.requests import InvalidArgument, PreconditionFailed
 from actors.core.errors.store import StoreError
 from actors.core.tasks import Tasks
 from cluster.store.engines.interface import Engine
-from cluster.store.remote.wire import Framed, short_path
+from cluster.store.remote.doorway import Doorway
+from cluster.store.remote.wire import GREETING, MAX_WAITING, Framed, short_path
 
 logger = logging.getLogger(__name__)
 
 MAX_OUTSTANDING = 1024
 MAX_CONNECTIONS = 10_000
 BACKLOG = 1024
+REFUSED = "refused"
+
+Welcome = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+"""Answers a node's greeting; with ``REFUSED``, the reason, it is not let in. Plain values alone both ways:
+the other node may be of another version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """Where and how other nodes are served. ``context`` is called where the socket is made."""
+
+    address: tuple[str, int]
+    context: Callable[[], ssl.SSLContext]
+    welcome: Welcome
 
 
 class StoreServer:
-    """``open`` begins to listen at ``path``, whoever listened there before; ``close`` ends it."""
+    """``open`` begins to listen at ``path``, whoever listened there before; ``close`` ends it.
 
-    def __init__(self, engine: Engine, path: Path) -> None:
+    With a ``network`` other nodes are served as well, each once it has greeted.
+    """
+
+    def __init__(self, engine: Engine, path: Path, network: Network | None = None) -> None:
         self._engine = engine
         self._path = path
+        self._network = network
         self._server: asyncio.Server | None = None
+        self._doorway: Doorway | None = None
         self._connections: set[_Connection] = set()
 
+    @property
+    def address(self) -> tuple[str, int]:
+        """Where other nodes are served, once it is open."""
+        assert self._doorway is not None
+        return self._doorway.address
+
     async def open(self) -> None:
-        """Listen. Raises Unavailable when the socket cannot be made."""
+        """Listen. Raises Unavailable when a socket cannot be made."""
         try:
             listener = await asyncio.to_thread(_listen, self._path)
         except OSError as error:
             raise Unavailable("store", f"{self._path}: {error.strerror}") from error
         loop = asyncio.get_running_loop()
         self._server = await loop.create_unix_server(self._connection, sock=listener)
+        if self._network is not None:
+            network = self._network
+            self._doorway = Doorway(network.address, network.context(), self._node_connection)
+            await self._doorway.open()
 
     async def close(self) -> None:
         """Take no more questions, and leave those unanswered that are under way."""
+        if self._doorway is not None:
+            await self._doorway.close()
+            self._doorway = None
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -53,16 +89,21 @@ class StoreServer:
         await asyncio.gather(*(connection.close() for connection in connections))
 
     def _connection(self) -> _Connection:
-        return _Connection(self._engine, self._connections)
+        return _Connection(self._engine, self._connections, MAX_OUTSTANDING)
+
+    def _node_connection(self) -> _Connection:
+        assert self._network is not None
+        return _NodeConnection(self._engine, self._connections, self._network.welcome)
 
 
 class _Connection(Framed):
     """A process that asks. One that asks too much at once, or does not read, is not listened to."""
 
-    def __init__(self, engine: Engine, siblings: set[_Connection]) -> None:
+    def __init__(self, engine: Engine, siblings: set[_Connection], limit: int) -> None:
         super().__init__()
         self._engine = engine
         self._siblings = siblings
+        self._limit = limit
         self._tasks = Tasks(limit=1 << 30)  # bounded by what is read, see ``_listen_or_not``
         self._outstanding = 0
         self._deaf = False
@@ -130,13 +171,32 @@ class _Connection(Framed):
         raise InvalidArgument("question", f"no engine has a {method}")
 
     def _listen_or_not(self) -> None:
-        deaf = self._outstanding >= MAX_OUTSTANDING or not self.writable.is_set()
+        deaf = self._outstanding >= self._limit or not self.writable.is_set()
         if deaf != self._deaf and self.transport is not None:
             self._deaf = deaf
             if deaf:
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+
+class _NodeConnection(_Connection):
+    """Another node, whose processes all ask through it. It is answered nothing before it is welcome."""
+
+    def __init__(self, engine: Engine, siblings: set[_Connection], welcome: Welcome) -> None:
+        super().__init__(engine, siblings, MAX_WAITING)
+        self._welcome = welcome
+        self._is_welcome = False
+
+    async def _ask(self, method: str, arguments: tuple[Any, ...]) -> Any:
+        if method == GREETING:
+            (greeting,) = arguments
+            answer = await self._welcome(greeting)
+            self._is_welcome = REFUSED not in answer
+            return answer
+        if not self._is_welcome:
+            raise PreconditionFailed("this connection", "a stranger's", "a node's that has greeted")
+        return await super()._ask(method, arguments)
 
 
 def _listen(path: Path) -> socket.socket:

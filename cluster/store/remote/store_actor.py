@@ -14,14 +14,15 @@ from actors.core.calls import StoreCalls
 from actors.core.errors.requests import InvalidArgument
 from actors.core.process import Life
 from cluster.store.engines.interface import OpenableEngine
-from cluster.store.remote.server import StoreServer
+from cluster.store.remote.server import Network, StoreServer
 
 
 class StoreActor:
     """Serves an engine to the other processes at ``path``. Made with ``ray.remote`` by the Supervisor.
 
     ``make_engine`` is called once, in the actor's process; ``tend`` runs beside the server until it is
-    cancelled. A restarted actor opens the engine again; every acknowledged commit is there.
+    cancelled. Over a ``network`` other nodes are served too. A restarted actor opens the engine again; every
+    acknowledged commit is there.
     """
 
     def __init__(
@@ -29,10 +30,11 @@ class StoreActor:
         make_engine: Callable[[], OpenableEngine],
         path: Path,
         tend: Callable[[OpenableEngine], Awaitable[None]],
+        network: Network | None = None,
     ) -> None:
         self._engine = make_engine()
         self._tend = tend
-        self._server = StoreServer(self._engine, path)
+        self._server = StoreServer(self._engine, path, network)
         self._life = Life(self._run)
 
     async def ping(self) -> dict[str, Any]:

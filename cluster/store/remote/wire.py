@@ -1,8 +1,9 @@
-"""Frames between a node's processes and its StoreActor: pickled, over a Unix socket.
+"""Frames between a node's processes and its StoreActor: pickled, over a Unix socket; between nodes over TLS.
 
 A frame is its length in four bytes, little-endian, and a pickle. A question is ``(number, method,
 arguments)``, its answer ``(number, value)``, where a value that is an exception is raised by whoever
-asked. Both ends belong to one server, user and machine: the socket lies where only that user may go.
+asked. Both ends belong to one server: the socket lies where only its user may go, and over TLS each has shown
+a certificate of the server before the first byte is read (``cluster.membership.credentials``).
 """
 
 from __future__ import annotations
@@ -16,6 +17,12 @@ from pathlib import Path
 from typing import Any, cast
 
 LENGTH_BYTES = 4
+MAX_WAITING = 20_000
+"""Questions of one connection that wait for their answers."""
+
+GREETING = "greet"
+"""The first question over TLS."""
+
 MAX_FRAME = 64 << 20
 """Commits have at most 10 MB, answers of reads about 4 MiB and a value."""
 

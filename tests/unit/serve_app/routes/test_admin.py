@@ -12,6 +12,7 @@ from websockets.exceptions import ConnectionClosed
 from coditect import (
     AsyncClient,
     Forbidden,
+    NotFound,
     Unauthorized,
 )
 from serve_app.auth.revocations import Revocations
@@ -42,6 +43,16 @@ async def test_administrators_see_all_sessions_and_containers(rig, ada, admin, s
     assert (await http.get("/api/admin/containers")).status_code == 200
     assert (await http.get("/api/admin/overview")).json()["sessions"]
     is_problem(await rig.http(ada).get("/api/admin/sessions"), 403, "permission_denied")
+
+
+async def test_administrators_see_the_nodes_and_have_one_emptied(rig, ada, admin):
+    assert [node.status for node in await admin.nodes()] == ["ready", "ready"]
+    assert [node.status for node in await admin.drain_node("n-3")] == ["ready", "draining"]
+    assert [line["resource"] for line in await admin.audit(action="node")] == ["node/n-3"]
+    with pytest.raises(NotFound):
+        await admin.drain_node("n-9")
+    with pytest.raises(Forbidden):
+        await ada.nodes()
 
 
 async def login(http: httpx.AsyncClient, password: str = PASSWORD, **headers: str):

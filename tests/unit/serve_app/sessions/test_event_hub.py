@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from actors.core.errors.base import Unavailable
-from actors.core.records.events import EventPage, Place
+from actors.core.records.events import MOVED, EventPage, Place
 from actors.core.records.sessions import SessionEvent, SessionPhase, SessionRecord
 from actors.core.tasks import Tasks
 from serve_app.sessions import event_hub
@@ -209,6 +209,18 @@ async def test_a_session_that_moved_is_followed_where_it_is_now(hall):
     assert ("node-2", None) in hall.nodes.polls
     await hall.answer(("s1", event(9)), node="node-2")
     assert hall.heard[-1][1].seq == 9
+
+
+async def test_a_node_that_is_emptied_says_of_a_session_that_it_moved_and_listeners_hear_what_follows(
+    hall,
+):
+    hall.listen()
+    hall.keep(owner_node_id="node-2")
+    await hall.answer(("s1", event(1, MOVED)))
+    await hall.passes(1)
+    assert hall.types() == ["status"]
+    await hall.answer(("s1", event(9)), node="node-2")
+    assert hall.types() == ["status", "saved"]
 
 
 async def test_a_node_that_nobody_needs_any_more_is_not_polled(hall):

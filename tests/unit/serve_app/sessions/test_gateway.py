@@ -336,6 +336,7 @@ async def test_a_session_at_rest_whose_container_does_not_answer_gets_an_owner()
         return found.container_id
 
     assert await gateway.on_container("s1", work) == "c5"
+    assert gateway.statistics()["route_misses_total"] == 1
     methods = [method for _, method, _, _ in actors.calls]
     assert methods == ["open_session", "route"]
 
