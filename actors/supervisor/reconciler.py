@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
@@ -50,6 +51,8 @@ MAX_SOURCES = 256
 LEASES_READ_AT_ONCE = 1000
 SOURCE_TTL = 120.0
 DUTY = 0.05
+SETTLED_LOOKS = 3
+"""Looks at an empty node before it leaves: replicas may just have learned that it is to be emptied."""
 
 
 class ActorGateway(ActorCaller, Protocol):
@@ -106,6 +109,7 @@ class SupervisorReconciler:
         self._nodes: NodeKeeper | None = None
         self._drainer: Drainer | None = None
         self._emptying: dict[str, asyncio.Task[Any]] = {}
+        self._empty_looks: Counter[str] = Counter()
 
     def attach_services(self, services: Services) -> None:
         """Let the supervisor read the store from now on."""
@@ -349,9 +353,11 @@ class SupervisorReconciler:
         await self._nodes.forget_lost()
         for node_id in self._nodes.draining():
             left = left_on(node_id, sessions)
-            if not left:
+            self._empty_looks[node_id] = 0 if left else self._empty_looks[node_id] + 1
+            if self._empty_looks[node_id] > SETTLED_LOOKS:
+                del self._empty_looks[node_id]
                 await self._nodes.set_state(node_id, NodeState.DRAINED)
-            elif (task := self._emptying.get(node_id)) is None or task.done():
+            elif left and ((task := self._emptying.get(node_id)) is None or task.done()):
                 assert self._drainer is not None
                 work = self._drainer.move_all(node_id, left, self.nodes)
                 if (begun := self._tasks.offer(f"drain {node_id}", work)) is not None:

@@ -219,7 +219,7 @@ async def list_nodes(_: AdminDep, ingress: IngressDep) -> Nodes:
     "/nodes/{node_id}/drain",
     status_code=202,
     dependencies=SIGNED,
-    responses=may_fail(401, 403, 404, 422),
+    responses=may_fail(400, 401, 403, 404, 422),
 )
 async def drain_node(
     node_id: Annotated[str, Path(max_length=64)],

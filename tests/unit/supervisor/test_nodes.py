@@ -10,6 +10,7 @@ from actors.core.records.sessions import Opened, SessionPhase
 from actors.supervisor.drain import left_on
 from actors.supervisor.nodes import NodeKeeper
 from actors.supervisor.plan import Component
+from actors.supervisor.reconciler import SETTLED_LOOKS
 from tests.fakes.pool_fakes import session_record
 from tests.unit.supervisor.test_reconciler import FakeActorGateway, Tower
 
@@ -163,11 +164,14 @@ async def test_a_lost_node_that_is_to_be_emptied_is_forgotten(cluster):
     assert [view.node_id for view in cluster.runner.nodes()] == ["node-1"]
 
 
-async def test_an_empty_node_leaves_at_once(cluster):
+async def test_an_empty_node_leaves_when_everybody_knows_that_it_is_to_be_emptied(cluster):
     cluster.join()
     for _ in range(3):
         await cluster.look()
     await cluster.runner.drain("n-2")
+    for _ in range(SETTLED_LOOKS):
+        await cluster.look()
+        assert cluster.book.records["n-2"].state is NodeState.DRAINING
     await cluster.look()
     assert cluster.book.records["n-2"].state is NodeState.DRAINED
 
@@ -193,7 +197,8 @@ async def test_a_sessions_last_owner_gives_it_up_before_another_node_gets_it(clu
     ]
     assert cluster.ledger.passivated == ["s1"]
     cluster.ledger.sessions_by_id["s1"] = session.model_copy(update={"workspace_node_id": "node-1"})
-    await cluster.look()
+    for _ in range(SETTLED_LOOKS + 1):
+        await cluster.look()
     assert cluster.book.records["n-2"].state is NodeState.DRAINED
 
 
