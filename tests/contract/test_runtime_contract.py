@@ -19,6 +19,7 @@ from cluster import identity_tokens
 from cluster.clock import SystemClock
 from cluster.dev.cloud_run.emulator import Emulator, Options
 from cluster.dev.cloud_run.programs.sandboxes import Sandboxes
+from cluster.dev.cloud_run.serving.plan import Timings
 from cluster.identity_tokens import Token
 from cluster.runtime.sandbox import SandboxRuntime
 from cluster.runtime.stub import StubRuntime
@@ -43,10 +44,11 @@ def _cloud_run(data_dir, **options):
 
 
 @pytest_asyncio.fixture
-async def emulated(tmp_path, monkeypatch):
+async def emulated(tmp_path_factory, monkeypatch):
     """Emulate Cloud Run; return what makes a runtime of it."""
-    programs = Sandboxes(tmp_path / "cloud", SystemClock())
-    async with Emulator(programs, Options(tls=False)) as emulator:
+    # CODI is packed once: the directory is the same for all, one after another.
+    programs = Sandboxes(tmp_path_factory.getbasetemp() / "cloud-run", SystemClock())
+    async with Emulator(programs, Options(tls=False, timings=Timings(grace=0.5))) as emulator:
 
         async def fetch(
             audience,
