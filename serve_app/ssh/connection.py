@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Any
 
 import asyncssh
 from asyncssh.packet import SSHPacket
@@ -96,6 +97,20 @@ class Connection(asyncssh.SSHServerConnection):
     def new_tunnel(self) -> asyncssh.SSHTCPChannel[bytes]:
         """Return a channel for a connection to a port."""
         return self.create_tcp_channel(None, "strict", WINDOW, MAX_PACKET)
+
+    def new_socket_tunnel(self) -> asyncssh.SSHUNIXChannel[bytes]:
+        """Return a channel for a connection to a Unix socket."""
+        return self.create_unix_channel(None, "strict", WINDOW, MAX_PACKET)
+
+    async def create_agent_listener(self) -> bool:
+        """Have the client's agent reached from inside: the library's would listen beside us, outside."""
+        owner: Any = self._owner
+        return bool(await owner.agent_requested())
+
+    async def reach_agent(self, session: Any) -> None:
+        """Open a channel to the client's agent. Raises ChannelOpenError."""
+        channel = self.create_agent_channel(WINDOW, MAX_PACKET)
+        await channel.open(lambda: session)
 
 
 class _Channel(asyncssh.SSHServerChannel[bytes]):

@@ -17,7 +17,7 @@ from actors.core.records.sessions import SessionPhase, SessionRecord
 from serve_app.auth.sign_in import Visitor
 from serve_app.auth.tokens import Login
 from serve_app.ingress import Ingress
-from serve_app.ssh.forwarding import open_forward
+from serve_app.ssh.forwarding import Forward, open_forward, open_unix_forward
 from serve_app.ssh.handover import Entry
 from serve_app.ssh.keys import fingerprint_of
 from serve_app.ssh.listening import RemoteListener
@@ -36,6 +36,8 @@ MAX_LISTENERS = 16
 
 REFUSAL_SECONDS = 0.05
 """A refusal comes after this long, or a multiple of it, however little had to be looked up for it."""
+
+MAX_SOCKET_PATH = 107
 
 _ENDED = frozenset({SessionPhase.ENDING, SessionPhase.ENDED})
 _UNKNOWN = (
@@ -77,6 +79,7 @@ class Door(asyncssh.SSHServer):
         self._visit: Visit | None = None
         self._seated: str | None = None
         self._listeners = 0
+        self._agent_listener: RemoteListener | None = None
         self._address = "" if entry is None else entry.address
 
     # ---- coming and going -----------------------------------------------------------------------
@@ -266,8 +269,56 @@ class Door(asyncssh.SSHServer):
         if self._listeners >= MAX_LISTENERS:
             return False
         self._listeners += 1
+        connection, asked = visit.connection, listen_port
+
+        async def reach(made: Forward, came: dict[str, Any]) -> None:
+            port = asked or listener.get_port()
+            await connection.create_connection(
+                lambda: made, listen_host, port, came["host"], came["port"]
+            )
+
         with visit.preparing():
-            return await RemoteListener.open(visit, listen_host, listen_port)
+            listener = await RemoteListener.open(visit, str(listen_port), reach)
+        return listener
+
+    def unix_connection_requested(self, dest_path: str) -> Any:
+        """Return what carries a connection to a Unix socket inside. Raises ChannelOpenError."""
+        visit = self._entered()
+        if not _is_path(dest_path):
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, "no such path")
+        visit.take_channel()
+        return visit.connection.new_socket_tunnel(), open_unix_forward(visit, dest_path)
+
+    async def unix_server_requested(self, listen_path: str) -> Any:
+        """Return a listener at a path inside, or False. Raises OSError when there is none to be had."""
+        visit = self._visit
+        if visit is None or not _is_path(listen_path) or self._listeners >= MAX_LISTENERS:
+            return False
+        self._listeners += 1
+
+        async def reach(made: Any, _came: dict[str, Any]) -> None:
+            await visit.connection.create_unix_connection(lambda: made, listen_path)
+
+        with visit.preparing():
+            return await RemoteListener.open(visit, f"unix:{listen_path}", reach)
+
+    async def agent_requested(self) -> bool:
+        """Let programs inside use the client's agent, since the client says so; one for all channels."""
+        visit = self._visit
+        if visit is None:
+            return False
+        with visit.preparing():
+            if self._agent_listener is None or self._agent_listener.is_over:
+                self._agent_listener = None
+                try:
+                    self._agent_listener = await RemoteListener.open(
+                        visit, "agent", lambda made, _came: visit.connection.reach_agent(made)
+                    )
+                except OSError as error:
+                    logger.info("no agent is forwarded", reason=str(error))
+                    return False
+            visit.agent_path = self._agent_listener.path
+        return True
 
     def _entered(self) -> Visit:
         if self._visit is None:
@@ -275,3 +326,8 @@ class Door(asyncssh.SSHServer):
                 asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED, "the connection is being closed"
             )
         return self._visit
+
+
+def _is_path(path: str) -> bool:
+    """Return whether a socket can have that address (unix(7))."""
+    return 0 < len(path.encode()) <= MAX_SOCKET_PATH and "\0" not in path

@@ -1,4 +1,4 @@
-"""A channel to a port at the workspace's own localhost."""
+"""A channel to a port at the workspace's own localhost, or to a Unix socket in it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import asyncssh
 from actors.core.errors.base import CoditectError
 from actors.core.records.sessions import Route
 from cluster.codi.tunnel import open_tunnel
+from serve_app.ssh.inside import Inside
 from serve_app.ssh.visit import Visit
 
 _CHUNK = 64 << 10
 _HIGH_WATER = 128 << 10
 _LINGER_SECONDS = 30.0
+_CONNECT_SECONDS = 10.0
 
 
 async def open_forward(visit: Visit, port: int) -> Forward:
@@ -36,6 +38,36 @@ async def open_forward(visit: Visit, port: int) -> Forward:
         raise
     writer.transport.set_write_buffer_limits(high=_HIGH_WATER)
     return Forward(visit, reader, writer)
+
+
+async def open_unix_forward(visit: Visit, path: str) -> Forward:
+    """Connect to a Unix socket inside, as the workspace's user. Raises ChannelOpenError: why not."""
+    inside: Inside | None = None
+    try:
+        inside = await Inside.start(visit, ["codi:connect", path])
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            came = await inside.line()
+            reader, writer = await inside.fetch(came["door"], came["connection"])
+    except BaseException as error:
+        visit.give_channel_back()
+        if inside is not None:
+            await inside.close()
+        if isinstance(error, CoditectError | OSError | KeyError):
+            reason = "nothing to connect to there"
+            raise asyncssh.ChannelOpenError(asyncssh.OPEN_CONNECT_FAILED, reason) from None
+        raise
+    visit.spawn("connection to a socket", _until_over(inside))
+    writer.transport.set_write_buffer_limits(high=_HIGH_WATER)
+    return Forward(visit, reader, writer)
+
+
+async def _until_over(inside: Inside) -> None:
+    """Keep a program for as long as its connection lasts: it says nothing more, and ends with that."""
+    try:
+        with suppress(CoditectError):
+            await inside.line()
+    finally:
+        await inside.close()
 
 
 class Forward(asyncssh.SSHTCPSession[bytes]):

@@ -1,68 +1,69 @@
-"""Listens inside for an SSH client (``ssh -R``): what connects there becomes a channel to the client."""
+"""Listens inside for an SSH client (``ssh -R``, ``-A``): what connects there becomes a channel to it."""
 
 from __future__ import annotations
 
 import asyncio
-import json
-import socket
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
 import asyncssh
 import structlog
 
-from actors.core.errors.base import CoditectError, Unavailable
-from actors.core.records.sessions import Route
-from cluster.codi.programs.client import Program, start_program
-from cluster.codi.programs.frames import STDOUT
-from cluster.codi.tunnel import open_tunnel
+from actors.core.errors.base import CoditectError
 from serve_app.ssh.forwarding import Forward
+from serve_app.ssh.inside import Inside
 from serve_app.ssh.visit import Visit
 
 logger = structlog.get_logger(__name__)
 
 LISTEN_SECONDS = 10.0
-_MAX_LINE = 4096
-_CHUNK = 64 << 10
+
+Reach = Callable[[Forward, dict[str, Any]], Awaitable[Any]]
+"""Opens a channel to the client for what came in."""
 
 
 class RemoteListener(asyncssh.SSHListener):
-    """A port inside at which programs reach the client. ``host`` is what the client calls it."""
+    """A port or a socket inside at which programs reach the client."""
 
-    def __init__(self, visit: Visit, host: str, running: Program) -> None:
+    def __init__(self, visit: Visit, inside: Inside, reach: Reach) -> None:
         super().__init__()
         self._visit = visit
-        self._host = host
-        self._running = running
-        self._text = b""
-        self._port = self._door = 0
-        self._asked = 0
+        self._inside = inside
+        self._reach = reach
+        self._door = 0
+        self._port = 0
+        self.path = ""
         self._task: asyncio.Task[None] | None = None
 
     @classmethod
-    async def open(cls, visit: Visit, host: str, port: int) -> RemoteListener:
-        """Listen at the workspace's localhost; ``port`` 0: at any. Raises OSError when that cannot be."""
+    async def open(cls, visit: Visit, where: str, reach: Reach) -> RemoteListener:
+        """Listen inside: at a port of localhost, 0 for any, at ``unix:PATH``, or for an ``agent``.
 
-        async def start(route: Route) -> Program:
-            return await start_program(route, ["codi:listen", str(port)])
-
+        Raises OSError when that cannot be.
+        """
         try:
-            made = cls(visit, host, await visit.on_container(start))
+            made = cls(visit, await Inside.start(visit, ["codi:listen", where]), reach)
         except CoditectError as error:
             raise OSError(str(error)) from error
         try:
             async with asyncio.timeout(LISTEN_SECONDS):
-                first = await made._line()
-            made._port, made._door = first["port"], first["door"]
+                first = await made._inside.line()
+            made._port, made.path = first.get("port", 0), first.get("path", "")
+            made._door = first["door"]
         except (CoditectError, TimeoutError, KeyError) as error:
-            await made._running.close()
+            await made._inside.close()
             raise OSError(str(error)) from error
-        made._asked = port or made._port
         made._task = visit.spawn("listener", made._run())
         return made
 
+    @property
+    def is_over(self) -> bool:
+        """True if it listens no more, as after its container's end."""
+        return self._task is None or self._task.done()
+
     def get_port(self) -> int:
-        """Return the port that it listens at."""
+        """Return the port that it listens at; 0 for a path."""
         return self._port
 
     def close(self) -> None:
@@ -78,29 +79,12 @@ class RemoteListener(asyncssh.SSHListener):
     async def _run(self) -> None:
         try:
             while True:
-                came = await self._line()
+                came = await self._inside.line()
                 self._visit.spawn("connection from inside", self._hand_out(came))
         except CoditectError as error:
-            logger.info("an SSH client's port inside is gone", reason=str(error))
+            logger.info("an SSH client's listener inside is gone", reason=str(error))
         finally:
-            await self._running.close()
-
-    async def _line(self) -> dict[str, Any]:
-        """Return what the program inside says next. Raises Unavailable when it has ended."""
-        while b"\n" not in self._text:
-            output = await self._running.read()
-            if output is None or len(self._text) > _MAX_LINE:
-                raise Unavailable("port", "nothing listens")
-            if output.channel == STDOUT:
-                self._text += output.data
-        line, _, self._text = self._text.partition(b"\n")
-        try:
-            found = json.loads(line)
-            return {name: int(found[name]) for name in ("port", "door") if name in found} | {
-                name: str(found[name]) for name in ("connection", "host") if name in found
-            }
-        except (ValueError, TypeError) as error:  # the workspace's own programs may say anything
-            raise Unavailable("port", str(error)) from None
+            await self._inside.close()
 
     async def _hand_out(self, came: dict[str, Any]) -> None:
         """Open a channel to the client for a connection, and fetch the connection for it."""
@@ -109,25 +93,15 @@ class RemoteListener(asyncssh.SSHListener):
         except asyncssh.ChannelOpenError:
             return  # nobody fetches it, so it is closed
         try:
-            reader, writer = await self._fetch(came)
+            reader, writer = await self._inside.fetch(self._door, came["connection"])
             made = Forward(self._visit, reader, writer)
         except (CoditectError, OSError, KeyError):
             self._visit.give_channel_back()
             return
         try:
-            await self._visit.connection.create_connection(
-                lambda: made, self._host, self._asked, came["host"], came["port"]
-            )
+            with suppress(KeyError):
+                await self._reach(made, came)
+                return
         except (asyncssh.Error, OSError):
-            made.connection_lost(None)
-
-    async def _fetch(
-        self, came: dict[str, Any]
-    ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        async def connect(route: Route) -> socket.socket:
-            return await open_tunnel(route, self._door)
-
-        made = await self._visit.on_container(connect)
-        with suppress(OSError):
-            await asyncio.get_running_loop().sock_sendall(made, came["connection"].encode())
-        return await asyncio.open_connection(sock=made, limit=_CHUNK)
+            pass
+        made.connection_lost(None)

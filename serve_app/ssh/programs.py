@@ -159,6 +159,8 @@ class Program(asyncssh.SSHServerSession[bytes]):
         if self._tty is not None:
             variables["TERM"] = self._term
         ends = [str(part) for end in (peer, own) if isinstance(end, tuple) for part in end[:2]]
+        if self._visit.agent_path:
+            variables["SSH_AUTH_SOCK"] = self._visit.agent_path
         variables["SSH_CONNECTION"] = " ".join(ends) or "127.0.0.1 0 127.0.0.1 0"
         return await start_program(
             route,

@@ -47,6 +47,7 @@ class Visit:
         self.ingress = ingress
         self.session_id = ""
         self.connection = connection
+        self.agent_path = ""
         self._login = login
         self._enter = enter
         self._close = close

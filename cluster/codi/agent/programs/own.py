@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 _MODULES = {
+    "codi:connect": "cluster.codi.agent.programs.connect",
     "codi:listen": "cluster.codi.agent.programs.listen",
     "codi:sftp-server": "cluster.codi.agent.sftp.server",
 }
