@@ -37,6 +37,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "change_password": ("old", "new"),
     "create_user": ("a@example.com", "secret"),
     "change_user": ("u-1",),
+    "drain_node": ("n-1",),
     "disable_user": ("u-1",),
     "set_quotas": ("u-1",),
     "keep_awake": ("s-1", 60.0),
