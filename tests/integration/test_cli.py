@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import re
 import select
 import signal
 import subprocess
@@ -14,6 +15,7 @@ import sys
 import tarfile
 import termios
 import time
+import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
@@ -304,6 +306,45 @@ def test_a_program_on_pipes_gets_input_as_it_comes_and_its_end(signed_in: Run) -
     done = signed_in("exec", "-i", "sh", "-c", "cat >&2; kill -TERM $$", stdin=b"typed")
     assert (done.returncode, done.stdout, done.stderr) == (128 + 15, b"", b"typed")
     assert signed_in("exec", "-i", "no-such-command").returncode == 127
+
+
+SERVE = """
+import http.server, socketserver
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"from inside")
+    def log_message(self, *_):
+        pass
+with socketserver.TCPServer(("127.0.0.1", 0), Page) as server:
+    print(server.server_address[1], flush=True)
+    server.serve_forever()
+"""
+
+
+def test_what_listens_is_listed_and_forwarded(
+    open_shell, signed_in: Run, person: Person, server: ServerProcess
+) -> None:
+    with Client(server.url, access_token=person.client.access_token) as client:
+        client.start_process(person.session_id, "page", ["python3", "-uc", SERVE])
+        said = next(iter(client.process_output(person.session_id, "page", follow=True)))
+    port = int(said.data)
+    listed = json.loads(signed_in("ports", "--json").stdout)
+    assert [each["listening"] for each in listed if each["port"] == port] == [True]
+    assert str(port) in signed_in("ports").stdout.decode()
+    forward = open_shell(f"0:{port}", command="port-forward")
+    forward.wait_for(b" -> port")
+    here = re.search(rb":([0-9]+) -> port", forward.shown)
+    assert here is not None
+    address = f"http://127.0.0.1:{int(here[1])}/"
+    assert urllib.request.urlopen(address, timeout=60).read() == b"from inside"
+    forward.process.send_signal(signal.SIGINT)
+    assert forward.process.wait(60) == 0
+    for wrong in ("0", "65536", "x:1", "1:2:3"):
+        refused = signed_in("port-forward", "main", wrong)
+        assert refused.returncode != 0, wrong
+        assert b"[LOCAL:]PORT" in refused.stderr
 
 
 def test_users_and_their_quotas_are_listed_and_changed(signed_in, person):

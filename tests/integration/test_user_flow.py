@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import signal
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,30 @@ async def test_a_saved_file_is_read_by_the_shell_and_back(person):
     assert {"made.txt", "dir with space"} <= {
         entry.name for entry in await person.client.tree(person.session_id)
     }
+
+
+async def test_a_directory_goes_up_and_is_searched_and_watched(person):
+    client, session_id = person.client, person.session_id
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w") as archive:
+        for name, content in {"in/one.txt": b"a needle\n", "in/two.txt": b"hay\n"}.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(content), 0o640
+            archive.addfile(entry, io.BytesIO(content))
+    done = await client.unpack(session_id, "up here", packed.getvalue())
+    assert not done.failed
+    found = [each async for each in client.search(session_id, "needle", kind="content")]
+    assert [(each.path, each.line) for each in found] == [("up here/in/one.txt", 1)]
+    named = [each.path async for each in client.search(session_id, "two")]
+    assert named == ["up here/in/two.txt"]
+    changes = client.watch(session_id, "up here")
+    async with asyncio.timeout(60):
+        await anext(changes)  # it has begun
+        await client.exec(session_id, ["sh", "-c", "echo 3 > 'up here/in/three.txt'"])
+        async for change in changes:
+            if change.path.endswith("three.txt"):
+                break
+    await changes.aclose()
 
 
 async def test_save_versions_grow(person):
