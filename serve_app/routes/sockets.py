@@ -104,7 +104,7 @@ async def _serve(ingress: Ingress, kind: _Kind, socket: BrowserSocket) -> None:
             socket.scheme, socket.headers, socket.query.get("ticket"), socket.subprotocols
         )
         socket.state["user_id"] = caller.user_id
-        visitor = Visitor(socket.address, socket.headers.get("user-agent", ""))
+        visitor = _visitor(socket)
         await ingress.enter(session_id, caller, visitor)
     except CoditectError as error:
         await socket.refuse(error)
@@ -124,6 +124,10 @@ async def _serve(ingress: Ingress, kind: _Kind, socket: BrowserSocket) -> None:
         await socket.fail(error)
     finally:
         ingress.metrics.sockets -= 1
+
+
+def _visitor(socket: BrowserSocket) -> Visitor:
+    return Visitor(socket.address, socket.headers.get("user-agent", ""))
 
 
 class _Terminal:
@@ -193,12 +197,14 @@ class _Session:
         """Take any request."""
 
     async def run(
-        self, ingress: Ingress, socket: BrowserSocket, session_id: str, _caller: Caller
+        self, ingress: Ingress, socket: BrowserSocket, session_id: str, caller: Caller
     ) -> None:
         """Serve it until the browser goes or the session ends."""
+        visitor, target = _visitor(socket), f"sessions/{session_id}"
 
         async def relay(channel: Channel, name: str, asked: Request) -> None:
             _check_length(name)
+            ingress.sign_in.note_later(caller.user_id, _Terminal.action, target, visitor, "ok")
             coming = ingress.gateway.arrive(session_id)
             await _relay_terminal(ingress, channel, session_id, name, asked, coming)
 

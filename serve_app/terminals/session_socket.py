@@ -30,15 +30,17 @@ from serve_app.http.browser_socket import BrowserSocket, Disconnected, close_cod
 
 logger = structlog.get_logger(__name__)
 
-MAX_CHANNELS = 32
-"""Terminals of one socket."""
+MAX_CHANNELS = 64
+"""Terminals of one socket, those that are being left among them: pages show 32."""
 
 MAX_WAITING = 2 << 20
 """Bytes of a channel that its terminal has not taken; clients keep what is not acknowledged, 1 MiB."""
 
 FRAME_COST = 64
+LEAVE_SECONDS = 2.0
 CLOSE_NORMAL = 1000
 CLOSE_BROKEN = 1011
+CLOSE_TOO_MANY = 4429
 
 
 class Channel:
@@ -59,14 +61,21 @@ class Channel:
         self._cost += len(frame) + FRAME_COST
         if self._cost > MAX_WAITING:
             self.end = CLOSE_SLOW, "the terminal takes no input"
-            self.left.set()
+            self.leave()
             return
         self._frames.append(frame)
         self._changed.set()
 
+    def leave(self) -> None:
+        """Let the relay have what waits, and then nothing more."""
+        self.left.set()
+        self._changed.set()
+
     async def receive(self) -> bytes | str | None:
-        """Return the next frame."""
+        """Return the next frame, None when the terminal was left."""
         while not self._frames:
+            if self.left.is_set():
+                return None
             self._changed.clear()
             await self._changed.wait()
         frame = self._frames.popleft()
@@ -101,14 +110,19 @@ class SessionSocket:
         self._channels: dict[str, Channel] = {}
 
     async def run(self) -> None:
-        """Serve the browser until it goes; closes the socket when it breaks the protocol."""
+        """Serve the browser until it goes; closes the socket when it breaks the protocol.
+
+        A terminal that cannot reach the browser any more ends it too: nobody would hear of its end.
+        """
         try:
             async with asyncio.TaskGroup() as tasks:
                 try:
                     await self._read(tasks)
                 finally:
                     for channel in self._channels.values():
-                        channel.left.set()
+                        channel.leave()
+        except* Disconnected:
+            logger.info("a browser does not read its session's socket")
         except* BadFrame as broken:
             await self._socket.close(CLOSE_BAD_FRAME, str(broken.exceptions[0]))
 
@@ -118,21 +132,32 @@ class SessionSocket:
             channel = self._channels.get(name)
             said = _said(frame) if isinstance(frame, str) else {}
             if said.get("type") == "attach":
-                self._attach(tasks, name, parse_request(_parameters(said)))
+                await self._attach(tasks, name, _parameters(said))
             elif channel is None:
                 continue  # on its way when the channel ended
             elif said.get("type") == "detach":
-                channel.left.set()
+                channel.leave()
             else:
                 channel.put(frame)
 
-    def _attach(self, tasks: asyncio.TaskGroup, name: str, request: Request) -> None:
-        check_name(name)
+    async def _attach(
+        self, tasks: asyncio.TaskGroup, name: str, parameters: Mapping[str, str]
+    ) -> None:
         if name in self._channels:
             raise BadFrame(f"terminal {name!r} is attached on this socket")
+        channel = Channel(self._socket, name)
+        try:
+            check_name(name)
+            request = parse_request(parameters)
+        except BadFrame as error:
+            channel.end = CLOSE_BAD_FRAME, str(error)
+            await channel.say_end()
+            return
         if len(self._channels) >= MAX_CHANNELS:
-            raise BadFrame(f"a socket has up to {MAX_CHANNELS} terminals")
-        channel = self._channels[name] = Channel(self._socket, name)
+            channel.end = CLOSE_TOO_MANY, f"a socket has up to {MAX_CHANNELS} terminals"
+            await channel.say_end()
+            return
+        self._channels[name] = channel
         tasks.create_task(self._serve(channel, name, request), name=f"terminal {name}")
 
     async def _serve(self, channel: Channel, name: str, request: Request) -> None:
@@ -140,10 +165,11 @@ class SessionSocket:
         leaving = asyncio.ensure_future(channel.left.wait())
         try:
             await asyncio.wait({relay, leaving}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({relay}, timeout=LEAVE_SECONDS)
             if relay.done():
                 relay.result()
         except Disconnected:
-            return
+            raise
         except CoditectError as error:
             detail = problems.from_error(error, self._socket.path)[0]["detail"]
             channel.end = close_code(error), str(detail)
@@ -155,10 +181,7 @@ class SessionSocket:
                 each.cancel()
             await asyncio.gather(relay, leaving, return_exceptions=True)
             del self._channels[name]
-        try:
-            await channel.say_end()
-        except Disconnected:
-            return
+        await channel.say_end()
 
 
 def _parted(message: bytes | str) -> tuple[str, bytes | str]:

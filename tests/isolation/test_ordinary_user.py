@@ -122,6 +122,7 @@ def copied(place: Path) -> tuple[str, Path, Path]:
         *("httpx*", "httpcore*", "h11*", "anyio*", "sniffio*", "idna*", "certifi*"),
         "websockets*",
         *("py.py", "blake3*", "pyfastcdc*"),
+        *("cachetools*", "cryptography*", "cffi*", "_cffi*", "pycparser*"),
     ):
         for source in libraries.glob(pattern):
             target = place / "code" / source.name
@@ -196,8 +197,7 @@ def test_an_ordinary_users_programs_fare_as_under_root(
     copy_for_everybody, as_nobody, tmp_path, module, only, said
 ):
     python, code, libraries = copy_for_everybody
-    place = code.parent / f"tests-{module}" if os.geteuid() == 0 else tmp_path / "tests"
-    place.mkdir()
+    place = Path(tempfile.mkdtemp(dir=code.parent if os.geteuid() == 0 else tmp_path))
     if as_nobody:
         os.chown(place, NOBODY, NOBODY)
     options = ["-q", "--noconftest", "-p", "no:cacheprovider", "--basetemp", place / "t"]

@@ -157,13 +157,20 @@ async def test_a_terminal_that_takes_nothing_does_not_keep_the_others_waiting(se
     assert (await here.until_said("deaf", "closed"))["code"] == 4408
 
 
+async def test_what_is_asked_wrongly_of_a_terminal_ends_that_one_only(session_socket):
+    here = session_socket
+    for name, parameters in (("a/b", {}), ("second", {"cols": 0, "rows": 1})):
+        await here.attach(name, **parameters)
+        assert (await here.until_said(name, "closed"))["code"] == 4400
+    await here.attach("main")
+    await here.until_said("main", "attached")
+
+
 @pytest.mark.parametrize(
     "message",
     [
         "no line feed",
         b"no line feed",
-        'a/b\n{"type": "attach"}',
-        'main\n{"type": "attach", "cols": 0, "rows": 1}',
         'main\n{"type": "attach"}\n',
     ],
 )

@@ -12,8 +12,10 @@ import { sessionPath } from "./session";
 export const LOST = 1006;
 
 const LINE_FEED = 10;
-/** How long the server may take to say that a terminal was left. */
+/** How long the server may take to say that a terminal was left, while it says nothing else. */
 const LEAVE_MILLISECONDS = 10_000;
+/** How long a socket may take to open. */
+const OPEN_MILLISECONDS = 15_000;
 const MAX_NAME_BYTES = 512;
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -42,6 +44,9 @@ export class SocketClosed extends Error {
 
 let socket: WebSocket | null = null;
 let opening: Promise<void> | null = null;
+/** The socket that is being opened. */
+let coming: WebSocket | null = null;
+let heardAt = 0;
 let follower: Follower | null = null;
 const channels = new Map<string, Channel>();
 /** Terminals that were left, until the server has said so: what comes before is of the channel that was. */
@@ -50,6 +55,13 @@ const leaving = new Map<string, { left: Promise<void>; done: () => void }>();
 /** Tell `by` of the session's events, and of the loss of the socket that brings them. */
 export function follow(by: Follower): void {
   follower = by;
+  // A handshake that was begun on another network may never be answered.
+  addEventListener("online", () => coming?.close());
+}
+
+/** Whether nothing at all has come on the socket for so long. */
+export function silentFor(milliseconds: number): boolean {
+  return performance.now() - heardAt >= milliseconds;
 }
 
 /** Return once there is a socket. Throws ApiError, SocketClosed. */
@@ -81,10 +93,10 @@ export class Channel {
   ): Promise<Channel | null> {
     await connect();
     const before = leaving.get(name);
-    if (before && !(await soon(before.left))) {
-      abandon();
-      await connect();
+    while (before && leaving.get(name) === before && !(await soon(before.left))) {
+      if (silentFor(LEAVE_MILLISECONDS)) abandon();
     }
+    await connect();
     if (!wanted()) return null;
     if (socket?.readyState !== WebSocket.OPEN) throw new SocketClosed(LOST, "");
     const channel = new Channel(name, reader);
@@ -130,11 +142,19 @@ export function abandon(): void {
 async function open(): Promise<void> {
   const next = new WebSocket(await socketUrl(`${sessionPath}/ws`, {}));
   next.binaryType = "arraybuffer";
-  await new Promise<void>((resolve, reject) => {
-    next.onopen = () => resolve();
-    next.onclose = (event) => reject(new SocketClosed(event.code, event.reason));
-  });
+  coming = next;
+  const late = setTimeout(() => next.close(), OPEN_MILLISECONDS);
+  try {
+    await new Promise<void>((resolve, reject) => {
+      next.onopen = () => resolve();
+      next.onclose = (event) => reject(new SocketClosed(event.code, event.reason));
+    });
+  } finally {
+    clearTimeout(late);
+    coming = null;
+  }
   socket = next;
+  heardAt = performance.now();
   next.onmessage = (event: MessageEvent<string | ArrayBuffer>) => take(event.data);
   next.onclose = (event) => forget(next, event.code, event.reason);
 }
@@ -152,6 +172,7 @@ function forget(old: WebSocket, code: number, reason: string): void {
 }
 
 function take(message: string | ArrayBuffer): void {
+  heardAt = performance.now();
   if (typeof message !== "string") {
     const bytes = new Uint8Array(message);
     const end = bytes.subarray(0, MAX_NAME_BYTES).indexOf(LINE_FEED);

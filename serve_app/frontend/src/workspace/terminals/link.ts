@@ -14,7 +14,7 @@ import {
   TerminalConnection,
 } from "./connection";
 import { browserName } from "../../lib/browser";
-import { abandon, Channel, LOST, SocketClosed } from "../session/socket";
+import { abandon, Channel, LOST, silentFor, SocketClosed } from "../session/socket";
 
 /** Takes output. `backlog` is the bytes of it that are not drawn yet. */
 export interface TerminalSink {
@@ -145,7 +145,10 @@ export class TerminalLink {
     const wanted = () => attempt === this.attempt && !this.ended;
     try {
       const channel = await Channel.open(this.name, this.connection.query(), this.reader, wanted);
-      if (!channel) return;
+      if (!channel || !wanted()) {
+        channel?.close();
+        return;
+      }
       this.channel = channel;
       this.restartWatchdog(ATTACH_LIMIT_SECONDS, () => this.lost(LOST, ""));
     } catch (error) {
@@ -257,9 +260,15 @@ export class TerminalLink {
       this.connection.phase.at === "attached" &&
       this.connection.status === "ready" &&
       this.connection.unacknowledged > 0;
-    if (waits) this.restartWatchdog(SILENCE_LIMIT_SECONDS, abandon);
+    if (waits) this.restartWatchdog(SILENCE_LIMIT_SECONDS, this.doubt);
     else if (this.connection.phase.at === "attached") clearTimeout(this.watchdog);
   }
+
+  /** Where other terminals are heard of, it is a program that takes no input. */
+  private readonly doubt = (): void => {
+    if (silentFor(SILENCE_LIMIT_SECONDS * 1000)) abandon();
+    else this.watch();
+  };
 
   private restartWatchdog(seconds: number, act: () => void): void {
     clearTimeout(this.watchdog);
