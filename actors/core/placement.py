@@ -38,11 +38,9 @@ def after(nodes: Sequence[NodeView], node_id: str) -> list[NodeView]:
 
 
 def is_gone(nodes: Sequence[NodeView], node_id: str) -> bool:
-    """Return whether a node is known to serve no session any more, or soon."""
-    return any(
-        node.node_id == node_id and (node.gone or node.state is not NodeState.JOINED)
-        for node in nodes
-    )
+    """Return whether a node is known to serve no session any more, or soon; none does that is not there."""
+    serving = {n.node_id for n in nodes if not n.gone and n.state is NodeState.JOINED}
+    return bool(nodes) and node_id not in serving
 
 
 def _rank(node: NodeView) -> tuple[bool, bool, float, str]:

@@ -259,6 +259,7 @@ class Claims:
                     lapsed=dead.lapsed if dead else None,
                     quotas=services.settings.quotas,
                     session_id=request.session_id,
+                    may_leave=request.cause not in {Cause.LOGIN, Cause.CALL},
                 )
             )
         except (SlotGone, ActorTaken) as gone:

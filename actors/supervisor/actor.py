@@ -151,7 +151,9 @@ class SupervisorActor:
 
     async def nodes(self) -> list[NodeView]:
         """Return the nodes and what they have room for, the head first."""
-        return self._runner.nodes()
+        if self._cluster is not None:
+            await self._life.ready()
+        return await self._runner.known_nodes()
 
     async def drain(self, node_id: str) -> None:
         """Have a node emptied; it leaves when it is empty. Idempotent. Raises NotFound."""

@@ -5,6 +5,7 @@ A node says itself, in the store, that it has joined; Ray says whether it lives.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol
@@ -16,6 +17,10 @@ from actors.core.records.nodes import NodeRecord, NodeState, NodeView
 from actors.supervisor.plan import Component
 
 logger = logging.getLogger(__name__)
+
+KEEP_SECONDS = 86_400.0
+KEEP_EMPTIED_SECONDS = 3_600.0
+"""For how long nodes are known that are away: who looks learns what became of them."""
 
 
 class RayNodes(Protocol):
@@ -40,6 +45,9 @@ class NodeKeeper:
         self._head = head
         self._records: dict[str, NodeRecord] = {}
         self._present: dict[str, NodeRecord] = {}
+        self._away_since: dict[str, float] = {}
+        self.known = asyncio.Event()
+        """Set once the nodes have been looked at."""
 
     async def refresh(self) -> dict[str, Sequence[Component]]:
         """Look again; return the components of each node that has come, or none of each that has gone."""
@@ -61,6 +69,12 @@ class NodeKeeper:
         for node_id, components in changed.items():
             logger.warning("node %s has %s", node_id, "come" if components else "gone")
         self._present = present
+        now = self._clock.monotonic()
+        self._away_since = {
+            node_id: self._away_since.get(node_id, now)
+            for node_id in self._records.keys() - present.keys()
+        }
+        self.known.set()
         return changed
 
     async def note_ready(self, is_ready: Callable[[str], bool]) -> None:
@@ -75,19 +89,37 @@ class NodeKeeper:
         self._records[node_id] = changed
 
     async def forget_lost(self) -> None:
-        """Forget the nodes that were lost and are to be emptied: nothing is there to be moved any more."""
-        for record in list(self._records.values()):
-            if record.state is NodeState.DRAINING and record.node_id not in self._present:
-                await self._book.leave(record.node_id, record.ray_node_id)
-                del self._records[record.node_id]
+        """Forget the nodes that have been away for long, but not those whose sessions still sleep."""
+        now = self._clock.monotonic()
+        for node_id, since in list(self._away_since.items()):
+            record = self._records[node_id]
+            emptied = record.state is not NodeState.JOINED
+            keep = KEEP_EMPTIED_SECONDS if emptied else KEEP_SECONDS
+            if now - since >= keep and not record.moving:
+                await self._book.forget(node_id, record.ray_node_id)
+                del self._records[node_id], self._away_since[node_id]
 
-    def draining(self) -> list[str]:
-        """Return the nodes that live and are to be emptied."""
+    def to_empty(self) -> list[str]:
+        """Return the nodes that are to be emptied; of those that are lost, whose sessions still sleep."""
         return [
-            node_id
-            for node_id in self._present
-            if self._records[node_id].state is NodeState.DRAINING
+            record.node_id
+            for record in self._records.values()
+            if record.state is NodeState.DRAINING
+            and (record.moving or record.node_id in self._present)
         ]
+
+    def is_present(self, node_id: str) -> bool:
+        """Return whether a node lives, as far as Ray knows."""
+        return node_id in self._present
+
+    def moving(self, node_id: str) -> Collection[str]:
+        """Return the sessions that are being moved away from a node."""
+        return self._records[node_id].moving if node_id in self._records else ()
+
+    async def set_moving(self, node_id: str, session_id: str, *, moving: bool) -> None:
+        """Note that a session is being moved away from a node, or is no more. Raises NotFound."""
+        changed = await self._book.set_moving(node_id, session_id, moving=moving)
+        self._records[node_id] = changed
 
     def views(self, answers: Mapping[str, Mapping[str, Any]]) -> list[NodeView]:
         """Return all nodes, the head first; ``answers`` are the components' to their last ping, by name."""

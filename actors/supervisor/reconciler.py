@@ -20,8 +20,9 @@ from actors.core.ports.services import Services
 from actors.core.records.nodes import NodeState, NodeView
 from actors.core.records.sessions import SessionRecord
 from actors.core.tasks import Tasks
+from actors.core.timing import within
 from actors.core.totals import Totals
-from actors.supervisor.drain import Drainer, left_on
+from actors.supervisor.drain import Drainer, asleep, left_on
 from actors.supervisor.nodes import NodeKeeper
 from actors.supervisor.plan import (
     Component,
@@ -47,6 +48,7 @@ SESSION_STATS_SECONDS = 2.0
 QUESTIONS_AT_ONCE = 64
 REOPEN_SECONDS = 60.0
 SHUTDOWN_SECONDS = 10.0
+KNOWN_SECONDS = 3.0
 MAX_SOURCES = 256
 LEASES_READ_AT_ONCE = 1000
 SOURCE_TTL = 120.0
@@ -121,7 +123,9 @@ class SupervisorReconciler:
         """Look after nodes that join, too. Needs ``attach_services`` before."""
         services = self._needed()
         self._nodes = nodes
-        self._drainer = Drainer(self._gateway, services.ledger, services.clock, services.new_id)
+        self._drainer = Drainer(
+            self._gateway, services.ledger, nodes, services.clock, services.new_id
+        )
 
     async def components_up(self, monotonic: float) -> bool:
         """Look at the components alone, make what is missing; true if all of them answer."""
@@ -209,7 +213,21 @@ class SupervisorReconciler:
 
     def nodes(self) -> list[NodeView]:
         """Return the nodes and what they have room for, the head first."""
-        return self._nodes.views(self._answers) if self._nodes is not None else []
+        if self._nodes is None:
+            return []
+        # What a silent one said last is no word of its: it would get every new session.
+        answers = {
+            name: answer
+            for name, answer in self._answers.items()
+            if name in self._components and self._components[name].silent_since is None
+        }
+        return self._nodes.views(answers)
+
+    async def known_nodes(self) -> list[NodeView]:
+        """Return the nodes once they have been looked at. Raises DeadlineExceeded."""
+        if self._nodes is not None:
+            await within(KNOWN_SECONDS, "a look at the nodes", self._nodes.known.wait())
+        return self.nodes()
 
     async def drain(self, node_id: str) -> None:
         """Have a node emptied; it leaves when it is empty. Idempotent. Raises NotFound."""
@@ -351,17 +369,35 @@ class SupervisorReconciler:
             self._components |= {component.name: component for component in components}
         await self._nodes.note_ready(self._is_ready)
         await self._nodes.forget_lost()
-        for node_id in self._nodes.draining():
-            left = left_on(node_id, sessions)
-            self._empty_looks[node_id] = 0 if left else self._empty_looks[node_id] + 1
-            if self._empty_looks[node_id] > SETTLED_LOOKS:
+        for node_id in self._nodes.to_empty():
+            await self._empty(self._nodes, node_id, sessions)
+
+    async def _empty(
+        self, nodes: NodeKeeper, node_id: str, sessions: Sequence[SessionRecord]
+    ) -> None:
+        """Have what is left on a node moved; note that it is empty once nothing has been for some looks."""
+        if (task := self._emptying.get(node_id)) is not None and not task.done():
+            self._empty_looks[node_id] = 0
+            return
+        left = asleep(nodes.moving(node_id), sessions)
+        if nodes.is_present(node_id):
+            left += left_on(node_id, sessions)
+        waiting = {session.session_id for session in left}
+        for session_id in nodes.moving(node_id):
+            if session_id not in waiting:  # it has ended, or runs elsewhere
+                await nodes.set_moving(node_id, session_id, moving=False)
+        self._empty_looks[node_id] = 0 if left else self._empty_looks[node_id] + 1
+        if left:
+            assert self._drainer is not None
+            work = self._drainer.move_all(node_id, left, self.nodes)
+            if (begun := self._tasks.offer(f"drain {node_id}", work)) is not None:
+                self._emptying[node_id] = begun
+        elif self._empty_looks[node_id] > SETTLED_LOOKS and nodes.is_present(node_id):
+            assert self._sessions is not None
+            now = (await self._sessions.refresh()).values()
+            if not left_on(node_id, now):
                 del self._empty_looks[node_id]
-                await self._nodes.set_state(node_id, NodeState.DRAINED)
-            elif left and ((task := self._emptying.get(node_id)) is None or task.done()):
-                assert self._drainer is not None
-                work = self._drainer.move_all(node_id, left, self.nodes)
-                if (begun := self._tasks.offer(f"drain {node_id}", work)) is not None:
-                    self._emptying[node_id] = begun
+                await nodes.set_state(node_id, NodeState.DRAINED)
 
     def _is_ready(self, node_id: str) -> bool:
         return all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from actors.core.errors.base import Busy
 from actors.core.errors.limits import ContainersExceeded
 from actors.core.errors.requests import NotFound
 from actors.core.errors.sessions import ActorTaken, Fenced
@@ -15,6 +16,7 @@ from actors.core.records.accounts import UserRecord
 from actors.core.records.archive import Unarchived, Unrestored
 from actors.core.records.containers import ContainerRecord, ContainerStatus, Health
 from actors.core.records.idleness import Idleness
+from actors.core.records.nodes import LEAVING, NodeRecord, NodeState
 from actors.core.records.ports import PortShare, PortShares
 from actors.core.records.sessions import Claim, SessionActivity, SessionPhase, SessionRecord
 from cluster.store.engines.interface import Engine
@@ -28,6 +30,8 @@ from cluster.store.layers.sessions import activity, containers, idleness, leases
 from cluster.store.layers.workspaces import manifests, retention, saves
 from cluster.store.layers.workspaces.saves import Begun
 from cluster.store.transactions.transaction import Transaction, transact
+
+LEAVING_SECONDS = 1.0
 
 
 class StoreLedger:
@@ -109,6 +113,7 @@ class StoreLedger:
             request.lapsed,
             request.quotas,
             request.session_id,
+            None if request.may_leave else request.node_id,
         )
 
     async def activate(
@@ -147,8 +152,10 @@ class StoreLedger:
         now = self._clock.now()
 
         async def work(tr: Transaction) -> None:
-            await sessions.require(tr, self._keys, record)
-            if not await leases.is_still(tr, self._keys, record.session_id, lapsed):
+            stored = await sessions.require(tr, self._keys, record)
+            # Of a save in between, which whoever does this for the owner has not seen, nothing may be lost.
+            unseen = stored.revision != record.revision
+            if unseen or not await leases.is_still(tr, self._keys, record.session_id, lapsed):
                 raise Fenced(record.session_id, record.epoch, record.epoch)
             sessions.set_owner(tr, self._keys, record, None, None, now)
 
@@ -377,6 +384,7 @@ async def _claim(
     lapsed: str | None,
     quotas: Quotas | None,
     meant: str | None,
+    opens_at: str | None,
 ) -> Claim:
     # One round trip for what is read below one by one: this is the path of every login.
     wanted = [
@@ -387,6 +395,8 @@ async def _claim(
         wanted.append(keys.containers.key(container_id))
     if blank.owner_actor_id is not None:
         wanted.append(keys.bindings.key(blank.owner_actor_id))
+    if opens_at is not None:
+        wanted.append(keys.nodes.key(opens_at))
     await tr.get_many(wanted, snapshot=True)
     actor_id, node_id, now = blank.owner_actor_id, blank.owner_node_id, blank.updated_at
     existing = await sessions.of_user(tr, keys, blank.user_id, blank.name)
@@ -399,6 +409,7 @@ async def _claim(
         if bound is not None and (existing is None or bound.session_id != existing.session_id):
             raise ActorTaken(actor_id, bound.session_id)
     if existing is None:
+        await _require_joined(tr, keys, opens_at)
         if quotas is not None:
             container_id = await _admit(tr, keys, blank, container_id, quotas)
         record = await sessions.create(tr, keys, blank, container_id, now)
@@ -413,8 +424,21 @@ async def _claim(
         tr, keys, existing.session_id, lapsed
     ):
         return lost
+    await _require_joined(tr, keys, opens_at)
     record = sessions.set_owner(tr, keys, existing, actor_id, node_id, now)
     return Claim(session=record, created=False, won=True, container=container)
+
+
+async def _require_joined(tr: Transaction, keys: Keyspace, node_id: str | None) -> None:
+    """Raise Busy where a node is being emptied: replicas may have chosen it by what was so a moment ago.
+
+    In the transaction that opens a session, so none comes after whoever empties it has seen the last one.
+    """
+    if node_id is None:
+        return
+    known = decode_optional(NodeRecord, await tr.get(keys.nodes.key(node_id)))
+    if known is not None and known.state is not NodeState.JOINED:
+        raise Busy(LEAVING, LEAVING_SECONDS)
 
 
 async def _admit(

@@ -63,15 +63,23 @@ def drain(
     with administrator(server) as client:
         found = client.drain_node(node_id)
         deadline = time.monotonic() + timeout
-        while (left := _left(found, node_id)) is not None:
+        while (node := _find(found, node_id)).status != "drained":
             if time.monotonic() > deadline:
-                fail(f"{left} containers are left after {timeout:g} s; the node is emptied on")
+                fail(_says_late(node, timeout))
             time.sleep(PAUSE_SECONDS)
             found = client.nodes()
     typer.echo("empty")
 
 
-def _left(found: Sequence[Node], node_id: str) -> int | None:
-    """Return how many containers a node has, None once it needs none of them any more."""
-    [*left] = [n.containers for n in found if n.node_id == node_id and n.status == "draining"]
-    return left[0] if left else None
+def _find(found: Sequence[Node], node_id: str) -> Node:
+    """Return a node; fails when the server does not have it any more."""
+    own = [node for node in found if node.node_id == node_id]
+    if not own:
+        fail(f"{node_id} has left before it was empty; its sessions go on elsewhere without it")
+    return own[0]
+
+
+def _says_late(node: Node, timeout: float) -> str:
+    if node.status == "lost":
+        return f"{node.node_id} is lost; it is emptied on if it comes back"
+    return f"{node.containers} containers are left after {timeout:g} s; the node is emptied on"

@@ -104,10 +104,12 @@ class Node(BaseModel):
     def of(cls, node: NodeView) -> Self:
         """Return a node as it is shown."""
         status: Literal["ready", "starting", "draining", "drained", "lost"] = "ready"
-        if node.state.value != "joined":
-            status = "drained" if node.state.value == "drained" else "draining"
+        if node.state.value == "drained":
+            status = "drained"
         elif node.gone:
             status = "lost"
+        elif node.state.value == "draining":
+            status = "draining"
         elif not node.alive:
             status = "starting"
         return cls(

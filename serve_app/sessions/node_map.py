@@ -17,6 +17,7 @@ logger = structlog.get_logger(__name__)
 REFRESH_SECONDS = 1.0
 ASK_SECONDS = 3.0
 STALE_SECONDS = 15.0
+REFUSED_SECONDS = 5.0
 
 
 class NodeMap:
@@ -27,6 +28,7 @@ class NodeMap:
         self._clock = clock
         self._views: Sequence[NodeView] = ()
         self._at = float("-inf")
+        self._refused_until: dict[str, float] = {}
 
     async def run(self) -> None:
         """Keep up, until cancelled."""
@@ -48,10 +50,16 @@ class NodeMap:
         """Choose a node for one more session, and count it there; None when nothing is known of any."""
         if self._is_stale():
             return None
-        node_id = placement.choose(self._views, refused=refused)
+        now = self._clock.monotonic()
+        self._refused_until = {n: until for n, until in self._refused_until.items() if until > now}
+        node_id = placement.choose(self._views, refused={*refused, *self._refused_until})
         if node_id is not None:
             self._views = placement.after(self._views, node_id)
         return node_id
+
+    def note_refusal(self, node_id: str) -> None:
+        """Place nothing on a node for some seconds: it did not take a session."""
+        self._refused_until[node_id] = self._clock.monotonic() + REFUSED_SECONDS
 
     def is_gone(self, node_id: str) -> bool:
         """Return whether a node is known to be gone, or to be emptied."""

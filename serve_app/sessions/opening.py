@@ -11,6 +11,7 @@ from actors.core import names
 from actors.core.calls import ActorCaller, PoolCalls, Ref
 from actors.core.errors.base import Busy, DeadlineExceeded, Unavailable
 from actors.core.ports.clock import Clock
+from actors.core.records.nodes import LEAVING
 from actors.core.records.sessions import Cause, Opened
 from serve_app.sessions.node_map import NodeMap
 
@@ -77,8 +78,12 @@ class SessionOpener:
             return await self._ask_pool(at_home, request)
         try:
             return await self._ask_home(at_home, request)
+        except Busy as error:
+            if error.what != LEAVING:
+                raise
         except Unavailable as error:
             logger.warning("a session's node does not answer", node_id=home, reason=str(error))
+            self._nodes.note_refusal(home)
         return await self._ask_elsewhere(request, home)
 
     async def _ask_elsewhere(self, request: _Request, home: str | None) -> Opened:
@@ -95,6 +100,7 @@ class SessionOpener:
             except (Busy, Unavailable, DeadlineExceeded, TimeoutError) as error:
                 logger.warning("a node does not take a session", node_id=node_id, reason=str(error))
                 refused.add(node_id)
+                self._nodes.note_refusal(node_id)
         return await self._ask_pool(self._pool, request)
 
     async def _ask_home(self, pool: Ref[PoolCalls], request: _Request) -> Opened:

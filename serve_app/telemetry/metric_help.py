@@ -59,6 +59,7 @@ _POOL = {
     "pool_activations_login_total": "Actors that a sign-in needed, since no container was warm.",
     "pool_activations_call_total": "Actors that a call needed.",
     "pool_activations_loss_total": "Actors that a lost container needed.",
+    "pool_activations_move_total": "Actors that a session needed that was moved to another node.",
     "pool_activations_sleep_total": "Actors that an idle session needed to be put to sleep.",
     "pool_claims_waiting": "Claims that wait for a warm slot.",
     "pool_claims_busy_total": "Claims that were refused because too many launches wait.",

@@ -381,6 +381,15 @@ async def test_a_passive_session_has_no_lease_to_wait_for(ledger):
     assert taken.won
 
 
+async def test_nobody_gives_ownership_back_over_a_save_that_he_has_not_seen(ledger):
+    seen = (await claim(ledger)).session
+    patched = {"workspace_state": {"a": 1}, "revision": seen.revision + 1}
+    await ledger.save_session(seen.model_copy(update=patched))
+    with pytest.raises(Fenced):
+        await ledger.passivate(seen)
+    assert (await ledger.session("s1")).workspace_state == {"a": 1}
+
+
 async def test_a_passive_session_keeps_its_state_and_has_no_owner(ledger):
     record = (await claim(ledger)).session
     await ledger.passivate(record.model_copy(update={"workspace_state": {"a": 1}}))

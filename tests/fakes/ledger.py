@@ -214,8 +214,9 @@ class MemoryLedger:
 
     async def passivate(self, record: SessionRecord, *, lapsed: str | None = None) -> None:
         await self._begin()
-        self._require(record)
-        if lapsed not in {None, self._token(record.session_id)}:
+        stored = self._require(record)
+        unseen = stored.revision != record.revision
+        if unseen or lapsed not in {None, self._token(record.session_id)}:
             raise Fenced(record.session_id, record.epoch, record.epoch)
         self.stored[record.session_id] = record.model_copy(
             update={"owner_actor_id": None, "owner_node_id": None, "updated_at": self._clock.now()}

@@ -187,6 +187,7 @@ class PoolLedger:
         self.errors: list[CoditectError] = []
         self.commit_first = False
         self.passivated: list[str] = []
+        self.is_stale = False
         self.left: dict[str, float] = {}
         self.leases: dict[str, int] = {}
 
@@ -262,10 +263,11 @@ class PoolLedger:
         return token(session.epoch if session else 0, self.leases.get(session_id))
 
     async def passivate(self, record: SessionRecord, *, lapsed: str | None = None) -> None:
-        if lapsed not in {None, await self.lease(record.session_id)}:
+        if self.is_stale or lapsed not in {None, await self.lease(record.session_id)}:
             raise Fenced(record.session_id, record.epoch, record.epoch)
         self.passivated.append(record.session_id)
-        self.sessions_by_id[record.session_id] = record.model_copy(update={"owner_actor_id": None})
+        nobody = {"owner_actor_id": None, "owner_node_id": None}
+        self.sessions_by_id[record.session_id] = record.model_copy(update=nobody)
 
     async def left_workspaces(self, node_id: str, limit: int = 100) -> dict[str, float]:
         return dict(list(self.left.items())[:limit])

@@ -21,7 +21,7 @@ class ClaimRequest:
     ``lapsed`` is the token of the dead owner's lease that ran out; with another one now the owner lives,
     and keeps the session. None: the process is known to have ended. ``quotas``: the limits of users who
     have no others; without it nothing is limited. ``now`` is Unix time. With ``session_id`` no other session
-    is meant, and none is made.
+    is meant, and none is made. ``may_leave``: though the node is one that is being emptied.
     """
 
     user_id: str
@@ -36,6 +36,7 @@ class ClaimRequest:
     lapsed: str | None = None
     quotas: Quotas | None = None
     session_id: str | None = None
+    may_leave: bool = False
 
 
 class SessionRecords(Protocol):
@@ -111,6 +112,7 @@ class Ownership(Protocol):
     async def passivate(self, record: SessionRecord, *, lapsed: str | None = None) -> None:
         """Give ownership back; the record is saved without an owner. Raises Fenced.
 
+        So it does when ``record`` is of an earlier revision than what is stored.
         ``lapsed``: done for an owner that says nothing, whose lease has this token still.
         """
         ...

@@ -7,6 +7,9 @@ from typing import Any
 
 from actors.core.records.base import Frozen, Record
 
+LEAVING = "a node that is being emptied"
+"""What is ``Busy`` when a node that has not joined, or does so no more, is to open a session."""
+
 
 class NodeState(StrEnum):
     """Stages of a node's life. ``DRAINED``: no session is there any more, and none comes."""
@@ -20,7 +23,8 @@ class NodeRecord(Record):
     """``(tenant, "nodes", node_id)``: a machine that joined the head, as it said itself.
 
     ``ray_node_id`` is Ray's id of it, another one each time it joins. ``settings`` are those of its actors,
-    without secrets. ``ready_at``: when all of its actors answered (Unix time).
+    without secrets. ``ready_at``: when all of its actors answered (Unix time). ``moving``: the sessions that
+    were put to sleep so as to be moved away, and do not run elsewhere yet.
     """
 
     node_id: str
@@ -32,6 +36,7 @@ class NodeRecord(Record):
     state: NodeState = NodeState.JOINED
     joined_at: float
     ready_at: float | None = None
+    moving: tuple[str, ...] = ()
 
 
 class NodeView(Frozen):

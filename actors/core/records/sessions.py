@@ -29,6 +29,7 @@ class Cause(StrEnum):
     CALL = "call"
     LOSS = "loss"
     SLEEP = "sleep"
+    MOVE = "move"
 
 
 class SessionRecord(Record):

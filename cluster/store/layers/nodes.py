@@ -45,18 +45,33 @@ class NodeStore:
             known = decode_optional(NodeRecord, await tr.get(key))
             if known is None and len(await self._all(tr)) >= MAX_NODES:
                 raise Busy("nodes", 60.0)
-            state = known.state if again and known is not None else record.state
-            tr.set(key, encode(record.model_copy(update={"state": state})))
+            kept: dict[str, object] = {}
+            if known is not None:
+                kept = {"moving": known.moving} | ({"state": known.state} if again else {})
+            tr.set(key, encode(record.model_copy(update=kept)))
 
         await transact(self._engine, work)
 
     async def leave(self, node_id: str, ray_node_id: str) -> None:
-        """Forget a node, unless it has joined anew. Idempotent."""
+        """Forget a node that ends, as ``forget`` does; that one has been emptied is known for a while.
 
+        So is one whose sessions sleep until they are resumed elsewhere.
+        """
+        await self._forget(
+            node_id, ray_node_id, lambda r: r.state is not NodeState.DRAINED and not r.moving
+        )
+
+    async def forget(self, node_id: str, ray_node_id: str) -> None:
+        """Forget a node, unless it has joined anew. Idempotent."""
+        await self._forget(node_id, ray_node_id, lambda _: True)
+
+    async def _forget(
+        self, node_id: str, ray_node_id: str, may: Callable[[NodeRecord], bool]
+    ) -> None:
         async def work(tr: Transaction) -> None:
             key = self._keys.nodes.key(node_id)
             known = decode_optional(NodeRecord, await tr.get(key))
-            if known is not None and known.ray_node_id == ray_node_id:
+            if known is not None and known.ray_node_id == ray_node_id and may(known):
                 tr.clear(key)
 
         await transact(self._engine, work)
@@ -70,6 +85,15 @@ class NodeStore:
             return known.model_copy(update={"ready_at": now})
 
         await self._change(record.node_id, change)
+
+    async def set_moving(self, node_id: str, session_id: str, *, moving: bool) -> NodeRecord:
+        """Note that a session is being moved away, or is no more. Idempotent. Raises NotFound."""
+
+        def change(known: NodeRecord) -> NodeRecord:
+            others = tuple(each for each in known.moving if each != session_id)
+            return known.model_copy(update={"moving": (*others, session_id) if moving else others})
+
+        return await self._change(node_id, change)
 
     async def set_state(self, node_id: str, state: NodeState) -> NodeRecord:
         """Change a node's state. Raises NotFound."""

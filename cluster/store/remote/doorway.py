@@ -1,4 +1,8 @@
-"""Lets other nodes in over TLS, a bounded number of handshakes at once: before one nobody is known."""
+"""Lets other nodes in over TLS, a bounded number of handshakes at once: before one nobody is known.
+
+Few of them are one address's, and when all places are taken the oldest silent one gives way: a stranger who
+fills them keeps a node out only while he is quicker than its handshake, from very many addresses.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import socket
 import ssl
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 
 from actors.core.errors.base import Unavailable
 from actors.core.tasks import Tasks
@@ -16,6 +21,7 @@ from actors.core.tasks import Tasks
 logger = logging.getLogger(__name__)
 
 MAX_HANDSHAKES = 64
+MAX_HANDSHAKES_OF_ONE = 4
 HANDSHAKE_SECONDS = 5.0
 SILENT_SECONDS = 10
 BACKLOG = 128
@@ -34,7 +40,8 @@ class Doorway:
         self._address = address
         self._context = context
         self._protocol = protocol
-        self._handshakes = Tasks(limit=MAX_HANDSHAKES)
+        self._handshakes = Tasks(limit=1 << 30)  # bounded by ``_under_way``
+        self._under_way: dict[asyncio.Task[None], str] = {}
         self._accepting: asyncio.Task[None] | None = None
         self._listener: socket.socket | None = None
 
@@ -73,14 +80,34 @@ class Doorway:
         loop = asyncio.get_running_loop()
         while True:
             try:
-                caller, _ = await loop.sock_accept(listener)
+                caller, (host, _) = await loop.sock_accept(listener)
             except OSError as error:
                 if error.errno in {errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS}:
                     logger.warning("no node is let in: %s", error.strerror)
                     await asyncio.sleep(PAUSE_SECONDS)
                 continue
-            if self._handshakes.offer("handshake", self._shake(caller)) is None:
+            self._make_room(host)
+            task = self._handshakes.spawn("handshake", self._shake(caller))
+            self._under_way[task] = host
+            task.add_done_callback(partial(self._ended, caller))
+
+    def _ended(self, caller: socket.socket, task: asyncio.Task[None]) -> None:
+        self._under_way.pop(task, None)
+        if task.cancelled():  # it may not even have begun
+            with suppress(OSError):
                 caller.close()
+
+    def _make_room(self, host: str) -> None:
+        """End the oldest handshake of an address that has enough, else of all when there are enough."""
+        own = [task for task, other in self._under_way.items() if other == host]
+        oldest = None
+        if len(own) >= MAX_HANDSHAKES_OF_ONE:
+            oldest = own[0]
+        elif len(self._under_way) >= MAX_HANDSHAKES:
+            oldest = next(iter(self._under_way))
+        if oldest is not None:
+            del self._under_way[oldest]
+            oldest.cancel()
 
     async def _shake(self, caller: socket.socket) -> None:
         """Let one in. A stranger, or one who says nothing, is sent away without a word."""
@@ -94,10 +121,6 @@ class Doorway:
             )
         except (OSError, ConnectionError) as error:  # ssl.SSLError and TimeoutError are OSErrors
             logger.info("no node: %s", error)
-        except asyncio.CancelledError:
-            with suppress(OSError):
-                caller.close()
-            raise
 
 
 def notice_silence(connection: socket.socket) -> None:

@@ -21,7 +21,6 @@ from cluster.store.remote import doorway
 from cluster.store.remote.head_engine import HeadEngine
 from cluster.store.remote.server import REFUSED, Network, StoreServer
 from tests.fakes.engines import opened_engine
-from tests.support.waiting import wait_until
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
@@ -124,20 +123,16 @@ async def test_a_node_of_another_version_is_told_so_and_served_nothing(head_dir,
             await engine.commit(setting(b"a", b"1"))
 
 
-async def test_those_who_say_nothing_keep_out_nobody_for_long(head_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(doorway, "HANDSHAKE_SECONDS", 0.5)
+@pytest.mark.parametrize("limit", ["MAX_HANDSHAKES", "MAX_HANDSHAKES_OF_ONE"])
+async def test_those_who_say_nothing_keep_nobody_out(head_dir, tmp_path, monkeypatch, limit):
+    monkeypatch.setattr(doorway, "HANDSHAKE_SECONDS", 600.0)
+    monkeypatch.setattr(doorway, "MAX_HANDSHAKES", 8)
+    monkeypatch.setattr(doorway, "MAX_HANDSHAKES_OF_ONE", 100)
+    monkeypatch.setattr(doorway, limit, 8)
     async with serving(head_dir, tmp_path) as server:
-        silent = [socket.create_connection(server.address) for _ in range(doorway.MAX_HANDSHAKES)]
+        silent = [socket.create_connection(server.address) for _ in range(80)]
         engine = engine_of(server, head_dir)
-
-        async def is_let_in() -> bool:
-            try:
-                await engine.open()
-            except Unavailable:
-                return False
-            return True
-
-        await wait_until(is_let_in)
+        await engine.open()
         await engine.close()
         for each in silent:
             each.close()

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from actors.core import placement
+from actors.core.errors.base import Busy
 from actors.core.errors.requests import NotFound
 from actors.core.records.nodes import NodeRecord, NodeState, NodeView
 from actors.core.records.sessions import Opened, SessionPhase
-from actors.supervisor.drain import left_on
-from actors.supervisor.nodes import NodeKeeper
+from actors.supervisor.drain import MAX_MOVING, left_on
+from actors.supervisor.nodes import KEEP_EMPTIED_SECONDS, KEEP_SECONDS, NodeKeeper
 from actors.supervisor.plan import Component
 from actors.supervisor.reconciler import SETTLED_LOOKS
-from tests.fakes.pool_fakes import session_record
+from tests.fakes.pool_fakes import session_record, settle
 from tests.unit.supervisor.test_reconciler import FakeActorGateway, Tower
 
 HEAD = NodeView(
@@ -34,7 +38,14 @@ class Book:
     async def note_ready(self, record, now):
         self.records[record.node_id] = record.model_copy(update={"ready_at": now})
 
-    async def leave(self, node_id, ray_node_id):
+    async def set_moving(self, node_id, session_id, *, moving):
+        known = self.records[node_id]
+        others = tuple(each for each in known.moving if each != session_id)
+        changed = known.model_copy(update={"moving": (*others, session_id) if moving else others})
+        self.records[node_id] = changed
+        return changed
+
+    async def forget(self, node_id, ray_node_id):
         if node_id in self.records and self.records[node_id].ray_node_id == ray_node_id:
             del self.records[node_id]
 
@@ -53,6 +64,7 @@ class Gateway(FakeActorGateway):
         super().__init__()
         self.ledger = ledger
         self.asked: list[tuple[str, str]] = []
+        self.failing: set[tuple[str, str]] = set()
 
     async def call(self, name, called, timeout_seconds, /, *args, **named):
         if called.__name__ == "ping":
@@ -62,15 +74,28 @@ class Gateway(FakeActorGateway):
         session = self.ledger.sessions_by_id.get(
             named.get("session_id") or (args[0] if args else "")
         )
+        if (str(name), called.__name__) in self.failing:
+            raise Busy("this", 1.0)
         match called.__name__:
             case "open_session":
+                owner = session.owner_actor_id or f"of-{name}"
+                node_id = session.owner_node_id or str(name).removeprefix("pool-")
+                self.put(session, owner_actor_id=owner, owner_node_id=node_id)
                 return Opened(
-                    session_id=session.session_id, actor_id=f"of-{name}", created=False,
+                    session_id=session.session_id, actor_id=owner, created=False,
                     warm_actor=True, warm_container=False,
                 )  # fmt: skip
             case "hibernate":
-                return session.model_copy(update={"phase": SessionPhase.HIBERNATED})
+                return self.put(session, phase=SessionPhase.HIBERNATED)
+            case "resume":
+                here = {"workspace_node_id": session.owner_node_id}
+                return self.put(session, phase=SessionPhase.READY, **here)
         return None
+
+    def put(self, session, **changes):
+        changed = session.model_copy(update=changes)
+        self.ledger.sessions_by_id[session.session_id] = changed
+        return changed
 
 
 class RayNodes:
@@ -153,15 +178,43 @@ async def test_a_node_that_nobody_knows_cannot_be_emptied_and_the_head_neither(c
             await cluster.runner.drain(node_id)
 
 
-async def test_a_lost_node_that_is_to_be_emptied_is_forgotten(cluster):
+@pytest.mark.parametrize(
+    ("emptied", "seconds"), [(True, KEEP_EMPTIED_SECONDS), (False, KEEP_SECONDS)]
+)
+async def test_a_node_that_is_away_is_forgotten_after_long(cluster, emptied, seconds):
     cluster.join()
     for _ in range(3):
         await cluster.look()
+    if emptied:
+        await cluster.runner.drain("n-2")
     cluster.ray.living.clear()
     await cluster.look()
-    await cluster.runner.drain("n-2")
-    await cluster.look()
+    await cluster.look(seconds - 1)
+    assert [view.gone for view in cluster.runner.nodes()] == [False, True]
+    await cluster.look(2)
     assert [view.node_id for view in cluster.runner.nodes()] == ["node-1"]
+
+
+async def test_the_nodes_are_told_once_they_have_been_looked_at(cluster):
+    asked = asyncio.create_task(cluster.runner.known_nodes())
+    await settle()
+    assert not asked.done()
+    cluster.join()
+    await cluster.look()
+    assert [view.node_id for view in await asked] == ["node-1", "n-2"]
+
+
+async def test_a_node_that_falls_silent_gets_no_session(cluster):
+    cluster.gateway = gateway = Gateway(cluster.ledger)
+    gateway.living = []
+    cluster.runner._gateway = gateway
+    cluster.join()
+    for _ in range(4):
+        await cluster.look()
+    assert placement.choose(cluster.runner.nodes(), refused=("node-1",)) == "n-2"
+    gateway.silent.add("pool-n-2")
+    await cluster.look()
+    assert placement.choose(cluster.runner.nodes(), refused=("node-1",)) is None
 
 
 async def test_an_empty_node_leaves_when_everybody_knows_that_it_is_to_be_emptied(cluster):
@@ -176,16 +229,76 @@ async def test_an_empty_node_leaves_when_everybody_knows_that_it_is_to_be_emptie
     assert cluster.book.records["n-2"].state is NodeState.DRAINED
 
 
-async def test_a_sessions_last_owner_gives_it_up_before_another_node_gets_it(cluster):
+async def with_a_session(cluster: Cluster) -> Gateway:
+    """Let a session run on n-2."""
     gateway = Gateway(cluster.ledger)
-    cluster.runner._gateway = cluster.runner._drainer._actors = gateway
     gateway.living = list(cluster.gateway.living)
-    session = session_record("s1", phase=SessionPhase.READY, workspace_node_id="n-2")
-    cluster.ledger.sessions_by_id["s1"] = session
+    cluster.gateway = cluster.runner._gateway = cluster.runner._drainer._actors = gateway
+    cluster.ledger.sessions_by_id["s1"] = session_record(
+        "s1", phase=SessionPhase.READY, workspace_node_id="n-2"
+    )
     cluster.join()
-    for _ in range(3):
+    for _ in range(4):
         await cluster.look()
     gateway.asked.clear()
+    return gateway
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [("pool-node-1", "open_session"), ("session-of-pool-node-1", "resume"), ("", "passivate")],
+)
+@pytest.mark.parametrize("lost", [False, True])
+async def test_a_session_that_sleeps_for_its_move_is_resumed_whatever_fails(cluster, failing, lost):
+    gateway = await with_a_session(cluster)
+    gateway.failing.add(failing)
+    cluster.ledger.is_stale = failing[1] == "passivate"
+    await cluster.runner.drain("n-2")
+    for _ in range(SETTLED_LOOKS + 2):
+        await cluster.look()
+    assert cluster.ledger.sessions_by_id["s1"].phase is SessionPhase.HIBERNATED
+    assert cluster.book.records["n-2"].state is NodeState.DRAINING
+    assert cluster.book.records["n-2"].moving == ("s1",)
+    if lost:
+        cluster.ray.living.clear()
+        await cluster.look()
+    gateway.failing.clear()
+    cluster.ledger.is_stale = False
+    await cluster.look()
+    assert cluster.ledger.sessions_by_id["s1"].phase is SessionPhase.READY
+    assert cluster.ledger.sessions_by_id["s1"].home == "node-1"
+    assert cluster.book.records["n-2"].moving == ()
+
+
+async def test_the_next_best_node_gets_what_the_best_one_refuses(cluster):
+    gateway = await with_a_session(cluster)
+    cluster.join("r3", "n-3")
+    for _ in range(4):
+        await cluster.look()
+    first = placement.choose(cluster.runner.nodes(), refused=("n-2",))
+    gateway.failing.add((f"pool-{first}", "open_session"))
+    await cluster.runner.drain("n-2")
+    await cluster.look()
+    [other] = {"node-1", "n-3"} - {first}
+    assert cluster.ledger.sessions_by_id["s1"].home == other
+
+
+async def test_few_sleep_where_nothing_can_be_resumed(cluster):
+    gateway = await with_a_session(cluster)
+    for number in range(20):
+        cluster.ledger.sessions_by_id[f"t{number}"] = session_record(
+            f"t{number}", name=f"t{number}", phase=SessionPhase.READY, workspace_node_id="n-2"
+        )
+    gateway.failing.add(("pool-node-1", "open_session"))
+    await cluster.runner.drain("n-2")
+    for _ in range(3):
+        await cluster.look()
+    sessions = cluster.ledger.sessions_by_id.values()
+    assert sum(each.phase is SessionPhase.HIBERNATED for each in sessions) == MAX_MOVING
+
+
+async def test_a_sessions_last_owner_gives_it_up_before_another_node_gets_it(cluster):
+    gateway = await with_a_session(cluster)
     await cluster.runner.drain("n-2")
     await cluster.look()
     assert [name for name in gateway.asked if name[1] != "stats"] == [
@@ -196,7 +309,7 @@ async def test_a_sessions_last_owner_gives_it_up_before_another_node_gets_it(clu
         ("health-n-2", "publish"),
     ]
     assert cluster.ledger.passivated == ["s1"]
-    cluster.ledger.sessions_by_id["s1"] = session.model_copy(update={"workspace_node_id": "node-1"})
+    assert cluster.book.records["n-2"].moving == ()
     for _ in range(SETTLED_LOOKS + 1):
         await cluster.look()
     assert cluster.book.records["n-2"].state is NodeState.DRAINED

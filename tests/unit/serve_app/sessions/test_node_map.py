@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from actors.core.errors.base import Busy, Unavailable
-from actors.core.records.nodes import NodeState, NodeView
+from actors.core.records.nodes import LEAVING, NodeState, NodeView
 from actors.core.records.sessions import Cause, Opened
-from serve_app.sessions.node_map import STALE_SECONDS, NodeMap
+from serve_app.sessions.node_map import REFUSED_SECONDS, STALE_SECONDS, NodeMap
 from serve_app.sessions.opening import SessionOpener
 from tests.fakes.gateway_fakes import SteppingClock
 
@@ -68,6 +68,32 @@ async def test_a_session_whose_node_is_gone_or_emptied_is_not_asked_for_there(st
     actors = Actors(node("node-1", containers=3), node("n-2", **state), node("n-3"))
     await open_one(await opener(actors), home="n-2")
     assert actors.opened == ["pool-n-3"]
+
+
+async def test_a_node_that_did_not_take_a_session_gets_none_for_some_seconds():
+    actors = Actors(node("node-1", containers=3), node("n-2", containers=1))
+    opening = await opener(actors)
+    actors.refusals["pool-n-2"] = Unavailable("engine", "full")
+    await open_one(opening)
+    await open_one(opening)
+    assert actors.opened == ["pool-n-2", "pool-node-1", "pool-node-1"]
+    await opening._clock.sleep(REFUSED_SECONDS + 0.1)
+    actors.refusals.clear()
+    await open_one(opening)
+    assert actors.opened[3:] == ["pool-n-2"]
+
+
+async def test_a_session_whose_node_has_left_is_not_asked_for_there():
+    actors = Actors(node("node-1"))
+    await open_one(await opener(actors), home="n-left")
+    assert actors.opened == ["pool-node-1"]
+
+
+async def test_a_session_whose_node_has_just_begun_to_be_emptied_is_opened_elsewhere():
+    actors = Actors(node("node-1"), node("n-2"))
+    actors.refusals["pool-n-2"] = Busy(LEAVING, 1.0)
+    await open_one(await opener(actors), home="n-2")
+    assert actors.opened == ["pool-n-2", "pool-node-1"]
 
 
 async def test_a_session_that_has_a_node_is_opened_there_whatever_room_others_have():
