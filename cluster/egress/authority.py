@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import ipaddress
+import logging
 import os
 import re
 import ssl
@@ -15,13 +16,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cachetools import TTLCache
+from cachetools import LRUCache, TTLCache
 
+from cluster.egress.conversation import Unreached
 from cluster.own_files import write_once
 
 if TYPE_CHECKING:
     from cryptography import x509
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey
+
+logger = logging.getLogger(__name__)
 
 _YEARS = dt.timedelta(days=3650)
 _SLACK = dt.timedelta(days=1)
@@ -29,7 +33,11 @@ _SLACK = dt.timedelta(days=1)
 
 _LASTS = dt.timedelta(days=7)
 _KEPT_SECONDS = 86400.0
-_HOSTS = 256
+_HOSTS = 8
+"""Hosts of a user whose certificates are kept, so that nobody has those of others made again."""
+
+_USERS = 512
+_SAY_AGAIN_SECONDS = 60.0
 _CERTIFICATE = re.compile(
     r"-----BEGIN CERTIFICATE-----\n[^-]+-----END CERTIFICATE-----\n", re.ASCII
 )
@@ -58,13 +66,26 @@ class Authority:
         self._data_dir = data_dir
         self._now = now
         self._loaded: tuple[EllipticCurvePrivateKey, x509.Certificate] | None = None
-        self._contexts: TTLCache[str, ssl.SSLContext] = TTLCache(_HOSTS, _KEPT_SECONDS, now)
+        self._loaded_from: tuple[int, int] | None = None
+        self._key: EllipticCurvePrivateKey | None = None
+        self._users: LRUCache[str, TTLCache[str, ssl.SSLContext]] = LRUCache(_USERS)
+        self._said_at = float("-inf")
 
-    def context(self, host: str) -> ssl.SSLContext:
-        """Return how to be this host. Raises OSError where the key cannot be read."""
-        context = self._contexts.get(host)
-        if context is None:
-            context = self._contexts[host] = _context(self._pem(host))
+    def context(self, user_id: str, host: str) -> ssl.SSLContext:
+        """Return how to be this host to a user's programs. Raises Unreached where the key cannot be read."""
+        try:
+            self._load()
+            contexts = self._users.get(user_id)
+            if contexts is None:
+                contexts = self._users[user_id] = TTLCache(_HOSTS, _KEPT_SECONDS, self._now)
+            context = contexts.get(host)
+            if context is None:
+                context = contexts[host] = _context(self._pem(host))
+        except OSError as error:
+            if self._now() - self._said_at >= _SAY_AGAIN_SECONDS:
+                self._said_at = self._now()
+                logger.error("no HTTPS is opened to add secrets: %s", error)  # noqa: TRY400
+            raise Unreached(f"the server has no certificate for {host}") from None
         return context
 
     def _pem(self, host: str) -> bytes:
@@ -76,7 +97,7 @@ class Authority:
         from cryptography.x509.oid import ExtendedKeyUsageOID  # noqa: PLC0415
 
         signer, authority = self._load()
-        key = ec.generate_private_key(ec.SECP256R1())
+        key = self._key = self._key or ec.generate_private_key(ec.SECP256R1())
         now = dt.datetime.fromtimestamp(self._now(), dt.UTC)
         made = (
             x509.CertificateBuilder()
@@ -105,9 +126,16 @@ class Authority:
             load_pem_private_key,
         )
 
-        if self._loaded is None:
+        path = file(self._data_dir)
+        if not path.exists():
             certificate(self._data_dir, self._now())
-            data = file(self._data_dir).read_bytes()
+        stat = path.stat()
+        found = stat.st_ino, stat.st_mtime_ns
+        if self._loaded is None or found != self._loaded_from:
+            # Containers that start from now on trust another one.
+            self._loaded, self._loaded_from = None, found
+            self._users.clear()
+            data = path.read_bytes()
             try:
                 key = load_pem_private_key(data, None)
                 known = x509.load_pem_x509_certificate(data)

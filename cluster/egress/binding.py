@@ -26,6 +26,8 @@ _NOT_OURS = frozenset(
 class Bound:
     """What is bound to a host and port. ``https``: the gateway opens connections to it."""
 
+    host: str
+    port: int
     https: bool
     records: tuple[SecretRecord, ...]
 
@@ -58,9 +60,3 @@ def header(binding: Binding, value: str) -> tuple[bytes, bytes]:
     if binding.use is SecretUse.BASIC:
         return name, b"Basic " + base64.b64encode(f"{binding.username}:{value}".encode())
     return name, value.encode("ascii")
-
-
-def place(host: str, *, https: bool) -> tuple[str, int]:
-    """Return name and port of a host, as ``naming.check_host`` returns it."""
-    name, _, port = host.partition(":")
-    return name, int(port) if port else (443 if https else 80)

@@ -42,16 +42,19 @@ class Visit(Protocol):
         ...
 
     def context(self, host: str) -> ssl.SSLContext:
-        """Return how to be a host to the container's programs. Raises OSError."""
+        """Return how to be a host to the container's programs. Raises Unreached."""
         ...
 
     async def bound(self) -> Bound | None:
-        """Return which secrets requests to what was dialled last get."""
+        """Return which secrets requests to what was dialled last get. Raises Unreached."""
         ...
 
-    def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
-        """Return the headers of these secrets. Raises Refusal."""
+    async def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
+        """Return the headers of these secrets. Raises Refusal, Unreached."""
         ...
+
+    def note_added(self, bound: Bound) -> None:
+        """Note that a request gets these secrets."""
 
     async def dial(self, host: str, port: int) -> socket.socket:
         """Connect to a host, for the visit's own use. Raises Refusal, Unreached."""

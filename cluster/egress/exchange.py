@@ -8,7 +8,9 @@ their turns meanwhile.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,12 +29,23 @@ _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _REASONS = {
     400: "Bad Request",
     403: "Forbidden",
+    405: "Method Not Allowed",
     408: "Request Timeout",
     421: "Misdirected Request",
     429: "Too Many Requests",
 }
 
 Headers = Sequence[tuple[bytes, bytes]]
+
+
+class Rejected(Exception):
+    """A request is not passed on: which status it gets, by which rule, and why in words."""
+
+    def __init__(self, status: int, rule: str, words: str) -> None:
+        super().__init__(status, rule, words)
+        self.status = status
+        self.rule = rule
+        self.words = words
 
 
 class Side:
@@ -42,11 +55,13 @@ class Side:
         self.wire = wire
         self.http = http or h11.Connection(h11.CLIENT, MAX_HEADERS)
         self._queued = bytearray()
+        self.is_broken = False
 
     async def event(self, seconds: float | None = IDLE_SECONDS) -> h11.Event | None:
         """Return the next event, reading what it takes; None when there is none to come."""
         while (event := self.http.next_event()) is h11.NEED_DATA:
             self.http.receive_data(await self.wire.read(seconds))
+            await self.wire.pause()
         return event if isinstance(event, h11.Event) else None
 
     async def send(self, event: h11.Event) -> None:
@@ -62,7 +77,11 @@ class Side:
         """Send what was queued."""
         if self._queued:
             data, self._queued = bytes(self._queued), bytearray()
-            await self.wire.write(data, seconds)
+            try:
+                await self.wire.write(data, seconds)
+            except OSError:
+                self.is_broken = True  # what comes from there may still be worth reading
+                raise
 
     @property
     def is_full(self) -> bool:
@@ -80,7 +99,7 @@ class Onward:
     """A request as it goes on: to which host (and port), for which path, with which headers of our own.
 
     What the request has under their names is left out. ``upgrade``: both may go on in another protocol.
-    ``close``: nothing follows on the connection to outside.
+    ``close``: nothing follows on the connection to outside. ``idle``: for how long nothing may move.
     """
 
     host: bytes
@@ -88,6 +107,7 @@ class Onward:
     headers: Headers = ()
     upgrade: bool = False
     close: bool = True
+    idle: float = IDLE_SECONDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +118,34 @@ class Passed:
     whole: bool
 
 
+def check(request: h11.Request) -> None:
+    """Raise Rejected for a request whose end others may see elsewhere (RFC 9112, 6.1 and 6.3)."""
+    names = {name for name, _ in request.headers}
+    if b"transfer-encoding" not in names:
+        return
+    if b"content-length" in names:
+        words = "Content-Length and Transfer-Encoding exclude each other"
+        raise Rejected(400, "bad_request", words)
+    if request.http_version < b"1.1":
+        words = f"Transfer-Encoding is not of HTTP/{request.http_version.decode()}"
+        raise Rejected(400, "bad_request", words)
+
+
+def check_method(request: h11.Request) -> None:
+    """Raise Rejected for a method whose answer says what was added to the request (RFC 9110, 9.3.8)."""
+    if request.method.upper() in {b"TRACE", b"TRACK"}:
+        words = f"{request.method.decode()} would show the secret of this host"
+        raise Rejected(405, "method", words)
+
+
 async def pass_on(inside: Side, outside: Side, request: h11.Request, onward: Onward) -> Passed:
     """Pass a request on, and its answer back.
 
-    It takes as long as something moves either way. Raises Refusal, OSError, TimeoutError,
-    h11.ProtocolError; what was not answered then is the caller's to answer.
+    It takes as long as something moves either way, and ends when the program inside has gone. Raises
+    Rejected, Refusal, OSError, TimeoutError, h11.ProtocolError; what was not answered then is the caller's to
+    answer.
     """
+    check(request)
     ours = [*onward.headers]
     wanted = _upgrade(request.headers) if onward.upgrade else None
     if wanted is not None:
@@ -114,33 +156,55 @@ async def pass_on(inside: Side, outside: Side, request: h11.Request, onward: Onw
     theirs = [pair for pair in _end_to_end(request.headers) if pair[0] not in replaced]
     headers = [(b"Host", onward.host), *theirs, *ours]
     await outside.send(h11.Request(method=request.method, target=onward.path, headers=headers))
-    loop = asyncio.get_running_loop()
-    async with asyncio.timeout(IDLE_SECONDS) as limit:
+    loop, whole = asyncio.get_running_loop(), asyncio.Event()
+    async with asyncio.timeout(onward.idle) as limit:
 
         def moved() -> None:
             if not limit.expired():
-                limit.reschedule(loop.time() + IDLE_SECONDS)
+                limit.reschedule(loop.time() + onward.idle)
 
-        upload = asyncio.create_task(_upload(inside, outside, moved))
+        upload = asyncio.create_task(_upload(inside, outside, moved, whole))
+        download = asyncio.create_task(
+            _download(inside, outside, request, moved, upgrades=wanted is not None)
+        )
         try:
-            switched = await _download(inside, outside, request, moved, upgrades=wanted is not None)
-            whole = upload.done() and not upload.cancelled() and upload.exception() is None
-            return Passed(switched, whole)
+            await asyncio.wait((upload, download), return_when=asyncio.FIRST_COMPLETED)
+            if not download.done() and not outside.is_broken:
+                await upload
+            return Passed(await download, whole.is_set())
+        except BaseException:
+            # The host is not to go on with what nobody waits for.
+            with contextlib.suppress(OSError):
+                outside.wire.socket.shutdown(socket.SHUT_RDWR)
+            raise
         finally:
-            upload.cancel()
-            await asyncio.gather(upload, return_exceptions=True)
+            for task in (upload, download):
+                task.cancel()
+            await asyncio.gather(upload, download, return_exceptions=True)
 
 
-async def _upload(inside: Side, outside: Side, moved: Callable[[], None]) -> None:
-    while True:
-        event = await _next(inside, outside, moved)
+async def _upload(
+    inside: Side, outside: Side, moved: Callable[[], None], whole: asyncio.Event
+) -> None:
+    """Pass a request's body on; then watch, until the program goes or says more, which waits."""
+    while not whole.is_set():
+        try:
+            event = await _next(inside, outside, moved)
+        except h11.RemoteProtocolError as error:
+            raise Rejected(400, "bad_request", str(error)) from None
         if isinstance(event, h11.Data):
             outside.queue(event)
         elif isinstance(event, h11.EndOfMessage):
             await outside.send(h11.EndOfMessage())
-            return
+            whole.set()
         else:
-            raise ConnectionAbortedError
+            raise ConnectionAbortedError("the program has gone")
+    if inside.http.trailing_data[0]:
+        return
+    data = await inside.wire.watch()
+    if not data:
+        raise ConnectionAbortedError("the program has gone")
+    inside.http.receive_data(data)
 
 
 async def _download(
@@ -215,6 +279,8 @@ def _end_to_end(headers: Iterable[tuple[bytes, bytes]]) -> list[tuple[bytes, byt
         for each in value.split(b",")
     } - {b"transfer-encoding", b"content-length"}
     left_out = _HOP_BY_HOP | named
+    if any(name == b"transfer-encoding" for name, _ in pairs):
+        left_out |= {b"content-length"}  # of the two, that is what counts (RFC 9112, 6.3)
     return [(name, value) for name, value in pairs if name not in left_out]
 
 
@@ -226,7 +292,9 @@ async def answer(
         return
     words = _UNPRINTABLE.sub("?", words)[:300]
     says = f"{words} (rule {rule})"
-    error = "http_request_denied" if status in (403, 421, 429) else "destination_unavailable"
+    error = (
+        "http_request_denied" if status in (400, 403, 405, 421, 429) else "destination_unavailable"
+    )
     body = f"coditect: {says}\n".encode()
     quoted = says.replace("\\", "").replace('"', "'")
     response = h11.Response(
@@ -244,6 +312,11 @@ async def answer(
         await inside.send(h11.Data(data=body))
     await inside.send(h11.EndOfMessage())
     await inside.wire.linger()
+
+
+async def answer_rejected(inside: Side, error: Rejected, request: h11.Request) -> None:
+    """Answer that a request is not passed on."""
+    await answer(inside, error.status, error.rule, error.words, request)
 
 
 async def answer_refusal(inside: Side, refused: Refusal, request: h11.Request) -> None:

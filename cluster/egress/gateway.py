@@ -102,6 +102,7 @@ class Gateway:
         await self._tasks.close()
         self._turns.close()
         self._network.resolver.close()
+        await self._network.secrets.close()
         await self._sessions.close()
 
     def stats(self) -> dict[str, Any]:

@@ -1,4 +1,6 @@
-"""Sums up for the audit trail which hosts sessions reached, never which paths. Pure: Unix time is given.
+"""Sums up for the audit trail which hosts sessions reached, and with which secrets. Pure.
+
+Paths and values are in no line; Unix time is given.
 
 A host is written when it is first reached or refused; what is repeated is summed up in one line when the
 window ends. Past ``HOSTS`` of one session in a window its further hosts are one line, so that nobody fills
@@ -16,13 +18,17 @@ WINDOW_SECONDS = 60.0
 HOSTS = 32
 MAX_SESSIONS = 10_000
 ACTION = "network.connect"
+ADD_ACTION = "secret.add"
+
+Key = tuple[str, str, str]
+"""Action, result, and on what."""
 
 
 @dataclass(slots=True)
 class _Window:
     since: float
     user_id: str | None
-    counts: dict[tuple[str, str], int] = field(default_factory=dict)
+    counts: dict[Key, int] = field(default_factory=dict)
 
 
 class HostLog:
@@ -36,6 +42,16 @@ class HostLog:
         self, session_id: str, user_id: str | None, host: str, result: str, now: float
     ) -> list[AuditEntry]:
         """Note a host and port; return the lines to be written."""
+        return self._note(session_id, user_id, (ACTION, result, f"host/{host}"), now)
+
+    def note_secret(
+        self, session_id: str, user_id: str | None, host: str, name: str, now: float
+    ) -> list[AuditEntry]:
+        """Note that a secret is added to a request; return the lines to be written."""
+        key = ADD_ACTION, "ok", f"host/{host}/secret/{name}"
+        return self._note(session_id, user_id, key, now)
+
+    def _note(self, session_id: str, user_id: str | None, key: Key, now: float) -> list[AuditEntry]:
         ready: list[AuditEntry] = []
         window = self._windows.get(session_id)
         if window is not None and now - window.since >= WINDOW_SECONDS:
@@ -45,14 +61,14 @@ class HostLog:
             if len(self._windows) >= MAX_SESSIONS:
                 ready += self._end(next(iter(self._windows)), now)
             window = self._windows[session_id] = _Window(now, user_id)
-        key = (host, result)
         if key in window.counts:
             window.counts[key] += 1
         elif len(window.counts) < HOSTS:
             window.counts[key] = 0  # its line is written now
             ready.append(self._line(window.user_id, session_id, key, 1, now))
         else:
-            window.counts[("*", result)] = window.counts.get(("*", result), 0) + 1
+            others = key[0], key[1], "host/*"
+            window.counts[others] = window.counts.get(others, 0) + 1
         return ready
 
     def due(self, now: float) -> list[AuditEntry]:
@@ -78,15 +94,15 @@ class HostLog:
         ]
 
     def _line(
-        self, user_id: str | None, session_id: str, key: tuple[str, str], count: int, now: float
+        self, user_id: str | None, session_id: str, key: Key, count: int, now: float
     ) -> AuditEntry:
-        host, result = key
+        action, result, what = key
         return AuditEntry(
             timestamp=now,
             tenant_id=self._tenant_id,
             user_id=user_id,
-            action=ACTION,
-            resource=f"session/{session_id}/host/{host}",
+            action=action,
+            resource=f"session/{session_id}/{what}",
             result=result,
             count=count,
         )

@@ -7,6 +7,7 @@ secret is bound to is held by ``intercept.py``.
 from __future__ import annotations
 
 import asyncio
+import socket
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -16,10 +17,15 @@ from cluster.egress import intercept, policy
 from cluster.egress.conversation import HEADER_SECONDS, Refusal, Unreached, Visit
 from cluster.egress.exchange import (
     MAX_HEADERS,
+    Headers,
     Onward,
+    Rejected,
     Side,
     answer,
     answer_refusal,
+    answer_rejected,
+    check,
+    check_method,
     pass_on,
 )
 
@@ -91,12 +97,15 @@ async def _serve_one(visit: Visit, inside: Side) -> bool:
     if not isinstance(request, h11.Request):
         return False
     try:
+        check(request)
         if request.method == b"CONNECT":
             await _connect(visit, inside, connect_target(_text(request)))
             return False
         return await _ask(visit, inside, request, absolute_target(_text(request)))
     except BadTarget as error:
         await answer(inside, 400, "bad_request", str(error), request)
+    except Rejected as error:
+        await answer_rejected(inside, error, request)
     except Refusal as refused:
         await answer_refusal(inside, refused, request)
     except Unreached as error:
@@ -118,21 +127,31 @@ async def _connect(visit: Visit, inside: Side, target: Target) -> None:
 async def _ask(visit: Visit, inside: Side, request: h11.Request, target: Target) -> bool:
     """Pass a request on; return whether another may follow. Raises Refusal, Unreached."""
     connected = await visit.dial(target.host, target.port)
-    bound = await visit.bound()
-    # TRACE would have the answer say what was added (RFC 9110, 9.3.8).
-    added = bound is not None and not bound.https and request.method != b"TRACE"
-    headers = visit.headers(bound) if bound is not None and added else ()
-    outside = Side(visit.outside_wire(connected))
+    try:
+        return await _ask_connected(visit, inside, request, target, connected)
+    finally:
+        connected.close()
+
+
+async def _ask_connected(
+    visit: Visit, inside: Side, request: h11.Request, target: Target, connected: socket.socket
+) -> bool:
     host = f"[{target.host}]" if ":" in target.host else target.host
     host = host if target.port == 80 else f"{host}:{target.port}"
+    headers: Headers = ()
+    bound = await visit.bound()
+    if bound is not None and not bound.https:
+        check_method(request)
+        headers = await visit.headers(bound)
+        visit.note_added(bound)
+    outside = Side(visit.outside_wire(connected))
+    onward = Onward(host.encode(), target.path.encode(), headers)
     try:
-        passed = await pass_on(
-            inside, outside, request, Onward(host.encode(), target.path.encode(), headers)
-        )
-    except (h11.RemoteProtocolError, ConnectionError, TimeoutError) as error:
+        passed = await pass_on(inside, outside, request, onward)
+    except (h11.RemoteProtocolError, OSError) as error:
         words = f"{target.host}: {error or 'nothing moved for long'}"[:200]
         await answer(inside, 502, "unreached", words, request)
         return False
-    finally:
-        connected.close()
+    if not passed.whole:
+        await inside.wire.linger()
     return passed.whole and inside.is_done

@@ -18,18 +18,25 @@ from functools import partial
 import h11
 
 from cluster.egress import policy
-from cluster.egress.binding import Bound
 from cluster.egress.conversation import HEADER_SECONDS, Refusal, Unreached, Visit
 from cluster.egress.exchange import (
     MAX_HEADERS,
+    Headers,
     Onward,
+    Rejected,
     Side,
     answer,
     answer_refusal,
+    answer_rejected,
+    check,
+    check_method,
     pass_on,
 )
 from cluster.egress.tls import TlsWire
-from cluster.egress.wire import IDLE_SECONDS, PIECE, Stream
+from cluster.egress.wire import PIECE, TUNNEL_IDLE_SECONDS, Stream
+
+_LAST_SECONDS = 5.0
+"""For how long one direction goes on when the other has ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,9 +72,10 @@ async def begin(visit: Visit, connected: socket.socket) -> Callable[[bytes], Awa
     bound = await visit.bound()
     if bound is None:
         return partial(visit.tunnel, connected)
-    visit.headers(bound)  # a secret that does not open is said at once
+    await visit.headers(bound)  # a secret that does not open is said at once
     origin = Origin(*visit.place, bound.https)
-    return partial(_serve, visit, origin, await _reach(visit, origin, connected))
+    context = visit.context(origin.host) if origin.https else None
+    return partial(_serve, visit, origin, context, await _reach(visit, origin, connected))
 
 
 async def _reach(visit: Visit, origin: Origin, outside: socket.socket) -> Side:
@@ -87,11 +95,13 @@ async def _reach(visit: Visit, origin: Origin, outside: socket.socket) -> Side:
     return Side(secured)
 
 
-async def _serve(visit: Visit, origin: Origin, outside: Side, early: bytes) -> None:
+async def _serve(
+    visit: Visit, origin: Origin, context: ssl.SSLContext | None, outside: Side, early: bytes
+) -> None:
     """Hold the conversation; ``early`` came from inside before. Raises OSError, TimeoutError."""
     wire: Stream = visit.inside
-    if origin.https:
-        secured = TlsWire(visit.inside, visit.context(origin.host), server_side=True)
+    if context is not None:
+        secured = TlsWire(visit.inside, context, server_side=True)
         await secured.handshake(early)
         wire, early = secured, b""
     inside = Side(wire, h11.Connection(h11.SERVER, MAX_HEADERS))
@@ -115,7 +125,7 @@ async def _serve(visit: Visit, origin: Origin, outside: Side, early: bytes) -> N
 async def _is_again(inside: Side) -> bool:
     """Wait for a request; return whether one begins."""
     while not inside.http.trailing_data[0]:
-        data = await inside.wire.read(IDLE_SECONDS)
+        data = await inside.wire.read(TUNNEL_IDLE_SECONDS)
         if not data:
             return False
         inside.http.receive_data(data)
@@ -135,53 +145,73 @@ async def _serve_one(
     if not isinstance(request, h11.Request):
         return None
     try:
-        bound = await visit.bound()
-        onward = _onward(visit, origin, bound, request)
+        _check(origin, request)
         if outside is None or not outside.wire.is_quiet():
             outside = await _reach(visit, origin, await visit.dial(origin.host, origin.port))
+        # Last, since what was taken back meanwhile is not to be added.
+        headers = await _headers(visit, origin)
+        onward = Onward(
+            origin.authority,
+            request.target,
+            headers,
+            upgrade=True,
+            close=False,
+            idle=TUNNEL_IDLE_SECONDS,
+        )
         passed = await pass_on(inside, outside, request, onward)
-    except _Misdirected as error:
-        await answer(inside, 421, "other_host", str(error), request)
+    except Rejected as error:
+        await answer_rejected(inside, error, request)
     except Refusal as refused:
         await answer_refusal(inside, refused, request)
     except Unreached as error:
         await answer(inside, 502, "unreached", str(error), request)
-    except (h11.RemoteProtocolError, ConnectionError, TimeoutError) as error:
+    except (h11.RemoteProtocolError, OSError) as error:
         words = f"{origin.host}: {error or 'nothing moved for long'}"[:200]
         await answer(inside, 502, "unreached", words, request)
     else:
         if passed.switched:
             await _pump(inside, outside)
-        elif passed.whole and outside.is_done:
+        elif not passed.whole:
+            await inside.wire.linger()
+        elif outside.is_done and outside.http.trailing_data == (b"", False):
             outside.http.start_next_cycle()
             return outside
     return None
 
 
-class _Misdirected(Exception):
-    """A request names another host; in words."""
-
-
-def _onward(visit: Visit, origin: Origin, bound: Bound | None, request: h11.Request) -> Onward:
-    """Return how a request goes on. Raises Refusal, _Misdirected."""
+def _check(origin: Origin, request: h11.Request) -> None:
+    """Raise Rejected for a request that is not to this origin, or says more than one thing."""
     named = [value for name, value in request.headers if name == b"host"]
-    if not all(map(origin.is_named, named)) or not request.target.startswith((b"/", b"*")):
-        raise _Misdirected(f"this connection is for {origin.authority.decode()} alone")
+    if request.method == b"CONNECT":
+        raise Rejected(405, "method", "this connection leads to its host already")
+    at_all = request.target == b"*" and request.method == b"OPTIONS"
+    if not all(map(origin.is_named, named)) or not (request.target.startswith(b"/") or at_all):
+        words = f"this connection is for {origin.authority.decode()} alone"
+        raise Rejected(421, "other_host", words)
+    check(request)
+    check_method(request)
+
+
+async def _headers(visit: Visit, origin: Origin) -> Headers:
+    """Return what a request gets. Raises Refusal, Unreached."""
+    bound = await visit.bound()
     if bound is None or bound.https != origin.https:
         raise Refusal("secret_gone", f"no secret is bound to {origin.host} any more: connect again")
-    # TRACE would have the answer say what was added (RFC 9110, 9.3.8).
-    headers = [] if request.method == b"TRACE" else visit.headers(bound)
-    return Onward(origin.authority, request.target, headers, upgrade=True, close=False)
+    headers = await visit.headers(bound)
+    visit.note_added(bound)
+    return headers
 
 
 async def _pump(inside: Side, outside: Side) -> None:
-    """Move what is said in another protocol, until either side ends."""
+    """Move what is said in another protocol, until either side ends and the other has had some time."""
     ways = (
         asyncio.create_task(_move(inside, outside)),
         asyncio.create_task(_move(outside, inside)),
     )
     try:
-        await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        ended, others = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        if others and not any(way.exception() for way in ended):
+            await asyncio.wait(others, timeout=_LAST_SECONDS)
     finally:
         for way in ways:
             way.cancel()
@@ -192,7 +222,8 @@ async def _move(source: Side, target: Side) -> None:
     data = bytes(source.http.trailing_data[0])
     while True:
         for begin in range(0, len(data), PIECE):
-            await target.wire.write(data[begin : begin + PIECE])
+            await target.wire.write(data[begin : begin + PIECE], TUNNEL_IDLE_SECONDS)
+        await source.wire.pause()
         data = await source.wire.read(None)
         if not data:
             return

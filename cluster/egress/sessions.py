@@ -21,6 +21,7 @@ from cluster.egress.host_log import HostLog
 from cluster.egress.policy import Choice, Rules, Verdict
 from cluster.egress.rates import Counter, Limits, TokenBucket
 from cluster.egress.turns import Turns
+from cluster.egress.wire import TUNNEL_IDLE_SECONDS
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +29,6 @@ BATCH = 64
 MAX_LINES = 5000
 _FLUSH_SECONDS = 2.0
 _FORGET_SECONDS = 600.0
-_IDLE_SECONDS = 3600.0
 
 
 class Books(Protocol):
@@ -100,6 +100,7 @@ class Sessions:
         self._lines: list[AuditEntry] = []
         self._refused: Counted[str] = Counted()
         self._sent = self._received = self._connections = self._lost = self._failures = 0
+        self._secrets = 0
 
     @property
     def refuse_networks(self) -> tuple[Any, ...]:
@@ -172,6 +173,13 @@ class Sessions:
         session.counter.refuse(host, port, refusal.rule, refusal.reason, now)
         self._note(session, f"{host}:{port}", "refused")
 
+    def add_secrets(self, session: Session, host: str, names: Sequence[str]) -> None:
+        """Note that a request to a host (and port) gets these secrets."""
+        self._secrets += len(names)
+        now = self._clock.now()
+        for name in names:
+            self._add(self._hosts.note_secret(session.session_id, session.user_id, host, name, now))
+
     def see_choices(self, choices: dict[str, NetworkRecord]) -> None:
         """Take over what owners chose, and end what is not allowed any more."""
         former, self._choices = self._choices, choices
@@ -231,6 +239,7 @@ class Sessions:
             "refused_total": self._refused.total(),
             "sent_bytes_total": self._sent,
             "received_bytes_total": self._received,
+            "secrets_added_total": self._secrets,
             "audit_entries_lost_total": self._lost,
             "store_failures_total": self._failures,
             **by_rule,
@@ -238,7 +247,7 @@ class Sessions:
 
     def _sweep(self) -> None:
         """End connections that nothing has moved over for long, and forget sessions without any."""
-        idle_since = asyncio.get_running_loop().time() - _IDLE_SECONDS
+        idle_since = asyncio.get_running_loop().time() - TUNNEL_IDLE_SECONDS
         unused_since = self._clock.monotonic() - _FORGET_SECONDS
         for session in list(self._known.values()):
             for way in list(session.ways):

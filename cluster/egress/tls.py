@@ -42,6 +42,7 @@ class TlsWire:
             self._incoming, self._outgoing, server_side=server_side, server_hostname=host
         )
         self._sending = asyncio.Lock()
+        self._broken: OSError | None = None
 
     async def handshake(self, early: bytes = b"") -> None:
         """Agree on keys; ``early`` has come before. Raises OSError (ssl.SSLError), TimeoutError."""
@@ -64,20 +65,26 @@ class TlsWire:
     async def read(self, seconds: float | None = IDLE_SECONDS) -> bytes:
         """Return what has come; nothing at the end. Raises OSError, also for an end without a farewell."""
         async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    return self._tls.read(PIECE)
-                except ssl.SSLWantReadError:
-                    await self._flush(None)
-                    await self._fill(None)
-                except ssl.SSLZeroReturnError:
-                    return b""
-                except ssl.SSLError as error:
-                    raise ConnectionAbortedError(f"TLS ended: {error.reason}") from None
+            while (found := await self._opened()) is None:
+                await self._flush(None)
+                await self._fill(None)
+            return found
+
+    async def watch(self) -> bytes:
+        """Return what comes next as ``read`` does, however long that takes; cancelled, it loses nothing."""
+        while True:
+            found, ended = self._record(PIECE)
+            if found or ended:
+                return found
+            await self._flush(None)
+            self._feed(await self._wire.watch())
 
     async def write(self, data: bytes, seconds: float | None = IDLE_SECONDS) -> None:
         """Send all of it. Raises OSError, TimeoutError."""
-        self._tls.write(data)
+        try:
+            self._tls.write(data)
+        except ssl.SSLError as error:
+            raise ConnectionAbortedError(f"TLS ended: {error.reason}") from None
         await self._flush(seconds)
 
     async def pause(self) -> None:
@@ -119,8 +126,46 @@ class TlsWire:
                 self._tls.unwrap()  # which would wait for the other side's
             await self._flush(1.0)
 
+    async def _opened(self) -> bytes | None:
+        """Return what records that have come hold, at the end nothing; None when more have to come.
+
+        All of them up to a piece, for a record may hold a byte; the others have their turns meanwhile.
+        """
+        found = bytearray()
+        while len(found) < PIECE:
+            try:
+                data, ended = self._record(PIECE - len(found))
+            except OSError as error:
+                if not found:
+                    raise
+                self._broken = error  # what came before goes first
+                break
+            if ended:
+                break
+            if not data:
+                return bytes(found) or None
+            found += data
+            await self.pause()
+        return bytes(found)
+
+    def _record(self, size: int) -> tuple[bytes, bool]:
+        """Return what is opened next, and whether that is the end; nothing when more has to come."""
+        if self._broken is not None:
+            raise self._broken
+        try:
+            data = self._tls.read(size)
+        except ssl.SSLWantReadError:
+            return b"", False
+        except ssl.SSLZeroReturnError:
+            return b"", True
+        except ssl.SSLError as error:
+            raise ConnectionAbortedError(f"TLS ended: {error.reason}") from None
+        return data, not data
+
     async def _fill(self, seconds: float | None) -> None:
-        data = await self._wire.read(seconds)
+        self._feed(await self._wire.read(seconds))
+
+    def _feed(self, data: bytes) -> None:
         if data:
             self._incoming.write(data)
         else:

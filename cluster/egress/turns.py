@@ -1,7 +1,9 @@
 """Gives sessions turns, one after the other: a thousand connections of one weigh no more than one of another.
 
 Whoever moves bytes asks for a turn first, in which a piece of limited size is moved. Among those of one
-session turns go round as well. A session that has used up its rate has none until it may go on.
+session turns go round as well. A task that waits for a turn has it when it runs next, so only one is woken at
+a time: what it does then counts before another has its turn. A session that has used up its rate has none
+until it may go on.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from cluster.egress.rates import TokenBucket
 
 _SLICE_SECONDS = 0.002
 
-Piece = Callable[[], None]
+Piece = Callable[[], bool | None]
+"""What is done in a turn. True: it has woken a task, whose turn is yet to come."""
 
 
 class Turns:
@@ -52,9 +55,11 @@ class Turns:
         """Return when it is the session's turn."""
         waiting = asyncio.get_running_loop().create_future()
 
-        def begin() -> None:
-            if not waiting.done():
-                waiting.set_result(None)
+        def begin() -> bool:
+            if waiting.done():
+                return False
+            waiting.set_result(None)
+            return True
 
         self.ask(session_id, begin)
         await waiting
@@ -85,8 +90,7 @@ class Turns:
             piece = queue.popleft()
             if not queue:
                 del self._queues[session_id]
-            piece()
-            if self._time() >= until:
+            if piece() or self._time() >= until:
                 break
         if any(session_id not in self._paused for session_id in self._queues):
             self._schedule()

@@ -183,26 +183,35 @@ class Visit:
         return self._way.host, self._way.port
 
     @property
+    def _whose(self) -> str:
+        return self._session.user_id or self._session.session_id
+
+    @property
     def upstream(self) -> ssl.SSLContext:
         """How hosts are checked."""
         return self._network.upstream()
 
     def context(self, host: str) -> ssl.SSLContext:
-        """Return how to be a host to the container's programs. Raises OSError."""
-        return self._network.authority.context(host)
+        """Return how to be a host to the container's programs. Raises Unreached."""
+        return self._network.authority.context(self._whose, host)
 
     async def bound(self) -> Bound | None:
-        """Return which secrets requests to what was dialled last get."""
+        """Return which secrets requests to what was dialled last get. Raises Unreached."""
         user_id = self._session.user_id
         return None if user_id is None else await self._network.secrets.at(user_id, *self.place)
 
-    def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
-        """Return the headers of these secrets. Raises Refusal."""
+    async def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
+        """Return the headers of these secrets. Raises Refusal, Unreached."""
         assert self._session.user_id is not None, "nobody has secrets"
         try:
-            return self._network.secrets.headers(self._session.user_id, bound)
+            return await self._network.secrets.headers(self._session.user_id, bound)
         except Refusal as error:
             raise self._refused(*self.place, error) from None
+
+    def note_added(self, bound: Bound) -> None:
+        """Note that a request gets these secrets."""
+        names = [record.name for record in bound.records]
+        self._sessions.add_secrets(self._session, f"{bound.host}:{bound.port}", names)
 
     def outside_wire(self, outside: socket.socket) -> Wire:
         """Return the other side as a wire."""
@@ -220,9 +229,8 @@ class Visit:
             self._sessions.count(self._session, sent, received)
 
     async def _resolve(self, name: str, port: int) -> list[str]:
-        whose = self._session.user_id or self._session.session_id
         try:
-            return await self._network.resolver.resolve(whose, name, port)
+            return await self._network.resolver.resolve(self._whose, name, port)
         except Unresolved as error:
             raise Unreached(str(error)) from None
 

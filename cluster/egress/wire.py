@@ -12,6 +12,9 @@ from cluster.egress.turns import Turns
 
 PIECE = 64 << 10
 IDLE_SECONDS = 300.0
+TUNNEL_IDLE_SECONDS = 3600.0
+"""How long nothing may move between two sides that may have nothing to say for long."""
+
 _SLICE_SECONDS = 0.002
 _LINGER_SECONDS = 1.0
 _LINGER_BYTES = 256 << 10
@@ -35,6 +38,10 @@ class Stream(Protocol):
 
     async def pause(self) -> None:
         """Let other sessions have their turns, if this one has had the processor for long."""
+
+    async def watch(self) -> bytes:
+        """Return what comes next as ``read`` does, however long that takes; cancelled, it loses nothing."""
+        ...
 
     def is_quiet(self) -> bool:
         """Return whether nothing waits to be read, not even the end."""
@@ -79,6 +86,31 @@ class Wire:
         """Let other sessions have their turns, if this one has had the processor for long."""
         if self._loop.time() - self._turn_at > _SLICE_SECONDS:
             await self._turn()
+
+    async def watch(self) -> bytes:
+        """Return what comes next as ``read`` does, however long that takes; cancelled, it loses nothing."""
+        while True:
+            await self._readable()
+            await self._turn()
+            try:
+                data = self.socket.recv(PIECE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                continue
+            self._count(0, len(data))
+            return data
+
+    async def _readable(self) -> None:
+        readable = self._loop.create_future()
+
+        def come() -> None:
+            if not readable.done():
+                readable.set_result(None)
+
+        self._loop.add_reader(self.socket, come)
+        try:
+            await readable
+        finally:
+            self._loop.remove_reader(self.socket)
 
     def is_quiet(self) -> bool:
         """Return whether nothing waits to be read, not even the end."""

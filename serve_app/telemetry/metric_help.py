@@ -37,6 +37,7 @@ _EGRESS = {
     "egress_refused_total": "Connections to outside that were refused, by whatever rule.",
     "egress_sent_bytes_total": "Bytes from sessions to outside.",
     "egress_received_bytes_total": "Bytes from outside to sessions.",
+    "egress_secrets_added_total": "Secrets that were added to requests to outside.",
     "egress_turned_away_total": "Connections of containers that had more than their share.",
     "egress_audit_entries_lost_total": "Lines of hosts that could not be written.",
     "egress_store_failures_total": "Times when the egress gateway had to wait for the store.",

@@ -43,6 +43,11 @@ class Binding(Frozen):
     header: str = "Authorization"
     https: bool = False
 
+    def place(self, host: str) -> tuple[str, int]:
+        """Return name and port of a host as a secret has it: the usual port where it names none."""
+        name, _, port = host.partition(":")
+        return name, int(port) if port else (443 if self.https else 80)
+
 
 class SecretRecord(Record):
     """``(tenant, "secrets", user_id, name)``: a value that is sealed with the server's key ``key_id``.

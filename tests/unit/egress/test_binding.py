@@ -30,9 +30,9 @@ def test_passwords_may_be_of_any_characters():
 
 
 def test_ports_are_the_usual_ones_unless_named():
-    assert binding.place("a.test", https=True) == ("a.test", 443)
-    assert binding.place("a.test", https=False) == ("a.test", 80)
-    assert binding.place("a.test:81", https=True) == ("a.test", 81)
+    assert Binding(https=True).place("a.test") == ("a.test", 443)
+    assert Binding().place("a.test") == ("a.test", 80)
+    assert Binding(https=True).place("a.test:81") == ("a.test", 81)
 
 
 def test_a_sealed_value_opens_for_what_it_is_bound_to_alone():

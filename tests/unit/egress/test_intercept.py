@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 
-from actors.core.errors.base import Unavailable
 from actors.core.records.environment import Binding, SecretUse
-from cluster.egress import authority, http_server, intercept, socks_server, wire
+from cluster.egress import authority, exchange, http_server, intercept, socks_server, wire
 from cluster.egress.authority import Authority
 from cluster.egress.binding import Bound
 from cluster.egress.bound import BoundSecrets
+from cluster.egress.turns import Turns
 from tests.fakes.pool_fakes import ManualClock
 from tests.support.egress import MemorySecrets
 from tests.support.secure_web import make_certificate, server_context
@@ -77,13 +77,13 @@ class Secured(World):
         return outside
 
     def context(self, host: str) -> ssl.SSLContext:
-        return self._authority.context(host)
+        return self._authority.context("u", host)
 
     async def bound(self) -> Bound | None:
         return await self._bound.at("u", *self.place)
 
-    def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
-        return self._bound.headers("u", bound)
+    async def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
+        return await self._bound.headers("u", bound)
 
     def bind(self, name: str = "TOKEN", binding: Binding = SECURE, host: str = HOST) -> None:
         self.secrets.bind("u", name, "s3cret", host, binding)
@@ -203,12 +203,120 @@ async def test_what_was_taken_back_is_added_to_nothing_any_more(world, host):
     program[1].close()
 
 
-async def test_trace_does_not_say_what_is_added(world, host):
+@pytest.mark.parametrize("method", [b"TRACE", b"trace", b"TRACK"])
+async def test_what_would_show_the_secret_is_not_passed_on(world, host, method):
     world.bind()
     program = await tunnel(world)
-    await ask(program, GET.replace(b"GET", b"TRACE", 1))
-    assert b"s3cret" not in host[0].asked[0]
+    assert (await ask(program, GET.replace(b"GET", method, 1))).startswith(b"HTTP/1.1 405 ")
+    assert host[0].asked == []
     program[1].close()
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        (b"GET *@evil.test/ HTTP/1.1", b"421"),
+        (b"GET * HTTP/1.1", b"421"),
+        (b"GET http://api.test/ HTTP/1.1", b"421"),
+        (b"CONNECT /x HTTP/1.1", b"405"),
+        (b"OPTIONS * HTTP/1.1", b"200"),
+    ],
+)
+async def test_targets_are_paths_of_the_host_alone(world, host, line, status):
+    world.bind()
+    program = await tunnel(world)
+    answer = await ask(program, GET.replace(b"GET /a?b HTTP/1.1", line))
+    assert answer.startswith(b"HTTP/1.1 " + status)
+    assert len(host[0].asked) == (status == b"200")
+    program[1].close()
+
+
+async def test_what_is_taken_back_while_a_host_is_reached_is_not_added(world, host):
+    world.bind()
+    program = await tunnel(world)
+    host[0].answers = [b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"]
+    await ask(program, GET)
+    dial = world.dial
+
+    async def slow(name: str, port: int) -> socket.socket:
+        world.secrets.forget("u", "TOKEN")
+        world.clock.advance(2.0)
+        return await dial(name, port)
+
+    world.dial = slow
+    assert b"(rule secret_gone)" in await ask(program, GET)
+    assert len(host[0].asked) == 1
+    assert world.added == ["TOKEN"]
+    program[1].close()
+
+
+async def test_an_answer_that_nobody_asked_for_reaches_nobody(world, host):
+    world.bind()
+    program = await tunnel(world)
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n"
+    host[0].answers = [answer + b"first" + answer + b"stale"]
+    assert (await ask(program, GET)).endswith(b"first")
+    assert (await ask(program, GET)).endswith(b"hi")
+    assert host[0].connections == 2
+    program[1].close()
+
+
+async def test_a_host_may_be_silent_for_as_long_as_in_a_tunnel(world, host, monkeypatch):
+    idle = []
+
+    async def pass_on(*parts: Any) -> Any:
+        idle.append(parts[3].idle)
+        return await exchange.pass_on(*parts)
+
+    monkeypatch.setattr(intercept, "pass_on", pass_on)
+    world.bind()
+    program = await tunnel(world)
+    await ask(program, GET)
+    assert idle == [wire.TUNNEL_IDLE_SECONDS]
+    program[1].close()
+
+
+async def test_whatever_breaks_on_the_way_to_a_host_is_a_bad_gateway(world, host, monkeypatch):
+    async def broken(*_: Any) -> Any:
+        raise OSError(113, "No route to host")
+
+    monkeypatch.setattr(intercept, "pass_on", broken)
+    world.bind()
+    program = await tunnel(world)
+    assert (await ask(program, GET)).startswith(b"HTTP/1.1 502 ")
+    program[1].close()
+
+
+async def test_an_authority_that_cannot_be_read_is_said(world, host, caplog):
+    world.bind()
+    authority.certificate(world.tmp_path, NOW)
+    authority.file(world.tmp_path).write_text("damaged")
+    with pytest.raises(ConnectionRefusedError, match=f"502.*no certificate for {HOST}"):
+        await tunnel(world)
+    assert "the authority cannot be read" in caplog.text
+
+
+async def test_a_direction_goes_on_for_a_while_when_the_other_has_ended(monkeypatch):
+    pairs = [socket.socketpair() for _ in range(2)]
+    for each in (*pairs[0], *pairs[1]):
+        each.setblocking(False)
+    (program, inside), (outside, server) = pairs
+    loop = asyncio.get_running_loop()
+    turns = Turns(loop.time)
+    sides = [exchange.Side(wire.Wire(each, turns, "s")) for each in (inside, outside)]
+    pump = asyncio.create_task(intercept._pump(*sides))
+    program.send(b"question")
+    program.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(60):
+        assert await loop.sock_recv(server, 64) == b"question"
+        for _ in range(20):  # its end has been seen meanwhile
+            await asyncio.sleep(0)
+        server.send(b"answer")
+        assert await loop.sock_recv(program, 64) == b"answer"
+        server.close()
+        await pump
+    for each in (program, inside, outside):
+        each.close()
 
 
 async def test_other_protocols_follow_where_a_request_asks_for_one(world, host):
@@ -276,34 +384,8 @@ class Plain(World):
     async def bound(self) -> Bound | None:
         return await self._bound.at("u", *self.place)
 
-    def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
-        return self._bound.headers("u", bound)
-
-
-async def test_a_store_that_is_away_changes_nothing_that_is_known():
-    secrets, clock = MemorySecrets(), ManualClock()
-    bound = BoundSecrets(secrets, clock)
-    secrets.failing = Unavailable("the store", "away")
-    with pytest.raises(Unavailable):
-        await bound.at("u", HOST, 443)
-    secrets.failing = None
-    secrets.bind("u", "TOKEN", "s3cret", HOST, SECURE)
-    found = await bound.at("u", HOST, 443)
-    assert bound.headers("u", found) == [(b"Authorization", b"Bearer s3cret")]
-    secrets.failing = Unavailable("the store", "away")
-    clock.advance(60.0)
-    assert await bound.at("u", HOST, 443) == found
-    assert await bound.at("u", HOST, 80) is None
-
-
-def test_an_authority_is_made_once_and_read_by_its_owner_alone(tmp_path):
-    first = authority.certificate(tmp_path, NOW)
-    assert authority.certificate(tmp_path, NOW + 1) == first
-    assert authority.file(tmp_path).stat().st_mode & 0o777 == 0o600
-    assert "PRIVATE" not in first
-    authority.file(tmp_path).write_text("damaged")
-    with pytest.raises(OSError, match="no certificate"):
-        authority.certificate(tmp_path, NOW)
+    async def headers(self, bound: Bound) -> list[tuple[bytes, bytes]]:
+        return await self._bound.headers("u", bound)
 
 
 def test_hosts_are_named_in_any_usual_spelling_and_by_nothing_else():

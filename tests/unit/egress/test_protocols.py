@@ -80,6 +80,7 @@ class World:
         self.inside = Wire(theirs, self.turns, "s")
         self.dialled: list[tuple[str, int]] = []
         self.answer: Exception | None = None
+        self.added: list[str] = []
         self.server: socket.socket | None = None
         self._reached = asyncio.Event()
 
@@ -99,6 +100,9 @@ class World:
 
     async def bound(self) -> Bound | None:
         return None
+
+    def note_added(self, bound: Bound) -> None:
+        self.added += [record.name for record in bound.records]
 
     async def reached(self) -> socket.socket:
         async with asyncio.timeout(60):
@@ -247,6 +251,39 @@ async def test_a_server_that_answers_garbage_is_a_bad_gateway(world, answer):
     world.server.close()
     assert (await world.read()).startswith(b"HTTP/1.1 502 ")
     await task
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"POST http://h/ HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+        b"POST http://h/ HTTP/1.0\r\nTransfer-Encoding: chunked\r\n",
+        b"CONNECT h:1 HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+async def test_a_request_whose_end_is_in_doubt_is_refused_before_anything_is_dialled(world, head):
+    task = await serve(world, head + b"Host: h\r\n\r\n5\r\nhello\r\n0\r\n\r\n")
+    assert (await world.read()).startswith(b"HTTP/1.1 400 ")
+    assert world.dialled == []
+    await task
+
+
+async def test_a_program_that_still_sends_hears_an_early_answer(world, monkeypatch):
+    lingered = []
+    linger = Wire.linger
+
+    async def lingering(of: Wire) -> None:
+        lingered.append(of)
+        await linger(of)
+
+    monkeypatch.setattr(Wire, "linger", lingering)
+    task = await serve(world, b"POST http://h/ HTTP/1.1\r\nHost: h\r\nContent-Length: 6\r\n\r\n")
+    server = await world.reached()
+    await world.read(server, until=b"\r\n\r\n")
+    server.send(b"HTTP/1.1 413 Large\r\nContent-Length: 2\r\n\r\nno")
+    assert (await world.read()).endswith(b"no")
+    await task
+    assert lingered == [world.inside]
 
 
 async def test_headers_that_do_not_come_are_not_waited_for(world, monkeypatch):

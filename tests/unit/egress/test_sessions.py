@@ -89,6 +89,24 @@ async def test_a_choice_ends_what_it_does_not_allow():
     assert (kept.ended, gone.ended, others.ended) == (False, True, False)
 
 
+async def test_secrets_that_are_added_are_counted_and_named_and_nothing_of_them_is_written():
+    bench = Bench(Limits())
+    session = await bench.sessions.find("s1", "u1")
+    for _ in range(3):
+        bench.sessions.add_secrets(session, "api.test:443", ["TOKEN", "KEY"])
+    assert bench.sessions.stats()["secrets_added_total"] == 6
+    bench.clock.advance(120.0)
+    await bench.sessions.flush()
+    lines = [(each.action, each.user_id, each.resource, each.count) for each in bench.trail.lines]
+    place = "session/s1/host/api.test:443/secret"
+    assert lines == [
+        ("secret.add", "u1", f"{place}/TOKEN", 1),
+        ("secret.add", "u1", f"{place}/KEY", 1),
+        ("secret.add", "u1", f"{place}/TOKEN", 2),
+        ("secret.add", "u1", f"{place}/KEY", 2),
+    ]
+
+
 async def test_nothing_is_lost_while_the_store_is_away_and_nothing_piles_up(monkeypatch):
     bench = Bench(Limits())
     sessions, session = bench.sessions, await bench.sessions.find("s1", "u1")

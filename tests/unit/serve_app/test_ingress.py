@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from types import SimpleNamespace
+
+import pytest
 
 from actors.core.records.accounts import Role
 from serve_app import ingress as ingress_module
@@ -40,3 +43,26 @@ async def test_replicas_sign_with_one_key(rig):
     ):
         token = first.signer.access_token(Login("u", "f"), Role.USER, now=1.0, ttl=60.0)
         assert second.signer.read_access_token(token, 2.0).login == Login("u", "f")
+
+
+async def test_secrets_are_sealed_anew_each_hour_and_sooner_after_a_failure():
+    ended, slept = RuntimeError("enough"), []
+    found = [(3, 0), ingress_module.CoditectError("away"), (1, 0), (0, 0)]
+
+    async def reseal() -> tuple[int, int]:
+        outcome = found.pop(0)
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if not found:
+            raise ended
+
+    deps = SimpleNamespace(
+        environments=SimpleNamespace(reseal=reseal), clock=SimpleNamespace(sleep=sleep)
+    )
+    with pytest.raises(RuntimeError, match="enough"):
+        await ingress_module._seal_anew(deps)
+    assert slept == [3600.0, 60.0, 3600.0, 3600.0]

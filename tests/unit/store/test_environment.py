@@ -10,7 +10,13 @@ import pytest
 from actors.core.errors.limits import QuotaExceeded
 from actors.core.errors.requests import AlreadyExists, NotFound
 from actors.core.quotas import Quotas, Resource
-from actors.core.records.environment import SecretRecord, VariableRecord, size_of
+from actors.core.records.environment import (
+    Binding,
+    SecretRecord,
+    SecretUse,
+    VariableRecord,
+    size_of,
+)
 from actors.core.records.sessions import SessionPhase, SessionRecord
 from cluster.store.engines.interface import Engine
 from cluster.store.layers import usage
@@ -91,6 +97,25 @@ async def test_a_name_is_a_variable_or_a_secret(store):
         await store.put_secret("u", secret("A"), FREE)
     with pytest.raises(AlreadyExists, match="secret 'B'"):
         await store.put_variable("u", variable("B"), FREE)
+
+
+async def test_one_header_of_one_place_has_one_secret_however_it_is_spelt(store):
+    def bound(name: str, host: str, binding: Binding) -> SecretRecord:
+        return secret(name).model_copy(update={"host": host, "binding": binding})
+
+    secure, key = Binding(https=True), Binding(https=True, use=SecretUse.HEADER, header="X-Key")
+    await store.put_secret("u", bound("A", "a.test", secure), FREE)
+    await store.put_secret("u", bound("A", "a.test:443", secure), FREE)  # itself, spelt anew
+    lower = Binding(https=True, header="authorization")
+    for host, binding in (("a.test", secure), ("a.test:443", secure), ("a.test", lower)):
+        with pytest.raises(AlreadyExists, match="secret of this header 'A'"):
+            await store.put_secret("u", bound("B", host, binding), FREE)
+    for name, host, binding in (
+        ("C", "a.test:8443", secure),
+        ("D", "a.test", key),
+        ("E", "a.test", Binding()),
+    ):
+        await store.put_secret("u", bound(name, host, binding), FREE)
 
 
 async def test_users_see_their_own_in_pages(store):

@@ -266,13 +266,15 @@ class EnvironmentStore:
 
     async def _check_header(self, tr: Transaction, user_id: str, record: SecretRecord) -> None:
         """Raise AlreadyExists when a request would have to carry two secrets in one header."""
-        if record.binding is None:
+        if record.binding is None or record.host is None:
             return
+        place = record.binding.place(record.host)
         for other in await self._all(tr, self._keys.secrets, SecretRecord, user_id, snapshot=False):
             if (
                 other.binding is not None
+                and other.host is not None
                 and other.name != record.name
-                and other.host == record.host
+                and other.binding.place(other.host) == place
                 and other.binding.https == record.binding.https
                 and other.binding.header.lower() == record.binding.header.lower()
             ):
