@@ -91,10 +91,13 @@ class Layout:
         One that ``lasts`` is the same at each start: nodes that have joined come back with it.
         """
         kept = self.data_dir / "cluster" / "ray-token"
-        if lasts and not kept.exists():
-            kept.parent.mkdir(mode=0o700, exist_ok=True)
-            _write_secret(kept, secrets.token_hex(32))
-        self.write_token(kept.read_text() if lasts else secrets.token_hex(32))
+        token = kept.read_text().strip() if lasts and kept.exists() else ""
+        if not token:
+            token = secrets.token_hex(32)
+            if lasts:
+                kept.parent.mkdir(mode=0o700, exist_ok=True)
+                _write_secret(kept, token)
+        self.write_token(token)
 
     def write_token(self, token: str) -> None:
         """Write the token that Ray's processes of this machine use."""
@@ -117,10 +120,14 @@ class Layout:
 
 
 def _write_secret(path: Path, text: str) -> None:
-    path.unlink(missing_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    draft = path.with_name(f"{path.name}.draft")
+    draft.unlink(missing_ok=True)
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
+        file.flush()
+        os.fsync(descriptor)
+    draft.replace(path)
 
 
 class DataDirLock:

@@ -16,7 +16,7 @@ import os
 import random
 import shutil
 import socket
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import fields
 from typing import Any
@@ -32,19 +32,19 @@ logger = logging.getLogger(__name__)
 MAX_GCS_RESTARTS_IN_A_ROW = 10
 
 
-def free_ports(address: str, *, ingress: int = 0) -> Ports:
-    """Return ports that are free at this moment, all different, and none of them ``ingress``.
+def free_ports(address: str, *, others: Collection[int] = ()) -> Ports:
+    """Return ports that are free at this moment, all different, and none of them one of ``others``.
 
     Below those that the kernel gives out (ip_local_port_range): one of these might be some connection's
     when a daemon or HAProxy is started again.
     """
     with ExitStack() as stack:
         names = [field.name for field in fields(Ports) if field.name != "replicas"]
-        single = {name: _take_port(stack, address, ingress) for name in names}
+        single = {name: _take_port(stack, address, others) for name in names}
     return Ports(**single, replicas=_free_row())
 
 
-def _take_port(stack: ExitStack, address: str, ingress: int) -> int:
+def _take_port(stack: ExitStack, address: str, others: Collection[int]) -> int:
     """Hold a free port above the rows of ``_free_row`` until the stack is closed."""
     for _ in range(1000):
         port = random.randrange(30_100, 32_700)  # noqa: S311 - to part two servers
@@ -54,7 +54,7 @@ def _take_port(stack: ExitStack, address: str, ingress: int) -> int:
                 stack.enter_context(socket.socket()).bind((each, port))
         except OSError:
             continue
-        if port != ingress:
+        if port not in others:
             return port
     raise Unavailable("ports", "none is free between 30100 and 32700")
 

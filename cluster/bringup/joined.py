@@ -32,7 +32,7 @@ from cluster.settings import Settings, parse_labels, parse_place
 from cluster.store.factory import head_engine
 from cluster.store.layers.nodes import NodeStore
 from cluster.store.remote.head_engine import greet
-from cluster.store.remote.server import REFUSED
+from cluster.store.remote.server import REFUSED, TAKEN
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ READY_PAUSE = 0.25
 LEAVE_SECONDS = 5.0
 LOOK_SECONDS = 1.0
 PAUSE_SECONDS = 5.0
+TAKEN_TRIES = 8
+TWICE = "one of them has a copy of the other's data directory; remove node-id in it"
 
 
 class JoinedServer(Server):
@@ -60,6 +62,9 @@ class JoinedServer(Server):
         self._own = self._settings
         self._token = token
         self._ray_node_id: str | None = None
+        self._record: NodeRecord | None = None
+        self._failure: Unavailable | None = None
+        self._is_drained = False
 
     def _serve(self) -> None:
         """Be the head's node until a signal, or until the node is empty; join anew when it was lost."""
@@ -72,7 +77,7 @@ class JoinedServer(Server):
                     self._starting = False
                     with self._watched_membership():
                         self._watch()
-                except (Unavailable, DeadlineExceeded, OSError) as error:
+                except (CoditectError, OSError) as error:  # of the store, too: no head for a moment
                     if self._found is not None:
                         raise
                     self._starting = True
@@ -81,11 +86,17 @@ class JoinedServer(Server):
                     )
                     self._stop_head()
                     self._end.wait(PAUSE_SECONDS)
+            if self._failure is not None:
+                raise self._failure
         finally:
             self._starting = False
             if self._ray_node_id is not None:
                 with suppress(CoditectError, OSError):  # TimeoutError is an OSError
                     asyncio.run(self._leave(self._ray_node_id))
+            if (
+                self._is_drained
+            ):  # what lets it in everywhere is not left on a machine that is given away
+                credentials.node_file(self._layout.data_dir).unlink(missing_ok=True)
 
     def _keep_token(self) -> None:
         """Have the file by which nodes join in this node's own data directory. Raises InvalidArgument."""
@@ -126,7 +137,8 @@ class JoinedServer(Server):
         assert self._own.head is not None
         place = parse_place(self._own.head)
         context = credentials.node_context(self._layout.data_dir)
-        greeting = {"version": version.own(), "joins": True}
+        node_id = self._layout.node_id()
+        greeting = {"version": version.own(), "joins": True, "node_id": node_id}
 
         async def ask() -> dict[str, Any]:
             link, answer = await greet(
@@ -136,6 +148,10 @@ class JoinedServer(Server):
             return answer
 
         answer = asyncio.run(ask())
+        for _ in range(TAKEN_TRIES):  # after a crash of this node Ray takes a moment to notice
+            if answer.get(REFUSED) != TAKEN or self._end.wait(1.0):
+                break
+            answer = asyncio.run(ask())
         if REFUSED in answer:
             raise Unavailable("head", f"it refuses this node: {answer[REFUSED]}")
         own = {name: getattr(self._own, name) for name in self._own.model_fields_set}
@@ -176,6 +192,7 @@ class JoinedServer(Server):
             settings=secret_settings.without(settings).model_dump(mode="json"),
             joined_at=time.time(),
         )
+        self._record = record
         deadline = time.monotonic() + READY_SECONDS
         try:
             await nodes.join(record, again=self._found is None)
@@ -215,14 +232,25 @@ class JoinedServer(Server):
             thread.join(LEAVE_SECONDS)
 
     async def _watch_membership(self, over: threading.Event) -> None:
+        assert self._record is not None
+        record = self._record
         engine = head_engine(self._settings)
         nodes = NodeStore(engine, self._settings.tenant)
         try:
             while not over.wait(0):
                 with suppress(CoditectError):  # the head is away
                     known = await nodes.node(self._layout.node_id())
-                    if known is not None and known.state is NodeState.DRAINED:
+                    if known is None:  # it was away for so long that it has been forgotten
+                        await nodes.join(record)
+                    elif known.ray_node_id != record.ray_node_id:
+                        self._failure = Unavailable(
+                            "node", f"another machine has joined as {record.node_id}: {TWICE}"
+                        )
+                        self._end.set()
+                        return
+                    elif known.state is NodeState.DRAINED:
                         self._progress.note("this node is empty, and leaves")
+                        self._is_drained = True
                         self._end.set()
                         return
                 await asyncio.sleep(LOOK_SECONDS)

@@ -193,7 +193,7 @@ class Server:
             layout.keep_file.unlink(missing_ok=True)
             if settings.port == 0:
                 settings = self._settings = settings.model_copy(
-                    update={"port": free_ports(settings.ray_address).gcs}
+                    update={"port": _free_port(settings)}
                 )
             key_file.make(settings)
             found = doctor.run_checks(settings)
@@ -220,7 +220,7 @@ class Server:
         leftovers.record(layout.data_dir)
         layout.write_server(own_server_file(time.time()))
         secret_settings.keep(settings)
-        ports = free_ports(settings.ray_address, ingress=settings.port)
+        ports = free_ports(settings.ray_address, others=(settings.port, settings.cluster_port))
         packages = Path(cluster.__file__).parents[1]
         os.environ.update(
             environment(settings, layout, ports, packages=packages, open_files=open_files)
@@ -436,6 +436,10 @@ def _note(file: Path, text: str) -> None:
     draft = file.with_suffix(".draft")
     draft.write_text(text)
     draft.replace(file)
+
+
+def _free_port(settings: Settings) -> int:
+    return free_ports(settings.ray_address, others=(settings.cluster_port,)).gcs
 
 
 def _slots(said: dict[str, Any]) -> str:

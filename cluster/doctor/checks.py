@@ -183,6 +183,15 @@ def port(facts: PortFacts) -> Check:
     return Check("port", Verdict.ERROR, f"{where}: {facts.refusal}", advice)
 
 
+def cluster_port(facts: PortFacts) -> Check:
+    """Check whether nodes can join; the server serves people without them."""
+    where = f"{facts.host}:{facts.port}"
+    if facts.refusal is None:
+        return Check("cluster port", Verdict.OK, f"{where} is free")
+    advice = "choose another with --cluster-port; see who has it with: ss -ltnp"
+    return Check("cluster port", Verdict.WARNING, f"{where}: {facts.refusal}", advice)
+
+
 def data_directory(path: str, refusal: str | None) -> Check:
     """Check whether the data directory can be written."""
     if refusal is None:

@@ -42,6 +42,14 @@ from cluster.settings import RuntimeName, Settings, StoreName
 _UNLIMITED = 1 << 62
 
 
+def _cluster_port(settings: Settings) -> list[Check]:
+    """Look at the port where nodes join, where there is one."""
+    if not settings.is_joinable or settings.head is not None:
+        return []
+    facts = port_facts(settings.ray_address, settings.cluster_port)
+    return [_safely("cluster port", lambda: checks.cluster_port(facts))]
+
+
 def run_checks(settings: Settings) -> list[Check]:
     """Look at everything, and judge it. Takes about 100 ms, and 3 s more with FoundationDB.
 
@@ -52,6 +60,7 @@ def run_checks(settings: Settings) -> list[Check]:
         _safely("kernel", lambda: checks.kernel(platform.system(), platform.release())),
         _safely("user", lambda: checks.user(is_root=os.geteuid() == 0)),
         _safely("port", lambda: checks.port(port_facts(settings.host, settings.port))),
+        *_cluster_port(settings),
         _safely("data directory", lambda: _data_directory(settings.data_dir)),
         _safely("key for secrets", lambda: _secret_key(settings)),
         _safely("disk", lambda: _disk(settings)),

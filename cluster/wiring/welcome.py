@@ -6,21 +6,28 @@ whatever they like on every node, so nothing is kept from them.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+from actors.core.timing import within
 from cluster import secret_settings
 from cluster.layout import Layout
 from cluster.membership import credentials, version
+from cluster.paths import store_socket
 from cluster.secrets import key_file
 from cluster.settings import Settings
-from cluster.store.remote.server import REFUSED, Network
+from cluster.store.layers.nodes import NodeStore
+from cluster.store.remote.client import RemoteEngine
+from cluster.store.remote.server import REFUSED, TAKEN, Network
 
 NODES_OWN = frozenset(
     {"data_dir", "node_address", "cluster_port", "head", "node_labels", "host", "port", "ssh_port"}
     | {"ssh_host", "public_url", "secret_key_file", "dashboard"}
 )
 """Settings that a node does not take over from its head."""
+RAY_SECONDS = 3.0
 
 
 def network(settings: Settings) -> Network:
@@ -30,6 +37,21 @@ def network(settings: Settings) -> Network:
         partial(credentials.head_context, settings.data_dir),
         partial(welcome, settings),
     )
+
+
+async def _is_alive(
+    settings: Settings, node_id: str, ray_nodes: Callable[[], list[dict[str, Any]]]
+) -> bool:
+    """Return whether a node of that id has joined, and lives as far as Ray knows. Raises Unavailable."""
+    engine = RemoteEngine(store_socket(settings, Layout(settings.data_dir).node_id()))
+    try:
+        known = await NodeStore(engine, settings.tenant).node(node_id)
+    finally:
+        engine.close()
+    if known is None:
+        return False
+    nodes = await within(RAY_SECONDS, "Ray's nodes", asyncio.to_thread(ray_nodes))
+    return any(each["Alive"] and each["NodeID"] == known.ray_node_id for each in nodes)
 
 
 async def welcome(settings: Settings, greeting: dict[str, Any]) -> dict[str, Any]:
@@ -46,6 +68,8 @@ async def welcome(settings: Settings, greeting: dict[str, Any]) -> dict[str, Any
         }
     import ray  # noqa: PLC0415 - of the StoreActor's process, which answers
 
+    if await _is_alive(settings, str(greeting.get("node_id", "")), ray.nodes):
+        return {REFUSED: TAKEN}
     passed = secret_settings.without(settings).model_dump(mode="json", exclude=set(NODES_OWN))
     return {
         "settings": passed,

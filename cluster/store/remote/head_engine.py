@@ -124,9 +124,15 @@ async def greet(
         reason = f"{where} is not the head whose token this is, or does not take it: {error.reason}"
         raise Unavailable("head", reason) from error
     except Unavailable:
+        if link.transport is not None:  # that was its answer
+            link.abort()
+            raise
         # With TLS 1.3 a node that is refused hears of it when it asks.
         raise Unavailable("head", f"{where} ends the connection: is the token its own?") from None
     except (OSError, TimeoutError) as error:
         link.abort()
         reason = f"nobody answers at {where}: {error.__class__.__name__}: {error}".rstrip(": ")
         raise Unavailable("head", reason) from error
+    except BaseException:
+        link.abort()
+        raise

@@ -26,7 +26,9 @@ logger = logging.getLogger(__name__)
 MAX_OUTSTANDING = 1024
 MAX_CONNECTIONS = 10_000
 BACKLOG = 1024
+DOORWAY_SECONDS = 5.0
 REFUSED = "refused"
+TAKEN = "a node of its id is there already; has one a copy of the other's data directory?"
 
 Welcome = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 """Answers a node's greeting; with ``REFUSED``, the reason, it is not let in. Plain values alone both ways:
@@ -45,7 +47,8 @@ class Network:
 class StoreServer:
     """``open`` begins to listen at ``path``, whoever listened there before; ``close`` ends it.
 
-    With a ``network`` other nodes are served as well, each once it has greeted.
+    With a ``network`` other nodes are served as well, each once it has greeted; while its port is somebody
+    else's it is tried again and again.
     """
 
     def __init__(self, engine: Engine, path: Path, network: Network | None = None) -> None:
@@ -54,6 +57,7 @@ class StoreServer:
         self._network = network
         self._server: asyncio.Server | None = None
         self._doorway: Doorway | None = None
+        self._opening: asyncio.Task[None] | None = None
         self._connections: set[_Connection] = set()
 
     @property
@@ -63,7 +67,7 @@ class StoreServer:
         return self._doorway.address
 
     async def open(self) -> None:
-        """Listen. Raises Unavailable when a socket cannot be made."""
+        """Listen. Raises Unavailable when the socket at ``path`` cannot be made."""
         try:
             listener = await asyncio.to_thread(_listen, self._path)
         except OSError as error:
@@ -73,10 +77,26 @@ class StoreServer:
         if self._network is not None:
             network = self._network
             self._doorway = Doorway(network.address, network.context(), self._node_connection)
-            await self._doorway.open()
+            try:
+                await self._doorway.open()
+            except Unavailable as error:  # the head's own processes have their store all the same
+                logger.warning("no node can join: %s", error)
+                self._opening = asyncio.create_task(self._open_later(self._doorway))
+
+    async def _open_later(self, doorway: Doorway) -> None:
+        while True:
+            await asyncio.sleep(DOORWAY_SECONDS)
+            try:
+                return await doorway.open()
+            except Unavailable as error:
+                logger.warning("no node can join: %s", error)
 
     async def close(self) -> None:
         """Take no more questions, and leave those unanswered that are under way."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+            self._opening = None
         if self._doorway is not None:
             await self._doorway.close()
             self._doorway = None

@@ -57,6 +57,20 @@ def test_the_node_id_lasts(tmp_path):
     assert layout.node_id() == Layout(tmp_path).node_id()
 
 
+def test_a_lasting_token_that_was_cut_short_is_made_again(tmp_path):
+    layout = Layout(tmp_path)
+    layout.prepare()
+    layout.new_token(lasts=True)
+    kept = tmp_path / "cluster" / "ray-token"
+    first = kept.read_text()
+    layout.new_token(lasts=True)
+    assert layout.token_file.read_text() == kept.read_text() == first
+    kept.write_text("")
+    layout.new_token(lasts=True)
+    assert layout.token_file.read_text() == kept.read_text() != ""
+    assert kept.stat().st_mode & 0o077 == 0
+
+
 def test_two_servers_share_no_path_and_no_port(tmp_path):
     one, two = (
         environment(

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from actors.core.errors.requests import InvalidArgument
+from actors.core.records.nodes import NodeRecord
+from cluster.layout import Layout
 from cluster.membership import credentials, version
+from cluster.paths import store_socket
 from cluster.settings import load
-from cluster.store.remote.server import REFUSED
-from cluster.wiring.welcome import NODES_OWN, welcome
+from cluster.store.layers.nodes import NodeStore
+from cluster.store.remote.server import REFUSED, StoreServer
+from cluster.wiring.welcome import NODES_OWN, _is_alive, welcome
+from tests.fakes.engines import opened_engine
 
 
 def settings(**options):
@@ -29,6 +36,28 @@ async def test_nobody_joins_a_head_whose_contents_no_other_node_reaches(tmp_path
 
 async def test_who_only_asks_the_store_gets_no_secret(tmp_path):
     assert await welcome(settings(data_dir=tmp_path), {"version": version.own()}) == {}
+
+
+async def test_a_node_of_an_id_that_lives_is_told_from_one_that_comes_back(tmp_path):
+    head = settings(data_dir=tmp_path)
+    layout = Layout(tmp_path)
+    layout.prepare()
+    path = store_socket(head, layout.node_id())
+    record = NodeRecord(
+        node_id="n-2", ray_node_id="r1", address="10.0.0.2", version="1", joined_at=1.0
+    )
+    async with opened_engine("lmdb_faulty", tmp_path) as engine:
+        await NodeStore(engine, head.tenant).join(record)
+        server = StoreServer(engine, path)
+        await server.open()
+        try:
+            found = [
+                await _is_alive(head, node_id, partial(list, [{"Alive": alive, "NodeID": "r1"}]))
+                for node_id, alive in (("n-2", True), ("n-2", False), ("n-3", True))
+            ]
+        finally:
+            await server.close()
+    assert found == [True, False, False]
 
 
 def test_what_a_node_keeps_for_itself_are_settings():

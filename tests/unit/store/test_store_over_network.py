@@ -18,6 +18,8 @@ from actors.core.errors.store import CommitUnknown
 from cluster.membership import credentials
 from cluster.store.engines.interface import Commit, Mutation, MutationKind
 from cluster.store.remote import doorway
+from cluster.store.remote import server as store_server
+from cluster.store.remote.client import RemoteEngine
 from cluster.store.remote.head_engine import HeadEngine
 from cluster.store.remote.server import REFUSED, Network, StoreServer
 from tests.fakes.engines import opened_engine
@@ -41,6 +43,8 @@ def made(directory: Path) -> Path:
 
 
 async def welcome(greeting):
+    if greeting["version"] == "none":
+        raise Unavailable("head", "the store is away")
     return {} if greeting["version"] == "1" else {REFUSED: "this is version 1"}
 
 
@@ -80,6 +84,29 @@ async def test_a_node_reads_and_writes_what_the_head_has(head_dir, tmp_path):
         await asyncio.gather(one.close(), two.close())
 
 
+async def test_the_head_has_its_store_while_its_port_is_somebody_elses(
+    head_dir, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(store_server, "DOORWAY_SECONDS", 0.01)
+    path = tmp_path / "run" / "store.sock"
+    async with opened_engine("lmdb", tmp_path) as engine:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            place = other.getsockname()
+            network = Network(place, partial(credentials.head_context, head_dir), welcome)
+            server = StoreServer(engine, path, network)
+            await server.open()
+            own = RemoteEngine(path)
+            assert (await own.get_many([b"a"], None)).values == [None]
+        opening = server._opening
+        assert opening is not None
+        await opening
+        node = engine_of(server, head_dir)
+        await node.open()
+        await node.close()
+        own.close()
+        await server.close()
+
+
 async def test_a_node_of_another_server_is_let_in_nowhere(head_dir, other_dir, tmp_path):
     async with serving(head_dir, tmp_path) as server:
         engine = engine_of(server, other_dir)
@@ -114,6 +141,13 @@ async def test_a_node_does_not_take_another_node_for_the_head(head_dir, tmp_path
             await engine.open()
 
 
+async def test_an_answer_that_the_head_cannot_give_is_no_lost_connection(head_dir, tmp_path):
+    async with serving(head_dir, tmp_path) as server:
+        engine = engine_of(server, head_dir, version="none")
+        with pytest.raises(Unavailable, match="the store is away"):
+            await engine.open()
+
+
 async def test_a_node_of_another_version_is_told_so_and_served_nothing(head_dir, tmp_path):
     async with serving(head_dir, tmp_path) as server:
         engine = engine_of(server, head_dir, version="2")
@@ -133,6 +167,7 @@ async def test_those_who_say_nothing_keep_nobody_out(head_dir, tmp_path, monkeyp
         silent = [socket.create_connection(server.address) for _ in range(80)]
         engine = engine_of(server, head_dir)
         await engine.open()
+        assert len(server._doorway._handshakes) <= 8
         await engine.close()
         for each in silent:
             each.close()
