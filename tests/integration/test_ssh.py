@@ -170,6 +170,44 @@ def test_ports_are_forwarded_both_ways_and_nothing_else_is(ssh: Ssh) -> None:
     assert ssh.ssh("-W", f"localhost:{ssh.server.port}", "w").returncode != 0
 
 
+LISTENS = """\
+import http.server, socketserver
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers(); self.wfile.write(b"by name")
+    def address_string(self): return "local"
+    def log_message(self, *_): pass
+socketserver.UnixStreamServer("/tmp/page.sock", Page).serve_forever()
+"""
+
+
+def test_unix_sockets_are_forwarded_both_ways_and_an_agent_when_asked_for(ssh: Ssh) -> None:
+    local = free_port()
+    inside = shlex.join(["exec", "python3", "-c", LISTENS])
+    with ssh.running("w", inside), ssh.running("-N", "-L", f"{local}:/tmp/page.sock", "w"):
+        page = ("curl", "-s", f"http://127.0.0.1:{local}/")
+        assert until(lambda: ssh.run(*page).stdout == b"by name")
+    with http.server.HTTPServer(("127.0.0.1", 0), Seen) as mine:
+        threading.Thread(target=mine.serve_forever, daemon=True).start()
+        back = f"/tmp/back.sock:127.0.0.1:{mine.server_port}"
+        asked = "curl -sS --unix-socket /tmp/back.sock http://back/"
+        done = ssh.ssh("-R", back, "w", asked)
+        assert (done.stdout, done.stderr) == (b"mine", b"")
+        mine.shutdown()
+    place = str(ssh.place / "agent")
+    with subprocess.Popen(["ssh-agent", "-D", "-a", place], stdout=subprocess.DEVNULL) as agent:
+        try:
+            assert until(Path(place).exists)
+            agent_of = {"SSH_AUTH_SOCK": place}
+            assert ssh.run("ssh-add", str(ssh.key), **agent_of).returncode == 0
+            shown = ssh.run("ssh-add", "-l", **agent_of).stdout
+            through = ssh.run(*ssh.command("ssh", "-A", "w", "ssh-add -l"), **agent_of)
+            assert (through.stdout, through.returncode) == (shown, 0)
+            assert ssh.run(*ssh.command("ssh", "w", "ssh-add -l"), **agent_of).returncode == 2
+        finally:
+            agent.terminate()
+
+
 VSCODE = b"""\
 set -e
 echo "5d1c: running"
