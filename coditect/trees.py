@@ -119,10 +119,15 @@ def _make(archive: tarfile.TarFile, entry: tarfile.TarInfo, inner: str, place: P
         _make_room(target)
         source = archive.extractfile(entry)
         assert source is not None
-        with target.open("xb") as file:
-            shutil.copyfileobj(source, file)
+        try:
+            with open(target, "xb", opener=_private) as file:
+                shutil.copyfileobj(source, file)
+        except OSError:
+            _make_room(target)
+            raise
         target.chmod(_mode(entry.mode))
-        os.utime(target, (entry.mtime, entry.mtime))
+        with contextlib.suppress(OverflowError, ValueError, OSError):  # a time that no clock shows
+            os.utime(target, (entry.mtime, entry.mtime))
     else:
         raise _Refused("neither a file nor a directory nor a link")
 
@@ -151,9 +156,18 @@ def _checked_link(parts: list[str], target: str) -> str:
     steps = [part for part in target.split("/") if part not in {"", "."}]
     up = next((index for index, step in enumerate(steps) if step != ".."), len(steps))
     leads_out = target.startswith("/") or up > len(parts) - 1 or ".." in steps[up:]
-    if leads_out or "\0" in target or not target or (os.sep != "/" and os.sep in target):
+    if (
+        leads_out
+        or "\0" in target
+        or not target
+        or (os.sep != "/" and (os.sep in target or ":" in target))
+    ):
         raise _Refused("a link out of the directory")
     return target
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _make_room(target: Path) -> None:

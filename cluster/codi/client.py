@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from urllib.parse import quote, urlencode
 
 import httpx
-from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidHandshake, InvalidStatus
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable, Unreached
@@ -19,7 +18,7 @@ from actors.core.records.sessions import Route
 from cluster.codi.answers import COMPONENT, Asked, error_from, headers
 from cluster.codi.control import CodiControl
 from cluster.codi.programs.background_client import BackgroundCalls
-from cluster.codi.sockets import CLOSE_SECONDS, ContainerConnection, secured
+from cluster.codi.sockets import CLOSE_SECONDS, CodiConnect, ContainerConnection, secured
 from cluster.container_address import parse
 from cluster.http_exchange import tls
 from cluster.identity_tokens import access
@@ -287,7 +286,7 @@ class HttpCodiClient(BackgroundCalls, CodiControl):
         target = f"{to.websocket}/terminals/{quote(name, safe='')}/ws?{urlencode(query)}"
         fields = headers(route) | dict(await access(to))
         try:
-            connection = await connect(
+            connection = await CodiConnect(
                 target,
                 create_connection=ContainerConnection,
                 additional_headers=fields,

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable
@@ -24,7 +23,7 @@ from actors.core.records.ports import Listening
 from actors.core.records.terminals import TerminalSizing
 from cluster.codi.answers import COMPONENT
 from cluster.codi.journal_protocol import MAX_FRAME, BadBatch, decode_batch
-from cluster.codi.sockets import CodiSocket, secured
+from cluster.codi.sockets import CodiConnect, CodiSocket, secured
 from cluster.codi.terminals.frames import encoded
 from cluster.codi.terminals.sizing import is_rule
 from cluster.container_address import parse
@@ -83,7 +82,7 @@ async def connect_journal(
     to = parse(handle.address)
     fields = {"x-codi-secret": handle.secret, **await access(to)}
     try:
-        socket = await connect(
+        socket = await CodiConnect(
             f"{to.websocket}/journal",
             create_connection=CodiSocket,
             additional_headers=fields,

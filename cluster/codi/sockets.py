@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from websockets.asyncio.client import ClientConnection
+from websockets.asyncio.client import ClientConnection, connect
 from websockets.protocol import State
 
 from cluster.container_address import Address
@@ -17,6 +17,17 @@ CLOSE_SECONDS = 1.0
 def secured(to: Address) -> dict[str, Any]:
     """Return what ``connect`` needs for TLS, where the address says so."""
     return {"ssl": tls()} if to.secure else {}
+
+
+class CodiConnect(connect):
+    """The library's opening of a connection; leads nowhere but to the container that was asked.
+
+    A program inside may answer in CODI's place, and has no say in where the secret and the token go.
+    """
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        """Refuse to be redirected."""
+        return exc
 
 
 class CodiSocket(ClientConnection):

@@ -86,3 +86,15 @@ def test_one_that_cannot_be_made_does_not_end_the_rest(tmp_path, monkeypatch):
     monkeypatch.setattr(trees.shutil, "copyfileobj", full)
     with pytest.raises(OSError, match="No space"):
         trees.unpack(iter(entries), tmp_path)
+    assert not (tmp_path / "d/one").exists(), "in part"
+
+
+def test_a_time_that_no_clock_shows_does_not_end_the_rest(tmp_path):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        for name, mtime in (("t/far", 1e30), ("t/near", 1.0)):
+            info = tarfile.TarInfo(name)
+            info.mtime = mtime
+            archive.addfile(info, io.BytesIO())
+    assert trees.unpack(iter([out.getvalue()]), tmp_path) == []
+    assert sorted(each.name for each in tmp_path.iterdir()) == ["far", "near"]

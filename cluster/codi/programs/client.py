@@ -16,7 +16,6 @@ import socket
 from collections.abc import Mapping, Sequence
 from typing import Self
 
-from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from actors.core.errors.base import DeadlineExceeded, Unavailable, Unreached
@@ -36,7 +35,13 @@ from cluster.codi.programs.frames import (
     Window,
     parse_told,
 )
-from cluster.codi.sockets import CLOSE_SECONDS, CodiSocket, ContainerConnection, secured
+from cluster.codi.sockets import (
+    CLOSE_SECONDS,
+    CodiConnect,
+    CodiSocket,
+    ContainerConnection,
+    secured,
+)
 from cluster.codi.terminals.frames import BadFrame, control
 from cluster.container_address import parse
 from cluster.identity_tokens import access
@@ -178,7 +183,7 @@ async def connect_program(
     to = parse(route.address)
     try:
         async with asyncio.timeout_at(deadline):
-            connection = await connect(
+            connection = await CodiConnect(
                 f"{to.websocket}/exec/ws",
                 create_connection=ContainerConnection,
                 additional_headers=headers(route) | dict(await access(to)),

@@ -70,6 +70,7 @@ class Launcher:
         document = getattr(service_spec, _DOCUMENTS[self._shape])(spec, self._rules)
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         place: Place | None = None
+        doubtful = False
         while True:
             now = self._clock.monotonic()
             place = place or self._placement.choose(spec.container_id, now)
@@ -86,12 +87,16 @@ class Launcher:
                 if failed.outcome is Outcome.EXHAUSTED:
                     logger.warning("%s takes no container now: %s", place, failed)
                     self._placement.refused(place, self._clock.monotonic())
-                    place = None
+                    if doubtful:  # what may be made here still is found by this name alone
+                        await self._clock.sleep(backoff.next())
+                    else:
+                        place = None
                     continue
                 if failed.outcome not in {Outcome.EXISTS, Outcome.UNKNOWN, Outcome.CONFLICT}:
                     raise
                 if await self._is_ours(resource, spec):
                     return note, None  # it was made though the call failed
+                doubtful = doubtful or failed.outcome is Outcome.UNKNOWN
                 await self._clock.sleep(
                     backoff.next()
                 )  # still being removed, or not made: once more

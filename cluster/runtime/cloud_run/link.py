@@ -20,6 +20,8 @@ from cluster.http_exchange import stream
 OPEN_SECONDS = 15.0
 SILENT_SECONDS = 35.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+LASTING_SECONDS = 5.0
+"""A link that lasted so long is no attempt that failed."""
 RESTARTED = "Cloud Run has started it anew"
 
 
@@ -53,16 +55,19 @@ class ControlLink:
                         return reason
                     await _rest(current, backoff.next())
                     continue
-                backoff.reset()
                 await _cancelled(current)
                 current = following
-                done, _ = await asyncio.wait({current}, timeout=self._renew_seconds)
+                seconds = min(LASTING_SECONDS, self._renew_seconds)
+                done, _ = await asyncio.wait({current}, timeout=seconds)
+                if not done:
+                    backoff.reset()
+                    seconds = self._renew_seconds - seconds
+                    done, _ = await asyncio.wait({current}, timeout=seconds)
                 if done:
                     current = None
-                    if following.exception() is None:
-                        await asyncio.sleep(FIRST_PAUSE)  # cut by the front: go on
-                    elif isinstance(following.exception(), Restarted):
+                    if isinstance(following.exception(), Restarted):
                         return RESTARTED
+                    await asyncio.sleep(backoff.next())  # cut by the front, or broken: go on
         except Restarted:
             return RESTARTED
         finally:
@@ -101,14 +106,18 @@ class ControlLink:
                 if status != 200:
                     raise ConnectionResetError(f"the link was refused: {status}")
                 if part and not answered.is_set():
-                    if json.loads(part.split(b"\n", 1)[0]).get("boot") != self._boot:
+                    try:
+                        boot = json.loads(part.split(b"\n", 1)[0]).get("boot")
+                    except (AttributeError, RecursionError) as error:
+                        raise ValueError("the link does not say who it is") from error
+                    if boot != self._boot:
                         raise Restarted
                     answered.set()
 
 
 async def _rest(current: asyncio.Task[None] | None, seconds: float) -> None:
     """Wait before another attempt; not beyond the end of the link that there is."""
-    if current is None:
+    if current is None or current.done():
         await asyncio.sleep(seconds)
     else:
         await asyncio.wait({current}, timeout=seconds)

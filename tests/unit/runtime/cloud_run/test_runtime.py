@@ -14,6 +14,7 @@ from cluster.clock import SystemClock
 from cluster.cloud_run_options import Place, Shape
 from cluster.identity_tokens import IdentityTokens, Token
 from cluster.runtime.cloud_run import launch as launching
+from cluster.runtime.cloud_run import link
 from cluster.runtime.cloud_run.link import RESTARTED
 from cluster.runtime.cloud_run.placement import Placement
 from cluster.runtime.cloud_run.runtime import CloudRunRuntime, Limits
@@ -111,6 +112,13 @@ async def test_a_place_without_quota_is_left_for_another(make, api):
     assert first.split("/")[1] != second.split("/")[1]
 
 
+async def test_a_place_where_something_may_be_made_still_is_not_left(make, api):
+    api.create_answers = ["DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED"]
+    await make(places=(A, B)).launch(spec())
+    assert len(api.asked) == 3
+    assert len(set(api.asked)) == 1
+
+
 async def test_when_no_place_has_room_the_launch_fails_at_once(make, api):
     runtime = make(limit=1)
     await runtime.launch(spec())
@@ -202,6 +210,29 @@ async def test_a_request_that_is_cut_is_no_end_and_is_made_again(make, api):
     assert not watch.done()
     await runtime.stop(handle, 0)
     assert "removed" in await asyncio.wait_for(watch, 5)
+
+
+async def test_a_link_whose_renewal_fails_and_which_ends_is_not_asked_for_without_a_pause(
+    make, api, monkeypatch
+):
+    tries: list[float] = []
+    runtime = make(renew_seconds=0.02)
+    handle = await runtime.launch(spec())
+    watch = asyncio.create_task(runtime.wait_exit(handle))
+    await until(lambda: api.only.links)
+
+    async def away(*_) -> None:
+        tries.append(0.0)
+        raise OSError
+
+    monkeypatch.setattr(link.ControlLink, "_follow", away)
+    api.only.cut()
+    await until(lambda: tries)
+    for _ in range(2000):
+        await asyncio.sleep(0)
+    assert len(tries) < 10
+    watch.cancel()
+    await asyncio.gather(watch, return_exceptions=True)
 
 
 async def test_the_link_is_renewed_before_the_cut_and_the_former_closed_after(make, api):
