@@ -34,6 +34,9 @@ from cluster.egress.policy import parse_hosts
 from cluster.emails import prepare
 from cluster.id_range import IdRange
 
+RAY_PORTS = range(30_100, 32_700)
+"""Ports at a node's address from which those of Ray's daemons are taken."""
+
 PREFIX = "CODITECT_"
 # Variables of the prefix that are not settings of the server.
 TESTS_PREFIX = "CODITECT_TEST_"

@@ -24,7 +24,7 @@ from typing import Any
 from actors.core.errors.base import Unavailable
 from cluster.bringup.environment import REPLICA_PORTS, Ports
 from cluster.layout import Layout
-from cluster.settings import Settings
+from cluster.settings import RAY_PORTS, Settings
 from cluster.workers.owner import WorkerParent
 
 logger = logging.getLogger(__name__)
@@ -47,7 +47,7 @@ def free_ports(address: str, *, others: Collection[int] = ()) -> Ports:
 def _take_port(stack: ExitStack, address: str, others: Collection[int]) -> int:
     """Hold a free port above the rows of ``_free_row`` until the stack is closed."""
     for _ in range(1000):
-        port = random.randrange(30_100, 32_700)  # noqa: S311 - to part two servers
+        port = random.choice(RAY_PORTS)  # noqa: S311 - to part two servers
         # At the node's address for its daemons, at the loopback's for HAProxy.
         try:
             for each in {address, "127.0.0.1"}:

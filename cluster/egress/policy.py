@@ -108,7 +108,8 @@ class Rules:
     """The operator's rules. ``allow`` is the list of sessions without one, and the limit's.
 
     ``hosts`` are reached by every session that reaches anything, also at private addresses; ``refuse`` are
-    networks beside those that nobody reaches.
+    networks beside those that nobody reaches. ``closed`` are ports that nobody reaches at private addresses,
+    whatever ``hosts`` has: those by which nodes and Ray talk to each other.
     """
 
     default: EgressPolicy = EgressPolicy.INTERNET
@@ -116,6 +117,7 @@ class Rules:
     allow: tuple[HostPattern, ...] = ()
     hosts: tuple[HostPattern, ...] = ()
     refuse: tuple[Network, ...] = ()
+    closed: tuple[range, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +166,7 @@ def decide(rules: Rules, choice: Choice, host: str, port: int) -> Verdict:
     if choice.policy is EgressPolicy.NONE:
         return Verdict("none", "this session's network policy is none")
     if _has(rules.hosts, host, port):
-        return Verdict(private=True)
+        return Verdict(private=not any(port in ports for ports in rules.closed))
     if rules.limit is EgressPolicy.ALLOW_LIST and not _has(rules.allow, host, port):
         return Verdict("server_allow_list", f"{place} is not in the server's allow list")
     if choice.policy is EgressPolicy.ALLOW_LIST and not _has(choice.allow, host, port):

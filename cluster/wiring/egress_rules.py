@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from cluster.egress.mirrors import Mirrors
 from cluster.egress.policy import Rules, parse_hosts
 from cluster.egress.rates import Limits
-from cluster.settings import Settings
+from cluster.settings import RAY_PORTS, Settings, parse_place
 
 
 def mirrors(settings: Settings) -> Mirrors:
@@ -24,7 +24,19 @@ def rules(settings: Settings) -> Rules:
         allow=parse_hosts(settings.egress_allow),
         hosts=parse_hosts(settings.egress_hosts) + mirrors(settings).hosts,
         refuse=tuple(map(ip_network, networks)),
+        closed=_closed(settings),
     )
+
+
+def _closed(settings: Settings) -> tuple[range, ...]:
+    """Return the ports of nodes for each other, none where there is one node alone."""
+    if settings.head is not None:
+        joined_at = parse_place(settings.head)[1]
+    elif settings.is_joinable:
+        joined_at = settings.cluster_port
+    else:
+        return ()
+    return range(joined_at, joined_at + 1), RAY_PORTS
 
 
 def limits(settings: Settings) -> Limits:

@@ -20,6 +20,8 @@ from cluster.egress.policy import (
     parse_hosts,
     split,
 )
+from cluster.settings import load
+from cluster.wiring.egress_rules import rules as rules_of
 
 NONE, ALLOW_LIST, INTERNET = EgressPolicy
 
@@ -114,3 +116,10 @@ def test_owners_choose_within_the_limit():
     for policy, allow in ((INTERNET, ["a.test"]), (ALLOW_LIST, ["a b"]), (ALLOW_LIST, ["a"] * 201)):
         with pytest.raises(InvalidArgument, match="allow"):
             choose(Rules(), policy, allow)
+
+
+@pytest.mark.parametrize(("port", "private"), [(7420, False), (31_000, False), (5432, True)])
+def test_ports_of_nodes_are_reached_by_no_rule(port, private):
+    head = load({"node_address": "10.0.0.1", "egress_hosts": "10.0.0.1,*.corp"}, environment={})
+    for host in ("10.0.0.1", "db.corp"):
+        assert decide(rules_of(head), Choice(INTERNET), host, port).private is private
