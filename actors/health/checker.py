@@ -165,10 +165,15 @@ class HealthChecker:
         now = self._services.clock.monotonic()
         due = [vitals for vitals in self._vitals.values() if is_due(vitals, now)]
         pending = [v for v in self._vitals.values() if v.lost is not None and not is_due(v, now)]
-        await asyncio.gather(
+        results = await asyncio.gather(
             *(self._probe(vitals.container_id) for vitals in due),
             *(self._act(vitals.container_id) for vitals in pending),
+            return_exceptions=True,
         )
+        for vitals, error in zip([*due, *pending], results, strict=True):
+            if isinstance(error, Exception):  # one container must not end the watch of all
+                self._failures += 1
+                logger.error("container %s", vitals.container_id, exc_info=error)
 
     def stats(self) -> dict[str, Any]:
         """Return counters, gauges and distributions; see ``actors.core.statistics``."""

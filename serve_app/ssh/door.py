@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -80,6 +81,7 @@ class Door(asyncssh.SSHServer):
         self._seated: str | None = None
         self._listeners = 0
         self._agent_listener: RemoteListener | None = None
+        self._agent_lock = asyncio.Lock()
         self._address = "" if entry is None else entry.address
 
     # ---- coming and going -----------------------------------------------------------------------
@@ -308,16 +310,17 @@ class Door(asyncssh.SSHServer):
         if visit is None:
             return False
         with visit.preparing():
-            if self._agent_listener is None or self._agent_listener.is_over:
-                self._agent_listener = None
-                try:
-                    self._agent_listener = await RemoteListener.open(
-                        visit, "agent", lambda made, _came: visit.connection.reach_agent(made)
-                    )
-                except OSError as error:
-                    logger.info("no agent is forwarded", reason=str(error))
-                    return False
-            visit.agent_path = self._agent_listener.path
+            async with self._agent_lock:
+                if self._agent_listener is None or self._agent_listener.is_over:
+                    self._agent_listener = None
+                    try:
+                        self._agent_listener = await RemoteListener.open(
+                            visit, "agent", lambda made, _came: visit.connection.reach_agent(made)
+                        )
+                    except OSError as error:
+                        logger.info("no agent is forwarded", reason=str(error))
+                        return False
+                visit.agent_path = self._agent_listener.path
         return True
 
     def _entered(self) -> Visit:

@@ -48,6 +48,7 @@ class Launcher:
         self._placement = placement
         self._notes = notes
         self._room = room
+        self._used: dict[str, int] = {}
         self._clock = clock
 
     async def launch(self, spec: ContainerSpec) -> ContainerHandle:
@@ -62,47 +63,61 @@ class Launcher:
 
     async def _create(self, spec: ContainerSpec) -> tuple[Note, str | None]:
         """Have it made where there is room; return its note and the operation, if that is known."""
-        used = await in_thread(self._room.read)
-        for known in self._placement.places:
-            if str(known) in used:
-                self._placement.counted(known, used[str(known)])
+        await self._count()
         name = names.service_name(spec.container_id, spec.secret, spec.user_id)
         document = getattr(service_spec, _DOCUMENTS[self._shape])(spec, self._rules)
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        place: Place | None = None
-        doubtful = False
+        asked: Place | None = None  # where it may have been made though the call failed
         while True:
             now = self._clock.monotonic()
-            place = place or self._placement.choose(spec.container_id, now)
+            place = asked or self._placement.choose(spec.container_id, now)
             if place is None:
                 await self._until_open(spec, now)
                 continue
             resource = f"{place.parent}/{self._shape.value}/{name}"
             note = Note(spec=spec, resource=resource, began_at=self._clock.now())
             await in_thread(self._notes.write, note)
-            self._placement.began(place, now)
+            if asked is None:
+                self._placement.began(place, now)
+            else:
+                self._placement.wrote(place, now)
             try:
                 operation = await self._api.create(place, name, document)
             except CallFailed as failed:
                 if failed.outcome is Outcome.EXHAUSTED:
                     logger.warning("%s takes no container now: %s", place, failed)
-                    self._placement.refused(place, self._clock.monotonic())
-                    if doubtful:  # what may be made here still is found by this name alone
-                        await self._clock.sleep(backoff.next())
-                    else:
-                        place = None
+                    await self._refused(spec, place, backoff if asked else None)
                     continue
                 if failed.outcome not in {Outcome.EXISTS, Outcome.UNKNOWN, Outcome.CONFLICT}:
                     raise
+                asked = place
                 if await self._is_ours(resource, spec):
                     return note, None  # it was made though the call failed
-                doubtful = doubtful or failed.outcome is Outcome.UNKNOWN
                 await self._clock.sleep(
                     backoff.next()
                 )  # still being removed, or not made: once more
             else:
                 self._placement.accepted(place)
                 return note, operation
+
+    async def _count(self) -> None:
+        """Take over how much room there is, where somebody has counted anew."""
+        used = await in_thread(self._room.read)
+        if used == self._used:
+            return  # the same count again would undo what was noted since
+        self._used = used
+        for known in self._placement.places:
+            if str(known) in used:
+                self._placement.counted(known, used[str(known)])
+
+    async def _refused(self, spec: ContainerSpec, place: Place, backoff: Backoff | None) -> None:
+        """Forget a place that took nothing; wait with ``backoff`` where an earlier call may have made it."""
+        now = self._clock.monotonic()
+        self._placement.refused(place, now, counted=backoff is not None)
+        if backoff is not None:  # elsewhere it might be made twice
+            await self._clock.sleep(backoff.next())
+        else:
+            await in_thread(self._notes.remove, spec.container_id)
 
     async def _until_open(self, spec: ContainerSpec, now: float) -> None:
         pause = self._placement.wait(now)
@@ -116,6 +131,9 @@ class Launcher:
         if seen is None or seen.phase is Phase.DELETING:
             return False
         if any(seen.annotations.get(k) != v for k, v in service_spec.marks(spec).items()):
+            await in_thread(
+                self._notes.remove, spec.container_id
+            )  # or clean-up would delete theirs
             raise LaunchFailed(spec.container_id, f"{resource} is somebody else's")
         return True
 

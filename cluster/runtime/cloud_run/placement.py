@@ -74,14 +74,22 @@ class Placement:
         room.used += 1
         room.writes.append(now)
 
+    def wrote(self, place: Place, now: float) -> None:
+        """Note another call that makes or removes something; also at a place that is no longer listed."""
+        room = self._rooms.get(place)
+        if room is not None:
+            room.writes.append(now)
+
     def accepted(self, place: Place) -> None:
         """Note that a place took what was asked of it."""
         self._rooms[place].refusals = 0
 
-    def refused(self, place: Place, now: float) -> None:
-        """Note that a place took nothing, for want of quota."""
-        room = self._rooms[place]
-        room.used = max(0, room.used - 1)
+    def refused(self, place: Place, now: float, *, counted: bool = False) -> None:
+        """Note that a place refused a call, for want of quota; ``counted``: its room stays as it is."""
+        room = self._rooms.get(place)
+        if room is None:
+            return
+        room.used = room.used if counted else max(0, room.used - 1)
         room.blocked_until = now + doubled(FIRST_PAUSE, LONGEST_PAUSE, room.refusals)
         room.refusals += 1
 
@@ -91,6 +99,11 @@ class Placement:
         if room is not None:
             room.used = max(0, room.used - 1)
             room.writes.append(now)
+
+    def pause(self, place: Place, now: float) -> float:
+        """Return after how many seconds a place may be asked again."""
+        room = self._rooms.get(place)
+        return 0.0 if room is None else self._open_at(room, now) - now
 
     def counted(self, place: Place, used: int) -> None:
         """Note how many services a place has, whoever made them."""

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 from weakref import WeakValueDictionary
 
@@ -33,7 +34,7 @@ from cluster.runtime.cloud_run.launch import (
 )
 from cluster.runtime.cloud_run.link import RESTARTED, ControlLink
 from cluster.runtime.cloud_run.notes import Note, Notes, RoomFile
-from cluster.runtime.cloud_run.operations import TRANSIENT, Phase
+from cluster.runtime.cloud_run.operations import TRANSIENT, Outcome, Phase
 from cluster.runtime.cloud_run.placement import Placement, place_of
 from cluster.runtime.cloud_run.service_spec import Rules
 from cluster.runtime.cloud_run.sight import Lookout
@@ -107,12 +108,12 @@ class CloudRunRuntime:
         check_id("workspace_id", spec.workspace_id)
         async with self._locks.setdefault(spec.container_id, asyncio.Lock()):
             former = await in_thread(self._notes.read, spec.container_id)
-            if former is not None:
-                if (running := await self._running(former, spec)) is not None:
-                    return running
-                await self._remove(former.spec.container_id, former.resource)
+            if former is not None and (running := await self._running(former, spec)) is not None:
+                return running
             try:
                 async with asyncio.timeout(self._limits.launch_timeout):
+                    if former is not None:
+                        await self._remove(former.spec.container_id, former.resource)
                     return await self._launcher.launch(spec)
             except BaseException as error:
                 await run_to_the_end(self._clean_up(spec.container_id))
@@ -205,6 +206,7 @@ class CloudRunRuntime:
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         try:
             async with asyncio.timeout(REMOVAL_SECONDS):
+                await self._delete(resource)
                 while not await self._is_removed(resource):
                     await self._clock.sleep(backoff.next())
         except TimeoutError:
@@ -214,9 +216,24 @@ class CloudRunRuntime:
             await in_thread(self._notes.remove, container_id)
         self._lookout.forget(resource)
 
+    async def _delete(self, resource: str) -> None:
+        """Have a resource removed: asked once, and again only where that failed, at the place's own pace."""
+        place = place_of(resource)
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        while True:
+            try:
+                return await self._api.delete(resource)
+            except CallFailed as failed:
+                if failed.outcome not in TRANSIENT:
+                    raise
+                now = self._clock.monotonic()
+                if failed.outcome is Outcome.EXHAUSTED:
+                    self._placement.refused(place, now, counted=True)
+            await self._clock.sleep(max(backoff.next(), self._placement.pause(place, now)))
+            self._placement.wrote(place, self._clock.monotonic())
+
     async def _is_removed(self, resource: str) -> bool:
         try:
-            await self._api.delete(resource)
             seen = await self._api.get(resource)
         except CallFailed as failed:
             if failed.outcome not in TRANSIENT:
@@ -239,7 +256,9 @@ class CloudRunRuntime:
         sight = await self._lookout.look()
         running: list[ContainerHandle] = []
         for note in await in_thread(lambda: list(self._notes.all())):
-            there = note.resource in sight.resources or place_of(note.resource) in sight.blind
+            place = place_of(note.resource)
+            unseen = place in sight.blind or place not in self._placement.places
+            there = unseen or note.resource in sight.resources
             recent = (note.ready_at or note.began_at) >= sight.at
             if there or (recent and note.handle is not None):
                 node = self._rules.node_id
@@ -247,8 +266,9 @@ class CloudRunRuntime:
             elif not recent and self._clock.now() - note.began_at > FORGOTTEN_SECONDS:
                 await in_thread(self._notes.remove, note.spec.container_id)
         known = {handle.data["resource"] for handle in running}
-        running += [h for r, h in sight.unexplained.items() if r not in known]
-        return running
+        ids = {handle.container_id for handle in running}
+        strangers = [h for r, h in sight.unexplained.items() if r not in known]
+        return running + [_told_apart(h) if h.container_id in ids else h for h in strangers]
 
     async def delete_workspace(self, workspace_id: str) -> None:
         """Do nothing: it went with its container."""
@@ -258,6 +278,12 @@ class CloudRunRuntime:
         """Return how many containers each place still takes, by its name."""
         await self._lookout.look()
         return {str(place): left for place, left in self._placement.room().items()}
+
+
+def _told_apart(stranger: ContainerHandle) -> ContainerHandle:
+    """Return the handle of another resource of a known container, with an id that a sweep ends."""
+    digest = blake2b(_resource(stranger).encode(), digest_size=4).hexdigest()
+    return stranger.model_copy(update={"container_id": f"{stranger.container_id}-{digest}"})
 
 
 def _resource(handle: ContainerHandle) -> str:

@@ -15,7 +15,7 @@ from cluster.cloud_run_options import Place, Shape
 from cluster.identity_tokens import IdentityTokens, Token
 from cluster.runtime.cloud_run import launch as launching
 from cluster.runtime.cloud_run import link
-from cluster.runtime.cloud_run.link import RESTARTED
+from cluster.runtime.cloud_run.link import RESTARTED, ControlLink, Restarted
 from cluster.runtime.cloud_run.placement import Placement
 from cluster.runtime.cloud_run.runtime import CloudRunRuntime, Limits
 from cluster.runtime.cloud_run.service_spec import Rules
@@ -318,3 +318,47 @@ class TestTokens:
         with pytest.raises(OSError, match="no"):
             await tokens.token("a")
         assert await tokens.token("a") == "t"
+
+
+async def test_a_second_resource_of_a_known_container_is_listed_by_another_id(make, api):
+    runtime = make(places=(A, B))
+    handle = await runtime.launch(spec())
+    made = api.only
+    other = B if handle.data["resource"].startswith(A.parent) else A
+    await api.create(other, made.seen.resource.rsplit("/", 1)[1], made.document)
+    listed = await runtime.list()
+    assert listed[0] == handle
+    assert len({each.container_id for each in listed}) == 2
+    await runtime.stop(listed[1], 1)
+    assert api.only is made
+    assert await runtime.list() == [handle]
+
+
+async def test_a_container_of_a_place_that_is_no_longer_configured_is_still_listed(make):
+    handle = await make(places=(A,)).launch(spec())
+    assert await make(places=(B,)).list() == [handle]
+
+
+async def test_a_link_that_breaks_at_once_is_not_opened_without_a_pause(monkeypatch):
+    held = ControlLink("http://127.0.0.1:1#boot", "secret", 3600.0, _is_there)
+    pauses: list[float] = []
+
+    async def ended():
+        raise ConnectionResetError
+
+    async def opened():
+        if len(pauses) == 4:
+            raise Restarted
+        return asyncio.create_task(ended())
+
+    async def sleep(seconds):
+        pauses.append(seconds)
+
+    monkeypatch.setattr(held, "_opened", opened)
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    assert await held.hold() == RESTARTED
+    assert pauses == [0.1, 0.2, 0.4, 0.8]
+
+
+async def _is_there() -> None:
+    return None
