@@ -49,10 +49,11 @@ def test_a_burst_seen_by_one_replica_is_spread_by_warm_containers_then_by_proces
     assert placed == {"a": 10, "b": 10}
 
 
-def test_what_is_not_known_is_not_gone():
+def test_nodes_are_gone_that_have_left_or_are_not_there_and_none_where_nothing_is_known():
     nodes = [
         node("a", gone=True, alive=False),
         node("b", alive=False),
         node("c", state=NodeState.DRAINED),
     ]
-    assert [is_gone(nodes, each) for each in "abcd"] == [True, False, True, False]
+    assert [is_gone(nodes, each) for each in "abcd"] == [True, False, True, True]
+    assert not is_gone([], "a")
