@@ -65,6 +65,7 @@ async def emulated(tmp_path_factory, monkeypatch):
             launch_timeout=100,
             probe_timeout=20,
         )
+    await programs.close()
 
 
 @pytest.fixture

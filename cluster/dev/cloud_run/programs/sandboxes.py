@@ -22,6 +22,7 @@ from cluster.runtime.freezing import freeze, thaw
 from cluster.runtime.processes import ProcessIdentity
 from cluster.runtime.registry import Processes
 from cluster.runtime.sandbox import SandboxRuntime
+from cluster.runtime.threads import run_to_the_end
 
 _START_SECONDS = 240.0
 _TURN_SECONDS = 240.0
@@ -144,7 +145,10 @@ class Sandbox:
         await self._runtime.delete_workspace(self._handle.workspace_id)
 
     async def freeze(self) -> None:
-        """Take its processors away."""
+        """Take its processors away; to the end, since what is stopped must be known to be let go on."""
+        await run_to_the_end(self._freeze())
+
+    async def _freeze(self) -> None:
         self._stopped += await asyncio.to_thread(freeze, Processes.of(self._handle))
 
     async def thaw(self) -> None:
